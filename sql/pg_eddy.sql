@@ -1,0 +1,430 @@
+/* sql/pg_eddy.sql: objects of pg_eddy 0.1.0, installed as pg_eddy--0.1.0.sql */
+
+-- complain if the script is sourced in psql rather than run by CREATE EXTENSION
+\echo Use "CREATE EXTENSION pg_eddy" to load this file. \quit
+
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
+-- Plain CREATE: a schema of that name made by somebody else must stop us here.
+CREATE SCHEMA eddy;
+REVOKE ALL ON SCHEMA eddy FROM PUBLIC;
+GRANT USAGE ON SCHEMA eddy TO PUBLIC;
+COMMENT ON SCHEMA eddy IS 'pg_eddy: streams, sources and continuous views';
+
+/*
+ * Catalog tables. Their names begin with an underscore; users read the views
+ * further below. They are written by C code alone (src/catalog), never by SQL
+ * text, and hold SQL names and reg* types, so that pg_dump carries them.
+ */
+
+CREATE TABLE eddy._stream (
+    stream          regclass    NOT NULL PRIMARY KEY,
+    event_time      name,
+    delay           interval    NOT NULL,
+    retention       interval    NOT NULL,
+    idle_timeout    interval    NOT NULL,
+    max_future_skew interval    NOT NULL,
+    null_event_time text        NOT NULL CHECK (null_event_time IN ('dead_letter', 'skip_watermark', 'stop')),
+    auto_advance    boolean     NOT NULL
+);
+
+-- One row for each staging segment. Both times NULL: empty. opened_at alone: rows are written into it.
+CREATE TABLE eddy._segment (
+    segment         regclass    NOT NULL PRIMARY KEY,
+    stream          regclass    NOT NULL,
+    opened_at       timestamptz,
+    closed_at       timestamptz
+);
+CREATE INDEX _segment_stream ON eddy._segment (stream);
+
+CREATE TABLE eddy._source (
+    source          integer     NOT NULL PRIMARY KEY,
+    stream          regclass    NOT NULL,
+    server          name        NOT NULL,
+    topic           text        NOT NULL,
+    format          text        NOT NULL,
+    start           text        NOT NULL,
+    start_offsets   jsonb,
+    mapping         jsonb,
+    on_error        text        NOT NULL CHECK (on_error IN ('dead_letter', 'skip', 'stop')),
+    on_offset_lost  text        NOT NULL CHECK (on_offset_lost IN ('stop', 'earliest', 'latest')),
+    options         jsonb,
+    enabled         boolean     NOT NULL,
+    cluster_id      text,
+    database        oid         NOT NULL,
+    UNIQUE (stream, topic)
+);
+COMMENT ON COLUMN eddy._source.database IS
+    'database that consumes the source: a copy made with CREATE DATABASE ... TEMPLATE must not start by itself';
+CREATE SEQUENCE eddy._source_seq AS integer;
+
+-- What became of a source last. Written when the state changes, not per batch.
+CREATE TABLE eddy._source_status (
+    source          integer     NOT NULL PRIMARY KEY,
+    state           text        NOT NULL CHECK (state IN ('running', 'waiting', 'stopped')),
+    error           text,
+    sqlstate        text,
+    since           timestamptz NOT NULL
+);
+
+/*
+ * The offsets: the only truth about what has been consumed. Updated once per
+ * batch and partition by compare-and-set on (next_offset, epoch); no index on
+ * a column that changes, so that every update is HOT.
+ */
+CREATE TABLE eddy._partition (
+    source          integer     NOT NULL,
+    partition       integer     NOT NULL,
+    next_offset     bigint      NOT NULL,
+    epoch           bigint      NOT NULL,
+    high_offset     bigint,
+    max_event_time  timestamptz,
+    rows            bigint      NOT NULL,
+    rejected        bigint      NOT NULL,
+    skipped         bigint      NOT NULL,
+    updated_at      timestamptz,
+    PRIMARY KEY (source, partition)
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
+COMMENT ON COLUMN eddy._partition.epoch IS 'raised by eddy.seek: fences the batch of a worker that has not seen it';
+
+/*
+ * Continuous views. Read by the output plugin under a historic snapshot, hence
+ * user_catalog_table; definitions only, never counters or watermarks.
+ */
+CREATE TABLE eddy._view (
+    view            regclass    NOT NULL PRIMARY KEY,
+    stream          regclass    NOT NULL,
+    definition      regclass    NOT NULL,
+    state_table     regclass    NOT NULL,
+    key_columns     int2[]      NOT NULL,
+    visible_column  int2        NOT NULL,
+    emit            text        NOT NULL CHECK (emit IN ('changes', 'on_close')),
+    late            text        NOT NULL CHECK (late IN ('drop', 'keep', 'update')),
+    allowed_lateness interval   NOT NULL,
+    retention       interval,
+    start           text        NOT NULL CHECK (start IN ('now', 'staged')),
+    maintenance     text        NOT NULL CHECK (maintenance IN ('immediate', 'deferred')),
+    on_error        text        NOT NULL CHECK (on_error IN ('dead_letter', 'stop')),
+    format          integer     NOT NULL
+) WITH (user_catalog_table = true);
+CREATE UNIQUE INDEX _view_state_table ON eddy._view (state_table);
+CREATE INDEX _view_stream ON eddy._view (stream);
+COMMENT ON COLUMN eddy._view.key_columns IS
+    'attribute numbers of the group key in the state table; its first columns are those of the view, in their order';
+COMMENT ON COLUMN eddy._view.visible_column IS
+    'attribute number of the boolean column of the state table that holds the verdict of HAVING, 0 without HAVING';
+COMMENT ON COLUMN eddy._view.format IS
+    'major version of the server whose transition states the state table holds';
+
+-- Rejected rows: a table, so that its owner may delete what has been dealt with.
+CREATE TABLE eddy.dead_letters (
+    id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    stream          regclass    NOT NULL,
+    view            regclass,
+    source          integer,
+    topic           text,
+    partition       integer,
+    "offset"        bigint,
+    key             bytea,
+    headers         jsonb,
+    payload         bytea,
+    error           text        NOT NULL,
+    sqlstate        text        NOT NULL,
+    at              timestamptz NOT NULL
+);
+COMMENT ON TABLE eddy.dead_letters IS
+    'messages and rows that were rejected, with the reason; "view" is set when only that view rejected the row';
+COMMENT ON COLUMN eddy.dead_letters.payload IS
+    'the message as it came; for rows of users'' statements the row as JSON text in UTF-8';
+ALTER TABLE eddy.dead_letters ENABLE ROW LEVEL SECURITY;
+CREATE POLICY read ON eddy.dead_letters FOR SELECT
+    USING (has_table_privilege(stream, 'SELECT'));
+CREATE POLICY purge ON eddy.dead_letters FOR DELETE
+    USING (pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = stream), 'USAGE'));
+
+CREATE TABLE eddy.late_rows (
+    view            regclass    NOT NULL,
+    window_start    timestamptz,
+    window_end      timestamptz,
+    watermark       timestamptz,
+    topic           text,
+    partition       integer,
+    "offset"        bigint,
+    row_data        jsonb,
+    at              timestamptz NOT NULL
+);
+COMMENT ON TABLE eddy.late_rows IS 'rows that came after their window was final, for views with late => ''keep''';
+ALTER TABLE eddy.late_rows ENABLE ROW LEVEL SECURITY;
+CREATE POLICY read ON eddy.late_rows FOR SELECT
+    USING (has_table_privilege(view, 'SELECT'));
+
+GRANT SELECT, DELETE ON eddy.dead_letters TO PUBLIC; -- rows by policy
+GRANT SELECT ON eddy.late_rows TO PUBLIC;            -- rows by policy
+
+SELECT pg_extension_config_dump(c.oid::regclass, '')
+FROM pg_class c
+WHERE c.relnamespace = 'eddy'::regnamespace AND c.relkind IN ('r', 'S');
+
+/*
+ * Windows. Plain SQL that the planner inlines: the SELECT of a continuous view
+ * runs in psql as well. Lengths are fixed: a day is 24 hours, windows are aligned in
+ * UTC to 1970-01-01 whatever TimeZone says (time-only intervals do not depend
+ * on it); date_bin refuses months and years.
+ */
+
+CREATE FUNCTION eddy.tumble(ts timestamptz, size interval, "offset" interval DEFAULT '0',
+                            OUT window_start timestamptz, OUT window_end timestamptz)
+RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT date_bin(size, ts, timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8)),
+           date_bin(size, ts, timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8))
+           + make_interval(secs => extract(epoch FROM size)::float8);
+END;
+
+CREATE FUNCTION eddy.tumble(ts timestamp, size interval, "offset" interval DEFAULT '0',
+                            OUT window_start timestamp, OUT window_end timestamp)
+RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT date_bin(size, ts, timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8)),
+           date_bin(size, ts, timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8))
+           + make_interval(secs => extract(epoch FROM size)::float8);
+END;
+
+CREATE FUNCTION eddy.hop(ts timestamptz, slide interval, size interval, "offset" interval DEFAULT '0',
+                         OUT window_start timestamptz, OUT window_end timestamptz)
+RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT s, s + make_interval(secs => extract(epoch FROM size)::float8)
+    FROM generate_series(
+             date_bin(slide, ts - make_interval(secs => extract(epoch FROM size)::float8),
+                      timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8))
+             + make_interval(secs => extract(epoch FROM slide)::float8),
+             date_bin(slide, ts, timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8)),
+             make_interval(secs => extract(epoch FROM slide)::float8)) AS s;
+END;
+
+CREATE FUNCTION eddy.hop(ts timestamp, slide interval, size interval, "offset" interval DEFAULT '0',
+                         OUT window_start timestamp, OUT window_end timestamp)
+RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT s, s + make_interval(secs => extract(epoch FROM size)::float8)
+    FROM generate_series(
+             date_bin(slide, ts - make_interval(secs => extract(epoch FROM size)::float8),
+                      timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8))
+             + make_interval(secs => extract(epoch FROM slide)::float8),
+             date_bin(slide, ts, timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8)),
+             make_interval(secs => extract(epoch FROM slide)::float8)) AS s;
+END;
+
+CREATE FUNCTION eddy.cumulate(ts timestamptz, step interval, size interval, "offset" interval DEFAULT '0',
+                              OUT window_start timestamptz, OUT window_end timestamptz)
+RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT date_bin(size, ts, timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8)), e
+    FROM generate_series(
+             date_bin(step, ts, timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8))
+             + make_interval(secs => extract(epoch FROM step)::float8),
+             date_bin(size, ts, timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8))
+             + make_interval(secs => extract(epoch FROM size)::float8),
+             make_interval(secs => extract(epoch FROM step)::float8)) AS e;
+END;
+
+CREATE FUNCTION eddy.cumulate(ts timestamp, step interval, size interval, "offset" interval DEFAULT '0',
+                              OUT window_start timestamp, OUT window_end timestamp)
+RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT date_bin(size, ts, timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8)), e
+    FROM generate_series(
+             date_bin(step, ts, timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8))
+             + make_interval(secs => extract(epoch FROM step)::float8),
+             date_bin(size, ts, timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8))
+             + make_interval(secs => extract(epoch FROM size)::float8),
+             make_interval(secs => extract(epoch FROM step)::float8)) AS e;
+END;
+
+COMMENT ON FUNCTION eddy.tumble(timestamptz, interval, interval) IS
+    'fixed window [window_start, window_end) that holds ts';
+COMMENT ON FUNCTION eddy.tumble(timestamp, interval, interval) IS
+    'fixed window [window_start, window_end) that holds ts';
+COMMENT ON FUNCTION eddy.hop(timestamptz, interval, interval, interval) IS
+    'windows of length size, one starting every slide, that hold ts';
+COMMENT ON FUNCTION eddy.hop(timestamp, interval, interval, interval) IS
+    'windows of length size, one starting every slide, that hold ts';
+COMMENT ON FUNCTION eddy.cumulate(timestamptz, interval, interval, interval) IS
+    'windows that hold ts and grow by step from the start of a cycle of length size';
+COMMENT ON FUNCTION eddy.cumulate(timestamp, interval, interval, interval) IS
+    'windows that hold ts and grow by step from the start of a cycle of length size';
+
+/* Streams */
+
+CREATE FUNCTION eddy._capture() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_capture';
+CREATE FUNCTION eddy._refuse_change() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_change';
+
+CREATE FUNCTION eddy.create_stream(relation regclass, event_time name DEFAULT NULL,
+    delay interval DEFAULT '0', retention interval DEFAULT '1 hour', idle_timeout interval DEFAULT '30 s',
+    max_future_skew interval DEFAULT '5 min', null_event_time text DEFAULT 'dead_letter',
+    auto_advance boolean DEFAULT false)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_stream';
+COMMENT ON FUNCTION eddy.create_stream IS 'registers an UNLOGGED table as a stream';
+
+CREATE FUNCTION eddy.drop_stream(stream regclass)
+RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_drop_stream';
+COMMENT ON FUNCTION eddy.drop_stream IS 'drops a stream, as DROP TABLE does';
+
+CREATE FUNCTION eddy.watermark(stream regclass)
+RETURNS timestamptz LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'eddy_watermark';
+COMMENT ON FUNCTION eddy.watermark IS
+    'smallest, over the partitions of the stream, of the largest event time seen less the allowed delay; NULL until each has one';
+
+/* Sources */
+
+CREATE FUNCTION eddy._kafka_fdw_validator(options text[], catalog oid)
+RETURNS void LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'eddy_kafka_fdw_validator';
+
+-- USAGE is not granted to PUBLIC: who may name a host to connect to is the administrator's decision.
+CREATE FOREIGN DATA WRAPPER eddy_kafka VALIDATOR eddy._kafka_fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER eddy_kafka IS 'Kafka brokers for eddy.attach_kafka; options are librdkafka properties';
+
+CREATE FUNCTION eddy.attach_kafka(stream regclass, server name, topic text, format text DEFAULT 'json',
+    start text DEFAULT 'earliest', start_offsets jsonb DEFAULT NULL, mapping jsonb DEFAULT NULL,
+    on_error text DEFAULT 'dead_letter', on_offset_lost text DEFAULT 'stop', options jsonb DEFAULT NULL)
+RETURNS integer LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_attach_kafka';
+COMMENT ON FUNCTION eddy.attach_kafka IS 'attaches a Kafka topic to a stream and returns the number of the source';
+
+CREATE FUNCTION eddy.detach_kafka(stream regclass, topic text)
+RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_detach_kafka';
+COMMENT ON FUNCTION eddy.detach_kafka IS 'detaches a Kafka topic from a stream and forgets its offsets';
+
+CREATE FUNCTION eddy.pause(relation regclass)
+RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_pause';
+COMMENT ON FUNCTION eddy.pause IS 'stops consuming the sources of a stream until eddy.resume';
+
+CREATE FUNCTION eddy.resume(relation regclass)
+RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_resume';
+COMMENT ON FUNCTION eddy.resume IS 'consumes the sources of a stream again, those that an error stopped included';
+
+CREATE FUNCTION eddy.seek(stream regclass, topic text, offsets jsonb)
+RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_seek';
+COMMENT ON FUNCTION eddy.seek IS
+    'sets the next offset of partitions of a source, such as {"0": 1234}, or of all with "earliest" or "latest", and starts it again';
+
+CREATE FUNCTION eddy._workers(OUT source integer, OUT pid integer, OUT database oid, OUT problem text)
+RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_workers';
+COMMENT ON FUNCTION eddy._workers IS
+    'background workers as shared memory knows them; source 0 is the database''s own worker';
+
+-- Wakes the launcher at commit; called at the end of this script and by triggers.
+CREATE FUNCTION eddy._notify() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_notify';
+
+/* Continuous views */
+
+CREATE FUNCTION eddy.create_continuous_view(name text, query text, emit text DEFAULT 'changes', late text DEFAULT 'drop',
+    allowed_lateness interval DEFAULT '0', retention interval DEFAULT NULL, start text DEFAULT 'now',
+    maintenance text DEFAULT 'immediate', on_error text DEFAULT 'dead_letter', if_not_exists boolean DEFAULT false)
+RETURNS regclass LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_continuous_view';
+COMMENT ON FUNCTION eddy.create_continuous_view IS
+    'creates a view whose result is kept up to date by each batch of its stream';
+
+CREATE FUNCTION eddy.drop_continuous_view(view regclass)
+RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_drop_continuous_view';
+COMMENT ON FUNCTION eddy.drop_continuous_view IS 'drops a continuous view, as DROP VIEW does';
+
+/*
+ * DDL by users: whatever road a table or view is dropped or altered by, the
+ * catalog follows in the same transaction.
+ */
+CREATE FUNCTION eddy._after_drop() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_after_drop';
+CREATE FUNCTION eddy._after_ddl() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_after_ddl';
+CREATE EVENT TRIGGER pg_eddy_after_drop ON sql_drop EXECUTE FUNCTION eddy._after_drop();
+CREATE EVENT TRIGGER pg_eddy_after_ddl ON ddl_command_end EXECUTE FUNCTION eddy._after_ddl();
+ALTER EVENT TRIGGER pg_eddy_after_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER pg_eddy_after_ddl ENABLE ALWAYS;
+
+/* What users read */
+
+CREATE VIEW eddy.streams AS
+SELECT s.stream, s.event_time, s.delay, s.retention, s.idle_timeout, s.max_future_skew, s.null_event_time,
+       s.auto_advance, eddy.watermark(s.stream) AS watermark,
+       (SELECT count(*) FROM eddy._segment g WHERE g.stream = s.stream) AS segments
+FROM eddy._stream s JOIN pg_class c ON c.oid = s.stream;
+COMMENT ON VIEW eddy.streams IS 'streams of this database';
+
+CREATE VIEW eddy.sources AS
+SELECT s.source, s.stream, s.server, s.topic, s.format,
+       CASE WHEN NOT s.enabled THEN 'paused'
+            WHEN t.state = 'stopped' THEN 'stopped'
+            WHEN w.pid IS NOT NULL AND t.state = 'running' THEN 'running'
+            ELSE 'waiting' END AS state,
+       CASE WHEN NOT s.enabled THEN NULL
+            WHEN s.database <> (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+            THEN 'the database is a copy: the source was attached in another database'
+            ELSE coalesce(t.error, w.problem) END AS error,
+       t.sqlstate, t.since, s.start, s.start_offsets, s.mapping, s.on_error, s.on_offset_lost, s.options,
+       w.pid
+FROM eddy._source s
+LEFT JOIN eddy._source_status t ON t.source = s.source
+LEFT JOIN eddy._workers() w ON w.source = s.source
+     AND w.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
+COMMENT ON VIEW eddy.sources IS 'Kafka topics attached to streams, and how they are doing';
+
+CREATE VIEW eddy.partitions AS
+SELECT p.source, s.stream, s.topic, p.partition, p.next_offset, p.high_offset,
+       greatest(p.high_offset - p.next_offset, 0) AS lag, p.max_event_time,
+       p.max_event_time - t.delay AS watermark,
+       coalesce(p.high_offset <= p.next_offset AND p.updated_at < clock_timestamp() - t.idle_timeout, true) AS idle,
+       p.rows, p.rejected, p.skipped, p.updated_at
+FROM eddy._partition p
+JOIN eddy._source s ON s.source = p.source
+JOIN eddy._stream t ON t.stream = s.stream;
+COMMENT ON VIEW eddy.partitions IS 'partitions of the attached topics: next offset to read, lag, event time';
+
+CREATE VIEW eddy.continuous_views AS
+SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.late, v.state_table,
+       v.allowed_lateness, v.retention, v.start, v.maintenance, v.on_error
+FROM eddy._view v;
+COMMENT ON VIEW eddy.continuous_views IS 'continuous views of this database';
+
+CREATE VIEW eddy.stat_streams AS
+SELECT s.stream,
+       coalesce(k.rows, 0) AS rows, coalesce(k.rejected, 0) AS rejected, coalesce(k.skipped, 0) AS skipped,
+       coalesce(k.lag, 0) AS lag, k.last_batch,
+       (SELECT coalesce(sum(pg_relation_size(g.segment)), 0) FROM eddy._segment g WHERE g.stream = s.stream)
+       + pg_relation_size(s.stream) AS staging_bytes
+FROM eddy._stream s
+JOIN pg_class c ON c.oid = s.stream
+LEFT JOIN LATERAL (
+    SELECT sum(p.rows)::bigint AS rows, sum(p.rejected)::bigint AS rejected, sum(p.skipped)::bigint AS skipped,
+           sum(greatest(p.high_offset - p.next_offset, 0))::bigint AS lag, max(p.updated_at) AS last_batch
+    FROM eddy._source o JOIN eddy._partition p ON p.source = o.source
+    WHERE o.stream = s.stream) k ON true;
+COMMENT ON VIEW eddy.stat_streams IS 'rows taken from Kafka and rejected, and the size of staging, for each stream';
+
+CREATE VIEW eddy.stat_continuous_views AS
+SELECT v.view, v.stream,
+       pg_stat_get_live_tuples(v.state_table) AS groups,
+       pg_stat_get_tuples_inserted(v.state_table) AS inserted,
+       pg_stat_get_tuples_updated(v.state_table) AS updated,
+       pg_stat_get_tuples_hot_updated(v.state_table) AS hot_updated,
+       pg_stat_get_tuples_deleted(v.state_table) AS deleted,
+       (SELECT count(*) FROM eddy.late_rows l WHERE l.view = v.view) AS late_rows,
+       pg_table_size(v.state_table) AS state_bytes
+FROM eddy._view v JOIN pg_class c ON c.oid = v.state_table;
+COMMENT ON VIEW eddy.stat_continuous_views IS 'groups written and the size of the state, for each continuous view';
+
+/*
+ * Privileges. Functions check for themselves who may do what to a stream or
+ * view (ownership, USAGE on the server); internals are nobody's.
+ */
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA eddy FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    eddy.tumble(timestamptz, interval, interval), eddy.tumble(timestamp, interval, interval),
+    eddy.hop(timestamptz, interval, interval, interval), eddy.hop(timestamp, interval, interval, interval),
+    eddy.cumulate(timestamptz, interval, interval, interval), eddy.cumulate(timestamp, interval, interval, interval),
+    eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.attach_kafka, eddy.detach_kafka,
+    eddy.pause, eddy.resume, eddy.seek, eddy.create_continuous_view, eddy.drop_continuous_view,
+    eddy._workers   -- read through eddy.sources, whose reader's rights it runs with
+TO PUBLIC;
+GRANT SELECT ON eddy.streams, eddy.sources, eddy.partitions, eddy.continuous_views, eddy.stat_streams,
+    eddy.stat_continuous_views TO PUBLIC;
+
+SELECT eddy._notify();

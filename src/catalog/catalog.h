@@ -1,0 +1,214 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.h
+ *    Reads and writes the tables of schema eddy, without SQL text.
+ *
+ * Rules
+ * - Relations are found by name at each call (syscache look-ups): the extension may be
+ *   dropped and created again in one session. eddy_catalog_installed() tells whether it is there.
+ * - Readers use the snapshot that is active (GetActiveSnapshot or, without one,
+ *   a catalog snapshot of the latest state); structs and their members are palloc'ed in the
+ *   current memory context and belong to the caller.
+ * - Writers take RowExclusiveLock on the table until the end of the transaction,
+ *   check no privileges (their callers do) and end with CommandCounterIncrement.
+ * - A change of _stream, _segment, _source or _view invalidates the relcache entry of the
+ *   stream (and of _view), so that caches in other backends can register a
+ *   relcache callback. _partition, _source_status and dead_letters do not.
+ * - Missing rows give NULL or false, never an error, unless said otherwise.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_CATALOG_H
+#define EDDY_CATALOG_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+
+/* Tables of schema eddy that C code uses. */
+typedef enum EddyCatalogTable
+{
+	EDDY_CATALOG_STREAM,
+	EDDY_CATALOG_SEGMENT,
+	EDDY_CATALOG_SOURCE,
+	EDDY_CATALOG_SOURCE_STATUS,
+	EDDY_CATALOG_PARTITION,
+	EDDY_CATALOG_VIEW,
+	EDDY_CATALOG_DEAD_LETTERS
+} EddyCatalogTable;
+
+#define EDDY_SCHEMA "eddy"
+
+/* True if extension pg_eddy is installed in this database (as the current transaction sees it). */
+extern bool eddy_catalog_installed(void);
+
+/* Oid of schema eddy / of a table in it; InvalidOid if it is not there. */
+extern Oid	eddy_catalog_schema(void);
+extern Oid	eddy_catalog_relid(EddyCatalogTable table);
+
+/* Owner of the extension: objects inside schema eddy are created with its rights. Errors if not installed. */
+extern Oid	eddy_catalog_extension_owner(void);
+
+/* ---- streams (_stream) ---- */
+
+typedef struct EddyStream
+{
+	Oid			relid;
+	char	   *event_time;		/* column name, NULL if none */
+	Interval	delay;
+	Interval	retention;
+	Interval	idle_timeout;
+	Interval	max_future_skew;
+	char	   *null_event_time;	/* dead_letter | skip_watermark | stop */
+	bool		auto_advance;
+} EddyStream;
+
+extern EddyStream *eddy_catalog_get_stream(Oid relid);
+extern List *eddy_catalog_list_streams(void);	/* of EddyStream */
+extern void eddy_catalog_insert_stream(const EddyStream *stream);
+extern void eddy_catalog_update_stream(const EddyStream *stream);
+extern void eddy_catalog_delete_stream(Oid relid);
+
+/* ---- staging segments (_segment) ---- */
+
+typedef struct EddySegment
+{
+	Oid			relid;
+	Oid			stream;
+	TimestampTz opened_at;		/* 0: empty */
+	TimestampTz closed_at;		/* 0: empty or current */
+} EddySegment;
+
+extern List *eddy_catalog_list_segments(Oid stream);	/* of EddySegment, in order of Oid */
+extern void eddy_catalog_insert_segment(const EddySegment *segment);
+
+/*
+ * Updates a segment's times. Returns false, without waiting longer than the
+ * other transaction runs, if the row was changed or deleted since it was read
+ * (somebody else rotated).
+ */
+extern bool eddy_catalog_update_segment(const EddySegment *segment);
+extern void eddy_catalog_delete_segment(Oid relid);
+
+/* ---- sources (_source, _source_status) ---- */
+
+typedef struct EddySource
+{
+	int32		source;
+	Oid			stream;
+	char	   *server;
+	char	   *topic;
+	char	   *format;
+	char	   *start;			/* earliest | latest | a timestamp */
+	Jsonb	   *start_offsets;	/* NULL if none */
+	Jsonb	   *mapping;		/* NULL if none */
+	char	   *on_error;		/* dead_letter | skip | stop */
+	char	   *on_offset_lost; /* stop | earliest | latest */
+	Jsonb	   *options;		/* NULL if none */
+	bool		enabled;
+	char	   *cluster_id;		/* NULL until known */
+	Oid			database;
+} EddySource;
+
+extern EddySource *eddy_catalog_get_source(int32 source);
+extern EddySource *eddy_catalog_find_source(Oid stream, const char *topic);
+extern List *eddy_catalog_list_sources(Oid stream);	/* of EddySource; InvalidOid: all */
+extern int32 eddy_catalog_next_source(void);	/* nextval of _source_seq */
+extern void eddy_catalog_insert_source(const EddySource *source);
+extern void eddy_catalog_update_source(const EddySource *source);
+extern void eddy_catalog_delete_source(int32 source);	/* with its status and partitions */
+
+typedef struct EddySourceStatus
+{
+	int32		source;
+	char	   *state;			/* running | waiting | stopped */
+	char	   *error;			/* NULL if none */
+	char	   *sqlstate;		/* NULL if none */
+	TimestampTz since;
+} EddySourceStatus;
+
+extern EddySourceStatus *eddy_catalog_get_source_status(int32 source);
+
+/* Writes the status; nothing is written when state and error are what they were. */
+extern void eddy_catalog_set_source_status(int32 source, const char *state, const char *error,
+										   const char *sqlstate);
+
+/* ---- partitions (_partition): the offsets ---- */
+
+typedef struct EddyPartition
+{
+	int32		source;
+	int32		partition;
+	int64		next_offset;
+	int64		epoch;
+	int64		high_offset;	/* -1: not known */
+	TimestampTz max_event_time; /* DT_NOBEGIN: none yet */
+	int64		rows;			/* taken from the broker: accepted, rejected and skipped */
+	int64		rejected;		/* of these, dead letters */
+	int64		skipped;		/* of these, skipped by policy or tombstones */
+	TimestampTz updated_at;		/* 0: never */
+} EddyPartition;
+
+extern List *eddy_catalog_list_partitions(int32 source); /* of EddyPartition, by partition */
+extern void eddy_catalog_insert_partition(const EddyPartition *partition);
+
+/*
+ * eddy_catalog_advance_partition writes *partition if, and only if, the stored
+ * row still has next_offset = expected_offset and the same epoch: the
+ * compare-and-set of the batch transaction. A concurrent writer of the row is
+ * waited for. Raises ERRCODE_T_R_SERIALIZATION_FAILURE if the row is not as
+ * expected: the caller's transaction must abort and read the offsets anew.
+ */
+extern void eddy_catalog_advance_partition(const EddyPartition *partition, int64 expected_offset);
+
+/* Sets next_offset and raises epoch, whatever was there; inserts the row if it is missing. For eddy.seek. */
+extern void eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset);
+
+/* ---- continuous views (_view) ---- */
+
+typedef struct EddyView
+{
+	Oid			relid;			/* what the user reads */
+	Oid			stream;
+	Oid			definition;		/* view in schema eddy that holds the query */
+	Oid			state_table;
+	int			nkeys;
+	AttrNumber *key_columns;	/* in the state table */
+	AttrNumber	visible_column; /* 0: no HAVING */
+	char	   *emit;
+	char	   *late;
+	Interval	allowed_lateness;
+	Interval   *retention;		/* NULL: keep for ever */
+	char	   *start;
+	char	   *maintenance;
+	char	   *on_error;		/* dead_letter | stop */
+	int			format;			/* server major of the stored states */
+} EddyView;
+
+extern EddyView *eddy_catalog_get_view(Oid relid);
+extern List *eddy_catalog_list_views(Oid stream);	/* of EddyView, by relid; InvalidOid: all */
+extern void eddy_catalog_insert_view(const EddyView *view);
+extern void eddy_catalog_delete_view(Oid relid);
+
+/* ---- dead letters ---- */
+
+typedef struct EddyDeadLetter
+{
+	Oid			stream;
+	Oid			view;			/* InvalidOid: refused for the whole stream */
+	int32		source;			/* 0: a user's statement; then topic is NULL, partition -1 */
+	const char *topic;
+	int32		partition;
+	int64		offset;			/* -1: none */
+	const char *key;			/* NULL if none */
+	size_t		key_len;
+	const char *headers;		/* JSON text or NULL */
+	const char *payload;		/* NULL if none */
+	size_t		payload_len;
+	const char *error;
+	int			sqlerrcode;
+} EddyDeadLetter;
+
+extern void eddy_catalog_insert_dead_letter(const EddyDeadLetter *letter);
+
+#endif							/* EDDY_CATALOG_H */

@@ -1,0 +1,151 @@
+/*-------------------------------------------------------------------------
+ *
+ * client.h
+ *    One librdkafka consumer for one source: open, assign, poll, close.
+ *
+ * The only users of rdkafka.h are the files of src/kafka/. All functions run
+ * on the main thread of the worker process; nothing of ours runs on a thread
+ * of librdkafka (no callbacks: the event queue only), so no palloc, elog or
+ * latch is ever reached from there.
+ *
+ * Errors are values: functions fill an EddyKafkaError and return false. They
+ * ereport only on out of memory. Times are milliseconds, offsets are int64.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_KAFKA_CLIENT_H
+#define EDDY_KAFKA_CLIENT_H
+
+#include "nodes/pg_list.h"
+
+typedef struct EddyKafkaClient EddyKafkaClient;
+
+/* What went wrong, as a value. message and hint never hold message content or secrets. */
+typedef enum EddyKafkaErrorKind
+{
+	EDDY_KAFKA_OK = 0,
+	EDDY_KAFKA_RETRIABLE,		/* broker away, leader moves: librdkafka retries by itself */
+	EDDY_KAFKA_OFFSET_LOST,		/* the asked offset is not in the partition any more */
+	EDDY_KAFKA_TOPIC_MISSING,	/* topic or partition is not there, or may not be read */
+	EDDY_KAFKA_BAD_MESSAGE,		/* one message could not be fetched (CRC, decompression) */
+	EDDY_KAFKA_CONFIG,			/* the configuration is refused */
+	EDDY_KAFKA_FATAL			/* the client must be destroyed and made anew */
+} EddyKafkaErrorKind;
+
+typedef struct EddyKafkaError
+{
+	EddyKafkaErrorKind kind;
+	int			sqlerrcode;		/* MAKE_SQLSTATE value: 08xxx, 28xxx, 22023, ... */
+	int			partition;		/* -1 if of the whole source */
+	int64		offset;			/* of the bad message, else -1 */
+	char		message[512];	/* Postgres style: one line, lower case */
+} EddyKafkaError;
+
+/* One received message. All pointers live until eddy_kafka_release() of its batch. */
+typedef struct EddyKafkaMessage
+{
+	int32		partition;
+	int64		offset;
+	const char *payload;		/* NULL for a tombstone */
+	size_t		payload_len;
+	const char *key;			/* NULL if it has none */
+	size_t		key_len;
+	int64		timestamp_ms;	/* -1 if it has none */
+	void	   *handle;			/* rd_kafka_message_t, for headers and release */
+} EddyKafkaMessage;
+
+/* Settings that do not come from the user's options. */
+typedef struct EddyKafkaSettings
+{
+	const char *client_id;		/* "pg_eddy/<database>/<source>" */
+	int			queued_min_messages;	/* per partition */
+	int			queued_max_kbytes;	/* of the whole source */
+	int			fetch_wait_max_ms;
+	bool		check_crcs;
+} EddyKafkaSettings;
+
+/*
+ * eddy_kafka_open makes a consumer in the current process.
+ *
+ * options: List of DefElem (server options and user mapping options, already
+ * checked by eddy_kafka_check_option). Fails with EDDY_KAFKA_CONFIG. The
+ * client is malloc'ed by librdkafka: the caller owns it and must close it on
+ * every path.
+ */
+extern EddyKafkaClient *eddy_kafka_open(List *options, const EddyKafkaSettings *settings,
+										EddyKafkaError *error);
+
+/* Destroys the consumer without waiting for the broker; returns within about a second. */
+extern void eddy_kafka_close(EddyKafkaClient *client);
+
+/* fd that becomes readable when messages or events are there, for a WaitEventSet. */
+extern int	eddy_kafka_fd(EddyKafkaClient *client);
+
+/* Drains the wake-up pipe behind eddy_kafka_fd. Call after it was readable, before polling. */
+extern void eddy_kafka_drain_fd(EddyKafkaClient *client);
+
+/*
+ * Reads the number of partitions of a topic from the broker, waiting at most
+ * timeout_ms. A topic that is missing is EDDY_KAFKA_TOPIC_MISSING. cluster_id
+ * (palloc'ed, may be NULL when not known) names the cluster that answered.
+ */
+extern bool eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeout_ms,
+									   int *npartitions, char **cluster_id, EddyKafkaError *error);
+
+/* Asks the broker for the oldest offset and the one behind the newest message. */
+extern bool eddy_kafka_query_watermarks(EddyKafkaClient *client, const char *topic, int32 partition,
+										int timeout_ms, int64 *low, int64 *high,
+										EddyKafkaError *error);
+
+/* High watermark as last seen in a fetch response, or -1; no round trip. */
+extern int64 eddy_kafka_cached_high(EddyKafkaClient *client, const char *topic, int32 partition);
+
+/*
+ * Looks up the first offset of each partition whose message time is at or
+ * after timestamp_ms; a partition without one gets its high watermark.
+ * offsets: array of npartitions, filled.
+ */
+extern bool eddy_kafka_offsets_for_time(EddyKafkaClient *client, const char *topic, int npartitions,
+										int64 timestamp_ms, int timeout_ms, int64 *offsets,
+										EddyKafkaError *error);
+
+/* Assigns partitions 0..npartitions-1 of topic, each from its absolute offset. Replaces what was. */
+extern bool eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int npartitions,
+							  const int64 *offsets, EddyKafkaError *error);
+
+/*
+ * Takes up to max messages that are waiting. The first is waited for at most
+ * first_wait_ms, then the queue is drained (reference: batch queue timeout
+ * trap). Messages are appended to messages[] and counted in *nmessages.
+ *
+ * Returns false and fills error when an error event was met; the messages
+ * already taken are still valid. Call again to go on. Partition EOF events
+ * are swallowed (they mark the partition as caught up).
+ */
+extern bool eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
+							EddyKafkaMessage *messages, int *nmessages, EddyKafkaError *error);
+
+/*
+ * Position behind everything that eddy_kafka_poll returned of a partition,
+ * control records and aborted messages included; -1 if nothing was read yet.
+ */
+extern int64 eddy_kafka_position(EddyKafkaClient *client, const char *topic, int32 partition);
+
+/* True when the last poll met the end of the partition (its last stable offset). */
+extern bool eddy_kafka_caught_up(EddyKafkaClient *client, int32 partition);
+
+/* Gives the messages back to librdkafka. */
+extern void eddy_kafka_release(EddyKafkaMessage *messages, int nmessages);
+
+/*
+ * Headers of a message as JSON text: [["name","value"],...], order and
+ * duplicates kept; a value that is not valid UTF-8 as {"base64":"..."}.
+ * NULL if it has none. palloc'ed in the current context.
+ */
+extern char *eddy_kafka_headers_json(const EddyKafkaMessage *message);
+
+/* Stores offsets for the group on the broker, for lag tools alone. Asynchronous; errors are ignored. */
+extern void eddy_kafka_report_progress(EddyKafkaClient *client, const char *topic, int npartitions,
+									   const int64 *offsets);
+
+#endif							/* EDDY_KAFKA_CLIENT_H */

@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.h
+ *    The allow-list of librdkafka properties for SERVER and USER MAPPING.
+ *
+ * librdkafka's properties can load code, read files and reach metadata
+ * services; only names of the list pass. See options.c for the families.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_KAFKA_OPTIONS_H
+#define EDDY_KAFKA_OPTIONS_H
+
+#include "nodes/pg_list.h"
+
+/*
+ * eddy_kafka_check_option checks one option of a catalog (ForeignServerRelationId,
+ * UserMappingRelationId, ForeignDataWrapperRelationId or ForeignTableRelationId).
+ *
+ * Raises ERRCODE_FDW_INVALID_OPTION_NAME for a wrong or misplaced name (with the
+ * closest allowed name as hint), ERRCODE_INSUFFICIENT_PRIVILEGE for a property
+ * that is refused for safety, ERRCODE_INVALID_PARAMETER_VALUE for a bad value.
+ */
+extern void eddy_kafka_check_option(Oid catalog, const char *name, const char *value);
+
+/* Raises an error if the set of options of a catalog is not complete (bootstrap.servers). */
+extern void eddy_kafka_check_options(Oid catalog, List *options);
+
+#endif							/* EDDY_KAFKA_OPTIONS_H */

@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.h
+ *    Every setting (GUC) of pg_eddy, alphabetical. Prefix "pg_eddy.".
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_SETTINGS_H
+#define EDDY_SETTINGS_H
+
+extern char *eddy_settings_allowed_brokers; /* empty: any */
+extern int	eddy_settings_batch_bytes;	/* kB of payload that cut a batch */
+extern int	eddy_settings_batch_rows;	/* rows that cut a batch */
+extern int	eddy_settings_batch_time;	/* ms from the first row that cut a batch */
+extern int	eddy_settings_queue_memory; /* kB of fetched messages waiting, per source */
+extern int	eddy_settings_restart_delay_max;	/* s, upper end of the back-off of workers */
+
+/* Defines all settings; call from _PG_init only. */
+extern void eddy_settings_define(void);
+
+#endif							/* EDDY_SETTINGS_H */

@@ -1,0 +1,80 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream.h
+ *    The staging relation: registration, capture, preparing and writing rows, rotation.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_STREAM_H
+#define EDDY_STREAM_H
+
+#include "batch.h"
+#include "catalog/catalog.h"
+#include "nodes/pg_list.h"
+#include "utils/rel.h"
+
+/* ---- registration (register.c) ---- */
+
+/* Registers a table; checks kind, persistence, ownership, columns. The row of _stream as given. */
+extern void eddy_stream_create(const EddyStream *stream);
+
+/* Drops the table as DROP TABLE ... RESTRICT does; the catalog follows through the event trigger. */
+extern void eddy_stream_drop(Oid relid);
+
+/* Removes catalog rows of streams, segments and sources whose relation is gone. After DROP. */
+extern void eddy_stream_cleanup_dropped(void);
+
+/* After any DDL: gives segments the owner of their stream, adopts segments restored by pg_dump. */
+extern void eddy_stream_sync(void);
+
+/* Raises an error unless relid is a registered stream owned by the current user. */
+extern EddyStream *eddy_stream_check_owner(Oid relid);
+
+/* ---- preparing rows from Kafka (prepare.c) ---- */
+
+typedef struct EddyRowPreparer EddyRowPreparer;
+
+/*
+ * eddy_stream_begin_prepare compiles defaults, generated columns and constraints
+ * of the stream. Made once per shape of the table, in mcxt. decoded[a - 1]: the
+ * attribute comes from the message. Switches to the owner where it evaluates.
+ */
+extern EddyRowPreparer *eddy_stream_begin_prepare(MemoryContext mcxt, Relation stream,
+												  const bool *decoded);
+extern void eddy_stream_end_prepare(EddyRowPreparer *preparer);
+
+/* True if rows need the next step at all: defaults, generated columns, CHECK or NOT NULL exist. */
+extern bool eddy_stream_needs_prepare(const EddyRowPreparer *preparer);
+
+/*
+ * eddy_stream_prepare_row fills defaults of missing columns, computes generated columns and
+ * checks NOT NULL and CHECK of one row. May ereport(ERROR): the caller runs
+ * it over the batch inside one subtransaction and knows the row by its counter.
+ * NOT NULL violations are returned as a value (false, *sqlerrcode, message).
+ */
+extern bool eddy_stream_prepare_row(EddyRowPreparer *preparer, Datum *values, bool *nulls,
+									const bool *missing, int *sqlerrcode, char *message,
+									size_t message_size);
+
+/* ---- writing rows from Kafka (write.c) ---- */
+
+/*
+ * eddy_stream_write appends the batch's rows (less the rejected ones) to the current
+ * segment, rotating first if its time is over; does nothing for retention 0.
+ * Takes RowExclusiveLock on the segment. Unlogged, one CommandId.
+ */
+extern void eddy_stream_write(const EddyStream *stream, EddyBatch *batch);
+
+/* ---- capture (capture.c): C trigger functions live there ---- */
+
+/* ---- retention (rotate.c): run by the database's worker, each in a transaction of its own ---- */
+
+/*
+ * eddy_stream_housekeep empties segments whose rows are older than retention, adds
+ * one when none is free, and deletes users' own rows that are older. Never
+ * waits for a lock. Must be called outside a transaction; starts and commits its own.
+ * Returns the milliseconds until it should be called again.
+ */
+extern long eddy_stream_housekeep(void);
+
+#endif							/* EDDY_STREAM_H */

@@ -1,0 +1,71 @@
+/*-------------------------------------------------------------------------
+ *
+ * view.h
+ *    What other layers call to maintain and to define continuous views.
+ *
+ * Maintenance has two steps. "Collect" runs each view's own SELECT over a
+ * batch and keeps the partial states of the touched groups in memory, tagged with the
+ * subtransaction that made them. "Flush" merges them into the state
+ * tables, in one total order (view Oid, group key), so that writers never
+ * deadlock among themselves. A Kafka batch does both in its transaction; a
+ * user's statement collects in the capture trigger and flushes when it ends.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_VIEW_H
+#define EDDY_VIEW_H
+
+#include "batch.h"
+#include "catalog/catalog.h"
+#include "nodes/pg_list.h"
+
+/* Registers the planner hooks and the custom scan that reads a batch. From _PG_init only. */
+extern void eddy_view_init(void);
+
+/*
+ * eddy_view_collect computes the delta of every view of batch->stream. Rows that a view's
+ * expressions fail on are left out for that view and appended to *rejections
+ * (EddyRejection, in the current memory context) if its policy is dead_letter; with
+ * policy stop the error is raised. The caller holds RowExclusiveLock on the stream.
+ */
+extern void eddy_view_collect(EddyBatch *batch, List **rejections);
+
+/* True while collected deltas wait to be flushed in this transaction. */
+extern bool eddy_view_pending(void);
+
+/*
+ * eddy_view_flush merges all pending deltas into the state tables. Errors
+ * (40001 under REPEATABLE READ, or those of a view's expressions over its aggregates) are raised.
+ */
+extern void eddy_view_flush(void);
+
+/*
+ * eddy_view_apply does both steps for a Kafka batch. With careful, each view is
+ * merged in a subtransaction of its own and rows that make the merge fail are
+ * found and rejected, too; the worker asks for it after a batch failed without.
+ */
+extern void eddy_view_apply(EddyBatch *batch, bool careful, List **rejections);
+
+/* Parameters of eddy.create_continuous_view. */
+typedef struct EddyViewOptions
+{
+	const char *emit;
+	const char *late;
+	Interval	allowed_lateness;
+	Interval   *retention;
+	const char *start;
+	const char *maintenance;
+	const char *on_error;
+	bool		if_not_exists;
+} EddyViewOptions;
+
+/* Creates a continuous view with the rights of the current user; returns its Oid. */
+extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewOptions *options);
+
+/* Removes what is left of views that lost their view, definition or state table. After DROP. */
+extern void eddy_view_cleanup_dropped(void);
+
+/* Gives definition and state table the owner of their view. After ALTER ... OWNER. */
+extern void eddy_view_sync_owners(void);
+
+#endif							/* EDDY_VIEW_H */
