@@ -1,0 +1,125 @@
+# pg_eddy: PGXS Makefile. "make help" lists the targets.
+#
+# Two shared libraries come out of one make: pg_eddy, the extension, and pg_eddy_cdc, the output
+# plugin, which is small and inert and is never linked with librdkafka, because servers list it
+# in output_plugin_libraries.
+
+EXTENSION = pg_eddy
+EXTVERSION = 0.1.0
+MODULE_big = pg_eddy
+PLUGIN = pg_eddy_cdc
+
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/api/*.c src/catalog/*.c src/decode/*.c \
+	src/kafka/*.c src/stream/*.c src/view/*.c src/worker/*.c))) \
+	$(patsubst %.cc,%.o,$(sort $(wildcard src/decode/*.cc)))
+
+PLUGIN_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/cdc/*.c)))
+
+# The install script lives under one name, so that its history is one file's.
+DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
+DATA = $(filter-out $(DATA_built),$(wildcard sql/$(EXTENSION)--*.sql))
+
+REGRESS := $(sort $(patsubst sql/%.sql,%,$(foreach file,$(wildcard sql/*.sql),\
+	$(if $(findstring --,$(file)),,$(filter-out sql/$(EXTENSION).sql,$(file))))))
+ISOLATION := $(sort $(patsubst test/specs/%.spec,%,$(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test
+# The TAP tests start servers and a broker of their own: "make test" runs them,
+# "make installcheck" does so only when asked with TAP_TESTS=1.
+PROVE_TESTS = test/t/*.pl
+
+WARNINGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers
+ifeq ($(CI),true)
+WARNINGS += -Werror
+endif
+
+# The server's headers count as system headers: warnings are for our own code.
+PG_CPPFLAGS = -Isrc -isystem $(includedir_server) -MMD -MP
+PG_CFLAGS = $(WARNINGS) -Wno-declaration-after-statement
+PG_CXXFLAGS = $(WARNINGS) -std=c++17 -O3
+SHLIB_LINK = -lrdkafka -lsimdjson -lstdc++
+
+EXTRA_CLEAN = $(PLUGIN)$(DLSUFFIX) $(PLUGIN_OBJS) $(OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d) build \
+	output_iso test/output_iso test/tmp_check
+
+# No bitcode: nothing of ours would gain from being inlined into compiled expressions.
+override with_llvm = no
+
+# pg_config of the newest server-dev package when none is in the PATH
+PG_CONFIG ?= $(firstword $(shell command -v pg_config) \
+	$(shell ls -d /usr/lib/postgresql/*/bin/pg_config 2>/dev/null | sort -rV) pg_config)
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+ifneq ($(wildcard $(PGXS)),)
+
+all: $(PLUGIN).so
+include $(PGXS)
+
+install: install-plugin
+uninstall: uninstall-plugin
+
+else
+
+all install uninstall installcheck clean $(PLUGIN).so:
+	@echo "pg_eddy: the development files of the PostgreSQL server are missing" >&2
+	@echo "  (asked \"$(PG_CONFIG) --pgxs\"$(if $(PGXS),: no file $(PGXS)))." >&2
+	@echo "On Debian and Ubuntu \"scripts/setup build\" installs all that a build needs: the compiler," >&2
+	@echo "postgresql-server-dev-NN for your server, librdkafka-dev and libsimdjson-dev." >&2
+	@echo "For another installation of PostgreSQL say make PG_CONFIG=/path/to/pg_config." >&2
+	@exit 1
+
+endif
+
+$(DATA_built): sql/$(EXTENSION).sql
+	cp $< $@
+
+$(PLUGIN)$(DLSUFFIX): $(PLUGIN_OBJS)
+	$(CC) $(CFLAGS) -shared -o $@ $(PLUGIN_OBJS) $(LDFLAGS) $(LDFLAGS_SL)
+
+install-plugin: $(PLUGIN)$(DLSUFFIX) installdirs
+	$(INSTALL_SHLIB) $(PLUGIN)$(DLSUFFIX) '$(DESTDIR)$(pkglibdir)/'
+
+uninstall-plugin:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(PLUGIN)$(DLSUFFIX)'
+
+-include $(wildcard $(OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d))
+
+# Programs of the tests, the benchmark and the demo; they need no server files.
+TOOLS = build/eddy-kafka-tool build/eddy-mock-broker
+TOOL_CFLAGS = -O2 -g -std=gnu99 $(WARNINGS)
+
+build/eddy-kafka-tool: $(wildcard test/kafka/tool/*.[ch])
+	mkdir -p build
+	$(CC) $(TOOL_CFLAGS) -o $@ $(filter %.c,$^) -lrdkafka -lpthread -lm
+
+build/eddy-mock-broker: test/kafka/mock_broker.c
+	mkdir -p build
+	$(CC) $(TOOL_CFLAGS) -o $@ $< -lrdkafka -lpthread
+
+tools: $(TOOLS)
+
+# These install what they need by themselves.
+test:
+	test/run $(T)
+
+demo:
+	@demo/run
+
+bench:
+	test/bench/run
+
+check-includes:
+	test/check_includes
+
+help:
+	@echo "make                 builds pg_eddy and pg_eddy_cdc"
+	@echo "make install         installs both, as the owner of the PostgreSQL installation"
+	@echo "make installcheck    pg_regress and isolation tests on a running server that preloads pg_eddy"
+	@echo "make test            every test on private servers and a private Kafka broker; sets up all it needs"
+	@echo "make test T=name     one suite (unit, regress, isolation, tap) or one test by its name"
+	@echo "make demo            the pipe at work, from Kafka to a CDC consumer; sets up all it needs"
+	@echo "make demo BROKER=kafka, BROKERS=host:port    the same on Apache Kafka, on a broker of yours"
+	@echo "make bench           throughput on the Nexmark bids beside a hand-written consumer"
+	@echo "make check-includes  checks the direction of includes between the folders of src/"
+	@echo "make clean           removes what was built"
+
+.PHONY: all install install-plugin uninstall-plugin tools test demo bench check-includes help
