@@ -9,7 +9,7 @@
 #define EDDY_STREAM_H
 
 #include "batch.h"
-#include "catalog/catalog.h"
+#include "catalog/eddy_catalog.h"
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 

@@ -16,7 +16,7 @@
 #define EDDY_VIEW_H
 
 #include "batch.h"
-#include "catalog/catalog.h"
+#include "catalog/eddy_catalog.h"
 #include "nodes/pg_list.h"
 
 /* Registers the planner hooks and the custom scan that reads a batch. From _PG_init only. */

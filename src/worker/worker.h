@@ -8,7 +8,7 @@
 #ifndef EDDY_WORKER_H
 #define EDDY_WORKER_H
 
-#include "catalog/catalog.h"
+#include "catalog/eddy_catalog.h"
 
 /* Requests shared memory, installs its hooks and registers the launcher. From _PG_init only. */
 extern void eddy_worker_init(void);

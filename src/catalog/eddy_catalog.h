@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * catalog.h
+ * eddy_catalog.h
  *    Reads and writes the tables of schema eddy, without SQL text.
  *
  * Rules

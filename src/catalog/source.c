@@ -1,0 +1,275 @@
+/*-------------------------------------------------------------------------
+ *
+ * source.c
+ *    Rows of eddy._source and eddy._source_status.
+ *
+ * Locking, memory and crash behaviour: see table.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "commands/sequence.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "catalog/table.h"
+
+/* Columns of eddy._source, from 1, as in the install script. */
+enum
+{
+	SOURCE_SOURCE = 1,
+	SOURCE_STREAM,
+	SOURCE_SERVER,
+	SOURCE_TOPIC,
+	SOURCE_FORMAT,
+	SOURCE_START,
+	SOURCE_START_OFFSETS,
+	SOURCE_MAPPING,
+	SOURCE_ON_ERROR,
+	SOURCE_ON_OFFSET_LOST,
+	SOURCE_OPTIONS,
+	SOURCE_ENABLED,
+	SOURCE_CLUSTER_ID,
+	SOURCE_DATABASE,
+	SOURCE_NCOLUMNS = SOURCE_DATABASE
+};
+
+/* Columns of eddy._source_status. */
+enum
+{
+	SOURCE_STATUS_SOURCE = 1,
+	SOURCE_STATUS_STATE,
+	SOURCE_STATUS_ERROR,
+	SOURCE_STATUS_SQLSTATE,
+	SOURCE_STATUS_SINCE,
+	SOURCE_STATUS_NCOLUMNS = SOURCE_STATUS_SINCE
+};
+
+static char *
+text_or_null(const Datum *values, const bool *nulls, AttrNumber attnum)
+{
+	return nulls[attnum - 1] ? NULL : TextDatumGetCString(values[attnum - 1]);
+}
+
+static Jsonb *
+jsonb_or_null(const Datum *values, const bool *nulls, AttrNumber attnum)
+{
+	return nulls[attnum - 1] ? NULL : DatumGetJsonbPCopy(values[attnum - 1]);
+}
+
+static void *
+read_source(const Datum *values, const bool *nulls)
+{
+	EddySource *source = palloc0(sizeof(EddySource));
+
+	source->source = DatumGetInt32(values[SOURCE_SOURCE - 1]);
+	source->stream = DatumGetObjectId(values[SOURCE_STREAM - 1]);
+	source->server = pstrdup(NameStr(*DatumGetName(values[SOURCE_SERVER - 1])));
+	source->topic = TextDatumGetCString(values[SOURCE_TOPIC - 1]);
+	source->format = TextDatumGetCString(values[SOURCE_FORMAT - 1]);
+	source->start = TextDatumGetCString(values[SOURCE_START - 1]);
+	source->start_offsets = jsonb_or_null(values, nulls, SOURCE_START_OFFSETS);
+	source->mapping = jsonb_or_null(values, nulls, SOURCE_MAPPING);
+	source->on_error = TextDatumGetCString(values[SOURCE_ON_ERROR - 1]);
+	source->on_offset_lost = TextDatumGetCString(values[SOURCE_ON_OFFSET_LOST - 1]);
+	source->options = jsonb_or_null(values, nulls, SOURCE_OPTIONS);
+	source->enabled = DatumGetBool(values[SOURCE_ENABLED - 1]);
+	source->cluster_id = text_or_null(values, nulls, SOURCE_CLUSTER_ID);
+	source->database = DatumGetObjectId(values[SOURCE_DATABASE - 1]);
+	return source;
+}
+
+static void
+write_source(const EddySource *source, Datum *values, bool *nulls)
+{
+	memset(nulls, 0, sizeof(bool) * SOURCE_NCOLUMNS);
+	values[SOURCE_SOURCE - 1] = Int32GetDatum(source->source);
+	values[SOURCE_STREAM - 1] = ObjectIdGetDatum(source->stream);
+	values[SOURCE_SERVER - 1] = eddy_catalog_name(source->server, &nulls[SOURCE_SERVER - 1]);
+	values[SOURCE_TOPIC - 1] = CStringGetTextDatum(source->topic);
+	values[SOURCE_FORMAT - 1] = CStringGetTextDatum(source->format);
+	values[SOURCE_START - 1] = CStringGetTextDatum(source->start);
+	values[SOURCE_START_OFFSETS - 1] = JsonbPGetDatum(source->start_offsets);
+	nulls[SOURCE_START_OFFSETS - 1] = (source->start_offsets == NULL);
+	values[SOURCE_MAPPING - 1] = JsonbPGetDatum(source->mapping);
+	nulls[SOURCE_MAPPING - 1] = (source->mapping == NULL);
+	values[SOURCE_ON_ERROR - 1] = CStringGetTextDatum(source->on_error);
+	values[SOURCE_ON_OFFSET_LOST - 1] = CStringGetTextDatum(source->on_offset_lost);
+	values[SOURCE_OPTIONS - 1] = JsonbPGetDatum(source->options);
+	nulls[SOURCE_OPTIONS - 1] = (source->options == NULL);
+	values[SOURCE_ENABLED - 1] = BoolGetDatum(source->enabled);
+	values[SOURCE_CLUSTER_ID - 1] = eddy_catalog_text(source->cluster_id,
+													  &nulls[SOURCE_CLUSTER_ID - 1]);
+	values[SOURCE_DATABASE - 1] = ObjectIdGetDatum(source->database);
+}
+
+EddySource *
+eddy_catalog_get_source(int32 source)
+{
+	ScanKeyData key;
+	List	   *rows;
+
+	eddy_catalog_key_int4(&key, SOURCE_SOURCE, source);
+	rows = eddy_catalog_scan(EDDY_CATALOG_SOURCE, 1, &key, true, read_source);
+	return rows ? linitial(rows) : NULL;
+}
+
+EddySource *
+eddy_catalog_find_source(Oid stream, const char *topic)
+{
+	ListCell   *lc;
+
+	foreach(lc, eddy_catalog_list_sources(stream))
+	{
+		EddySource *source = lfirst(lc);
+
+		if (strcmp(source->topic, topic) == 0)
+			return source;
+	}
+	return NULL;
+}
+
+static int
+compare_sources(const ListCell *a, const ListCell *b)
+{
+	int32		left = ((EddySource *) lfirst(a))->source;
+	int32		right = ((EddySource *) lfirst(b))->source;
+
+	return left < right ? -1 : left > right;
+}
+
+List *
+eddy_catalog_list_sources(Oid stream)
+{
+	ScanKeyData key;
+	List	   *rows;
+
+	eddy_catalog_key_oid(&key, SOURCE_STREAM, stream);
+	rows = eddy_catalog_scan(EDDY_CATALOG_SOURCE, OidIsValid(stream) ? 1 : 0, &key, false,
+							 read_source);
+	list_sort(rows, compare_sources);
+	return rows;
+}
+
+int32
+eddy_catalog_next_source(void)
+{
+	Oid			sequence = get_relname_relid("_source_seq", eddy_catalog_schema());
+
+	return (int32) nextval_internal(sequence, false);
+}
+
+void
+eddy_catalog_insert_source(const EddySource *source)
+{
+	Relation	rel = eddy_catalog_open(EDDY_CATALOG_SOURCE);
+	Datum		values[SOURCE_NCOLUMNS];
+	bool		nulls[SOURCE_NCOLUMNS];
+
+	write_source(source, values, nulls);
+	eddy_catalog_insert(rel, values, nulls);
+	eddy_catalog_invalidate(source->stream);
+	eddy_catalog_close(rel);
+}
+
+void
+eddy_catalog_update_source(const EddySource *source)
+{
+	Relation	rel = eddy_catalog_open(EDDY_CATALOG_SOURCE);
+	Datum		values[SOURCE_NCOLUMNS];
+	bool		nulls[SOURCE_NCOLUMNS];
+	ScanKeyData key;
+	HeapTuple	old;
+
+	eddy_catalog_key_int4(&key, SOURCE_SOURCE, source->source);
+	old = eddy_catalog_find(rel, 1, &key);
+	if (old)
+	{
+		write_source(source, values, nulls);
+		eddy_catalog_replace(rel, old, values, nulls);
+		eddy_catalog_invalidate(source->stream);
+	}
+	eddy_catalog_close(rel);
+}
+
+void
+eddy_catalog_delete_source(int32 source)
+{
+	EddyCatalogTable tables[] = {EDDY_CATALOG_SOURCE, EDDY_CATALOG_SOURCE_STATUS,
+	EDDY_CATALOG_PARTITION};
+
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		Relation	rel = eddy_catalog_open(tables[i]);
+		ScanKeyData key;
+
+		/* the source's number is the first column of all three */
+		eddy_catalog_key_int4(&key, SOURCE_SOURCE, source);
+		eddy_catalog_delete(rel, 1, &key);
+		eddy_catalog_close(rel);
+	}
+	eddy_catalog_invalidate(InvalidOid);
+}
+
+static void *
+read_status(const Datum *values, const bool *nulls)
+{
+	EddySourceStatus *status = palloc0(sizeof(EddySourceStatus));
+
+	status->source = DatumGetInt32(values[SOURCE_STATUS_SOURCE - 1]);
+	status->state = TextDatumGetCString(values[SOURCE_STATUS_STATE - 1]);
+	status->error = text_or_null(values, nulls, SOURCE_STATUS_ERROR);
+	status->sqlstate = text_or_null(values, nulls, SOURCE_STATUS_SQLSTATE);
+	status->since = DatumGetTimestampTz(values[SOURCE_STATUS_SINCE - 1]);
+	return status;
+}
+
+EddySourceStatus *
+eddy_catalog_get_source_status(int32 source)
+{
+	ScanKeyData key;
+	List	   *rows;
+
+	eddy_catalog_key_int4(&key, SOURCE_STATUS_SOURCE, source);
+	rows = eddy_catalog_scan(EDDY_CATALOG_SOURCE_STATUS, 1, &key, true, read_status);
+	return rows ? linitial(rows) : NULL;
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+void
+eddy_catalog_set_source_status(int32 source, const char *state, const char *error,
+							   const char *sqlstate)
+{
+	EddySourceStatus *current = eddy_catalog_get_source_status(source);
+	Relation	rel;
+	Datum		values[SOURCE_STATUS_NCOLUMNS];
+	bool		nulls[SOURCE_STATUS_NCOLUMNS] = {false};
+	ScanKeyData key;
+	HeapTuple	old;
+
+	if (current && same_text(current->state, state) && same_text(current->error, error) &&
+		same_text(current->sqlstate, sqlstate))
+		return;
+
+	rel = eddy_catalog_open(EDDY_CATALOG_SOURCE_STATUS);
+	values[SOURCE_STATUS_SOURCE - 1] = Int32GetDatum(source);
+	values[SOURCE_STATUS_STATE - 1] = CStringGetTextDatum(state);
+	values[SOURCE_STATUS_ERROR - 1] = eddy_catalog_text(error, &nulls[SOURCE_STATUS_ERROR - 1]);
+	values[SOURCE_STATUS_SQLSTATE - 1] = eddy_catalog_text(sqlstate, &nulls[SOURCE_STATUS_SQLSTATE - 1]);
+	values[SOURCE_STATUS_SINCE - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	eddy_catalog_key_int4(&key, SOURCE_STATUS_SOURCE, source);
+	old = eddy_catalog_find(rel, 1, &key);
+	if (old)
+		eddy_catalog_replace(rel, old, values, nulls);
+	else
+		eddy_catalog_insert(rel, values, nulls);
+	eddy_catalog_close(rel);
+}

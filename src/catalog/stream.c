@@ -1,0 +1,229 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream.c
+ *    Rows of eddy._stream and eddy._segment.
+ *
+ * Locking, memory and crash behaviour: see table.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "catalog/table.h"
+
+/* Columns of eddy._stream, from 1, as in the install script. */
+enum
+{
+	STREAM_STREAM = 1,
+	STREAM_EVENT_TIME,
+	STREAM_DELAY,
+	STREAM_RETENTION,
+	STREAM_IDLE_TIMEOUT,
+	STREAM_MAX_FUTURE_SKEW,
+	STREAM_NULL_EVENT_TIME,
+	STREAM_AUTO_ADVANCE,
+	STREAM_NCOLUMNS = STREAM_AUTO_ADVANCE
+};
+
+/* Columns of eddy._segment. */
+enum
+{
+	SEGMENT_SEGMENT = 1,
+	SEGMENT_STREAM,
+	SEGMENT_OPENED_AT,
+	SEGMENT_CLOSED_AT,
+	SEGMENT_NCOLUMNS = SEGMENT_CLOSED_AT
+};
+
+static void *
+read_stream(const Datum *values, const bool *nulls)
+{
+	EddyStream *stream = palloc0(sizeof(EddyStream));
+
+	stream->relid = DatumGetObjectId(values[STREAM_STREAM - 1]);
+	if (!nulls[STREAM_EVENT_TIME - 1])
+		stream->event_time = pstrdup(NameStr(*DatumGetName(values[STREAM_EVENT_TIME - 1])));
+	stream->delay = *DatumGetIntervalP(values[STREAM_DELAY - 1]);
+	stream->retention = *DatumGetIntervalP(values[STREAM_RETENTION - 1]);
+	stream->idle_timeout = *DatumGetIntervalP(values[STREAM_IDLE_TIMEOUT - 1]);
+	stream->max_future_skew = *DatumGetIntervalP(values[STREAM_MAX_FUTURE_SKEW - 1]);
+	stream->null_event_time = TextDatumGetCString(values[STREAM_NULL_EVENT_TIME - 1]);
+	stream->auto_advance = DatumGetBool(values[STREAM_AUTO_ADVANCE - 1]);
+	return stream;
+}
+
+static void
+write_stream(const EddyStream *stream, Datum *values, bool *nulls)
+{
+	memset(nulls, 0, sizeof(bool) * STREAM_NCOLUMNS);
+	values[STREAM_STREAM - 1] = ObjectIdGetDatum(stream->relid);
+	values[STREAM_EVENT_TIME - 1] = eddy_catalog_name(stream->event_time,
+													  &nulls[STREAM_EVENT_TIME - 1]);
+	values[STREAM_DELAY - 1] = IntervalPGetDatum(&stream->delay);
+	values[STREAM_RETENTION - 1] = IntervalPGetDatum(&stream->retention);
+	values[STREAM_IDLE_TIMEOUT - 1] = IntervalPGetDatum(&stream->idle_timeout);
+	values[STREAM_MAX_FUTURE_SKEW - 1] = IntervalPGetDatum(&stream->max_future_skew);
+	values[STREAM_NULL_EVENT_TIME - 1] = CStringGetTextDatum(stream->null_event_time);
+	values[STREAM_AUTO_ADVANCE - 1] = BoolGetDatum(stream->auto_advance);
+}
+
+EddyStream *
+eddy_catalog_get_stream(Oid relid)
+{
+	ScanKeyData key;
+	List	   *rows;
+
+	eddy_catalog_key_oid(&key, STREAM_STREAM, relid);
+	rows = eddy_catalog_scan(EDDY_CATALOG_STREAM, 1, &key, true, read_stream);
+	return rows ? linitial(rows) : NULL;
+}
+
+List *
+eddy_catalog_list_streams(void)
+{
+	return eddy_catalog_scan(EDDY_CATALOG_STREAM, 0, NULL, true, read_stream);
+}
+
+void
+eddy_catalog_insert_stream(const EddyStream *stream)
+{
+	Relation	rel = eddy_catalog_open(EDDY_CATALOG_STREAM);
+	Datum		values[STREAM_NCOLUMNS];
+	bool		nulls[STREAM_NCOLUMNS];
+
+	write_stream(stream, values, nulls);
+	eddy_catalog_insert(rel, values, nulls);
+	eddy_catalog_invalidate(stream->relid);
+	eddy_catalog_close(rel);
+}
+
+void
+eddy_catalog_update_stream(const EddyStream *stream)
+{
+	Relation	rel = eddy_catalog_open(EDDY_CATALOG_STREAM);
+	Datum		values[STREAM_NCOLUMNS];
+	bool		nulls[STREAM_NCOLUMNS];
+	ScanKeyData key;
+	HeapTuple	old;
+
+	eddy_catalog_key_oid(&key, STREAM_STREAM, stream->relid);
+	old = eddy_catalog_find(rel, 1, &key);
+	if (old)
+	{
+		write_stream(stream, values, nulls);
+		eddy_catalog_replace(rel, old, values, nulls);
+		eddy_catalog_invalidate(stream->relid);
+	}
+	eddy_catalog_close(rel);
+}
+
+void
+eddy_catalog_delete_stream(Oid relid)
+{
+	Relation	rel = eddy_catalog_open(EDDY_CATALOG_STREAM);
+	ScanKeyData key;
+
+	eddy_catalog_key_oid(&key, STREAM_STREAM, relid);
+	eddy_catalog_delete(rel, 1, &key);
+	eddy_catalog_invalidate(relid);
+	eddy_catalog_close(rel);
+}
+
+static void *
+read_segment(const Datum *values, const bool *nulls)
+{
+	EddySegment *segment = palloc0(sizeof(EddySegment));
+
+	segment->relid = DatumGetObjectId(values[SEGMENT_SEGMENT - 1]);
+	segment->stream = DatumGetObjectId(values[SEGMENT_STREAM - 1]);
+	if (!nulls[SEGMENT_OPENED_AT - 1])
+		segment->opened_at = DatumGetTimestampTz(values[SEGMENT_OPENED_AT - 1]);
+	if (!nulls[SEGMENT_CLOSED_AT - 1])
+		segment->closed_at = DatumGetTimestampTz(values[SEGMENT_CLOSED_AT - 1]);
+	return segment;
+}
+
+static void
+write_segment(const EddySegment *segment, Datum *values, bool *nulls)
+{
+	memset(nulls, 0, sizeof(bool) * SEGMENT_NCOLUMNS);
+	values[SEGMENT_SEGMENT - 1] = ObjectIdGetDatum(segment->relid);
+	values[SEGMENT_STREAM - 1] = ObjectIdGetDatum(segment->stream);
+	values[SEGMENT_OPENED_AT - 1] = TimestampTzGetDatum(segment->opened_at);
+	nulls[SEGMENT_OPENED_AT - 1] = (segment->opened_at == 0);
+	values[SEGMENT_CLOSED_AT - 1] = TimestampTzGetDatum(segment->closed_at);
+	nulls[SEGMENT_CLOSED_AT - 1] = (segment->closed_at == 0);
+}
+
+static int
+compare_segments(const ListCell *a, const ListCell *b)
+{
+	Oid			left = ((EddySegment *) lfirst(a))->relid;
+	Oid			right = ((EddySegment *) lfirst(b))->relid;
+
+	return left < right ? -1 : left > right;
+}
+
+List *
+eddy_catalog_list_segments(Oid stream)
+{
+	ScanKeyData key;
+	List	   *rows;
+
+	eddy_catalog_key_oid(&key, SEGMENT_STREAM, stream);
+	rows = eddy_catalog_scan(EDDY_CATALOG_SEGMENT, OidIsValid(stream) ? 1 : 0, &key, false,
+							 read_segment);
+	list_sort(rows, compare_segments);
+	return rows;
+}
+
+void
+eddy_catalog_insert_segment(const EddySegment *segment)
+{
+	Relation	rel = eddy_catalog_open(EDDY_CATALOG_SEGMENT);
+	Datum		values[SEGMENT_NCOLUMNS];
+	bool		nulls[SEGMENT_NCOLUMNS];
+
+	write_segment(segment, values, nulls);
+	eddy_catalog_insert(rel, values, nulls);
+	eddy_catalog_invalidate(segment->stream);
+	eddy_catalog_close(rel);
+}
+
+bool
+eddy_catalog_update_segment(const EddySegment *segment)
+{
+	Relation	rel = eddy_catalog_open(EDDY_CATALOG_SEGMENT);
+	Datum		values[SEGMENT_NCOLUMNS];
+	bool		nulls[SEGMENT_NCOLUMNS];
+	ScanKeyData key;
+	HeapTuple	old;
+	bool		done = false;
+
+	eddy_catalog_key_oid(&key, SEGMENT_SEGMENT, segment->relid);
+	old = eddy_catalog_find(rel, 1, &key);
+	if (old && eddy_catalog_lock(rel, old))
+	{
+		write_segment(segment, values, nulls);
+		eddy_catalog_replace(rel, old, values, nulls);
+		eddy_catalog_invalidate(segment->stream);
+		done = true;
+	}
+	eddy_catalog_close(rel);
+	return done;
+}
+
+void
+eddy_catalog_delete_segment(Oid relid)
+{
+	Relation	rel = eddy_catalog_open(EDDY_CATALOG_SEGMENT);
+	ScanKeyData key;
+
+	eddy_catalog_key_oid(&key, SEGMENT_SEGMENT, relid);
+	eddy_catalog_delete(rel, 1, &key);
+	eddy_catalog_close(rel);
+}

@@ -1,0 +1,267 @@
+/*-------------------------------------------------------------------------
+ *
+ * table.c
+ *    Scanning and writing rows of our own tables.
+ *
+ * Locking: readers take AccessShareLock for the scan alone, writers
+ * RowExclusiveLock until the end of the transaction. Memory: results are made
+ * in the caller's context. After a crash the tables are as the last commit
+ * left them: all are LOGGED.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "catalog/table.h"
+
+static const char *const table_names[] = {
+	[EDDY_CATALOG_STREAM] = "_stream",
+	[EDDY_CATALOG_SEGMENT] = "_segment",
+	[EDDY_CATALOG_SOURCE] = "_source",
+	[EDDY_CATALOG_SOURCE_STATUS] = "_source_status",
+	[EDDY_CATALOG_PARTITION] = "_partition",
+	[EDDY_CATALOG_VIEW] = "_view",
+	[EDDY_CATALOG_DEAD_LETTERS] = "dead_letters",
+};
+
+Oid
+eddy_catalog_schema(void)
+{
+	return get_namespace_oid(EDDY_SCHEMA, true);
+}
+
+Oid
+eddy_catalog_relid(EddyCatalogTable table)
+{
+	Oid			schema = eddy_catalog_schema();
+
+	return OidIsValid(schema) ? get_relname_relid(table_names[table], schema) : InvalidOid;
+}
+
+/*
+ * eddy_catalog_installed tells by the extension and by one table: while CREATE
+ * EXTENSION runs its script the first is there and the second may not be.
+ */
+bool
+eddy_catalog_installed(void)
+{
+	return OidIsValid(get_extension_oid("pg_eddy", true)) &&
+		OidIsValid(eddy_catalog_relid(EDDY_CATALOG_VIEW));
+}
+
+Oid
+eddy_catalog_extension_owner(void)
+{
+	Oid			extension = get_extension_oid("pg_eddy", false);
+	Oid			owner = InvalidOid;
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(extension));
+	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return owner;
+}
+
+void
+eddy_catalog_key_oid(ScanKeyData *key, AttrNumber attnum, Oid value)
+{
+	ScanKeyInit(key, attnum, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(value));
+}
+
+void
+eddy_catalog_key_int4(ScanKeyData *key, AttrNumber attnum, int32 value)
+{
+	ScanKeyInit(key, attnum, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(value));
+}
+
+/* The primary key's index; all our tables have one. */
+static Oid
+primary_key(Relation rel)
+{
+	if (!rel->rd_indexvalid)
+		list_free(RelationGetIndexList(rel));
+	return rel->rd_pkindex;
+}
+
+List *
+eddy_catalog_scan(EddyCatalogTable table, int nkeys, ScanKeyData *keys, bool by_pkey,
+				  EddyRowReader reader)
+{
+	List	   *result = NIL;
+	Oid			relid = eddy_catalog_relid(table);
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Datum		values[EDDY_CATALOG_MAX_COLUMNS];
+	bool		nulls[EDDY_CATALOG_MAX_COLUMNS];
+
+	if (!OidIsValid(relid))
+		return NIL;
+	/* it may be dropped between the look-up and the lock */
+	rel = try_table_open(relid, AccessShareLock);
+	if (rel == NULL)
+		return NIL;
+	Assert(RelationGetNumberOfAttributes(rel) <= EDDY_CATALOG_MAX_COLUMNS);
+
+	if (by_pkey)
+	{
+		Relation	index = index_open(primary_key(rel), AccessShareLock);
+
+		scan = systable_beginscan_ordered(rel, index, NULL, nkeys, keys);
+		while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+		{
+			heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+			result = lappend(result, reader(values, nulls));
+		}
+		systable_endscan_ordered(scan);
+		index_close(index, AccessShareLock);
+	}
+	else
+	{
+		scan = systable_beginscan(rel, InvalidOid, false, NULL, nkeys, keys);
+		while ((tuple = systable_getnext(scan)) != NULL)
+		{
+			heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+			result = lappend(result, reader(values, nulls));
+		}
+		systable_endscan(scan);
+	}
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+Relation
+eddy_catalog_open(EddyCatalogTable table)
+{
+	Oid			relid = eddy_catalog_relid(table);
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"pg_eddy\" is not installed in this database"),
+				 errhint("Run CREATE EXTENSION pg_eddy.")));
+	return table_open(relid, RowExclusiveLock);
+}
+
+void
+eddy_catalog_close(Relation rel)
+{
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+void
+eddy_catalog_insert(Relation rel, const Datum *values, const bool *nulls)
+{
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), unconstify(Datum *, values),
+										unconstify(bool *, nulls));
+
+	CatalogTupleInsert(rel, tuple);
+	heap_freetuple(tuple);
+}
+
+HeapTuple
+eddy_catalog_find(Relation rel, int nkeys, ScanKeyData *keys)
+{
+	SysScanDesc scan = systable_beginscan(rel, primary_key(rel), true, NULL, nkeys, keys);
+	HeapTuple	tuple = systable_getnext(scan);
+
+	if (tuple)
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	return tuple;
+}
+
+bool
+eddy_catalog_lock(Relation rel, HeapTuple tuple)
+{
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TM_FailureData tmfd;
+	TM_Result	result;
+
+	result = table_tuple_lock(rel, &tuple->t_self, GetLatestSnapshot(), slot,
+							  GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+							  LockWaitBlock, 0, &tmfd);
+	ExecDropSingleTupleTableSlot(slot);
+	return result == TM_Ok;
+}
+
+void
+eddy_catalog_replace(Relation rel, HeapTuple old, const Datum *values, const bool *nulls)
+{
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), unconstify(Datum *, values),
+										unconstify(bool *, nulls));
+
+	CatalogTupleUpdate(rel, &old->t_self, tuple);
+	heap_freetuple(tuple);
+}
+
+int
+eddy_catalog_delete(Relation rel, int nkeys, ScanKeyData *keys)
+{
+	int			count = 0;
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, nkeys, keys);
+	HeapTuple	tuple;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		CatalogTupleDelete(rel, &tuple->t_self);
+		count++;
+	}
+	systable_endscan(scan);
+	return count;
+}
+
+void
+eddy_catalog_invalidate(Oid stream)
+{
+	Oid			views = eddy_catalog_relid(EDDY_CATALOG_VIEW);
+
+	if (OidIsValid(stream) && get_rel_relkind(stream) != '\0')
+		CacheInvalidateRelcacheByRelid(stream);
+	if (OidIsValid(views))
+		CacheInvalidateRelcacheByRelid(views);
+}
+
+Datum
+eddy_catalog_text(const char *value, bool *isnull)
+{
+	*isnull = (value == NULL);
+	return value ? CStringGetTextDatum(value) : (Datum) 0;
+}
+
+Datum
+eddy_catalog_name(const char *value, bool *isnull)
+{
+	Name		name;
+
+	*isnull = (value == NULL);
+	if (value == NULL)
+		return (Datum) 0;
+	name = palloc(sizeof(NameData));
+	namestrcpy(name, value);
+	return NameGetDatum(name);
+}

@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * table.h
+ *    Scanning and writing rows of our own tables; for src/catalog alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_CATALOG_TABLE_H
+#define EDDY_CATALOG_TABLE_H
+
+#include "access/htup.h"
+#include "access/skey.h"
+#include "catalog/eddy_catalog.h"
+#include "utils/rel.h"
+
+/* Upper bound of columns of our tables, for arrays on the stack. */
+#define EDDY_CATALOG_MAX_COLUMNS 20
+
+/* Makes the caller's struct of one row; values of NULL columns are 0. */
+typedef void *(*EddyRowReader) (const Datum *values, const bool *nulls);
+
+/*
+ * Gives reader each row that matches keys (AND), the latest committed and own ones,
+ * and returns what it made. NIL too if the extension is not installed. With by_pkey
+ * the keys are the leading columns of the primary key and the result is in its order.
+ */
+extern List *eddy_catalog_scan(EddyCatalogTable table, int nkeys, ScanKeyData *keys, bool by_pkey,
+							   EddyRowReader reader);
+
+/* Equality scan keys on a column. */
+extern void eddy_catalog_key_oid(ScanKeyData *key, AttrNumber attnum, Oid value);
+extern void eddy_catalog_key_int4(ScanKeyData *key, AttrNumber attnum, int32 value);
+
+/* Opens a table for writing; the lock stays until the end of the transaction. Errors if not installed. */
+extern Relation eddy_catalog_open(EddyCatalogTable table);
+extern void eddy_catalog_close(Relation rel);
+
+/* Inserts one row. */
+extern void eddy_catalog_insert(Relation rel, const Datum *values, const bool *nulls);
+
+/* A copy of the row with that primary key, or NULL. */
+extern HeapTuple eddy_catalog_find(Relation rel, int nkeys, ScanKeyData *keys);
+
+/*
+ * Locks a row for update, waiting for a concurrent writer. False if the version
+ * in tuple is not the latest any more.
+ */
+extern bool eddy_catalog_lock(Relation rel, HeapTuple tuple);
+
+/* Replaces a row that eddy_catalog_find gave. */
+extern void eddy_catalog_replace(Relation rel, HeapTuple old, const Datum *values, const bool *nulls);
+
+/* Deletes the rows that match keys; returns their number. */
+extern int	eddy_catalog_delete(Relation rel, int nkeys, ScanKeyData *keys);
+
+/* Makes all backends forget what they cached of a stream's definition. */
+extern void eddy_catalog_invalidate(Oid stream);
+
+/* Texts and names, where NULL stands for SQL NULL. */
+extern Datum eddy_catalog_text(const char *value, bool *isnull);
+extern Datum eddy_catalog_name(const char *value, bool *isnull);
+
+#endif							/* EDDY_CATALOG_TABLE_H */
