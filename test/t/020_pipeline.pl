@@ -1,0 +1,384 @@
+# 020_pipeline.pl: the whole pipe on real input, through every kind of crash.
+#
+# A million messages over 8 partitions of a real broker, some in aborted
+# transactions, some poison; users who write into the same stream; a consumer of
+# changes. In the middle of it the worker is terminated and killed, the server stopped as by a
+# power cut, and the broker restarted and killed. Then everything is
+# recomputed from what an independent reader finds in Kafka:
+#
+#   - each view equals its own SELECT over the accepted rows, to the row
+#   - the offsets are the ends of the partitions
+#   - the dead letters are the poison, each once, byte for byte
+#   - the changes, applied by (lsn, seq), give the views
+#   - so it was at every moment: snapshots taken on the way hold offsets
+#     and results, and are judged by the same messages afterwards
+#
+# The run follows from its seed, but for timing: EDDY_SEED=n repeats it.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $messages = $ENV{EDDY_MESSAGES} // 1_000_000;
+my $partitions = 8;
+my $rate = $ENV{EDDY_RATE} // 20_000;    # a second
+my $seed = $ENV{EDDY_SEED} // int(rand(1_000_000));
+my $dir = PostgreSQL::Test::Utils::tempdir();
+note "EDDY_SEED=$seed";
+
+#
+# The stage
+#
+
+my %views = (
+	total => q{
+		SELECT count(*) AS n, sum(id) AS ids, bit_xor(id) AS mask, min(id) AS first, max(id) AS last,
+			sum(amount) AS amount, avg(ratio) AS ratio
+		FROM events},
+	per_key => q{
+		SELECT key, count(*) AS n, sum(qty) AS qty, sum(amount) AS amount, avg(price) AS price,
+			count(note) AS notes, max(event_time) AS last, sum(ratio) AS ratio
+		FROM events GROUP BY key},
+	per_window => q{
+		SELECT category, w.window_start, w.window_end, count(*) AS n, sum(price) AS price,
+			min(amount) AS lowest, max(amount) AS highest,
+			count(*) FILTER (WHERE origin = 'kafka') AS by_default
+		FROM events, eddy.tumble(event_time, '10 seconds') AS w
+		GROUP BY category, w.window_start, w.window_end},
+	per_producer => q{
+		SELECT producer, count(*) AS n, sum(seq) AS seqs, bit_xor(seq) AS mask, max(seq) AS last
+		FROM events WHERE producer < 100 GROUP BY producer},
+	busy => q{
+		SELECT key, category, sum(qty) FILTER (WHERE price > 50000000) AS dear,
+			sum(amount) / nullif(count(ratio), 0) AS mean
+		FROM events WHERE category < 5 GROUP BY key, category
+		HAVING count(*) > 80 AND count(*) % 3 <> 0},
+	per_piece => q{
+		SELECT category, sum(1000 / qty) AS pieces, count(*) AS n
+		FROM events GROUP BY category});
+
+my $broker = start_broker();
+$broker->create_topic('events', $partitions);
+
+my $node = new_node(
+	'pipeline',
+	"shared_buffers = '256MB'",
+	"max_wal_size = '4GB'",
+	"checkpoint_timeout = '30s'");
+attach_server($node, $broker->address);
+
+my $columns = q{
+	id bigint NOT NULL, producer integer NOT NULL, seq bigint NOT NULL, key text NOT NULL,
+	category integer, amount numeric, qty integer NOT NULL CHECK (qty >= 0), price bigint,
+	ratio double precision, origin text DEFAULT 'kafka', note text, event_time timestamptz,
+	part integer, off bigint};
+
+# event times span 10 minutes, so with this delay no row is ever late
+$node->safe_psql(
+	'postgres', qq{
+CREATE UNLOGGED TABLE events ($columns);
+CREATE TABLE user_rows ($columns);
+CREATE TABLE probe (at timestamptz, seen jsonb);
+SELECT eddy.create_stream('events', event_time => 'event_time', delay => '1 hour', retention => '10 seconds');
+});
+foreach my $view (sort keys %views)
+{
+	$node->safe_psql('postgres', "SELECT eddy.create_continuous_view('$view', \$\$$views{$view}\$\$)");
+}
+$node->safe_psql('postgres', "SELECT pg_create_logical_replication_slot('dashboard', 'pg_eddy_cdc')");
+
+# the consumer of changes: reconnects by itself, is killed once, keeps what it wrote
+my $changes = 0;
+my $consumer;
+
+sub start_consumer
+{
+	$changes++;
+	$consumer = start_process("$dir/recvlogical.$changes", 'pg_recvlogical',
+		'-d', $node->connstr('postgres'), '-S', 'dashboard', '--start', '-f', "$dir/changes.$changes",
+		'--fsync-interval=1', '--status-interval=1');
+	return;
+}
+start_consumer();
+
+local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port);
+my @users = map {
+	start_process("$dir/user.$_", $^X, "$EddyTest::root/test/oracle/users.pl", $_, "$dir/stop")
+} 1 .. 2;
+
+my $loader = start_process(
+	"$dir/load", build_tool('eddy-load', 'test/oracle/load.c'),
+	'--brokers', $broker->address, '--topic', 'events', '--partitions', $partitions,
+	'--messages', $messages, '--seed', $seed, '--rate', $rate);
+
+$node->safe_psql(
+	'postgres', q{
+SELECT eddy.attach_kafka('events', server => 'kafka', topic => 'events',
+	mapping => '{"part": "partition", "off": "offset"}')});
+
+#
+# The faults
+#
+
+my $source = q{(SELECT * FROM eddy.sources WHERE topic = 'events') AS s};
+
+# Process id of the source worker; waits for one to run.
+sub worker_pid
+{
+	wait_until($node, "SELECT pid IS NOT NULL AND state = 'running' FROM $source", 'a worker runs');
+	return $node->safe_psql('postgres', "SELECT pid FROM $source");
+}
+
+# Offsets and results in one snapshot, for later judgement.
+sub probe
+{
+	wait_until($node, q{SELECT true}, 'the server answers');
+	$node->psql(
+		'postgres', q{
+INSERT INTO probe SELECT clock_timestamp(), jsonb_build_object(
+	'offsets', (SELECT jsonb_object_agg(partition, next_offset) FROM eddy.partitions WHERE topic = 'events'),
+	'total', (SELECT to_jsonb(t) FROM total t),
+	'per_key', (SELECT sum(n) FROM per_key),
+	'per_window', (SELECT sum(n) FROM per_window),
+	'kafka', (SELECT sum(n) FROM per_producer),
+	'per_piece', (SELECT sum(n) FROM per_piece),
+	'dead', (SELECT count(*) FROM eddy.dead_letters WHERE view IS NULL),
+	'dead_of_view', (SELECT count(*) FROM eddy.dead_letters WHERE view IS NOT NULL),
+	'users', (SELECT count(*) FROM user_rows),
+	'users_ids', (SELECT sum(id) FROM user_rows))});
+	return;
+}
+
+my %faults = (
+	'SIGTERM to the worker' => sub {
+		my $pid = worker_pid();
+		$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+		wait_until($node, "SELECT pid <> $pid FROM $source", 'another worker runs');
+	},
+	'kill -9 of the worker' => sub {
+		my $pid = worker_pid();
+		kill 'KILL', $pid;
+		wait_until($node, "SELECT pid <> $pid FROM $source", 'another worker runs after the crash');
+	},
+	'immediate stop of the server' => sub {
+		restart_node($node);
+	},
+	'restart of the broker' => sub {
+		$broker->stop;
+		wait_until($node, "SELECT state = 'waiting' AND error IS NOT NULL FROM $source",
+			'the broker is missed');
+		$broker->start;
+	},
+	'kill -9 of the broker' => sub {
+		$broker->kill;
+		$broker->start;
+	},
+	'kill -9 of the consumer' => sub {
+		kill 'KILL', $consumer;
+		stop_process($consumer);
+		wait_until($node,
+			q{SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'dashboard'},
+			'the slot is free');
+		start_consumer();
+	});
+
+my @plan = (
+	'SIGTERM to the worker', 'kill -9 of the worker',
+	'immediate stop of the server', 'restart of the broker',
+	'kill -9 of the consumer', 'kill -9 of the worker',
+	'SIGTERM to the worker', 'kill -9 of the broker',
+	'immediate stop of the server', 'SIGTERM to the worker');
+
+foreach my $i (0 .. $#plan)
+{
+	my $mark = int($messages * ($i + 1) / (@plan + 2));
+
+	wait_until($node,
+		"SELECT coalesce(sum(next_offset), 0) >= $mark FROM eddy.partitions WHERE topic = 'events'",
+		"offset $mark is passed")
+	  or last;
+	probe();
+	$faults{ $plan[$i] }->();
+	probe();
+	pass("$plan[$i] at $mark");
+}
+
+#
+# The end: all that was produced is consumed, all changes are received
+#
+
+is(stop_process($loader), 0, 'all messages were produced')
+  or diag(slurp_file("$dir/load.err"));
+my %ledger = map { split /\t/ } split /\n/, slurp_file("$dir/load");
+wait_for_consumed($node, $broker, 'events');
+
+append_to_file("$dir/stop", '');
+stop_process($_) foreach @users;
+my %rounds = map { split /\t/ } split /\n/, slurp_file("$dir/user.1");
+cmp_ok($rounds{succeeded}, '>', 20, 'users wrote meanwhile');
+note "rounds of user 1: $rounds{succeeded}, failed in crashes: $rounds{failed}";
+
+is($node->safe_psql('postgres', "SELECT state, error FROM $source"),
+	'running|', 'the source runs without an error');
+
+my $lsn = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+wait_until($node,
+	"SELECT confirmed_flush_lsn >= '$lsn' FROM pg_replication_slots WHERE slot_name = 'dashboard'",
+	'the consumer has all changes');
+stop_process($consumer, 'INT');
+
+#
+# The independent recomputation
+#
+
+my $kafka_tool = kafka_tool();
+my $psql = 'psql -X -q -v ON_ERROR_STOP=1 -d postgres';
+$node->safe_psql('postgres', 'CREATE TABLE raw (partition integer, "offset" bigint, key bytea, payload bytea)');
+is(system("$kafka_tool dump -b @{[ $broker->address ]} -t events -k -X | $psql -c 'COPY raw FROM STDIN'"),
+	0, 'the topic was read by the independent reader');
+
+# Rows by the server's own JSON: another parser than the extension's.
+$node->safe_psql(
+	'postgres', qq{
+CREATE TABLE accepted ($columns);
+INSERT INTO accepted
+SELECT (j->>'id')::bigint, (j->>'producer')::integer, (j->>'seq')::bigint, j->>'key',
+	(j->>'category')::integer, (j->>'amount')::numeric, (j->>'qty')::integer, (j->>'price')::bigint,
+	(j->>'ratio')::float8, CASE WHEN j ? 'origin' THEN j->>'origin' ELSE 'kafka' END, j->>'note',
+	(j->>'event_time')::timestamptz, partition, "offset"
+FROM (SELECT partition, "offset", convert_from(payload, 'UTF8')::jsonb AS j
+	  FROM raw WHERE key LIKE 'k%') r;
+CREATE VIEW poison AS SELECT * FROM raw WHERE key LIKE 'poison:%';
+ANALYZE;
+});
+
+is( $node->safe_psql('postgres', q{
+		SELECT count(*) FILTER (WHERE key LIKE 'k%'), count(*) FILTER (WHERE key LIKE 'poison:%'),
+			count(*) FILTER (WHERE key = 'tombstone'), count(*) FILTER (WHERE key = 'aborted')
+		FROM raw}),
+	join('|', $ledger{good}, $messages - $ledger{good} - $ledger{tombstone}, $ledger{tombstone}, 0),
+	'Kafka holds what the producer committed');
+cmp_ok($ledger{aborted}, '>', $messages / 100, 'messages were aborted as well');
+
+# Snapshots on the way: offsets and results belong together.
+my $probes = $node->safe_psql('postgres', 'SELECT count(*) FROM probe WHERE seen->>\'offsets\' IS NOT NULL');
+cmp_ok($probes, '>=', @plan, 'snapshots were taken on the way');
+is( $node->safe_psql(
+		'postgres', q{
+SELECT p.at, p.seen, want.*
+FROM probe p, LATERAL (
+	SELECT count(*) FILTER (WHERE r.key LIKE 'k%') AS good,
+		count(*) FILTER (WHERE r.key LIKE 'poison:%') AS poison,
+		(SELECT sum(a.id) FROM accepted a WHERE a.off < (p.seen->'offsets'->>a.part::text)::bigint) AS ids
+	FROM raw r WHERE r."offset" < (p.seen->'offsets'->>r.partition::text)::bigint) AS want
+WHERE (p.seen->'total'->>'n')::bigint <> want.good + (p.seen->>'users')::bigint
+	OR (p.seen->'total'->>'ids')::numeric <> coalesce(want.ids, 0) + coalesce((p.seen->>'users_ids')::numeric, 0)
+	OR (p.seen->>'kafka')::bigint <> want.good
+	OR p.seen->>'per_key' <> p.seen->'total'->>'n'
+	OR p.seen->>'per_window' <> p.seen->'total'->>'n'
+	OR (p.seen->>'per_piece')::bigint + (p.seen->>'dead_of_view')::bigint
+		<> (p.seen->'total'->>'n')::bigint
+	OR (p.seen->>'dead')::bigint <> want.poison}),
+	'',
+	'every snapshot on the way was exact');
+
+# Views
+$node->safe_psql('postgres', 'INSERT INTO accepted SELECT * FROM user_rows');
+foreach my $view (sort keys %views)
+{
+	my $want = $views{$view} =~ s/\bevents\b/accepted/r;
+
+	# the rows that this view cannot compute are its dead letters
+	$want =~ s/FROM accepted/FROM accepted WHERE qty <> 0/ if $view eq 'per_piece';
+	equal_ok($node, "SELECT * FROM $view", $want, "view $view equals its SELECT over all accepted rows");
+}
+cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM busy'), '>', 100, 'HAVING let groups through');
+is( $node->safe_psql(
+		'postgres', q{SELECT producer FROM per_producer
+			WHERE n <> last OR seqs <> last::numeric * (last + 1) / 2}),
+	'',
+	'no producer lost or doubled a message');
+
+# Offsets
+is( $node->safe_psql('postgres',
+		q{SELECT partition, next_offset, high_offset FROM eddy.partitions WHERE topic = 'events' ORDER BY partition}),
+	join("\n", map { join '|', $_, ($broker->ends('events')->{$_}) x 2 } 0 .. $partitions - 1),
+	'the offsets are the ends of the partitions');
+is( $node->safe_psql('postgres', q{SELECT sum(skipped) FROM eddy.partitions WHERE topic = 'events'}),
+	$ledger{tombstone}, 'tombstones were counted');
+
+# Dead letters
+equal_ok(
+	$node,
+	q{SELECT topic, partition, "offset", key, payload FROM eddy.dead_letters WHERE view IS NULL},
+	q{SELECT 'events' AS topic, partition, "offset", key, payload FROM poison},
+	'each poison message is one dead letter');
+equal_ok(
+	$node,
+	q{SELECT view::text, partition, "offset" FROM eddy.dead_letters WHERE view IS NOT NULL},
+	q{SELECT 'per_piece' AS view, part AS partition, off AS "offset" FROM accepted WHERE qty = 0},
+	'each row that a view failed on is a dead letter of that view');
+
+# Changes: what was received, less what was sent again after a crash
+foreach my $i (1 .. $changes)
+{
+	next unless -e "$dir/changes.$i";
+	my $text = slurp_file("$dir/changes.$i");
+
+	# a killed consumer leaves a torn line, which comes again
+	if ($text =~ s/[^\n]+\z//)
+	{
+		open(my $file, '>', "$dir/changes.$i") or die;
+		print $file $text;
+		close($file);
+	}
+}
+$node->safe_psql('postgres', 'CREATE TABLE received (n bigserial, line jsonb)');
+is( system("cat " . join(' ', grep { -e } map { "$dir/changes.$_" } 1 .. $changes)
+		  . " | sed 's/\\\\/\\\\\\\\/g' | $psql -c 'COPY received (line) FROM STDIN'"),
+	0,
+	'the changes are JSON, one a line');
+$node->safe_psql(
+	'postgres', q{
+CREATE TABLE change AS
+SELECT DISTINCT ON (lsn, seq) n, lsn, seq, line->>'view' AS view, line->>'op' AS op,
+	line->'key' AS key, line->'after' AS after
+FROM (SELECT n, line, (line->>'lsn')::pg_lsn AS lsn, (line->>'seq')::bigint AS seq FROM received) r
+ORDER BY lsn, seq, n;
+CREATE VIEW applied AS
+SELECT DISTINCT ON (view, key) view, key, op, after FROM change ORDER BY view, key, lsn DESC, seq DESC;
+ANALYZE change;
+});
+note $node->safe_psql('postgres', q{SELECT (SELECT count(*) FROM received) || ' changes received, '
+	|| (SELECT count(*) FROM change) || ' distinct'});
+foreach my $view (sort keys %views)
+{
+	equal_ok(
+		$node,
+		"SELECT r.* FROM applied a, jsonb_populate_record(NULL::$view, a.after) r
+		 WHERE a.view = 'public.$view' AND a.op <> 'd'",
+		"SELECT * FROM $view",
+		"the changes of $view, applied, give the view");
+}
+is( $node->safe_psql(
+		'postgres', q{
+SELECT view, key, previous, op, lsn, seq
+FROM (SELECT *, lag(op) OVER (PARTITION BY view, key ORDER BY lsn, seq) AS previous FROM change) c
+WHERE (op = 'c') <> (previous IS NULL OR previous = 'd') LIMIT 5}),
+	'',
+	'each row is created once before it is updated or deleted');
+is( $node->safe_psql(
+		'postgres', q{
+SELECT n, lsn, seq FROM (SELECT *, max(n) OVER (ORDER BY lsn, seq ROWS UNBOUNDED PRECEDING) AS furthest
+	FROM change) c WHERE n < furthest LIMIT 5}),
+	'',
+	'changes came in the order of their commits');
+
+done_testing();

@@ -1,0 +1,361 @@
+# EddyTest.pm: what the TAP tests of pg_eddy share.
+#
+# Servers are PostgreSQL::Test::Cluster nodes that preload pg_eddy; the broker is
+# a real Apache Kafka, started by test/kafka/broker in the test's own directory. Nothing here
+# sleeps and hopes: whatever takes time is waited for by asking, with a deadline.
+#
+# Rows get into Kafka through eddy-kafka-tool, which shares no code with the
+# extension, and come back through it when a test judges what was stored.
+
+package EddyTest;
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use Exporter qw(import);
+use File::Basename qw(dirname);
+use IPC::Run ();
+use POSIX qw(WNOHANG);
+use Time::HiRes qw(time);
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(
+  new_node configure_node attach_server wait_until wait_for_state wait_for_consumed restart_node
+  tool build_tool kafka_tool start_broker start_process stop_process process_cpu equal_ok
+);
+
+# The tests may run on a copy of the tree; everything is found from here.
+our $root = abs_path(dirname(__FILE__) . '/../..');
+
+# How long the slowest machine may take before a wait counts as failed.
+our $patience = $PostgreSQL::Test::Utils::timeout_default || 180;
+
+#
+# Servers
+#
+
+# Appends the settings that pg_eddy needs, and those that make tests quick.
+sub configure_node
+{
+	my ($node) = @_;
+
+	$node->append_conf(
+		'postgresql.conf', qq{
+shared_preload_libraries = 'pg_eddy'
+wal_level = logical
+max_wal_senders = 8
+max_replication_slots = 8
+max_worker_processes = 32
+max_prepared_transactions = 4
+synchronous_commit = on
+deadlock_timeout = '200ms'
+log_line_prefix = '%m [%p] %b %a '
+restart_after_crash = on
+});
+
+	# servers older than the setting do not start with it
+	my $bindir = $node->config_data('--bindir');
+	my $known = IPC::Run::run(
+		[ "$bindir/postgres", '-D', $node->data_dir, '-C', 'output_plugin_libraries' ],
+		'>', \my $out, '2>', \my $err);
+	$node->append_conf('postgresql.conf',
+		"output_plugin_libraries = 'pgoutput, test_decoding, pg_eddy_cdc'\n")
+	  if $known;
+	return;
+}
+
+# Makes and starts a server that has the extension in database postgres.
+# Further lines for postgresql.conf may follow the name.
+sub new_node
+{
+	my ($name, @settings) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init;
+	configure_node($node);
+	$node->append_conf('postgresql.conf', "$_\n") foreach @settings;
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_eddy');
+	return $node;
+}
+
+# Makes the foreign server "kafka" for a broker, with quick reconnects.
+sub attach_server
+{
+	my ($node, $brokers, $name) = @_;
+
+	$name //= 'kafka';
+	$node->safe_psql(
+		'postgres', qq{
+CREATE SERVER $name FOREIGN DATA WRAPPER eddy_kafka
+    OPTIONS ("bootstrap.servers" '$brokers', "reconnect.backoff.max.ms" '500');
+CREATE USER MAPPING FOR CURRENT_USER SERVER $name;
+});
+	return;
+}
+
+# Waits until a query returns "t", through crashes and restarts of the server.
+# Returns whether it did; a failure is a failed test with the last answer.
+sub wait_until
+{
+	my ($node, $query, $what, $seconds) = @_;
+	my $deadline = time() + ($seconds // $patience);
+	my ($out, $err) = ('', '');
+
+	while (time() < $deadline)
+	{
+		my $ret = $node->psql('postgres', $query, stdout => \$out, stderr => \$err,
+			timeout => $patience, timed_out => \my $timed_out);
+		return 1 if defined $ret && $ret == 0 && $out eq 't';
+		Time::HiRes::sleep(0.1);    # between questions, not instead of them
+	}
+	fail("waited in vain until $what");
+	diag("last answer: \"$out\", \"$err\"");
+	diag($_) foreach $node->psql('postgres', 'TABLE eddy.sources', stdout => \$out) ? () : ($out);
+	return 0;
+}
+
+# Waits until the source of a topic is in a state; returns its error text.
+sub wait_for_state
+{
+	my ($node, $topic, $state, $error) = @_;
+	my $condition = defined $error ? "AND error ~ '$error'" : '';
+
+	wait_until($node,
+		"SELECT count(*) = 1 FROM eddy.sources WHERE topic = '$topic' AND state = '$state' $condition",
+		"the source of topic \"$topic\" is $state" . (defined $error ? " with \"$error\"" : ''));
+	return $node->safe_psql('postgres', "SELECT error FROM eddy.sources WHERE topic = '$topic'");
+}
+
+# Waits until everything in a topic has been consumed: the offsets are those of the broker.
+sub wait_for_consumed
+{
+	my ($node, $broker, $topic) = @_;
+	my %end = %{ $broker->ends($topic) };
+	my $want = join ',', map { "($_, $end{$_}::bigint)" } sort { $a <=> $b } keys %end;
+
+	return wait_until($node, qq{
+SELECT count(*) = 0
+FROM (VALUES $want) AS e (partition, "offset")
+LEFT JOIN eddy.partitions p ON p.topic = '$topic' AND p.partition = e.partition
+WHERE coalesce(p.next_offset, 0) < e."offset"}, "topic \"$topic\" is consumed");
+}
+
+# Stops a server as a power cut would, and starts it again.
+sub restart_node
+{
+	my ($node) = @_;
+
+	$node->stop('immediate');
+	$node->start;
+	return;
+}
+
+# Two queries must return the same rows, as often as each.
+sub equal_ok
+{
+	my ($node, $got, $want, $name) = @_;
+	my $differences = $node->safe_psql('postgres', qq{
+SELECT * FROM (
+    (SELECT 'too much' AS verdict, to_jsonb(g) FROM ($got) g
+     EXCEPT ALL SELECT 'too much', to_jsonb(w) FROM ($want) w)
+    UNION ALL
+    (SELECT 'missing' AS verdict, to_jsonb(w) FROM ($want) w
+     EXCEPT ALL SELECT 'missing', to_jsonb(g) FROM ($got) g)) d
+LIMIT 10});
+
+	return is($differences, '', $name);
+}
+
+#
+# Programs
+#
+
+# Path of a program of the tests: as make built it, or compiled now.
+sub build_tool
+{
+	my ($name, @sources) = @_;
+
+	foreach my $built ($name eq 'eddy-kafka-tool' ? $ENV{EDDY_KAFKA_TOOL} // '' : (),
+		"$root/build/$name")
+	{
+		return $built if -x $built;
+	}
+	my $dir = PostgreSQL::Test::Utils::tempdir_short();
+	my $path = "$dir/$name";
+	my @command = ('cc', '-O2', '-o', $path, (map { glob "$root/$_" } @sources),
+		'-lrdkafka', '-lpthread', '-lm');
+	system(@command) == 0 or BAIL_OUT("could not compile $name: @command");
+	return $path;
+}
+
+# Path of eddy-kafka-tool; test/kafka/broker finds it by the environment.
+sub kafka_tool
+{
+	return $ENV{EDDY_KAFKA_TOOL} = build_tool('eddy-kafka-tool', 'test/kafka/tool/*.c');
+}
+
+# Runs eddy-kafka-tool with an optional input and returns what it printed.
+sub tool
+{
+	my ($args, $input) = @_;
+	my ($out, $err) = ('', '');
+	my $tool = kafka_tool();
+
+	IPC::Run::run([ $tool, @$args ], '<', \($input // ''), '>', \$out, '2>', \$err)
+	  or die "eddy-kafka-tool @$args failed: $err";
+	return $out;
+}
+
+my %processes;    # started and not ended yet
+
+# Starts a command in the background with its output in a file; ended by stop_process,
+# or at the end of the test.
+sub start_process
+{
+	my ($log, @command) = @_;
+	my $pid = fork() // die "could not fork: $!";
+
+	if ($pid == 0)
+	{
+		open(STDIN, '<', '/dev/null');
+		open(STDOUT, '>>', $log) or POSIX::_exit(126);
+		open(STDERR, '>>', "$log.err") or POSIX::_exit(126);
+		exec { $command[0] } @command or POSIX::_exit(127);
+	}
+	$processes{$pid} = 1;
+	return $pid;
+}
+
+# Ends a process that start_process started, or waits for its own end when no signal
+# is given. Returns its exit status; undef if it does not end in time.
+sub stop_process
+{
+	my ($pid, $signal) = @_;
+	my $deadline = time() + $patience;
+
+	kill $signal, $pid if defined $signal;
+	while (waitpid($pid, WNOHANG) == 0)
+	{
+		return undef if time() > $deadline;
+		Time::HiRes::sleep(0.05);
+	}
+	delete $processes{$pid};
+	return $?;
+}
+
+# CPU seconds that a process has used, with all its threads.
+sub process_cpu
+{
+	my ($pid) = @_;
+
+	open(my $stat, '<', "/proc/$pid/stat") or return undef;
+	my $line = <$stat>;
+	close($stat);
+	$line =~ s/^.*\) //s;
+	my @fields = split ' ', $line;
+	return ($fields[11] + $fields[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK());
+}
+
+#
+# The broker
+#
+
+my @brokers;
+
+# Starts Apache Kafka and waits until it answers.
+sub start_broker
+{
+	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir() . '/kafka' }, 'EddyTest::Broker';
+
+	$self->start;
+	push @brokers, $self;
+	return $self;
+}
+
+END
+{
+	my $status = $?;    # of the test, which the commands below must not change
+	CORE::kill('KILL', keys %processes) if %processes;
+	eval { $_->kill; } foreach @brokers;
+	$? = $status;
+}
+
+package EddyTest::Broker;
+
+use strict;
+use warnings;
+
+sub run
+{
+	my ($self, @args) = @_;
+	my ($out, $err) = ('', '');
+
+	IPC::Run::run([ "$EddyTest::root/test/kafka/broker", @args ], '<', '/dev/null', '>', \$out,
+		'2>', \$err)
+	  or die "test/kafka/broker @args failed: $err";
+	chomp $out;
+	return $out;
+}
+
+# Starts the broker, on the same port again after it was stopped or killed.
+sub start
+{
+	my ($self) = @_;
+
+	EddyTest::kafka_tool();
+	$self->{address} = $self->run('start', $self->{dir});
+	return $self->{address};
+}
+
+sub address { return $_[0]->{address}; }
+
+# Ends the broker in good order, by SIGTERM.
+sub stop { return $_[0]->run('stop', $_[0]->{dir}); }
+
+# Ends it by SIGKILL.
+sub kill { return $_[0]->run('kill', $_[0]->{dir}); }
+
+# Runs eddy-kafka-tool on this broker.
+sub tool
+{
+	my ($self, $command, $args, $input) = @_;
+
+	return EddyTest::tool([ $command, '-b', $self->{address}, @$args ], $input);
+}
+
+sub create_topic
+{
+	my ($self, $topic, $partitions, @configs) = @_;
+
+	return $self->tool('create-topic',
+		[ '-t', $topic, '-p', $partitions // 1, map { ('-c', $_) } @configs ]);
+}
+
+# Produces lines; the fields of a line are told by -f (see eddy-kafka-tool).
+sub produce
+{
+	my ($self, $topic, $lines, @args) = @_;
+
+	return $self->tool('produce', [ '-t', $topic, @args ], join('', map { "$_\n" } @$lines));
+}
+
+# The end of each partition: a hash from partition to high watermark.
+sub ends
+{
+	my ($self, $topic) = @_;
+	my %end;
+
+	foreach my $line (split /\n/, $self->tool('watermarks', [ '-t', $topic ]))
+	{
+		my ($partition, $low, $high) = split /\t/, $line;
+		$end{$partition} = $high;
+	}
+	return \%end;
+}
+
+1;
