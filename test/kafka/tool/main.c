@@ -1,0 +1,319 @@
+/*-------------------------------------------------------------------------
+ *
+ * main.c
+ *    eddy-kafka-tool: topics, messages and readings for tests, benchmark and demo.
+ *
+ * It goes to the broker by a road of its own, so that what it reads back can
+ * judge what the extension has stored. Everything random is seeded: the same
+ * command line makes the same messages.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+ToolOptions options;
+volatile sig_atomic_t stop_requested = 0;
+
+typedef struct Command
+{
+	const char *name;
+	void		(*run) (void);
+	bool		needs_topic;
+	const char *help;
+} Command;
+
+static const Command commands[] = {
+	{"add-partitions", run_add_partitions, true, "raises a topic to -p partitions"},
+	{"bids", run_bids, true, "produces -n Nexmark bids as flat JSON, in turn over the partitions"},
+	{"create-topic", run_create_topic, true, "makes a topic of -p partitions, with -c name=value"},
+	{"delete-records", run_delete_records, true, "deletes what lies before offset -o of partition -P"},
+	{"delete-topic", run_delete_topic, true, "deletes a topic"},
+	{"dump", run_dump, true, "prints partition, offset and payload of what is committed, for COPY"},
+	{"orders", run_orders, true, "produces JSON orders, -r a second, and a ledger of them (-l)"},
+	{"produce", run_produce, true, "produces the lines of standard input"},
+	{"topics", run_topics, false, "lists topics with their number of partitions"},
+	{"wait", run_wait, false, "waits until the broker answers, at most -w seconds"},
+	{"watermarks", run_watermarks, true, "prints partition, low and high watermark"},
+};
+
+#define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void
+print_help(FILE *to)
+{
+	fputs("usage: eddy-kafka-tool COMMAND -b BROKERS [-t TOPIC] [options]\n\n", to);
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		fprintf(to, "  %-15s %s\n", commands[i].name, commands[i].help);
+	fputs("\n"
+		  "  -p N   number of partitions           -P N   one partition\n"
+		  "  -n N   number of messages             -r N   messages a second\n"
+		  "  -o N   first offset                   -e N   offset behind the last one\n"
+		  "  -s N   seed                           -u N   number of users of generated orders\n"
+		  "  -w N   seconds to wait                -l F   ledger: partition, offset and fields\n"
+		  "  -z C   compression                    -c K=V property of the client or of the new topic\n"
+		  "  -a     print partition and offset of each message that the broker has acknowledged\n"
+		  "  -k -X  dump: with keys; bytes as hex  -U     dump: aborted messages too\n"
+		  "  -x ID  produce: transactional; the lines #commit and #abort end a transaction\n"
+		  "  -f F   produce: the fields of a line, separated by tabs: k key, v value, p partition,\n"
+		  "         h headers (a=b,c=d), t timestamp in ms; \\N is NULL, other escapes as in COPY;\n"
+		  "         default \"kv\", or \"v\" for a line without a tab\n", to);
+}
+
+void
+die(const char *format,...)
+{
+	va_list		args;
+
+	fflush(stdout);
+	fputs("eddy-kafka-tool: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	exit(1);
+}
+
+void
+set_property(rd_kafka_conf_t *conf, const char *name, const char *value)
+{
+	char		error[512];
+
+	if (rd_kafka_conf_set(conf, name, value, error, sizeof(error)) != RD_KAFKA_CONF_OK)
+		die("%s", error);
+}
+
+/*
+ * split_property cuts name=value of option -c in two and returns the value; the
+ * name goes to the buffer.
+ */
+const char *
+split_property(const char *property, char *name, size_t size)
+{
+	const char *equals = strchr(property, '=');
+
+	if (equals == NULL || (size_t) (equals - property) >= size)
+		die("option -c needs name=value, not \"%s\"", property);
+	memcpy(name, property, equals - property);
+	name[equals - property] = '\0';
+	return equals + 1;
+}
+
+/* new_client takes over conf; properties given with -c win over all others. */
+rd_kafka_t *
+new_client(rd_kafka_type_t type, rd_kafka_conf_t *conf)
+{
+	char		error[512];
+	rd_kafka_t *client;
+
+	set_property(conf, "bootstrap.servers", options.brokers);
+	set_property(conf, "client.id", "eddy-kafka-tool");
+	set_property(conf, "log_level", "3");	/* errors; what is retried is no news */
+	for (int i = 0; i < options.nconfigs && !options.topic_configs; i++)
+	{
+		char		name[128];
+		const char *value = split_property(options.configs[i], name, sizeof(name));
+
+		set_property(conf, name, value);
+	}
+	client = rd_kafka_new(type, conf, error, sizeof(error));
+	if (client == NULL)
+		die("%s", error);
+	return client;
+}
+
+double
+now_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+/* count_partitions dies when the topic does not exist. */
+int
+count_partitions(rd_kafka_t *client, const char *topic)
+{
+	rd_kafka_topic_t *handle = rd_kafka_topic_new(client, topic, NULL);
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_resp_err_t error;
+	int			partitions = 0;
+
+	if (handle == NULL)
+		die("invalid topic name \"%s\"", topic);
+	error = rd_kafka_metadata(client, 0, handle, &metadata, TOOL_TIMEOUT_MS);
+	if (error)
+		die("metadata of topic \"%s\": %s", topic, rd_kafka_err2str(error));
+	if (metadata->topic_cnt == 1)
+	{
+		if (metadata->topics[0].err)
+			die("topic \"%s\": %s", topic, rd_kafka_err2str(metadata->topics[0].err));
+		partitions = metadata->topics[0].partition_cnt;
+	}
+	rd_kafka_metadata_destroy(metadata);
+	rd_kafka_topic_destroy(handle);
+	if (partitions == 0)
+		die("topic \"%s\" has no partitions", topic);
+	return partitions;
+}
+
+static int64_t
+parse_integer(int option, const char *text)
+{
+	char	   *end;
+	int64_t		value = strtoll(text, &end, 10);
+
+	if (end == text || *end != '\0')
+		die("option -%c needs a number, not \"%s\"", option, text);
+	return value;
+}
+
+static double
+parse_number(int option, const char *text)
+{
+	char	   *end;
+	double		value = strtod(text, &end);
+
+	if (end == text || *end != '\0')
+		die("option -%c needs a number, not \"%s\"", option, text);
+	return value;
+}
+
+static void
+request_stop(int signal_number)
+{
+	(void) signal_number;
+	stop_requested = 1;
+}
+
+static void
+read_options(int argc, char **argv)
+{
+	int			option;
+
+	options.partition = -1;
+	options.partitions = 1;
+	options.offset = -1;
+	options.end = -1;
+	options.count = -1;
+	options.wait = 30;
+	options.seed = 1;
+	options.users = 20;
+
+	while ((option = getopt(argc, argv, "ab:c:e:f:kl:n:o:p:P:r:s:t:u:Uw:x:Xz:")) != -1)
+	{
+		switch (option)
+		{
+			case 'a':
+				options.acknowledged = true;
+				break;
+			case 'b':
+				options.brokers = optarg;
+				break;
+			case 'c':
+				if (options.nconfigs == TOOL_MAX_CONFIGS)
+					die("too many -c options");
+				options.configs[options.nconfigs++] = optarg;
+				break;
+			case 'e':
+				options.end = parse_integer(option, optarg);
+				break;
+			case 'f':
+				options.fields = optarg;
+				break;
+			case 'k':
+				options.keys = true;
+				break;
+			case 'l':
+				options.ledger = optarg;
+				break;
+			case 'n':
+				options.count = parse_integer(option, optarg);
+				break;
+			case 'o':
+				options.offset = parse_integer(option, optarg);
+				break;
+			case 'p':
+				options.partitions = (int) parse_integer(option, optarg);
+				break;
+			case 'P':
+				options.partition = (int) parse_integer(option, optarg);
+				break;
+			case 'r':
+				options.rate = parse_number(option, optarg);
+				break;
+			case 's':
+				options.seed = (uint64_t) parse_integer(option, optarg);
+				break;
+			case 't':
+				options.topic = optarg;
+				break;
+			case 'u':
+				options.users = (int) parse_integer(option, optarg);
+				break;
+			case 'U':
+				options.uncommitted = true;
+				break;
+			case 'w':
+				options.wait = parse_number(option, optarg);
+				break;
+			case 'x':
+				options.transaction = optarg;
+				break;
+			case 'X':
+				options.hex = true;
+				break;
+			case 'z':
+				options.codec = optarg;
+				break;
+			default:
+				print_help(stderr);
+				exit(2);
+		}
+	}
+	if (optind != argc)
+		die("unexpected argument \"%s\"", argv[optind]);
+	if (options.users < 1)
+		die("option -u needs a positive number");
+}
+
+int
+main(int argc, char **argv)
+{
+	const Command *command = NULL;
+	struct sigaction action;
+
+	if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)
+	{
+		print_help(argc < 2 ? stderr : stdout);
+		return argc < 2 ? 2 : 0;
+	}
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		if (strcmp(commands[i].name, argv[1]) == 0)
+			command = &commands[i];
+	if (command == NULL)
+		die("unrecognized command \"%s\"", argv[1]);
+
+	read_options(argc - 1, argv + 1);
+	if (options.brokers == NULL)
+		die("%s needs -b BROKERS", command->name);
+	if (command->needs_topic && options.topic == NULL)
+		die("%s needs -t TOPIC", command->name);
+
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = request_stop;
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+
+	options.topic_configs = command->run == run_create_topic;
+	command->run();
+	if (fflush(stdout) != 0 || ferror(stdout))
+		die("could not write to standard output");
+	return 0;
+}

@@ -1,0 +1,114 @@
+/*-------------------------------------------------------------------------
+ *
+ * tool.h
+ *    What the parts of eddy-kafka-tool share: options, handles, failing.
+ *
+ * One process runs one command, so options and clients are plain globals of
+ * the process, and every failure ends it with a message and status 1.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_TOOL_H
+#define EDDY_TOOL_H
+
+#include <librdkafka/rdkafka.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define TOOL_MAX_CONFIGS 32
+#define TOOL_TIMEOUT_MS 30000
+
+typedef struct ToolOptions
+{
+	const char *brokers;		/* -b */
+	const char *topic;			/* -t */
+	int			partitions;		/* -p: number of partitions */
+	int			partition;		/* -P: one partition, -1 for all */
+	int64_t		offset;			/* -o: first offset, -1 for the beginning */
+	int64_t		end;			/* -e: offset behind the last one, -1 for the end */
+	int64_t		count;			/* -n: messages to make, -1 for no end */
+	double		rate;			/* -r: messages a second, 0 for as fast as can be */
+	double		wait;			/* -w: seconds to wait */
+	uint64_t	seed;			/* -s */
+	int			users;			/* -u: distinct users of generated orders */
+	const char *ledger;			/* -l: file for what the broker has acknowledged */
+	const char *fields;			/* -f: order of the fields in an input line */
+	const char *transaction;	/* -x: transactional id */
+	const char *codec;			/* -z: compression */
+	bool		acknowledged;	/* -a: print partition and offset of each message */
+	bool		keys;			/* -k: dump keys too */
+	bool		hex;			/* -X: dump bytes as hex */
+	bool		uncommitted;	/* -U: dump aborted messages too */
+	const char *configs[TOOL_MAX_CONFIGS];	/* -c name=value */
+	int			nconfigs;
+	bool		topic_configs;	/* they are properties of a topic, not of the client */
+} ToolOptions;
+
+/* immutable once main() has read the command line */
+extern ToolOptions options;
+
+/* set by SIGINT and SIGTERM: a producer ends, flushes and writes its ledger to the end */
+extern volatile sig_atomic_t stop_requested;
+
+extern void die(const char *format,...) __attribute__((format(printf, 1, 2), noreturn));
+extern void set_property(rd_kafka_conf_t *conf, const char *name, const char *value);
+extern const char *split_property(const char *property, char *name, size_t size);
+extern rd_kafka_t *new_client(rd_kafka_type_t type, rd_kafka_conf_t *conf);
+extern double now_seconds(void);
+extern int	count_partitions(rd_kafka_t *client, const char *topic);
+
+extern rd_kafka_t *new_producer(rd_kafka_conf_t *conf);
+extern void flush_producer(rd_kafka_t *producer);
+
+/* admin.c */
+extern void run_wait(void);
+extern void run_topics(void);
+extern void run_watermarks(void);
+extern void run_create_topic(void);
+extern void run_add_partitions(void);
+extern void run_delete_topic(void);
+extern void run_delete_records(void);
+
+/* produce.c */
+extern void run_produce(void);
+
+/* orders.c and bids.c */
+extern void run_orders(void);
+extern void run_bids(void);
+
+/* dump.c */
+extern void run_dump(void);
+
+/* Small deterministic generator (splitmix64): the same numbers on every machine. */
+typedef struct Random
+{
+	uint64_t	state;
+} Random;
+
+static inline uint64_t
+random_next(Random *random)
+{
+	uint64_t	z = (random->state += UINT64_C(0x9E3779B97F4A7C15));
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+	return z ^ (z >> 31);
+}
+
+/* A number in [0, limit). */
+static inline uint64_t
+random_below(Random *random, uint64_t limit)
+{
+	return (uint64_t) (((unsigned __int128) random_next(random) * limit) >> 64);
+}
+
+/* A number in [0, 1). */
+static inline double
+random_unit(Random *random)
+{
+	return (double) (random_next(random) >> 11) / 9007199254740992.0;
+}
+
+#endif							/* EDDY_TOOL_H */
