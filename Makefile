@@ -84,12 +84,16 @@ uninstall-plugin:
 -include $(wildcard $(OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d))
 
 # Programs of the tests, the benchmark and the demo; they need no server files.
-TOOLS = build/eddy-kafka-tool build/eddy-mock-broker
+TOOLS = build/eddy-kafka-tool build/eddy-load build/eddy-mock-broker
 TOOL_CFLAGS = -O2 -g -std=gnu99 $(WARNINGS)
 
 build/eddy-kafka-tool: $(wildcard test/kafka/tool/*.[ch])
 	mkdir -p build
 	$(CC) $(TOOL_CFLAGS) -o $@ $(filter %.c,$^) -lrdkafka -lpthread -lm
+
+build/eddy-load: test/oracle/load.c
+	mkdir -p build
+	$(CC) $(TOOL_CFLAGS) -o $@ $< -lrdkafka -lpthread -lm
 
 build/eddy-mock-broker: test/kafka/mock_broker.c
 	mkdir -p build
