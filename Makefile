@@ -103,16 +103,20 @@ tools: $(TOOLS)
 
 # These install what they need by themselves.
 test:
-	test/run $(T)
+	@test/run $(T)
 
 demo:
 	@demo/run
 
 bench:
-	test/bench/run
+	@test/bench/run
 
 check-includes:
-	test/check_includes
+	@test/check_includes
+
+# for the scripts: the value of a variable
+print-%:
+	@echo "$($*)"
 
 help:
 	@echo "make                 builds pg_eddy and pg_eddy_cdc"
