@@ -1,0 +1,608 @@
+"""The demonstration of pg_eddy: orders flow through a view to a CDC consumer, and survive two crashes.
+
+Run by demo/run, as an unprivileged user in a scratch folder. Everything started here is stopped
+here, however it ends. The verdict at the end is computed from the ledger of what the broker
+acknowledged, with Python's Decimal, not by PostgreSQL.
+"""
+
+import argparse
+import collections
+import datetime
+import decimal
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+RATE = 1000             # orders a second; the mock broker keeps only 5 MB of a partition
+PARTITIONS = 4
+WINDOW_SECONDS = 10
+PATIENCE = 30           # seconds after which a wait has failed
+
+TABLE = """CREATE UNLOGGED TABLE orders
+    (order_id bigint, user_id text, amount numeric, event_time timestamptz);"""
+STREAM = """SELECT eddy.create_stream('orders', event_time => 'event_time', delay => '5 seconds');"""
+VIEW = """SELECT eddy.create_continuous_view('revenue_10s', $$
+    SELECT user_id, w.window_start, w.window_end, sum(amount) AS revenue, count(*) AS orders
+    FROM orders, eddy.tumble(event_time, '10 seconds') AS w
+    GROUP BY user_id, w.window_start, w.window_end $$);"""
+TOTAL = """SELECT eddy.create_continuous_view('total', $$
+    SELECT count(*) AS orders, sum(amount) AS revenue FROM orders $$);"""
+SLOT = """SELECT pg_create_logical_replication_slot('dashboard', 'pg_eddy_cdc');"""
+SNAPSHOT = """SELECT * FROM revenue_10s ORDER BY window_start DESC, revenue DESC LIMIT 6"""
+
+WORKER = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'eddy source worker'"
+CONSUMED = "SELECT coalesce(sum(next_offset), 0) FROM eddy.partitions WHERE partition >= 0"
+
+
+class DemoError(Exception):
+    """Something did not happen that should have; the text is for the user."""
+
+
+#
+# The terminal
+#
+
+terminal = sys.stdout.isatty()
+
+
+def style(code, text):
+    return f'\033[{code}m{text}\033[0m' if terminal else text
+
+
+def say(text=''):
+    print(text, flush=True)
+
+
+def step(number, title):
+    say()
+    say(style('1;36', f'[{number}/8] {title}'))
+
+
+def show(text, prompt='      '):
+    for line in text.splitlines():
+        say(prompt + style('33', line))
+
+
+def done(text):
+    say('      ' + style('32', text))
+
+
+class Panel:
+    """A few lines that change in place on a terminal, and come again elsewhere."""
+
+    def __init__(self):
+        self.height = 0
+
+    def draw(self, lines):
+        if terminal and self.height:
+            sys.stdout.write(f'\033[{self.height}F\033[J')
+        for line in lines:
+            say('      ' + line[:110])
+        if not terminal:
+            say()
+        self.height = len(lines)
+
+
+#
+# Processes
+#
+
+class Cluster:
+    """A private PostgreSQL server, reached through a socket in the scratch folder."""
+
+    def __init__(self, bindir, scratch):
+        self.bindir = bindir
+        self.scratch = scratch
+        self.data = os.path.join(scratch, 'data')
+        self.log = os.path.join(scratch, 'server.log')
+        self.running = False
+
+    def program(self, name):
+        return os.path.join(self.bindir, name)
+
+    def run(self, *command):
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, check=False)
+        if result.returncode != 0:
+            raise DemoError(f'{" ".join(command)} failed:\n{result.stdout}{self.log_tail()}')
+
+    def log_tail(self):
+        try:
+            with open(self.log, encoding='utf-8', errors='replace') as log:
+                return ''.join(log.readlines()[-15:])
+        except OSError:
+            return ''
+
+    def create(self):
+        self.run(self.program('initdb'), '-D', self.data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8',
+                 '--locale=C.UTF-8', '--no-sync')
+        settings = ["listen_addresses = ''", f"unix_socket_directories = '{self.scratch}'", 'port = 5432',
+                    "shared_preload_libraries = 'pg_eddy'", 'wal_level = logical', "timezone = 'UTC'",
+                    'max_worker_processes = 16']
+        # servers older than this setting do not start with it
+        known = subprocess.run([self.program('postgres'), '-D', self.data, '-C',
+                                'output_plugin_libraries'], stdin=subprocess.DEVNULL,
+                               capture_output=True, check=False).returncode == 0
+        if known:
+            settings.append("output_plugin_libraries = 'pgoutput, test_decoding, pg_eddy_cdc'")
+        with open(os.path.join(self.data, 'postgresql.conf'), 'a', encoding='utf-8') as config:
+            config.write('\n'.join(settings) + '\n')
+
+    def start(self):
+        self.running = True
+        self.run(self.program('pg_ctl'), '-D', self.data, '-l', self.log, '-w', '-t', '30', 'start')
+
+    def stop(self, mode):
+        if self.running:
+            self.run(self.program('pg_ctl'), '-D', self.data, '-m', mode, '-w', '-t', '15', 'stop')
+            self.running = False
+
+    def psql(self, *arguments):
+        return subprocess.run(
+            [self.program('psql'), '-X', '-q', '-h', self.scratch, '-p', '5432', '-U', 'postgres',
+             '-d', 'postgres', '-v', 'ON_ERROR_STOP=1', *arguments],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+    def execute(self, statement):
+        """Runs a statement and returns what psql printed, as tab separated rows."""
+        result = self.psql('-A', '-t', '-F', '\t', '-c', statement)
+        if result.returncode != 0:
+            raise DemoError(f'{statement}\n{result.stderr}')
+        return result.stdout.rstrip('\n')
+
+    def table(self, statement):
+        """The result as psql shows it."""
+        result = self.psql('-P', 'footer=off', '-c', statement)
+        if result.returncode != 0:
+            raise DemoError(f'{statement}\n{result.stderr}')
+        return result.stdout.rstrip('\n').splitlines()
+
+    def number(self, statement):
+        """A number, or None while the server does not answer."""
+        result = self.psql('-A', '-t', '-c', statement)
+        text = result.stdout.strip()
+        return int(text) if result.returncode == 0 and text else None
+
+
+class Broker:
+    """The mock cluster, a real broker of ours, or one of the user's."""
+
+    def __init__(self, tree, scratch, kind, address):
+        self.tool_path = os.path.join(tree, 'build/eddy-kafka-tool')
+        self.mock_path = os.path.join(tree, 'build/eddy-mock-broker')
+        self.script = os.path.join(tree, 'test/kafka/broker')
+        self.directory = os.path.join(scratch, 'kafka')
+        self.kind = 'own' if address else kind
+        self.address = address
+        self.topic = f'pg_eddy_demo_{int(time.time())}_{os.getpid()}' if address else 'orders'
+        self.process = None
+        self.topic_made = False
+
+    def start(self):
+        if self.kind == 'mock':
+            # a pipe for its input, so that it sees our end
+            self.process = subprocess.Popen([self.mock_path, f'{self.topic}:{PARTITIONS}'],
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                            start_new_session=True)
+            self.address = self.process.stdout.readline().strip()
+            if not self.address:
+                raise DemoError('the mock broker has not started')
+            return
+        if self.kind == 'kafka':
+            result = subprocess.run([self.script, 'start', self.directory], stdin=subprocess.DEVNULL,
+                                    capture_output=True, text=True, check=False)
+            if result.returncode != 0:
+                raise DemoError(result.stderr)
+            self.address = result.stdout.strip()
+        self.tool('create-topic', '-p', str(PARTITIONS))
+        self.topic_made = True
+
+    def tool(self, command, *arguments):
+        result = subprocess.run(
+            [self.tool_path, command, '-b', self.address, '-t', self.topic, *arguments],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise DemoError(result.stderr)
+        return result.stdout
+
+    def produce(self, ledger):
+        """Starts the stream of orders."""
+        return subprocess.Popen(
+            [self.tool_path, 'orders', '-b', self.address, '-t', self.topic, '-r', str(RATE),
+             '-u', '20', '-s', str(int(time.time())), '-l', ledger],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            start_new_session=True)
+
+    def end_offset(self):
+        lines = self.tool('watermarks').splitlines()
+        return sum(int(line.split('\t')[2]) for line in lines)
+
+    def stop(self):
+        if self.kind == 'own' and self.topic_made:
+            self.tool('delete-topic')
+        elif self.kind == 'kafka':
+            subprocess.run([self.script, 'kill', self.directory], stdin=subprocess.DEVNULL, check=False)
+        elif self.process:
+            end_process(self.process)
+
+
+class Consumer:
+    """A CDC consumer: reads pg_recvlogical and keeps a copy of the views.
+
+    The server may send changes again after a crash. Each carries its commit LSN and a number
+    within the commit; what lies at or before the last one applied is dropped.
+    """
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.process = None
+        self.thread = None
+        self.copy = collections.defaultdict(dict)   # view -> key -> row
+        self.last = (0, 0)
+        self.received = 0
+        self.repeated = 0
+        self.lines = collections.deque(maxlen=200)
+        self.lock = threading.Lock()
+        self.problem = None
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [self.cluster.program('pg_recvlogical'), '-h', self.cluster.scratch, '-p', '5432',
+             '-U', 'postgres', '-d', 'postgres', '--slot', 'dashboard', '--start', '-f', '-',
+             '-F', '0', '-s', '1', '--no-loop'],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            encoding='utf-8', start_new_session=True)
+        self.thread = threading.Thread(target=self.read, args=(self.process.stdout,), daemon=True)
+        self.thread.start()
+
+    def read(self, stream):
+        for line in stream:
+            # one that a crash cut short comes again in whole
+            if not line.endswith('\n'):
+                break
+            try:
+                if line.strip():
+                    self.apply(line)
+            except (ValueError, KeyError) as error:
+                self.problem = f'{error!r} in {line}'
+                break
+
+    def apply(self, line):
+        record = json.loads(line, parse_float=decimal.Decimal)
+        high, low = record['lsn'].split('/')
+        position = ((int(high, 16) << 32) + int(low, 16), record['seq'])
+        with self.lock:
+            self.received += 1
+            if position <= self.last:
+                self.repeated += 1
+                return
+            self.last = position
+            self.lines.append(line.rstrip('\n'))
+            rows = self.copy[record['view']]
+            key = json.dumps(record['key'], sort_keys=True, default=str)
+            if record['op'] == 'd':
+                rows.pop(key, None)
+            else:
+                rows[key] = record['after']
+
+    def stop(self):
+        if self.process:
+            end_process(self.process, signal.SIGINT)
+            self.thread.join(5)
+            self.process = None
+
+
+def end_process(process, number=signal.SIGTERM):
+    if process.poll() is None:
+        process.send_signal(number)
+        try:
+            process.wait(3)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for(what, condition, seconds=PATIENCE):
+    """Asks until the condition gives something; returns it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise DemoError(f'waited {seconds} s in vain until {what}')
+        time.sleep(0.05)
+
+
+#
+# The books
+#
+
+def read_ledger(path):
+    """What was produced: (user, start of window) -> [revenue, orders]."""
+    books = collections.defaultdict(lambda: [decimal.Decimal(0), 0])
+    with open(path, encoding='utf-8') as ledger:
+        for line in ledger:
+            _, _, _, user, amount, event_time = line.rstrip('\n').split('\t')
+            moment = datetime.datetime.fromisoformat(event_time.replace('Z', '+00:00'))
+            seconds = int(moment.timestamp()) // WINDOW_SECONDS * WINDOW_SECONDS
+            entry = books[(user, seconds)]
+            entry[0] += decimal.Decimal(amount)
+            entry[1] += 1
+    return {key: tuple(value) for key, value in books.items()}
+
+
+def read_view(cluster):
+    rows = cluster.execute('SELECT user_id, extract(epoch FROM window_start)::bigint, revenue, orders '
+                           'FROM revenue_10s')
+    books = {}
+    for line in rows.splitlines():
+        user, start, revenue, orders = line.split('\t')
+        key = (user, int(start))
+        if key in books:
+            raise DemoError(f'the view has two rows for {key}')
+        books[key] = (decimal.Decimal(revenue), int(orders))
+    return books
+
+
+def read_copy(consumer):
+    books = {}
+    for row in consumer.copy['public.revenue_10s'].values():
+        start = datetime.datetime.fromisoformat(row['window_start'].replace('Z', '+00:00'))
+        books[(row['user_id'], int(start.timestamp()))] = (decimal.Decimal(row['revenue']),
+                                                           int(row['orders']))
+    return books
+
+
+def total(books):
+    return (sum(orders for _, orders in books.values()),
+            sum((revenue for revenue, _ in books.values()), decimal.Decimal(0)))
+
+
+def compare(name, got, want):
+    """Returns whether the two are equal, and shows the first differences if not."""
+    if got == want:
+        return True
+    say(style('1;31', f'      NOT EQUAL: {name}'))
+    different = [key for key in sorted(set(got) | set(want)) if got.get(key) != want.get(key)]
+    for key in different[:10]:
+        say(f'        {key}: {got.get(key)} instead of {want.get(key)}')
+    say(f'        {len(different)} rows differ')
+    return False
+
+
+#
+# The story
+#
+
+class Demo:
+    def __init__(self, options):
+        self.tree = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        self.cluster = Cluster(options.bindir, options.scratch)
+        self.broker = Broker(self.tree, options.scratch, options.broker, options.brokers)
+        self.consumer = Consumer(self.cluster)
+        self.ledger = os.path.join(options.scratch, 'ledger')
+        self.producer = None
+        self.start_time = time.monotonic()
+
+    def execute(self, statement):
+        show(statement)
+        self.cluster.execute(statement)
+
+    def check_helpers(self):
+        if self.producer and self.producer.poll() is not None:
+            raise DemoError(f'the producer has ended: {self.producer.stderr.read()}')
+        if self.consumer.problem:
+            raise DemoError(f'the CDC consumer has stopped: {self.consumer.problem}')
+
+    def run(self):
+        say(style('1', 'pg_eddy: orders from a Kafka topic, through a continuous view, to a CDC consumer'))
+        self.start_server()
+        self.start_broker()
+        self.define()
+        self.watch_view()
+        self.watch_changes()
+        self.kill_worker()
+        self.stop_server()
+        return self.settle()
+
+    def start_server(self):
+        step(1, 'A PostgreSQL server of its own')
+        self.cluster.create()
+        self.cluster.start()
+        version = self.cluster.execute('SHOW server_version')
+        done(f'PostgreSQL {version} in {self.cluster.data}, preloading pg_eddy')
+
+    def start_broker(self):
+        step(2, 'A broker')
+        self.broker.start()
+        name = {'mock': "librdkafka's mock cluster", 'kafka': 'Apache Kafka (KRaft)',
+                'own': 'your broker'}[self.broker.kind]
+        done(f'{name} at {self.broker.address}, topic "{self.broker.topic}" with {PARTITIONS} partitions')
+
+    def define(self):
+        step(3, 'The pipe, in SQL')
+        self.execute('CREATE EXTENSION pg_eddy;')
+        self.execute('CREATE SERVER kafka FOREIGN DATA WRAPPER eddy_kafka\n'
+                     f'    OPTIONS ("bootstrap.servers" \'{self.broker.address}\');\n'
+                     'CREATE USER MAPPING FOR CURRENT_USER SERVER kafka;')
+        self.execute(TABLE)
+        self.execute(STREAM)
+        self.execute(VIEW)
+        self.execute(TOTAL)
+        self.execute(SLOT)
+        self.execute("SELECT eddy.attach_kafka('orders', server => 'kafka', "
+                     f"topic => '{self.broker.topic}');")
+
+    def snapshot(self):
+        orders, revenue = (self.cluster.execute('SELECT orders, revenue FROM total') or
+                           '0\t0').split('\t')
+        return ([style('1', f'SELECT * FROM total;  -- {orders} orders, revenue {revenue or 0}'),
+                 style('1', SNAPSHOT + ';')] + self.cluster.table(SNAPSHOT))
+
+    def watch_view(self):
+        step(4, f'{RATE} orders a second come in; the view follows')
+        self.producer = self.broker.produce(self.ledger)
+        wait_for('the first orders are in the view',
+                 lambda: self.cluster.number('SELECT count(*) FROM revenue_10s'))
+        panel = Panel()
+        for _ in range(14 if terminal else 4):
+            self.check_helpers()
+            panel.draw(self.snapshot())
+            time.sleep(0.5 if terminal else 1.7)
+
+    def watch_changes(self):
+        step(5, 'What a CDC consumer receives meanwhile')
+        show('pg_recvlogical --slot dashboard --start -f -')
+        self.consumer.start()
+        wait_for('changes arrive', lambda: len(self.consumer.lines) >= 8)
+        self.check_helpers()
+        with self.consumer.lock:
+            lines = list(self.consumer.lines)[-6:]
+        for line in lines:
+            say('      ' + line)
+        time.sleep(1)
+        done(f'{self.consumer.received} changes so far')
+
+    def follow(self, seconds):
+        """Shows for some seconds how far the view is behind the topic."""
+        panel = Panel()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.check_helpers()
+            consumed = self.cluster.number(CONSUMED)
+            produced = self.broker.end_offset()
+            worker = self.cluster.number(WORKER)
+            if consumed is not None:
+                panel.draw([f'in the topic {produced:7d}   in the view {consumed:7d}   '
+                            f'behind {max(0, produced - consumed):6d}   '
+                            f'worker {worker if worker else "-"}'])
+            time.sleep(0.25 if terminal else 1)
+
+    def kill_worker(self):
+        step(6, 'The worker is terminated in mid-stream')
+        worker = wait_for('there is a worker', lambda: self.cluster.number(WORKER))
+        self.follow(1)
+        show(f'kill -TERM {worker}')
+        os.kill(worker, signal.SIGTERM)
+        since = time.monotonic()
+        successor = wait_for('another worker has taken over',
+                             lambda: (lambda pid: pid if pid != worker else None)(
+                                 self.cluster.number(WORKER)))
+        done(f'worker {successor} took over after {time.monotonic() - since:.1f} s')
+        self.follow(3)
+
+    def stop_server(self):
+        step(7, 'The server crashes in mid-stream')
+        before = self.cluster.number(CONSUMED)
+        show('pg_ctl stop -m immediate')
+        self.cluster.stop('immediate')
+        self.consumer.stop()
+        self.wait_orders(2)
+        show('pg_ctl start')
+        since = time.monotonic()
+        self.cluster.start()
+        self.consumer.start()
+        wait_for('the view goes on', lambda: (self.cluster.number(CONSUMED) or 0) > before)
+        done(f'back, and consuming again after {time.monotonic() - since:.1f} s: '
+             'from the offset that the last commit holds')
+        self.follow(3)
+
+    def wait_orders(self, seconds):
+        """Lets orders pile up in the topic while nobody reads them."""
+        before = self.broker.end_offset()
+        time.sleep(seconds)
+        self.check_helpers()
+        done(f'the server is down; {self.broker.end_offset() - before} more orders wait in the topic')
+
+    def settle(self):
+        step(8, 'The orders stop, and the books are compared')
+        self.producer.send_signal(signal.SIGTERM)
+        if self.producer.wait(PATIENCE) != 0:
+            raise DemoError(f'the producer has failed: {self.producer.stderr.read()}')
+        self.producer = None
+        want = read_ledger(self.ledger)
+        orders, revenue = total(want)
+
+        wait_for('all orders are consumed',
+                 lambda: (self.cluster.number(CONSUMED) or 0) >= self.broker.end_offset())
+        wait_for('the CDC consumer has received all',
+                 lambda: self.consumer.problem or total(read_copy(self.consumer))[0] >= orders)
+        self.check_helpers()
+
+        say(f'      ledger of the producer     {orders:8d} orders   revenue {revenue}')
+        view = read_view(self.cluster)
+        say(f'      continuous view            {total(view)[0]:8d} orders   revenue {total(view)[1]}')
+        copy = read_copy(self.consumer)
+        say(f'      copy of the CDC consumer   {total(copy)[0]:8d} orders   revenue {total(copy)[1]}'
+            f'   ({self.consumer.received} changes, {self.consumer.repeated} of them repeated)')
+        scalar = self.cluster.execute('SELECT orders, revenue FROM total').split('\t')
+        rejected = self.cluster.number('SELECT count(*) FROM eddy.dead_letters')
+
+        equal = compare('the view and the ledger', view, want)
+        equal &= compare("the CDC consumer's copy and the ledger", copy, want)
+        equal &= compare('the view "total" and the ledger', {'total': (int(scalar[0]), decimal.Decimal(
+            scalar[1]))}, {'total': (orders, revenue)})
+        equal &= compare('dead letters', {'rows': rejected}, {'rows': 0})
+        say()
+        if equal:
+            say(style('1;32', f'EQUAL: all {len(want)} rows of the view are what the ledger says, '
+                              'to the cent, after two crashes.'))
+            say(style('1;32', f'{orders} orders were produced and {orders} are counted: '
+                              'none lost, none counted twice.'))
+        else:
+            say(style('1;31', 'The view is NOT EQUAL to the ledger.'))
+        say(f'This took {time.monotonic() - self.start_time:.0f} s.')
+        return equal
+
+    def clean(self):
+        """Stops whatever was started, in an order in which nothing complains."""
+        if self.producer:
+            end_process(self.producer, signal.SIGKILL)
+        for stop in (self.consumer.stop, lambda: self.cluster.stop('immediate'), self.broker.stop):
+            try:
+                stop()
+            except (DemoError, OSError) as error:
+                say(f'while cleaning up: {error}')
+
+
+def end_by_signal(number, frame):
+    raise KeyboardInterrupt
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--bindir', required=True)
+    parser.add_argument('--scratch', required=True)
+    parser.add_argument('--broker', choices=('mock', 'kafka'), default='mock')
+    parser.add_argument('--brokers', default='')
+    options = parser.parse_args()
+
+    signal.signal(signal.SIGTERM, end_by_signal)
+    signal.signal(signal.SIGHUP, end_by_signal)
+    # Ctrl-C came to be ignored when the caller's shell runs us in the background
+    signal.signal(signal.SIGINT, end_by_signal)
+    demo = Demo(options)
+    try:
+        return 0 if demo.run() else 1
+    except DemoError as error:
+        say()
+        say(style('1;31', f'The demonstration has failed: {error}'))
+        say(demo.cluster.log_tail())
+        return 1
+    except KeyboardInterrupt:
+        say()
+        say('Stopped; cleaning up.')
+        return 130
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        demo.clean()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
