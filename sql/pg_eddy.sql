@@ -329,6 +329,10 @@ CREATE FUNCTION eddy.drop_continuous_view(view regclass)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_drop_continuous_view';
 COMMENT ON FUNCTION eddy.drop_continuous_view IS 'drops a continuous view, as DROP VIEW does';
 
+-- On state tables: only DELETE is a user's, to drop groups by hand; the view passes it on.
+CREATE FUNCTION eddy._refuse_state_change() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_state_change';
+
 /*
  * DDL by users: whatever road a table or view is dropped or altered by, the
  * catalog follows in the same transaction.

@@ -16,4 +16,126 @@
 #error "pg_eddy needs PostgreSQL 15 or newer"
 #endif
 
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "catalog/pg_class.h"
+#include "executor/executor.h"
+#include "nodes/parsenodes.h"
+#include "optimizer/optimizer.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/regproc.h"
+
+/*
+ * table_tuple_update tells since 16 which indexes need a new entry; we only ever
+ * ask whether any does.
+ */
+static inline TM_Result
+eddy_compat_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot, CommandId cid,
+						 Snapshot snapshot, TM_FailureData *tmfd, LockTupleMode *lockmode,
+						 bool *update_indexes)
+{
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes which;
+	TM_Result	result;
+
+	result = table_tuple_update(rel, otid, slot, cid, snapshot, InvalidSnapshot, true, tmfd,
+								lockmode, &which);
+	*update_indexes = (which != TU_None);
+	return result;
+#else
+	return table_tuple_update(rel, otid, slot, cid, snapshot, InvalidSnapshot, true, tmfd,
+							  lockmode, update_indexes);
+#endif
+}
+
+/* ExecInsertIndexTuples has an argument for summarizing indexes since 16. */
+static inline List *
+eddy_compat_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot, EState *estate,
+								bool update, bool no_dup_err, bool *spec_conflict)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(rri, slot, estate, update, no_dup_err, spec_conflict, NIL,
+								 false);
+#else
+	return ExecInsertIndexTuples(rri, slot, estate, update, no_dup_err, spec_conflict, NIL);
+#endif
+}
+
+/* ExecCheckIndexConstraints takes the tuple's own place since 18. */
+static inline bool
+eddy_compat_check_index_constraints(ResultRelInfo *rri, TupleTableSlot *slot, EState *estate,
+									ItemPointer conflict)
+{
+#if PG_VERSION_NUM >= 180000
+	ItemPointerData none;
+
+	ItemPointerSetInvalid(&none);
+	return ExecCheckIndexConstraints(rri, slot, estate, conflict, &none, NIL);
+#else
+	return ExecCheckIndexConstraints(rri, slot, estate, conflict, NIL);
+#endif
+}
+
+/* index_beginscan takes instrumentation since 18. */
+static inline IndexScanDesc
+eddy_compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* Since 18 group expressions are Vars of a range table entry of their own. */
+static inline void
+eddy_compat_flatten_group(Query *query)
+{
+#if PG_VERSION_NUM >= 180000
+	if (query->hasGroupRTE)
+	{
+		query->targetList = (List *) flatten_group_exprs(NULL, query,
+														 (Node *) query->targetList);
+		query->havingQual = flatten_group_exprs(NULL, query, query->havingQual);
+		query->hasGroupRTE = false;
+	}
+#else
+	(void) query;
+#endif
+}
+
+/* stringToQualifiedNameList can report errors softly since 16. */
+static inline List *
+eddy_compat_qualified_name(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	return stringToQualifiedNameList(name, NULL);
+#else
+	return stringToQualifiedNameList(name);
+#endif
+}
+
+/* ExecutorRun lost its last argument in 18. */
+#if PG_VERSION_NUM >= 180000
+#define EDDY_COMPAT_EXECUTOR_RUN_ARGS \
+	QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define EDDY_COMPAT_EXECUTOR_RUN_PASS queryDesc, direction, count
+#else
+#define EDDY_COMPAT_EXECUTOR_RUN_ARGS \
+	QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
+#define EDDY_COMPAT_EXECUTOR_RUN_PASS queryDesc, direction, count, execute_once
+#endif
+
+/* Ownership checks go by catalog since 16. */
+static inline bool
+eddy_compat_class_ownercheck(Oid relid, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, role);
+#else
+	return pg_class_ownercheck(relid, role);
+#endif
+}
+
 #endif							/* EDDY_COMPAT_H */

@@ -116,6 +116,13 @@ extern List *eddy_catalog_list_sources(Oid stream);	/* of EddySource; InvalidOid
 extern int32 eddy_catalog_next_source(void);	/* nextval of _source_seq */
 extern void eddy_catalog_insert_source(const EddySource *source);
 extern void eddy_catalog_update_source(const EddySource *source);
+
+/*
+ * Changes source->mapping after column old_name of its stream became new_name, so that
+ * the column goes on being filled from where it was. Nothing is written.
+ */
+extern void eddy_catalog_rename_mapping(EddySource *source, const char *old_name,
+										const char *new_name);
 extern void eddy_catalog_delete_source(int32 source);	/* with its status and partitions */
 
 typedef struct EddySourceStatus

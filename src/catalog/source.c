@@ -11,6 +11,7 @@
 
 #include "access/htup_details.h"
 #include "commands/sequence.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -193,6 +194,74 @@ eddy_catalog_update_source(const EddySource *source)
 		eddy_catalog_invalidate(source->stream);
 	}
 	eddy_catalog_close(rel);
+}
+
+/* The JSON pointer (RFC 6901) to a top-level field. */
+static char *
+pointer_to_field(const char *name)
+{
+	StringInfoData pointer;
+
+	initStringInfo(&pointer);
+	appendStringInfoChar(&pointer, '/');
+	for (; *name; name++)
+	{
+		if (*name == '~')
+			appendStringInfoString(&pointer, "~0");
+		else if (*name == '/')
+			appendStringInfoString(&pointer, "~1");
+		else
+			appendStringInfoChar(&pointer, *name);
+	}
+	return pointer.data;
+}
+
+static JsonbValue
+string_value(char *text)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = text;
+	value.val.string.len = strlen(text);
+	return value;
+}
+
+void
+eddy_catalog_rename_mapping(EddySource *source, const char *old_name, const char *new_name)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	key;
+	JsonbValue	value;
+	bool		mapped = false;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (source->mapping)
+	{
+		JsonbIterator *it = JsonbIteratorInit(&source->mapping->root);
+		JsonbIteratorToken token;
+
+		while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+		{
+			if (token == WJB_KEY && value.val.string.len == (int) strlen(old_name) &&
+				memcmp(value.val.string.val, old_name, value.val.string.len) == 0)
+			{
+				value = string_value(pstrdup(new_name));
+				mapped = true;
+			}
+			if (token == WJB_KEY || token == WJB_VALUE)
+				pushJsonbValue(&state, token, &value);
+		}
+	}
+	if (!mapped)
+	{
+		/* it was filled from the field of its name, and the messages have not changed */
+		key = string_value(pstrdup(new_name));
+		value = string_value(pointer_to_field(old_name));
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	source->mapping = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 void

@@ -1,0 +1,170 @@
+/*-------------------------------------------------------------------------
+ *
+ * view.c
+ *    SQL functions for continuous views: arguments in, src/view does the work.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "catalog/eddy_catalog.h"
+#include "compat.h"
+#include "view/view.h"
+
+PG_FUNCTION_INFO_V1(eddy_create_continuous_view);
+PG_FUNCTION_INFO_V1(eddy_drop_continuous_view);
+PG_FUNCTION_INFO_V1(eddy_refuse_state_change);
+
+/* Arguments of eddy.create_continuous_view, from 0. */
+enum
+{
+	ARG_NAME,
+	ARG_QUERY,
+	ARG_EMIT,
+	ARG_LATE,
+	ARG_ALLOWED_LATENESS,
+	ARG_RETENTION,
+	ARG_START,
+	ARG_MAINTENANCE,
+	ARG_ON_ERROR,
+	ARG_IF_NOT_EXISTS
+};
+
+static void
+check_not_null(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" cannot be null", name)));
+}
+
+/* One of a few words; the error names them all. */
+static char *
+get_choice(FunctionCallInfo fcinfo, int arg, const char *name, const char *const *choices)
+{
+	StringInfoData list;
+	char	   *value;
+
+	check_not_null(fcinfo, arg, name);
+	value = text_to_cstring(PG_GETARG_TEXT_PP(arg));
+	initStringInfo(&list);
+	for (int i = 0; choices[i]; i++)
+	{
+		if (strcmp(choices[i], value) == 0)
+			return value;
+		appendStringInfo(&list, "%s\"%s\"", i > 0 ? ", " : "", choices[i]);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for argument \"%s\": \"%s\"", name, value),
+			 errhint("Valid values are %s.", list.data)));
+}
+
+static void
+refuse_value(const char *name, const char *value, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("value \"%s\" of argument \"%s\" is not supported in this version", value, name),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+Datum
+eddy_create_continuous_view(PG_FUNCTION_ARGS)
+{
+	static const char *const emit_choices[] = {"changes", "on_close", NULL};
+	static const char *const late_choices[] = {"drop", "keep", "update", NULL};
+	static const char *const start_choices[] = {"now", "staged", NULL};
+	static const char *const maintenance_choices[] = {"immediate", "deferred", NULL};
+	static const char *const error_choices[] = {"dead_letter", "stop", NULL};
+	static const Interval zero = {0};
+	EddyViewOptions options = {0};
+
+	check_not_null(fcinfo, ARG_NAME, "name");
+	check_not_null(fcinfo, ARG_QUERY, "query");
+	check_not_null(fcinfo, ARG_ALLOWED_LATENESS, "allowed_lateness");
+	options.emit = get_choice(fcinfo, ARG_EMIT, "emit", emit_choices);
+	options.late = get_choice(fcinfo, ARG_LATE, "late", late_choices);
+	options.allowed_lateness = *PG_GETARG_INTERVAL_P(ARG_ALLOWED_LATENESS);
+	if (!PG_ARGISNULL(ARG_RETENTION))
+		options.retention = PG_GETARG_INTERVAL_P(ARG_RETENTION);
+	options.start = get_choice(fcinfo, ARG_START, "start", start_choices);
+	options.maintenance = get_choice(fcinfo, ARG_MAINTENANCE, "maintenance",
+									 maintenance_choices);
+	options.on_error = get_choice(fcinfo, ARG_ON_ERROR, "on_error", error_choices);
+	options.if_not_exists = !PG_ARGISNULL(ARG_IF_NOT_EXISTS) &&
+		PG_GETARG_BOOL(ARG_IF_NOT_EXISTS);
+
+	/* windows do not close yet, so nothing is late and nothing expires */
+	if (strcmp(options.emit, "changes") != 0)
+		refuse_value("emit", options.emit, "Use emit => 'changes'.");
+	if (strcmp(options.late, "drop") != 0)
+		refuse_value("late", options.late, "No row is late: windows stay open.");
+	if (!DatumGetBool(DirectFunctionCall2(interval_eq, IntervalPGetDatum(&zero),
+										  IntervalPGetDatum(&options.allowed_lateness))))
+		refuse_value("allowed_lateness",
+					 DatumGetCString(DirectFunctionCall1(interval_out,
+														 IntervalPGetDatum(&options.allowed_lateness))),
+					 "No row is late: windows stay open.");
+	if (options.retention)
+		refuse_value("retention",
+					 DatumGetCString(DirectFunctionCall1(interval_out,
+														 IntervalPGetDatum(options.retention))),
+					 "Delete old windows with DELETE on the continuous view.");
+	if (strcmp(options.maintenance, "immediate") != 0)
+		refuse_value("maintenance", options.maintenance, "Use maintenance => 'immediate'.");
+
+	PG_RETURN_OID(eddy_view_create(text_to_cstring(PG_GETARG_TEXT_PP(ARG_NAME)),
+								   text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY)), &options));
+}
+
+Datum
+eddy_drop_continuous_view(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	ObjectAddress address;
+
+	if (eddy_catalog_get_view(relid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a continuous view",
+						get_rel_name(relid) ? get_rel_name(relid) : "?")));
+	if (!eddy_compat_class_ownercheck(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, get_rel_name(relid));
+	ObjectAddressSet(address, RelationRelationId, relid);
+	performDeletion(&address, DROP_RESTRICT, 0);
+	/* no utility command, so no event trigger has seen it */
+	eddy_view_cleanup_dropped();
+	PG_RETURN_VOID();
+}
+
+Datum
+eddy_refuse_state_change(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"eddy._refuse_state_change\" was not called by trigger manager")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot write to the result of a continuous view"),
+			 errdetail("Table \"%s\" holds what was computed from the rows of a stream.",
+					   RelationGetRelationName(trigger->tg_relation)),
+			 errhint("Write to the stream, or use DELETE to remove groups that are not needed any more.")));
+	PG_RETURN_NULL();			/* keep compiler quiet */
+}

@@ -1,0 +1,204 @@
+/*-------------------------------------------------------------------------
+ *
+ * combine.c
+ *    Combining and finalizing transition states outside of an Agg node.
+ *
+ * Combine, serialize and final functions may insist on being called by an
+ * aggregate (AggCheckCallContext) and may change their first argument in place.
+ * So they get the AggState of a started "SELECT count(*)" as context, and
+ * copies of what is stored. The rules for NULLs are those of nodeAgg.c for
+ * AGGSPLIT_FINAL_DESERIAL.
+ *
+ * No locks. Memory: states live in the borrowed node's aggregate context, which
+ * the caller resets after each group. Errors of user-defined functions are raised.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "parser/analyze.h"
+#include "tcop/tcopprot.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "view/combine.h"
+
+static PlannedStmt *count_plan = NULL;	/* of the borrowed query, for the life of the process */
+
+/* Plans a query that has nothing but an Agg node. It depends on no relation and stays valid. */
+static PlannedStmt *
+plan_count(void)
+{
+	const char *sql = "SELECT pg_catalog.count(*)";
+	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(sql));
+	Query	   *query = parse_analyze_fixedparams(raw, sql, NULL, 0, NULL);
+	PlannedStmt *plan = pg_plan_query(query, sql, 0, NULL);
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	plan = copyObject(plan);
+	MemoryContextSwitchTo(old);
+	return plan;
+}
+
+EddyCombiner *
+eddy_combine_begin(void)
+{
+	EddyCombiner *combiner = palloc0(sizeof(EddyCombiner));
+
+	if (count_plan == NULL)
+		count_plan = plan_count();
+	combiner->query = CreateQueryDesc(count_plan, "", GetActiveSnapshot(), InvalidSnapshot,
+									  None_Receiver, NULL, NULL, 0);
+	standard_ExecutorStart(combiner->query, 0);
+	combiner->aggstate = castNode(AggState, combiner->query->planstate);
+	combiner->mcxt = combiner->aggstate->curaggcontext->ecxt_per_tuple_memory;
+	return combiner;
+}
+
+void
+eddy_combine_end(EddyCombiner *combiner)
+{
+	standard_ExecutorEnd(combiner->query);
+	FreeQueryDesc(combiner->query);
+	pfree(combiner);
+}
+
+/* Calls a function of up to two arguments, minding strictness. */
+static Datum
+call(EddyCombiner *combiner, FmgrInfo *flinfo, Oid collation, int nargs, Datum arg1, bool null1,
+	 Datum arg2, bool null2, bool *isnull)
+{
+	LOCAL_FCINFO(fcinfo, FUNC_MAX_ARGS);
+	Datum		result;
+
+	if (flinfo->fn_strict && (null1 || (nargs > 1 && null2)))
+	{
+		*isnull = true;
+		return (Datum) 0;
+	}
+	InitFunctionCallInfoData(*fcinfo, flinfo, nargs, collation, (Node *) combiner->aggstate, NULL);
+	fcinfo->args[0].value = arg1;
+	fcinfo->args[0].isnull = null1;
+	for (int i = 1; i < nargs; i++)
+	{
+		fcinfo->args[i].value = (i == 1) ? arg2 : (Datum) 0;
+		fcinfo->args[i].isnull = (i == 1) ? null2 : true;
+	}
+	result = FunctionCallInvoke(fcinfo);
+	*isnull = fcinfo->isnull;
+	return result;
+}
+
+/* A state as functions want it, and free to be changed in place. */
+static EddyState
+to_transition(EddyCombiner *combiner, EddyAggregate *agg, const EddyState *state)
+{
+	EddyState	result = *state;
+
+	if (state->isnull)
+		return result;
+	if (agg->internal)
+		result.value = call(combiner, &agg->deserialize, InvalidOid, 2, state->value, false,
+							PointerGetDatum(NULL), false, &result.isnull);
+	else
+		result.value = datumCopy(state->value, agg->transbyval, agg->translen);
+	return result;
+}
+
+/* Combines two transition states (or finals, by addition); the first may be changed in place. */
+static EddyState
+combine_transitions(EddyCombiner *combiner, EddyAggregate *agg, FmgrInfo *combine,
+					EddyState left, EddyState right)
+{
+	EddyState	result;
+
+	if (combine->fn_strict)
+	{
+		if (right.isnull)
+			return left;
+		if (left.isnull)
+			return right;
+	}
+	result.value = call(combiner, combine, agg->aggref->inputcollid, 2, left.value,
+						left.isnull, right.value, right.isnull, &result.isnull);
+	return result;
+}
+
+static EddyState
+finalize(EddyCombiner *combiner, EddyAggregate *agg, EddyState state)
+{
+	EddyState	result = state;
+
+	if (!agg->has_final)
+		return result;
+	result.value = call(combiner, &agg->final, agg->aggref->inputcollid, agg->nfinal_args,
+						state.value, state.isnull, (Datum) 0, true, &result.isnull);
+	return result;
+}
+
+static EddyState
+serialize(EddyCombiner *combiner, EddyAggregate *agg, EddyState state)
+{
+	EddyState	result = state;
+
+	if (agg->internal && !state.isnull)
+		result.value = call(combiner, &agg->serialize, InvalidOid, 1, state.value, false,
+							(Datum) 0, true, &result.isnull);
+	return result;
+}
+
+void
+eddy_combine_partial(EddyCombiner *combiner, EddyAggregate *agg, EddyState *partial,
+					 const EddyState *more)
+{
+	MemoryContext old = MemoryContextSwitchTo(combiner->mcxt);
+
+	*partial = serialize(combiner, agg,
+						 combine_transitions(combiner, agg, &agg->combine,
+											 to_transition(combiner, agg, partial),
+											 to_transition(combiner, agg, more)));
+	MemoryContextSwitchTo(old);
+}
+
+void
+eddy_combine_stored(EddyCombiner *combiner, EddyAggregate *agg, const EddyState *stored,
+					bool is_new, const EddyState *partial, EddyState *new_stored,
+					EddyState *final)
+{
+	MemoryContext old = MemoryContextSwitchTo(combiner->mcxt);
+	EddyState	delta = to_transition(combiner, agg, partial);
+
+	if (agg->state_is_final)
+	{
+		if (agg->internal)
+			delta = finalize(combiner, agg, delta);
+		if (!is_new)
+		{
+			EddyState	left = *stored;
+
+			if (!left.isnull && !agg->internal)
+				left.value = datumCopy(left.value, agg->resultbyval, agg->resultlen);
+			delta = combine_transitions(combiner, agg, agg->internal ? &agg->add : &agg->combine,
+										left, delta);
+		}
+		*new_stored = *final = delta;
+	}
+	else if (is_new)
+	{
+		*new_stored = *partial;
+		*final = finalize(combiner, agg, delta);
+	}
+	else
+	{
+		delta = combine_transitions(combiner, agg, &agg->combine,
+									to_transition(combiner, agg, stored), delta);
+		/* first: a final function may spoil the state */
+		*new_stored = serialize(combiner, agg, delta);
+		if (!agg->internal && !new_stored->isnull)
+			new_stored->value = datumCopy(new_stored->value, agg->transbyval, agg->translen);
+		*final = finalize(combiner, agg, delta);
+	}
+	MemoryContextSwitchTo(old);
+}

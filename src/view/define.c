@@ -1,0 +1,399 @@
+/*-------------------------------------------------------------------------
+ *
+ * define.c
+ *    Creates continuous views and clears away what is left of dropped ones.
+ *
+ * A continuous view is three objects: the definition, a view with the user's
+ * query, and the state table, both in schema eddy; and the view that users
+ * read, an ordinary view of the state table in their own schema. The user
+ * creates the first and the last with nothing but own rights; what has to be put into
+ * schema eddy is put there with the rights of the extension's owner and
+ * given to the user.
+ *
+ * Locking: ShareRowExclusiveLock on the stream, which writers of the stream
+ * conflict with, so that a view has a clean first row. Memory: the caller's
+ * context. All of it is one transaction: nothing is ever half created.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "commands/tablecmds.h"
+#include "commands/view.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "parser/parser.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/ruleutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "view/plan.h"
+#include "view/view.h"
+
+/* ---- acting as the extension's owner ---- */
+
+typedef struct Saved
+{
+	Oid			user;
+	int			context;
+} Saved;
+
+/* Our own DDL, on our own schema, from quoted names only; no expression of a user is evaluated. */
+static void
+become_extension_owner(Saved *saved)
+{
+	GetUserIdAndSecContext(&saved->user, &saved->context);
+	SetUserIdAndSecContext(eddy_catalog_extension_owner(),
+						   saved->context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+static void
+become_user_again(const Saved *saved)
+{
+	SetUserIdAndSecContext(saved->user, saved->context);
+}
+
+static void
+execute(const char *sql)
+{
+	int			rc = SPI_execute(sql, false, 0);
+
+	if (rc < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(rc));
+}
+
+/* ---- the definition ---- */
+
+/* Parses the text of the query; it has to be one SELECT and nothing else. */
+static RawStmt *
+parse_query(const char *query)
+{
+	List	   *statements = pg_parse_query(query);
+	RawStmt    *raw;
+
+	if (list_length(statements) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the query of a continuous view must be a single SELECT"),
+				 errdetail("It has %d statements.", list_length(statements))));
+	raw = linitial_node(RawStmt, statements);
+	if (!IsA(raw->stmt, SelectStmt) || ((SelectStmt *) raw->stmt)->intoClause)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the query of a continuous view must be a single SELECT")));
+	return raw;
+}
+
+/*
+ * Creates the definition as a view under the user's name for the continuous view,
+ * which checks name, rights and query as CREATE VIEW does, and then moves it into
+ * schema eddy.
+ */
+static Oid
+create_definition(RangeVar *name, const char *query)
+{
+	RawStmt    *raw = parse_query(query);
+	ViewStmt   *stmt = makeNode(ViewStmt);
+	ObjectAddress address;
+	ObjectAddresses *moved;
+	Relation	rel;
+	char	   *hidden_name;
+
+	stmt->view = copyObject(name);
+	stmt->query = raw->stmt;
+	stmt->withCheckOption = NO_CHECK_OPTION;
+	address = DefineView(stmt, query, raw->stmt_location, raw->stmt_len);
+	CommandCounterIncrement();
+
+	hidden_name = ChooseRelationName("_def", name->relname, NULL, eddy_catalog_schema(), false);
+	RenameRelationInternal(address.objectId, hidden_name, true, false);
+	CommandCounterIncrement();
+	rel = relation_open(address.objectId, AccessExclusiveLock);
+	moved = new_object_addresses();
+	AlterTableNamespaceInternal(rel, RelationGetNamespace(rel), eddy_catalog_schema(), moved);
+	free_object_addresses(moved);
+	relation_close(rel, NoLock);
+	CommandCounterIncrement();
+	return address.objectId;
+}
+
+/* ---- the state table ---- */
+
+static void
+append_column(StringInfo sql, const EddyStateColumn *column, bool not_null)
+{
+	appendStringInfo(sql, "%s %s", quote_identifier(column->name),
+					 format_type_extended(column->type, column->typmod,
+										  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+	if (OidIsValid(column->collation) && column->collation != get_typcollation(column->type))
+		appendStringInfo(sql, " COLLATE %s", generate_collation_name(column->collation));
+	if (not_null)
+		appendStringInfoString(sql, " NOT NULL");
+}
+
+static Oid
+create_state_table(EddyViewPlan *plan, const char *view_name, Oid owner)
+{
+	Oid			schema = eddy_catalog_schema();
+	char	   *name = ChooseRelationName("_state", view_name, NULL, schema, false);
+	const char *qualified = quote_qualified_identifier(EDDY_SCHEMA, name);
+	StringInfoData sql;
+	Saved		saved;
+	Oid			relid;
+
+	become_extension_owner(&saved);
+	SPI_connect();
+
+	/*
+	 * Half-empty pages leave room for HOT updates, which need no new index entries; the
+	 * table is all updates, so autovacuum has to come early.
+	 */
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE TABLE %s (", qualified);
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(&sql, ", ");
+		append_column(&sql, &plan->columns[i],
+					  i + 1 == plan->constant_key || i + 1 == plan->visible_column);
+	}
+	appendStringInfoString(&sql, ") USING heap WITH (fillfactor = 50,"
+						   " autovacuum_vacuum_scale_factor = 0.01,"
+						   " autovacuum_vacuum_insert_scale_factor = 0.1)");
+	execute(sql.data);
+
+	resetStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON %s (", qualified);
+	if (plan->constant_key)
+		appendStringInfoString(&sql,
+							   quote_identifier(plan->columns[plan->constant_key - 1].name));
+	for (int i = 0; i < plan->nkeys; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
+						 quote_identifier(plan->columns[plan->keys[i].column - 1].name));
+	appendStringInfoString(&sql, ") NULLS NOT DISTINCT");
+	execute(sql.data);
+
+	/* keys can be NULL, so nothing less than FULL tells consumers which group was deleted */
+	execute(psprintf("ALTER TABLE %s REPLICA IDENTITY FULL", qualified));
+	execute(psprintf("CREATE TRIGGER pg_eddy_refuse BEFORE INSERT OR UPDATE OR TRUNCATE ON %s"
+					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._refuse_state_change()",
+					 qualified, EDDY_SCHEMA));
+	relid = get_relname_relid(name, schema);
+	ATExecChangeOwner(relid, owner, true, AccessExclusiveLock);
+
+	SPI_finish();
+	become_user_again(&saved);
+	CommandCounterIncrement();
+	return relid;
+}
+
+/* ---- the view that users read ---- */
+
+static Oid
+create_public_view(EddyViewPlan *plan, Oid schema, const char *name)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE VIEW %s AS SELECT ",
+					 quote_qualified_identifier(get_namespace_name(schema), name));
+	for (int i = 0; i < plan->noutputs; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(plan->columns[i].name));
+	appendStringInfo(&sql, " FROM %s",
+					 quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(plan->state_table)));
+	if (plan->visible_column)
+		appendStringInfo(&sql, " WHERE %s",
+						 quote_identifier(plan->columns[plan->visible_column - 1].name));
+	SPI_connect();
+	execute(sql.data);
+	SPI_finish();
+	CommandCounterIncrement();
+	return get_relname_relid(name, schema);
+}
+
+/* ---- creation ---- */
+
+/* Views run inside their writers' transactions: as much of a say as a trigger has. */
+static void
+check_stream_privilege(Oid stream)
+{
+	AclResult	result = pg_class_aclcheck(stream, GetUserId(), ACL_TRIGGER);
+
+	if (result != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for stream \"%s\"", get_rel_name(stream)),
+				 errdetail("Creating a continuous view needs the TRIGGER privilege on its stream, because it is maintained by those who write to the stream.")));
+}
+
+static bool
+exists_already(RangeVar *name, Oid schema, bool if_not_exists, Oid *relid)
+{
+	*relid = get_relname_relid(name->relname, schema);
+	if (!OidIsValid(*relid))
+		return false;
+	if (!if_not_exists || eddy_catalog_get_view(*relid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation \"%s\" already exists", name->relname)));
+	ereport(NOTICE,
+			(errcode(ERRCODE_DUPLICATE_TABLE),
+			 errmsg("continuous view \"%s\" already exists, skipping", name->relname)));
+	return true;
+}
+
+Oid
+eddy_view_create(const char *name, const char *query, const EddyViewOptions *options)
+{
+	RangeVar   *rangevar = makeRangeVarFromNameList(eddy_compat_qualified_name(name));
+	EddyViewPlan layout = {0};
+	EddyView	row = {0};
+	EddyViewPlan *plan;
+	Query	   *parsed;
+	Oid			schema;
+	Oid			relid;
+
+	schema = RangeVarGetCreationNamespace(rangevar);
+	if (exists_already(rangevar, schema, options->if_not_exists, &relid))
+		return relid;
+	if (isTempNamespace(schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("a continuous view cannot be temporary")));
+	rangevar->schemaname = get_namespace_name(schema);
+
+	row.definition = create_definition(rangevar, query);
+	parsed = eddy_plan_definition_query(row.definition);
+	row.stream = eddy_analyze_stream(parsed);
+	LockRelationOid(row.stream, ShareRowExclusiveLock);
+	if (eddy_catalog_get_stream(row.stream) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("stream was dropped concurrently")));
+	check_stream_privilege(row.stream);
+
+	eddy_analyze_query(&layout, parsed);
+	layout.state_table = create_state_table(&layout, rangevar->relname, GetUserId());
+
+	row.relid = create_public_view(&layout, schema, rangevar->relname);
+	row.state_table = layout.state_table;
+	row.nkeys = layout.nkeys ? layout.nkeys : 1;
+	row.key_columns = palloc(sizeof(AttrNumber) * row.nkeys);
+	row.key_columns[0] = layout.constant_key;
+	for (int i = 0; i < layout.nkeys; i++)
+		row.key_columns[i] = layout.keys[i].column;
+	row.visible_column = layout.visible_column;
+	row.emit = pstrdup(options->emit);
+	row.late = pstrdup(options->late);
+	row.allowed_lateness = options->allowed_lateness;
+	row.retention = options->retention;
+	row.start = pstrdup(options->start);
+	row.maintenance = pstrdup(options->maintenance);
+	row.on_error = pstrdup(options->on_error);
+	row.format = PG_VERSION_NUM / 10000;
+	eddy_catalog_insert_view(&row);
+
+	/*
+	 * Run the delta query once, over the staged rows or over none: it shows
+	 * that it can be planned and that the owner may read what it reads. A
+	 * view without GROUP BY gets its one row by that, as the SELECT has it.
+	 */
+	plan = eddy_plan_get(row.relid);
+	eddy_plan_pin(plan);
+	eddy_delta_collect_initial(plan, strcmp(options->start, "staged") == 0);
+	eddy_view_flush();
+	eddy_plan_unpin(plan);
+	return row.relid;
+}
+
+/* ---- after DROP and ALTER ---- */
+
+static bool
+relation_exists(Oid relid)
+{
+	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid));
+}
+
+static void
+drop_relation(Oid relid)
+{
+	ObjectAddress address;
+
+	if (!relation_exists(relid))
+		return;
+	ObjectAddressSet(address, RelationRelationId, relid);
+	performDeletion(&address, DROP_CASCADE, PERFORM_DELETION_INTERNAL | PERFORM_DELETION_QUIETLY);
+}
+
+/*
+ * Any of the three objects can have been dropped: the view by DROP VIEW, the definition by
+ * DROP TABLE stream CASCADE, all by DROP OWNED or DROP SCHEMA. The others follow.
+ */
+void
+eddy_view_cleanup_dropped(void)
+{
+	ListCell   *lc;
+
+	if (!eddy_catalog_installed())
+		return;
+	foreach(lc, eddy_catalog_list_views(InvalidOid))
+	{
+		EddyView   *view = lfirst(lc);
+
+		if (relation_exists(view->relid) && relation_exists(view->definition) &&
+			relation_exists(view->state_table))
+			continue;
+		eddy_catalog_delete_view(view->relid);
+		drop_relation(view->relid);
+		drop_relation(view->definition);
+		drop_relation(view->state_table);
+	}
+}
+
+static Oid
+relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+void
+eddy_view_sync_owners(void)
+{
+	ListCell   *lc;
+
+	if (!eddy_catalog_installed())
+		return;
+	foreach(lc, eddy_catalog_list_views(InvalidOid))
+	{
+		EddyView   *view = lfirst(lc);
+		Oid			owner = relation_owner(view->relid);
+		Oid			parts[] = {view->definition, view->state_table};
+
+		for (int i = 0; OidIsValid(owner) && i < (int) lengthof(parts); i++)
+			if (OidIsValid(relation_owner(parts[i])) && relation_owner(parts[i]) != owner)
+				ATExecChangeOwner(parts[i], owner, true, AccessExclusiveLock);
+	}
+}

@@ -1,0 +1,525 @@
+/*-------------------------------------------------------------------------
+ *
+ * delta.c
+ *    What a batch adds to each view: partial states of the touched groups.
+ *
+ * Collecting runs a view's delta query (plan.h) over a batch and keeps its
+ * result, one row per touched group, in a tuplestore that is "pending" until
+ * the flush merges it. A pending delta belongs to the subtransaction that
+ * collected it and vanishes with it.
+ *
+ * Errors of a view's expressions are tied to rows. The query streams, so the row
+ * that was handed out last is the suspect: if it fails alone, it is it. Else
+ * the shortest failing prefix of the rows is searched by bisection, which also finds the
+ * row at which an aggregate overflows. Each run is in an internal
+ * subtransaction that reads only and so costs no transaction id.
+ *
+ * Locking: RowExclusiveLock on each view's state table from collect to the end
+ * of the transaction, views in order of Oid; so a view cannot be dropped
+ * between collect and flush. Memory: pending deltas live in TopTransactionContext and spill to
+ * temporary files beyond work_mem.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "executor/tstoreReceiver.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "view/owner.h"
+#include "view/plan.h"
+#include "view/scan.h"
+#include "view/view.h"
+
+/* After a first failure rows are run in chunks of this size, so that many bad rows stay cheap. */
+#define CHUNK_ROWS 256
+
+/* One delta that waits for the flush. */
+typedef struct EddyPending
+{
+	Oid			view;
+	SubTransactionId subid;
+	Tuplestorestate *store;
+} EddyPending;
+
+static List *pending = NIL;		/* of EddyPending, in TopTransactionContext */
+
+bool
+eddy_view_pending(void)
+{
+	return pending != NIL;
+}
+
+static int
+compare_oids(const ListCell *a, const ListCell *b)
+{
+	return lfirst_oid(a) < lfirst_oid(b) ? -1 : lfirst_oid(a) > lfirst_oid(b);
+}
+
+List *
+eddy_delta_views(void)
+{
+	List	   *views = NIL;
+	ListCell   *lc;
+
+	foreach(lc, pending)
+		views = list_append_unique_oid(views, ((EddyPending *) lfirst(lc))->view);
+	list_sort(views, compare_oids);
+	return views;
+}
+
+List *
+eddy_delta_take(Oid view)
+{
+	List	   *stores = NIL;
+	ListCell   *lc;
+
+	foreach(lc, pending)
+	{
+		EddyPending *entry = lfirst(lc);
+
+		if (entry->view != view)
+			continue;
+		stores = lappend(stores, entry->store);
+		pending = foreach_delete_current(pending, lc);
+		pfree(entry);
+	}
+	return stores;
+}
+
+static void
+add_pending(Oid view, Tuplestorestate *store)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	EddyPending *entry = palloc(sizeof(EddyPending));
+
+	entry->view = view;
+	entry->subid = GetCurrentSubTransactionId();
+	entry->store = store;
+	pending = lappend(pending, entry);
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- running the delta query ---- */
+
+/*
+ * Runs a delta query as the view's owner and returns its rows. range NULL: over the
+ * stored rows of the stream. The tuplestore is made under the transaction's
+ * resource owner and context, so that it survives the statement.
+ */
+static Tuplestorestate *
+run_query(EddyViewPlan *plan, EddyScanRange *range)
+{
+	EddyOwnerSwitch save;
+	EddyScanArmed armed;
+	SPIExecuteOptions options = {0};
+	Tuplestorestate *store;
+	DestReceiver *dest;
+	MemoryContext old;
+	SPIPlanPtr	query;
+	const char *sql = range ? plan->delta_sql : plan->staged_sql;
+	int			rc;
+
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	store = tuplestore_begin_heap(false, false, work_mem);
+	MemoryContextSwitchTo(old);
+
+	eddy_owner_begin(&save, plan->owner);
+	SPI_connect();
+	eddy_scan_arm(&armed, sql, plan->stream, range);
+	query = range ? plan->delta : NULL;
+	if (query == NULL)
+	{
+		query = SPI_prepare(sql, 0, NULL);
+		if (query == NULL)
+			elog(ERROR, "could not prepare the delta query: %s",
+				 SPI_result_code_string(SPI_result));
+		if (range)
+		{
+			SPI_keepplan(query);
+			plan->delta = query;
+		}
+	}
+	dest = CreateDestReceiver(DestTuplestore);
+	SetTuplestoreDestReceiverParams(dest, store, TopTransactionContext, true, NULL, NULL);
+	options.read_only = true;
+	options.dest = dest;
+	rc = SPI_execute_plan_extended(query, &options);
+	if (rc < 0)
+		elog(ERROR, "could not run the delta query: %s", SPI_result_code_string(rc));
+	eddy_scan_disarm(&armed);
+	dest->rDestroy(dest);
+	SPI_finish();
+	eddy_owner_end(&save);
+	return store;
+}
+
+/*
+ * True if an error is the fault of a row: bad data, violated constraints, limits,
+ * errors raised by user functions. All else (cancel, resources, privileges, missing
+ * objects, serialization) concerns the transaction and must not cost a row.
+ */
+static bool
+is_row_error(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case MAKE_SQLSTATE('2', '1', '0', '0', '0'):	/* cardinality violation */
+		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):	/* data exception */
+		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):	/* integrity constraint violation */
+		case MAKE_SQLSTATE('3', '8', '0', '0', '0'):	/* external routine exception */
+		case MAKE_SQLSTATE('3', '9', '0', '0', '0'):	/* external routine invocation exception */
+		case MAKE_SQLSTATE('5', '4', '0', '0', '0'):	/* program limit exceeded */
+		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):	/* PL/pgSQL RAISE */
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* What a step that may fail on a row does. */
+typedef void (*EddyStep) (EddyViewPlan *plan, EddyScanRange *range, void *arg);
+
+/*
+ * Runs a step in a subtransaction of its own and returns true, keeping what
+ * it did only if asked to. A row's error is returned in *error (in the caller's
+ * context); any other is raised again.
+ */
+static bool
+try_step(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, void *arg, bool keep,
+		 ErrorData **error)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	ResourceOwner oldowner = CurrentResourceOwner;
+	volatile bool ok = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(oldcontext);
+	PG_TRY();
+	{
+		step(plan, range, arg);
+		if (keep)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(oldcontext);
+		CurrentResourceOwner = oldowner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(oldcontext);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(oldcontext);
+		CurrentResourceOwner = oldowner;
+		eddy_scan_reset();
+		if (!is_row_error(edata->sqlerrcode))
+			ReThrowError(edata);
+		ok = false;
+		*error = edata;
+	}
+	PG_END_TRY();
+	return ok;
+}
+
+static void
+reject_row(EddyViewPlan *plan, int64 row, ErrorData *error, bool *skip, List **rejections)
+{
+	EddyRejection *rejection;
+
+	if (!plan->dead_letters)
+		ReThrowError(error);
+	rejection = palloc0(sizeof(EddyRejection));
+	rejection->row = row;
+	rejection->view = plan->view;
+	rejection->sqlerrcode = error->sqlerrcode;
+	rejection->message = pstrdup(error->message);
+	*rejections = lappend(*rejections, rejection);
+	skip[row] = true;
+	FreeErrorData(error);
+}
+
+/*
+ * A step over [range->from, range->to) has failed with *error. Finds the row that is
+ * to blame and returns its index, with the error it raised in *error; -1 if it fails without any row.
+ */
+static int64
+find_culprit(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, void *arg,
+			 ErrorData **error)
+{
+	EddyScanRange probe = *range;
+	ErrorData  *found = NULL;
+	int64		suspect = range->position;
+	int64		good = range->from; /* the prefix of rows before this one passes */
+	int64		bad = range->to;	/* the prefix before this one fails */
+
+	if (suspect >= 0)
+	{
+		probe.from = suspect;
+		probe.to = suspect + 1;
+		if (!try_step(plan, &probe, step, arg, false, &found))
+		{
+			*error = found;
+			return suspect;
+		}
+		bad = Min(bad, suspect + 1);
+	}
+	probe.from = range->from;
+	probe.to = range->from;
+	if (!try_step(plan, &probe, step, arg, false, &found))
+		return -1;
+	while (bad - good > 1)
+	{
+		int64		middle = good + (bad - good) / 2;
+
+		probe.to = middle;
+		if (try_step(plan, &probe, step, arg, false, &found))
+			good = middle;
+		else
+		{
+			bad = middle;
+			*error = found;
+		}
+	}
+	return bad - 1;
+}
+
+/* Runs a step over a part of the batch, leaving out rows it fails on, until it succeeds. */
+static void
+run_rejecting(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, void *arg, bool *skip,
+			  List **rejections)
+{
+	ErrorData  *error;
+
+	while (!try_step(plan, range, step, arg, true, &error))
+	{
+		int64		row = find_culprit(plan, range, step, arg, &error);
+
+		if (row < 0)
+			ReThrowError(error);
+		reject_row(plan, row, error, skip, rejections);
+		range->position = -1;
+	}
+}
+
+/* ---- collecting ---- */
+
+/* Step: compute the delta and leave it pending. */
+static void
+collect_step(EddyViewPlan *plan, EddyScanRange *range, void *arg)
+{
+	add_pending(plan->view, run_query(plan, range));
+}
+
+/* Step of the careful way: compute and merge at once. */
+static void
+apply_step(EddyViewPlan *plan, EddyScanRange *range, void *arg)
+{
+	eddy_merge(plan, list_make1(run_query(plan, range)));
+}
+
+static void
+collect_view(EddyViewPlan *plan, EddyBatch *batch, List **rejections)
+{
+	EddyScanRange range = {batch, 0, batch->nrows, NULL, -1};
+	ErrorData  *error;
+	bool	   *skip;
+
+	if (try_step(plan, &range, collect_step, NULL, true, &error))
+		return;
+	if (!plan->dead_letters || range.position < 0)
+		ReThrowError(error);
+
+	skip = palloc0(sizeof(bool) * batch->nrows);
+	range.skip = skip;
+	for (int64 from = 0; from < batch->nrows; from += CHUNK_ROWS)
+	{
+		range.from = from;
+		range.to = Min(from + CHUNK_ROWS, batch->nrows);
+		range.position = -1;
+		run_rejecting(plan, &range, collect_step, NULL, skip, rejections);
+	}
+	pfree(skip);
+}
+
+/* Locks the state tables; a view whose state is gone is being dropped and has no say any more. */
+static List *
+lock_views(List *plans)
+{
+	ListCell   *lc;
+
+	foreach(lc, plans)
+	{
+		EddyViewPlan *plan = lfirst(lc);
+		Relation	state = try_table_open(plan->state_table, RowExclusiveLock);
+
+		if (state)
+			table_close(state, NoLock);
+		else
+			plans = foreach_delete_current(plans, lc);
+	}
+	return plans;
+}
+
+void
+eddy_view_collect(EddyBatch *batch, List **rejections)
+{
+	ListCell   *lc;
+
+	if (batch->nrows == batch->nrejected)
+		return;
+	foreach(lc, lock_views(eddy_plan_of_stream(batch->stream)))
+	{
+		EddyViewPlan *plan = lfirst(lc);
+
+		eddy_plan_pin(plan);
+		collect_view(plan, batch, rejections);
+		eddy_plan_unpin(plan);
+	}
+}
+
+void
+eddy_view_apply(EddyBatch *batch, bool careful, List **rejections)
+{
+	ListCell   *lc;
+
+	if (!careful)
+	{
+		eddy_view_collect(batch, rejections);
+		eddy_view_flush();
+		return;
+	}
+	if (batch->nrows == batch->nrejected)
+		return;
+	foreach(lc, lock_views(eddy_plan_of_stream(batch->stream)))
+	{
+		EddyViewPlan *plan = lfirst(lc);
+		bool	   *skip = palloc0(sizeof(bool) * batch->nrows);
+		EddyScanRange range = {batch, 0, batch->nrows, skip, -1};
+
+		eddy_plan_pin(plan);
+		run_rejecting(plan, &range, apply_step, NULL, skip, rejections);
+		eddy_plan_unpin(plan);
+		pfree(skip);
+	}
+}
+
+/* ---- flushing ---- */
+
+void
+eddy_view_flush(void)
+{
+	ListCell   *lc;
+
+	if (pending == NIL)
+		return;
+	foreach(lc, eddy_delta_views())
+	{
+		Oid			view = lfirst_oid(lc);
+		List	   *stores = eddy_delta_take(view);
+		EddyViewPlan *plan = eddy_plan_get(view);
+
+		if (plan == NULL)
+			continue;			/* dropped by this very transaction */
+		eddy_plan_pin(plan);
+		eddy_merge(plan, stores);
+		eddy_plan_unpin(plan);
+	}
+	CommandCounterIncrement();
+}
+
+void
+eddy_delta_collect_initial(EddyViewPlan *plan, bool staged)
+{
+	EddyBatch	empty = {
+		.stream = plan->stream,
+		.tupdesc = NULL,
+		.mcxt = CurrentMemoryContext
+	};
+	EddyScanRange range = {&empty, 0, 0, NULL, -1};
+
+	add_pending(plan->view, run_query(plan, staged ? NULL : &range));
+}
+
+/* ---- end of transactions ---- */
+
+static void
+at_xact_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			/* all hooks were passed by: logical replication's apply, for one */
+			if (pending != NIL)
+			{
+				PushActiveSnapshot(GetTransactionSnapshot());
+				eddy_view_flush();
+				PopActiveSnapshot();
+			}
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			/* the entries themselves go with TopTransactionContext */
+			pending = NIL;
+			eddy_scan_reset();
+			eddy_plan_reset();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+at_subxact_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	ListCell   *lc;
+
+	if (pending == NIL)
+		return;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		foreach(lc, pending)
+		{
+			EddyPending *entry = lfirst(lc);
+
+			if (entry->subid == subid)
+				entry->subid = parent;
+		}
+	}
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		foreach(lc, pending)
+		{
+			EddyPending *entry = lfirst(lc);
+
+			/* its files are released by the resource owner, its memory with the transaction */
+			if (entry->subid == subid)
+				pending = foreach_delete_current(pending, lc);
+		}
+	}
+}
+
+void
+eddy_delta_init(void)
+{
+	RegisterXactCallback(at_xact_end, NULL);
+	RegisterSubXactCallback(at_subxact_end, NULL);
+}
+
+void
+eddy_view_init(void)
+{
+	eddy_scan_init();
+	eddy_delta_init();
+}

@@ -1,0 +1,498 @@
+/*-------------------------------------------------------------------------
+ *
+ * merge.c
+ *    Merges deltas into a state table: one new tuple version per touched group.
+ *
+ * The rows of all pending deltas of the view are sorted by group key, so that
+ * every transaction touches groups in the same order and single statements
+ * never deadlock; rows of one group, which several deltas may have, are combined in memory
+ * first. Then each group is looked up through the unique index, combined with
+ * what is stored, and written directly through the table access method.
+ *
+ * Updates are optimistic: the version that was read is replaced if it is still
+ * the latest; otherwise, under READ COMMITTED, the group is read again with a
+ * new snapshot, and under the stricter levels the statement fails with
+ * 40001. A group that is missing is inserted speculatively, as ON CONFLICT
+ * does, because somebody else may be inserting it just now.
+ *
+ * Locking: RowExclusiveLock on state table and index, row locks in key order,
+ * all until the end of the transaction. Memory: one context that is reset per
+ * group. A crash leaves nothing: all of it is one WAL-logged transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplesort.h"
+
+#include "compat.h"
+#include "view/combine.h"
+#include "view/owner.h"
+
+/* One run of eddy_merge. */
+typedef struct EddyMerge
+{
+	EddyViewPlan *plan;
+	Relation	state;
+	Relation	index;
+	IndexScanDesc scan;
+	ScanKeyData *scan_keys;
+	TupleTableSlot *stored;		/* the version found */
+	TupleTableSlot *result;		/* the version to be written */
+	TupleTableSlot *finals;		/* keys and final values, for expressions */
+	EState	   *estate;
+	ExprContext *econtext;
+	ResultRelInfo *rri;
+	EddyCombiner *combiner;
+
+	/* the group in hand; by-reference values live in combiner->mcxt */
+	Datum	   *keys;
+	bool	   *key_nulls;
+	EddyState  *partials;
+} EddyMerge;
+
+/* ---- reading the delta ---- */
+
+/*
+ * Puts the rows of all deltas into the order in which groups are locked. A view
+ * without GROUP BY has no key and nothing to sort; its rows pass as they are.
+ */
+static Tuplesortstate *
+sort_deltas(EddyViewPlan *plan, List *deltas, TupleTableSlot *slot)
+{
+	int			nkeys = plan->nkeys;
+	AttrNumber *attnums = palloc(sizeof(AttrNumber) * nkeys);
+	Oid		   *operators = palloc(sizeof(Oid) * nkeys);
+	Oid		   *collations = palloc(sizeof(Oid) * nkeys);
+	bool	   *nulls_first = palloc0(sizeof(bool) * nkeys);
+	Tuplesortstate *sort;
+	ListCell   *lc;
+
+	for (int i = 0; i < nkeys; i++)
+	{
+		attnums[i] = i + 1;
+		operators[i] = plan->keys[i].lt_opr;
+		collations[i] = plan->keys[i].collation;
+	}
+	sort = tuplesort_begin_heap(plan->delta_desc, nkeys, attnums, operators, collations,
+								nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	foreach(lc, deltas)
+	{
+		Tuplestorestate *store = lfirst(lc);
+
+		while (tuplestore_gettupleslot(store, true, false, slot))
+			tuplesort_puttupleslot(sort, slot);
+	}
+	tuplesort_performsort(sort);
+	return sort;
+}
+
+/* Gives the next row of the delta, sorted or straight from the tuplestores. */
+static bool
+next_delta(Tuplesortstate *sort, List *deltas, int *position, TupleTableSlot *slot)
+{
+	if (sort)
+		return tuplesort_gettupleslot(sort, true, false, slot, NULL);
+	while (*position < list_length(deltas))
+	{
+		if (tuplestore_gettupleslot(list_nth(deltas, *position), true, false, slot))
+			return true;
+		(*position)++;
+	}
+	return false;
+}
+
+static bool
+same_group(EddyMerge *merge, TupleTableSlot *slot)
+{
+	EddyViewPlan *plan = merge->plan;
+
+	for (int i = 0; i < plan->nkeys; i++)
+	{
+		if (merge->key_nulls[i] != slot->tts_isnull[i])
+			return false;
+		if (!merge->key_nulls[i] &&
+			!DatumGetBool(FunctionCall2Coll(&plan->keys[i].eq, plan->keys[i].collation,
+											merge->keys[i], slot->tts_values[i])))
+			return false;
+	}
+	return true;
+}
+
+/* Takes a row of the delta as the group in hand. */
+static void
+start_group(EddyMerge *merge, TupleTableSlot *slot)
+{
+	EddyViewPlan *plan = merge->plan;
+	MemoryContext old;
+
+	MemoryContextReset(merge->combiner->mcxt);
+	old = MemoryContextSwitchTo(merge->combiner->mcxt);
+	for (int i = 0; i < plan->nkeys + plan->naggs; i++)
+	{
+		bool		isnull = slot->tts_isnull[i];
+		Form_pg_attribute att = TupleDescAttr(plan->delta_desc, i);
+		Datum		value = isnull ? (Datum) 0 :
+			datumCopy(slot->tts_values[i], att->attbyval, att->attlen);
+
+		if (i < plan->nkeys)
+		{
+			merge->keys[i] = value;
+			merge->key_nulls[i] = isnull;
+		}
+		else
+		{
+			merge->partials[i - plan->nkeys].value = value;
+			merge->partials[i - plan->nkeys].isnull = isnull;
+		}
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+add_to_group(EddyMerge *merge, TupleTableSlot *slot)
+{
+	EddyViewPlan *plan = merge->plan;
+
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		EddyState	more = {
+			slot->tts_values[plan->nkeys + i],
+			slot->tts_isnull[plan->nkeys + i]
+		};
+
+		eddy_combine_partial(merge->combiner, &plan->aggs[i], &merge->partials[i], &more);
+	}
+}
+
+/* ---- computing the new version ---- */
+
+/* Fills merge->result from the group in hand and the stored version (NULL: a new group). */
+static void
+compute_result(EddyMerge *merge, TupleTableSlot *stored)
+{
+	EddyViewPlan *plan = merge->plan;
+	TupleTableSlot *result = ExecClearTuple(merge->result);
+	TupleTableSlot *finals = ExecClearTuple(merge->finals);
+	ExprContext *econtext = merge->econtext;
+
+	ResetExprContext(econtext);
+	memset(result->tts_isnull, true, sizeof(bool) * plan->ncolumns);
+	for (int i = 0; i < plan->nkeys; i++)
+	{
+		finals->tts_values[i] = merge->keys[i];
+		finals->tts_isnull[i] = merge->key_nulls[i];
+		result->tts_values[plan->keys[i].column - 1] = merge->keys[i];
+		result->tts_isnull[plan->keys[i].column - 1] = merge->key_nulls[i];
+	}
+	if (plan->constant_key)
+	{
+		result->tts_values[plan->constant_key - 1] = Int16GetDatum(0);
+		result->tts_isnull[plan->constant_key - 1] = false;
+	}
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		EddyAggregate *agg = &plan->aggs[i];
+		int			column = agg->state_column - 1;
+		EddyState	old = {(Datum) 0, true};
+		EddyState	new_stored;
+		EddyState	final;
+
+		if (stored)
+		{
+			old.value = stored->tts_values[column];
+			old.isnull = stored->tts_isnull[column];
+		}
+		eddy_combine_stored(merge->combiner, agg, &old, stored == NULL, &merge->partials[i],
+							&new_stored, &final);
+		result->tts_values[column] = new_stored.value;
+		result->tts_isnull[column] = new_stored.isnull;
+		finals->tts_values[plan->nkeys + i] = final.value;
+		finals->tts_isnull[plan->nkeys + i] = final.isnull;
+	}
+	ExecStoreVirtualTuple(finals);
+
+	econtext->ecxt_scantuple = finals;
+	for (int i = 0; i < plan->noutputs; i++)
+	{
+		EddyOutput *output = &plan->outputs[i];
+
+		if (output->kind == EDDY_OUTPUT_EXPRESSION)
+			result->tts_values[i] = ExecEvalExprSwitchContext(output->state, econtext,
+															  &result->tts_isnull[i]);
+		else
+		{
+			int			from = output->kind == EDDY_OUTPUT_KEY ? output->index :
+				plan->nkeys + output->index;
+
+			result->tts_values[i] = finals->tts_values[from];
+			result->tts_isnull[i] = finals->tts_isnull[from];
+		}
+	}
+	if (plan->visible_column)
+	{
+		bool		isnull;
+		Datum		value = ExecEvalExprSwitchContext(plan->having_state, econtext, &isnull);
+
+		result->tts_values[plan->visible_column - 1] =
+			BoolGetDatum(!isnull && DatumGetBool(value));
+		result->tts_isnull[plan->visible_column - 1] = false;
+	}
+	ExecStoreVirtualTuple(result);
+}
+
+static bool
+identical(TupleTableSlot *a, TupleTableSlot *b)
+{
+	TupleDesc	desc = a->tts_tupleDescriptor;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (a->tts_isnull[i] != b->tts_isnull[i])
+			return false;
+		if (!a->tts_isnull[i] &&
+			!datum_image_eq(a->tts_values[i], b->tts_values[i], att->attbyval, att->attlen))
+			return false;
+	}
+	return true;
+}
+
+/* ---- writing ---- */
+
+static void
+begin_scan(EddyMerge *merge)
+{
+	merge->scan = eddy_compat_index_beginscan(merge->state, merge->index, GetActiveSnapshot(),
+											  Max(merge->plan->nkeys, 1));
+}
+
+/* Somebody else was faster: read on with a snapshot that sees it, or give up. */
+static void
+renew_snapshot(EddyMerge *merge)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access to continuous view \"%s\" due to concurrent update",
+						merge->plan->name),
+				 errhint("The transaction might succeed if retried.")));
+	ExecClearTuple(merge->stored);
+	index_endscan(merge->scan);
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetLatestSnapshot());
+	begin_scan(merge);
+}
+
+/* Looks the group in hand up; true if it is there, in merge->stored. */
+static bool
+find_group(EddyMerge *merge)
+{
+	EddyViewPlan *plan = merge->plan;
+
+	for (int i = 0; i < plan->nkeys; i++)
+	{
+		merge->scan_keys[i].sk_argument = merge->keys[i];
+		merge->scan_keys[i].sk_flags = merge->key_nulls[i] ? SK_ISNULL | SK_SEARCHNULL : 0;
+	}
+	index_rescan(merge->scan, merge->scan_keys, Max(plan->nkeys, 1), NULL, 0);
+	if (!index_getnext_slot(merge->scan, ForwardScanDirection, merge->stored))
+		return false;
+	slot_getallattrs(merge->stored);
+	return true;
+}
+
+/* Replaces the stored version; false if it is not the latest any more. */
+static bool
+update_group(EddyMerge *merge)
+{
+	TM_FailureData tmfd;
+	LockTupleMode lockmode;
+	bool		update_indexes;
+	TM_Result	result;
+
+	result = eddy_compat_tuple_update(merge->state, &merge->stored->tts_tid, merge->result,
+									  GetCurrentCommandId(true), GetActiveSnapshot(), &tmfd,
+									  &lockmode, &update_indexes);
+	switch (result)
+	{
+		case TM_Ok:
+			if (update_indexes)
+				list_free(eddy_compat_insert_index_tuples(merge->rri, merge->result,
+														  merge->estate, true, false, NULL));
+			return true;
+		case TM_Updated:
+		case TM_Deleted:
+			return false;
+		default:
+			elog(ERROR, "unexpected result %d of updating a group of continuous view \"%s\"",
+				 result, merge->plan->name);
+	}
+}
+
+/* Inserts the group in hand; false if somebody else has it by now. */
+static bool
+insert_group(EddyMerge *merge)
+{
+	ItemPointerData conflict_tid;
+	uint32		token;
+	bool		conflict = false;
+
+	ItemPointerSetInvalid(&merge->result->tts_tid);
+	if (!eddy_compat_check_index_constraints(merge->rri, merge->result, merge->estate,
+											 &conflict_tid))
+		return false;
+
+	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+	table_tuple_insert_speculative(merge->state, merge->result, GetCurrentCommandId(true), 0,
+								   NULL, token);
+	list_free(eddy_compat_insert_index_tuples(merge->rri, merge->result, merge->estate, false,
+											  true, &conflict));
+	table_tuple_complete_speculative(merge->state, merge->result, token, !conflict);
+	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+	return !conflict;
+}
+
+/* Brings the group in hand into the state table. */
+static void
+merge_group(EddyMerge *merge)
+{
+	for (;;)
+	{
+		bool		found = find_group(merge);
+		bool		done;
+
+		CHECK_FOR_INTERRUPTS();
+		compute_result(merge, found ? merge->stored : NULL);
+		if (!found)
+			done = insert_group(merge);
+		else
+			done = identical(merge->stored, merge->result) || update_group(merge);
+		ResetPerTupleExprContext(merge->estate);
+		if (done)
+			return;
+		renew_snapshot(merge);
+	}
+}
+
+/* ---- set-up ---- */
+
+static void
+init_scan_keys(EddyMerge *merge)
+{
+	int			nkeys = Max(merge->plan->nkeys, 1);
+	Relation	index = merge->index;
+
+	merge->scan_keys = palloc0(sizeof(ScanKeyData) * nkeys);
+	for (int i = 0; i < nkeys; i++)
+	{
+		Oid			type = index->rd_opcintype[i];
+		Oid			equal = get_opfamily_member(index->rd_opfamily[i], type, type,
+												BTEqualStrategyNumber);
+
+		ScanKeyEntryInitialize(&merge->scan_keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
+							   index->rd_indcollation[i], get_opcode(equal), Int16GetDatum(0));
+	}
+}
+
+static void
+begin_merge(EddyMerge *merge, EddyViewPlan *plan)
+{
+	merge->plan = plan;
+	merge->state = table_open(plan->state_table, RowExclusiveLock);
+	merge->index = index_open(plan->state_index, RowExclusiveLock);
+	merge->combiner = eddy_combine_begin();
+	merge->estate = CreateExecutorState();
+	merge->econtext = CreateExprContext(merge->estate);
+	merge->rri = makeNode(ResultRelInfo);
+	InitResultRelInfo(merge->rri, merge->state, 0, NULL, 0);
+	ExecOpenIndices(merge->rri, true);
+	merge->stored = table_slot_create(merge->state, NULL);
+	merge->result = MakeSingleTupleTableSlot(RelationGetDescr(merge->state), &TTSOpsVirtual);
+	merge->result->tts_tableOid = plan->state_table;
+	merge->finals = MakeSingleTupleTableSlot(plan->final_desc, &TTSOpsVirtual);
+	merge->keys = palloc(sizeof(Datum) * Max(plan->nkeys, 1));
+	merge->key_nulls = palloc(sizeof(bool) * Max(plan->nkeys, 1));
+	merge->partials = palloc(sizeof(EddyState) * Max(plan->naggs, 1));
+	init_scan_keys(merge);
+	begin_scan(merge);
+}
+
+static void
+end_merge(EddyMerge *merge)
+{
+	index_endscan(merge->scan);
+	ExecDropSingleTupleTableSlot(merge->stored);
+	ExecDropSingleTupleTableSlot(merge->result);
+	ExecDropSingleTupleTableSlot(merge->finals);
+	ExecCloseIndices(merge->rri);
+	FreeExecutorState(merge->estate);
+	eddy_combine_end(merge->combiner);
+	index_close(merge->index, NoLock);
+	table_close(merge->state, NoLock);
+}
+
+void
+eddy_merge(EddyViewPlan *plan, List *deltas)
+{
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy merge",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	EddyOwnerSwitch save;
+	EddyMerge	merge = {0};
+	TupleTableSlot *slot;
+	Tuplesortstate *sort;
+	int			position = 0;
+	bool		in_group = false;
+	ListCell   *lc;
+
+	/* what this transaction wrote to the groups before must be visible */
+	CommandCounterIncrement();
+	eddy_owner_begin(&save, plan->owner);
+	PushActiveSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() :
+					   GetLatestSnapshot());
+	begin_merge(&merge, plan);
+
+	slot = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsMinimalTuple);
+	sort = plan->nkeys > 0 ? sort_deltas(plan, deltas, slot) : NULL;
+	while (next_delta(sort, deltas, &position, slot))
+	{
+		slot_getallattrs(slot);
+		if (in_group && same_group(&merge, slot))
+			add_to_group(&merge, slot);
+		else
+		{
+			if (in_group)
+				merge_group(&merge);
+			start_group(&merge, slot);
+			in_group = true;
+		}
+	}
+	if (in_group)
+		merge_group(&merge);
+
+	ExecDropSingleTupleTableSlot(slot);
+	if (sort)
+		tuplesort_end(sort);
+	foreach(lc, deltas)
+		tuplestore_end(lfirst(lc));
+	end_merge(&merge);
+	PopActiveSnapshot();
+	eddy_owner_end(&save);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mcxt);
+}
