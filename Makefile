@@ -106,7 +106,7 @@ test:
 	@test/run $(T)
 
 demo:
-	@demo/run
+	@BROKER='$(BROKER)' BROKERS='$(BROKERS)' demo/run
 
 bench:
 	@test/bench/run

@@ -57,14 +57,15 @@ find_server_user() {
     fi
 }
 
-# as_user USER COMMAND...: runs a command as that user, with a clean environment when that is not us.
+# as_user USER COMMAND...: runs a command as that user, whose home is then the scratch folder. No
+# process stays in between, so signals from the terminal reach the command and nobody else.
 as_user() {
     local user=$1
     shift
     if [ "$(id -un)" = "$user" ]; then
         "$@"
     else
-        runuser -u "$user" -- env HOME="$scratch" USER="$user" LOGNAME="$user" "$@"
+        setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups env HOME="$scratch" USER="$user" LOGNAME="$user" "$@"
     fi
 }
 

@@ -187,7 +187,8 @@ run_create_topic(void)
 	rd_kafka_event_t *event;
 	size_t		count;
 
-	topic = rd_kafka_NewTopic_new(options.topic, options.partitions, 1, error, sizeof(error));
+	/* -1: as many replicas as the cluster makes by itself */
+	topic = rd_kafka_NewTopic_new(options.topic, options.partitions, -1, error, sizeof(error));
 	if (topic == NULL)
 		die("%s", error);
 	for (int i = 0; i < options.nconfigs; i++)
