@@ -336,12 +336,33 @@ sub create_topic
 		[ '-t', $topic, '-p', $partitions // 1, map { ('-c', $_) } @configs ]);
 }
 
-# Produces lines; the fields of a line are told by -f (see eddy-kafka-tool).
+# Text of a field for eddy-kafka-tool; undef is NULL.
+sub field
+{
+	my ($bytes) = @_;
+
+	return '\N' unless defined $bytes;
+	$bytes =~ s/\\/\\\\/g;
+	$bytes =~ s/([\x00-\x1f])/sprintf '\\x%02x', ord $1/ge;
+	return $bytes;
+}
+
+# Produces messages, each a list [partition, key, value, headers]; headers are "name=value,...".
+# A plain string instead of a list ends a transaction: "#commit" or "#abort".
 sub produce
 {
-	my ($self, $topic, $lines, @args) = @_;
+	my ($self, $topic, @messages) = @_;
+	my @transaction = grep({ !ref } @messages) ? ('-x', "produce-$topic") : ();
+	my $input = '';
 
-	return $self->tool('produce', [ '-t', $topic, @args ], join('', map { "$_\n" } @$lines));
+	foreach my $message (@messages)
+	{
+		$input .= ref $message
+		  ? join("\t", $message->[0], field($message->[3] // ''), field($message->[1]), field($message->[2]))
+		  : $message;
+		$input .= "\n";
+	}
+	return $self->tool('produce', [ '-t', $topic, '-f', 'phkv', @transaction ], $input);
 }
 
 # The end of each partition: a hash from partition to high watermark.

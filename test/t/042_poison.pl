@@ -1,0 +1,220 @@
+# 042_poison.pl: one message that cannot be taken in never takes its neighbours with it.
+#
+# Every poison message becomes exactly one dead letter with its topic, partition, offset, key,
+# headers, bytes and error; the good ones around it are in the views. Policies
+# skip and stop do what they say.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $broker = start_broker();
+my $node = new_node('poison');
+attach_server($node, $broker->address);
+
+my $columns = q{id bigint NOT NULL, small smallint CHECK (small <> 13), flag boolean, amount numeric(6,2),
+	ratio double precision, name varchar(5), day date, at timestamptz, tag uuid, bin bytea, doc jsonb, list integer[],
+	mood mood, score score, twice bigint GENERATED ALWAYS AS (id * 2) STORED};
+$node->safe_psql(
+	'postgres', q{
+CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+CREATE DOMAIN score AS integer CHECK (VALUE BETWEEN 0 AND 10);
+});
+
+sub new_stream
+{
+	my ($name, $on_error) = @_;
+
+	$broker->create_topic($name);
+	$node->safe_psql('postgres', "CREATE UNLOGGED TABLE $name ($columns); SELECT eddy.create_stream('$name')");
+	$node->safe_psql('postgres',
+		qq{SELECT eddy.create_continuous_view('${name}_sum', 'SELECT count(*) AS n, sum(id) AS ids FROM $name')});
+	$node->safe_psql('postgres',
+		qq{SELECT eddy.attach_kafka('$name', server => 'kafka', topic => '$name', on_error => '$on_error')});
+	return;
+}
+
+# Name of the case, SQLSTATE expected (a pattern), bytes of the message.
+my $long = 'x' x 200_000;
+my @cases = (
+	[ 'empty message', '22', '' ],
+	[ 'one byte', '22', '{' ],
+	[ 'blanks', '22', '   ' ],
+	[ 'null', '22', 'null' ],
+	[ 'number', '22', '42' ],
+	[ 'string', '22', '"text"' ],
+	[ 'array', '22', '[{"id": 1}]' ],
+	[ 'truncated object', '22', '{"id": 1' ],
+	[ 'truncated string', '22', '{"id": 1, "name": "ab' ],
+	[ 'truncated literal', '22', '{"id": 1, "flag": tru' ],
+	[ 'missing colon', '22', '{"id" 1}' ],
+	[ 'missing comma', '22', '{"id": 1 "small": 1}' ],
+	[ 'trailing comma', '22', '{"id": 1,}' ],
+	[ 'single quotes', '22', "{'id': 1}" ],
+	[ 'trailing text', '22', '{"id": 1} x' ],
+	[ 'two documents', '22', '{"id": 1}{"id": 2}' ],
+	[ 'broken value that no column takes', '22', '{"id": 1, "junk": {"a": [1, 2,, 3]}}' ],
+	[ 'broken literal that no column takes', '22', '{"id": 1, "junk": nul}' ],
+	[ 'broken escape that no column takes', '22', '{"id": 1, "junk": "\q"}' ],
+	[ 'leading zero that no column takes', '22', '{"id": 1, "junk": 01}' ],
+	[ 'deep nesting', '22|54', '{"id": 1, "doc": ' . '[' x 10_000 . ']' x 10_000 . '}' ],
+	[ 'deep nesting that no column takes', '22|54', '{"id": 1, "junk": ' . '[' x 10_000 . ']' x 10_000 . '}' ],
+	[ 'invalid UTF-8', '22', "{\"id\": 1, \"name\": \"a\xc3\x28\"}" ],
+	[ 'overlong UTF-8', '22', "{\"id\": 1, \"name\": \"\xc0\xaf\"}" ],
+	[ 'raw NUL', '22', "{\"id\": 1, \"name\": \"a\x00\"}" ],
+	[ 'raw control character', '22', "{\"id\": 1, \"name\": \"a\x01\"}" ],
+	[ 'escaped NUL', '22', '{"id": 1, "name": "a\u0000b"}' ],
+	[ 'escaped NUL in jsonb', '22', '{"id": 1, "doc": {"a": "\u0000"}}' ],
+	[ 'lone surrogate', '22', '{"id": 1, "name": "\ud83d"}' ],
+	[ 'reversed surrogates', '22', '{"id": 1, "name": "\ude00\ud83d"}' ],
+	[ 'not only bytes of text', '22', join('', map { chr } 0 .. 255) ],
+	[ 'missing NOT NULL column', '23502', '{"small": 1}' ],
+	[ 'NULL for a NOT NULL column', '23502', '{"id": null}' ],
+	[ 'empty object', '23502', '{}' ],
+	[ 'CHECK violation', '23514', '{"id": 1, "small": 13}' ],
+	[ 'domain violation', '23514', '{"id": 1, "score": 11}' ],
+	[ 'wrong enum label', '22P02', '{"id": 1, "mood": "angry"}' ],
+	[ 'text for an integer', '22', '{"id": "one"}' ],
+	[ 'boolean for an integer', '22', '{"id": true}' ],
+	[ 'object for an integer', '22', '{"id": {"a": 1}}' ],
+	[ 'fraction for an integer', '22', '{"id": 1.5}' ],
+	[ 'smallint overflow', '22003', '{"id": 1, "small": 32768}' ],
+	[ 'bigint overflow', '22003', '{"id": 9223372036854775808}' ],
+	[ 'twenty digits', '22003', '{"id": 12345678901234567890}' ],
+	[ 'overflow in a generated column', '22003', '{"id": 9223372036854775807}' ],
+	[ 'numeric overflow', '22003', '{"id": 1, "amount": 123456.78}' ],
+	[ 'double overflow', '22', '{"id": 1, "ratio": 1e400}' ],
+	[ 'NaN as a literal', '22', '{"id": 1, "ratio": NaN}' ],
+	[ 'text too long', '22001', '{"id": 1, "name": "123456"}' ],
+	[ 'text much too long', '22001', "{\"id\": 1, \"name\": \"$long\"}" ],
+	[ 'month 13', '22', '{"id": 1, "day": "2026-13-01"}' ],
+	[ '30 February', '22', '{"id": 1, "day": "2026-02-30"}' ],
+	[ 'hour 25', '22', '{"id": 1, "at": "2026-01-01T25:00:00Z"}' ],
+	[ 'wrong zone', '22', '{"id": 1, "at": "2026-01-01T00:00:00+99:99"}' ],
+	[ 'year out of range', '22', '{"id": 1, "at": "294277-01-01T00:00:00Z"}' ],
+	[ 'empty timestamp', '22', '{"id": 1, "at": ""}' ],
+	[ 'wrong uuid', '22P02', '{"id": 1, "tag": "not-a-uuid"}' ],
+	[ 'wrong bytea', '22', '{"id": 1, "bin": "\\\\xZZ"}' ],
+	[ 'text in an integer array', '22P02', '{"id": 1, "list": [1, "two"]}' ],
+	[ 'object for an array', '22', '{"id": 1, "list": {"a": 1}}' ],
+	[ 'ragged array', '22', '{"id": 1, "list": [[1, 2], [3]]}' ],);
+
+#
+# dead_letter
+#
+
+new_stream('letters', 'dead_letter');
+my @messages;
+foreach my $i (0 .. $#cases)
+{
+	# a good neighbour before each, and a tombstone now and then
+	push @messages, [ 0, "good $i", "{\"id\": $i, \"name\": \"ok\"}" ];
+	push @messages, [ 0, "bad $i", $cases[$i][2], "case=$i,seen=once" ];
+	push @messages, [ 0, "gone $i", undef ] if $i % 5 == 0;
+}
+$broker->produce('letters', @messages);
+wait_for_consumed($node, $broker, 'letters');
+
+my $count = @cases;
+is($node->safe_psql('postgres', 'SELECT n, ids FROM letters_sum'),
+	$count . '|' . ($count * ($count - 1) / 2), 'all good neighbours are in the view, once');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM letters}), $count, 'and in the stream');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM eddy.dead_letters WHERE stream = 'letters'::regclass}),
+	$count, 'there are as many dead letters as poison messages');
+is( $node->safe_psql('postgres', q{SELECT rejected, skipped FROM eddy.partitions WHERE topic = 'letters'}),
+	join('|', $count, grep({ $_ % 5 == 0 } 0 .. $#cases) + 0),
+	'rejected messages and tombstones are counted');
+is($node->safe_psql('postgres', q{SELECT state, error FROM eddy.sources WHERE topic = 'letters'}),
+	'running|', 'the source runs on');
+
+my %offset;    # of the bad messages, by case
+my $at = 0;
+$offset{ $_->[1] } = $at++ foreach @messages;
+foreach my $i (0 .. $#cases)
+{
+	my ($name, $sqlstate, $bytes) = @{ $cases[$i] };
+	my $row = $node->safe_psql(
+		'postgres', qq{
+SELECT count(*), min(topic), min(partition), min("offset"), min(sqlstate) ~ '^($sqlstate)',
+	bool_and(payload = decode('@{[ unpack 'H*', $bytes ]}', 'hex')), bool_and(headers::text ~ 'once'),
+	bool_and(error <> '' AND view IS NULL)
+FROM eddy.dead_letters WHERE key = 'bad $i'}) if length $bytes < 50_000;
+	next unless defined $row;
+	is($row, "1|letters|0|$offset{\"bad $i\"}|t|t|t|t", "dead letter: $name")
+	  or diag($node->safe_psql('postgres', "SELECT sqlstate, error, headers FROM eddy.dead_letters WHERE key = 'bad $i'"));
+}
+is( $node->safe_psql('postgres',
+		q{SELECT count(*) FROM eddy.dead_letters WHERE octet_length(payload) > 200000 AND error !~ 'xxxxxxxxxx'}),
+	'1', 'a long message is kept whole, and its content is not in the error');
+
+#
+# skip
+#
+
+new_stream('skipping', 'skip');
+$broker->produce('skipping', @messages);
+wait_for_consumed($node, $broker, 'skipping');
+is($node->safe_psql('postgres', 'SELECT n, ids FROM skipping_sum'),
+	$count . '|' . ($count * ($count - 1) / 2), 'skip: all good neighbours are in the view');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM eddy.dead_letters WHERE stream = 'skipping'::regclass}),
+	'0', 'skip: no dead letters');
+is($node->safe_psql('postgres', q{SELECT rejected + skipped >= } . $count . q{ FROM eddy.partitions WHERE topic = 'skipping'}),
+	't', 'skip: what was skipped is counted');
+
+#
+# stop
+#
+
+new_stream('stopping', 'stop');
+$broker->produce('stopping', [ 0, undef, '{"id": 1}' ], [ 0, undef, '{"id": "secret"}' ], [ 0, undef, '{"id": 3}' ]);
+my $error = wait_for_state($node, 'stopping', 'stopped');
+like($error, qr/stopping.*\b0\b.*\b1\b/s, 'stop: the error names topic, partition and offset');
+unlike($error, qr/secret/, 'but not the content');
+is($node->safe_psql('postgres', q{SELECT coalesce(sum(next_offset), 0) <= 1 FROM eddy.partitions WHERE topic = 'stopping'}),
+	't', 'stop: the offset is not behind the message');
+$node->safe_psql('postgres', q{SELECT eddy.resume('stopping')});
+wait_for_state($node, 'stopping', 'stopped');
+pass('stop: it stops again as long as the message is there');
+$node->safe_psql('postgres', q{SELECT eddy.seek('stopping', 'stopping', '{"0": 2}')});
+wait_for_consumed($node, $broker, 'stopping');
+is($node->safe_psql('postgres', q{SELECT bool_and(id <> 0) AND count(*) BETWEEN 1 AND 2 FROM stopping}),
+	't', 'stop: eddy.seek gets past it');
+wait_for_state($node, 'stopping', 'running');
+
+#
+# A view that fails on a row harms no other view
+#
+
+$broker->create_topic('division');
+$node->safe_psql(
+	'postgres', q{
+CREATE UNLOGGED TABLE division (id bigint, by integer);
+SELECT eddy.create_stream('division');
+});
+foreach my $view (
+	[ 'quotients', 'SELECT count(*) AS n, sum(id / by) AS q FROM division' ],
+	[ 'plain', 'SELECT count(*) AS n, sum(id) AS ids FROM division' ])
+{
+	$node->safe_psql('postgres', "SELECT eddy.create_continuous_view('$view->[0]', '$view->[1]')");
+}
+$node->safe_psql('postgres', q{SELECT eddy.attach_kafka('division', server => 'kafka', topic => 'division')});
+$broker->produce('division', map { [ 0, "k$_", "{\"id\": $_, \"by\": @{[ $_ % 10 ]}}" ] } 1 .. 1000);
+wait_for_consumed($node, $broker, 'division');
+is($node->safe_psql('postgres', 'SELECT * FROM plain'), '1000|500500', 'the other view has all rows');
+is( $node->safe_psql('postgres', 'SELECT * FROM quotients'),
+	$node->safe_psql('postgres', 'SELECT count(*), sum(id / by) FROM division WHERE by <> 0'),
+	'the failing view has all rows but those');
+is( $node->safe_psql('postgres',
+		q{SELECT view, sqlstate, count(*), min("offset"), max("offset") FROM eddy.dead_letters
+			WHERE stream = 'division'::regclass GROUP BY 1, 2}),
+	'quotients|22012|100|9|999',
+	'which are dead letters of that view');
+
+done_testing();
