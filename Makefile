@@ -62,8 +62,8 @@ else
 all install uninstall installcheck clean $(PLUGIN).so:
 	@echo "pg_eddy: the development files of the PostgreSQL server are missing" >&2
 	@echo "  (asked \"$(PG_CONFIG) --pgxs\"$(if $(PGXS),: no file $(PGXS)))." >&2
-	@echo "On Debian and Ubuntu \"scripts/setup build\" installs all that a build needs: the compiler," >&2
-	@echo "postgresql-server-dev-NN for your server, librdkafka-dev and libsimdjson-dev." >&2
+	@echo "On Debian \"scripts/setup build\" installs all that a build needs: the compiler," >&2
+	@echo "postgresql-server-dev-NN for your server, librdkafka-dev, libsimdjson-dev." >&2
 	@echo "For another installation of PostgreSQL say make PG_CONFIG=/path/to/pg_config." >&2
 	@exit 1
 
@@ -121,12 +121,13 @@ print-%:
 help:
 	@echo "make                 builds pg_eddy and pg_eddy_cdc"
 	@echo "make install         installs both, as the owner of the PostgreSQL installation"
-	@echo "make installcheck    pg_regress and isolation tests on a running server that preloads pg_eddy"
-	@echo "make test            every test on private servers and a private Kafka broker; sets up all it needs"
-	@echo "make test T=name     one suite (unit, regress, isolation, tap) or one test by its name"
-	@echo "make demo            the pipe at work, from Kafka to a CDC consumer; sets up all it needs"
-	@echo "make demo BROKER=kafka, BROKERS=host:port    the same on Apache Kafka, on a broker of yours"
-	@echo "make bench           throughput on the Nexmark bids beside a hand-written consumer"
+	@echo "make installcheck    pg_regress and isolation tests on a running server with pg_eddy"
+	@echo "make test            every test, on private servers and a broker; sets up all it needs"
+	@echo "make test T=name     one suite (unit, regress, isolation, tap) or one test"
+	@echo "make demo            the pipe at work, from Kafka to a CDC consumer; sets itself up"
+	@echo "  ... BROKER=kafka           the same on Apache Kafka"
+	@echo "  ... BROKERS=host:port      the same on a broker of yours"
+	@echo "make bench           throughput on Nexmark bids, beside a hand-written consumer"
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
 	@echo "make clean           removes what was built"
 

@@ -1,4 +1,4 @@
-"""The demonstration of pg_eddy: orders flow through a view to a CDC consumer, and survive two crashes.
+"""The demonstration of pg_eddy: orders flow through a view to a CDC consumer, through two crashes.
 
 Run by demo/run, as an unprivileged user in a scratch folder. Everything started here is stopped
 here, however it ends. The verdict at the end is computed from the ledger of what the broker
@@ -24,7 +24,8 @@ PATIENCE = 30           # seconds after which a wait has failed
 
 TABLE = """CREATE UNLOGGED TABLE orders
     (order_id bigint, user_id text, amount numeric, event_time timestamptz);"""
-STREAM = """SELECT eddy.create_stream('orders', event_time => 'event_time', delay => '5 seconds');"""
+STREAM = """SELECT eddy.create_stream('orders', event_time => 'event_time',
+    delay => '5 seconds');"""
 VIEW = """SELECT eddy.create_continuous_view('revenue_10s', $$
     SELECT user_id, w.window_start, w.window_end, sum(amount) AS revenue, count(*) AS orders
     FROM orders, eddy.tumble(event_time, '10 seconds') AS w
@@ -108,7 +109,7 @@ class Cluster:
         result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, check=False)
         if result.returncode != 0:
-            raise DemoError(f'{" ".join(command)} failed:\n{result.stdout}{self.log_tail()}')
+            raise DemoError(f'{" ".join(command)} failed:\n{result.stdout}')
 
     def log_tail(self):
         try:
@@ -118,11 +119,11 @@ class Cluster:
             return ''
 
     def create(self):
-        self.run(self.program('initdb'), '-D', self.data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8',
-                 '--locale=C.UTF-8', '--no-sync')
-        settings = ["listen_addresses = ''", f"unix_socket_directories = '{self.scratch}'", 'port = 5432',
-                    "shared_preload_libraries = 'pg_eddy'", 'wal_level = logical', "timezone = 'UTC'",
-                    'max_worker_processes = 16']
+        self.run(self.program('initdb'), '-D', self.data, '-U', 'postgres', '-A', 'trust',
+                 '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync')
+        settings = ["listen_addresses = ''", f"unix_socket_directories = '{self.scratch}'",
+                    'port = 5432', "shared_preload_libraries = 'pg_eddy'", 'wal_level = logical',
+                    "timezone = 'UTC'", 'max_worker_processes = 16']
         # servers older than this setting do not start with it
         known = subprocess.run([self.program('postgres'), '-D', self.data, '-C',
                                 'output_plugin_libraries'], stdin=subprocess.DEVNULL,
@@ -137,9 +138,9 @@ class Cluster:
         self.run(self.program('pg_ctl'), '-D', self.data, '-l', self.log, '-w', '-t', '30', 'start')
 
     def stop(self, mode):
-        if self.running:
+        if self.running and os.path.exists(os.path.join(self.data, 'postmaster.pid')):
             self.run(self.program('pg_ctl'), '-D', self.data, '-m', mode, '-w', '-t', '15', 'stop')
-            self.running = False
+        self.running = False
 
     def psql(self, *arguments):
         return subprocess.run(
@@ -178,7 +179,9 @@ class Broker:
         self.directory = os.path.join(scratch, 'kafka')
         self.kind = 'own' if address else kind
         self.address = address
-        self.topic = f'pg_eddy_demo_{int(time.time())}_{os.getpid()}' if address else 'orders'
+        self.topic = 'orders'
+        if address:
+            self.topic = f'pg_eddy_demo_{int(time.time())}_{os.getpid()}'
         self.process = None
         self.topic_made = False
 
@@ -186,15 +189,16 @@ class Broker:
         if self.kind == 'mock':
             # a pipe for its input, so that it sees our end
             self.process = subprocess.Popen([self.mock_path, f'{self.topic}:{PARTITIONS}'],
-                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                            start_new_session=True)
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            text=True, start_new_session=True)
             self.address = self.process.stdout.readline().strip()
             if not self.address:
                 raise DemoError('the mock broker has not started')
             return
         if self.kind == 'kafka':
-            result = subprocess.run([self.script, 'start', self.directory], stdin=subprocess.DEVNULL,
-                                    capture_output=True, text=True, check=False)
+            result = subprocess.run([self.script, 'start', self.directory],
+                                    stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                    check=False)
             if result.returncode != 0:
                 raise DemoError(result.stderr)
             self.address = result.stdout.strip()
@@ -225,7 +229,8 @@ class Broker:
         if self.kind == 'own' and self.topic_made:
             self.tool('delete-topic')
         elif self.kind == 'kafka':
-            subprocess.run([self.script, 'kill', self.directory], stdin=subprocess.DEVNULL, check=False)
+            subprocess.run([self.script, 'kill', self.directory], stdin=subprocess.DEVNULL,
+                           check=False)
         elif self.process:
             end_process(self.process)
 
@@ -337,8 +342,8 @@ def read_ledger(path):
 
 
 def read_view(cluster):
-    rows = cluster.execute('SELECT user_id, extract(epoch FROM window_start)::bigint, revenue, orders '
-                           'FROM revenue_10s')
+    rows = cluster.execute('SELECT user_id, extract(epoch FROM window_start)::bigint, '
+                           'revenue, orders FROM revenue_10s')
     books = {}
     for line in rows.splitlines():
         user, start, revenue, orders = line.split('\t')
@@ -400,7 +405,7 @@ class Demo:
             raise DemoError(f'the CDC consumer has stopped: {self.consumer.problem}')
 
     def run(self):
-        say(style('1', 'pg_eddy: orders from a Kafka topic, through a continuous view, to a CDC consumer'))
+        say(style('1', 'pg_eddy: from a Kafka topic through a continuous view to a CDC consumer'))
         self.start_server()
         self.start_broker()
         self.define()
@@ -422,7 +427,8 @@ class Demo:
         self.broker.start()
         name = {'mock': "librdkafka's mock cluster", 'kafka': 'Apache Kafka (KRaft)',
                 'own': 'your broker'}[self.broker.kind]
-        done(f'{name} at {self.broker.address}, topic "{self.broker.topic}" with {PARTITIONS} partitions')
+        done(f'{name} at {self.broker.address}, topic "{self.broker.topic}" with '
+             f'{PARTITIONS} partitions')
 
     def define(self):
         step(3, 'The pipe, in SQL')
@@ -517,7 +523,8 @@ class Demo:
         before = self.broker.end_offset()
         time.sleep(seconds)
         self.check_helpers()
-        done(f'the server is down; {self.broker.end_offset() - before} more orders wait in the topic')
+        done(f'the server is down; {self.broker.end_offset() - before} more orders wait in '
+             'the topic')
 
     def settle(self):
         step(8, 'The orders stop, and the books are compared')
@@ -536,17 +543,21 @@ class Demo:
 
         say(f'      ledger of the producer     {orders:8d} orders   revenue {revenue}')
         view = read_view(self.cluster)
-        say(f'      continuous view            {total(view)[0]:8d} orders   revenue {total(view)[1]}')
+        say(f'      continuous view            {total(view)[0]:8d} orders   '
+            f'revenue {total(view)[1]}')
         copy = read_copy(self.consumer)
-        say(f'      copy of the CDC consumer   {total(copy)[0]:8d} orders   revenue {total(copy)[1]}'
-            f'   ({self.consumer.received} changes, {self.consumer.repeated} of them repeated)')
+        say(f'      copy of the CDC consumer   {total(copy)[0]:8d} orders   '
+            f'revenue {total(copy)[1]}')
+        say(f'      ({self.consumer.received} changes were received, '
+            f'{self.consumer.repeated} of them again after the crash)')
         scalar = self.cluster.execute('SELECT orders, revenue FROM total').split('\t')
         rejected = self.cluster.number('SELECT count(*) FROM eddy.dead_letters')
 
         equal = compare('the view and the ledger', view, want)
         equal &= compare("the CDC consumer's copy and the ledger", copy, want)
-        equal &= compare('the view "total" and the ledger', {'total': (int(scalar[0]), decimal.Decimal(
-            scalar[1]))}, {'total': (orders, revenue)})
+        equal &= compare('the view "total" and the ledger',
+                         {'total': (int(scalar[0]), decimal.Decimal(scalar[1]))},
+                         {'total': (orders, revenue)})
         equal &= compare('dead letters', {'rows': rejected}, {'rows': 0})
         say()
         if equal:
@@ -592,6 +603,7 @@ def main():
     except DemoError as error:
         say()
         say(style('1;31', f'The demonstration has failed: {error}'))
+        say('The end of the log of the server:')
         say(demo.cluster.log_tail())
         return 1
     except KeyboardInterrupt:

@@ -65,7 +65,8 @@ as_user() {
     if [ "$(id -un)" = "$user" ]; then
         "$@"
     else
-        setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups env HOME="$scratch" USER="$user" LOGNAME="$user" "$@"
+        setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups \
+            env HOME="$scratch" USER="$user" LOGNAME="$user" "$@"
     fi
 }
 

@@ -167,7 +167,8 @@ await_leaders(rd_kafka_t *client, int partitions)
 		int64_t		high;
 		rd_kafka_resp_err_t error;
 
-		error = rd_kafka_query_watermark_offsets(client, options.topic, partition, &low, &high, 1000);
+		error = rd_kafka_query_watermark_offsets(client, options.topic, partition, &low, &high,
+												 1000);
 		if (!error)
 			partition++;
 		else if (now_seconds() > deadline)

@@ -30,9 +30,9 @@ typedef struct Command
 
 static const Command commands[] = {
 	{"add-partitions", run_add_partitions, true, "raises a topic to -p partitions"},
-	{"bids", run_bids, true, "produces -n Nexmark bids as flat JSON, in turn over the partitions"},
+	{"bids", run_bids, true, "produces -n Nexmark bids as flat JSON, over all partitions"},
 	{"create-topic", run_create_topic, true, "makes a topic of -p partitions, with -c name=value"},
-	{"delete-records", run_delete_records, true, "deletes what lies before offset -o of partition -P"},
+	{"delete-records", run_delete_records, true, "deletes partition -P up to offset -o"},
 	{"delete-topic", run_delete_topic, true, "deletes a topic"},
 	{"dump", run_dump, true, "prints partition, offset and payload of what is committed, for COPY"},
 	{"orders", run_orders, true, "produces JSON orders, -r a second, and a ledger of them (-l)"},
@@ -56,13 +56,13 @@ print_help(FILE *to)
 		  "  -o N   first offset                   -e N   offset behind the last one\n"
 		  "  -s N   seed                           -u N   number of users of generated orders\n"
 		  "  -w N   seconds to wait                -l F   ledger: partition, offset and fields\n"
-		  "  -z C   compression                    -c K=V property of the client or of the new topic\n"
+		  "  -z C   compression                    -c K=V property of client or new topic\n"
 		  "  -a     print partition and offset of each message that the broker has acknowledged\n"
 		  "  -k -X  dump: with keys; bytes as hex  -U     dump: aborted messages too\n"
 		  "  -x ID  produce: transactional; the lines #commit and #abort end a transaction\n"
-		  "  -f F   produce: the fields of a line, separated by tabs: k key, v value, p partition,\n"
-		  "         h headers (a=b,c=d), t timestamp in ms; \\N is NULL, other escapes as in COPY;\n"
-		  "         default \"kv\", or \"v\" for a line without a tab\n", to);
+		  "  -f F   produce: the fields of a line, separated by tabs: k key, v value,\n"
+		  "         p partition, h headers (a=b,c=d), t timestamp in ms; \\N is NULL,\n"
+		  "         other escapes as in COPY; default \"kv\", or \"v\" for a line without a tab\n", to);
 }
 
 void
