@@ -306,6 +306,28 @@ is( $node->safe_psql(
 	'',
 	'no producer lost or doubled a message');
 
+# The oracle must notice what it is there for.
+my %mutants = (
+	'a lost message' => 'DELETE FROM accepted WHERE (part, off) = (SELECT part, off FROM accepted WHERE part = 3 LIMIT 1)',
+	'a doubled message' => 'INSERT INTO accepted SELECT * FROM accepted WHERE part = 3 LIMIT 1',
+	'an aborted message' => 'INSERT INTO accepted SELECT -2, producer, seq, key, category, amount, qty, price,
+		ratio, origin, note, event_time, part, off FROM accepted WHERE part = 3 LIMIT 1',
+	'a message in the wrong window' => q{UPDATE accepted SET event_time = event_time + interval '10 s'
+		WHERE (part, off) = (SELECT part, off FROM accepted WHERE part = 3 LIMIT 1)});
+foreach my $mutant (sort keys %mutants)
+{
+	my $found = 0;
+
+	foreach my $view ('total', 'per_window')
+	{
+		my $out = $node->safe_psql('postgres', "BEGIN; $mutants{$mutant};"
+			  . difference("SELECT * FROM $view", $views{$view} =~ s/\bevents\b/accepted/r)
+			  . '; ROLLBACK');
+		$found = 1 if $out ne '';
+	}
+	ok($found, "the oracle notices $mutant");
+}
+
 # Offsets
 is( $node->safe_psql('postgres',
 		q{SELECT partition, next_offset, high_offset FROM eddy.partitions WHERE topic = 'events' ORDER BY partition}),

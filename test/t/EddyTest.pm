@@ -25,7 +25,7 @@ use Test::More;
 
 our @EXPORT = qw(
   new_node configure_node attach_server wait_until wait_for_state wait_for_consumed restart_node
-  tool build_tool kafka_tool start_broker start_process stop_process process_cpu equal_ok
+  tool build_tool kafka_tool start_broker start_process stop_process process_cpu difference equal_ok
 );
 
 # The tests may run on a copy of the tree; everything is found from here.
@@ -155,20 +155,27 @@ sub restart_node
 	return;
 }
 
+# A query for the rows in which two queries differ, in either direction.
+sub difference
+{
+	my ($got, $want) = @_;
+
+	return qq{
+SELECT * FROM (
+    (SELECT 'too much' AS verdict, to_jsonb(g) AS row_data FROM ($got) g
+     EXCEPT ALL SELECT 'too much', to_jsonb(w) FROM ($want) w)
+    UNION ALL
+    (SELECT 'missing', to_jsonb(w) FROM ($want) w
+     EXCEPT ALL SELECT 'missing', to_jsonb(g) FROM ($got) g)) d
+LIMIT 10};
+}
+
 # Two queries must return the same rows, as often as each.
 sub equal_ok
 {
 	my ($node, $got, $want, $name) = @_;
-	my $differences = $node->safe_psql('postgres', qq{
-SELECT * FROM (
-    (SELECT 'too much' AS verdict, to_jsonb(g) FROM ($got) g
-     EXCEPT ALL SELECT 'too much', to_jsonb(w) FROM ($want) w)
-    UNION ALL
-    (SELECT 'missing' AS verdict, to_jsonb(w) FROM ($want) w
-     EXCEPT ALL SELECT 'missing', to_jsonb(g) FROM ($got) g)) d
-LIMIT 10});
 
-	return is($differences, '', $name);
+	return is($node->safe_psql('postgres', difference($got, $want)), '', $name);
 }
 
 #
