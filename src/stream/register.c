@@ -1,0 +1,332 @@
+/*-------------------------------------------------------------------------
+ *
+ * register.c
+ *    Making a table a stream, and dropping it.
+ *
+ * A stream is the user's own UNLOGGED table plus a row of eddy._stream, two
+ * statement triggers and some staging segments. The triggers are ENABLE ALWAYS, so that
+ * session_replication_role does not go round them:
+ *
+ *   pg_eddy_capture   AFTER INSERT, gives the new rows to the continuous views
+ *   pg_eddy_refuse    BEFORE UPDATE OR DELETE, refuses
+ *
+ * The capture trigger depends on the event time column. That keeps the column from
+ * being dropped unnoticed, and tells its new name after a rename (sync.c).
+ *
+ * Locking: ShareRowExclusiveLock on the table, which CREATE TRIGGER takes anyway:
+ * nobody writes until the registration has committed. All of it is one
+ * transaction: after an error or a crash nothing is half created.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/catalog.h"
+#include "catalog/dependency.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/tablecmds.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/catcache.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
+
+#include "compat.h"
+#include "stream/segment.h"
+#include "stream/stream.h"
+
+static const char *const null_policies[] = {"dead_letter", "skip_watermark", "stop"};
+
+static void
+check_owner(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	if (relkind == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	if (!eddy_compat_class_ownercheck(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relkind), get_rel_name(relid));
+}
+
+EddyStream *
+eddy_stream_check_owner(Oid relid)
+{
+	EddyStream *stream;
+
+	check_owner(relid);
+	stream = eddy_catalog_get_stream(relid);
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a stream", get_rel_name(relid)),
+				 errhint("Register the table with eddy.create_stream.")));
+	return stream;
+}
+
+/* The candidate that is closest to what was typed, or NULL if none is close. */
+static const char *
+closest(const char *typed, const char *candidate, const char *best, int *best_distance)
+{
+	int			distance = varstr_levenshtein_less_equal(typed, strlen(typed), candidate,
+														 strlen(candidate), 1, 1, 1,
+														 *best_distance, true);
+
+	if (distance >= *best_distance)
+		return best;
+	*best_distance = distance;
+	return candidate;
+}
+
+/* More typing errors than that in a word are another word. */
+static int
+distance_limit(const char *typed)
+{
+	return strlen(typed) / 2 + 1;
+}
+
+/* The table must be one whose rows we can stage, keep and forget. */
+static void
+check_table(Relation rel)
+{
+	const char *name = RelationGetRelationName(rel);
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot make \"%s\" a stream", name),
+				 rel->rd_rel->relispartition ?
+				 errdetail("It is a partition.") :
+				 errdetail_relkind_not_supported(rel->rd_rel->relkind),
+				 errhint("Use a plain table made with CREATE UNLOGGED TABLE.")));
+	if (IsSystemRelation(rel) || RelationGetNamespace(rel) == eddy_catalog_schema())
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot make \"%s\" a stream", name),
+				 errdetail("It is a system table or belongs to pg_eddy.")));
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot make temporary table \"%s\" a stream", name),
+				 errdetail("Background workers cannot write to temporary tables."),
+				 errhint("Use CREATE UNLOGGED TABLE.")));
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot make logged table \"%s\" a stream", name),
+				 errdetail("The rows of a stream are a cache of recent events and are not written to the WAL."),
+				 errhint("Run ALTER TABLE %s SET UNLOGGED first, or create the table with CREATE UNLOGGED TABLE.",
+						 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+													name))));
+	if (has_superclass(RelationGetRelid(rel)) || has_subclass(RelationGetRelid(rel)))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot make \"%s\" a stream", name),
+				 errdetail("It is part of an inheritance hierarchy."),
+				 errhint("Staging uses inheritance itself: use a table without parents and children.")));
+	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot make \"%s\" a stream", name),
+				 errdetail("Its access method is not heap.")));
+}
+
+/* Apply workers of logical replication do not fire statement triggers: their rows would be missed. */
+static void
+check_subscription(Relation rel)
+{
+	CatCList   *list = SearchSysCacheList1(SUBSCRIPTIONRELMAP,
+										   ObjectIdGetDatum(RelationGetRelid(rel)));
+	int			members = list->n_members;
+
+	ReleaseCatCacheList(list);
+	if (members > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot make \"%s\" a stream", RelationGetRelationName(rel)),
+				 errdetail("It is the target of a subscription, whose rows continuous views cannot see."),
+				 errhint("Replicate into another table and insert from there into the stream.")));
+}
+
+/* Generated columns that are computed on reading are in no row that we could pass on. */
+static void
+check_columns(Relation rel)
+{
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
+
+		if (!att->attisdropped && att->attgenerated == EDDY_COMPAT_GENERATED_VIRTUAL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot make \"%s\" a stream", RelationGetRelationName(rel)),
+					 errdetail("Column \"%s\" is a virtual generated column.",
+							   NameStr(att->attname)),
+					 errhint("Declare the column as STORED.")));
+	}
+}
+
+static void
+check_event_time(Relation rel, const char *event_time)
+{
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	const char *best = NULL;
+	int			best_distance = distance_limit(event_time);
+	Oid			type;
+
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
+
+		if (att->attisdropped)
+			continue;
+		best = closest(event_time, NameStr(att->attname), best, &best_distance);
+		if (strcmp(NameStr(att->attname), event_time) != 0)
+			continue;
+		type = getBaseType(att->atttypid);
+		if (type != TIMESTAMPTZOID && type != TIMESTAMPOID)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" cannot be the event time", event_time),
+					 errdetail("Its type is %s.", format_type_be(att->atttypid)),
+					 errhint("Use a column of type timestamp with time zone or timestamp.")));
+		return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("column \"%s\" of table \"%s\" does not exist", event_time,
+					RelationGetRelationName(rel)),
+			 best ? errhint("Perhaps you meant the column \"%s\".", best) : 0));
+}
+
+static void
+check_not_negative(const char *parameter, const Interval *value)
+{
+	if (eddy_stream_interval_usec(value) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"%s\" must not be negative", parameter)));
+}
+
+static void
+check_null_policy(const char *value)
+{
+	const char *best = NULL;
+	int			best_distance = distance_limit(value);
+
+	for (int i = 0; i < (int) lengthof(null_policies); i++)
+	{
+		if (strcmp(value, null_policies[i]) == 0)
+			return;
+		/* the limit on lengths of levenshtein distances is 255 bytes */
+		if (strlen(value) < NAMEDATALEN)
+			best = closest(value, null_policies[i], best, &best_distance);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized value \"%s\" for parameter \"null_event_time\"", value),
+			 errdetail("Valid values are \"dead_letter\", \"skip_watermark\" and \"stop\"."),
+			 best ? errhint("Perhaps you meant \"%s\".", best) : 0));
+}
+
+/*
+ * Creates the triggers with the rights of the extension's owner: the trigger
+ * functions are nobody else's to use.
+ */
+static void
+create_triggers(Relation rel, const char *event_time)
+{
+	Oid			relid = RelationGetRelid(rel);
+	const char *table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+												   RelationGetRelationName(rel));
+	EddyStreamUser save;
+
+	eddy_stream_become_extension_owner(&save);
+	eddy_stream_execute(psprintf("CREATE TRIGGER " EDDY_STREAM_CAPTURE_TRIGGER
+								 " AFTER INSERT ON %s REFERENCING NEW TABLE AS eddy_new_rows"
+								 " FOR EACH STATEMENT EXECUTE FUNCTION eddy._capture()", table));
+	eddy_stream_execute(psprintf("CREATE TRIGGER " EDDY_STREAM_REFUSE_TRIGGER
+								 " BEFORE UPDATE OR DELETE ON %s"
+								 " FOR EACH STATEMENT EXECUTE FUNCTION eddy._refuse_change()",
+								 table));
+	eddy_stream_execute(psprintf("ALTER TABLE ONLY %s"
+								 " ENABLE ALWAYS TRIGGER " EDDY_STREAM_CAPTURE_TRIGGER
+								 ", ENABLE ALWAYS TRIGGER " EDDY_STREAM_REFUSE_TRIGGER, table));
+	eddy_stream_restore_user(&save);
+
+	if (event_time)
+		eddy_stream_bind_event_time(relid, event_time);
+}
+
+void
+eddy_stream_bind_event_time(Oid relid, const char *event_time)
+{
+	ObjectAddress trigger;
+	ObjectAddress column;
+
+	ObjectAddressSet(trigger, TriggerRelationId,
+					 get_trigger_oid(relid, EDDY_STREAM_CAPTURE_TRIGGER, false));
+	ObjectAddressSubSet(column, RelationRelationId, relid, get_attnum(relid, event_time));
+	recordDependencyOn(&trigger, &column, DEPENDENCY_NORMAL);
+	CommandCounterIncrement();
+}
+
+void
+eddy_stream_create(const EddyStream *stream)
+{
+	Relation	rel;
+
+	/* before the lock: who does not own the table must not be able to block it */
+	check_owner(stream->relid);
+	check_not_negative("delay", &stream->delay);
+	check_not_negative("retention", &stream->retention);
+	check_not_negative("idle_timeout", &stream->idle_timeout);
+	check_not_negative("max_future_skew", &stream->max_future_skew);
+	check_null_policy(stream->null_event_time);
+
+	rel = relation_open(stream->relid, ShareRowExclusiveLock);
+	check_owner(stream->relid);
+	if (eddy_catalog_get_stream(stream->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("table \"%s\" is a stream already", RelationGetRelationName(rel))));
+	check_table(rel);
+	check_subscription(rel);
+	check_columns(rel);
+	if (stream->event_time)
+		check_event_time(rel, stream->event_time);
+	CheckTableNotInUse(rel, "eddy.create_stream");
+
+	create_triggers(rel, stream->event_time);
+	eddy_catalog_insert_stream(stream);
+	if (eddy_stream_interval_usec(&stream->retention) > 0)
+	{
+		for (int i = 0; i < EDDY_STREAM_SEGMENTS; i++)
+			eddy_stream_add_segment(stream->relid);
+	}
+	relation_close(rel, NoLock);
+}
+
+void
+eddy_stream_drop(Oid relid)
+{
+	eddy_stream_check_owner(relid);
+	eddy_stream_execute(psprintf("DROP TABLE %s",
+								 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+															get_rel_name(relid))));
+}

@@ -1,0 +1,225 @@
+/*-------------------------------------------------------------------------
+ *
+ * segment.c
+ *    Staging segments as objects: creating them, tying them to their stream.
+ *
+ * A segment is an UNLOGGED inheritance child of the user's table in schema eddy. Users have
+ * no CREATE there, so the extension's owner creates it and then gives it to the
+ * stream's owner. It is no member of the extension (dropping the user's table
+ * would try to drop the extension); instead it carries an AUTO dependency on its
+ * parent beside the NORMAL one of inheritance, so that DROP TABLE takes it along.
+ *
+ * Autovacuum is off for segments: their rows are inserted once, never updated
+ * and removed by emptying the whole segment, so a vacuum would find nothing to
+ * do and stand in the way of the lock that emptying needs. Vacuum against
+ * wraparound runs all the same.
+ *
+ * Locking: ShareUpdateExclusiveLock on eddy._segment while a name is chosen, so
+ * that two sessions do not choose the same one. A crash leaves nothing behind:
+ * all is part of one transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "commands/defrem.h"
+#include "commands/tablecmds.h"
+#include "commands/tablespace.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "stream/segment.h"
+
+/* Rotating costs two catalog updates and a truncation: not more often than this. */
+#define SPAN_MIN (INT64CONST(10) * USECS_PER_SEC)
+
+static bool adding = false;
+
+void
+eddy_stream_become_extension_owner(EddyStreamUser *save)
+{
+	Oid			owner = eddy_catalog_extension_owner();
+
+	GetUserIdAndSecContext(&save->user, &save->context);
+	SetUserIdAndSecContext(owner, save->context | SECURITY_LOCAL_USERID_CHANGE);
+	save->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+eddy_stream_restore_user(const EddyStreamUser *save)
+{
+	AtEOXact_GUC(false, save->guc_level);
+	SetUserIdAndSecContext(save->user, save->context);
+}
+
+void
+eddy_stream_execute(const char *command)
+{
+	int			result;
+
+	SPI_connect();
+	result = SPI_execute(command, false, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute gave %s", SPI_result_code_string(result));
+	SPI_finish();
+}
+
+int64
+eddy_stream_interval_usec(const Interval *interval)
+{
+	double		usec = interval->month * (double) (DAYS_PER_MONTH * USECS_PER_DAY) +
+		interval->day * (double) USECS_PER_DAY + (double) interval->time;
+
+	/* half the range is more than any time stamp: sums with one cannot overflow */
+	return (int64) Max(Min(usec, (double) (PG_INT64_MAX / 4)), (double) (PG_INT64_MIN / 4));
+}
+
+/*
+ * All but one segment together hold the retention: with three, each is written
+ * for half of it, and the oldest has expired just when a fresh one is wanted.
+ */
+int64
+eddy_stream_segment_span(const EddyStream *stream)
+{
+	int64		retention = eddy_stream_interval_usec(&stream->retention);
+
+	return Max(retention / (EDDY_STREAM_SEGMENTS - 1), SPAN_MIN);
+}
+
+bool
+eddy_stream_adding_segment(void)
+{
+	return adding;
+}
+
+/* True if the segment already has an AUTO dependency on the stream. */
+static bool
+is_bound(Oid segment, Oid stream)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(segment));
+	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
+	while (!found && (tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		found = form->refclassid == RelationRelationId && form->refobjid == stream &&
+			form->refobjsubid == 0 && form->deptype == DEPENDENCY_AUTO;
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return found;
+}
+
+void
+eddy_stream_bind_segment(Oid segment, Oid stream)
+{
+	ObjectAddress child;
+	ObjectAddress parent;
+
+	if (is_bound(segment, stream))
+		return;
+	ObjectAddressSet(child, RelationRelationId, segment);
+	ObjectAddressSet(parent, RelationRelationId, stream);
+	recordDependencyOn(&child, &parent, DEPENDENCY_AUTO);
+	CommandCounterIncrement();
+}
+
+/* The first free name of the form _<stream>_segment_<n> in schema eddy. */
+static char *
+choose_name(const char *stream_name)
+{
+	Oid			schema = eddy_catalog_schema();
+	char	   *stem = psprintf("_%s", stream_name);
+
+	for (int n = 1;; n++)
+	{
+		char		label[32];
+		char	   *name;
+
+		snprintf(label, sizeof(label), "segment_%d", n);
+		name = makeObjectName(stem, label, NULL);
+		if (!OidIsValid(get_relname_relid(name, schema)))
+			return name;
+		pfree(name);
+	}
+}
+
+/* The command that creates a segment: same tablespace as its parent, and the plain heap. */
+static char *
+create_command(Relation parent, const char *segment_name)
+{
+	StringInfoData sql;
+	Oid			tablespace = parent->rd_rel->reltablespace;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE UNLOGGED TABLE %s () INHERITS (%s) USING heap "
+					 "WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false)",
+					 quote_qualified_identifier(EDDY_SCHEMA, segment_name),
+					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(parent)),
+												RelationGetRelationName(parent)));
+	appendStringInfo(&sql, " TABLESPACE %s",
+					 quote_identifier(OidIsValid(tablespace) ? get_tablespace_name(tablespace) :
+									  get_tablespace_name(MyDatabaseTableSpace)));
+	return sql.data;
+}
+
+void
+eddy_stream_add_segment(Oid stream)
+{
+	EddySegment segment = {.stream = stream};
+	EddyStreamUser save;
+	Relation	parent;
+	char	   *name;
+
+	eddy_stream_become_extension_owner(&save);
+	LockRelationOid(eddy_catalog_relid(EDDY_CATALOG_SEGMENT), ShareUpdateExclusiveLock);
+	parent = table_open(stream, ShareUpdateExclusiveLock);
+	name = choose_name(RelationGetRelationName(parent));
+
+	adding = true;
+	PG_TRY();
+	{
+		eddy_stream_execute(create_command(parent, name));
+		segment.relid = get_relname_relid(name, eddy_catalog_schema());
+		ATExecChangeOwner(segment.relid, parent->rd_rel->relowner, false, AccessExclusiveLock);
+		CommandCounterIncrement();
+		eddy_stream_bind_segment(segment.relid, stream);
+		eddy_catalog_insert_segment(&segment);
+	}
+	PG_FINALLY();
+	{
+		adding = false;
+	}
+	PG_END_TRY();
+
+	table_close(parent, NoLock);
+	eddy_stream_restore_user(&save);
+}

@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ *
+ * segment.h
+ *    Staging segments and small helpers; for src/stream alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_STREAM_SEGMENT_H
+#define EDDY_STREAM_SEGMENT_H
+
+#include "catalog/eddy_catalog.h"
+
+/* Segments a stream starts with, and the most it may have while readers hold some. */
+#define EDDY_STREAM_SEGMENTS 3
+#define EDDY_STREAM_SEGMENTS_MAX 16
+
+/* Names of our triggers on a stream. */
+#define EDDY_STREAM_CAPTURE_TRIGGER "pg_eddy_capture"
+#define EDDY_STREAM_REFUSE_TRIGGER "pg_eddy_refuse"
+
+/* What eddy_stream_restore_user has to restore. */
+typedef struct EddyStreamUser
+{
+	Oid			user;
+	int			context;
+	int			guc_level;
+} EddyStreamUser;
+
+/*
+ * Becomes the owner of the extension, with a pinned search_path, for DDL in
+ * schema eddy. An abort of the (sub)transaction restores it as well.
+ */
+extern void eddy_stream_become_extension_owner(EddyStreamUser *save);
+extern void eddy_stream_restore_user(const EddyStreamUser *save);
+
+/* Runs one DDL command. The text must be made of quoted names alone. */
+extern void eddy_stream_execute(const char *command);
+
+/*
+ * Creates one more empty segment of a stream and registers it. The caller
+ * holds ShareUpdateExclusiveLock or more on the stream.
+ */
+extern void eddy_stream_add_segment(Oid stream);
+
+/* Makes the dependency that lets DROP TABLE take the segment along, unless it is there. */
+extern void eddy_stream_bind_segment(Oid segment, Oid stream);
+
+/* Makes the capture trigger depend on the event time column (see register.c). */
+extern void eddy_stream_bind_event_time(Oid relid, const char *event_time);
+
+/* True while eddy_stream_add_segment creates a table: it is not to be adopted by then. */
+extern bool eddy_stream_adding_segment(void);
+
+/* Lengths of an interval in microseconds; a month is 30 days, a day 24 hours. */
+extern int64 eddy_stream_interval_usec(const Interval *interval);
+
+/* How long rows are written into one segment before the next is taken, in microseconds. */
+extern int64 eddy_stream_segment_span(const EddyStream *stream);
+
+#endif							/* EDDY_STREAM_SEGMENT_H */

@@ -1,0 +1,281 @@
+/*-------------------------------------------------------------------------
+ *
+ * sync.c
+ *    Keeping the catalog of streams true after DDL by users.
+ *
+ * Called by the event triggers of the extension, in the transaction and with the rights of
+ * whoever runs the DDL. What was dropped is forgotten; owners of segments
+ * follow their stream; a renamed event time column is renamed in the catalog;
+ * segments that pg_dump restored get back what a dump does not carry.
+ *
+ * Dropping a capture trigger alone would silently stop the views of the stream
+ * from being maintained, and a logged stream would write every raw row to the
+ * WAL and to every decoder: both are refused, which undoes the DDL.
+ *
+ * All functions are idempotent and cheap when nothing has changed: they run
+ * after every DDL command of the database. No locks are taken beyond
+ * those on our own tables, except AccessExclusiveLock on a segment whose owner changes,
+ * whose stream ALTER TABLE ... OWNER has locked already.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "commands/tablecmds.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "stream/segment.h"
+#include "stream/stream.h"
+
+static bool
+relation_exists(Oid relid)
+{
+	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid));
+}
+
+/*
+ * refuse_lost_trigger raises an error if the DDL that just ran has dropped one of our
+ * triggers from a table that is a stream still. Works within a sql_drop event trigger only.
+ */
+static void
+refuse_lost_trigger(void)
+{
+	SPI_connect();
+	if (SPI_execute("SELECT address_names[1], address_names[2], address_names[3]"
+					" FROM pg_catalog.pg_event_trigger_dropped_objects()"
+					" WHERE classid OPERATOR(pg_catalog.=)"
+					" 'pg_catalog.pg_trigger'::pg_catalog.regclass", true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the dropped objects");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		char	   *schema = SPI_getvalue(row, desc, 1);
+		char	   *table = SPI_getvalue(row, desc, 2);
+		char	   *trigger = SPI_getvalue(row, desc, 3);
+		Oid			namespace;
+		Oid			relid;
+
+		if (trigger == NULL || (strcmp(trigger, EDDY_STREAM_CAPTURE_TRIGGER) != 0 &&
+								strcmp(trigger, EDDY_STREAM_REFUSE_TRIGGER) != 0))
+			continue;
+		namespace = get_namespace_oid(schema, true);
+		relid = OidIsValid(namespace) ? get_relname_relid(table, namespace) : InvalidOid;
+		if (OidIsValid(relid) && eddy_catalog_get_stream(relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot drop trigger \"%s\" of stream \"%s\"", trigger, table),
+					 errdetail("The continuous views of the stream would silently miss rows."),
+					 errhint("Drop the stream with eddy.drop_stream or DROP TABLE.")));
+	}
+	SPI_finish();
+}
+
+void
+eddy_stream_cleanup_dropped(void)
+{
+	ListCell   *lc;
+
+	if (!eddy_catalog_installed())
+		return;
+	foreach(lc, eddy_catalog_list_sources(InvalidOid))
+	{
+		EddySource *source = lfirst(lc);
+
+		if (!relation_exists(source->stream))
+			eddy_catalog_delete_source(source->source);
+	}
+	foreach(lc, eddy_catalog_list_segments(InvalidOid))
+	{
+		EddySegment *segment = lfirst(lc);
+
+		if (!relation_exists(segment->relid))
+			eddy_catalog_delete_segment(segment->relid);
+	}
+	foreach(lc, eddy_catalog_list_streams())
+	{
+		EddyStream *stream = lfirst(lc);
+
+		if (!relation_exists(stream->relid))
+			eddy_catalog_delete_stream(stream->relid);
+	}
+	refuse_lost_trigger();
+}
+
+/*
+ * The column that the capture trigger depends on, or 0 if there is no such
+ * trigger or dependency: both are missing for a while during a restore.
+ */
+static AttrNumber
+bound_column(Oid relid)
+{
+	Oid			trigger = get_trigger_oid(relid, EDDY_STREAM_CAPTURE_TRIGGER, true);
+	AttrNumber	column = 0;
+	Relation	depend;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(trigger))
+		return 0;
+	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(TriggerRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
+	while (column == 0 && (tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (form->refclassid == RelationRelationId && form->refobjid == relid)
+			column = form->refobjsubid;
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return column;
+}
+
+/* Follows a rename of the event time column, and remakes the dependency after a restore. */
+static void
+sync_event_time(EddyStream *stream)
+{
+	AttrNumber	column;
+	char	   *name;
+
+	if (stream->event_time == NULL)
+		return;
+	column = bound_column(stream->relid);
+	if (column == 0)
+	{
+		if (OidIsValid(get_trigger_oid(stream->relid, EDDY_STREAM_CAPTURE_TRIGGER, true)) &&
+			get_attnum(stream->relid, stream->event_time) != InvalidAttrNumber)
+			eddy_stream_bind_event_time(stream->relid, stream->event_time);
+		return;
+	}
+	name = get_attname(stream->relid, column, true);
+	if (name && strcmp(name, stream->event_time) != 0)
+	{
+		stream->event_time = name;
+		eddy_catalog_update_stream(stream);
+	}
+}
+
+/* Refuses ALTER TABLE ... SET LOGGED, by looking at what this transaction has rewritten. */
+static void
+refuse_logged(Oid relid)
+{
+	Relation	rel = try_relation_open(relid, NoLock);
+	bool		refuse;
+
+	if (rel == NULL)
+		return;
+	refuse = rel->rd_rel->relpersistence != RELPERSISTENCE_UNLOGGED &&
+		eddy_compat_rewritten_here(rel);
+	if (refuse)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot change stream \"%s\" to logged", RelationGetRelationName(rel)),
+				 errdetail("The rows of a stream are a cache of recent events and are not written to the WAL.")));
+	relation_close(rel, NoLock);
+}
+
+/* A table of ours in schema eddy, that is not in the catalog: a restored dump's. */
+static void
+adopt_segment(Oid relid, Oid stream)
+{
+	EddySegment segment = {.relid = relid, .stream = stream};
+
+	/* what is in it may be old, and is emptied in time */
+	segment.opened_at = segment.closed_at = GetCurrentTimestamp();
+	eddy_catalog_insert_segment(&segment);
+}
+
+static Oid
+relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+static void
+sync_segments(const EddyStream *stream, List *known)
+{
+	Oid			schema = eddy_catalog_schema();
+	Oid			owner = relation_owner(stream->relid);
+	ListCell   *lc;
+
+	foreach(lc, find_inheritance_children(stream->relid, NoLock))
+	{
+		Oid			child = lfirst_oid(lc);
+		Oid			child_owner = relation_owner(child);
+
+		if (get_rel_namespace(child) != schema || !OidIsValid(child_owner))
+			continue;
+		if (!list_member_oid(known, child))
+			adopt_segment(child, stream->relid);
+		eddy_stream_bind_segment(child, stream->relid);
+		if (child_owner != owner)
+		{
+			EddyStreamUser save;
+
+			eddy_stream_become_extension_owner(&save);
+			ATExecChangeOwner(child, owner, false, AccessExclusiveLock);
+			CommandCounterIncrement();
+			eddy_stream_restore_user(&save);
+		}
+	}
+}
+
+void
+eddy_stream_sync(void)
+{
+	List	   *streams;
+	List	   *known = NIL;
+	ListCell   *lc;
+
+	if (eddy_stream_adding_segment() || !eddy_catalog_installed())
+		return;
+	streams = eddy_catalog_list_streams();
+	if (streams == NIL)
+		return;
+	foreach(lc, eddy_catalog_list_segments(InvalidOid))
+		known = lappend_oid(known, ((EddySegment *) lfirst(lc))->relid);
+	foreach(lc, streams)
+	{
+		EddyStream *stream = lfirst(lc);
+
+		if (!relation_exists(stream->relid))
+			continue;
+		refuse_logged(stream->relid);
+		sync_event_time(stream);
+		sync_segments(stream, known);
+	}
+}
