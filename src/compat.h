@@ -138,4 +138,56 @@ eddy_compat_class_ownercheck(Oid relid, Oid role)
 #endif
 }
 
+/* Generated columns that are in no row exist since 18. */
+#define EDDY_COMPAT_GENERATED_VIRTUAL 'v'
+
+/* True if the current transaction has given the relation new storage. */
+static inline bool
+eddy_compat_rewritten_here(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+	return rel->rd_newRelfilelocatorSubid != InvalidSubTransactionId;
+#else
+	return rel->rd_newRelfilenodeSubid != InvalidSubTransactionId;
+#endif
+}
+
+/* CHECK constraints can be NOT ENFORCED since 18. */
+static inline bool
+eddy_compat_check_enforced(const ConstrCheck *check)
+{
+#if PG_VERSION_NUM >= 180000
+	return check->ccenforced;
+#else
+	(void) check;
+	return true;
+#endif
+}
+
+/* Logical decoding hands over plain heap tuples since 17. NULL stays NULL. */
+#if PG_VERSION_NUM >= 170000
+#define eddy_compat_decoded_tuple(decoded) (decoded)
+#else
+#define eddy_compat_decoded_tuple(decoded) ((decoded) != NULL ? &(decoded)->tuple : NULL)
+#endif
+
+/*
+ * Changes that an output plugin sends nothing for, before it reports that it
+ * is alive. The core does so itself since 16: then never.
+ */
+#if PG_VERSION_NUM >= 160000
+#define EDDY_COMPAT_QUIET_CHANGES INT_MAX
+#else
+#define EDDY_COMPAT_QUIET_CHANGES 100
+#endif
+
+/* pg_namespace_aclcheck became object_aclcheck in 16. */
+#if PG_VERSION_NUM >= 160000
+#define eddy_compat_namespace_aclcheck(namespace, role, mode) \
+	object_aclcheck(NamespaceRelationId, namespace, role, mode)
+#else
+#define eddy_compat_namespace_aclcheck(namespace, role, mode) \
+	pg_namespace_aclcheck(namespace, role, mode)
+#endif
+
 #endif							/* EDDY_COMPAT_H */

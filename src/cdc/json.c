@@ -1,0 +1,331 @@
+/*-------------------------------------------------------------------------
+ *
+ * json.c
+ *    Values of columns as JSON text.
+ *
+ * The text is what to_json() gives with TimeZone UTC: numbers and booleans as
+ * such, NaN and infinities as strings, json and jsonb embedded, arrays as JSON
+ * arrays, dates and times in ISO 8601. Unlike to_json() composite values are
+ * strings, and casts to json are not looked for: they may be user functions,
+ * and the plugin calls no function but the output functions of types.
+ *
+ * A record is one line. JSON strings hold no raw line ends, so that the only
+ * ones are white space within values of type json, which become spaces.
+ *
+ * Text is in the encoding of the database; every server encoding is a superset
+ * of ASCII, hence bytes can be looked at one by one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "common/shortest_dec.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "cdc/cdc.h"
+
+/* Bytes that a JSON string cannot hold as they are. */
+#define NEEDS_ESCAPE(c) ((unsigned char) (c) < 0x20 || (c) == '"' || (c) == '\\')
+
+static void append_array(StringInfo out, EddyCdcType *type, Datum value);
+static void append_datetime(StringInfo out, EddyCdcType *type, Datum value);
+static void append_dimension(StringInfo out, EddyCdcType *element, int dim, int ndims,
+							 const int *dims, const Datum *values, const bool *nulls, int *next);
+static void append_json(StringInfo out, Datum value);
+static void append_number(StringInfo out, const char *text, int len);
+
+void
+eddy_cdc_describe_type(EddyCdcType *type, Oid oid)
+{
+	Oid			element;
+	Oid			function;
+	bool		varlena;
+
+	memset(type, 0, sizeof(*type));
+	type->oid = getBaseType(oid);
+	get_typlenbyvalalign(type->oid, &type->len, &type->byval, &type->align);
+
+	switch (type->oid)
+	{
+		case BOOLOID:
+			type->kind = EDDY_CDC_BOOL;
+			return;
+		case INT2OID:
+			type->kind = EDDY_CDC_INT2;
+			return;
+		case INT4OID:
+			type->kind = EDDY_CDC_INT4;
+			return;
+		case INT8OID:
+			type->kind = EDDY_CDC_INT8;
+			return;
+		case FLOAT4OID:
+			type->kind = EDDY_CDC_FLOAT4;
+			return;
+		case FLOAT8OID:
+			type->kind = EDDY_CDC_FLOAT8;
+			return;
+		case NUMERICOID:
+			type->kind = EDDY_CDC_NUMERIC;
+			return;
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+			type->kind = EDDY_CDC_TEXT;
+			return;
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			type->kind = EDDY_CDC_DATETIME;
+			return;
+		case JSONOID:
+			type->kind = EDDY_CDC_JSON;
+			return;
+		case JSONBOID:
+			type->kind = EDDY_CDC_JSONB;
+			return;
+		default:
+			break;
+	}
+
+	element = get_element_type(type->oid);
+	if (OidIsValid(element))
+	{
+		type->kind = EDDY_CDC_ARRAY;
+		type->element = palloc(sizeof(EddyCdcType));
+		eddy_cdc_describe_type(type->element, element);
+		type->needs_settings = type->element->needs_settings;
+		return;
+	}
+
+	type->kind = EDDY_CDC_OTHER;
+	type->needs_settings = true;
+	getTypeOutputInfo(type->oid, &function, &varlena);
+	fmgr_info(function, &type->output);
+}
+
+void
+eddy_cdc_append_value(StringInfo out, EddyCdcType *type, Datum value)
+{
+	char		buf[64];
+	char	   *text;
+	int			len;
+
+	switch (type->kind)
+	{
+		case EDDY_CDC_BOOL:
+			if (DatumGetBool(value))
+				eddy_cdc_append_literal(out, "true");
+			else
+				eddy_cdc_append_literal(out, "false");
+			break;
+		case EDDY_CDC_INT2:
+			eddy_cdc_append_int64(out, DatumGetInt16(value));
+			break;
+		case EDDY_CDC_INT4:
+			eddy_cdc_append_int64(out, DatumGetInt32(value));
+			break;
+		case EDDY_CDC_INT8:
+			eddy_cdc_append_int64(out, DatumGetInt64(value));
+			break;
+		case EDDY_CDC_FLOAT4:
+			len = float_to_shortest_decimal_buf(DatumGetFloat4(value), buf);
+			append_number(out, buf, len);
+			break;
+		case EDDY_CDC_FLOAT8:
+			len = double_to_shortest_decimal_buf(DatumGetFloat8(value), buf);
+			append_number(out, buf, len);
+			break;
+		case EDDY_CDC_NUMERIC:
+			text = DatumGetCString(DirectFunctionCall1(numeric_out, value));
+			append_number(out, text, strlen(text));
+			break;
+		case EDDY_CDC_TEXT:
+			{
+				struct varlena *string = PG_DETOAST_DATUM_PACKED(value);
+
+				eddy_cdc_append_string(out, VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
+				break;
+			}
+		case EDDY_CDC_DATETIME:
+			append_datetime(out, type, value);
+			break;
+		case EDDY_CDC_JSON:
+			append_json(out, value);
+			break;
+		case EDDY_CDC_JSONB:
+			{
+				Jsonb	   *jsonb = DatumGetJsonbP(value);
+
+				text = JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
+				eddy_cdc_append_bytes(out, text, strlen(text));
+				break;
+			}
+		case EDDY_CDC_ARRAY:
+			append_array(out, type, value);
+			break;
+		case EDDY_CDC_OTHER:
+			text = OutputFunctionCall(&type->output, value);
+			eddy_cdc_append_string(out, text, strlen(text));
+			break;
+	}
+}
+
+/* Appends a JSON string. Most have nothing to escape: runs of plain bytes are copied at once. */
+void
+eddy_cdc_append_string(StringInfo out, const char *data, int len)
+{
+	const char *end = data + len;
+	const char *run = data;
+
+	eddy_cdc_append_literal(out, "\"");
+	for (const char *p = data; p < end; p++)
+	{
+		char		escape[8];
+
+		if (likely(!NEEDS_ESCAPE(*p)))
+			continue;
+		eddy_cdc_append_bytes(out, run, p - run);
+		run = p + 1;
+
+		escape[0] = '\\';
+		escape[2] = '\0';
+		switch (*p)
+		{
+			case '"':
+			case '\\':
+				escape[1] = *p;
+				break;
+			case '\b':
+				escape[1] = 'b';
+				break;
+			case '\f':
+				escape[1] = 'f';
+				break;
+			case '\n':
+				escape[1] = 'n';
+				break;
+			case '\r':
+				escape[1] = 'r';
+				break;
+			case '\t':
+				escape[1] = 't';
+				break;
+			default:
+				snprintf(escape, sizeof(escape), "\\u%04x", (unsigned char) *p);
+				break;
+		}
+		eddy_cdc_append_bytes(out, escape, strlen(escape));
+	}
+	eddy_cdc_append_bytes(out, run, end - run);
+	eddy_cdc_append_literal(out, "\"");
+}
+
+void
+eddy_cdc_append_int64(StringInfo out, int64 value)
+{
+	char		buf[MAXINT8LEN + 1];
+
+	eddy_cdc_append_bytes(out, buf, pg_lltoa(value, buf));
+}
+
+/* Appends the text of a number; NaN and infinities, which JSON does not have, as strings. */
+static void
+append_number(StringInfo out, const char *text, int len)
+{
+	char		first = text[0] == '-' ? text[1] : text[0];
+
+	if (likely(first >= '0' && first <= '9'))
+		eddy_cdc_append_bytes(out, text, len);
+	else
+		eddy_cdc_append_string(out, text, len);
+}
+
+/* Appends a date or time in ISO 8601, with "+00:00" if the type has a time zone. */
+static void
+append_datetime(StringInfo out, EddyCdcType *type, Datum value)
+{
+	if (type->memo_len == 0 || type->memo_value != value)
+	{
+		int			utc = 0;
+
+		type->memo_len = 0;		/* in case of an error */
+		type->memo_text[0] = '"';
+		JsonEncodeDateTime(type->memo_text + 1, value, type->oid,
+						   type->oid == TIMESTAMPTZOID ? &utc : NULL);
+		strcat(type->memo_text, "\"");
+		type->memo_value = value;
+		type->memo_len = strlen(type->memo_text);
+	}
+	eddy_cdc_append_bytes(out, type->memo_text, type->memo_len);
+}
+
+/* Appends a value of type json, on one line. */
+static void
+append_json(StringInfo out, Datum value)
+{
+	struct varlena *json = PG_DETOAST_DATUM_PACKED(value);
+	int			start = out->len;
+
+	eddy_cdc_append_bytes(out, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
+	for (char *p = out->data + start; p < out->data + out->len; p++)
+	{
+		if (*p == '\n' || *p == '\r')
+			*p = ' ';
+	}
+}
+
+static void
+append_array(StringInfo out, EddyCdcType *type, Datum value)
+{
+	ArrayType  *array = DatumGetArrayTypeP(value);
+	EddyCdcType *element = type->element;
+	Datum	   *values;
+	bool	   *nulls;
+	int			nvalues;
+	int			next = 0;
+
+	if (ARR_NDIM(array) == 0)
+	{
+		eddy_cdc_append_literal(out, "[]");
+		return;
+	}
+	/* the elements of an array over a domain are stored as those of its base type */
+	deconstruct_array(array, ARR_ELEMTYPE(array), element->len, element->byval, element->align,
+					  &values, &nulls, &nvalues);
+	append_dimension(out, element, 0, ARR_NDIM(array), ARR_DIMS(array), values, nulls, &next);
+}
+
+/* Appends one dimension of an array, and those within it. At most MAXDIM levels deep. */
+static void
+append_dimension(StringInfo out, EddyCdcType *element, int dim, int ndims, const int *dims,
+				 const Datum *values, const bool *nulls, int *next)
+{
+	eddy_cdc_append_literal(out, "[");
+	for (int i = 0; i < dims[dim]; i++)
+	{
+		if (i > 0)
+			eddy_cdc_append_literal(out, ",");
+		if (dim + 1 < ndims)
+		{
+			append_dimension(out, element, dim + 1, ndims, dims, values, nulls, next);
+			continue;
+		}
+		if (nulls[*next])
+			eddy_cdc_append_literal(out, "null");
+		else
+			eddy_cdc_append_value(out, element, values[*next]);
+		(*next)++;
+	}
+	eddy_cdc_append_literal(out, "]");
+}
