@@ -175,7 +175,8 @@ print_event(char *buf, int size, int64_t n, int64_t id, int producer, int64_t se
 			len += snprintf(buf + len, size - len, "\"amount\":%d,", cents / 100);
 			break;
 		case 1:
-			len += snprintf(buf + len, size - len, "\"amount\":-%d.%02d,", cents / 100, cents % 100);
+			len += snprintf(buf + len, size - len, "\"amount\":-%d.%02d,", cents / 100,
+							cents % 100);
 			break;
 		case 2:
 			len += snprintf(buf + len, size - len, "\"amount\":\"%d.%02d\",", cents / 100,

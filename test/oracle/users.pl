@@ -15,7 +15,8 @@ use warnings;
 use Time::HiRes ();
 
 my ($writer, $stopfile) = @ARGV;
-my $columns = 'id, producer, seq, key, category, amount, qty, price, ratio, origin, note, event_time';
+my $columns =
+  'id, producer, seq, key, category, amount, qty, price, ratio, origin, note, event_time';
 my $next = $writer * 1_000_000_000;    # ids of users' rows lie above those of messages
 my %rounds = (succeeded => 0, failed => 0);
 my $round = 0;
@@ -32,7 +33,8 @@ sub copy_lines
 		my $qty = $id % 1500 == 0 ? 0 : 1 + $id % 9;
 
 		$lines .= join("\t",
-			$id, 100 + $writer, $id, 'k' . ($id * 7 % 500), $id % 10, sprintf('%.2f', $id % 1000 / 7),
+			$id, 100 + $writer, $id, 'k' . ($id * 7 % 500), $id % 10,
+			sprintf('%.2f', $id % 1000 / 7),
 			$qty, $id % 100000, $id % 64 / 4, 'user', '\N',
 			sprintf('2026-01-01 00:%02d:%02d+00', $id % 10, $id % 60))
 		  . "\n";
@@ -72,8 +74,10 @@ my @kinds = (
 	sub { return copy_both(200) . "ROLLBACK; BEGIN;\n"; },
 	sub {
 		my $lines = copy_lines(50);
-		return "SAVEPOINT a;\nCOPY events ($columns) FROM STDIN;\n$lines\\.\nROLLBACK TO a;\n"
-		  . copy_both(100) . "RELEASE a;\n";
+		return
+			"SAVEPOINT a;\nCOPY events ($columns) FROM STDIN;\n$lines\\.\nROLLBACK TO a;\n"
+		  . copy_both(100)
+		  . "RELEASE a;\n";
 	},
 	sub {
 		my $rows = select_rows(100);
@@ -85,15 +89,17 @@ my @kinds = (
 	sub {
 		my @rows = map { select_rows(1) } 1 .. 3;
 		return join '',
-		  map { "INSERT INTO user_rows ($columns) $_;\nINSERT INTO events ($columns) $_;\n" } @rows;
+		  map { "INSERT INTO user_rows ($columns) $_;\nINSERT INTO events ($columns) $_;\n" }
+		  @rows;
 	});
 
 while (!-e $stopfile)
 {
 	my $script = "BEGIN;\n" . $kinds[ $round++ % @kinds ]->() . "COMMIT;\n";
 
-	open(my $psql, '|-', 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', 'postgres', '-f', '-')
-	  or die "could not run psql: $!";
+	open(
+		my $psql, '|-', 'psql', '-X', '-q', '-v',
+		'ON_ERROR_STOP=1', '-d', 'postgres', '-f', '-') or die "could not run psql: $!";
 	local $SIG{PIPE} = 'IGNORE';
 	print $psql $script;
 	$rounds{ close($psql) ? 'succeeded' : 'failed' }++;

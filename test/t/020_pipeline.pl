@@ -39,7 +39,8 @@ note "EDDY_SEED=$seed";
 
 my %views = (
 	total => q{
-		SELECT count(*) AS n, sum(id) AS ids, bit_xor(id) AS mask, min(id) AS first, max(id) AS last,
+		SELECT count(*) AS n, sum(id) AS ids, bit_xor(id) AS mask, min(id) AS first,
+			max(id) AS last,
 			sum(amount) AS amount, avg(ratio) AS ratio
 		FROM events},
 	per_key => q{
@@ -81,18 +82,18 @@ my $columns = q{
 	part integer, off bigint};
 
 # event times span 10 minutes, so with this delay no row is ever late
-$node->safe_psql(
-	'postgres', qq{
+sql($node, qq{
 CREATE UNLOGGED TABLE events ($columns);
 CREATE TABLE user_rows ($columns);
 CREATE TABLE probe (at timestamptz, seen jsonb);
-SELECT eddy.create_stream('events', event_time => 'event_time', delay => '1 hour', retention => '10 seconds');
+SELECT eddy.create_stream('events', event_time => 'event_time', delay => '1 hour',
+	retention => '10 seconds');
 });
 foreach my $view (sort keys %views)
 {
-	$node->safe_psql('postgres', "SELECT eddy.create_continuous_view('$view', \$\$$views{$view}\$\$)");
+	sql($node, "SELECT eddy.create_continuous_view('$view', \$\$$views{$view}\$\$)");
 }
-$node->safe_psql('postgres', "SELECT pg_create_logical_replication_slot('dashboard', 'pg_eddy_cdc')");
+sql($node, "SELECT pg_create_logical_replication_slot('dashboard', 'pg_eddy_cdc')");
 
 # the consumer of changes: reconnects by itself, is killed once, keeps what it wrote
 my $changes = 0;
@@ -101,9 +102,13 @@ my $consumer;
 sub start_consumer
 {
 	$changes++;
-	$consumer = start_process("$dir/recvlogical.$changes", 'pg_recvlogical',
-		'-d', $node->connstr('postgres'), '-S', 'dashboard', '--start', '-f', "$dir/changes.$changes",
-		'--fsync-interval=1', '--status-interval=1');
+	$consumer = start_process(
+		"$dir/recvlogical.$changes", 'pg_recvlogical',
+		'-d', $node->connstr('postgres'),
+		'-S', 'dashboard',
+		'--start', '-f',
+		"$dir/changes.$changes", '--fsync-interval=1',
+		'--status-interval=1');
 	return;
 }
 start_consumer();
@@ -115,11 +120,14 @@ my @users = map {
 
 my $loader = start_process(
 	"$dir/load", build_tool('eddy-load', 'test/oracle/load.c'),
-	'--brokers', $broker->address, '--topic', 'events', '--partitions', $partitions,
-	'--messages', $messages, '--seed', $seed, '--rate', $rate);
+	'--brokers', $broker->address,
+	'--topic', 'events',
+	'--partitions', $partitions,
+	'--messages', $messages,
+	'--seed', $seed,
+	'--rate', $rate);
 
-$node->safe_psql(
-	'postgres', q{
+sql($node, q{
 SELECT eddy.attach_kafka('events', server => 'kafka', topic => 'events',
 	mapping => '{"part": "partition", "off": "offset"}')});
 
@@ -132,8 +140,11 @@ my $source = q{(SELECT * FROM eddy.sources WHERE topic = 'events') AS s};
 # Process id of the source worker; waits for one to run.
 sub worker_pid
 {
-	wait_until($node, "SELECT pid IS NOT NULL AND state = 'running' FROM $source", 'a worker runs');
-	return $node->safe_psql('postgres', "SELECT pid FROM $source");
+	wait_until(
+		$node,
+		"SELECT pid IS NOT NULL AND state = 'running' FROM $source",
+		'a worker runs');
+	return sql($node, "SELECT pid FROM $source");
 }
 
 # Offsets and results in one snapshot, for later judgement.
@@ -143,7 +154,8 @@ sub probe
 	$node->psql(
 		'postgres', q{
 INSERT INTO probe SELECT clock_timestamp(), jsonb_build_object(
-	'offsets', (SELECT jsonb_object_agg(partition, next_offset) FROM eddy.partitions WHERE topic = 'events'),
+	'offsets', (SELECT jsonb_object_agg(partition, next_offset) FROM eddy.partitions
+		WHERE topic = 'events'),
 	'total', (SELECT to_jsonb(t) FROM total t),
 	'per_key', (SELECT sum(n) FROM per_key),
 	'per_window', (SELECT sum(n) FROM per_window),
@@ -159,20 +171,25 @@ INSERT INTO probe SELECT clock_timestamp(), jsonb_build_object(
 my %faults = (
 	'SIGTERM to the worker' => sub {
 		my $pid = worker_pid();
-		$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+		sql($node, "SELECT pg_terminate_backend($pid)");
 		wait_until($node, "SELECT pid <> $pid FROM $source", 'another worker runs');
 	},
 	'kill -9 of the worker' => sub {
 		my $pid = worker_pid();
 		kill 'KILL', $pid;
-		wait_until($node, "SELECT pid <> $pid FROM $source", 'another worker runs after the crash');
+		wait_until(
+			$node,
+			"SELECT pid <> $pid FROM $source",
+			'another worker runs after the crash');
 	},
 	'immediate stop of the server' => sub {
 		restart_node($node);
 	},
 	'restart of the broker' => sub {
 		$broker->stop;
-		wait_until($node, "SELECT state = 'waiting' AND error IS NOT NULL FROM $source",
+		wait_until(
+			$node,
+			"SELECT state = 'waiting' AND error IS NOT NULL FROM $source",
 			'the broker is missed');
 		$broker->start;
 	},
@@ -183,27 +200,33 @@ my %faults = (
 	'kill -9 of the consumer' => sub {
 		kill 'KILL', $consumer;
 		stop_process($consumer);
-		wait_until($node,
+		wait_until(
+			$node,
 			q{SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'dashboard'},
 			'the slot is free');
 		start_consumer();
 	});
 
 my @plan = (
-	'SIGTERM to the worker', 'kill -9 of the worker',
-	'immediate stop of the server', 'restart of the broker',
-	'kill -9 of the consumer', 'kill -9 of the worker',
-	'SIGTERM to the worker', 'kill -9 of the broker',
-	'immediate stop of the server', 'SIGTERM to the worker');
+	'SIGTERM to the worker',
+	'kill -9 of the worker',
+	'immediate stop of the server',
+	'restart of the broker',
+	'kill -9 of the consumer',
+	'kill -9 of the worker',
+	'SIGTERM to the worker',
+	'kill -9 of the broker',
+	'immediate stop of the server',
+	'SIGTERM to the worker');
 
 foreach my $i (0 .. $#plan)
 {
 	my $mark = int($messages * ($i + 1) / (@plan + 2));
 
-	wait_until($node,
+	wait_until(
+		$node,
 		"SELECT coalesce(sum(next_offset), 0) >= $mark FROM eddy.partitions WHERE topic = 'events'",
-		"offset $mark is passed")
-	  or last;
+		"offset $mark is passed") or last;
 	probe();
 	$faults{ $plan[$i] }->();
 	probe();
@@ -225,11 +248,12 @@ my %rounds = map { split /\t/ } split /\n/, slurp_file("$dir/user.1");
 cmp_ok($rounds{succeeded}, '>', 20, 'users wrote meanwhile');
 note "rounds of user 1: $rounds{succeeded}, failed in crashes: $rounds{failed}";
 
-is($node->safe_psql('postgres', "SELECT state, error FROM $source"),
+is(sql($node, "SELECT state, error FROM $source"),
 	'running|', 'the source runs without an error');
 
-my $lsn = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
-wait_until($node,
+my $lsn = sql($node, 'SELECT pg_current_wal_insert_lsn()');
+wait_until(
+	$node,
 	"SELECT confirmed_flush_lsn >= '$lsn' FROM pg_replication_slots WHERE slot_name = 'dashboard'",
 	'the consumer has all changes');
 stop_process($consumer, 'INT');
@@ -240,13 +264,15 @@ stop_process($consumer, 'INT');
 
 my $kafka_tool = kafka_tool();
 my $psql = 'psql -X -q -v ON_ERROR_STOP=1 -d postgres';
-$node->safe_psql('postgres', 'CREATE TABLE raw (partition integer, "offset" bigint, key bytea, payload bytea)');
-is(system("$kafka_tool dump -b @{[ $broker->address ]} -t events -k -X | $psql -c 'COPY raw FROM STDIN'"),
-	0, 'the topic was read by the independent reader');
+sql($node, 'CREATE TABLE raw (partition integer, "offset" bigint, key bytea, payload bytea)');
+is( system(
+		"$kafka_tool dump -b @{[ $broker->address ]} -t events -k -X | $psql -c 'COPY raw FROM STDIN'"
+	),
+	0,
+	'the topic was read by the independent reader');
 
 # Rows by the server's own JSON: another parser than the extension's.
-$node->safe_psql(
-	'postgres', qq{
+sql($node, qq{
 CREATE TABLE accepted ($columns);
 INSERT INTO accepted
 SELECT (j->>'id')::bigint, (j->>'producer')::integer, (j->>'seq')::bigint, j->>'key',
@@ -259,27 +285,30 @@ CREATE VIEW poison AS SELECT * FROM raw WHERE key LIKE 'poison:%';
 ANALYZE;
 });
 
-is( $node->safe_psql('postgres', q{
+is( sql($node, q{
 		SELECT count(*) FILTER (WHERE key LIKE 'k%'), count(*) FILTER (WHERE key LIKE 'poison:%'),
 			count(*) FILTER (WHERE key = 'tombstone'), count(*) FILTER (WHERE key = 'aborted')
 		FROM raw}),
-	join('|', $ledger{good}, $messages - $ledger{good} - $ledger{tombstone}, $ledger{tombstone}, 0),
+	join('|',
+		$ledger{good}, $messages - $ledger{good} - $ledger{tombstone},
+		$ledger{tombstone}, 0),
 	'Kafka holds what the producer committed');
 cmp_ok($ledger{aborted}, '>', $messages / 100, 'messages were aborted as well');
 
 # Snapshots on the way: offsets and results belong together.
-my $probes = $node->safe_psql('postgres', 'SELECT count(*) FROM probe WHERE seen->>\'offsets\' IS NOT NULL');
+my $probes = sql($node, 'SELECT count(*) FROM probe WHERE seen->>\'offsets\' IS NOT NULL');
 cmp_ok($probes, '>=', @plan, 'snapshots were taken on the way');
-is( $node->safe_psql(
-		'postgres', q{
+is( sql($node, q{
 SELECT p.at, p.seen, want.*
 FROM probe p, LATERAL (
 	SELECT count(*) FILTER (WHERE r.key LIKE 'k%') AS good,
 		count(*) FILTER (WHERE r.key LIKE 'poison:%') AS poison,
-		(SELECT sum(a.id) FROM accepted a WHERE a.off < (p.seen->'offsets'->>a.part::text)::bigint) AS ids
+		(SELECT sum(a.id) FROM accepted a
+		 WHERE a.off < (p.seen->'offsets'->>a.part::text)::bigint) AS ids
 	FROM raw r WHERE r."offset" < (p.seen->'offsets'->>r.partition::text)::bigint) AS want
 WHERE (p.seen->'total'->>'n')::bigint <> want.good + (p.seen->>'users')::bigint
-	OR (p.seen->'total'->>'ids')::numeric <> coalesce(want.ids, 0) + coalesce((p.seen->>'users_ids')::numeric, 0)
+	OR (p.seen->'total'->>'ids')::numeric
+		<> coalesce(want.ids, 0) + coalesce((p.seen->>'users_ids')::numeric, 0)
 	OR (p.seen->>'kafka')::bigint <> want.good
 	OR p.seen->>'per_key' <> p.seen->'total'->>'n'
 	OR p.seen->>'per_window' <> p.seen->'total'->>'n'
@@ -290,29 +319,32 @@ WHERE (p.seen->'total'->>'n')::bigint <> want.good + (p.seen->>'users')::bigint
 	'every snapshot on the way was exact');
 
 # Views
-$node->safe_psql('postgres', 'INSERT INTO accepted SELECT * FROM user_rows');
+sql($node, 'INSERT INTO accepted SELECT * FROM user_rows');
 foreach my $view (sort keys %views)
 {
 	my $want = $views{$view} =~ s/\bevents\b/accepted/r;
 
 	# the rows that this view cannot compute are its dead letters
 	$want =~ s/FROM accepted/FROM accepted WHERE qty <> 0/ if $view eq 'per_piece';
-	equal_ok($node, "SELECT * FROM $view", $want, "view $view equals its SELECT over all accepted rows");
+	equal_ok($node, "SELECT * FROM $view",
+		$want, "view $view equals its SELECT over all accepted rows");
 }
-cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM busy'), '>', 100, 'HAVING let groups through');
-is( $node->safe_psql(
-		'postgres', q{SELECT producer FROM per_producer
+cmp_ok(sql($node, 'SELECT count(*) FROM busy'), '>', 100, 'HAVING let groups through');
+is( sql($node, q{SELECT producer FROM per_producer
 			WHERE n <> last OR seqs <> last::numeric * (last + 1) / 2}),
 	'',
 	'no producer lost or doubled a message');
 
 # The oracle must notice what it is there for.
 my %mutants = (
-	'a lost message' => 'DELETE FROM accepted WHERE (part, off) = (SELECT part, off FROM accepted WHERE part = 3 LIMIT 1)',
+	'a lost message' =>
+	  'DELETE FROM accepted WHERE ctid = (SELECT ctid FROM accepted WHERE part = 3 LIMIT 1)',
 	'a doubled message' => 'INSERT INTO accepted SELECT * FROM accepted WHERE part = 3 LIMIT 1',
-	'an aborted message' => 'INSERT INTO accepted SELECT -2, producer, seq, key, category, amount, qty, price,
+	'an aborted message' =>
+	  'INSERT INTO accepted SELECT -2, producer, seq, key, category, amount, qty, price,
 		ratio, origin, note, event_time, part, off FROM accepted WHERE part = 3 LIMIT 1',
-	'a message in the wrong window' => q{UPDATE accepted SET event_time = event_time + interval '10 s'
+	'a message in the wrong window' =>
+	  q{UPDATE accepted SET event_time = event_time + interval '10 s'
 		WHERE (part, off) = (SELECT part, off FROM accepted WHERE part = 3 LIMIT 1)});
 foreach my $mutant (sort keys %mutants)
 {
@@ -320,7 +352,8 @@ foreach my $mutant (sort keys %mutants)
 
 	foreach my $view ('total', 'per_window')
 	{
-		my $out = $node->safe_psql('postgres', "BEGIN; $mutants{$mutant};"
+		my $out = sql($node,
+				"BEGIN; $mutants{$mutant};"
 			  . difference("SELECT * FROM $view", $views{$view} =~ s/\bevents\b/accepted/r)
 			  . '; ROLLBACK');
 		$found = 1 if $out ne '';
@@ -329,11 +362,13 @@ foreach my $mutant (sort keys %mutants)
 }
 
 # Offsets
-is( $node->safe_psql('postgres',
-		q{SELECT partition, next_offset, high_offset FROM eddy.partitions WHERE topic = 'events' ORDER BY partition}),
+is( sql($node,
+		q{SELECT partition, next_offset, high_offset FROM eddy.partitions
+			WHERE topic = 'events' ORDER BY partition}
+	),
 	join("\n", map { join '|', $_, ($broker->ends('events')->{$_}) x 2 } 0 .. $partitions - 1),
 	'the offsets are the ends of the partitions');
-is( $node->safe_psql('postgres', q{SELECT sum(skipped) FROM eddy.partitions WHERE topic = 'events'}),
+is(sql($node, q{SELECT sum(skipped) FROM eddy.partitions WHERE topic = 'events'}),
 	$ledger{tombstone}, 'tombstones were counted');
 
 # Dead letters
@@ -362,23 +397,26 @@ foreach my $i (1 .. $changes)
 		close($file);
 	}
 }
-$node->safe_psql('postgres', 'CREATE TABLE received (n bigserial, line jsonb)');
-is( system("cat " . join(' ', grep { -e } map { "$dir/changes.$_" } 1 .. $changes)
+sql($node, 'CREATE TABLE received (n bigserial, line jsonb)');
+is( system(
+			"cat "
+		  . join(' ', grep { -e } map { "$dir/changes.$_" } 1 .. $changes)
 		  . " | sed 's/\\\\/\\\\\\\\/g' | $psql -c 'COPY received (line) FROM STDIN'"),
 	0,
 	'the changes are JSON, one a line');
-$node->safe_psql(
-	'postgres', q{
+sql($node, q{
 CREATE TABLE change AS
 SELECT DISTINCT ON (lsn, seq) n, lsn, seq, line->>'view' AS view, line->>'op' AS op,
 	line->'key' AS key, line->'after' AS after
 FROM (SELECT n, line, (line->>'lsn')::pg_lsn AS lsn, (line->>'seq')::bigint AS seq FROM received) r
 ORDER BY lsn, seq, n;
 CREATE VIEW applied AS
-SELECT DISTINCT ON (view, key) view, key, op, after FROM change ORDER BY view, key, lsn DESC, seq DESC;
+SELECT DISTINCT ON (view, key) view, key, op, after FROM change
+ORDER BY view, key, lsn DESC, seq DESC;
 ANALYZE change;
 });
-note $node->safe_psql('postgres', q{SELECT (SELECT count(*) FROM received) || ' changes received, '
+note sql(
+	$node, q{SELECT (SELECT count(*) FROM received) || ' changes received, '
 	|| (SELECT count(*) FROM change) || ' distinct'});
 foreach my $view (sort keys %views)
 {
@@ -389,16 +427,15 @@ foreach my $view (sort keys %views)
 		"SELECT * FROM $view",
 		"the changes of $view, applied, give the view");
 }
-is( $node->safe_psql(
-		'postgres', q{
+is( sql($node, q{
 SELECT view, key, previous, op, lsn, seq
 FROM (SELECT *, lag(op) OVER (PARTITION BY view, key ORDER BY lsn, seq) AS previous FROM change) c
 WHERE (op = 'c') <> (previous IS NULL OR previous = 'd') LIMIT 5}),
 	'',
 	'each row is created once before it is updated or deleted');
-is( $node->safe_psql(
-		'postgres', q{
-SELECT n, lsn, seq FROM (SELECT *, max(n) OVER (ORDER BY lsn, seq ROWS UNBOUNDED PRECEDING) AS furthest
+is( sql($node, q{
+SELECT n, lsn, seq
+FROM (SELECT *, max(n) OVER (ORDER BY lsn, seq ROWS UNBOUNDED PRECEDING) AS furthest
 	FROM change) c WHERE n < furthest LIMIT 5}),
 	'',
 	'changes came in the order of their commits');

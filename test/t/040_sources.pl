@@ -25,13 +25,14 @@ sub new_stream
 {
 	my ($name) = @_;
 
-	$node->safe_psql(
-		'postgres', qq{
+	sql($node, qq{
 CREATE UNLOGGED TABLE $name (id bigint, part integer, off bigint);
 SELECT eddy.create_stream('$name');
 });
-	$node->safe_psql('postgres', qq{
-SELECT eddy.create_continuous_view('${name}_count', 'SELECT count(*) AS n, sum(id) AS ids FROM $name')});
+	sql($node, qq{
+SELECT eddy.create_continuous_view('${name}_count',
+	'SELECT count(*) AS n, sum(id) AS ids FROM $name')}
+	);
 	return;
 }
 
@@ -39,8 +40,10 @@ sub attach
 {
 	my ($name, $topic, $more) = @_;
 
-	return $node->safe_psql('postgres',
-		qq{SELECT eddy.attach_kafka('$name', server => 'kafka', topic => '$topic' @{[ $more // '' ]})});
+	return sql($node,
+		qq{SELECT eddy.attach_kafka('$name', server => 'kafka', topic => '$topic'
+			@{[ $more // '' ]})}
+	);
 }
 
 # Messages {"id": n} for numbers, in turn over partitions.
@@ -56,20 +59,20 @@ sub result_is
 	my ($name, $want, $what) = @_;
 
 	wait_until($node, "SELECT (n, ids)::text = '$want' FROM ${name}_count", $what);
-	is($node->safe_psql('postgres', "SELECT (n, ids) FROM ${name}_count"), $want, $what);
+	is(sql($node, "SELECT (n, ids) FROM ${name}_count"), $want, $what);
 	return;
 }
 
 # CPU seconds that all processes of the extension use in two seconds.
 sub idle_cpu
 {
-	my @pids = split /\n/, $node->safe_psql('postgres',
-		q{SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'eddy%'});
+	my @pids = split /\n/,
+	  sql($node, q{SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'eddy%'});
 	my $start = 0;
 	my $end = 0;
 
 	$start += process_cpu($_) // 0 foreach @pids;
-	$node->safe_psql('postgres', 'SELECT pg_sleep(2)');    # a span to measure, not to wait
+	sql($node, 'SELECT pg_sleep(2)');    # a span to measure, not to wait
 	$end += process_cpu($_) // 0 foreach @pids;
 	return $end - $start;
 }
@@ -80,7 +83,8 @@ sub idle_cpu
 
 new_stream('early');
 attach('early', 'early');
-like(wait_for_state($node, 'early', 'waiting', '.'), qr/early/, 'a missing topic is waited for, by name');
+like(wait_for_state($node, 'early', 'waiting', '.'),
+	qr/early/, 'a missing topic is waited for, by name');
 $broker->create_topic('early', 2);
 $broker->produce('early', messages(2, 1 .. 100));
 result_is('early', '(100,5050)', 'the topic was taken up when it appeared');
@@ -92,16 +96,15 @@ is(wait_for_state($node, 'early', 'running'), '', 'the error is gone');
 
 $broker->stop;
 isnt(wait_for_state($node, 'early', 'waiting', '.'), '', 'a missing broker is a visible state');
-like(
-	$node->safe_psql('postgres', q{SELECT sqlstate FROM eddy.sources WHERE topic = 'early'}),
+like(sql($node, q{SELECT sqlstate FROM eddy.sources WHERE topic = 'early'}),
 	qr/^08/, 'with a SQLSTATE of class 08');
 cmp_ok(idle_cpu(), '<', 0.2, 'waiting for the broker costs next to nothing');
 
-my $pid = $node->safe_psql('postgres', q{SELECT pid FROM eddy.sources WHERE topic = 'early'});
+my $pid = sql($node, q{SELECT pid FROM eddy.sources WHERE topic = 'early'});
 SKIP:
 {
 	skip 'no worker runs at the moment', 1 unless $pid;
-	is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, 10000)"),
+	is(sql($node, "SELECT pg_terminate_backend($pid, 10000)"),
 		't', 'a worker ends on SIGTERM although the broker is away');
 }
 my $start = time();
@@ -113,16 +116,16 @@ $broker->start;
 $broker->produce('early', messages(2, 101 .. 110));
 result_is('early', '(110,6105)', 'consumption goes on by itself');
 
-$node->safe_psql(
-	'postgres', q{
+sql($node, q{
 CREATE SERVER nowhere FOREIGN DATA WRAPPER eddy_kafka
 	OPTIONS ("bootstrap.servers" '127.0.0.1:1', "reconnect.backoff.max.ms" '500');
 CREATE USER MAPPING FOR CURRENT_USER SERVER nowhere;
 });
 new_stream('lost');
-$node->safe_psql('postgres', q{SELECT eddy.attach_kafka('lost', server => 'nowhere', topic => 'any')});
+sql($node, q{SELECT eddy.attach_kafka('lost', server => 'nowhere', topic => 'any')});
 isnt(wait_for_state($node, 'any', 'waiting', '.'), '', 'so is a broker that never was there');
-$node->safe_psql('postgres', qq{ALTER SERVER nowhere OPTIONS (SET "bootstrap.servers" '@{[ $broker->address ]}')});
+sql($node,
+	qq{ALTER SERVER nowhere OPTIONS (SET "bootstrap.servers" '@{[ $broker->address ]}')});
 $broker->create_topic('any');
 $broker->produce('any', messages(1, 1 .. 3));
 result_is('lost', '(3,6)', 'a corrected address is taken up by itself');
@@ -131,18 +134,20 @@ result_is('lost', '(3,6)', 'a corrected address is taken up by itself');
 # Pause and resume
 #
 
-$node->safe_psql('postgres', q{SELECT eddy.pause('early')});
-wait_until($node, q{SELECT state = 'paused' AND pid IS NULL FROM eddy.sources WHERE topic = 'early'},
+sql($node, q{SELECT eddy.pause('early')});
+wait_until(
+	$node,
+	q{SELECT state = 'paused' AND pid IS NULL FROM eddy.sources WHERE topic = 'early'},
 	'the worker of a paused stream is gone');
 $broker->produce('early', messages(2, 111 .. 120));
 $broker->produce('any', [ 0, undef, '{"id": 4}' ]);
 result_is('lost', '(4,10)', 'other streams go on');
-is($node->safe_psql('postgres', 'SELECT n FROM early_count'), '110', 'a paused stream takes nothing in');
-$node->safe_psql('postgres', q{SELECT eddy.resume('early')});
+is(sql($node, 'SELECT n FROM early_count'), '110', 'a paused stream takes nothing in');
+sql($node, q{SELECT eddy.resume('early')});
 result_is('early', '(120,7260)', 'a resumed one takes in what came meanwhile');
 
 # a pause that is rolled back never was
-$node->safe_psql('postgres', q{BEGIN; SELECT eddy.pause('early'); ROLLBACK});
+sql($node, q{BEGIN; SELECT eddy.pause('early'); ROLLBACK});
 $broker->produce('early', messages(2, 121));
 result_is('early', '(121,7381)', 'a pause that is rolled back has no effect');
 
@@ -153,8 +158,10 @@ result_is('early', '(121,7381)', 'a pause that is rolled back has no effect');
 $broker->tool('add-partitions', [ '-t', 'early', '-p', 5 ]);
 $broker->produce('early', map { [ $_, undef, '{"id": 1000}' ] } 2 .. 4);
 result_is('early', '(124,10381)', 'new partitions are found and read from their beginning');
-is( $node->safe_psql('postgres',
-		q{SELECT partition, next_offset FROM eddy.partitions WHERE topic = 'early' AND partition > 1 ORDER BY 1}),
+is( sql($node,
+		q{SELECT partition, next_offset FROM eddy.partitions
+			WHERE topic = 'early' AND partition > 1 ORDER BY 1}
+	),
 	"2|1\n3|1\n4|1",
 	'and have offsets of their own');
 
@@ -166,17 +173,15 @@ $broker->create_topic('txn', 2);
 new_stream('txn');
 attach('txn', 'txn', q{, mapping => '{"part": "partition", "off": "offset"}'});
 $broker->produce(
-	'txn',
-	messages(2, 1 .. 50), '#commit',
-	messages(2, 1001 .. 1200), '#abort',
-	messages(2, 51 .. 100), '#commit',
-	messages(2, 2001 .. 2010), '#abort');
+	'txn', messages(2, 1 .. 50), '#commit', messages(2, 1001 .. 1200),
+	'#abort', messages(2, 51 .. 100), '#commit', messages(2, 2001 .. 2010),
+	'#abort');
 wait_for_consumed($node, $broker, 'txn');
 result_is('txn', '(100,5050)', 'aborted messages are not seen');
-is( $node->safe_psql('postgres', q{SELECT sum(next_offset) FROM eddy.partitions WHERE topic = 'txn'}),
+is( sql($node, q{SELECT sum(next_offset) FROM eddy.partitions WHERE topic = 'txn'}),
 	$broker->ends('txn')->{0} + $broker->ends('txn')->{1},
 	'offsets pass over control records and aborted messages to the end');
-is( $node->safe_psql('postgres', q{SELECT count(DISTINCT (part, off)), min(part), max(part) FROM txn}),
+is(sql($node, q{SELECT count(DISTINCT (part, off)), min(part), max(part) FROM txn}),
 	'100|0|1', 'metadata of the messages are in the columns that the mapping names');
 
 #
@@ -187,23 +192,26 @@ $broker->create_topic('second');
 attach('txn', 'second');
 $broker->produce('second', messages(1, 10, 20));
 result_is('txn', '(102,5080)', 'a second topic flows into the same stream');
-my $second = $node->safe_psql('postgres', q{SELECT pid FROM eddy.sources WHERE topic = 'second'});
-$node->safe_psql('postgres', q{SELECT eddy.detach_kafka('txn', 'second')});
-wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $second", 'its worker is gone');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM eddy.sources WHERE topic = 'second'}),
+my $second = sql($node, q{SELECT pid FROM eddy.sources WHERE topic = 'second'});
+sql($node, q{SELECT eddy.detach_kafka('txn', 'second')});
+wait_until(
+	$node,
+	"SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $second",
+	'its worker is gone');
+is(sql($node, q{SELECT count(*) FROM eddy.sources WHERE topic = 'second'}),
 	'0', 'a detached topic is forgotten');
-is($node->safe_psql('postgres', 'SELECT n FROM txn_count'), '102', 'what it brought stays');
+is(sql($node, 'SELECT n FROM txn_count'), '102', 'what it brought stays');
 attach('txn', 'second');
 result_is('txn', '(104,5110)', 'attached anew it is read from the beginning');
 
 # dropping a stream takes its sources with it
-$node->safe_psql('postgres', 'DROP TABLE txn CASCADE');
+sql($node, 'DROP TABLE txn CASCADE');
 wait_until(
 	$node,
 	q{SELECT (SELECT count(*) FROM eddy.sources WHERE topic IN ('txn', 'second')) = 0
 		AND (SELECT count(*) FROM eddy._workers() WHERE source > 0) = 2},
 	'workers of a dropped stream are gone');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM eddy.partitions WHERE topic IN ('txn', 'second')}),
+is(sql($node, q{SELECT count(*) FROM eddy.partitions WHERE topic IN ('txn', 'second')}),
 	'0', 'and so are its offsets');
 
 cmp_ok(idle_cpu(), '<', 0.3, 'idle sources cost next to nothing');

@@ -24,21 +24,27 @@ sub attach
 {
 	my ($name, $topic, $more) = @_;
 
-	$node->safe_psql('postgres', "CREATE UNLOGGED TABLE $name (id bigint); SELECT eddy.create_stream('$name')");
-	$node->safe_psql('postgres',
-		qq{SELECT eddy.create_continuous_view('${name}_ids', 'SELECT id, count(*) AS n FROM $name GROUP BY id')});
-	$node->safe_psql('postgres',
-		qq{SELECT eddy.attach_kafka('$name', server => 'kafka', topic => '$topic' @{[ $more // '' ]})});
+	sql($node, "CREATE UNLOGGED TABLE $name (id bigint); SELECT eddy.create_stream('$name')");
+	sql($node,
+		qq{SELECT eddy.create_continuous_view('${name}_ids',
+			'SELECT id, count(*) AS n FROM $name GROUP BY id')}
+	);
+	sql($node,
+		qq{SELECT eddy.attach_kafka('$name', server => 'kafka', topic => '$topic'
+			@{[ $more // '' ]})}
+	);
 	return;
 }
 
 sub ids_are
 {
 	my ($name, $want, $what) = @_;
-	my $query = "SELECT coalesce(string_agg(id || CASE WHEN n > 1 THEN 'x' || n ELSE '' END, ' ' ORDER BY id), '') FROM ${name}_ids";
+	my $query =
+	  "SELECT coalesce(string_agg(id || CASE WHEN n > 1 THEN 'x' || n ELSE '' END, ' '
+		ORDER BY id), '') FROM ${name}_ids";
 
 	wait_until($node, "SELECT ($query) = '$want'", $what);
-	is($node->safe_psql('postgres', $query), $want, $what);
+	is(sql($node, $query), $want, $what);
 	return;
 }
 
@@ -46,7 +52,7 @@ sub error_of
 {
 	my ($topic) = @_;
 
-	return $node->safe_psql('postgres', "SELECT error FROM eddy.sources WHERE topic = '$topic'");
+	return sql($node, "SELECT error FROM eddy.sources WHERE topic = '$topic'");
 }
 
 #
@@ -60,15 +66,17 @@ attach('at_latest', 'start', q{, start => 'latest'});
 attach('at_offsets', 'start', q{, start_offsets => '{"0": 3, "1": 4}'});
 ids_are('at_earliest', '0 1 2 3 4 5 6 7 8 9', 'earliest reads all that is there');
 ids_are('at_offsets', '6 8 9', 'offsets are taken by partition');
-wait_until($node, q{SELECT count(*) = 2 FROM eddy.partitions WHERE stream = 'at_latest'::regclass},
+wait_until(
+	$node,
+	q{SELECT count(*) = 2 FROM eddy.partitions WHERE stream = 'at_latest'::regclass},
 	'the latest offsets are fixed');
 $broker->produce('start', [ 0, undef, '{"id": 10}' ], [ 1, undef, '{"id": 11}' ]);
 ids_are('at_latest', '10 11', 'latest reads what comes after');
 
 # what "latest" means is decided once, not at each start of the worker
-$node->safe_psql('postgres', q{SELECT eddy.pause('at_latest')});
+sql($node, q{SELECT eddy.pause('at_latest')});
 $broker->produce('start', [ 0, undef, '{"id": 12}' ]);
-$node->safe_psql('postgres', q{SELECT eddy.resume('at_latest')});
+sql($node, q{SELECT eddy.resume('at_latest')});
 ids_are('at_latest', '10 11 12', 'a later start goes on from the stored offset');
 
 $broker->create_topic('times');
@@ -81,11 +89,11 @@ ids_are('at_time', '5 6 7 8 9', 'a timestamp starts with the first message of th
 # Seek
 #
 
-$node->safe_psql('postgres', q{SELECT eddy.seek('at_offsets', 'start', '{"0": 6}')});
+sql($node, q{SELECT eddy.seek('at_offsets', 'start', '{"0": 6}')});
 ids_are('at_offsets', '6 8 9 10 11 12', 'seeking to the present offset changes nothing');
-$node->safe_psql('postgres', q{SELECT eddy.seek('at_offsets', 'start', '{"1": 5}')});
+sql($node, q{SELECT eddy.seek('at_offsets', 'start', '{"1": 5}')});
 ids_are('at_offsets', '6 8 9 10 11x2 12', 'seeking back reads again: the messages count again');
-$node->safe_psql('postgres', q{BEGIN; SELECT eddy.seek('at_offsets', 'start', '{"1": 0}'); ROLLBACK});
+sql($node, q{BEGIN; SELECT eddy.seek('at_offsets', 'start', '{"1": 0}'); ROLLBACK});
 $broker->produce('start', [ 0, undef, '{"id": 13}' ]);
 ids_are('at_offsets', '6 8 9 10 11x2 12 13', 'a seek that is rolled back has no effect');
 
@@ -99,35 +107,43 @@ attach('stopping', 'short');
 attach('moving', 'short', q{, on_offset_lost => 'earliest'});
 attach('jumping', 'short', q{, on_offset_lost => 'latest'});
 ids_are($_, '0 1 2 3 4', "$_ reads what is there") foreach qw(stopping moving jumping);
-$node->safe_psql('postgres', "SELECT eddy.pause('$_')") foreach qw(stopping moving jumping);
-wait_until($node, q{SELECT count(*) = 0 FROM eddy.sources WHERE topic = 'short' AND pid IS NOT NULL},
+sql($node, "SELECT eddy.pause('$_')") foreach qw(stopping moving jumping);
+wait_until(
+	$node,
+	q{SELECT count(*) = 0 FROM eddy.sources WHERE topic = 'short' AND pid IS NOT NULL},
 	'the workers are gone');
 $broker->produce('short', map { [ 0, undef, "{\"id\": $_}" ] } 5 .. 9);
 $broker->tool('delete-records', [ '-t', 'short', '-P', 0, '-o', 8 ]);
-$node->safe_psql('postgres', "SELECT eddy.resume('$_')") foreach qw(stopping moving jumping);
+sql($node, "SELECT eddy.resume('$_')") foreach qw(stopping moving jumping);
 
 my $stopped = q{FROM eddy.sources WHERE stream = 'stopping'::regclass};
 wait_until($node, "SELECT state = 'stopped' $stopped", 'a source whose offset is lost stops');
-like($node->safe_psql('postgres', "SELECT error $stopped"),
+like(sql($node, "SELECT error $stopped"),
 	qr/\b5\b.*\b8\b/s, 'its error names the stored offset and what is left');
-is($node->safe_psql('postgres', q{SELECT next_offset FROM eddy.partitions WHERE stream = 'stopping'::regclass}),
-	'5', 'its offset has not moved');
+is( sql($node, q{SELECT next_offset FROM eddy.partitions WHERE stream = 'stopping'::regclass}),
+	'5',
+	'its offset has not moved');
 ids_are('stopping', '0 1 2 3 4', 'and nothing was read');
 restart_node($node);
 wait_until($node, "SELECT state = 'stopped' $stopped", 'it is stopped after a crash as well');
-$node->safe_psql('postgres', q{SELECT eddy.seek('stopping', 'short', '{"0": "earliest"}')});
+sql($node, q{SELECT eddy.seek('stopping', 'short', '{"0": "earliest"}')});
 ids_are('stopping', '0 1 2 3 4 8 9', 'eddy.seek is the way on');
-is($node->safe_psql('postgres', "SELECT error $stopped"), '', 'and clears the error');
+is(sql($node, "SELECT error $stopped"), '', 'and clears the error');
 
 ids_are('moving', '0 1 2 3 4 8 9', 'on_offset_lost => earliest goes on with what is left');
-is( $node->safe_psql('postgres',
-		q{SELECT count(*), count(payload) FROM eddy.dead_letters WHERE stream = 'moving'::regclass AND error ~ '5.*7'}),
-	'1|0', 'and names the lost range among the dead letters');
+is( sql($node,
+		q{SELECT count(*), count(payload) FROM eddy.dead_letters
+			WHERE stream = 'moving'::regclass AND error ~ '5.*7'}
+	),
+	'1|0',
+	'and names the lost range among the dead letters');
 $broker->produce('short', [ 0, undef, '{"id": 10}' ]);
 ids_are('jumping', '0 1 2 3 4 10', 'on_offset_lost => latest goes on with what comes');
-is( $node->safe_psql('postgres',
-		q{SELECT count(*), count(payload) FROM eddy.dead_letters WHERE stream = 'jumping'::regclass}),
-	'1|0', 'and names the lost range, too');
+is( sql($node,
+		q{SELECT count(*), count(payload) FROM eddy.dead_letters WHERE stream = 'jumping'::regclass}
+	),
+	'1|0',
+	'and names the lost range, too');
 
 #
 # The topic was made anew, with less in it than we have read
@@ -137,15 +153,18 @@ $broker->create_topic('again');
 $broker->produce('again', map { [ 0, undef, "{\"id\": $_}" ] } 0 .. 9);
 attach('again', 'again');
 ids_are('again', '0 1 2 3 4 5 6 7 8 9', 'the first topic is read');
-$node->safe_psql('postgres', q{SELECT eddy.pause('again')});
-wait_until($node, q{SELECT count(*) = 0 FROM eddy.sources WHERE topic = 'again' AND pid IS NOT NULL},
+sql($node, q{SELECT eddy.pause('again')});
+wait_until(
+	$node,
+	q{SELECT count(*) = 0 FROM eddy.sources WHERE topic = 'again' AND pid IS NOT NULL},
 	'the worker is gone');
 $broker->tool('delete-topic', [ '-t', 'again' ]);
 wait_until_created('again');
 $broker->produce('again', [ 0, undef, '{"id": 100}' ]);
-$node->safe_psql('postgres', q{SELECT eddy.resume('again')});
-like(wait_for_state($node, 'again', 'stopped'), qr/\b10\b/, 'a topic made anew stops the source');
-$node->safe_psql('postgres', q{SELECT eddy.seek('again', 'again', '{"0": 0}')});
+sql($node, q{SELECT eddy.resume('again')});
+like(wait_for_state($node, 'again', 'stopped'),
+	qr/\b10\b/, 'a topic made anew stops the source');
+sql($node, q{SELECT eddy.seek('again', 'again', '{"0": 0}')});
 ids_are('again', '0 1 2 3 4 5 6 7 8 9 100', 'eddy.seek takes it up');
 
 # Makes a topic of a name that is being deleted.

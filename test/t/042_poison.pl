@@ -19,11 +19,12 @@ my $broker = start_broker();
 my $node = new_node('poison');
 attach_server($node, $broker->address);
 
-my $columns = q{id bigint NOT NULL, small smallint CHECK (small <> 13), flag boolean, amount numeric(6,2),
-	ratio double precision, name varchar(5), day date, at timestamptz, tag uuid, bin bytea, doc jsonb, list integer[],
+my $columns =
+  q{id bigint NOT NULL, small smallint CHECK (small <> 13), flag boolean, amount numeric(6,2),
+	ratio double precision, name varchar(5), day date, at timestamptz, tag uuid,
+	bin bytea, doc jsonb, list integer[],
 	mood mood, score score, twice bigint GENERATED ALWAYS AS (id * 2) STORED};
-$node->safe_psql(
-	'postgres', q{
+sql($node, q{
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
 CREATE DOMAIN score AS integer CHECK (VALUE BETWEEN 0 AND 10);
 });
@@ -33,11 +34,15 @@ sub new_stream
 	my ($name, $on_error) = @_;
 
 	$broker->create_topic($name);
-	$node->safe_psql('postgres', "CREATE UNLOGGED TABLE $name ($columns); SELECT eddy.create_stream('$name')");
-	$node->safe_psql('postgres',
-		qq{SELECT eddy.create_continuous_view('${name}_sum', 'SELECT count(*) AS n, sum(id) AS ids FROM $name')});
-	$node->safe_psql('postgres',
-		qq{SELECT eddy.attach_kafka('$name', server => 'kafka', topic => '$name', on_error => '$on_error')});
+	sql($node, "CREATE UNLOGGED TABLE $name ($columns); SELECT eddy.create_stream('$name')");
+	sql($node,
+		qq{SELECT eddy.create_continuous_view('${name}_sum',
+			'SELECT count(*) AS n, sum(id) AS ids FROM $name')}
+	);
+	sql($node,
+		qq{SELECT eddy.attach_kafka('$name', server => 'kafka', topic => '$name',
+			on_error => '$on_error')}
+	);
 	return;
 }
 
@@ -65,7 +70,11 @@ my @cases = (
 	[ 'broken escape that no column takes', '22', '{"id": 1, "junk": "\q"}' ],
 	[ 'leading zero that no column takes', '22', '{"id": 1, "junk": 01}' ],
 	[ 'deep nesting', '22|54', '{"id": 1, "doc": ' . '[' x 10_000 . ']' x 10_000 . '}' ],
-	[ 'deep nesting that no column takes', '22|54', '{"id": 1, "junk": ' . '[' x 10_000 . ']' x 10_000 . '}' ],
+	[
+		'deep nesting that no column takes',
+		'22|54',
+		'{"id": 1, "junk": ' . '[' x 10_000 . ']' x 10_000 . '}'
+	],
 	[ 'invalid UTF-8', '22', "{\"id\": 1, \"name\": \"a\xc3\x28\"}" ],
 	[ 'overlong UTF-8', '22', "{\"id\": 1, \"name\": \"\xc0\xaf\"}" ],
 	[ 'raw NUL', '22', "{\"id\": 1, \"name\": \"a\x00\"}" ],
@@ -123,15 +132,16 @@ $broker->produce('letters', @messages);
 wait_for_consumed($node, $broker, 'letters');
 
 my $count = @cases;
-is($node->safe_psql('postgres', 'SELECT n, ids FROM letters_sum'),
-	$count . '|' . ($count * ($count - 1) / 2), 'all good neighbours are in the view, once');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM letters}), $count, 'and in the stream');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM eddy.dead_letters WHERE stream = 'letters'::regclass}),
+is( sql($node, 'SELECT n, ids FROM letters_sum'),
+	$count . '|' . ($count * ($count - 1) / 2),
+	'all good neighbours are in the view, once');
+is(sql($node, q{SELECT count(*) FROM letters}), $count, 'and in the stream');
+is(sql($node, q{SELECT count(*) FROM eddy.dead_letters WHERE stream = 'letters'::regclass}),
 	$count, 'there are as many dead letters as poison messages');
-is( $node->safe_psql('postgres', q{SELECT rejected, skipped FROM eddy.partitions WHERE topic = 'letters'}),
+is( sql($node, q{SELECT rejected, skipped FROM eddy.partitions WHERE topic = 'letters'}),
 	join('|', $count, grep({ $_ % 5 == 0 } 0 .. $#cases) + 0),
 	'rejected messages and tombstones are counted');
-is($node->safe_psql('postgres', q{SELECT state, error FROM eddy.sources WHERE topic = 'letters'}),
+is(sql($node, q{SELECT state, error FROM eddy.sources WHERE topic = 'letters'}),
 	'running|', 'the source runs on');
 
 my %offset;    # of the bad messages, by case
@@ -140,19 +150,25 @@ $offset{ $_->[1] } = $at++ foreach @messages;
 foreach my $i (0 .. $#cases)
 {
 	my ($name, $sqlstate, $bytes) = @{ $cases[$i] };
-	my $row = $node->safe_psql(
-		'postgres', qq{
+	my $row = sql(
+		$node, qq{
 SELECT count(*), min(topic), min(partition), min("offset"), min(sqlstate) ~ '^($sqlstate)',
-	bool_and(payload = decode('@{[ unpack 'H*', $bytes ]}', 'hex')), bool_and(headers::text ~ 'once'),
+	bool_and(payload = decode('@{[ unpack 'H*', $bytes ]}', 'hex')),
+	bool_and(headers::text ~ 'once'),
 	bool_and(error <> '' AND view IS NULL)
 FROM eddy.dead_letters WHERE key = 'bad $i'}) if length $bytes < 50_000;
 	next unless defined $row;
 	is($row, "1|letters|0|$offset{\"bad $i\"}|t|t|t|t", "dead letter: $name")
-	  or diag($node->safe_psql('postgres', "SELECT sqlstate, error, headers FROM eddy.dead_letters WHERE key = 'bad $i'"));
+	  or diag(
+		sql($node,
+			"SELECT sqlstate, error, headers FROM eddy.dead_letters WHERE key = 'bad $i'"));
 }
-is( $node->safe_psql('postgres',
-		q{SELECT count(*) FROM eddy.dead_letters WHERE octet_length(payload) > 200000 AND error !~ 'xxxxxxxxxx'}),
-	'1', 'a long message is kept whole, and its content is not in the error');
+is( sql($node,
+		q{SELECT count(*) FROM eddy.dead_letters
+			WHERE octet_length(payload) > 200000 AND error !~ 'xxxxxxxxxx'}
+	),
+	'1',
+	'a long message is kept whole, and its content is not in the error');
 
 #
 # skip
@@ -161,30 +177,42 @@ is( $node->safe_psql('postgres',
 new_stream('skipping', 'skip');
 $broker->produce('skipping', @messages);
 wait_for_consumed($node, $broker, 'skipping');
-is($node->safe_psql('postgres', 'SELECT n, ids FROM skipping_sum'),
-	$count . '|' . ($count * ($count - 1) / 2), 'skip: all good neighbours are in the view');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM eddy.dead_letters WHERE stream = 'skipping'::regclass}),
+is( sql($node, 'SELECT n, ids FROM skipping_sum'),
+	$count . '|' . ($count * ($count - 1) / 2),
+	'skip: all good neighbours are in the view');
+is(sql($node, q{SELECT count(*) FROM eddy.dead_letters WHERE stream = 'skipping'::regclass}),
 	'0', 'skip: no dead letters');
-is($node->safe_psql('postgres', q{SELECT rejected + skipped >= } . $count . q{ FROM eddy.partitions WHERE topic = 'skipping'}),
-	't', 'skip: what was skipped is counted');
+is( sql($node,
+		q{SELECT rejected + skipped >= }
+		  . $count
+		  . q{ FROM eddy.partitions WHERE topic = 'skipping'}),
+	't',
+	'skip: what was skipped is counted');
 
 #
 # stop
 #
 
 new_stream('stopping', 'stop');
-$broker->produce('stopping', [ 0, undef, '{"id": 1}' ], [ 0, undef, '{"id": "secret"}' ], [ 0, undef, '{"id": 3}' ]);
+$broker->produce(
+	'stopping',
+	[ 0, undef, '{"id": 1}' ],
+	[ 0, undef, '{"id": "secret"}' ],
+	[ 0, undef, '{"id": 3}' ]);
 my $error = wait_for_state($node, 'stopping', 'stopped');
 like($error, qr/stopping.*\b0\b.*\b1\b/s, 'stop: the error names topic, partition and offset');
 unlike($error, qr/secret/, 'but not the content');
-is($node->safe_psql('postgres', q{SELECT coalesce(sum(next_offset), 0) <= 1 FROM eddy.partitions WHERE topic = 'stopping'}),
-	't', 'stop: the offset is not behind the message');
-$node->safe_psql('postgres', q{SELECT eddy.resume('stopping')});
+is( sql($node,
+		q{SELECT coalesce(sum(next_offset), 0) <= 1 FROM eddy.partitions WHERE topic = 'stopping'}
+	),
+	't',
+	'stop: the offset is not behind the message');
+sql($node, q{SELECT eddy.resume('stopping')});
 wait_for_state($node, 'stopping', 'stopped');
 pass('stop: it stops again as long as the message is there');
-$node->safe_psql('postgres', q{SELECT eddy.seek('stopping', 'stopping', '{"0": 2}')});
+sql($node, q{SELECT eddy.seek('stopping', 'stopping', '{"0": 2}')});
 wait_for_consumed($node, $broker, 'stopping');
-is($node->safe_psql('postgres', q{SELECT bool_and(id <> 0) AND count(*) BETWEEN 1 AND 2 FROM stopping}),
+is(sql($node, q{SELECT bool_and(id <> 0) AND count(*) BETWEEN 1 AND 2 FROM stopping}),
 	't', 'stop: eddy.seek gets past it');
 wait_for_state($node, 'stopping', 'running');
 
@@ -193,8 +221,7 @@ wait_for_state($node, 'stopping', 'running');
 #
 
 $broker->create_topic('division');
-$node->safe_psql(
-	'postgres', q{
+sql($node, q{
 CREATE UNLOGGED TABLE division (id bigint, by integer);
 SELECT eddy.create_stream('division');
 });
@@ -202,16 +229,17 @@ foreach my $view (
 	[ 'quotients', 'SELECT count(*) AS n, sum(id / by) AS q FROM division' ],
 	[ 'plain', 'SELECT count(*) AS n, sum(id) AS ids FROM division' ])
 {
-	$node->safe_psql('postgres', "SELECT eddy.create_continuous_view('$view->[0]', '$view->[1]')");
+	sql($node, "SELECT eddy.create_continuous_view('$view->[0]', '$view->[1]')");
 }
-$node->safe_psql('postgres', q{SELECT eddy.attach_kafka('division', server => 'kafka', topic => 'division')});
-$broker->produce('division', map { [ 0, "k$_", "{\"id\": $_, \"by\": @{[ $_ % 10 ]}}" ] } 1 .. 1000);
+sql($node, q{SELECT eddy.attach_kafka('division', server => 'kafka', topic => 'division')});
+$broker->produce('division',
+	map { [ 0, "k$_", "{\"id\": $_, \"by\": @{[ $_ % 10 ]}}" ] } 1 .. 1000);
 wait_for_consumed($node, $broker, 'division');
-is($node->safe_psql('postgres', 'SELECT * FROM plain'), '1000|500500', 'the other view has all rows');
-is( $node->safe_psql('postgres', 'SELECT * FROM quotients'),
-	$node->safe_psql('postgres', 'SELECT count(*), sum(id / by) FROM division WHERE by <> 0'),
+is(sql($node, 'SELECT * FROM plain'), '1000|500500', 'the other view has all rows');
+is( sql($node, 'SELECT * FROM quotients'),
+	sql($node, 'SELECT count(*), sum(id / by) FROM division WHERE by <> 0'),
 	'the failing view has all rows but those');
-is( $node->safe_psql('postgres',
+is( sql($node,
 		q{SELECT view, sqlstate, count(*), min("offset"), max("offset") FROM eddy.dead_letters
 			WHERE stream = 'division'::regclass GROUP BY 1, 2}),
 	'quotients|22012|100|9|999',

@@ -12,19 +12,20 @@ package EddyTest;
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
-use Exporter qw(import);
+use Cwd            qw(abs_path);
+use Exporter       qw(import);
 use File::Basename qw(dirname);
-use IPC::Run ();
-use POSIX qw(WNOHANG);
-use Time::HiRes qw(time);
+use IPC::Run       ();
+use POSIX          qw(WNOHANG);
+use Time::HiRes    qw(time);
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
-  new_node configure_node attach_server wait_until wait_for_state wait_for_consumed restart_node
+  new_node configure_node attach_server sql wait_until wait_for_state wait_for_consumed
+  restart_node
   tool build_tool kafka_tool start_broker start_process stop_process process_cpu difference equal_ok
 );
 
@@ -98,6 +99,14 @@ CREATE USER MAPPING FOR CURRENT_USER SERVER $name;
 	return;
 }
 
+# Runs a query in database postgres and returns its result; an error ends the test.
+sub sql
+{
+	my ($node, $query) = @_;
+
+	return $node->safe_psql('postgres', $query);
+}
+
 # Waits until a query returns "t", through crashes and restarts of the server.
 # Returns whether it did; a failure is a failed test with the last answer.
 sub wait_until
@@ -108,14 +117,19 @@ sub wait_until
 
 	while (time() < $deadline)
 	{
-		my $ret = $node->psql('postgres', $query, stdout => \$out, stderr => \$err,
-			timeout => $patience, timed_out => \my $timed_out);
+		my $ret = $node->psql(
+			'postgres', $query,
+			stdout => \$out,
+			stderr => \$err,
+			timeout => $patience,
+			timed_out => \my $timed_out);
 		return 1 if defined $ret && $ret == 0 && $out eq 't';
 		Time::HiRes::sleep(0.1);    # between questions, not instead of them
 	}
 	fail("waited in vain until $what");
 	diag("last answer: \"$out\", \"$err\"");
-	diag($_) foreach $node->psql('postgres', 'TABLE eddy.sources', stdout => \$out) ? () : ($out);
+	diag($_)
+	  foreach $node->psql('postgres', 'TABLE eddy.sources', stdout => \$out) ? () : ($out);
 	return 0;
 }
 
@@ -125,10 +139,14 @@ sub wait_for_state
 	my ($node, $topic, $state, $error) = @_;
 	my $condition = defined $error ? "AND error ~ '$error'" : '';
 
-	wait_until($node,
-		"SELECT count(*) = 1 FROM eddy.sources WHERE topic = '$topic' AND state = '$state' $condition",
-		"the source of topic \"$topic\" is $state" . (defined $error ? " with \"$error\"" : ''));
-	return $node->safe_psql('postgres', "SELECT error FROM eddy.sources WHERE topic = '$topic'");
+	wait_until(
+		$node,
+		"SELECT count(*) = 1 FROM eddy.sources
+			WHERE topic = '$topic' AND state = '$state' $condition",
+		"the source of topic \"$topic\" is $state" . (defined $error ? " with \"$error\"" : '')
+	);
+	return $node->safe_psql('postgres',
+		"SELECT error FROM eddy.sources WHERE topic = '$topic'");
 }
 
 # Waits until everything in a topic has been consumed: the offsets are those of the broker.
@@ -138,7 +156,8 @@ sub wait_for_consumed
 	my %end = %{ $broker->ends($topic) };
 	my $want = join ',', map { "($_, $end{$_}::bigint)" } sort { $a <=> $b } keys %end;
 
-	return wait_until($node, qq{
+	return wait_until(
+		$node, qq{
 SELECT count(*) = 0
 FROM (VALUES $want) AS e (partition, "offset")
 LEFT JOIN eddy.partitions p ON p.topic = '$topic' AND p.partition = e.partition
@@ -194,7 +213,8 @@ sub build_tool
 	}
 	my $dir = PostgreSQL::Test::Utils::tempdir_short();
 	my $path = "$dir/$name";
-	my @command = ('cc', '-O2', '-o', $path, (map { glob "$root/$_" } @sources),
+	my @command = (
+		'cc', '-O2', '-o', $path, (map { glob "$root/$_" } @sources),
 		'-lrdkafka', '-lpthread', '-lm');
 	system(@command) == 0 or BAIL_OUT("could not compile $name: @command");
 	return $path;
@@ -230,9 +250,9 @@ sub start_process
 	if ($pid == 0)
 	{
 		open(STDIN, '<', '/dev/null');
-		open(STDOUT, '>>', $log) or POSIX::_exit(126);
+		open(STDOUT, '>>', $log)       or POSIX::_exit(126);
 		open(STDERR, '>>', "$log.err") or POSIX::_exit(126);
-		exec { $command[0] } @command or POSIX::_exit(127);
+		exec { $command[0] } @command  or POSIX::_exit(127);
 	}
 	$processes{$pid} = 1;
 	return $pid;
@@ -277,7 +297,8 @@ my @brokers;
 # Starts Apache Kafka and waits until it answers.
 sub start_broker
 {
-	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir() . '/kafka' }, 'EddyTest::Broker';
+	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir() . '/kafka' },
+	  'EddyTest::Broker';
 
 	$self->start;
 	push @brokers, $self;
@@ -302,8 +323,8 @@ sub run
 	my ($self, @args) = @_;
 	my ($out, $err) = ('', '');
 
-	IPC::Run::run([ "$EddyTest::root/test/kafka/broker", @args ], '<', '/dev/null', '>', \$out,
-		'2>', \$err)
+	IPC::Run::run([ "$EddyTest::root/test/kafka/broker", @args ],
+		'<', '/dev/null', '>', \$out, '2>', \$err)
 	  or die "test/kafka/broker @args failed: $err";
 	chomp $out;
 	return $out;
@@ -364,8 +385,11 @@ sub produce
 
 	foreach my $message (@messages)
 	{
-		$input .= ref $message
-		  ? join("\t", $message->[0], field($message->[3] // ''), field($message->[1]), field($message->[2]))
+		$input .=
+		  ref $message
+		  ? join("\t",
+			$message->[0], field($message->[3] // ''),
+			field($message->[1]), field($message->[2]))
 		  : $message;
 		$input .= "\n";
 	}
