@@ -26,7 +26,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 DEADLINE = 600  # seconds that one run may take
 
 BATCH_SELECT = """
-    SELECT auction, date_bin('10 s', date_time, timestamptz '1970-01-01 00:00:00+00') AS window_start,
+    SELECT auction,
+           date_bin('10 s', date_time, timestamptz '1970-01-01 00:00:00+00') AS window_start,
            count(*) AS bids, sum(price) AS total, max(price) AS top
     FROM bid GROUP BY 1, 2"""
 
@@ -36,7 +37,8 @@ STREAM = """
     CREATE USER MAPPING FOR CURRENT_USER SERVER kafka;
     CREATE UNLOGGED TABLE bid (auction bigint, bidder bigint, price bigint, channel text, url text,
                                date_time timestamptz, extra text);
-    SELECT eddy.create_stream('bid', event_time => 'date_time', delay => '4 s', retention => '{retention}');
+    SELECT eddy.create_stream('bid', event_time => 'date_time', delay => '4 s',
+                               retention => '{retention}');
     SELECT eddy.create_continuous_view('bid_stats', $$
         SELECT auction, w.window_start, count(*) AS bids, sum(price) AS total, max(price) AS top
         FROM bid, eddy.tumble(date_time, '10 s') AS w
@@ -51,7 +53,7 @@ def cpu_of(pid, children=False):
             fields = stat.read().rpartition(")")[2].split()
     except FileNotFoundError:
         return 0.0
-    return sum(int(field) for field in fields[11:15 if children else 13]) / TICKS
+    return sum(int(field) for field in fields[11 : 15 if children else 13]) / TICKS
 
 
 def children_of(pid):
@@ -98,8 +100,22 @@ class Server:
         self.data = os.path.join(directory, "data")
         self.socket = directory
         self.port = 20000 + os.getpid() % 10000
-        run(as_server_user([f"{self.bindir}/initdb", "-D", self.data, "-A", "trust", "-U", "postgres",
-                            "-E", "UTF8", "--no-locale"]))
+        run(
+            as_server_user(
+                [
+                    f"{self.bindir}/initdb",
+                    "-D",
+                    self.data,
+                    "-A",
+                    "trust",
+                    "-U",
+                    "postgres",
+                    "-E",
+                    "UTF8",
+                    "--no-locale",
+                ]
+            )
+        )
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
         with open(os.path.join(self.data, "postgresql.conf"), "a") as conf:
             conf.write(f"""
@@ -119,8 +135,15 @@ max_worker_processes = 16
             if options.batch_rows:
                 conf.write(f"pg_eddy.batch_rows = {options.batch_rows}\n")
         log = os.path.join(directory, "log")
-        if subprocess.run(as_server_user([f"{self.bindir}/pg_ctl", "-D", self.data, "-l", log, "-w", "start"]),
-                          stdout=subprocess.DEVNULL).returncode != 0:
+        if (
+            subprocess.run(
+                as_server_user(
+                    [f"{self.bindir}/pg_ctl", "-D", self.data, "-l", log, "-w", "start"]
+                ),
+                stdout=subprocess.DEVNULL,
+            ).returncode
+            != 0
+        ):
             with open(log) as text:
                 sys.exit(text.read())
         with open(os.path.join(self.data, "postmaster.pid")) as pidfile:
@@ -145,19 +168,26 @@ max_worker_processes = 16
         return cpu_of(self.pid, children=True) + sum(cpu_of(pid) for pid in children_of(self.pid))
 
     def stop(self):
-        subprocess.run(as_server_user([f"{self.bindir}/pg_ctl", "-D", self.data, "-m", "immediate", "stop"]),
-                       check=False, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            as_server_user([f"{self.bindir}/pg_ctl", "-D", self.data, "-m", "immediate", "stop"]),
+            check=False,
+            stdout=subprocess.DEVNULL,
+        )
 
 
 def measure_eddy(server, broker, options):
     """One run of pg_eddy, from attach_kafka to the last offset committed."""
     server.new_database("eddy")
     cursor = server.connect("eddy").cursor()
-    cursor.execute(STREAM.format(brokers=broker.address, retention="0" if options.no_staging else "1 day"))
+    cursor.execute(
+        STREAM.format(brokers=broker.address, retention="0" if options.no_staging else "1 day")
+    )
     poller = cpu_of(cursor.connection.info.backend_pid)
     cpu_server, cpu_broker = server.cpu(), cpu_of(broker.pid)
     start = time.monotonic()
-    cursor.execute("SELECT eddy.attach_kafka('bid', server => 'kafka', topic => 'bids', start => 'earliest')")
+    cursor.execute(
+        "SELECT eddy.attach_kafka('bid', server => 'kafka', topic => 'bids', start => 'earliest')"
+    )
     first = worker = None
     while True:
         cursor.execute("SELECT coalesce(sum(next_offset), 0)::bigint FROM eddy.partitions")
@@ -194,8 +224,18 @@ def measure_handwritten(server, broker, options):
     with open(os.path.join(HERE, "handwritten.sql")) as script:
         server.connect("handwritten").cursor().execute(script.read())
     cpu_server, cpu_broker = server.cpu(), cpu_of(broker.pid)
-    result = json.loads(run([sys.executable, os.path.join(HERE, "handwritten.py"), server.dsn("handwritten"),
-                             broker.address, "bids", str(options.batch)]))
+    result = json.loads(
+        run(
+            [
+                sys.executable,
+                os.path.join(HERE, "handwritten.py"),
+                server.dsn("handwritten"),
+                broker.address,
+                "bids",
+                str(options.batch),
+            ]
+        )
+    )
     return {
         "seconds": result["seconds"],
         "steady": result["steady"],
@@ -266,25 +306,49 @@ def report(title, results, events):
     print(f"  events per CPU-second     {per_cpu:12,.0f}   (without broker and other processes)")
     print("  CPU-seconds per million:")
     for name in results[0]["cpu"]:
-        print(f"    {name:<24}{middle(results, lambda result: result['cpu'][name]) / events * 1e6:12.3f}")
+        print(
+            f"    {name:<24}"
+            f"{middle(results, lambda result: result['cpu'][name]) / events * 1e6:12.3f}"
+        )
     return rate, per_cpu
 
 
 def parse_arguments():
     env = os.environ.get
     parser = argparse.ArgumentParser(prog="test/bench/run", description=__doc__.splitlines()[0])
-    parser.add_argument("--events", type=int, default=int(env("N", 2000000)), help="bids in the topic (N)")
-    parser.add_argument("--partitions", type=int, default=int(env("PARTITIONS", 4)), help="of the topic (PARTITIONS)")
-    parser.add_argument("--runs", type=int, default=int(env("RUNS", 3)), help="the median counts (RUNS)")
-    parser.add_argument("--batch", type=int, default=int(env("BATCH", 10000)),
-                        help="rows in a transaction of the hand-written consumer (BATCH)")
-    parser.add_argument("--batch-rows", type=int, default=int(env("BATCH_ROWS", 0)),
-                        help="pg_eddy.batch_rows, 0 for its default (BATCH_ROWS)")
+    parser.add_argument(
+        "--events", type=int, default=int(env("N", 2000000)), help="bids in the topic (N)"
+    )
+    parser.add_argument(
+        "--partitions",
+        type=int,
+        default=int(env("PARTITIONS", 4)),
+        help="of the topic (PARTITIONS)",
+    )
+    parser.add_argument(
+        "--runs", type=int, default=int(env("RUNS", 3)), help="the median counts (RUNS)"
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=int(env("BATCH", 10000)),
+        help="rows in a transaction of the hand-written consumer (BATCH)",
+    )
+    parser.add_argument(
+        "--batch-rows",
+        type=int,
+        default=int(env("BATCH_ROWS", 0)),
+        help="pg_eddy.batch_rows, 0 for its default (BATCH_ROWS)",
+    )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", choices=["eddy", "handwritten"], default=env("ONLY"), help="one of the two (ONLY)")
+    parser.add_argument(
+        "--only", choices=["eddy", "handwritten"], default=env("ONLY"), help="one of the two (ONLY)"
+    )
     parser.add_argument("--no-staging", action="store_true", help="a stream with retention 0")
     parser.add_argument("--pg-config", default=env("PG_CONFIG", "pg_config"))
-    parser.add_argument("--keep", action="store_true", help="keep server and broker running, to look at them")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep server and broker running, to look at them"
+    )
     return parser.parse_args()
 
 
@@ -297,7 +361,9 @@ def main():
     broker = server = None
     try:
         broker = Broker(os.path.join(directory, "kafka"))
-        print(f"preloading {options.events:,} bids into {options.partitions} partitions", flush=True)
+        print(
+            f"preloading {options.events:,} bids into {options.partitions} partitions", flush=True
+        )
         broker.preload("bids", options.partitions, options.events, options.seed)
         if broker.ends("bids") != options.events:
             sys.exit("the topic does not hold the bids")
@@ -305,39 +371,56 @@ def main():
         results = {"eddy": [], "handwritten": []}
         sums = set()
         for number in range(options.runs):
-            for name, measure, check in (("eddy", measure_eddy, check_eddy),
-                                         ("handwritten", measure_handwritten, check_handwritten)):
+            for name, measure, check in (
+                ("eddy", measure_eddy, check_eddy),
+                ("handwritten", measure_handwritten, check_handwritten),
+            ):
                 if options.only not in (None, name):
                     continue
                 result = measure(server, broker, options)
                 check(server, options)
                 sums.add(checksum(server, name))
                 results[name].append(result)
-                print(f"run {number + 1}, {name}: {options.events / result['seconds']:,.0f} events/s,"
-                      f" {result['counted'] / options.events * 1e6:.2f} CPU-seconds per million, result checked",
-                      flush=True)
+                print(
+                    f"run {number + 1}, {name}: {options.events / result['seconds']:,.0f} events/s,"
+                    f" {result['counted'] / options.events * 1e6:.2f} CPU-seconds per million,"
+                    " result checked",
+                    flush=True,
+                )
         if len(sums) != 1:
             sys.exit(f"wrong result: the results differ from each other: {sums}")
 
         cursor = server.connect("postgres").cursor()
-        cursor.execute("""
-            SELECT version(), (SELECT string_agg(name || ' = ' || current_setting(name), ', ') FROM unnest(
-                ARRAY['shared_buffers', 'wal_level', 'synchronous_commit', 'max_wal_size']) name)""")
+        cursor.execute(
+            """
+            SELECT version(), (SELECT string_agg(name || ' = ' || current_setting(name), ', ')
+            FROM unnest(ARRAY['shared_buffers', 'wal_level', 'synchronous_commit', 'max_wal_size']) name)"""
+        )
         print("\n" + "; ".join(cursor.fetchone()))
-        print(f"{options.events:,} Nexmark bids of about 250 B in {options.partitions} partitions, {os.cpu_count()} cores,"
-              f" median of {options.runs}; {next(iter(sums))[0]:,} groups of (auction, 10 s window)")
+        print(
+            f"{options.events:,} Nexmark bids of about 250 B in {options.partitions} partitions,"
+            f" {os.cpu_count()} cores,"
+            f" median of {options.runs}; {next(iter(sums))[0]:,} groups of (auction, 10 s window)"
+        )
         reports = {}
         if results["eddy"]:
             staged = "nothing staged" if options.no_staging else "all 7 columns staged"
-            reports["eddy"] = report(f"pg_eddy, one source worker, {staged}", results["eddy"], options.events)
+            reports["eddy"] = report(
+                f"pg_eddy, one source worker, {staged}", results["eddy"], options.events
+            )
         if results["handwritten"]:
             reports["handwritten"] = report(
-                f"by hand: Python -> COPY -> PL/pgSQL statement trigger, batches of {options.batch:,}",
-                results["handwritten"], options.events)
+                "by hand: Python -> COPY -> PL/pgSQL statement trigger,"
+                f" batches of {options.batch:,}",
+                results["handwritten"],
+                options.events,
+            )
         if len(reports) == 2:
             (rate, per_cpu), (other_rate, other_per_cpu) = reports["eddy"], reports["handwritten"]
-            print(f"\npg_eddy / by hand: {rate / other_rate:.2f} in events/s,"
-                  f" {per_cpu / other_per_cpu:.2f} in events per CPU-second")
+            print(
+                f"\npg_eddy / by hand: {rate / other_rate:.2f} in events/s,"
+                f" {per_cpu / other_per_cpu:.2f} in events per CPU-second"
+            )
     finally:
         if options.keep and server is not None:
             print(f"kept: {directory}, {server.dsn('eddy')}")

@@ -35,7 +35,8 @@ def copy_lines(messages):
     columns = itemgetter(*COLUMNS)
     loads = orjson.loads
     text = "\n".join(
-        ["%d\t%d\t%d\t%s\t%s\t%s\t%s" % columns(loads(message.value())) for message in messages])
+        ["%d\t%d\t%d\t%s\t%s\t%s\t%s" % columns(loads(message.value())) for message in messages]
+    )
     if "\\" in text:
         text = text.replace("\\", "\\\\")
     return text.encode()
@@ -45,18 +46,20 @@ def main():
     dsn, brokers, topic, batch = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
     connection = psycopg2.connect(dsn)
     cursor = connection.cursor()
-    consumer = Consumer({
-        "bootstrap.servers": brokers,
-        "group.id": "handwritten",
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "error",
-        "isolation.level": "read_committed",
-        "check.crcs": True,
-        "queued.min.messages": 1000000,
-        "queued.max.messages.kbytes": 512 * 1024,
-        "fetch.message.max.bytes": 4 * 1024 * 1024,
-    })
+    consumer = Consumer(
+        {
+            "bootstrap.servers": brokers,
+            "group.id": "handwritten",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "check.crcs": True,
+            "queued.min.messages": 1000000,
+            "queued.max.messages.kbytes": 512 * 1024,
+            "fetch.message.max.bytes": 4 * 1024 * 1024,
+        }
+    )
 
     cursor.execute("SELECT partition, next_offset FROM consumer_offset WHERE topic = %s", (topic,))
     offsets = dict(cursor.fetchall())
@@ -66,7 +69,9 @@ def main():
         ends[partition] = high
         if partition not in offsets:
             offsets[partition] = low
-            cursor.execute("INSERT INTO consumer_offset VALUES (%s, %s, %s)", (topic, partition, low))
+            cursor.execute(
+                "INSERT INTO consumer_offset VALUES (%s, %s, %s)", (topic, partition, low)
+            )
     connection.commit()
 
     def store(text, batch_offsets):
@@ -75,7 +80,8 @@ def main():
         for partition, offset in batch_offsets.items():
             cursor.execute(
                 "UPDATE consumer_offset SET next_offset = %s WHERE topic = %s AND partition = %s",
-                (offset, topic, partition))
+                (offset, topic, partition),
+            )
         connection.commit()
 
     copy = f"COPY bid ({', '.join(COLUMNS)}) FROM STDIN"
@@ -109,13 +115,17 @@ def main():
         storing.result()
     end = time.monotonic()
 
-    print(json.dumps({
-        "rows": rows,
-        "seconds": end - start,
-        "steady": (rows - first[1]) / (end - first[0]) if end > first[0] else None,
-        "cpu_client": cpu_seconds(os.getpid()) - cpu_python,
-        "cpu_backend": cpu_seconds(backend) - cpu_backend,
-    }))
+    print(
+        json.dumps(
+            {
+                "rows": rows,
+                "seconds": end - start,
+                "steady": (rows - first[1]) / (end - first[0]) if end > first[0] else None,
+                "cpu_client": cpu_seconds(os.getpid()) - cpu_python,
+                "cpu_backend": cpu_seconds(backend) - cpu_backend,
+            }
+        )
+    )
     consumer.close()
 
 
