@@ -1,0 +1,142 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream.c
+ *    SQL-callable functions about streams.
+ *
+ * They take the arguments apart and delegate to src/stream.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "catalog/eddy_catalog.h"
+#include "stream/stream.h"
+#include "worker/worker.h"
+
+PG_FUNCTION_INFO_V1(eddy_create_stream);
+PG_FUNCTION_INFO_V1(eddy_drop_stream);
+PG_FUNCTION_INFO_V1(eddy_watermark);
+
+/* Arguments of eddy.create_stream, as in the install script. */
+enum
+{
+	ARG_RELATION,
+	ARG_EVENT_TIME,
+	ARG_DELAY,
+	ARG_RETENTION,
+	ARG_IDLE_TIMEOUT,
+	ARG_MAX_FUTURE_SKEW,
+	ARG_NULL_EVENT_TIME,
+	ARG_AUTO_ADVANCE,
+	ARG_COUNT
+};
+
+/* The function is not STRICT, because event_time may be NULL; nothing else may. */
+static void
+check_not_null(FunctionCallInfo fcinfo)
+{
+	static const char *const names[ARG_COUNT] = {
+		"relation", "event_time", "delay", "retention", "idle_timeout", "max_future_skew",
+		"null_event_time", "auto_advance"
+	};
+
+	for (int i = 0; i < ARG_COUNT; i++)
+	{
+		if (i != ARG_EVENT_TIME && PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("parameter \"%s\" must not be null", names[i])));
+	}
+}
+
+Datum
+eddy_create_stream(PG_FUNCTION_ARGS)
+{
+	EddyStream	stream = {0};
+
+	check_not_null(fcinfo);
+	stream.relid = PG_GETARG_OID(ARG_RELATION);
+	if (!PG_ARGISNULL(ARG_EVENT_TIME))
+		stream.event_time = NameStr(*PG_GETARG_NAME(ARG_EVENT_TIME));
+	stream.delay = *PG_GETARG_INTERVAL_P(ARG_DELAY);
+	stream.retention = *PG_GETARG_INTERVAL_P(ARG_RETENTION);
+	stream.idle_timeout = *PG_GETARG_INTERVAL_P(ARG_IDLE_TIMEOUT);
+	stream.max_future_skew = *PG_GETARG_INTERVAL_P(ARG_MAX_FUTURE_SKEW);
+	stream.null_event_time = text_to_cstring(PG_GETARG_TEXT_PP(ARG_NULL_EVENT_TIME));
+	stream.auto_advance = PG_GETARG_BOOL(ARG_AUTO_ADVANCE);
+
+	eddy_stream_create(&stream);
+	eddy_worker_wakeup_at_commit();
+	PG_RETURN_VOID();
+}
+
+Datum
+eddy_drop_stream(PG_FUNCTION_ARGS)
+{
+	eddy_stream_drop(PG_GETARG_OID(0));
+	PG_RETURN_VOID();
+}
+
+/* Lowers *least to the partitions of one source; false if one has no event time yet. */
+static bool
+least_event_time(const EddySource *source, TimestampTz *least)
+{
+	List	   *partitions = eddy_catalog_list_partitions(source->source);
+	ListCell   *lc;
+
+	foreach(lc, partitions)
+	{
+		EddyPartition *partition = lfirst(lc);
+
+		if (TIMESTAMP_IS_NOBEGIN(partition->max_event_time))
+			return false;
+		*least = Min(*least, partition->max_event_time);
+	}
+	return partitions != NIL;
+}
+
+/*
+ * eddy_watermark: the smallest event time that partitions have reached, less
+ * the delay. NULL as long as some partition holds it back, and without an
+ * enabled source.
+ */
+Datum
+eddy_watermark(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	EddyStream *stream = eddy_catalog_get_stream(relid);
+	TimestampTz least = DT_NOEND;
+	bool		found = false;
+	ListCell   *lc;
+
+	if (stream == NULL)
+	{
+		const char *name = get_rel_name(relid);
+
+		if (name == NULL)		/* dropped meanwhile: eddy.streams must not fail for it */
+			PG_RETURN_NULL();
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a stream", name)));
+	}
+	foreach(lc, eddy_catalog_list_sources(relid))
+	{
+		EddySource *source = lfirst(lc);
+
+		if (!source->enabled)
+			continue;
+		if (!least_event_time(source, &least))
+			PG_RETURN_NULL();
+		found = true;
+	}
+	if (!found)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(least),
+										IntervalPGetDatum(&stream->delay)));
+}

@@ -1,0 +1,532 @@
+/*-------------------------------------------------------------------------
+ *
+ * rotate.c
+ *    Retention: emptying expired segments, deleting users' own old rows.
+ *
+ * Run by the database's own worker, in short transactions of its own: one for the segments of
+ * each stream, and one for each few megabytes of a stream's own rows.
+ *
+ * A segment's life, as its row in eddy._segment tells it:
+ *
+ *        empty ---- eddy_stream_write ---> current ---- time is over ---> closed
+ *          ^        or housekeeping          |      (write or housekeeping)  |
+ *          |                                 v                               |
+ *          +------- housekeeping, retention after it was closed -------------+
+ *
+ * Emptying truncates in place. That cannot be rolled back, which is what one wants of a
+ * cache: an abort or a crash between truncation and commit leaves an empty segment
+ * that is marked as closed, and it is emptied once more.
+ *
+ * Users' own rows carry no time, only the transaction that wrote them. So we note
+ * from time to time (now, oldest running transaction): what that horizon
+ * precedes was written before, and is deleted when retention has passed since. The notes are in
+ * memory; a restart of the worker only delays. Rows are deleted below the
+ * level of triggers, so views do not notice; the space is autovacuum's.
+ *
+ * Locking: all locks are conditional, and what cannot be had now is tried again in
+ * a second. AccessExclusiveLock on a segment, ShareUpdateExclusiveLock on a
+ * stream that gets or loses a segment, RowExclusiveLock on a stream whose rows are deleted.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/heap.h"
+#include "catalog/pg_class.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "stream/segment.h"
+#include "stream/stream.h"
+
+/* Milliseconds until we look again: at the latest, when a lock was not to be had, and after an error. */
+#define INTERVAL_MAX 30000
+#define INTERVAL_RETRY 1000
+#define INTERVAL_ERROR 60000
+
+/* Notes of horizons per stream: rows stay for up to a quarter of retention longer. */
+#define NOTES 4
+#define NOTE_SPAN_MIN (INT64CONST(10) * USECS_PER_SEC)
+
+/* Blocks of a stream's own rows that one transaction looks through, and transactions per round. */
+#define SWEEP_BLOCKS 256
+#define SWEEP_CHUNKS 32
+
+/* Transactions before horizon had ended at that time. */
+typedef struct Note
+{
+	TimestampTz at;
+	FullTransactionId horizon;
+} Note;
+
+/* What is remembered of a stream between rounds. */
+typedef struct StreamMemory
+{
+	Oid			relid;
+	bool		seen;			/* in this round */
+	int			nnotes;			/* oldest first */
+	Note		notes[NOTES];
+	bool		sweeping;		/* rows before sweep_horizon are being deleted */
+	FullTransactionId sweep_horizon;
+	BlockNumber sweep_block;	/* next block to look through */
+} StreamMemory;
+
+static List *memories = NIL;	/* of StreamMemory, in TopMemoryContext */
+
+/* ---- segments ---- */
+
+/* True if the catalog still says of a segment what it said when we read it. */
+static bool
+is_unchanged(const EddySegment *segment)
+{
+	ListCell   *lc;
+
+	foreach(lc, eddy_catalog_list_segments(segment->stream))
+	{
+		EddySegment *other = lfirst(lc);
+
+		if (other->relid == segment->relid)
+			return other->opened_at == segment->opened_at && other->closed_at == segment->closed_at;
+	}
+	return false;
+}
+
+/*
+ * empty_segment truncates a closed segment, its toast table and its indexes, if
+ * nobody uses any of it. A writer without an empty segment may have opened it
+ * again before we had the lock, hence the second look.
+ */
+static bool
+empty_segment(const EddySegment *segment)
+{
+	Relation	rel;
+	Oid			toast;
+	bool		done = false;
+
+	if (!ConditionalLockRelationOid(segment->relid, AccessExclusiveLock) ||
+		!is_unchanged(segment))
+		return false;
+	rel = try_relation_open(segment->relid, NoLock);
+	if (rel == NULL)
+		return false;
+	toast = rel->rd_rel->reltoastrelid;
+	if (!OidIsValid(toast) || ConditionalLockRelationOid(toast, AccessExclusiveLock))
+	{
+		heap_truncate_one_rel(rel);
+		pgstat_count_truncate(rel);
+		done = true;
+	}
+	relation_close(rel, NoLock);
+	return done;
+}
+
+/* Drops a segment that is one too many. It is empty. */
+static bool
+drop_segment(const EddySegment *segment)
+{
+	ObjectAddress object;
+
+	if (!ConditionalLockRelationOid(segment->stream, ShareUpdateExclusiveLock) ||
+		!ConditionalLockRelationOid(segment->relid, AccessExclusiveLock))
+		return false;
+	ObjectAddressSet(object, RelationRelationId, segment->relid);
+	performDeletion(&object, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
+	eddy_catalog_delete_segment(segment->relid);
+	return true;
+}
+
+/* Moves next to an earlier time. */
+static void
+look_again_at(TimestampTz *next, TimestampTz at)
+{
+	*next = Min(*next, at);
+}
+
+/*
+ * keep_segments does what is due for the segments of one stream, and lowers *next to
+ * the time when something will be due.
+ */
+static void
+keep_segments(const EddyStream *stream, TimestampTz now, TimestampTz *next)
+{
+	int64		retention = eddy_stream_interval_usec(&stream->retention);
+	int64		span = eddy_stream_segment_span(stream);
+	List	   *segments = eddy_catalog_list_segments(stream->relid);
+	EddySegment *spare = NULL;
+	int			nsegments = list_length(segments);
+	int			nempty = 0;
+	bool		starved = true; /* the current segment should have been closed long ago */
+	ListCell   *lc;
+
+	if (retention <= 0)
+		return;
+	foreach(lc, segments)
+	{
+		EddySegment *segment = lfirst(lc);
+
+		if (segment->opened_at != 0 && segment->closed_at == 0)
+		{
+			if (now < segment->opened_at + span + span / 4)
+				starved = false;
+			look_again_at(next, segment->opened_at + span);
+			if (now < segment->opened_at + span)
+				continue;
+		}
+		else if (segment->closed_at != 0)
+		{
+			look_again_at(next, segment->closed_at + retention);
+			if (now < segment->closed_at + retention)
+				continue;
+			if (!empty_segment(segment))
+			{
+				look_again_at(next, now + INTERVAL_RETRY * INT64CONST(1000));
+				continue;
+			}
+			segment->opened_at = segment->closed_at = 0;
+			if (!eddy_catalog_update_segment(segment))
+				continue;
+		}
+		if (segment->opened_at == 0)
+		{
+			nempty++;
+			spare = segment;
+		}
+	}
+
+	/*
+	 * The current segment whose time is over: close it, so that it is emptied
+	 * even if nothing is written any more. Writers then open an empty one.
+	 */
+	foreach(lc, segments)
+	{
+		EddySegment *segment = lfirst(lc);
+
+		if (segment->opened_at != 0 && segment->closed_at == 0 && nempty > 0 &&
+			now >= segment->opened_at + span)
+		{
+			segment->closed_at = now;
+			(void) eddy_catalog_update_segment(segment);
+			look_again_at(next, now + retention);
+			starved = false;
+		}
+	}
+
+	if (nsegments < EDDY_STREAM_SEGMENTS ||
+		(nempty == 0 && starved && nsegments < EDDY_STREAM_SEGMENTS_MAX))
+	{
+		if (ConditionalLockRelationOid(stream->relid, ShareUpdateExclusiveLock) &&
+			ConditionalLockRelationOid(eddy_catalog_relid(EDDY_CATALOG_SEGMENT),
+									   ShareUpdateExclusiveLock))
+			eddy_stream_add_segment(stream->relid);
+		look_again_at(next, now + INTERVAL_RETRY * INT64CONST(1000));
+	}
+	else if (nsegments > EDDY_STREAM_SEGMENTS && nempty > 1)
+	{
+		if (drop_segment(spare))
+			look_again_at(next, now + INTERVAL_RETRY * INT64CONST(1000));
+	}
+}
+
+/* ---- users' own rows ---- */
+
+static StreamMemory *
+remember_stream(Oid relid)
+{
+	MemoryContext old_context;
+	StreamMemory *memory;
+	ListCell   *lc;
+
+	foreach(lc, memories)
+	{
+		memory = lfirst(lc);
+		if (memory->relid == relid)
+			return memory;
+	}
+	old_context = MemoryContextSwitchTo(TopMemoryContext);
+	memory = palloc0(sizeof(StreamMemory));
+	memory->relid = relid;
+	memories = lappend(memories, memory);
+	MemoryContextSwitchTo(old_context);
+	return memory;
+}
+
+static void
+forget_unseen(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, memories)
+	{
+		StreamMemory *memory = lfirst(lc);
+
+		if (!memory->seen)
+		{
+			memories = foreach_delete_current(memories, lc);
+			pfree(memory);
+		}
+		else
+			memory->seen = false;
+	}
+}
+
+/* The oldest transaction that may still be running, widened by its epoch. */
+static FullTransactionId
+oldest_running(void)
+{
+	TransactionId xmin = GetActiveSnapshot()->xmin;
+	FullTransactionId next = ReadNextFullTransactionId();
+	uint32		epoch = EpochFromFullTransactionId(next);
+
+	if (xmin > XidFromFullTransactionId(next))
+		epoch--;
+	return FullTransactionIdFromEpochAndXid(epoch, xmin);
+}
+
+/*
+ * note_horizon notes the horizon of now, and starts a sweep when retention has passed
+ * over the oldest note. Lowers *next.
+ */
+static void
+note_horizon(StreamMemory *memory, const EddyStream *stream, TimestampTz now, TimestampTz *next)
+{
+	int64		retention = eddy_stream_interval_usec(&stream->retention);
+	int64		span = Max(retention / NOTES, NOTE_SPAN_MIN);
+
+	if (memory->sweeping)
+		return;
+	if (memory->nnotes > 0 && now >= memory->notes[0].at + retention)
+	{
+		memory->sweeping = true;
+		memory->sweep_horizon = memory->notes[0].horizon;
+		memory->sweep_block = 0;
+		memory->nnotes--;
+		memmove(&memory->notes[0], &memory->notes[1], sizeof(Note) * memory->nnotes);
+	}
+	if (memory->nnotes < NOTES &&
+		(memory->nnotes == 0 || now >= memory->notes[memory->nnotes - 1].at + span))
+	{
+		memory->notes[memory->nnotes].at = now;
+		memory->notes[memory->nnotes].horizon = oldest_running();
+		memory->nnotes++;
+	}
+	look_again_at(next, memory->notes[0].at + retention);
+	look_again_at(next, memory->notes[memory->nnotes - 1].at + span);
+}
+
+/* True if the transaction that wrote the row had ended when the horizon was noted. */
+static bool
+is_old(TupleTableSlot *slot, FullTransactionId horizon)
+{
+	bool		isnull;
+	TransactionId xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber,
+															   &isnull));
+	uint64		distance = U64FromFullTransactionId(ReadNextFullTransactionId()) -
+		U64FromFullTransactionId(horizon);
+
+	/* a horizon that is half the space of transaction numbers away cannot be compared any more */
+	if (!TransactionIdIsNormal(xmin) || distance > PG_INT32_MAX / 2)
+		return true;
+	return TransactionIdPrecedes(xmin, XidFromFullTransactionId(horizon));
+}
+
+/*
+ * sweep_chunk deletes the old rows of the next blocks. Returns false when the
+ * sweep is over or cannot go on now. A row that somebody has locked is left to
+ * the next sweep.
+ */
+static bool
+sweep_chunk(StreamMemory *memory)
+{
+	Relation	rel;
+	BlockNumber nblocks;
+	BlockNumber last;
+	TableScanDesc scan;
+	TupleTableSlot *slot;
+	ItemPointerData from;
+	ItemPointerData to;
+
+	if (!ConditionalLockRelationOid(memory->relid, RowExclusiveLock))
+		return false;
+	rel = try_table_open(memory->relid, NoLock);
+	if (rel == NULL)
+	{
+		memory->sweeping = false;
+		return false;
+	}
+	nblocks = RelationGetNumberOfBlocks(rel);
+	if (memory->sweep_block >= nblocks)
+	{
+		memory->sweeping = false;
+		table_close(rel, NoLock);
+		return false;
+	}
+
+	last = Min(nblocks - memory->sweep_block, SWEEP_BLOCKS) + memory->sweep_block - 1;
+	ItemPointerSet(&from, memory->sweep_block, FirstOffsetNumber);
+	ItemPointerSet(&to, last, MaxOffsetNumber);
+	slot = table_slot_create(rel, NULL);
+	scan = table_beginscan_tidrange(rel, GetActiveSnapshot(), &from, &to);
+	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
+	{
+		TM_FailureData failure;
+
+		if (is_old(slot, memory->sweep_horizon))
+			(void) table_tuple_delete(rel, &slot->tts_tid, GetCurrentCommandId(true),
+									  GetActiveSnapshot(), InvalidSnapshot, false, &failure,
+									  false);
+		CHECK_FOR_INTERRUPTS();
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	memory->sweep_block = last + 1;
+	return true;
+}
+
+/* ---- rounds ---- */
+
+static void
+begin_transaction(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+end_transaction(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* One round for one stream. Lowers *next to the time of the next one. */
+static void
+keep_stream(Oid relid, TimestampTz *next)
+{
+	StreamMemory *memory = remember_stream(relid);
+	TimestampTz now = GetCurrentTimestamp();
+	EddyStream *stream;
+
+	memory->seen = true;
+	begin_transaction();
+	/* the lock keeps the table from being dropped under us; its segments follow it */
+	if (!ConditionalLockRelationOid(relid, AccessShareLock))
+	{
+		look_again_at(next, now + INTERVAL_RETRY * INT64CONST(1000));
+		end_transaction();
+		return;
+	}
+	stream = eddy_catalog_get_stream(relid);
+	if (stream && get_rel_relkind(relid) == RELKIND_RELATION)
+	{
+		keep_segments(stream, now, next);
+		note_horizon(memory, stream, now, next);
+	}
+	end_transaction();
+
+	for (int i = 0; memory->sweeping && i < SWEEP_CHUNKS; i++)
+	{
+		bool		more;
+
+		begin_transaction();
+		more = sweep_chunk(memory);
+		end_transaction();
+		if (!more)
+			break;
+	}
+	if (memory->sweeping)
+		look_again_at(next, now + INTERVAL_RETRY * INT64CONST(1000));
+}
+
+/* The Oids of all streams, in mcxt; NIL without the extension. */
+static List *
+list_streams(MemoryContext mcxt)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	begin_transaction();
+	foreach(lc, eddy_catalog_list_streams())
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(mcxt);
+
+		result = lappend_oid(result, ((EddyStream *) lfirst(lc))->relid);
+		MemoryContextSwitchTo(old_context);
+	}
+	end_transaction();
+	return result;
+}
+
+/* Does keep_stream; false if it failed, which is in the log then. */
+static bool
+try_keep_stream(Oid relid, TimestampTz *next)
+{
+	MemoryContext mcxt = CurrentMemoryContext;
+	volatile bool done = true;
+
+	PG_TRY();
+	{
+		keep_stream(relid, next);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(mcxt);
+		EmitErrorReport();
+		AbortOutOfAnyTransaction();
+		FlushErrorState();
+		done = false;
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(mcxt);
+	return done;
+}
+
+/*
+ * eddy_stream_housekeep goes through all streams. An error with one of them is
+ * logged and does not keep the others from being looked after.
+ */
+long
+eddy_stream_housekeep(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext mcxt = AllocSetContextCreate(TopMemoryContext, "pg_eddy housekeeping",
+											   ALLOCSET_SMALL_SIZES);
+	TimestampTz next = GetCurrentTimestamp() + INTERVAL_MAX * INT64CONST(1000);
+	bool		failed = false;
+	ListCell   *lc;
+
+	foreach(lc, list_streams(mcxt))
+	{
+		MemoryContextSwitchTo(mcxt);
+		if (!try_keep_stream(lfirst_oid(lc), &next))
+			failed = true;
+		CHECK_FOR_INTERRUPTS();
+	}
+	forget_unseen();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(mcxt);
+
+	/* one log line a minute about what goes wrong for good */
+	if (failed)
+		return INTERVAL_ERROR;
+	return Max((next - GetCurrentTimestamp()) / 1000, INTERVAL_RETRY);
+}

@@ -1,0 +1,467 @@
+/*-------------------------------------------------------------------------
+ *
+ * write.c
+ *    The hot path: appending a batch's rows to the current staging segment.
+ *
+ * Rows are formed back to back in one reused buffer and handed to the table access
+ * method in chunks small enough to stay in the processor's cache. Nothing
+ * is allocated per row. Slots, buffer and the ring of shared buffers live for as
+ * long as the process works on the same segment.
+ *
+ * A segment has the columns of its stream; after ADD and DROP COLUMN their order can differ,
+ * and they are then matched by name. Users may index a segment: its
+ * indexes are then filled, as INSERT would.
+ *
+ * Locking: RowExclusiveLock on the segment until the end of the transaction;
+ * when a segment's time is over, the row of eddy._segment that is closed. The
+ * stream is locked before by the caller. Neither waits for readers, and no DDL
+ * happens here: if no empty segment is free, rows go on into the old one.
+ * After an abort the state is made anew, because the transaction has taken back its
+ * buffer pins. After a crash segments are empty and the catalog may say
+ * otherwise; both are true enough for a cache.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/hio.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "stream/segment.h"
+#include "stream/stream.h"
+#include "view/owner.h"
+
+/* Rows and bytes per call of table_multi_insert; more fall out of the L2 cache. */
+#define CHUNK_ROWS 128
+#define CHUNK_BYTES (64 * 1024)
+
+/* How often a rotation is tried again when somebody else rotates at the same time. */
+#define ROTATE_ATTEMPTS 5
+
+/* What is kept from batch to batch. */
+typedef struct SegmentWriter
+{
+	/* immutable once made, in mcxt */
+	MemoryContext mcxt;
+	Oid			segment;
+	TupleDesc	stream_desc;	/* copies: neither may hold a relcache reference */
+	TupleDesc	segment_desc;
+	AttrNumber *map;			/* segment's attribute - 1 -> stream's, 0: NULL; NULL if the same */
+	BulkInsertState bistate;
+	TupleTableSlot *slots[CHUNK_ROWS];
+	HeapTupleData tuples[CHUNK_ROWS];
+	char	   *buffer;			/* CHUNK_BYTES */
+	Datum	   *mapped_values;	/* one row, if map is set */
+	bool	   *mapped_nulls;
+
+	/* changes from row to row */
+	MemoryContext chunk_context;	/* reset after each chunk */
+	int			nrows;			/* rows in the chunk */
+	Size		used;			/* of buffer */
+
+	/* owned by a batch that is being written */
+	bool		busy;			/* still set on entry: that batch was aborted */
+	ResultRelInfo *result_rel;	/* NULL without indexes */
+	EState	   *estate;
+} SegmentWriter;
+
+static SegmentWriter *writer = NULL;
+
+/* ---- which segment ---- */
+
+/* The segment being written, the newest if a race has left two; NULL if none is open. */
+static EddySegment *
+find_current(List *segments)
+{
+	EddySegment *current = NULL;
+	ListCell   *lc;
+
+	foreach(lc, segments)
+	{
+		EddySegment *segment = lfirst(lc);
+
+		if (segment->opened_at != 0 && segment->closed_at == 0 &&
+			(current == NULL || segment->opened_at > current->opened_at))
+			current = segment;
+	}
+	return current;
+}
+
+static EddySegment *
+find_empty(List *segments)
+{
+	ListCell   *lc;
+
+	foreach(lc, segments)
+	{
+		EddySegment *segment = lfirst(lc);
+
+		if (segment->opened_at == 0)
+			return segment;
+	}
+	return NULL;
+}
+
+/* Without a current and an empty one, the one that was closed last is taken again. */
+static EddySegment *
+find_last_closed(List *segments)
+{
+	EddySegment *last = NULL;
+	ListCell   *lc;
+
+	foreach(lc, segments)
+	{
+		EddySegment *segment = lfirst(lc);
+
+		if (last == NULL || segment->closed_at > last->closed_at)
+			last = segment;
+	}
+	return last;
+}
+
+/*
+ * choose_segment gives the segment to write into, rotating if the current one's
+ * time is over and another is free. InvalidOid if there is no segment at all.
+ *
+ * Two workers of one stream may both want to rotate. The row of the current
+ * segment decides: whoever updates it second waits for the first to commit,
+ * is told so, and looks again.
+ */
+static Oid
+choose_segment(const EddyStream *stream)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		span = eddy_stream_segment_span(stream);
+	Oid			fallback = InvalidOid;
+
+	for (int attempt = 0; attempt < ROTATE_ATTEMPTS; attempt++)
+	{
+		List	   *segments = eddy_catalog_list_segments(stream->relid);
+		EddySegment *current = find_current(segments);
+		EddySegment *next = find_empty(segments);
+
+		if (current != NULL)
+		{
+			if (now - current->opened_at < span || next == NULL)
+				return current->relid;
+			fallback = current->relid;
+			current->closed_at = now;
+			if (!eddy_catalog_update_segment(current))
+				continue;
+		}
+		if (next == NULL)
+			next = find_last_closed(segments);
+		if (next == NULL)
+			return InvalidOid;
+		next->opened_at = now;
+		next->closed_at = 0;
+		if (eddy_catalog_update_segment(next))
+			return next->relid;
+	}
+	return fallback;
+}
+
+/*
+ * open_segment opens and locks the segment to write into, NULL if there is
+ * none. While we wait for its lock housekeeping may empty it, hence the second look.
+ */
+static Relation
+open_segment(const EddyStream *stream)
+{
+	Oid			relid = InvalidOid;
+
+	for (int attempt = 0; attempt < ROTATE_ATTEMPTS; attempt++)
+	{
+		Oid			chosen = choose_segment(stream);
+
+		if (!OidIsValid(chosen))
+			return NULL;
+		if (chosen == relid)
+			break;
+		relid = chosen;
+		LockRelationOid(relid, RowExclusiveLock);
+	}
+	return try_table_open(relid, NoLock);
+}
+
+/* ---- the writer's state ---- */
+
+/* Where each attribute of the segment is in the stream's rows; NULL if in the same place. */
+static AttrNumber *
+make_map(TupleDesc stream_desc, TupleDesc segment_desc)
+{
+	AttrNumber *map = palloc0(sizeof(AttrNumber) * segment_desc->natts);
+	bool		same = (stream_desc->natts == segment_desc->natts);
+
+	for (int i = 0; i < segment_desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(segment_desc, i);
+
+		if (att->attisdropped)
+		{
+			same = same && TupleDescAttr(stream_desc, i)->attisdropped;
+			continue;
+		}
+		for (int j = 0; j < stream_desc->natts && map[i] == 0; j++)
+		{
+			Form_pg_attribute other = TupleDescAttr(stream_desc, j);
+
+			if (!other->attisdropped && strcmp(NameStr(other->attname), NameStr(att->attname)) == 0)
+				map[i] = j + 1;
+		}
+		same = same && map[i] == i + 1;
+	}
+	return same ? NULL : map;
+}
+
+static void
+make_writer(Relation segment, TupleDesc stream_desc)
+{
+	MemoryContext mcxt = AllocSetContextCreate(TopMemoryContext, "pg_eddy segment writer",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(mcxt);
+	SegmentWriter *made = palloc0(sizeof(SegmentWriter));
+
+	made->mcxt = mcxt;
+	made->segment = RelationGetRelid(segment);
+	made->stream_desc = CreateTupleDescCopyConstr(stream_desc);
+	made->segment_desc = CreateTupleDescCopyConstr(RelationGetDescr(segment));
+	made->map = make_map(made->stream_desc, made->segment_desc);
+	made->bistate = GetBulkInsertState();
+	made->buffer = palloc(CHUNK_BYTES);
+	made->mapped_values = palloc0(sizeof(Datum) * Max(made->segment_desc->natts, 1));
+	made->mapped_nulls = palloc0(sizeof(bool) * Max(made->segment_desc->natts, 1));
+	for (int i = 0; i < CHUNK_ROWS; i++)
+		made->slots[i] = MakeSingleTupleTableSlot(made->segment_desc, &TTSOpsHeapTuple);
+	made->chunk_context = AllocSetContextCreate(mcxt, "pg_eddy segment chunk",
+												ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(old_context);
+	writer = made;
+}
+
+/*
+ * prepare_writer makes the kept state fit for the segment. A writer that is
+ * busy belongs to an aborted batch: the pin in its bulk insert state is gone
+ * with the transaction, so the memory is all there is to free.
+ */
+static void
+prepare_writer(Relation segment, TupleDesc stream_desc)
+{
+	if (writer != NULL &&
+		(writer->busy || writer->segment != RelationGetRelid(segment) ||
+		 !equalTupleDescs(writer->stream_desc, stream_desc) ||
+		 !equalTupleDescs(writer->segment_desc, RelationGetDescr(segment))))
+	{
+		MemoryContext mcxt = writer->mcxt;
+
+		writer = NULL;
+		MemoryContextDelete(mcxt);
+	}
+	if (writer == NULL)
+		make_writer(segment, stream_desc);
+	writer->nrows = 0;
+	writer->used = 0;
+	writer->estate = NULL;
+	writer->result_rel = NULL;
+}
+
+/* ---- rows ---- */
+
+static void
+insert_index_entries(void)
+{
+	for (int i = 0; i < writer->nrows; i++)
+	{
+		/* what ExecInsertIndexTuples evaluates expressions on */
+		GetPerTupleExprContext(writer->estate)->ecxt_scantuple = writer->slots[i];
+		list_free(eddy_compat_insert_index_tuples(writer->result_rel, writer->slots[i],
+												  writer->estate, false, false, NULL));
+		ResetPerTupleExprContext(writer->estate);
+	}
+}
+
+/* Gives the collected rows to the table access method. */
+static void
+flush_chunk(Relation segment, CommandId cid)
+{
+	MemoryContext old_context;
+
+	if (writer->nrows == 0)
+		return;
+	CHECK_FOR_INTERRUPTS();
+	for (int i = 0; i < writer->nrows; i++)
+		ExecStoreHeapTuple(&writer->tuples[i], writer->slots[i], true);
+
+	/* what the access method allocates (toasted copies, arrays) goes with the chunk */
+	old_context = MemoryContextSwitchTo(writer->chunk_context);
+	table_multi_insert(segment, writer->slots, writer->nrows, cid, TABLE_INSERT_SKIP_FSM,
+					   writer->bistate);
+	MemoryContextSwitchTo(old_context);
+	if (writer->result_rel)
+		insert_index_entries();
+
+	/*
+	 * The slots were told to own their tuples, which keeps them from copying
+	 * them; in truth the tuples live in our buffer.
+	 */
+	for (int i = 0; i < writer->nrows; i++)
+	{
+		writer->slots[i]->tts_flags &= ~TTS_FLAG_SHOULDFREE;
+		ExecClearTuple(writer->slots[i]);
+	}
+	MemoryContextReset(writer->chunk_context);
+	writer->nrows = 0;
+	writer->used = 0;
+}
+
+/* Puts the row in the order of the segment's columns. */
+static void
+map_row(Datum **values, bool **nulls)
+{
+	for (int i = 0; i < writer->segment_desc->natts; i++)
+	{
+		AttrNumber	from = writer->map[i];
+
+		writer->mapped_nulls[i] = (from == 0) || (*nulls)[from - 1];
+		writer->mapped_values[i] = (from == 0) ? (Datum) 0 : (*values)[from - 1];
+	}
+	*values = writer->mapped_values;
+	*nulls = writer->mapped_nulls;
+}
+
+/* Space for a tuple, in the chunk's buffer or, if it is a large one, beside it. */
+static char *
+take_space(Relation segment, CommandId cid, Size size)
+{
+	char	   *space;
+
+	if (size > CHUNK_BYTES / 4)
+	{
+		if (writer->nrows > 0 && writer->used + size > CHUNK_BYTES)
+			flush_chunk(segment, cid);
+		writer->used += Min(size, CHUNK_BYTES);	/* a few of them fill a chunk as well */
+		return MemoryContextAlloc(writer->chunk_context, size);
+	}
+	if (writer->nrows == CHUNK_ROWS || writer->used + size > CHUNK_BYTES)
+		flush_chunk(segment, cid);
+	space = writer->buffer + writer->used;
+	writer->used += size;
+	return space;
+}
+
+/*
+ * add_row forms one heap tuple, as heap_form_tuple does, but in the reused
+ * buffer and without an allocation of its own.
+ */
+static void
+add_row(Relation segment, CommandId cid, Datum *values, bool *nulls)
+{
+	TupleDesc	tupdesc = writer->segment_desc;
+	HeapTuple	tuple;
+	HeapTupleHeader header;
+	Size		header_len = offsetof(HeapTupleHeaderData, t_bits);
+	Size		data_len;
+	bool		has_nulls = false;
+
+	if (writer->map)
+		map_row(&values, &nulls);
+	for (int i = 0; i < tupdesc->natts && !has_nulls; i++)
+		has_nulls = nulls[i];
+	if (has_nulls)
+		header_len += BITMAPLEN(tupdesc->natts);
+	header_len = MAXALIGN(header_len);
+	data_len = heap_compute_data_size(tupdesc, values, nulls);
+
+	if (writer->nrows == CHUNK_ROWS)
+		flush_chunk(segment, cid);
+	header = (HeapTupleHeader) take_space(segment, cid, MAXALIGN(header_len + data_len));
+	/* padding before a value by reference has to be zero, so clear all of it */
+	memset(header, 0, header_len + data_len);
+	tuple = &writer->tuples[writer->nrows++];
+	tuple->t_len = header_len + data_len;
+	tuple->t_data = header;
+	ItemPointerSetInvalid(&tuple->t_self);
+	tuple->t_tableOid = InvalidOid;
+	HeapTupleHeaderSetNatts(header, tupdesc->natts);
+	header->t_hoff = header_len;
+	heap_fill_tuple(tupdesc, values, nulls, (char *) header + header_len, data_len,
+					&header->t_infomask, has_nulls ? header->t_bits : NULL);
+}
+
+/* Opens the indexes that users have put on the segment; the normal case is none. */
+static void
+open_indexes(Relation segment)
+{
+	if (!segment->rd_rel->relhasindex)
+		return;
+	writer->estate = CreateExecutorState();
+	writer->result_rel = makeNode(ResultRelInfo);
+	InitResultRelInfo(writer->result_rel, segment, 0, NULL, 0);
+	ExecOpenIndices(writer->result_rel, false);
+}
+
+static void
+close_indexes(void)
+{
+	if (writer->result_rel == NULL)
+		return;
+	ExecCloseIndices(writer->result_rel);
+	pfree(writer->result_rel);
+	FreeExecutorState(writer->estate);
+	writer->result_rel = NULL;
+	writer->estate = NULL;
+}
+
+static void
+write_rows(Relation segment, EddyBatch *batch)
+{
+	CommandId	cid = GetCurrentCommandId(true);
+
+	for (int64 row = 0; row < batch->nrows; row++)
+	{
+		if (batch->rejected && batch->rejected[row])
+			continue;
+		add_row(segment, cid, batch->values + row * batch->natts,
+				batch->nulls + row * batch->natts);
+	}
+	flush_chunk(segment, cid);
+}
+
+void
+eddy_stream_write(const EddyStream *stream, EddyBatch *batch)
+{
+	Relation	segment;
+	EddyOwnerSwitch save;
+
+	Assert(batch->store == NULL);
+	if (eddy_stream_interval_usec(&stream->retention) <= 0 || batch->nrejected >= batch->nrows)
+		return;
+	segment = open_segment(stream);
+	if (segment == NULL)
+		return;					/* housekeeping makes one soon; staging is a cache */
+
+	prepare_writer(segment, batch->tupdesc);
+	writer->busy = true;
+	open_indexes(segment);
+	if (writer->result_rel)
+		eddy_owner_begin(&save, segment->rd_rel->relowner);
+	write_rows(segment, batch);
+	if (writer->result_rel)
+		eddy_owner_end(&save);
+	close_indexes();
+	ReleaseBulkInsertStatePin(writer->bistate);
+	writer->busy = false;
+	table_close(segment, NoLock);
+}
