@@ -66,7 +66,7 @@ flush_if_outermost(void)
 static void
 executor_run(EDDY_COMPAT_EXECUTOR_RUN_ARGS)
 {
-	bool		modifies = queryDesc->operation != CMD_SELECT ||
+	volatile bool modifies = queryDesc->operation != CMD_SELECT ||
 		queryDesc->plannedstmt->hasModifyingCTE;
 
 	if (modifies)

@@ -120,7 +120,8 @@ create_definition(RangeVar *name, const char *query)
 	address = DefineView(stmt, query, raw->stmt_location, raw->stmt_len);
 	CommandCounterIncrement();
 
-	hidden_name = ChooseRelationName("_def", name->relname, NULL, eddy_catalog_schema(), false);
+	hidden_name = ChooseRelationName(psprintf("_%s", name->relname), NULL, "def",
+									 eddy_catalog_schema(), false);
 	RenameRelationInternal(address.objectId, hidden_name, true, false);
 	CommandCounterIncrement();
 	rel = relation_open(address.objectId, AccessExclusiveLock);
@@ -150,7 +151,7 @@ static Oid
 create_state_table(EddyViewPlan *plan, const char *view_name, Oid owner)
 {
 	Oid			schema = eddy_catalog_schema();
-	char	   *name = ChooseRelationName("_state", view_name, NULL, schema, false);
+	char	   *name = ChooseRelationName(psprintf("_%s", view_name), NULL, "state", schema, false);
 	const char *qualified = quote_qualified_identifier(EDDY_SCHEMA, name);
 	StringInfoData sql;
 	Saved		saved;

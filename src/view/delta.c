@@ -14,6 +14,11 @@
  * row at which an aggregate overflows. Each run is in an internal
  * subtransaction that reads only and so costs no transaction id.
  *
+ * A view with expressions over its aggregates can fail when it is merged, too. Such
+ * views are merged as part of collecting, while the rows are still at hand; all
+ * writers take them first, in order of Oid, and the others after them when
+ * they flush, in order of Oid as well.
+ *
  * Locking: RowExclusiveLock on each view's state table from collect to the end
  * of the transaction, views in order of Oid; so a view cannot be dropped
  * between collect and flush. Memory: pending deltas live in TopTransactionContext and spill to
@@ -75,7 +80,7 @@ eddy_delta_views(void)
 }
 
 List *
-eddy_delta_take(Oid view)
+eddy_delta_of_view(Oid view)
 {
 	List	   *stores = NIL;
 	ListCell   *lc;
@@ -84,51 +89,68 @@ eddy_delta_take(Oid view)
 	{
 		EddyPending *entry = lfirst(lc);
 
-		if (entry->view != view)
-			continue;
-		stores = lappend(stores, entry->store);
-		pending = foreach_delete_current(pending, lc);
-		pfree(entry);
+		if (entry->view == view)
+			stores = lappend(stores, entry->store);
 	}
 	return stores;
 }
 
-static void
-add_pending(Oid view, Tuplestorestate *store)
+void
+eddy_delta_discard(Oid view)
+{
+	ListCell   *lc;
+
+	foreach(lc, pending)
+	{
+		EddyPending *entry = lfirst(lc);
+
+		if (entry->view != view)
+			continue;
+		pending = foreach_delete_current(pending, lc);
+		tuplestore_end(entry->store);
+		pfree(entry);
+	}
+}
+
+/*
+ * Makes an empty pending delta. It is in the list before anything is put into it,
+ * so that whatever fails later, the callbacks below close its temporary
+ * files. These belong to the transaction: a subtransaction closes its own when it
+ * ends, even if it commits.
+ */
+static Tuplestorestate *
+add_pending(Oid view)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-	EddyPending *entry = palloc(sizeof(EddyPending));
+	ResourceOwner owner = CurrentResourceOwner;
+	EddyPending *entry = palloc0(sizeof(EddyPending));
 
+	CurrentResourceOwner = TopTransactionResourceOwner;
 	entry->view = view;
 	entry->subid = GetCurrentSubTransactionId();
-	entry->store = store;
+	entry->store = tuplestore_begin_heap(false, false, work_mem);
 	pending = lappend(pending, entry);
+	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(old);
+	return entry->store;
 }
 
 /* ---- running the delta query ---- */
 
 /*
- * Runs a delta query as the view's owner and returns its rows. range NULL: over the
- * stored rows of the stream. The tuplestore is made under the transaction's
- * resource owner and context, so that it survives the statement.
+ * Runs a delta query as the view's owner and leaves its rows pending. range NULL:
+ * over the stored rows of the stream.
  */
-static Tuplestorestate *
+static void
 run_query(EddyViewPlan *plan, EddyScanRange *range)
 {
 	EddyOwnerSwitch save;
 	EddyScanArmed armed;
 	SPIExecuteOptions options = {0};
-	Tuplestorestate *store;
 	DestReceiver *dest;
-	MemoryContext old;
 	SPIPlanPtr	query;
 	const char *sql = range ? plan->delta_sql : plan->staged_sql;
 	int			rc;
-
-	old = MemoryContextSwitchTo(TopTransactionContext);
-	store = tuplestore_begin_heap(false, false, work_mem);
-	MemoryContextSwitchTo(old);
 
 	eddy_owner_begin(&save, plan->owner);
 	SPI_connect();
@@ -147,7 +169,8 @@ run_query(EddyViewPlan *plan, EddyScanRange *range)
 		}
 	}
 	dest = CreateDestReceiver(DestTuplestore);
-	SetTuplestoreDestReceiverParams(dest, store, TopTransactionContext, true, NULL, NULL);
+	SetTuplestoreDestReceiverParams(dest, add_pending(plan->view), TopTransactionContext, true,
+									NULL, NULL);
 	options.read_only = true;
 	options.dest = dest;
 	rc = SPI_execute_plan_extended(query, &options);
@@ -157,7 +180,6 @@ run_query(EddyViewPlan *plan, EddyScanRange *range)
 	dest->rDestroy(dest);
 	SPI_finish();
 	eddy_owner_end(&save);
-	return store;
 }
 
 /*
@@ -184,7 +206,7 @@ is_row_error(int sqlerrcode)
 }
 
 /* What a step that may fail on a row does. */
-typedef void (*EddyStep) (EddyViewPlan *plan, EddyScanRange *range, void *arg);
+typedef void (*EddyStep) (EddyViewPlan *plan, EddyScanRange *range);
 
 /*
  * Runs a step in a subtransaction of its own and returns true, keeping what
@@ -192,7 +214,7 @@ typedef void (*EddyStep) (EddyViewPlan *plan, EddyScanRange *range, void *arg);
  * context); any other is raised again.
  */
 static bool
-try_step(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, void *arg, bool keep,
+try_step(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, bool keep,
 		 ErrorData **error)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
@@ -203,7 +225,7 @@ try_step(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, void *arg, boo
 	MemoryContextSwitchTo(oldcontext);
 	PG_TRY();
 	{
-		step(plan, range, arg);
+		step(plan, range);
 		if (keep)
 			ReleaseCurrentSubTransaction();
 		else
@@ -253,7 +275,7 @@ reject_row(EddyViewPlan *plan, int64 row, ErrorData *error, bool *skip, List **r
  * to blame and returns its index, with the error it raised in *error; -1 if it fails without any row.
  */
 static int64
-find_culprit(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, void *arg,
+find_culprit(EddyViewPlan *plan, EddyScanRange *range, EddyStep step,
 			 ErrorData **error)
 {
 	EddyScanRange probe = *range;
@@ -266,7 +288,7 @@ find_culprit(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, void *arg,
 	{
 		probe.from = suspect;
 		probe.to = suspect + 1;
-		if (!try_step(plan, &probe, step, arg, false, &found))
+		if (!try_step(plan, &probe, step, false, &found))
 		{
 			*error = found;
 			return suspect;
@@ -275,14 +297,14 @@ find_culprit(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, void *arg,
 	}
 	probe.from = range->from;
 	probe.to = range->from;
-	if (!try_step(plan, &probe, step, arg, false, &found))
+	if (!try_step(plan, &probe, step, false, &found))
 		return -1;
 	while (bad - good > 1)
 	{
 		int64		middle = good + (bad - good) / 2;
 
 		probe.to = middle;
-		if (try_step(plan, &probe, step, arg, false, &found))
+		if (try_step(plan, &probe, step, false, &found))
 			good = middle;
 		else
 		{
@@ -295,14 +317,14 @@ find_culprit(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, void *arg,
 
 /* Runs a step over a part of the batch, leaving out rows it fails on, until it succeeds. */
 static void
-run_rejecting(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, void *arg, bool *skip,
+run_rejecting(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, bool *skip,
 			  List **rejections)
 {
 	ErrorData  *error;
 
-	while (!try_step(plan, range, step, arg, true, &error))
+	while (!try_step(plan, range, step, true, &error))
 	{
-		int64		row = find_culprit(plan, range, step, arg, &error);
+		int64		row = find_culprit(plan, range, step, &error);
 
 		if (row < 0)
 			ReThrowError(error);
@@ -315,26 +337,29 @@ run_rejecting(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, void *arg
 
 /* Step: compute the delta and leave it pending. */
 static void
-collect_step(EddyViewPlan *plan, EddyScanRange *range, void *arg)
+collect_step(EddyViewPlan *plan, EddyScanRange *range)
 {
-	add_pending(plan->view, run_query(plan, range));
+	run_query(plan, range);
 }
 
-/* Step of the careful way: compute and merge at once. */
+/* Step: compute and merge at once. */
 static void
-apply_step(EddyViewPlan *plan, EddyScanRange *range, void *arg)
+apply_step(EddyViewPlan *plan, EddyScanRange *range)
 {
-	eddy_merge(plan, list_make1(run_query(plan, range)));
+	run_query(plan, range);
+	eddy_merge(plan, eddy_delta_of_view(plan->view));
+	eddy_delta_discard(plan->view);
 }
 
 static void
 collect_view(EddyViewPlan *plan, EddyBatch *batch, List **rejections)
 {
+	EddyStep	step = plan->fallible ? apply_step : collect_step;
 	EddyScanRange range = {batch, 0, batch->nrows, NULL, -1};
 	ErrorData  *error;
 	bool	   *skip;
 
-	if (try_step(plan, &range, collect_step, NULL, true, &error))
+	if (try_step(plan, &range, step, true, &error))
 		return;
 	if (!plan->dead_letters || range.position < 0)
 		ReThrowError(error);
@@ -346,17 +371,34 @@ collect_view(EddyViewPlan *plan, EddyBatch *batch, List **rejections)
 		range.from = from;
 		range.to = Min(from + CHUNK_ROWS, batch->nrows);
 		range.position = -1;
-		run_rejecting(plan, &range, collect_step, NULL, skip, rejections);
+		run_rejecting(plan, &range, step, skip, rejections);
 	}
 	pfree(skip);
 }
 
-/* Locks the state tables; a view whose state is gone is being dropped and has no say any more. */
-static List *
-lock_views(List *plans)
+/* The order in which all writers merge: fallible views first, each kind by Oid. */
+static int
+compare_plans(const ListCell *a, const ListCell *b)
 {
+	const EddyViewPlan *left = lfirst(a);
+	const EddyViewPlan *right = lfirst(b);
+
+	if (left->fallible != right->fallible)
+		return left->fallible ? -1 : 1;
+	return left->view < right->view ? -1 : left->view > right->view;
+}
+
+/*
+ * Plans of a stream's views, in merging order, their state tables locked; a view whose
+ * state is gone is being dropped and has no say any more.
+ */
+static List *
+lock_views(Oid stream)
+{
+	List	   *plans = eddy_plan_of_stream(stream);
 	ListCell   *lc;
 
+	list_sort(plans, compare_plans);
 	foreach(lc, plans)
 	{
 		EddyViewPlan *plan = lfirst(lc);
@@ -377,7 +419,7 @@ eddy_view_collect(EddyBatch *batch, List **rejections)
 
 	if (batch->nrows == batch->nrejected)
 		return;
-	foreach(lc, lock_views(eddy_plan_of_stream(batch->stream)))
+	foreach(lc, lock_views(batch->stream))
 	{
 		EddyViewPlan *plan = lfirst(lc);
 
@@ -400,14 +442,14 @@ eddy_view_apply(EddyBatch *batch, bool careful, List **rejections)
 	}
 	if (batch->nrows == batch->nrejected)
 		return;
-	foreach(lc, lock_views(eddy_plan_of_stream(batch->stream)))
+	foreach(lc, lock_views(batch->stream))
 	{
 		EddyViewPlan *plan = lfirst(lc);
 		bool	   *skip = palloc0(sizeof(bool) * batch->nrows);
 		EddyScanRange range = {batch, 0, batch->nrows, skip, -1};
 
 		eddy_plan_pin(plan);
-		run_rejecting(plan, &range, apply_step, NULL, skip, rejections);
+		run_rejecting(plan, &range, apply_step, skip, rejections);
 		eddy_plan_unpin(plan);
 		pfree(skip);
 	}
@@ -425,14 +467,16 @@ eddy_view_flush(void)
 	foreach(lc, eddy_delta_views())
 	{
 		Oid			view = lfirst_oid(lc);
-		List	   *stores = eddy_delta_take(view);
 		EddyViewPlan *plan = eddy_plan_get(view);
 
-		if (plan == NULL)
-			continue;			/* dropped by this very transaction */
-		eddy_plan_pin(plan);
-		eddy_merge(plan, stores);
-		eddy_plan_unpin(plan);
+		if (plan != NULL)
+		{
+			eddy_plan_pin(plan);
+			eddy_merge(plan, eddy_delta_of_view(view));
+			eddy_plan_unpin(plan);
+		}
+		/* else it was dropped by this very transaction */
+		eddy_delta_discard(view);
 	}
 	CommandCounterIncrement();
 }
@@ -447,7 +491,7 @@ eddy_delta_collect_initial(EddyViewPlan *plan, bool staged)
 	};
 	EddyScanRange range = {&empty, 0, 0, NULL, -1};
 
-	add_pending(plan->view, run_query(plan, staged ? NULL : &range));
+	run_query(plan, staged ? NULL : &range);
 }
 
 /* ---- end of transactions ---- */
@@ -503,9 +547,10 @@ at_subxact_end(SubXactEvent event, SubTransactionId subid, SubTransactionId pare
 		{
 			EddyPending *entry = lfirst(lc);
 
-			/* its files are released by the resource owner, its memory with the transaction */
-			if (entry->subid == subid)
-				pending = foreach_delete_current(pending, lc);
+			if (entry->subid != subid)
+				continue;
+			pending = foreach_delete_current(pending, lc);
+			tuplestore_end(entry->store);
 		}
 	}
 }

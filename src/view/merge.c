@@ -458,7 +458,6 @@ eddy_merge(EddyViewPlan *plan, List *deltas)
 	Tuplesortstate *sort;
 	int			position = 0;
 	bool		in_group = false;
-	ListCell   *lc;
 
 	/* what this transaction wrote to the groups before must be visible */
 	CommandCounterIncrement();
@@ -488,8 +487,6 @@ eddy_merge(EddyViewPlan *plan, List *deltas)
 	ExecDropSingleTupleTableSlot(slot);
 	if (sort)
 		tuplesort_end(sort);
-	foreach(lc, deltas)
-		tuplestore_end(lfirst(lc));
 	end_merge(&merge);
 	PopActiveSnapshot();
 	eddy_owner_end(&save);

@@ -182,10 +182,13 @@ make_plan(const EddyView *view)
 	Relation	state;
 	EddyOwnerSwitch save;
 
+	/* the plan points into the query */
+	old = MemoryContextSwitchTo(mcxt);
 	state = try_table_open(view->state_table, AccessShareLock);
 	query = state ? eddy_plan_definition_query(view->definition) : NULL;
 	if (query == NULL)
 	{
+		MemoryContextSwitchTo(old);
 		if (state)
 			table_close(state, AccessShareLock);
 		return NULL;			/* dropped meanwhile */
@@ -198,7 +201,6 @@ make_plan(const EddyView *view)
 				 errdetail("Transition states of aggregates can differ between major versions."),
 				 errhint("Drop the continuous view and create it again.")));
 
-	old = MemoryContextSwitchTo(mcxt);
 	plan = palloc0(sizeof(EddyViewPlan));
 	plan->mcxt = mcxt;
 	plan->view = view->relid;

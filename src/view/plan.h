@@ -166,15 +166,18 @@ extern void eddy_plan_reset(void);
 extern void eddy_delta_collect_initial(EddyViewPlan *plan, bool staged);
 extern void eddy_delta_init(void);
 
-/* Deltas of one view, collected but not flushed: List of Tuplestorestate, and NIL behind it. */
-extern List *eddy_delta_take(Oid view);
+/* Deltas of one view, collected but not flushed: List of Tuplestorestate, which stay the owner's. */
+extern List *eddy_delta_of_view(Oid view);
+
+/* Forgets the deltas of a view and closes their files. */
+extern void eddy_delta_discard(Oid view);
 
 /* Views with pending deltas, in order of Oid. */
 extern List *eddy_delta_views(void);
 
 /* ---- merge.c ---- */
 
-/* Merges deltas (List of Tuplestorestate, freed here) into the state table of a view. */
+/* Merges deltas (List of Tuplestorestate, not freed) into the state table of a view. */
 extern void eddy_merge(EddyViewPlan *plan, List *deltas);
 
 #endif							/* EDDY_PLAN_H */
