@@ -21,6 +21,7 @@
 #ifndef EDDY_CATALOG_H
 #define EDDY_CATALOG_H
 
+#include "access/attnum.h"
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
