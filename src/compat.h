@@ -141,17 +141,6 @@ eddy_compat_class_ownercheck(Oid relid, Oid role)
 /* Generated columns that are in no row exist since 18. */
 #define EDDY_COMPAT_GENERATED_VIRTUAL 'v'
 
-/* True if the current transaction has given the relation new storage. */
-static inline bool
-eddy_compat_rewritten_here(Relation rel)
-{
-#if PG_VERSION_NUM >= 160000
-	return rel->rd_newRelfilelocatorSubid != InvalidSubTransactionId;
-#else
-	return rel->rd_newRelfilenodeSubid != InvalidSubTransactionId;
-#endif
-}
-
 /* CHECK constraints can be NOT ENFORCED since 18. */
 static inline bool
 eddy_compat_check_enforced(const ConstrCheck *check)

@@ -10,8 +10,8 @@
  *   pg_eddy_capture   AFTER INSERT, gives the new rows to the continuous views
  *   pg_eddy_refuse    BEFORE UPDATE OR DELETE, refuses
  *
- * The capture trigger depends on the event time column. That keeps the column from
- * being dropped unnoticed, and tells its new name after a rename (sync.c).
+ * The capture trigger depends on the event time column, which keeps the column from being
+ * dropped, or changed to another type, unnoticed.
  *
  * Locking: ShareRowExclusiveLock on the table, which CREATE TRIGGER takes anyway:
  * nobody writes until the registration has committed. All of it is one

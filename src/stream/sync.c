@@ -5,12 +5,11 @@
  *
  * Called by the event triggers of the extension, in the transaction and with the rights of
  * whoever runs the DDL. What was dropped is forgotten; owners of segments
- * follow their stream; a renamed event time column is renamed in the catalog;
- * segments that pg_dump restored get back what a dump does not carry.
+ * follow their stream; streams and segments that pg_dump restored get back what
+ * a dump does not carry (segments that are in no catalog row, dependencies).
  *
- * Dropping a capture trigger alone would silently stop the views of the stream
- * from being maintained, and a logged stream would write every raw row to the
- * WAL and to every decoder: both are refused, which undoes the DDL.
+ * Dropping one of our triggers alone would silently stop the views of the stream
+ * from being maintained: it is refused, which undoes the DDL.
  *
  * All functions are idempotent and cheap when nothing has changed: they run
  * after every DDL command of the database. No locks are taken beyond
@@ -23,7 +22,6 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
@@ -43,7 +41,6 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
 
@@ -122,82 +119,45 @@ eddy_stream_cleanup_dropped(void)
 	refuse_lost_trigger();
 }
 
-/*
- * The column that the capture trigger depends on, or 0 if there is no such
- * trigger or dependency: both are missing for a while during a restore.
- */
-static AttrNumber
-bound_column(Oid relid)
+/* True if the trigger depends on a column of the stream. */
+static bool
+is_event_time_bound(Oid relid, Oid trigger)
 {
-	Oid			trigger = get_trigger_oid(relid, EDDY_STREAM_CAPTURE_TRIGGER, true);
-	AttrNumber	column = 0;
-	Relation	depend;
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
+	bool		found = false;
 
-	if (!OidIsValid(trigger))
-		return 0;
-	depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(TriggerRelationId));
 	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(trigger));
 	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
-	while (column == 0 && (tuple = systable_getnext(scan)) != NULL)
+	while (!found && (tuple = systable_getnext(scan)) != NULL)
 	{
 		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
 
-		if (form->refclassid == RelationRelationId && form->refobjid == relid)
-			column = form->refobjsubid;
+		found = form->refclassid == RelationRelationId && form->refobjid == relid &&
+			form->refobjsubid != 0;
 	}
 	systable_endscan(scan);
 	table_close(depend, AccessShareLock);
-	return column;
+	return found;
 }
 
-/* Follows a rename of the event time column, and remakes the dependency after a restore. */
+/* Remakes the dependency on the event time column, which a dump does not carry. */
 static void
-sync_event_time(EddyStream *stream)
+sync_event_time(const EddyStream *stream)
 {
-	AttrNumber	column;
-	char	   *name;
+	Oid			trigger;
 
-	if (stream->event_time == NULL)
+	if (stream->event_time == NULL ||
+		get_attnum(stream->relid, stream->event_time) == InvalidAttrNumber)
 		return;
-	column = bound_column(stream->relid);
-	if (column == 0)
-	{
-		if (OidIsValid(get_trigger_oid(stream->relid, EDDY_STREAM_CAPTURE_TRIGGER, true)) &&
-			get_attnum(stream->relid, stream->event_time) != InvalidAttrNumber)
-			eddy_stream_bind_event_time(stream->relid, stream->event_time);
-		return;
-	}
-	name = get_attname(stream->relid, column, true);
-	if (name && strcmp(name, stream->event_time) != 0)
-	{
-		stream->event_time = name;
-		eddy_catalog_update_stream(stream);
-	}
-}
-
-/* Refuses ALTER TABLE ... SET LOGGED, by looking at what this transaction has rewritten. */
-static void
-refuse_logged(Oid relid)
-{
-	Relation	rel = try_relation_open(relid, NoLock);
-	bool		refuse;
-
-	if (rel == NULL)
-		return;
-	refuse = rel->rd_rel->relpersistence != RELPERSISTENCE_UNLOGGED &&
-		eddy_compat_rewritten_here(rel);
-	if (refuse)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot change stream \"%s\" to logged", RelationGetRelationName(rel)),
-				 errdetail("The rows of a stream are a cache of recent events and are not written to the WAL.")));
-	relation_close(rel, NoLock);
+	trigger = get_trigger_oid(stream->relid, EDDY_STREAM_CAPTURE_TRIGGER, true);
+	if (OidIsValid(trigger) && !is_event_time_bound(stream->relid, trigger))
+		eddy_stream_bind_event_time(stream->relid, stream->event_time);
 }
 
 /* A table of ours in schema eddy, that is not in the catalog: a restored dump's. */
@@ -274,7 +234,6 @@ eddy_stream_sync(void)
 
 		if (!relation_exists(stream->relid))
 			continue;
-		refuse_logged(stream->relid);
 		sync_event_time(stream);
 		sync_segments(stream, known);
 	}
