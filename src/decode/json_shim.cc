@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_shim.cc
+ *    The C face of simdjson. The only C++ of pg_eddy.
+ *
+ * All calls report by error codes; memory comes from the library's own
+ * non-throwing allocation. The index grows with the largest message and is
+ * given back when messages have become much smaller, so that one huge
+ * message does not cost its memory for the life of the process.
+ *
+ *-------------------------------------------------------------------------
+ */
+#define SIMDJSON_EXCEPTIONS 0
+
+#include <simdjson.h>
+
+#include "json_shim.h"
+
+using Implementation = simdjson::internal::dom_parser_implementation;
+
+/* Four bytes of index per byte of message: what we keep at most beyond need. */
+static const size_t KEPT_CAPACITY = 1024 * 1024;
+static const size_t FIRST_CAPACITY = 16 * 1024;
+
+/* The stage never nests, the library only wants a number. */
+static const size_t STAGE_DEPTH = 1;
+
+static std::unique_ptr<Implementation> implementation;
+
+/* prepare makes room for a text of len bytes. */
+static EddyJsonStatus
+prepare(size_t len)
+{
+	size_t		capacity;
+
+	if (implementation && implementation->capacity() > KEPT_CAPACITY &&
+		len < implementation->capacity() / 16)
+		implementation.reset();
+
+	if (implementation && len <= implementation->capacity())
+		return EDDY_JSON_OK;
+
+	capacity = implementation ? implementation->capacity() : FIRST_CAPACITY;
+	while (capacity < len)
+		capacity *= 2;
+	if (capacity > simdjson::SIMDJSON_MAXSIZE_BYTES)
+		capacity = len;
+
+	implementation.reset();
+	if (simdjson::get_active_implementation()->create_dom_parser_implementation(
+			capacity, STAGE_DEPTH, implementation) != simdjson::SUCCESS)
+	{
+		implementation.reset();
+		return EDDY_JSON_MEMORY;
+	}
+	return EDDY_JSON_OK;
+}
+
+extern "C" EddyJsonStatus
+eddy_json_index(const char *text, size_t len, const uint32_t **positions, uint32_t *count)
+{
+	EddyJsonStatus status;
+
+	if (len == 0)
+		return EDDY_JSON_EMPTY;
+	/* the terminating entry has to fit into 32 bits as well */
+	if (len > simdjson::SIMDJSON_MAXSIZE_BYTES - simdjson::SIMDJSON_PADDING)
+		return EDDY_JSON_TOO_LONG;
+
+	status = prepare(len);
+	if (status != EDDY_JSON_OK)
+		return status;
+
+	switch (implementation->stage1(reinterpret_cast<const uint8_t *>(text), len,
+								   simdjson::stage1_mode::regular))
+	{
+		case simdjson::SUCCESS:
+			break;
+		case simdjson::EMPTY:
+			return EDDY_JSON_EMPTY;
+		case simdjson::UTF8_ERROR:
+			return EDDY_JSON_NOT_UTF8;
+		case simdjson::UNESCAPED_CHARS:
+			return EDDY_JSON_CONTROL;
+		case simdjson::UNCLOSED_STRING:
+			return EDDY_JSON_UNCLOSED;
+		case simdjson::MEMALLOC:
+			return EDDY_JSON_MEMORY;
+		case simdjson::CAPACITY:
+			return EDDY_JSON_TOO_LONG;
+		default:
+			return EDDY_JSON_SYNTAX;
+	}
+
+	*positions = implementation->structural_indexes.get();
+	*count = implementation->n_structural_indexes;
+	return EDDY_JSON_OK;
+}
