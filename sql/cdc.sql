@@ -1,0 +1,152 @@
+-- Changes of continuous views, as a consumer of the output plugin sees them.
+SET timezone = 'UTC';
+SET synchronous_commit = on;
+SET client_min_messages = warning;
+SET search_path = cdc, public;
+CREATE SCHEMA cdc;
+
+CREATE UNLOGGED TABLE payments (customer text, kind text, amount numeric(10,2), at timestamptz);
+SELECT eddy.create_stream('payments', event_time => 'at');
+SELECT eddy.create_continuous_view('revenue', $$
+    SELECT customer, w.window_start, sum(amount) AS total, count(*) AS payments
+    FROM payments, eddy.tumble(at, '5 minutes') AS w
+    GROUP BY customer, w.window_start $$);
+SELECT eddy.create_continuous_view('kinds', $$
+    SELECT count(*) AS payments FROM payments GROUP BY kind $$);
+SELECT eddy.create_continuous_view('"Good customers"', $$
+    SELECT customer, sum(amount) AS "Total" FROM payments GROUP BY customer HAVING sum(amount) > 10 $$);
+
+SELECT 'ok' FROM pg_create_logical_replication_slot('regress_eddy_cdc', 'pg_eddy_cdc');
+
+-- Without the fields that differ from run to run.
+\set plain '\'batch-bytes\', \'0\', \'include-lsn\', \'off\', \'include-xid\', \'off\', \'include-timestamp\', \'off\''
+\set get 'pg_logical_slot_get_changes(\'regress_eddy_cdc\', NULL, NULL, ' :plain
+\set peek 'pg_logical_slot_peek_changes(\'regress_eddy_cdc\', NULL, NULL, ' :plain
+\pset format unaligned
+\pset tuples_only on
+
+-- A row appears, changes with each statement, and goes.
+INSERT INTO payments VALUES ('ann', 'card', 7.50, '2026-01-01 00:01');
+INSERT INTO payments VALUES ('ann', 'card', 2.50, '2026-01-01 00:02'), ('ann', 'card', 0, '2026-01-01 00:03');
+DELETE FROM revenue;
+SELECT data FROM :get, 'views', 'cdc.revenue');
+
+-- What the row was before, on request.
+INSERT INTO payments VALUES ('ann', 'card', 1, '2026-01-01 00:01');
+INSERT INTO payments VALUES ('ann', 'card', 1, '2026-01-01 00:01');
+DELETE FROM revenue;
+SELECT data FROM :get, 'views', 'cdc.revenue', 'include-before', 'on');
+
+-- The key is complete even if the view does not show it.
+INSERT INTO payments VALUES ('bob', NULL, 1, '2026-01-01 00:01');
+SELECT data FROM :get, 'views', 'cdc.kinds');
+
+-- HAVING: a group appears when it is let in, and not before.
+INSERT INTO payments VALUES ('eve', 'cash', 10, '2026-01-01 00:01');
+INSERT INTO payments VALUES ('eve', 'cash', 5, '2026-01-01 00:01');
+INSERT INTO payments VALUES ('eve', 'cash', 5, '2026-01-01 00:01');
+INSERT INTO payments VALUES ('eve', 'cash', -15, '2026-01-01 00:01');
+INSERT INTO payments VALUES ('eve', 'cash', -1, '2026-01-01 00:01');
+SELECT data FROM :get, 'views', 'cdc."Good customers"');
+
+-- An update that leaves the result as it was is no change of it.
+INSERT INTO payments VALUES ('eve', 'cash', 11, '2026-01-01 00:01');
+INSERT INTO payments VALUES ('eve', 'cash', 0, '2026-01-01 00:01');
+SELECT data FROM :get, 'views', 'cdc."Good customers"');
+
+-- Records of a transaction are numbered; what was rolled back never happened.
+BEGIN;
+INSERT INTO payments VALUES ('flo', 'cash', 1, '2026-01-01 00:01');
+SAVEPOINT s;
+INSERT INTO payments VALUES ('flo', 'cash', 1000, '2026-01-01 00:01');
+ROLLBACK TO s;
+INSERT INTO payments VALUES ('flo', 'cash', 2, '2026-01-01 00:01');
+COMMIT;
+SELECT data FROM :get, 'views', 'cdc.revenue');
+
+-- Several records travel in one message. The commit of a transaction is one position.
+INSERT INTO payments SELECT 'c' || i, 'cash', i, '2026-01-01 00:01' FROM generate_series(1, 100) i;
+SELECT count(*) AS messages, sum(regexp_count(data, '"op":"c"')) AS records
+FROM pg_logical_slot_peek_changes('regress_eddy_cdc', NULL, NULL, 'views', 'cdc.revenue');
+SELECT count(DISTINCT data::json->>'lsn'), count(DISTINCT data::json->>'xid'), count(DISTINCT data::json->>'ts'),
+       min((data::json->>'seq')::int), max((data::json->>'seq')::int)
+FROM pg_logical_slot_get_changes('regress_eddy_cdc', NULL, NULL, 'views', 'cdc.revenue', 'batch-bytes', '0');
+
+-- Transactions that change no view leave nothing behind, unless asked for.
+CREATE TABLE plain (a int);
+INSERT INTO plain VALUES (1);
+SELECT count(*) FROM :peek);
+INSERT INTO plain VALUES (2);
+SELECT DISTINCT data FROM :get, 'skip-empty-xacts', 'off');
+
+-- Lists of views: names as in SQL, and wildcards.
+INSERT INTO payments VALUES ('gil', 'card', 20, '2026-01-01 00:01');
+SELECT data::json->>'view' FROM :peek) ORDER BY 1;
+SELECT data::json->>'view' FROM :peek, 'views', 'cdc.KINDS, other.*') ORDER BY 1;
+SELECT data::json->>'view' FROM :peek, 'views', '*."Good customers", cdc.revenue') ORDER BY 1;
+SELECT data::json->>'view' FROM :get, 'views', 'public.*') ORDER BY 1;
+
+-- A record has the names that held when the change was made.
+INSERT INTO payments VALUES ('hal', 'card', 1, '2026-01-01 00:01');
+ALTER VIEW revenue RENAME TO income;
+ALTER VIEW income RENAME COLUMN total TO sum;
+INSERT INTO payments VALUES ('hal', 'card', 1, '2026-01-01 00:01');
+SELECT data FROM :get, 'views', 'cdc.revenue, cdc.income');
+
+-- Values are those of to_json in UTC, whatever the session's settings.
+CREATE UNLOGGED TABLE readings (id int, a int[], b bytea, d date, f float8, i interval, j jsonb, ok boolean,
+                                t text, ts timestamp, tz timestamptz, u uuid);
+SELECT eddy.create_stream('readings');
+SELECT eddy.create_continuous_view('latest', $$
+    SELECT id, a, b, d, f, i, j, ok, t, ts, tz, u, count(*) AS n FROM readings
+    GROUP BY id, a, b, d, f, i, j, ok, t, ts, tz, u $$);
+INSERT INTO readings VALUES
+    (1, '{{1,2},{3,NULL}}', '\xdead', '2026-02-03', 1e300, '1 day 02:03', '{"k": [1, "v"]}', true,
+     E'tab\tquote"backslash\\line\nend', '2026-02-03 04:05:06.7', '2026-02-03 04:05:06.7+02',
+     'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'),
+    (2, '{}', '', 'infinity', 'NaN', NULL, 'null', false, '', '-infinity', NULL, NULL);
+SELECT data::json->>'after' = row_to_json(l)::text
+FROM latest l JOIN :peek, 'views', 'cdc.latest') c ON (c.data::json->'key'->>'id')::int = l.id;
+SET timezone = 'Asia/Tokyo';
+SET datestyle = 'German';
+SET bytea_output = 'escape';
+SET intervalstyle = 'iso_8601';
+SET extra_float_digits = -3;
+SELECT data FROM :get, 'views', 'cdc.latest') ORDER BY (data::json->'key'->>'id')::int;
+SHOW timezone;
+RESET datestyle;
+RESET bytea_output;
+RESET intervalstyle;
+RESET extra_float_digits;
+SET timezone = 'UTC';
+
+-- A role receives what it may read.
+CREATE ROLE regress_eddy_consumer REPLICATION;
+INSERT INTO payments VALUES ('ida', 'card', 1, '2026-01-01 00:01');
+SET ROLE regress_eddy_consumer;
+SELECT data::json->>'view' FROM :get);
+RESET ROLE;
+GRANT USAGE ON SCHEMA cdc TO regress_eddy_consumer;
+GRANT SELECT ON kinds TO regress_eddy_consumer;
+INSERT INTO payments VALUES ('ida', 'card', 1, '2026-01-01 00:01');
+SET ROLE regress_eddy_consumer;
+SELECT data::json->>'view' FROM :get);
+RESET ROLE;
+
+-- Options are checked.
+\set VERBOSITY terse
+SELECT data FROM :peek, 'view', 'cdc.kinds');
+SELECT data FROM :peek, 'views', 'kinds');
+SELECT data FROM :peek, 'include-lsn', 'on');
+SELECT data FROM :peek, 'skip-empty-xacts', 'perhaps');
+SELECT data FROM :peek, 'format', 'debezium');
+SELECT data FROM :peek, 'emit', 'final');
+SELECT data FROM :peek, 'colour', 'blue');
+\set VERBOSITY default
+
+-- Dropped views are gone, and their slots may go as well.
+DROP TABLE payments, readings CASCADE;
+SELECT count(*) FROM :get);
+SELECT pg_drop_replication_slot('regress_eddy_cdc');
+DROP SCHEMA cdc CASCADE;
+DROP ROLE regress_eddy_consumer;
