@@ -49,6 +49,14 @@
 
 static const char *const null_policies[] = {"dead_letter", "skip_watermark", "stop"};
 
+/* The quoted name of a relation. */
+static char *
+qualified_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
+}
+
 static void
 check_owner(Oid relid)
 {
@@ -129,8 +137,7 @@ check_table(Relation rel)
 				 errmsg("cannot make logged table \"%s\" a stream", name),
 				 errdetail("The rows of a stream are a cache of recent events and are not written to the WAL."),
 				 errhint("Run ALTER TABLE %s SET UNLOGGED first, or create the table with CREATE UNLOGGED TABLE.",
-						 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-													name))));
+						 qualified_name(RelationGetRelid(rel)))));
 	if (has_superclass(RelationGetRelid(rel)) || has_subclass(RelationGetRelid(rel)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -249,11 +256,9 @@ check_null_policy(const char *value)
  * functions are nobody else's to use.
  */
 static void
-create_triggers(Relation rel, const char *event_time)
+create_triggers(Oid relid, const char *event_time)
 {
-	Oid			relid = RelationGetRelid(rel);
-	const char *table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-												   RelationGetRelationName(rel));
+	const char *table = qualified_name(relid);
 	EddyStreamUser save;
 
 	eddy_stream_become_extension_owner(&save);
@@ -311,22 +316,20 @@ eddy_stream_create(const EddyStream *stream)
 	if (stream->event_time)
 		check_event_time(rel, stream->event_time);
 	CheckTableNotInUse(rel, "eddy.create_stream");
+	relation_close(rel, NoLock);	/* DDL refuses tables that are open */
 
-	create_triggers(rel, stream->event_time);
+	create_triggers(stream->relid, stream->event_time);
 	eddy_catalog_insert_stream(stream);
 	if (eddy_stream_interval_usec(&stream->retention) > 0)
 	{
 		for (int i = 0; i < EDDY_STREAM_SEGMENTS; i++)
 			eddy_stream_add_segment(stream->relid);
 	}
-	relation_close(rel, NoLock);
 }
 
 void
 eddy_stream_drop(Oid relid)
 {
 	eddy_stream_check_owner(relid);
-	eddy_stream_execute(psprintf("DROP TABLE %s",
-								 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-															get_rel_name(relid))));
+	eddy_stream_execute(psprintf("DROP TABLE %s", qualified_name(relid)));
 }
