@@ -308,10 +308,11 @@ refuse_escape(EddyDecodeError *error, const EddyValueColumn *column, EddyJsonEsc
  * append_array writes a JSON array as PostgreSQL array literal.
  *
  * Nested arrays are further dimensions; whether they are rectangular is the
- * business of array_in.
+ * business of array_in. *has_items is set when there is any element.
  */
 static bool
-append_array(JsonRow *row, const EddyValueColumn *column, int depth, StringInfo literal)
+append_array(JsonRow *row, const EddyValueColumn *column, int depth, StringInfo literal,
+			 bool *has_items)
 {
 	EddyJsonCursor *cursor = &row->cursor;
 	EddyJsonValue item;
@@ -332,13 +333,16 @@ append_array(JsonRow *row, const EddyValueColumn *column, int depth, StringInfo 
 
 		if (c == '[')
 		{
-			if (!append_array(row, column, depth + 1, literal))
+			if (!append_array(row, column, depth + 1, literal, has_items))
 				return false;
 		}
 		else if (!eddy_json_read(cursor, depth + 1, &item))
 			return refuse_json(row->error, cursor->status);
 		else if (item.kind == EDDY_JSON_NULL)
+		{
 			appendStringInfoString(literal, "NULL");
+			*has_items = true;
+		}
 		else
 		{
 			char	   *s = cursor->text + item.start;
@@ -366,6 +370,7 @@ append_array(JsonRow *row, const EddyValueColumn *column, int depth, StringInfo 
 				appendStringInfoChar(literal, s[i]);
 			}
 			appendStringInfoChar(literal, '"');
+			*has_items = true;
 		}
 
 		c = eddy_json_peek(cursor);
@@ -435,11 +440,13 @@ store_value(JsonRow *row, const EddyValueColumn *column, int depth, bool in_plac
 	if (column->kind == EDDY_VALUE_INPUT_ARRAY && eddy_json_peek(cursor) == '[')
 	{
 		StringInfoData literal;
+		bool		has_items = false;
 
 		initStringInfo(&literal);
-		if (!append_array(row, column, depth, &literal))
+		if (!append_array(row, column, depth, &literal, &has_items))
 			return false;
-		row->values[attr] = CStringGetDatum(literal.data);
+		/* arrays of nothing but empty arrays are empty, which not every server's array_in knows */
+		row->values[attr] = CStringGetDatum(has_items ? literal.data : "{}");
 		row->nulls[attr] = row->missing[attr] = false;
 		return true;
 	}
@@ -474,9 +481,13 @@ store_value(JsonRow *row, const EddyValueColumn *column, int depth, bool in_plac
 			break;
 	}
 
-	/* literals, objects and arrays go in as their text */
-	result = eddy_value_from_string(column, row->decoder->time_format, cursor->text + item.start,
-									item.len, &row->values[attr]);
+	/* literals, objects and arrays go in as their text, which is no array's literal */
+	if (column->kind == EDDY_VALUE_INPUT_ARRAY)
+		result = EDDY_VALUE_INVALID;
+	else
+		result = eddy_value_from_string(column, row->decoder->time_format,
+										cursor->text + item.start, item.len,
+										&row->values[attr]);
 	if (result != EDDY_VALUE_OK)
 	{
 		eddy_value_report(row->error, column, result);

@@ -169,6 +169,7 @@ parse_clock(const char **pp, const char *end, int64 *microseconds)
 
 	/* 24:00 and the leap second are taken as the first of what follows, as by PostgreSQL */
 	if (minute >= MINS_PER_HOUR || second > SECS_PER_MINUTE || hour > HOURS_PER_DAY ||
+		(second == SECS_PER_MINUTE && fraction > 0) ||
 		(hour == HOURS_PER_DAY && (minute > 0 || second > 0 || fraction > 0)))
 		return EDDY_VALUE_RANGE;
 

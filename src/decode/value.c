@@ -334,6 +334,8 @@ store_numeric(const EddyValueColumn *column, const char *s, uint32 len,
 	int			digits = number->digits;
 	int64		mantissa = (int64) number->mantissa;
 
+	if (digits == 0 && scale < 0)
+		scale = 0;				/* zero, whatever its exponent */
 	if (scale < 0 && digits <= SAFE_DIGITS && digits - scale <= SAFE_DIGITS)
 	{
 		mantissa *= eddy_value_powers_of_ten[-scale];
