@@ -161,9 +161,17 @@ CREATE POLICY read ON eddy.late_rows FOR SELECT
 GRANT SELECT, DELETE ON eddy.dead_letters TO PUBLIC; -- rows by policy
 GRANT SELECT ON eddy.late_rows TO PUBLIC;            -- rows by policy
 
-SELECT pg_extension_config_dump(c.oid::regclass, '')
-FROM pg_class c
-WHERE c.relnamespace = 'eddy'::regnamespace AND c.relkind IN ('r', 'S');
+-- dumped as data of the user's: definitions, offsets and rejected rows travel with pg_dump
+SELECT pg_extension_config_dump('eddy._stream', '');
+SELECT pg_extension_config_dump('eddy._segment', '');
+SELECT pg_extension_config_dump('eddy._source', '');
+SELECT pg_extension_config_dump('eddy._source_seq', '');
+SELECT pg_extension_config_dump('eddy._source_status', '');
+SELECT pg_extension_config_dump('eddy._partition', '');
+SELECT pg_extension_config_dump('eddy._view', '');
+SELECT pg_extension_config_dump('eddy.dead_letters', '');
+SELECT pg_extension_config_dump('eddy.dead_letters_id_seq', '');
+SELECT pg_extension_config_dump('eddy.late_rows', '');
 
 /*
  * Windows. Plain SQL that the planner inlines: the SELECT of a continuous view

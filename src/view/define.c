@@ -79,6 +79,20 @@ execute(const char *sql)
 
 /* ---- the definition ---- */
 
+/* Makes an error's position point into the query, not into the call of the function. */
+static void
+point_into_query(void *arg)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery((const char *) arg);
+	}
+}
+
 /* Parses the text of the query; it has to be one SELECT and nothing else. */
 static RawStmt *
 parse_query(const char *query)
@@ -107,17 +121,25 @@ parse_query(const char *query)
 static Oid
 create_definition(RangeVar *name, const char *query)
 {
-	RawStmt    *raw = parse_query(query);
+	ErrorContextCallback callback = {
+		.previous = error_context_stack,
+		.callback = point_into_query,
+		.arg = unconstify(char *, query)
+	};
+	RawStmt    *raw;
 	ViewStmt   *stmt = makeNode(ViewStmt);
 	ObjectAddress address;
 	ObjectAddresses *moved;
 	Relation	rel;
 	char	   *hidden_name;
 
+	error_context_stack = &callback;
+	raw = parse_query(query);
 	stmt->view = copyObject(name);
 	stmt->query = raw->stmt;
 	stmt->withCheckOption = NO_CHECK_OPTION;
 	address = DefineView(stmt, query, raw->stmt_location, raw->stmt_len);
+	error_context_stack = callback.previous;
 	CommandCounterIncrement();
 
 	hidden_name = ChooseRelationName(psprintf("_%s", name->relname), NULL, "def",

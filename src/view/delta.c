@@ -137,6 +137,12 @@ add_pending(Oid view)
 
 /* ---- running the delta query ---- */
 
+static void
+name_view(void *arg)
+{
+	errcontext("maintenance of continuous view \"%s\"", ((EddyViewPlan *) arg)->name);
+}
+
 /*
  * Runs a delta query as the view's owner and leaves its rows pending. range NULL:
  * over the stored rows of the stream.
@@ -150,8 +156,10 @@ run_query(EddyViewPlan *plan, EddyScanRange *range)
 	DestReceiver *dest;
 	SPIPlanPtr	query;
 	const char *sql = range ? plan->delta_sql : plan->staged_sql;
+	ErrorContextCallback callback = {error_context_stack, name_view, plan};
 	int			rc;
 
+	error_context_stack = &callback;
 	eddy_owner_begin(&save, plan->owner);
 	SPI_connect();
 	eddy_scan_arm(&armed, sql, plan->stream, range);
@@ -180,6 +188,7 @@ run_query(EddyViewPlan *plan, EddyScanRange *range)
 	dest->rDestroy(dest);
 	SPI_finish();
 	eddy_owner_end(&save);
+	error_context_stack = callback.previous;
 }
 
 /*

@@ -193,10 +193,13 @@ compute_result(EddyMerge *merge, TupleTableSlot *stored)
 	memset(result->tts_isnull, true, sizeof(bool) * plan->ncolumns);
 	for (int i = 0; i < plan->nkeys; i++)
 	{
-		finals->tts_values[i] = merge->keys[i];
+		int			column = plan->keys[i].column - 1;
+
+		/* equal keys can look different (1.0, 1.00): the first stays, as its index entry does */
+		finals->tts_values[i] = stored ? stored->tts_values[column] : merge->keys[i];
 		finals->tts_isnull[i] = merge->key_nulls[i];
-		result->tts_values[plan->keys[i].column - 1] = merge->keys[i];
-		result->tts_isnull[plan->keys[i].column - 1] = merge->key_nulls[i];
+		result->tts_values[column] = finals->tts_values[i];
+		result->tts_isnull[column] = finals->tts_isnull[i];
 	}
 	if (plan->constant_key)
 	{

@@ -1,0 +1,118 @@
+-- Every aggregate that has a combine function is maintained, through one mechanism.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_eddy;
+RESET client_min_messages;
+SET timezone = 'UTC';
+
+CREATE UNLOGGED TABLE measures (k int, i2 int2, i4 int4, i8 int8, n numeric, f4 float4, f8 float8, b bool,
+    t text, d date, ts timestamp, tz timestamptz, iv interval, m money, bits bit(8), ip inet);
+SELECT eddy.create_stream('measures');
+CREATE TABLE measures_log (LIKE measures);
+
+-- The list comes from the catalog: built-in aggregates over one column of our types that combine.
+CREATE TABLE calls AS
+SELECT row_number() OVER (ORDER BY p.proname, c.column_name) AS id, p.proname AS agg, c.column_name AS arg
+FROM pg_aggregate a
+JOIN pg_proc p ON p.oid = a.aggfnoid
+JOIN information_schema.columns c ON c.table_schema = 'public' AND c.table_name = 'measures' AND c.column_name <> 'k'
+WHERE a.aggcombinefn <> 0 AND p.pronargs = 1 AND a.aggkind = 'n'
+  AND p.pronamespace = 'pg_catalog'::regnamespace
+  AND p.proname NOT IN ('array_agg', 'string_agg', 'any_value', 'range_agg', 'range_intersect_agg')
+  AND p.proargtypes[0] = (c.udt_schema || '.' || c.udt_name)::regtype;
+SELECT count(*) >= 100 AS enough FROM calls;
+
+-- Eight views over all of them, with and without keys.
+CREATE FUNCTION select_list(part int) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(format('%I(%I) AS c%s', agg, arg, id), ', ' ORDER BY id) FROM calls WHERE id % 4 = part
+$$;
+SELECT eddy.create_continuous_view('per_key_' || part, format('SELECT k, %s FROM measures GROUP BY k', select_list(part)))
+FROM generate_series(0, 3) part;
+SELECT eddy.create_continuous_view('overall_' || part, format('SELECT %s FROM measures', select_list(part)))
+FROM generate_series(0, 3) part;
+SELECT eddy.create_continuous_view('pairs', $$
+    SELECT k, regr_count(f8, i4) AS n, regr_sxx(f8, i4) AS sxx, count(*) FILTER (WHERE b) AS yes,
+           sum(n) FILTER (WHERE i4 > 0) AS positive
+    FROM measures GROUP BY k $$);
+
+-- Batches of several sizes, with NULLs, NaN and infinities; floats hold values that add exactly.
+CREATE FUNCTION feed(seed int, rows int) RETURNS void LANGUAGE sql AS $$
+    WITH batch AS (
+    INSERT INTO measures_log
+    SELECT g % 7, (g * 37 + seed) % 101 - 50, CASE WHEN g % 13 > 0 THEN (g * 7919 + seed) % 100003 - 5000 END,
+           (g::int8 * 1000003 * seed) % 9007199254740 , CASE WHEN g % 11 > 0 THEN (g * seed % 9973)::numeric / 100 END,
+           (g % 64) / 4.0, (g * seed % 4096) / 8.0, CASE WHEN g % 5 > 0 THEN (g + seed) % 3 = 0 END,
+           CASE WHEN g % 3 > 0 THEN md5((g * seed)::text) END, date '2026-01-01' + (g * seed) % 400,
+           timestamp '2026-01-01' + g * interval '7 minutes', timestamptz '2026-01-01Z' - g * interval '3 hours',
+           (g % 50) * interval '1 minute', ((g * seed) % 10000)::numeric::money, ((g * seed) % 256)::bit(8),
+           ('10.0.' || g % 250 || '.1')::inet
+    FROM generate_series(1, rows) g
+    RETURNING *)
+    INSERT INTO measures SELECT * FROM batch;
+$$;
+SELECT feed(3, 1);
+SELECT feed(17, 100);
+SELECT feed(5, 1000);
+SELECT feed(11, 2500);
+INSERT INTO measures (k, n, f8) VALUES (1, 'NaN', 'NaN'), (2, 'Infinity', '-Infinity') RETURNING k;
+INSERT INTO measures_log (k, n, f8) VALUES (1, 'NaN', 'NaN'), (2, 'Infinity', '-Infinity');
+INSERT INTO measures (k) VALUES (NULL), (8);
+INSERT INTO measures_log (k) VALUES (NULL), (8);
+
+/*
+ * Compared as text. Variances and correlations of floats are not associative:
+ * combining rounds otherwise, so they are compared to 10 digits.
+ */
+CREATE FUNCTION rounded(r jsonb) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_object_agg(key, CASE WHEN jsonb_typeof(value) = 'number'
+                                      THEN to_jsonb(trim_scale(round(value::numeric, 8 - length(trunc(abs(value::numeric))::text)))) ELSE value END)
+    FROM jsonb_each(r)
+$$;
+CREATE FUNCTION differences(view text, query text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE result bigint;
+BEGIN
+    EXECUTE format('SELECT count(*) FROM ((SELECT rounded(to_jsonb(a)) FROM %1$s a EXCEPT ALL SELECT rounded(to_jsonb(b)) FROM (%2$s) b)
+                    UNION ALL (SELECT rounded(to_jsonb(b)) FROM (%2$s) b EXCEPT ALL SELECT rounded(to_jsonb(a)) FROM %1$s a)) x', view, query)
+    INTO result;
+    RETURN result;
+END $$;
+SELECT part, differences('per_key_' || part, format('SELECT k, %s FROM measures_log GROUP BY k', select_list(part))),
+       differences('overall_' || part, format('SELECT %s FROM measures_log', select_list(part)))
+FROM generate_series(0, 3) part;
+SELECT differences('pairs', $$
+    SELECT k, regr_count(f8, i4) AS n, regr_sxx(f8, i4) AS sxx, count(*) FILTER (WHERE b) AS yes,
+           sum(n) FILTER (WHERE i4 > 0) AS positive
+    FROM measures_log GROUP BY k $$);
+
+-- A user's own aggregate, of two arguments, with functions in SQL.
+CREATE FUNCTION weighted_add(s numeric[], v numeric, w numeric) RETURNS numeric[] IMMUTABLE STRICT LANGUAGE sql
+    AS 'SELECT ARRAY[s[1] + v * w, s[2] + w]';
+CREATE FUNCTION weighted_combine(a numeric[], b numeric[]) RETURNS numeric[] IMMUTABLE STRICT LANGUAGE sql
+    AS 'SELECT ARRAY[a[1] + b[1], a[2] + b[2]]';
+CREATE FUNCTION weighted_final(s numeric[]) RETURNS numeric IMMUTABLE LANGUAGE sql
+    AS 'SELECT round(s[1] / nullif(s[2], 0), 4)';
+CREATE AGGREGATE weighted_avg(numeric, numeric) (sfunc = weighted_add, stype = numeric[], combinefunc = weighted_combine,
+    finalfunc = weighted_final, initcond = '{0,0}');
+SELECT eddy.create_continuous_view('weighted', 'SELECT k, weighted_avg(i4::numeric, i2::numeric) AS w FROM measures GROUP BY k',
+                                   start => 'staged');
+SELECT feed(23, 500);
+SELECT differences('weighted', 'SELECT k, weighted_avg(i4::numeric, i2::numeric) AS w FROM measures_log GROUP BY k');
+
+-- Groups are compared as their type compares: 1.0 and 1.00 are one numeric, NaN is one, -0 and 0 are one float.
+CREATE UNLOGGED TABLE odd_keys (n numeric, f float8, c "char", a int[]);
+SELECT eddy.create_stream('odd_keys');
+SELECT eddy.create_continuous_view('odd_numeric', 'SELECT n, count(*) FROM odd_keys GROUP BY n');
+SELECT eddy.create_continuous_view('odd_float', 'SELECT f, count(*) FROM odd_keys GROUP BY f');
+SELECT eddy.create_continuous_view('odd_array', 'SELECT a, c, count(*) FROM odd_keys GROUP BY a, c');
+INSERT INTO odd_keys VALUES (1.0, 0, 'a', '{1,2}'), ('NaN', 'NaN', 'a', NULL);
+INSERT INTO odd_keys VALUES (1.00, '-0', 'a', '{1,2}'), ('NaN', 'NaN', 'a', NULL), (NULL, NULL, NULL, NULL);
+INSERT INTO odd_keys VALUES (NULL, NULL, NULL, NULL);
+SELECT * FROM odd_numeric ORDER BY n;
+SELECT * FROM odd_float ORDER BY f;
+SELECT * FROM odd_array ORDER BY a, c;
+
+SET client_min_messages = warning;
+DROP TABLE measures, odd_keys CASCADE;
+DROP TABLE measures_log, calls;
+DROP FUNCTION feed, select_list, rounded, differences;
+DROP AGGREGATE weighted_avg(numeric, numeric);
+DROP FUNCTION weighted_add, weighted_combine, weighted_final;
