@@ -25,7 +25,10 @@
 
 #include "access/tupdesc.h"
 
-/* How a JSON number or digits-only string becomes a date or timestamp. Strings are always ISO 8601. */
+/*
+ * How a JSON number, or a string that is one, becomes a date or timestamp. All
+ * other strings are ISO 8601.
+ */
 typedef enum EddyTimeFormat
 {
 	EDDY_TIME_ISO,				/* numbers are refused */
@@ -38,7 +41,8 @@ typedef enum EddyTimeFormat
 typedef struct EddyDecodeColumn
 {
 	int			attnum;			/* 1-based position in the row's values */
-	const char *pointer;		/* JSON pointer (RFC 6901); NULL: the top-level field of the column's name */
+	const char *pointer;		/* JSON pointer (RFC 6901); NULL: the top-level field of the
+								 * column's name */
 } EddyDecodeColumn;
 
 /* Options of the decoder; the same for all columns. */

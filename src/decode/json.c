@@ -275,7 +275,7 @@ refuse_json(EddyDecodeError *error, EddyJsonStatus status)
 								  "message is not valid UTF-8");
 		case EDDY_JSON_CONTROL:
 			return refuse_message(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
-								  "message is not valid JSON: unescaped control character in a string");
+								  "message is not valid JSON: a string has a control character");
 		case EDDY_JSON_UNCLOSED:
 			return refuse_message(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 								  "message is not valid JSON: a string is not closed");

@@ -162,8 +162,11 @@ parse_clock(const char **pp, const char *end, int64 *microseconds)
 			if (digits <= 6)
 				fraction *= eddy_value_powers_of_ten[6 - digits];
 			else
-				fraction = (int64) rint((double) fraction / (double) eddy_value_powers_of_ten[digits] *
-										1000000.0);
+			{
+				double		unit = (double) eddy_value_powers_of_ten[digits];
+
+				fraction = (int64) rint((double) fraction / unit * 1000000.0);
+			}
 		}
 	}
 

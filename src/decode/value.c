@@ -356,7 +356,8 @@ store_numeric(const EddyValueColumn *column, const char *s, uint32 len,
 		else
 			return numeric_from_text(column, s, len, value);
 		scale = column->scale;
-		if (column->precision <= SAFE_DIGITS && mantissa >= eddy_value_powers_of_ten[column->precision])
+		if (column->precision <= SAFE_DIGITS &&
+			mantissa >= eddy_value_powers_of_ten[column->precision])
 			return EDDY_VALUE_RANGE;
 	}
 
