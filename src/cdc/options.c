@@ -198,7 +198,8 @@ parse_batch_bytes(const Option *option, const char *value, EddyCdcOptions *optio
 	if (value == NULL || !parse_int(value, &bytes, GUC_UNIT_BYTE, NULL) ||
 		bytes < 0 || bytes > MAX_BATCH_BYTES)
 		refuse_value(option, value,
-					 "Give a size from 0 to 64MB, such as \"64kB\"; 0 stands for one record per message.");
+					 "Give a size from 0 to 64MB, such as \"64kB\"; "
+					 "0 stands for one record per message.");
 	else
 		options->batch_bytes = bytes;
 }

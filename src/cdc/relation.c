@@ -209,6 +209,7 @@ describe_relation(EddyCdcState *state, EddyCdcRelation *entry, Relation relation
 	entry->context = NULL;
 	entry->view = InvalidOid;
 	entry->emitted = false;
+	entry->complained = false;
 
 	namespace = get_namespace_oid(CATALOG_SCHEMA, true);
 	if (!OidIsValid(namespace) || RelationGetNamespace(relation) != namespace)
