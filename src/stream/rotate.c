@@ -158,89 +158,138 @@ look_again_at(TimestampTz *next, TimestampTz at)
 	*next = Min(*next, at);
 }
 
-/*
- * keep_segments does what is due for the segments of one stream, and lowers *next to
- * the time when something will be due.
- */
 static void
-keep_segments(const EddyStream *stream, TimestampTz now, TimestampTz *next)
+look_again_soon(TimestampTz *next)
+{
+	look_again_at(next, GetCurrentTimestamp() + INTERVAL_RETRY * INT64CONST(1000));
+}
+
+/*
+ * empty_expired empties the first segment that is due and not in use. Returns true
+ * if it did. Lowers *next to the time when one will be due.
+ */
+static bool
+empty_expired(const EddyStream *stream, List *segments, TimestampTz now, TimestampTz *next)
 {
 	int64		retention = eddy_stream_interval_usec(&stream->retention);
-	int64		span = eddy_stream_segment_span(stream);
-	List	   *segments = eddy_catalog_list_segments(stream->relid);
-	EddySegment *spare = NULL;
-	int			nsegments = list_length(segments);
-	int			nempty = 0;
-	bool		starved = true; /* the current segment should have been closed long ago */
 	ListCell   *lc;
 
-	if (retention <= 0)
-		return;
 	foreach(lc, segments)
 	{
 		EddySegment *segment = lfirst(lc);
 
-		if (segment->opened_at != 0 && segment->closed_at == 0)
+		if (segment->closed_at == 0)
+			continue;
+		look_again_at(next, segment->closed_at + retention);
+		if (now < segment->closed_at + retention)
+			continue;
+		if (empty_segment(segment))
 		{
-			if (now < segment->opened_at + span + span / 4)
-				starved = false;
-			look_again_at(next, segment->opened_at + span);
-			if (now < segment->opened_at + span)
-				continue;
-		}
-		else if (segment->closed_at != 0)
-		{
-			look_again_at(next, segment->closed_at + retention);
-			if (now < segment->closed_at + retention)
-				continue;
-			if (!empty_segment(segment))
-			{
-				look_again_at(next, now + INTERVAL_RETRY * INT64CONST(1000));
-				continue;
-			}
 			segment->opened_at = segment->closed_at = 0;
-			if (!eddy_catalog_update_segment(segment))
-				continue;
-		}
-		if (segment->opened_at == 0)
-		{
-			nempty++;
-			spare = segment;
+			return eddy_catalog_update_segment(segment);
 		}
 	}
+	return false;
+}
 
-	/*
-	 * The current segment whose time is over: close it, so that it is emptied
-	 * even if nothing is written any more. Writers then open an empty one.
-	 */
+/*
+ * close_current closes the current segment if its time is over, so that it is
+ * emptied even if nothing is written any more; writers then open an empty one.
+ */
+static bool
+close_current(const EddyStream *stream, List *segments, bool have_empty, TimestampTz now,
+			  TimestampTz *next)
+{
+	int64		span = eddy_stream_segment_span(stream);
+	ListCell   *lc;
+
 	foreach(lc, segments)
 	{
 		EddySegment *segment = lfirst(lc);
 
-		if (segment->opened_at != 0 && segment->closed_at == 0 && nempty > 0 &&
-			now >= segment->opened_at + span)
+		if (segment->opened_at == 0 || segment->closed_at != 0)
+			continue;
+		look_again_at(next, segment->opened_at + span);
+		if (have_empty && now >= segment->opened_at + span)
 		{
 			segment->closed_at = now;
-			(void) eddy_catalog_update_segment(segment);
-			look_again_at(next, now + retention);
-			starved = false;
+			return eddy_catalog_update_segment(segment);
 		}
 	}
+	return false;
+}
+
+/*
+ * True if rows have nowhere to go: the current segment, if there is one, should have
+ * been closed a good while ago, and readers keep us from emptying another.
+ */
+static bool
+is_starved(const EddyStream *stream, List *segments, TimestampTz now)
+{
+	int64		span = eddy_stream_segment_span(stream);
+	ListCell   *lc;
+
+	foreach(lc, segments)
+	{
+		EddySegment *segment = lfirst(lc);
+
+		if (segment->opened_at != 0 && segment->closed_at == 0 &&
+			now < segment->opened_at + span + span / 4)
+			return false;
+	}
+	return true;
+}
+
+/* Adds a segment if too few are there, drops one if too many are free. */
+static bool
+adjust_count(const EddyStream *stream, List *segments, EddySegment *empty, int nempty,
+			 TimestampTz now)
+{
+	int			nsegments = list_length(segments);
 
 	if (nsegments < EDDY_STREAM_SEGMENTS ||
-		(nempty == 0 && starved && nsegments < EDDY_STREAM_SEGMENTS_MAX))
+		(nempty == 0 && nsegments < EDDY_STREAM_SEGMENTS_MAX &&
+		 is_starved(stream, segments, now)))
 	{
-		if (ConditionalLockRelationOid(stream->relid, ShareUpdateExclusiveLock) &&
-			ConditionalLockRelationOid(eddy_catalog_relid(EDDY_CATALOG_SEGMENT),
-									   ShareUpdateExclusiveLock))
-			eddy_stream_add_segment(stream->relid);
-		look_again_at(next, now + INTERVAL_RETRY * INT64CONST(1000));
+		if (!ConditionalLockRelationOid(stream->relid, ShareUpdateExclusiveLock) ||
+			!ConditionalLockRelationOid(eddy_catalog_relid(EDDY_CATALOG_SEGMENT),
+										ShareUpdateExclusiveLock))
+			return false;
+		eddy_stream_add_segment(stream->relid);
+		return true;
 	}
-	else if (nsegments > EDDY_STREAM_SEGMENTS && nempty > 1)
+	return nsegments > EDDY_STREAM_SEGMENTS && nempty > 1 && drop_segment(empty);
+}
+
+/*
+ * keep_segments does the first thing that is due for the segments of a stream and
+ * returns true, to be called again in a new transaction: with one thing per
+ * transaction nothing is locked while we wait for a writer's row lock.
+ */
+static bool
+keep_segments(const EddyStream *stream, TimestampTz *next)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	List	   *segments = eddy_catalog_list_segments(stream->relid);
+	EddySegment *empty = NULL;
+	int			nempty = 0;
+	ListCell   *lc;
+
+	if (eddy_stream_interval_usec(&stream->retention) <= 0)
+		return false;
+	foreach(lc, segments)
 	{
-		if (drop_segment(spare))
-			look_again_at(next, now + INTERVAL_RETRY * INT64CONST(1000));
+		EddySegment *segment = lfirst(lc);
+
+		if (segment->opened_at == 0)
+		{
+			empty = segment;
+			nempty++;
+		}
 	}
+	return empty_expired(stream, segments, now, next) ||
+		close_current(stream, segments, nempty > 0, now, next) ||
+		adjust_count(stream, segments, empty, nempty, now);
 }
 
 /* ---- users' own rows ---- */
@@ -306,11 +355,12 @@ static void
 note_horizon(StreamMemory *memory, const EddyStream *stream, TimestampTz now, TimestampTz *next)
 {
 	int64		retention = eddy_stream_interval_usec(&stream->retention);
+	int64		age = Max(retention, NOTE_SPAN_MIN);	/* also of streams that retain nothing */
 	int64		span = Max(retention / NOTES, NOTE_SPAN_MIN);
 
 	if (memory->sweeping)
 		return;
-	if (memory->nnotes > 0 && now >= memory->notes[0].at + retention)
+	if (memory->nnotes > 0 && now >= memory->notes[0].at + age)
 	{
 		memory->sweeping = true;
 		memory->sweep_horizon = memory->notes[0].horizon;
@@ -325,7 +375,7 @@ note_horizon(StreamMemory *memory, const EddyStream *stream, TimestampTz now, Ti
 		memory->notes[memory->nnotes].horizon = oldest_running();
 		memory->nnotes++;
 	}
-	look_again_at(next, memory->notes[0].at + retention);
+	look_again_at(next, memory->notes[0].at + age);
 	look_again_at(next, memory->notes[memory->nnotes - 1].at + span);
 }
 
@@ -416,31 +466,43 @@ end_transaction(void)
 	CommitTransactionCommand();
 }
 
+/*
+ * One transaction for the segments of a stream. Returns true if something was
+ * done and there may be more to do.
+ */
+static bool
+keep_stream_once(StreamMemory *memory, TimestampTz *next)
+{
+	EddyStream *stream;
+	bool		more = false;
+
+	begin_transaction();
+	/* the lock keeps the table from being dropped under us; its segments follow it */
+	if (!ConditionalLockRelationOid(memory->relid, AccessShareLock))
+		look_again_soon(next);
+	else if ((stream = eddy_catalog_get_stream(memory->relid)) != NULL &&
+			 get_rel_relkind(memory->relid) == RELKIND_RELATION)
+	{
+		more = keep_segments(stream, next);
+		if (!more)
+			note_horizon(memory, stream, GetCurrentTimestamp(), next);
+	}
+	end_transaction();
+	return more;
+}
+
 /* One round for one stream. Lowers *next to the time of the next one. */
 static void
 keep_stream(Oid relid, TimestampTz *next)
 {
 	StreamMemory *memory = remember_stream(relid);
-	TimestampTz now = GetCurrentTimestamp();
-	EddyStream *stream;
 
 	memory->seen = true;
-	begin_transaction();
-	/* the lock keeps the table from being dropped under us; its segments follow it */
-	if (!ConditionalLockRelationOid(relid, AccessShareLock))
+	for (int i = 0; i < 2 * EDDY_STREAM_SEGMENTS_MAX; i++)
 	{
-		look_again_at(next, now + INTERVAL_RETRY * INT64CONST(1000));
-		end_transaction();
-		return;
+		if (!keep_stream_once(memory, next))
+			break;
 	}
-	stream = eddy_catalog_get_stream(relid);
-	if (stream && get_rel_relkind(relid) == RELKIND_RELATION)
-	{
-		keep_segments(stream, now, next);
-		note_horizon(memory, stream, now, next);
-	}
-	end_transaction();
-
 	for (int i = 0; memory->sweeping && i < SWEEP_CHUNKS; i++)
 	{
 		bool		more;
@@ -452,7 +514,7 @@ keep_stream(Oid relid, TimestampTz *next)
 			break;
 	}
 	if (memory->sweeping)
-		look_again_at(next, now + INTERVAL_RETRY * INT64CONST(1000));
+		look_again_soon(next);
 }
 
 /* The Oids of all streams, in mcxt; NIL without the extension. */

@@ -165,6 +165,9 @@ choose_segment(const EddyStream *stream)
 			next = find_last_closed(segments);
 		if (next == NULL)
 			return InvalidOid;
+
+		/* its lock before its row, as housekeeping does */
+		LockRelationOid(next->relid, RowExclusiveLock);
 		next->opened_at = now;
 		next->closed_at = 0;
 		if (eddy_catalog_update_segment(next))

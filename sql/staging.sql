@@ -1,0 +1,98 @@
+--
+-- Staging: where the recent rows of a stream are, and how they go
+--
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_eddy;
+SET TimeZone = 'UTC';
+SET DateStyle = 'ISO, YMD';
+SET IntervalStyle = 'postgres';
+
+-- Polls until a query is true: the database's worker does its work by itself.
+CREATE PROCEDURE pg_temp.wait_until(query text) LANGUAGE plpgsql AS $$
+DECLARE
+    done boolean;
+    tries int := 0;
+BEGIN
+    LOOP
+        EXECUTE query INTO done;
+        EXIT WHEN done;
+        tries := tries + 1;
+        IF tries > 600 THEN
+            RAISE EXCEPTION 'waited in vain for: %', query;
+        END IF;
+        PERFORM eddy._notify();
+        COMMIT;
+        PERFORM pg_sleep(0.05);
+    END LOOP;
+END $$;
+
+CREATE UNLOGGED TABLE events (id int, note text);
+SELECT eddy.create_stream('events', retention => '1 hour');
+
+-- Rows from Kafka are kept in segments, children of the table in schema eddy; at first none is in use.
+SELECT segment, opened_at, closed_at FROM eddy._segment WHERE stream = 'events'::regclass
+ORDER BY segment::text COLLATE "C";
+SELECT DISTINCT c.relpersistence, c.relkind, c.relowner = s.relowner AS same_owner
+FROM pg_class s JOIN pg_inherits i ON i.inhparent = s.oid JOIN pg_class c ON c.oid = i.inhrelid
+WHERE s.oid = 'events'::regclass;
+
+-- Reading the stream shows the rows of users and of segments.
+INSERT INTO events VALUES (1, 'from a user');
+INSERT INTO eddy._events_segment_1 VALUES (2, 'as from Kafka');
+SELECT * FROM events ORDER BY id;
+SELECT * FROM ONLY events;
+
+-- Columns come and go in all of them.
+ALTER TABLE events ADD COLUMN kind text DEFAULT 'event';
+ALTER TABLE events DROP COLUMN note;
+SELECT * FROM events ORDER BY id;
+
+-- A segment whose time is over is closed, and emptied when the retention has passed since.
+UPDATE eddy._segment SET opened_at = now() - interval '45 minutes'
+WHERE segment = 'eddy._events_segment_1'::regclass;
+CALL pg_temp.wait_until($$
+    SELECT closed_at IS NOT NULL FROM eddy._segment WHERE segment = 'eddy._events_segment_1'::regclass $$);
+SELECT * FROM events ORDER BY id;
+UPDATE eddy._segment SET opened_at = now() - interval '2 hours', closed_at = now() - interval '61 minutes'
+WHERE segment = 'eddy._events_segment_1'::regclass;
+CALL pg_temp.wait_until($$
+    SELECT opened_at IS NULL AND closed_at IS NULL FROM eddy._segment
+    WHERE segment = 'eddy._events_segment_1'::regclass $$);
+SELECT * FROM events ORDER BY id;
+SELECT pg_relation_size('eddy._events_segment_1');
+
+-- A segment that got lost is replaced.
+DROP TABLE eddy._events_segment_2;
+CALL pg_temp.wait_until($$ SELECT segments = 3 FROM eddy.streams WHERE stream = 'events'::regclass $$);
+
+-- TRUNCATE empties them all.
+INSERT INTO eddy._events_segment_1 VALUES (3);
+INSERT INTO events VALUES (4);
+TRUNCATE events;
+SELECT * FROM events;
+
+-- A stream that retains nothing has no segments.
+CREATE UNLOGGED TABLE ticks (id int);
+SELECT eddy.create_stream('ticks', retention => '0');
+SELECT segments FROM eddy.streams WHERE stream = 'ticks'::regclass;
+
+-- Names are cut to fit and made unique.
+CREATE UNLOGGED TABLE a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_ (id int);
+CREATE SCHEMA regress_eddy_two;
+CREATE UNLOGGED TABLE regress_eddy_two.a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_ (id int);
+CREATE UNLOGGED TABLE "Quoted ""Name" (id int);
+SELECT eddy.create_stream('a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_');
+SELECT eddy.create_stream('regress_eddy_two.a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_');
+SELECT eddy.create_stream('"Quoted ""Name"');
+SELECT segment FROM eddy._segment
+WHERE stream IN ('a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_'::regclass,
+                 'regress_eddy_two.a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_'::regclass,
+                 '"Quoted ""Name"'::regclass)
+ORDER BY segment::text COLLATE "C";
+
+-- DROP TABLE takes the segments along, without CASCADE.
+DROP TABLE events, ticks, "Quoted ""Name", a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_,
+    regress_eddy_two.a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_;
+DROP SCHEMA regress_eddy_two;
+SELECT count(*) FROM eddy._segment g WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = g.segment);
+SELECT count(*) FROM pg_class WHERE relnamespace = 'eddy'::regnamespace AND relname ~ '(events|ticks|Name|tabl)_segment';
