@@ -90,7 +90,7 @@ SELECT eddy.drop_continuous_view('page_clicks');
 DROP VIEW one;
 SELECT eddy.drop_stream('page_clicks');
 SELECT count(*) FROM eddy.streams WHERE stream::text = 'page_clicks';
-SELECT relname FROM pg_class WHERE relnamespace = 'eddy'::regnamespace AND relname ~ '_(def|state|segment.*)$';
+SELECT relname FROM pg_class WHERE relnamespace = 'eddy'::regnamespace AND relname ~ '_(clicks|one|per_page|sections|countries)_';
 
 SET client_min_messages = warning;
 DROP SCHEMA ddl_test CASCADE;

@@ -37,6 +37,13 @@
 /* Rows a plan should expect: a full batch. A plan is kept for all batches, small and large. */
 #define EXPECTED_ROWS 10000
 
+/*
+ * The hash table of groups starts with room for these and grows as needed: the
+ * same plan serves single-row INSERTs, for which setting up and walking a large
+ * table would be most of the work.
+ */
+#define EXPECTED_GROUPS 64
+
 typedef struct EddyBatchScanState
 {
 	CustomScanState css;
@@ -281,6 +288,7 @@ create_upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input
 		if (!IsA(path, AggPath) || path->aggsplit != AGGSPLIT_SIMPLE)
 			continue;
 		path->aggsplit = AGGSPLIT_INITIAL_SERIAL;
+		path->numGroups = Min(path->numGroups, EXPECTED_GROUPS);
 		paths = lappend(paths, path);
 	}
 	if (paths == NIL)
