@@ -229,6 +229,6 @@ eddy_refuse_change(PG_FUNCTION_ARGS)
 			 errmsg("cannot delete rows of stream \"%s\"", name),
 			 errdetail("The rows of a stream are events that its continuous views have counted."),
 			 update ? errhint("Insert a new row instead.") :
-			 errhint("Rows go by themselves when the retention of the stream has passed; TRUNCATE empties the stream and leaves its views as they are.")));
+			 errhint("Rows go after the retention; TRUNCATE empties the stream, not its views.")));
 	return PointerGetDatum(NULL);
 }

@@ -135,15 +135,15 @@ check_table(Relation rel)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot make logged table \"%s\" a stream", name),
-				 errdetail("The rows of a stream are a cache of recent events and are not written to the WAL."),
-				 errhint("Run ALTER TABLE %s SET UNLOGGED first, or create the table with CREATE UNLOGGED TABLE.",
+				 errdetail("The rows of a stream are a cache that is not written to the WAL."),
+				 errhint("Use CREATE UNLOGGED TABLE, or run ALTER TABLE %s SET UNLOGGED first.",
 						 qualified_name(RelationGetRelid(rel)))));
 	if (has_superclass(RelationGetRelid(rel)) || has_subclass(RelationGetRelid(rel)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot make \"%s\" a stream", name),
 				 errdetail("It is part of an inheritance hierarchy."),
-				 errhint("Staging uses inheritance itself: use a table without parents and children.")));
+				 errhint("Use a table without parents and children.")));
 	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -151,7 +151,7 @@ check_table(Relation rel)
 				 errdetail("Its access method is not heap.")));
 }
 
-/* Apply workers of logical replication do not fire statement triggers: their rows would be missed. */
+/* Apply workers of logical replication do not fire statement triggers: we would miss their rows. */
 static void
 check_subscription(Relation rel)
 {
@@ -164,8 +164,8 @@ check_subscription(Relation rel)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot make \"%s\" a stream", RelationGetRelationName(rel)),
-				 errdetail("It is the target of a subscription, whose rows continuous views cannot see."),
-				 errhint("Replicate into another table and insert from there into the stream.")));
+				 errdetail("It is the target of a subscription, whose rows views cannot see."),
+				 errhint("Replicate into another table and insert from there.")));
 }
 
 /* Generated columns that are computed on reading are in no row that we could pass on. */

@@ -26,6 +26,9 @@
  * Locking: all locks are conditional, and what cannot be had now is tried again in
  * a second. AccessExclusiveLock on a segment, ShareUpdateExclusiveLock on a
  * stream that gets or loses a segment, RowExclusiveLock on a stream whose rows are deleted.
+ * The one exception: when readers have kept segments from being emptied so that
+ * one had to be added, we queue for the next for a moment, because readers that
+ * overlap all the time would otherwise let the stream grow without bound.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,19 +49,29 @@
 #include "pgstat.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "stream/segment.h"
 #include "stream/stream.h"
 
-/* Milliseconds until we look again: at the latest, when a lock was not to be had, and after an error. */
+/* Milliseconds until we look again: at the latest, without a lock, and after an error. */
 #define INTERVAL_MAX 30000
 #define INTERVAL_RETRY 1000
 #define INTERVAL_ERROR 60000
+
+/*
+ * How long we queue for a segment that readers hold all the time: this many milliseconds
+ * for each segment that had to be added because of them, and how often.
+ */
+#define PATIENCE 200
+#define PATIENCE_MAX 2000
+#define PATIENCE_INTERVAL (INT64CONST(10) * USECS_PER_SEC)
 
 /* Notes of horizons per stream: rows stay for up to a quarter of retention longer. */
 #define NOTES 4
@@ -80,6 +93,7 @@ typedef struct StreamMemory
 {
 	Oid			relid;
 	bool		seen;			/* in this round */
+	TimestampTz patient_at;		/* when we last queued for a segment */
 	int			nnotes;			/* oldest first */
 	Note		notes[NOTES];
 	bool		sweeping;		/* rows before sweep_horizon are being deleted */
@@ -91,9 +105,9 @@ static List *memories = NIL;	/* of StreamMemory, in TopMemoryContext */
 
 /* ---- segments ---- */
 
-/* True if the catalog still says of a segment what it said when we read it. */
+/* True if the catalog still says that a segment was closed before that time. */
 static bool
-is_unchanged(const EddySegment *segment)
+is_expired(const EddySegment *segment, TimestampTz before)
 {
 	ListCell   *lc;
 
@@ -102,9 +116,46 @@ is_unchanged(const EddySegment *segment)
 		EddySegment *other = lfirst(lc);
 
 		if (other->relid == segment->relid)
-			return other->opened_at == segment->opened_at && other->closed_at == segment->closed_at;
+			return other->closed_at != 0 && other->closed_at <= before;
 	}
 	return false;
+}
+
+/*
+ * lock_patiently waits for a segment's readers, but not long. New readers queue behind us
+ * for that time, which lets us in between readers that overlap.
+ */
+static bool
+lock_patiently(Oid relid, int patience)
+{
+	MemoryContext mcxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool locked = true;
+	char		timeout[32];
+
+	snprintf(timeout, sizeof(timeout), "%d", patience);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(mcxt);
+	PG_TRY();
+	{
+		(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+		LockRelationOid(relid, AccessExclusiveLock);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(mcxt);
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		locked = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(mcxt);
+	CurrentResourceOwner = owner;
+	return locked;
 }
 
 /*
@@ -113,14 +164,16 @@ is_unchanged(const EddySegment *segment)
  * again before we had the lock, hence the second look.
  */
 static bool
-empty_segment(const EddySegment *segment)
+empty_segment(const EddySegment *segment, TimestampTz before, int patience)
 {
 	Relation	rel;
 	Oid			toast;
 	bool		done = false;
 
-	if (!ConditionalLockRelationOid(segment->relid, AccessExclusiveLock) ||
-		!is_unchanged(segment))
+	if (!ConditionalLockRelationOid(segment->relid, AccessExclusiveLock) &&
+		(patience == 0 || !lock_patiently(segment->relid, patience)))
+		return false;
+	if (!is_expired(segment, before))
 		return false;
 	rel = try_relation_open(segment->relid, NoLock);
 	if (rel == NULL)
@@ -165,31 +218,55 @@ look_again_soon(TimestampTz *next)
 }
 
 /*
- * empty_expired empties the first segment that is due and not in use. Returns true
- * if it did. Lowers *next to the time when one will be due.
+ * How long to wait for the readers of a segment, in milliseconds: not at all,
+ * unless they have made us add segments, and then only now and then.
+ */
+static int
+patience_now(StreamMemory *memory, int nsegments, TimestampTz now)
+{
+	int			added = nsegments - EDDY_STREAM_SEGMENTS;
+
+	if (added <= 0 || now < memory->patient_at + PATIENCE_INTERVAL)
+		return 0;
+	memory->patient_at = now;
+	return Min(added * PATIENCE, PATIENCE_MAX);
+}
+
+/*
+ * empty_expired empties the segments that are due and not in use. Returns true
+ * if there was one. Lowers *next to the time when one will be due.
+ *
+ * We may queue for the first only, while nothing else is locked. Once we have
+ * it, new readers wait for us, and the other segments, which
+ * they lock later, are likely to be free.
  */
 static bool
-empty_expired(const EddyStream *stream, List *segments, TimestampTz now, TimestampTz *next)
+empty_expired(StreamMemory *memory, const EddyStream *stream, List *segments, TimestampTz now,
+			  TimestampTz *next)
 {
 	int64		retention = eddy_stream_interval_usec(&stream->retention);
+	bool		done = false;
 	ListCell   *lc;
 
 	foreach(lc, segments)
 	{
 		EddySegment *segment = lfirst(lc);
+		int			patience = 0;
 
 		if (segment->closed_at == 0)
 			continue;
 		look_again_at(next, segment->closed_at + retention);
-		if (now < segment->closed_at + retention)
+		if (segment->closed_at > now - retention)
 			continue;
-		if (empty_segment(segment))
-		{
-			segment->opened_at = segment->closed_at = 0;
-			return eddy_catalog_update_segment(segment);
-		}
+		if (!done)
+			patience = patience_now(memory, list_length(segments), now);
+		if (!empty_segment(segment, now - retention, patience))
+			continue;
+		segment->opened_at = segment->closed_at = 0;
+		if (eddy_catalog_update_segment(segment))
+			done = true;
 	}
-	return false;
+	return done;
 }
 
 /*
@@ -262,12 +339,13 @@ adjust_count(const EddyStream *stream, List *segments, EddySegment *empty, int n
 }
 
 /*
- * keep_segments does the first thing that is due for the segments of a stream and
- * returns true, to be called again in a new transaction: with one thing per
- * transaction nothing is locked while we wait for a writer's row lock.
+ * keep_segments does the first kind of thing that is due for the segments of a stream
+ * and returns true, to be called again in a new transaction: so no segment is
+ * locked while closing the current one waits for a writer's row lock. (The rows
+ * of other segments are only written by those who have locked the segment.)
  */
 static bool
-keep_segments(const EddyStream *stream, TimestampTz *next)
+keep_segments(StreamMemory *memory, const EddyStream *stream, TimestampTz *next)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	List	   *segments = eddy_catalog_list_segments(stream->relid);
@@ -287,7 +365,7 @@ keep_segments(const EddyStream *stream, TimestampTz *next)
 			nempty++;
 		}
 	}
-	return empty_expired(stream, segments, now, next) ||
+	return empty_expired(memory, stream, segments, now, next) ||
 		close_current(stream, segments, nempty > 0, now, next) ||
 		adjust_count(stream, segments, empty, nempty, now);
 }
@@ -384,8 +462,8 @@ static bool
 is_old(TupleTableSlot *slot, FullTransactionId horizon)
 {
 	bool		isnull;
-	TransactionId xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber,
-															   &isnull));
+	Datum		datum = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
+	TransactionId xmin = DatumGetTransactionId(datum);
 	uint64		distance = U64FromFullTransactionId(ReadNextFullTransactionId()) -
 		U64FromFullTransactionId(horizon);
 
@@ -483,7 +561,7 @@ keep_stream_once(StreamMemory *memory, TimestampTz *next)
 	else if ((stream = eddy_catalog_get_stream(memory->relid)) != NULL &&
 			 get_rel_relkind(memory->relid) == RELKIND_RELATION)
 	{
-		more = keep_segments(stream, next);
+		more = keep_segments(memory, stream, next);
 		if (!more)
 			note_horizon(memory, stream, GetCurrentTimestamp(), next);
 	}

@@ -18,7 +18,7 @@
 /* Registers a table; checks kind, persistence, ownership, columns. The row of _stream as given. */
 extern void eddy_stream_create(const EddyStream *stream);
 
-/* Drops the table as DROP TABLE ... RESTRICT does; the catalog follows through the event trigger. */
+/* Drops the table as DROP TABLE ... RESTRICT does; the event trigger cleans up the catalog. */
 extern void eddy_stream_drop(Oid relid);
 
 /* Removes catalog rows of streams, segments and sources whose relation is gone. After DROP. */
@@ -36,8 +36,8 @@ typedef struct EddyRowPreparer EddyRowPreparer;
 
 /*
  * eddy_stream_begin_prepare compiles defaults, generated columns and constraints
- * of the stream. Made once per shape of the table, in mcxt. decoded[a - 1]: the
- * attribute comes from the message. Switches to the owner where it evaluates.
+ * of the stream. To be made anew when the relcache entry of the stream was invalidated; lives in
+ * mcxt. decoded[a - 1]: the attribute comes from the message or its metadata.
  */
 extern EddyRowPreparer *eddy_stream_begin_prepare(MemoryContext mcxt, Relation stream,
 												  const bool *decoded);
@@ -50,7 +50,12 @@ extern bool eddy_stream_needs_prepare(const EddyRowPreparer *preparer);
  * eddy_stream_prepare_row fills defaults of missing columns, computes generated columns and
  * checks NOT NULL and CHECK of one row. May ereport(ERROR): the caller runs
  * it over the batch inside one subtransaction and knows the row by its counter.
- * NOT NULL violations are returned as a value (false, *sqlerrcode, message).
+ * Violations of NOT NULL and CHECK are returned as values (false, *sqlerrcode, message).
+ *
+ * Attributes that are not decoded, and dropped ones, come in as NULL; missing is
+ * read for decoded ones only. New values by reference are made in the current
+ * memory context. Expressions run as the owner of the stream: call
+ * eddy_owner_begin (view/owner.h) once around many rows, else each row switches by itself.
  */
 extern bool eddy_stream_prepare_row(EddyRowPreparer *preparer, Datum *values, bool *nulls,
 									const bool *missing, int *sqlerrcode, char *message,
