@@ -33,6 +33,7 @@ SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items WHERE id IN 
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items WHERE at > now()');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items WHERE at > CURRENT_TIMESTAMP');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items WHERE random() > 0.5');
+SELECT eddy.create_continuous_view('v', 'SELECT ctid, count(*) FROM items GROUP BY ctid');
 SELECT eddy.create_continuous_view('v', 'SELECT generate_series(1, 2), count(*) FROM items');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*), (SELECT max(id) FROM plain) FROM items');
 SELECT eddy.create_continuous_view('v', 'SELECT point(id, id)::text, count(*) FROM items GROUP BY point(id, id)');

@@ -158,6 +158,9 @@ check_node(Node *node, void *context)
 	if (node == NULL)
 		return false;
 	check_functions_in_node(node, refuse_function, context);
+	if (IsA(node, Var) && ((Var *) node)->varattno < 0)
+		refuse("system columns cannot be used in a continuous view",
+			   "A row is counted before it has a place in the table.", NULL);
 	if (IsA(node, SQLValueFunction))
 	{
 		SQLValueFunctionOp op = ((SQLValueFunction *) node)->op;

@@ -1,0 +1,133 @@
+-- Who may do what, and with whose rights expressions run.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_eddy;
+RESET client_min_messages;
+CREATE ROLE regress_eddy_owner;
+CREATE ROLE regress_eddy_analyst;
+CREATE ROLE regress_eddy_writer;
+CREATE ROLE regress_eddy_nobody;
+CREATE SCHEMA priv_test;
+GRANT USAGE, CREATE ON SCHEMA priv_test TO regress_eddy_owner, regress_eddy_analyst;
+GRANT USAGE ON SCHEMA priv_test TO regress_eddy_writer, regress_eddy_nobody;
+SET search_path = priv_test;
+
+SET ROLE regress_eddy_owner;
+CREATE UNLOGGED TABLE sales (region text, amount int, who name DEFAULT current_user);
+SELECT eddy.create_stream('sales');
+SELECT eddy.create_continuous_view('by_region', 'SELECT region, sum(amount) FROM sales GROUP BY region');
+GRANT INSERT ON sales TO regress_eddy_writer;
+
+-- A writer needs INSERT and nothing else; it gains nothing by writing.
+SET ROLE regress_eddy_writer;
+INSERT INTO sales VALUES ('north', 10), ('south', 20);
+TABLE by_region;
+TABLE sales;
+SELECT * FROM eddy._by_region_state;
+SELECT current_user;
+
+-- Others see nothing, make nothing a stream, and hang no view on somebody's stream.
+SET ROLE regress_eddy_nobody;
+INSERT INTO sales VALUES ('east', 1);
+SELECT eddy.drop_stream('sales');
+SELECT eddy.drop_continuous_view('by_region');
+SELECT eddy.attach_kafka('sales', 'kafka', 'sales');
+SELECT eddy.pause('sales');
+CREATE TABLE eddy.mine (a int);
+CREATE SERVER mine FOREIGN DATA WRAPPER eddy_kafka OPTIONS ("bootstrap.servers" 'localhost:9092');
+SELECT eddy._notify();
+RESET ROLE;
+CREATE UNLOGGED TABLE admins_table (a int);
+SET ROLE regress_eddy_owner;
+SELECT eddy.create_stream('admins_table');
+SET ROLE regress_eddy_analyst;
+SELECT eddy.create_continuous_view('spy', 'SELECT count(*) FROM sales');
+
+-- With TRIGGER and SELECT an analyst can; the view runs with the analyst's rights, whoever writes.
+SET ROLE regress_eddy_owner;
+GRANT TRIGGER ON sales TO regress_eddy_analyst;
+SET ROLE regress_eddy_analyst;
+SELECT eddy.create_continuous_view('spy', 'SELECT count(*) FROM sales');
+SET ROLE regress_eddy_owner;
+GRANT SELECT ON sales TO regress_eddy_analyst;
+SET ROLE regress_eddy_analyst;
+CREATE FUNCTION whoami(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN current_user || ', search_path ' || current_setting('search_path') || ', TimeZone ' || current_setting('TimeZone');
+END $$;
+SELECT eddy.create_continuous_view('identity', 'SELECT whoami(region) AS evaluated_as, count(*) FROM sales GROUP BY 1');
+RESET ROLE;
+SET timezone = 'Asia/Tokyo';
+INSERT INTO sales VALUES ('north', 1);
+TABLE identity;
+SHOW timezone;
+SELECT current_user = session_user AS myself_again;
+RESET timezone;
+
+-- Escalation is refused inside: no SET ROLE, no temporary objects, no lasting settings.
+SET ROLE regress_eddy_analyst;
+CREATE FUNCTION escalate(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('role', 'postgres', false);
+    RETURN 'escaped';
+EXCEPTION WHEN others THEN
+    RETURN SQLERRM;
+END $$;
+SELECT eddy.create_continuous_view('attack', 'SELECT escalate(region) AS outcome, count(*) FROM sales GROUP BY 1');
+RESET ROLE;
+INSERT INTO sales VALUES ('north', 1);
+SELECT outcome, count FROM attack;
+SELECT current_user = session_user AS myself_still;
+
+-- Operators of the writer's schemas are not found by the view's query.
+SET ROLE regress_eddy_writer;
+SET search_path = pg_temp, priv_test;
+CREATE FUNCTION pg_temp.evil_add(int, int) RETURNS int LANGUAGE sql AS 'SELECT 666';
+SET search_path = priv_test;
+INSERT INTO sales VALUES ('south', 5);
+DROP FUNCTION pg_temp.evil_add;
+SET ROLE regress_eddy_owner;
+SELECT * FROM by_region ORDER BY region;
+
+-- Row-level security of the stream holds for the owner of a view.
+CREATE UNLOGGED TABLE visits (tenant text, n int);
+SELECT eddy.create_stream('visits');
+ALTER TABLE visits ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON visits USING (tenant = 'public');
+GRANT SELECT, TRIGGER ON visits TO regress_eddy_analyst;
+SET ROLE regress_eddy_analyst;
+SELECT eddy.create_continuous_view('visible_visits', 'SELECT tenant, count(*) FROM visits GROUP BY tenant');
+SET ROLE regress_eddy_owner;
+INSERT INTO visits VALUES ('public', 1), ('secret', 2);
+SET ROLE regress_eddy_analyst;
+TABLE visible_visits;
+
+-- Rejected rows are shown to those who may read the stream, and purged by its owner.
+SELECT eddy.create_continuous_view('failing', 'SELECT sum(1 / n) FROM visits');
+SET ROLE regress_eddy_owner;
+INSERT INTO visits VALUES ('public', 0);
+SELECT view, error FROM eddy.dead_letters WHERE stream = 'visits'::regclass;
+SET ROLE regress_eddy_analyst;
+SELECT view, error FROM eddy.dead_letters WHERE stream = 'visits'::regclass;
+DELETE FROM eddy.dead_letters WHERE stream = 'visits'::regclass;
+SET ROLE regress_eddy_nobody;
+SELECT count(*) FROM eddy.dead_letters;
+SET ROLE regress_eddy_owner;
+DELETE FROM eddy.dead_letters WHERE stream = 'visits'::regclass;
+RESET ROLE;
+
+-- A table right taken away after the view was made stops the maintenance, and says why.
+REVOKE SELECT ON sales FROM regress_eddy_analyst;
+INSERT INTO sales VALUES ('north', 1);
+GRANT SELECT ON sales TO regress_eddy_analyst;
+INSERT INTO sales VALUES ('north', 1);
+
+-- What is granted to everybody is what the documentation says, and no more.
+SELECT p.oid::regprocedure AS callable FROM pg_proc p
+WHERE p.pronamespace = 'eddy'::regnamespace AND has_function_privilege('regress_eddy_nobody', p.oid, 'EXECUTE') ORDER BY 1;
+SELECT c.relname, c.relkind FROM pg_class c
+WHERE c.relnamespace = 'eddy'::regnamespace AND c.relkind IN ('r', 'v', 'S')
+  AND has_table_privilege('regress_eddy_nobody', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE') ORDER BY 1;
+
+SET client_min_messages = warning;
+DROP SCHEMA priv_test CASCADE;
+DROP ROLE regress_eddy_owner, regress_eddy_analyst, regress_eddy_writer, regress_eddy_nobody;
