@@ -4,9 +4,10 @@
  *    One librdkafka consumer for one source: open, assign, poll, close.
  *
  * The only users of rdkafka.h are the files of src/kafka/. All functions run
- * on the main thread of the worker process; nothing of ours runs on a thread
- * of librdkafka (no callbacks: the event queue only), so no palloc, elog or
- * latch is ever reached from there.
+ * on the main thread of the worker process. What librdkafka has to say comes
+ * through its queues, so that no palloc, elog or latch is ever reached from a
+ * thread of its own. The one callback (brokers.c, plain C on constant memory)
+ * decides on such a thread whether an address may be connected to.
  *
  * Errors are values: functions fill an EddyKafkaError and return false. They
  * ereport only on out of memory. Times are milliseconds, offsets are int64.
@@ -62,6 +63,7 @@ typedef struct EddyKafkaSettings
 	int			queued_max_kbytes;	/* of the whole source */
 	int			fetch_wait_max_ms;
 	bool		check_crcs;
+	const char *allowed_brokers;	/* setting pg_eddy.allowed_brokers; NULL or empty: any */
 } EddyKafkaSettings;
 
 /*
@@ -75,7 +77,10 @@ typedef struct EddyKafkaSettings
 extern EddyKafkaClient *eddy_kafka_open(List *options, const EddyKafkaSettings *settings,
 										EddyKafkaError *error);
 
-/* Destroys the consumer without waiting for the broker; returns within about a second. */
+/*
+ * Destroys the consumer without waiting for the broker; returns within about a
+ * second. Release the messages first: they point into what is destroyed.
+ */
 extern void eddy_kafka_close(EddyKafkaClient *client);
 
 /* fd that becomes readable when messages or events are there, for a WaitEventSet. */
@@ -114,20 +119,24 @@ extern bool eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int np
 							  const int64 *offsets, EddyKafkaError *error);
 
 /*
- * Takes up to max messages that are waiting. The first is waited for at most
- * first_wait_ms, then the queue is drained (reference: batch queue timeout
- * trap). Messages are appended to messages[] and counted in *nmessages.
+ * Takes up to max more messages that are waiting. The first is waited for at
+ * most first_wait_ms, then what is there is taken without waiting. Messages
+ * are appended to messages[] behind the *nmessages that are there already, and
+ * counted in *nmessages; there must be room for *nmessages + max.
  *
  * Returns false and fills error when an error event was met; the messages
- * already taken are still valid. Call again to go on. Partition EOF events
- * are swallowed (they mark the partition as caught up).
+ * already taken are still valid. Call again to go on: what came behind the
+ * error is kept for that call. Partition EOF events are swallowed (they mark
+ * the partition as caught up). When more may be waiting than was taken,
+ * eddy_kafka_fd() stays readable.
  */
 extern bool eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 							EddyKafkaMessage *messages, int *nmessages, EddyKafkaError *error);
 
 /*
  * Position behind everything that eddy_kafka_poll returned of a partition,
- * control records and aborted messages included; -1 if nothing was read yet.
+ * control records and aborted messages included; -1 if nothing was read since
+ * the assignment.
  */
 extern int64 eddy_kafka_position(EddyKafkaClient *client, const char *topic, int32 partition);
 

@@ -23,7 +23,27 @@
  */
 extern void eddy_kafka_check_option(Oid catalog, const char *name, const char *value);
 
-/* Raises an error if the set of options of a catalog is not complete (bootstrap.servers). */
+/*
+ * Raises an error if the set of options of a catalog is not complete
+ * (bootstrap.servers; sasl.mechanism with SASL), or names one property twice.
+ */
 extern void eddy_kafka_check_options(Oid catalog, List *options);
+
+/*
+ * eddy_kafka_check_brokers checks a bootstrap list against the setting
+ * pg_eddy.allowed_brokers (NULL or empty: any host). Raises
+ * ERRCODE_INSUFFICIENT_PRIVILEGE. Names that may resolve to an allowed address
+ * pass here and are checked again when they are resolved.
+ */
+extern void eddy_kafka_check_brokers(const char *bootstrap, const char *allowed);
+
+/* True for properties that SERVER or USER MAPPING may have. */
+extern bool eddy_kafka_option_is_known(const char *name);
+
+/* True for properties whose values must not be shown: those of USER MAPPING. */
+extern bool eddy_kafka_option_is_secret(const char *name);
+
+/* True for SASL mechanisms that need nothing but a user name and a password. */
+extern bool eddy_kafka_mechanism_is_allowed(const char *mechanism);
 
 #endif							/* EDDY_KAFKA_OPTIONS_H */

@@ -1,0 +1,365 @@
+/*-------------------------------------------------------------------------
+ *
+ * brokers.c
+ *    Which hosts may be connected to: the setting pg_eddy.allowed_brokers.
+ *
+ * The setting is a list of host:port, host, address:port, address and CIDR
+ * blocks. It holds for the addresses that a server option names and for those
+ * that brokers advertise: a broker of a user's choosing must not be able to send
+ * the server to a host inside its network. So the check sits where librdkafka
+ * resolves names, on one of its own threads. What runs there is plain C, reads a
+ * list that does not change while the client lives, and takes memory from malloc
+ * alone. No PostgreSQL function may be called from it.
+ *
+ * A name that is not listed itself passes when every address that it resolves to
+ * is listed. (Addresses are not taken out of the answer: how a list of addrinfo
+ * was allocated is the system's own business.)
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "kafka/internal.h"
+#include "kafka/options.h"
+
+#define DEFAULT_PORT "9092"
+
+typedef struct Address
+{
+	int			family;			/* AF_INET, AF_INET6, or 0: none */
+	int			bits;			/* that count */
+	unsigned char bytes[16];
+} Address;
+
+typedef struct Entry
+{
+	char	   *host;			/* as written, without port and brackets */
+	char	   *port;			/* NULL: any */
+	Address		address;		/* if host is one, or a block of them */
+} Entry;
+
+struct EddyKafkaBrokerList
+{
+	int			nentries;
+	Entry	   *entries;
+};
+
+/* parse_address reads an address, with /bits if a block may be meant. */
+static bool
+parse_address(const char *text, bool block, Address *address)
+{
+	char		buf[64];
+	char	   *slash;
+	int			width;
+
+	memset(address, 0, sizeof(*address));
+	if (strlen(text) >= sizeof(buf))
+		return false;
+	strcpy(buf, text);
+	slash = block ? strchr(buf, '/') : NULL;
+	if (slash != NULL)
+		*slash++ = '\0';
+
+	if (inet_pton(AF_INET, buf, address->bytes) == 1)
+	{
+		address->family = AF_INET;
+		width = 32;
+	}
+	else if (inet_pton(AF_INET6, buf, address->bytes) == 1)
+	{
+		address->family = AF_INET6;
+		width = 128;
+	}
+	else
+		return false;
+
+	address->bits = width;
+	if (slash != NULL)
+	{
+		char	   *end;
+		long		bits = strtol(slash, &end, 10);
+
+		if (*slash < '0' || *slash > '9' || *end != '\0' || bits > width)
+		{
+			address->family = 0;
+			return false;
+		}
+		address->bits = (int) bits;
+	}
+	return true;
+}
+
+/* contains tells whether the bits that count are the same. */
+static bool
+contains(const Address *block, const Address *address)
+{
+	int			bytes = block->bits / 8;
+	int			rest = block->bits % 8;
+	unsigned char mask = (unsigned char) (0xff00 >> rest);
+
+	if (block->family == 0 || block->family != address->family)
+		return false;
+	if (memcmp(block->bytes, address->bytes, bytes) != 0)
+		return false;
+	return rest == 0 || ((block->bytes[bytes] ^ address->bytes[bytes]) & mask) == 0;
+}
+
+/*
+ * split_host cuts "host:port", "[address]:port" or "protocol://host:port" in
+ * place. A bare IPv6 address has more colons than one and no port.
+ */
+static void
+split_host(char *text, char **host, char **port)
+{
+	char	   *colon;
+	char	   *scheme = strstr(text, "://");
+
+	if (scheme != NULL)
+		text = scheme + 3;
+	*port = NULL;
+	*host = text;
+	if (*text == '[')
+	{
+		char	   *close = strchr(text, ']');
+
+		if (close == NULL)
+			return;
+		*host = text + 1;
+		*close = '\0';
+		if (close[1] == ':')
+			*port = close + 2;
+		return;
+	}
+	colon = strchr(text, ':');
+	if (colon != NULL && strchr(colon + 1, ':') == NULL)
+	{
+		*colon = '\0';
+		*port = colon + 1;
+	}
+}
+
+/* next_item takes the next item of a list separated by commas and blanks. */
+static char *
+next_item(char **rest)
+{
+	char	   *item;
+
+	while (*rest != NULL && (item = strsep(rest, ", \t\r\n\"")) != NULL)
+		if (*item != '\0')
+			return item;
+	return NULL;
+}
+
+/*
+ * eddy_kafka_brokers_parse reads the setting. NULL if it is empty, which allows
+ * any host. An item that cannot be understood matches nothing.
+ */
+EddyKafkaBrokerList *
+eddy_kafka_brokers_parse(const char *allowed)
+{
+	EddyKafkaBrokerList *list;
+	char	   *copy;
+	char	   *rest;
+	char	   *item;
+
+	if (allowed == NULL || allowed[strspn(allowed, ", \t\r\n\"")] == '\0')
+		return NULL;
+
+	list = calloc(1, sizeof(*list));
+	copy = strdup(allowed);
+	if (list != NULL)
+		list->entries = calloc(strlen(allowed) / 2 + 1, sizeof(Entry));
+	if (list == NULL || copy == NULL || list->entries == NULL)
+	{
+		free(copy);
+		eddy_kafka_brokers_free(list);
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	}
+
+	rest = copy;
+	while ((item = next_item(&rest)) != NULL)
+	{
+		Entry	   *entry = &list->entries[list->nentries];
+		char	   *host;
+		char	   *port;
+
+		split_host(item, &host, &port);
+		entry->host = strdup(host);
+		entry->port = port != NULL ? strdup(port) : NULL;
+		if (entry->host == NULL || (port != NULL && entry->port == NULL))
+		{
+			list->nentries++;
+			free(copy);
+			eddy_kafka_brokers_free(list);
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory")));
+		}
+		(void) parse_address(host, true, &entry->address);
+		list->nentries++;
+	}
+	free(copy);
+	return list;
+}
+
+/* eddy_kafka_brokers_free must come after the client that uses the list is destroyed. */
+void
+eddy_kafka_brokers_free(EddyKafkaBrokerList *list)
+{
+	if (list == NULL)
+		return;
+	for (int i = 0; list->entries != NULL && i < list->nentries; i++)
+	{
+		free(list->entries[i].host);
+		free(list->entries[i].port);
+	}
+	free(list->entries);
+	free(list);
+}
+
+/* port_matches compares a port with that of an entry, which may be any. */
+static bool
+port_matches(const Entry *entry, const char *port)
+{
+	return entry->port == NULL || (port != NULL && strcmp(entry->port, port) == 0);
+}
+
+/* allows_name tells whether the host is listed as it is written. */
+static bool
+allows_name(const EddyKafkaBrokerList *list, const char *host, const char *port)
+{
+	for (int i = 0; i < list->nentries; i++)
+		if (strcasecmp(list->entries[i].host, host) == 0 &&
+			port_matches(&list->entries[i], port))
+			return true;
+	return false;
+}
+
+/* allows_address tells whether the address is listed, or is in a listed block. */
+static bool
+allows_address(const EddyKafkaBrokerList *list, const Address *address, const char *port)
+{
+	for (int i = 0; i < list->nentries; i++)
+		if (contains(&list->entries[i].address, address) &&
+			port_matches(&list->entries[i], port))
+			return true;
+	return false;
+}
+
+/*
+ * eddy_kafka_brokers_refused returns the first bootstrap address that is refused
+ * for certain, or NULL. A name that may resolve to a listed address is not: that
+ * is found out when it is resolved. The result is palloc'ed.
+ */
+const char *
+eddy_kafka_brokers_refused(const EddyKafkaBrokerList *list, const char *bootstrap)
+{
+	char	   *rest = pstrdup(bootstrap);
+	char	   *item;
+	bool		has_address = false;
+
+	if (list == NULL)
+		return NULL;
+	for (int i = 0; i < list->nentries; i++)
+		if (list->entries[i].address.family != 0)
+			has_address = true;
+
+	while ((item = next_item(&rest)) != NULL)
+	{
+		char	   *shown = pstrdup(item);
+		char	   *host;
+		char	   *port;
+		Address		address;
+
+		split_host(item, &host, &port);
+		if (port == NULL)
+			port = DEFAULT_PORT;
+		if (allows_name(list, host, port))
+			continue;
+		if (parse_address(host, false, &address) ?
+			!allows_address(list, &address, port) : !has_address)
+			return shown;
+	}
+	return NULL;
+}
+
+/* eddy_kafka_check_brokers raises an error if a server option names a host that is not listed. */
+void
+eddy_kafka_check_brokers(const char *bootstrap, const char *allowed)
+{
+	EddyKafkaBrokerList *list = eddy_kafka_brokers_parse(allowed);
+	const char *refused = eddy_kafka_brokers_refused(list, bootstrap);
+
+	eddy_kafka_brokers_free(list);
+	if (refused != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("broker \"%s\" is not allowed", refused),
+				 errdetail("It is not listed in the setting \"pg_eddy.allowed_brokers\"."),
+				 errhint("Ask the administrator of the server to add it.")));
+}
+
+/*
+ * resolve is librdkafka's resolver, called on its threads for each connection. It
+ * is getaddrinfo(3) that fails for hosts that are not allowed.
+ */
+static int
+resolve(const char *node, const char *service, const struct addrinfo *hints,
+		struct addrinfo **res, void *opaque)
+{
+	const EddyKafkaBrokerList *list = opaque;
+	struct addrinfo *found = NULL;
+	int			rc;
+
+	/* librdkafka's way to say: free what you gave me */
+	if (node == NULL && service == NULL && hints == NULL)
+	{
+		freeaddrinfo(*res);
+		return 0;
+	}
+
+	rc = getaddrinfo(node, service, hints, &found);
+	if (rc != 0)
+		return rc;
+
+	if (!allows_name(list, node, service))
+	{
+		for (struct addrinfo *ai = found; ai != NULL; ai = ai->ai_next)
+		{
+			Address		address;
+
+			memset(&address, 0, sizeof(address));
+			address.family = ai->ai_family;
+			if (ai->ai_family == AF_INET)
+				memcpy(address.bytes, &((struct sockaddr_in *) ai->ai_addr)->sin_addr, 4);
+			else if (ai->ai_family == AF_INET6)
+				memcpy(address.bytes, &((struct sockaddr_in6 *) ai->ai_addr)->sin6_addr, 16);
+			if (!allows_address(list, &address, service))
+			{
+				freeaddrinfo(found);
+				return EAI_FAIL;
+			}
+		}
+	}
+
+	*res = found;
+	return 0;
+}
+
+/* eddy_kafka_brokers_guard makes a configuration resolve names through the list. */
+void
+eddy_kafka_brokers_guard(rd_kafka_conf_t *conf, EddyKafkaBrokerList *list)
+{
+	if (list == NULL)
+		return;
+	rd_kafka_conf_set_opaque(conf, list);
+	rd_kafka_conf_set_resolve_cb(conf, resolve);
+}

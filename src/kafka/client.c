@@ -1,0 +1,432 @@
+/*-------------------------------------------------------------------------
+ *
+ * client.c
+ *    Opens, watches and closes a librdkafka consumer.
+ *
+ * A client belongs to the process that opened it and to one source. librdkafka
+ * runs threads: it must never be opened before a fork. It blocks all signals in
+ * them; we block them around rd_kafka_new as well, so that no handler of
+ * PostgreSQL can ever run on a thread that is not ours.
+ *
+ * There are two queues: messages of all partitions, and events (log lines, and
+ * errors of brokers). A byte in a pipe says that one of them has something; the
+ * worker waits for that together with its latch, and nothing is polled by time.
+ *
+ * Memory: the client is in TopMemoryContext and outlives transactions. What
+ * librdkafka allocates is its own; the owner of the client must close it on
+ * every path. A crash loses nothing: offsets live in our tables alone.
+ *
+ * Properties come from three places, the later wins: the settings of the worker,
+ * the options of the user, and what pg_eddy's promises depend on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "commands/defrem.h"
+#include "storage/fd.h"
+#include "utils/memutils.h"
+
+#include "kafka/internal.h"
+#include "kafka/options.h"
+
+/*
+ * Before 2.2 librdkafka has no property for how long a partition rests when the
+ * queue is full: it is up to a second. The queue must then hold what is processed
+ * in that second, or the worker waits for most of it. So the space and the number
+ * of messages that it may hold are enlarged there.
+ */
+#define RESTING_QUEUE_FACTOR 4
+#define RESTING_QUEUE_MESSAGES 1000000
+
+/* What the promises depend on: set last, so that no option can change it. */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			fixed_properties[] =
+{
+	{"enable.auto.commit", "false"},	/* offsets are in our tables alone */
+	{"enable.auto.offset.store", "false"},
+	{"auto.offset.reset", "error"}, /* a lost offset is never skipped over silently */
+	{"isolation.level", "read_committed"},
+	{"enable.partition.eof", "true"},
+	{"allow.auto.create.topics", "false"},
+	{"max.poll.interval.ms", "86400000"},	/* we assign; there is no group to be thrown out of */
+	{"log.queue", "true"},
+	{"log.connection.close", "false"},
+};
+
+/* set_property sets one property and fills error if it is refused. */
+static bool
+set_property(rd_kafka_conf_t *conf, const char *name, const char *value, EddyKafkaError *error)
+{
+	char		errstr[256];
+
+	if (rd_kafka_conf_set(conf, name, value, errstr, sizeof(errstr)) == RD_KAFKA_CONF_OK)
+		return true;
+
+	/* the value of a secret must not get into the message */
+	eddy_kafka_set_error(error, NULL, RD_KAFKA_RESP_ERR__INVALID_ARG,
+						 "the Kafka client refused an option",
+						 eddy_kafka_option_is_secret(name) ? name : errstr);
+	return false;
+}
+
+/* set_number sets a property that has an integer value. */
+static bool
+set_number(rd_kafka_conf_t *conf, const char *name, int value, EddyKafkaError *error)
+{
+	char		buf[16];
+
+	snprintf(buf, sizeof(buf), "%d", value);
+	return set_property(conf, name, buf, error);
+}
+
+/* apply_settings sets what the worker's own settings say. */
+static bool
+apply_settings(rd_kafka_conf_t *conf, const EddyKafkaSettings *settings, EddyKafkaError *error)
+{
+	int			messages = settings->queued_min_messages;
+	int			kbytes = settings->queued_max_kbytes;
+	char		errstr[256];
+	rd_kafka_conf_res_t rests;
+
+	rests = rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "10", errstr, sizeof(errstr));
+	if (rests != RD_KAFKA_CONF_OK)
+	{
+		messages = Max(messages, RESTING_QUEUE_MESSAGES);
+		kbytes = kbytes > 2097151 / RESTING_QUEUE_FACTOR ? 2097151 :
+			kbytes * RESTING_QUEUE_FACTOR;
+	}
+
+	/* the group is a name for lag tools: it is never joined, but assigning needs one */
+	return set_property(conf, "client.id", settings->client_id, error) &&
+		set_property(conf, "group.id", settings->client_id, error) &&
+		set_number(conf, "queued.min.messages", messages, error) &&
+		set_number(conf, "queued.max.messages.kbytes", kbytes, error) &&
+		set_number(conf, "fetch.wait.max.ms", settings->fetch_wait_max_ms, error) &&
+		set_property(conf, "check.crcs", settings->check_crcs ? "true" : "false", error);
+}
+
+/* apply_options sets the user's options, which were checked when they were given. */
+static bool
+apply_options(rd_kafka_conf_t *conf, List *options, EddyKafkaError *error)
+{
+	ListCell   *lc;
+	bool		has_brokers = false;
+
+	foreach(lc, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, lc);
+		const char *name = option->defname;
+
+		/* the catalogs can hold what an older version let pass, or none at all */
+		if (!eddy_kafka_option_is_known(name))
+		{
+			eddy_kafka_set_error(error, NULL, RD_KAFKA_RESP_ERR__INVALID_ARG,
+								 "option of the Kafka server is not allowed", name);
+			return false;
+		}
+		if (strcmp(name, "bootstrap.servers") == 0)
+			has_brokers = true;
+		if (!set_property(conf, name, defGetString(option), error))
+			return false;
+	}
+
+	if (!has_brokers)
+	{
+		eddy_kafka_set_error(error, NULL, RD_KAFKA_RESP_ERR__INVALID_ARG,
+							 "option of the Kafka server is missing", "bootstrap.servers");
+		return false;
+	}
+	return true;
+}
+
+/*
+ * apply_fixed sets what may not be changed, and takes the teeth out of a default:
+ * the mechanism GSSAPI, which is the one without sasl.mechanism, runs a command
+ * through a shell. It is not in every build of the library.
+ */
+static bool
+apply_fixed(rd_kafka_conf_t *conf, EddyKafkaError *error)
+{
+	char		value[64];
+	size_t		size = sizeof(value);
+
+	for (size_t i = 0; i < lengthof(fixed_properties); i++)
+		if (!set_property(conf, fixed_properties[i].name, fixed_properties[i].value, error))
+			return false;
+
+	if (rd_kafka_conf_get(conf, "security.protocol", value, &size) == RD_KAFKA_CONF_OK &&
+		pg_strncasecmp(value, "sasl", 4) == 0)
+	{
+		size = sizeof(value);
+		if (rd_kafka_conf_get(conf, "sasl.mechanisms", value, &size) != RD_KAFKA_CONF_OK ||
+			!eddy_kafka_mechanism_is_allowed(value))
+		{
+			eddy_kafka_set_error(error, NULL, RD_KAFKA_RESP_ERR__INVALID_ARG,
+								 "option of the Kafka server is missing", "sasl.mechanism");
+			return false;
+		}
+	}
+	return true;
+}
+
+/* open_pipe makes the pipe that librdkafka wakes us with. */
+static bool
+open_pipe(int fds[2])
+{
+	if (pipe(fds) < 0)
+		return false;
+	for (int i = 0; i < 2; i++)
+	{
+		if (fcntl(fds[i], F_SETFD, FD_CLOEXEC) < 0 || !pg_set_noblock(fds[i]))
+		{
+			int			save = errno;
+
+			close(fds[0]);
+			close(fds[1]);
+			errno = save;
+			return false;
+		}
+	}
+	ReserveExternalFD();
+	ReserveExternalFD();
+	return true;
+}
+
+/* start_consumer is rd_kafka_new with all signals blocked. NULL leaves conf to the caller. */
+static rd_kafka_t *
+start_consumer(rd_kafka_conf_t *conf, char *errstr, size_t size)
+{
+	sigset_t	all;
+	sigset_t	before;
+	rd_kafka_t *rk;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, errstr, size);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return rk;
+}
+
+/* eddy_kafka_open makes a client; nothing is left behind when it fails. */
+EddyKafkaClient *
+eddy_kafka_open(List *options, const EddyKafkaSettings *settings, EddyKafkaError *error)
+{
+	EddyKafkaClient *client;
+	EddyKafkaBrokerList *allowed;
+	rd_kafka_conf_t *conf;
+	char		brokers[1024];
+	size_t		size = sizeof(brokers);
+	const char *refused;
+	char		errstr[256];
+
+	eddy_kafka_clear_error(error);
+
+	client = MemoryContextAllocZero(TopMemoryContext, sizeof(EddyKafkaClient));
+	allowed = eddy_kafka_brokers_parse(settings->allowed_brokers);
+	conf = rd_kafka_conf_new();
+
+	if (!apply_settings(conf, settings, error) ||
+		!apply_options(conf, options, error) ||
+		!apply_fixed(conf, error))
+		goto failed;
+
+	/* a longer list than fits is checked where each name is resolved */
+	if (rd_kafka_conf_get(conf, "bootstrap.servers", brokers, &size) == RD_KAFKA_CONF_OK &&
+		(refused = eddy_kafka_brokers_refused(allowed, brokers)) != NULL)
+	{
+		eddy_kafka_set_error(error, NULL, RD_KAFKA_RESP_ERR__INVALID_ARG,
+							 "broker is not listed in \"pg_eddy.allowed_brokers\"", refused);
+		error->sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE;
+		goto failed;
+	}
+	eddy_kafka_brokers_guard(conf, allowed);
+	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR);
+
+	if (!open_pipe(client->pipe))
+	{
+		eddy_kafka_set_error(error, NULL, RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE,
+							 "could not create a pipe", strerror(errno));
+		goto failed;
+	}
+	client->rk = start_consumer(conf, errstr, sizeof(errstr));
+	if (client->rk == NULL)
+	{
+		eddy_kafka_set_error(error, NULL, rd_kafka_last_error(),
+							 "the Kafka client refused its options", errstr);
+		close(client->pipe[0]);
+		close(client->pipe[1]);
+		ReleaseExternalFD();
+		ReleaseExternalFD();
+		goto failed;
+	}
+
+	/* the client owns conf from here on */
+	client->allowed = allowed;
+	client->messages = rd_kafka_queue_get_consumer(client->rk);
+	client->events = rd_kafka_queue_get_main(client->rk);
+	rd_kafka_set_log_queue(client->rk, client->events);
+	rd_kafka_queue_io_event_enable(client->messages, client->pipe[1], "1", 1);
+	rd_kafka_queue_io_event_enable(client->events, client->pipe[1], "1", 1);
+	return client;
+
+failed:
+	rd_kafka_conf_destroy(conf);
+	eddy_kafka_brokers_free(allowed);
+	pfree(client);
+	return NULL;
+}
+
+/*
+ * eddy_kafka_close destroys the client. Nothing is said to the broker: there is no
+ * group to leave and no offset to commit, and the broker may be away.
+ */
+void
+eddy_kafka_close(EddyKafkaClient *client)
+{
+	if (client == NULL)
+		return;
+
+	while (client->batch_next < client->batch_count)
+		rd_kafka_message_destroy(client->batch[client->batch_next++]);
+	if (client->positions != NULL)
+		rd_kafka_topic_partition_list_destroy(client->positions);
+
+	rd_kafka_queue_io_event_enable(client->messages, -1, NULL, 0);
+	rd_kafka_queue_io_event_enable(client->events, -1, NULL, 0);
+	rd_kafka_queue_destroy(client->messages);
+	rd_kafka_queue_destroy(client->events);
+	rd_kafka_destroy_flags(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+
+	/* no thread of librdkafka is left that could write or look a broker up */
+	close(client->pipe[0]);
+	close(client->pipe[1]);
+	ReleaseExternalFD();
+	ReleaseExternalFD();
+	eddy_kafka_brokers_free(client->allowed);
+
+	if (client->topic != NULL)
+		pfree(client->topic);
+	if (client->partitions != NULL)
+		pfree(client->partitions);
+	if (client->batch != NULL)
+		pfree(client->batch);
+	pfree(client);
+}
+
+/* eddy_kafka_fd gives the end of the pipe to wait for. */
+int
+eddy_kafka_fd(EddyKafkaClient *client)
+{
+	return client->pipe[0];
+}
+
+/* eddy_kafka_drain_fd empties the pipe; what is written from here on wakes us again. */
+void
+eddy_kafka_drain_fd(EddyKafkaClient *client)
+{
+	char		buf[64];
+
+	while (read(client->pipe[0], buf, sizeof(buf)) == (ssize_t) sizeof(buf))
+		;
+}
+
+/*
+ * report_log writes a log line of librdkafka. The first sign of trouble goes to
+ * the server log; what follows, while it lasts, is for debugging.
+ */
+static void
+report_log(EddyKafkaClient *client, rd_kafka_event_t *event)
+{
+	const char *facility;
+	const char *line;
+	int			level;
+	int			elevel = DEBUG1;
+
+	if (rd_kafka_event_log(event, &facility, &line, &level) != 0)
+		return;
+
+	/* levels are those of syslog: 3 is "error" */
+	if (level <= 3 && !client->failing)
+	{
+		client->failing = true;
+		elevel = LOG;
+	}
+	ereport(elevel, (errmsg_internal("Kafka client: %s: %s", facility, line)));
+}
+
+/*
+ * report_error keeps an error of a broker in mind, and returns true if it concerns
+ * the whole source: with one of several brokers away, or a connection closed for
+ * being idle, everything goes on.
+ */
+static bool
+report_error(EddyKafkaClient *client, rd_kafka_event_t *event, EddyKafkaError *error)
+{
+	rd_kafka_resp_err_t err = rd_kafka_event_error(event);
+	const char *reason = rd_kafka_event_error_string(event);
+
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+			eddy_kafka_set_error(error, client, err, "could not reach the brokers", NULL);
+			return true;
+
+		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+		case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM:
+		case RD_KAFKA_RESP_ERR__SSL:
+			strlcpy(client->trouble, reason, sizeof(client->trouble));
+			eddy_kafka_set_error(error, client, err, "could not log in to the brokers", reason);
+			return true;
+
+		case RD_KAFKA_RESP_ERR__FATAL:
+			eddy_kafka_set_error(error, client, err, "the Kafka client failed", reason);
+			return true;
+
+		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+			return false;
+
+		default:
+			strlcpy(client->trouble, reason, sizeof(client->trouble));
+			return false;
+	}
+}
+
+/*
+ * eddy_kafka_serve_events empties the queue of events. It goes on behind an error
+ * of the source, for the queue wakes us again only once it was empty; of several,
+ * the last is reported.
+ */
+bool
+eddy_kafka_serve_events(EddyKafkaClient *client, EddyKafkaError *error)
+{
+	rd_kafka_event_t *event;
+	bool		ok = true;
+
+	while ((event = rd_kafka_queue_poll(client->events, 0)) != NULL)
+	{
+		switch (rd_kafka_event_type(event))
+		{
+			case RD_KAFKA_EVENT_LOG:
+				report_log(client, event);
+				break;
+			case RD_KAFKA_EVENT_ERROR:
+				if (report_error(client, event, error))
+					ok = false;
+				break;
+			default:
+				break;
+		}
+		rd_kafka_event_destroy(event);
+	}
+	return ok;
+}

@@ -1,0 +1,432 @@
+/*-------------------------------------------------------------------------
+ *
+ * fetch.c
+ *    From librdkafka's queue to messages, positions and errors as values.
+ *
+ * One queue holds the messages of all partitions together with their errors
+ * and ends, in order for each partition. poll takes a run of it and hands out
+ * messages up to the first error; what lies behind the error stays here and
+ * comes with the next call. So an error is always seen before the position
+ * moves past it, and a caller that commits positions cannot skip it.
+ *
+ * The array of taken messages is reused: nothing is allocated for a message.
+ * Payloads stay where librdkafka received them until the caller releases them.
+ *
+ * After a new assignment librdkafka drops what it still holds of the old one
+ * when it is taken from the queue (the operations carry a version).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <unistd.h>
+
+#include "common/base64.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+
+#include "kafka/internal.h"
+
+/* drop_batch gives back what poll has not handed out. */
+static void
+drop_batch(EddyKafkaClient *client)
+{
+	while (client->batch_next < client->batch_count)
+		rd_kafka_message_destroy(client->batch[client->batch_next++]);
+	client->batch_next = client->batch_count = 0;
+}
+
+/* make_list gives a list of all assigned partitions, with offsets if there are any. */
+static rd_kafka_topic_partition_list_t *
+make_list(const char *topic, int npartitions, const int64 *offsets)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(npartitions);
+
+	for (int p = 0; p < npartitions; p++)
+	{
+		rd_kafka_topic_partition_t *entry;
+
+		entry = rd_kafka_topic_partition_list_add(list, topic, p);
+		if (offsets != NULL)
+			entry->offset = offsets[p];
+	}
+	return list;
+}
+
+/* eddy_kafka_assign starts to fetch all partitions of the topic from the given offsets. */
+bool
+eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int npartitions,
+				  const int64 *offsets, EddyKafkaError *error)
+{
+	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_resp_err_t err;
+	EddyKafkaPartition *partitions;
+	char	   *name;
+
+	eddy_kafka_clear_error(error);
+
+	list = make_list(topic, npartitions, offsets);
+	err = rd_kafka_assign(client->rk, list);
+	rd_kafka_topic_partition_list_destroy(list);
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		eddy_kafka_set_error(error, client, err, "could not assign the partitions", NULL);
+		return false;
+	}
+
+	/* what was taken from the queue before belongs to the old assignment */
+	drop_batch(client);
+
+	name = MemoryContextStrdup(TopMemoryContext, topic);
+	partitions = MemoryContextAllocZero(TopMemoryContext,
+										sizeof(EddyKafkaPartition) * Max(npartitions, 1));
+	for (int p = 0; p < npartitions; p++)
+	{
+		partitions[p].start = offsets[p];
+		partitions[p].next = -1;
+	}
+	if (client->topic != NULL)
+		pfree(client->topic);
+	if (client->partitions != NULL)
+		pfree(client->partitions);
+	if (client->positions != NULL)
+		rd_kafka_topic_partition_list_destroy(client->positions);
+	client->topic = name;
+	client->npartitions = npartitions;
+	client->partitions = partitions;
+	client->positions = make_list(topic, npartitions, NULL);
+	client->positions_fresh = false;
+	return true;
+}
+
+/*
+ * take_batch fills the batch from the queue.
+ *
+ * rd_kafka_consume_batch_queue waits its whole timeout to fill the array it is
+ * given. So it is asked for one message with the caller's patience, and then for
+ * the rest with none.
+ */
+static void
+take_batch(EddyKafkaClient *client, int first_wait_ms, int max)
+{
+	ssize_t		taken = 0;
+
+	if (max > client->batch_size)
+	{
+		Size		size = mul_size(sizeof(rd_kafka_message_t *), max);
+
+		if (client->batch != NULL)
+			pfree(client->batch);
+		client->batch = NULL;
+		client->batch_size = 0;
+		client->batch = MemoryContextAllocHuge(TopMemoryContext, size);
+		client->batch_size = max;
+	}
+
+	client->batch_next = client->batch_count = 0;
+	client->positions_fresh = false;
+
+	if (first_wait_ms > 0)
+	{
+		taken = rd_kafka_consume_batch_queue(client->messages, first_wait_ms, client->batch, 1);
+		if (taken <= 0)
+			return;
+	}
+	if (taken < max)
+	{
+		ssize_t		more;
+
+		more = rd_kafka_consume_batch_queue(client->messages, 0, client->batch + taken,
+											max - taken);
+		taken += Max(more, 0);
+	}
+	client->batch_count = (int) taken;
+}
+
+/*
+ * note_error looks at an entry of the queue that is no message. Returns true if
+ * it is an error that the caller must see.
+ */
+static bool
+note_error(EddyKafkaClient *client, const rd_kafka_message_t *rkm, EddyKafkaError *error)
+{
+	EddyKafkaPartition *part = NULL;
+	const char *reason = rd_kafka_message_errstr(rkm);
+
+	/* an error of a partition carries the topic; one of the client does not */
+	if (rkm->rkt != NULL && rkm->partition >= 0 && rkm->partition < client->npartitions)
+		part = &client->partitions[rkm->partition];
+
+	switch (rkm->err)
+	{
+		case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+			if (part != NULL)
+			{
+				part->caught_up = true;
+				part->next = Max(part->next, rkm->offset);
+				client->failing = false;
+				client->trouble[0] = '\0';
+			}
+			return false;
+
+			/* of the group coordinator, which only lag tools need */
+		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_NOT_COORDINATOR:
+		case RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED:
+			return false;
+
+		case RD_KAFKA_RESP_ERR__FATAL:
+			{
+				char		buf[256];
+				rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(client->rk, buf, sizeof(buf));
+
+				eddy_kafka_set_error(error, client, RD_KAFKA_RESP_ERR__FATAL,
+									 "the Kafka client failed",
+									 fatal != RD_KAFKA_RESP_ERR_NO_ERROR ? buf : reason);
+				return true;
+			}
+
+		default:
+			break;
+	}
+
+	/* a lost offset below the start is news from before the assignment */
+	if (rkm->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET && part != NULL &&
+		rkm->offset >= 0 && rkm->offset < part->start)
+		return false;
+
+	eddy_kafka_set_error(error, client, rkm->err, "could not fetch from the topic", reason);
+	if (part != NULL)
+	{
+		error->partition = rkm->partition;
+		error->offset = rkm->offset >= 0 ? rkm->offset : -1;
+	}
+	return true;
+}
+
+/* eddy_kafka_poll hands out messages; see client.h for what the caller can rely on. */
+bool
+eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
+				EddyKafkaMessage *messages, int *nmessages, EddyKafkaError *error)
+{
+	EddyKafkaMessage *message = messages + *nmessages;
+	EddyKafkaMessage *end = message + max;
+	bool		ok;
+
+	eddy_kafka_clear_error(error);
+	if (max <= 0)
+		return true;
+
+	if (client->batch_next >= client->batch_count)
+		take_batch(client, first_wait_ms, max);
+
+	ok = true;
+	while (client->batch_next < client->batch_count && message < end)
+	{
+		rd_kafka_message_t *rkm = client->batch[client->batch_next++];
+		rd_kafka_timestamp_type_t tstype;
+
+		if (unlikely(rkm->err != RD_KAFKA_RESP_ERR_NO_ERROR))
+		{
+			ok = !note_error(client, rkm, error);
+			rd_kafka_message_destroy(rkm);
+			if (!ok)
+				break;
+			continue;
+		}
+		if (unlikely(rkm->partition < 0 || rkm->partition >= client->npartitions))
+		{
+			rd_kafka_message_destroy(rkm);
+			continue;
+		}
+
+		message->partition = rkm->partition;
+		message->offset = rkm->offset;
+		message->payload = rkm->payload;
+		message->payload_len = rkm->len;
+		message->key = rkm->key;
+		message->key_len = rkm->key_len;
+		message->timestamp_ms = rd_kafka_message_timestamp(rkm, &tstype);
+		message->handle = rkm;
+		message++;
+
+		client->partitions[rkm->partition].next = rkm->offset + 1;
+		client->partitions[rkm->partition].caught_up = false;
+	}
+
+	if (message - messages > *nmessages)
+	{
+		client->failing = false;
+		client->trouble[0] = '\0';
+	}
+	*nmessages = message - messages;
+
+	/*
+	 * librdkafka writes to the pipe when an empty queue fills: the messages may not be
+	 * at their end, and behind an error the events have not been looked at.
+	 */
+	if (client->batch_next < client->batch_count || client->batch_count >= max || !ok)
+	{
+		ssize_t		written pg_attribute_unused();
+
+		written = write(client->pipe[1], "1", 1);
+	}
+
+	if (ok)
+		ok = eddy_kafka_serve_events(client, error);
+	return ok;
+}
+
+/* eddy_kafka_release gives messages back; their memory goes with the last one of its fetch. */
+void
+eddy_kafka_release(EddyKafkaMessage *messages, int nmessages)
+{
+	for (int i = 0; i < nmessages; i++)
+	{
+		rd_kafka_message_destroy((rd_kafka_message_t *) messages[i].handle);
+		messages[i].handle = NULL;
+	}
+}
+
+/*
+ * eddy_kafka_position takes the furthest of what is known: the last message and
+ * end that were handed out, and librdkafka's own position, which has passed
+ * control records behind them.
+ *
+ * librdkafka's position covers everything taken from the queue. It is asked only
+ * when all of that has been handed out, and only for a partition that something
+ * came from since the assignment, so that it is never one of an older assignment.
+ */
+int64
+eddy_kafka_position(EddyKafkaClient *client, const char *topic, int32 partition)
+{
+	EddyKafkaPartition *part;
+	int64		position;
+
+	if (client->topic == NULL || strcmp(client->topic, topic) != 0 ||
+		partition < 0 || partition >= client->npartitions)
+		return -1;
+
+	part = &client->partitions[partition];
+	position = part->next;
+	if (position < 0 || client->batch_next < client->batch_count)
+		return position;
+
+	if (!client->positions_fresh)
+	{
+		if (rd_kafka_position(client->rk, client->positions) != RD_KAFKA_RESP_ERR_NO_ERROR)
+			return position;
+		client->positions_fresh = true;
+	}
+	return Max(position, client->positions->elems[partition].offset);
+}
+
+/* eddy_kafka_caught_up tells whether nothing came since the end of the partition was met. */
+bool
+eddy_kafka_caught_up(EddyKafkaClient *client, int32 partition)
+{
+	return partition >= 0 && partition < client->npartitions &&
+		client->partitions[partition].caught_up;
+}
+
+/* eddy_kafka_cached_high reads what the last fetch response said. */
+int64
+eddy_kafka_cached_high(EddyKafkaClient *client, const char *topic, int32 partition)
+{
+	int64_t		low;
+	int64_t		high;
+
+	if (rd_kafka_get_watermark_offsets(client->rk, topic, partition, &low, &high) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR)
+		return -1;
+	return high >= 0 ? high : -1;
+}
+
+/* eddy_kafka_report_progress commits to the group without waiting for an answer. */
+void
+eddy_kafka_report_progress(EddyKafkaClient *client, const char *topic, int npartitions,
+						   const int64 *offsets)
+{
+	rd_kafka_topic_partition_list_t *list = make_list(topic, npartitions, offsets);
+
+	(void) rd_kafka_commit(client->rk, list, 1);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+/*
+ * append_value adds a JSON string or, if the bytes are no text that this database
+ * can hold, {"base64": "..."}. JSON text of a database in another encoding than
+ * UTF-8 can take ASCII as it is; the rest goes as base64 rather than being lost.
+ */
+static void
+append_value(StringInfo buf, const char *value, size_t len)
+{
+	bool		text = len < MaxAllocSize / 8 && pg_verify_mbstr(PG_UTF8, value, len, true);
+
+	if (text && GetDatabaseEncoding() != PG_UTF8)
+		for (size_t i = 0; i < len && text; i++)
+			text = !IS_HIGHBIT_SET(value[i]);
+
+	if (text)
+	{
+		char	   *copy = pnstrdup(value, len);
+
+		escape_json(buf, copy);
+		pfree(copy);
+	}
+	else
+	{
+		int			room;
+		int			written;
+
+		if (len > MaxAllocSize / 8)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("header of a message is too large")));
+		appendStringInfoString(buf, "{\"base64\":\"");
+		room = pg_b64_enc_len(len);
+		enlargeStringInfo(buf, room + 1);
+		written = pg_b64_encode((const void *) value, (int) len, buf->data + buf->len, room);
+		Assert(written >= 0);
+		buf->len += Max(written, 0);
+		buf->data[buf->len] = '\0';
+		appendStringInfoString(buf, "\"}");
+	}
+}
+
+/* eddy_kafka_headers_json writes the headers of a message as a JSON array of pairs. */
+char *
+eddy_kafka_headers_json(const EddyKafkaMessage *message)
+{
+	rd_kafka_headers_t *headers;
+	StringInfoData buf;
+	const char *name;
+	const void *value;
+	size_t		len;
+
+	if (rd_kafka_message_headers((const rd_kafka_message_t *) message->handle, &headers) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR)
+		return NULL;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '[');
+	for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &len) ==
+		 RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(&buf, ',');
+		appendStringInfoChar(&buf, '[');
+		append_value(&buf, name, strlen(name));
+		appendStringInfoChar(&buf, ',');
+		if (value == NULL)
+			appendStringInfoString(&buf, "null");
+		else
+			append_value(&buf, value, len);
+		appendStringInfoChar(&buf, ']');
+	}
+	appendStringInfoChar(&buf, ']');
+	return buf.data;
+}

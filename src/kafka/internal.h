@@ -1,0 +1,72 @@
+/*-------------------------------------------------------------------------
+ *
+ * internal.h
+ *    What the files of src/kafka/ share and nobody else sees.
+ *
+ * client.c opens and closes, fetch.c assigns and polls, query.c asks the
+ * broker, errors.c puts librdkafka's codes into words, brokers.c holds the
+ * list of hosts that may be connected to.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_KAFKA_INTERNAL_H
+#define EDDY_KAFKA_INTERNAL_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "kafka/client.h"
+
+typedef struct EddyKafkaBrokerList EddyKafkaBrokerList;
+
+/* What is known of a partition since it was assigned. */
+typedef struct EddyKafkaPartition
+{
+	int64		start;			/* where reading began */
+	int64		next;			/* behind the last message or end that poll handed out, or -1 */
+	bool		caught_up;		/* nothing came since its end was met */
+} EddyKafkaPartition;
+
+struct EddyKafkaClient
+{
+	/* set by eddy_kafka_open, constant from then on */
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *messages; /* of all partitions, with their errors and ends */
+	rd_kafka_queue_t *events;	/* log lines and errors of brokers */
+	int			pipe[2];		/* librdkafka writes a byte to [1] when a queue fills */
+	EddyKafkaBrokerList *allowed;	/* read by librdkafka's threads; NULL: any */
+
+	/* set by eddy_kafka_assign */
+	char	   *topic;
+	int			npartitions;
+	EddyKafkaPartition *partitions;
+	rd_kafka_topic_partition_list_t *positions; /* all partitions, reused */
+	bool		positions_fresh;	/* since the last poll */
+
+	/* what librdkafka gave and poll has not yet handed out: [batch_next, batch_count) */
+	rd_kafka_message_t **batch;
+	int			batch_size;
+	int			batch_next;
+	int			batch_count;
+
+	/* troubles with brokers */
+	bool		failing;		/* between the first trouble and the next sign of life */
+	char		trouble[256];	/* the latest, in librdkafka's words; empty if none */
+};
+
+/* errors.c */
+extern void eddy_kafka_set_error(EddyKafkaError *error, EddyKafkaClient *client,
+								 rd_kafka_resp_err_t err, const char *what,
+								 const char *reason);
+extern void eddy_kafka_clear_error(EddyKafkaError *error);
+
+/* client.c: handles what waits in the queue of events; false if that is an error of the source */
+extern bool eddy_kafka_serve_events(EddyKafkaClient *client, EddyKafkaError *error);
+
+/* brokers.c */
+extern EddyKafkaBrokerList *eddy_kafka_brokers_parse(const char *allowed);
+extern void eddy_kafka_brokers_free(EddyKafkaBrokerList *list);
+extern const char *eddy_kafka_brokers_refused(const EddyKafkaBrokerList *list,
+											  const char *bootstrap);
+extern void eddy_kafka_brokers_guard(rd_kafka_conf_t *conf, EddyKafkaBrokerList *list);
+
+#endif							/* EDDY_KAFKA_INTERNAL_H */

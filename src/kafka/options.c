@@ -1,0 +1,583 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.c
+ *    Which librdkafka properties a SERVER and a USER MAPPING may have.
+ *
+ * The rule is an allow-list: a property that is not in it is refused, also one of
+ * a librdkafka that does not exist yet. For all properties known today there is a
+ * reason to give, by family:
+ *
+ *	 server       harmless: may be an option of the server, seen by everybody
+ *	 user         credentials: may be an option of the user mapping, which other
+ *	              users cannot see
+ *	 own          pg_eddy sets it, because a promise depends on it
+ *	 producer     has no meaning for a consumer
+ *	 code, files, command, token, verify, program, log
+ *	              refused for safety: whoever may create a server would reach
+ *	              further than the database lets him
+ *
+ * Values are tried on a configuration that is thrown away, so that librdkafka
+ * itself says what is wrong with them. That starts no thread.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <librdkafka/rdkafka.h>
+
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "utils/varlena.h"
+
+#include "kafka/options.h"
+
+typedef enum Family
+{
+	SERVER,
+	USER,
+	OWN,
+	PRODUCER,
+	CODE,
+	FILES,
+	COMMAND,
+	TOKEN,
+	PROGRAM,
+	LOGGING,
+	NOWHERE						/* not a property */
+} Family;
+
+typedef struct Property
+{
+	const char *name;
+	Family		family;
+	const char *use;			/* the option to use in its place, or the main name of an alias */
+} Property;
+
+/* Alphabetical within a family. */
+static const Property properties[] =
+{
+	{"api.version.fallback.ms", SERVER, NULL},
+	{"api.version.request", SERVER, NULL},
+	{"api.version.request.timeout.ms", SERVER, NULL},
+	{"bootstrap.servers", SERVER, NULL},
+	{"broker.address.family", SERVER, NULL},
+	{"broker.address.ttl", SERVER, NULL},
+	{"broker.version.fallback", SERVER, NULL},
+	{"check.crcs", SERVER, NULL},
+	{"client.dns.lookup", SERVER, NULL},
+	{"client.rack", SERVER, NULL},
+	{"connections.max.idle.ms", SERVER, NULL},
+	{"enable.metrics.push", SERVER, NULL},
+	{"enable.ssl.certificate.verification", SERVER, NULL},
+	{"fetch.error.backoff.ms", SERVER, NULL},
+	{"fetch.max.bytes", SERVER, NULL},
+	{"fetch.message.max.bytes", SERVER, NULL},
+	{"fetch.min.bytes", SERVER, NULL},
+	{"fetch.queue.backoff.ms", SERVER, NULL},
+	{"fetch.wait.max.ms", SERVER, NULL},
+	{"max.in.flight", SERVER, "max.in.flight.requests.per.connection"},
+	{"max.in.flight.requests.per.connection", SERVER, NULL},
+	{"max.partition.fetch.bytes", SERVER, "fetch.message.max.bytes"},
+	{"message.max.bytes", SERVER, NULL},
+	{"metadata.max.age.ms", SERVER, NULL},
+	{"metadata.recovery.rebootstrap.trigger.ms", SERVER, NULL},
+	{"metadata.recovery.strategy", SERVER, NULL},
+	{"queued.max.messages.kbytes", SERVER, NULL},
+	{"queued.min.messages", SERVER, NULL},
+	{"receive.message.max.bytes", SERVER, NULL},
+	{"reconnect.backoff.jitter.ms", SERVER, NULL},
+	{"reconnect.backoff.max.ms", SERVER, NULL},
+	{"reconnect.backoff.ms", SERVER, NULL},
+	{"retry.backoff.max.ms", SERVER, NULL},
+	{"retry.backoff.ms", SERVER, NULL},
+	{"sasl.mechanism", SERVER, "sasl.mechanisms"},
+	{"sasl.mechanisms", SERVER, NULL},
+	{"security.protocol", SERVER, NULL},
+	{"socket.blocking.max.ms", SERVER, NULL},
+	{"socket.connection.setup.timeout.ms", SERVER, NULL},
+	{"socket.keepalive.enable", SERVER, NULL},
+	{"socket.max.fails", SERVER, NULL},
+	{"socket.nagle.disable", SERVER, NULL},
+	{"socket.receive.buffer.bytes", SERVER, NULL},
+	{"socket.send.buffer.bytes", SERVER, NULL},
+	{"socket.timeout.ms", SERVER, NULL},
+	{"ssl.ca.pem", SERVER, NULL},
+	{"ssl.cipher.suites", SERVER, NULL},
+	{"ssl.curves.list", SERVER, NULL},
+	{"ssl.endpoint.identification.algorithm", SERVER, NULL},
+	{"ssl.sigalgs.list", SERVER, NULL},
+	{"topic.metadata.propagation.max.ms", SERVER, NULL},
+	{"topic.metadata.refresh.fast.cnt", SERVER, NULL},
+	{"topic.metadata.refresh.fast.interval.ms", SERVER, NULL},
+	{"topic.metadata.refresh.interval.ms", SERVER, NULL},
+	{"topic.metadata.refresh.sparse", SERVER, NULL},
+
+	{"sasl.password", USER, NULL},
+	{"sasl.username", USER, NULL},
+	{"ssl.certificate.pem", USER, NULL},
+	{"ssl.key.password", USER, NULL},
+	{"ssl.key.pem", USER, NULL},
+
+	{"allow.auto.create.topics", OWN, NULL},
+	{"auto.commit.enable", OWN, NULL},
+	{"auto.commit.interval.ms", OWN, NULL},
+	{"auto.offset.reset", OWN, NULL},
+	{"builtin.features", OWN, NULL},
+	{"client.id", OWN, NULL},
+	{"consume.callback.max.messages", OWN, NULL},
+	{"coordinator.query.interval.ms", OWN, NULL},
+	{"enable.auto.commit", OWN, NULL},
+	{"enable.auto.offset.store", OWN, NULL},
+	{"enable.partition.eof", OWN, NULL},
+	{"enable.random.seed", OWN, NULL},
+	{"enabled_events", OWN, NULL},
+	{"group.id", OWN, NULL},
+	{"group.instance.id", OWN, NULL},
+	{"group.protocol", OWN, NULL},
+	{"group.protocol.type", OWN, NULL},
+	{"group.remote.assignor", OWN, NULL},
+	{"heartbeat.interval.ms", OWN, NULL},
+	{"isolation.level", OWN, NULL},
+	{"max.poll.interval.ms", OWN, NULL},
+	{"max.poll.records", OWN, NULL},
+	{"metadata.broker.list", OWN, "bootstrap.servers"},
+	{"offset.store.method", OWN, NULL},
+	{"offset.store.sync.interval.ms", OWN, NULL},
+	{"partition.assignment.strategy", OWN, NULL},
+	{"session.timeout.ms", OWN, NULL},
+	{"share.acknowledgement.mode", OWN, NULL},
+	{"statistics.interval.ms", OWN, NULL},
+	{"topic.blacklist", OWN, NULL},
+
+	{"acks", PRODUCER, NULL},
+	{"batch.num.messages", PRODUCER, NULL},
+	{"batch.size", PRODUCER, NULL},
+	{"compression.codec", PRODUCER, NULL},
+	{"compression.level", PRODUCER, NULL},
+	{"compression.type", PRODUCER, NULL},
+	{"delivery.report.only.error", PRODUCER, NULL},
+	{"delivery.timeout.ms", PRODUCER, NULL},
+	{"enable.gapless.guarantee", PRODUCER, NULL},
+	{"enable.idempotence", PRODUCER, NULL},
+	{"linger.ms", PRODUCER, NULL},
+	{"message.copy.max.bytes", PRODUCER, NULL},
+	{"message.send.max.retries", PRODUCER, NULL},
+	{"message.timeout.ms", PRODUCER, NULL},
+	{"partitioner", PRODUCER, NULL},
+	{"produce.offset.report", PRODUCER, NULL},
+	{"queue.buffering.backpressure.threshold", PRODUCER, NULL},
+	{"queue.buffering.max.kbytes", PRODUCER, NULL},
+	{"queue.buffering.max.messages", PRODUCER, NULL},
+	{"queue.buffering.max.ms", PRODUCER, NULL},
+	{"queuing.strategy", PRODUCER, NULL},
+	{"request.required.acks", PRODUCER, NULL},
+	{"request.timeout.ms", PRODUCER, NULL},
+	{"retries", PRODUCER, NULL},
+	{"sticky.partitioning.linger.ms", PRODUCER, NULL},
+	{"transaction.timeout.ms", PRODUCER, NULL},
+	{"transactional.id", PRODUCER, NULL},
+
+	{"plugin.library.paths", CODE, NULL},
+	{"ssl.engine.id", CODE, NULL},
+	{"ssl.engine.location", CODE, NULL},
+	{"ssl.providers", CODE, NULL},
+
+	{"https.ca.location", FILES, NULL},
+	{"offset.store.path", FILES, NULL},
+	{"ssl.ca.certificate.stores", FILES, "ssl.ca.pem"},
+	{"ssl.ca.location", FILES, "ssl.ca.pem"},
+	{"ssl.certificate.location", FILES, "ssl.certificate.pem"},
+	{"ssl.crl.location", FILES, NULL},
+	{"ssl.key.location", FILES, "ssl.key.pem"},
+	{"ssl.keystore.location", FILES, "ssl.key.pem"},
+	{"ssl.keystore.password", FILES, "ssl.key.password"},
+
+	{"sasl.kerberos.keytab", COMMAND, NULL},
+	{"sasl.kerberos.kinit.cmd", COMMAND, NULL},
+	{"sasl.kerberos.min.time.before.relogin", COMMAND, NULL},
+	{"sasl.kerberos.principal", COMMAND, NULL},
+	{"sasl.kerberos.service.name", COMMAND, NULL},
+
+	{"enable.sasl.oauthbearer.unsecure.jwt", TOKEN, NULL},
+	{"https.ca.pem", TOKEN, NULL},
+
+	{"debug", LOGGING, NULL},
+	{"log.connection.close", LOGGING, NULL},
+	{"log.queue", LOGGING, NULL},
+	{"log.thread.name", LOGGING, NULL},
+	{"log_level", LOGGING, NULL},
+
+	{"default_topic_conf", PROGRAM, NULL},
+	{"interceptors", PROGRAM, NULL},
+	{"internal.termination.signal", PROGRAM, NULL},
+	{"msg_order_cmp", PROGRAM, NULL},
+	{"opaque", PROGRAM, NULL},
+	{"ssl_ca", PROGRAM, "ssl.ca.pem"},
+	{"ssl_certificate", PROGRAM, "ssl.certificate.pem"},
+	{"ssl_engine_callback_data", PROGRAM, NULL},
+	{"ssl_key", PROGRAM, "ssl.key.pem"},
+};
+
+/* Families that are told by how a name begins or ends: newer versions add to them. */
+static const struct
+{
+	const char *text;
+	bool		at_end;
+	Family		family;
+}			patterns[] =
+{
+	{"plugin.", false, CODE},
+	{"ssl.engine.", false, CODE},
+	{"sasl.kerberos.", false, COMMAND},
+	{"sasl.oauthbearer.", false, TOKEN},
+	{"log.", false, LOGGING},
+	{"log_", false, LOGGING},
+	{"_cb", true, PROGRAM},
+	{".location", true, FILES},
+	{".file", true, FILES},
+	{".keytab", true, FILES},
+	{"ssl.keystore.", false, FILES},
+	{"ssl.truststore.", false, FILES},
+	{"test.", false, PROGRAM},
+};
+
+/* Mechanisms without a command, a ticket or an address to fetch a token from. */
+static const char *const mechanisms[] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"};
+
+/* find_property looks a name up in the list. */
+static const Property *
+find_property(const char *name)
+{
+	for (size_t i = 0; i < lengthof(properties); i++)
+		if (strcmp(properties[i].name, name) == 0)
+			return &properties[i];
+	return NULL;
+}
+
+/* family_of tells the family of any name. */
+static Family
+family_of(const char *name)
+{
+	const Property *property = find_property(name);
+	size_t		len = strlen(name);
+
+	if (property != NULL)
+		return property->family;
+	for (size_t i = 0; i < lengthof(patterns); i++)
+	{
+		size_t		part = strlen(patterns[i].text);
+
+		if (len >= part &&
+			strncmp(patterns[i].at_end ? name + len - part : name, patterns[i].text, part) == 0)
+			return patterns[i].family;
+	}
+	return NOWHERE;
+}
+
+/* main_name gives the name that librdkafka itself knows an alias by. */
+static const char *
+main_name(const char *name)
+{
+	const Property *property = find_property(name);
+
+	return property != NULL && property->use != NULL ? property->use : name;
+}
+
+bool
+eddy_kafka_option_is_known(const char *name)
+{
+	Family		family = family_of(name);
+
+	return family == SERVER || family == USER;
+}
+
+bool
+eddy_kafka_option_is_secret(const char *name)
+{
+	return family_of(name) == USER;
+}
+
+bool
+eddy_kafka_mechanism_is_allowed(const char *mechanism)
+{
+	for (size_t i = 0; i < lengthof(mechanisms); i++)
+		if (pg_strcasecmp(mechanisms[i], mechanism) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * closest_match finds the allowed option of the family that is spelt most like
+ * name, or NULL if none is near. (The server has ClosestMatch since 16 only.)
+ */
+static const char *
+closest_match(const char *name, Family family)
+{
+	const char *best = NULL;
+	int			len = strlen(name);
+	int			limit = Min(4, len / 2);
+
+	/* the function has a limit of its own, and names are identifiers in any case */
+	if (len >= NAMEDATALEN)
+		return NULL;
+	for (size_t i = 0; i < lengthof(properties); i++)
+	{
+		const char *candidate = properties[i].name;
+		int			distance;
+
+		if (properties[i].family != family)
+			continue;
+		distance = varstr_levenshtein_less_equal(name, len, candidate, strlen(candidate),
+												 1, 1, 1, limit, true);
+		if (distance <= limit)
+		{
+			best = candidate;
+			if (distance == 0)
+				break;
+			limit = distance - 1;
+		}
+	}
+	return best;
+}
+
+/* refuse_for_safety raises the error for a family that reaches out of the database. */
+static void
+refuse_for_safety(const char *name, Family family, const char *use)
+{
+	const char *detail = NULL;
+
+	switch (family)
+	{
+		case CODE:
+			detail = "It would load code into the server process.";
+			break;
+		case FILES:
+			detail = "It would make the server read files of its operating system user.";
+			break;
+		case COMMAND:
+			detail = "Kerberos tickets are renewed with a command that the server would run in a shell.";
+			break;
+		case TOKEN:
+			detail = "It would make the server fetch tokens from addresses that the option names.";
+			break;
+		case LOGGING:
+			detail = "It could bring messages and credentials into the server log.";
+			break;
+		default:
+			detail = "It can only be set by a program.";
+			break;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("option \"%s\" is not allowed", name),
+			 errdetail_internal("%s", detail),
+			 use != NULL ? errhint("Give the text itself in the option \"%s\".", use) : 0));
+}
+
+/* refuse_unknown raises the error for a name that is no property. */
+static void
+refuse_unknown(Oid catalog, const char *name)
+{
+	bool		user = catalog == UserMappingRelationId;
+	const char *match = closest_match(name, user ? USER : SERVER);
+	const char *other = match == NULL ? closest_match(name, user ? SERVER : USER) : NULL;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+			 errmsg("unrecognized option \"%s\"", name),
+			 errdetail("It is not a librdkafka property that pg_eddy allows."),
+			 match != NULL ? errhint("Perhaps you meant the option \"%s\".", match) :
+			 other != NULL && user ?
+			 errhint("Perhaps you meant the option \"%s\" of the server.", other) :
+			 other != NULL ?
+			 errhint("Perhaps you meant the option \"%s\" of the user mapping.", other) : 0));
+}
+
+/*
+ * check_name raises the error that fits, unless the option may stand where it is.
+ */
+static void
+check_name(Oid catalog, const char *name)
+{
+	const Property *property = find_property(name);
+	const char *use = property != NULL ? property->use : NULL;
+	Family		family = family_of(name);
+
+	if (catalog != ForeignServerRelationId && catalog != UserMappingRelationId)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+				 errmsg("unrecognized option \"%s\"", name),
+				 errdetail("Options of Kafka belong to servers and user mappings.")));
+
+	switch (family)
+	{
+		case SERVER:
+			if (catalog == UserMappingRelationId)
+				ereport(ERROR,
+						(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+						 errmsg("option \"%s\" is not valid for a user mapping", name),
+						 errdetail("It is the same for all users."),
+						 errhint("Give it to CREATE SERVER or ALTER SERVER.")));
+			return;
+
+		case USER:
+			if (catalog == ForeignServerRelationId)
+				ereport(ERROR,
+						(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+						 errmsg("option \"%s\" is not valid for a server", name),
+						 errdetail("Everybody can read the options of a server."),
+						 errhint("Give it to CREATE USER MAPPING or ALTER USER MAPPING.")));
+			return;
+
+		case OWN:
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("option \"%s\" cannot be set", name),
+					 use != NULL ? errdetail("It is another name of \"%s\".", use) :
+					 errdetail("pg_eddy sets it itself: offsets and delivery depend on it."),
+					 use != NULL ? errhint("Use the option \"%s\".", use) : 0));
+			break;
+
+		case PRODUCER:
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("option \"%s\" cannot be set", name),
+					 errdetail("It is for producers, and pg_eddy only consumes.")));
+			break;
+
+		case NOWHERE:
+			refuse_unknown(catalog, name);
+			break;
+
+		default:
+			refuse_for_safety(name, family, use);
+			break;
+	}
+}
+
+/*
+ * check_value lets librdkafka try the value. What it says about a secret may
+ * hold the secret: then it is not repeated.
+ */
+static void
+check_value(const char *name, const char *value)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	char		errstr[512];
+	rd_kafka_conf_res_t result;
+
+	result = rd_kafka_conf_set(conf, name, value, errstr, sizeof(errstr));
+	rd_kafka_conf_destroy(conf);
+	if (result == RD_KAFKA_CONF_OK)
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for option \"%s\"", name),
+			 result == RD_KAFKA_CONF_UNKNOWN ?
+			 errdetail("librdkafka %s does not have this property.", rd_kafka_version_str()) :
+			 eddy_kafka_option_is_secret(name) ? 0 :
+			 errdetail("librdkafka says: %s", errstr)));
+}
+
+/* eddy_kafka_check_option checks the name, then what the value means for safety, then the value. */
+void
+eddy_kafka_check_option(Oid catalog, const char *name, const char *value)
+{
+	check_name(catalog, name);
+
+	if (strcmp(name, "bootstrap.servers") == 0 && value[strspn(value, ", \t\r\n")] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"", name),
+				 errdetail("It names no broker."),
+				 errhint("Give one or more addresses as host:port, separated by commas.")));
+
+	if (strcmp(main_name(name), "sasl.mechanisms") == 0 &&
+		!eddy_kafka_mechanism_is_allowed(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"", name),
+				 errdetail("Mechanisms that run commands or fetch tokens are not allowed."),
+				 errhint("Use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.")));
+
+	check_value(name, value);
+
+	/* librdkafka takes several spellings of a boolean: look at what it understood */
+	if (strcmp(name, "enable.ssl.certificate.verification") == 0)
+	{
+		rd_kafka_conf_t *conf = rd_kafka_conf_new();
+		char		understood[16] = "";
+		size_t		size = sizeof(understood);
+
+		(void) rd_kafka_conf_set(conf, name, value, NULL, 0);
+		(void) rd_kafka_conf_get(conf, name, understood, &size);
+		rd_kafka_conf_destroy(conf);
+		if (strcmp(understood, "true") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("option \"%s\" cannot be switched off", name),
+					 errdetail("Credentials would be sent to whoever answers."),
+					 errhint("Give the certificate of the authority in the option \"ssl.ca.pem\".")));
+	}
+}
+
+/* find_option gives the value of a property that may be given under two names. */
+static const char *
+find_option(List *options, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, lc);
+
+		if (strcmp(main_name(option->defname), name) == 0)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+/* eddy_kafka_check_options checks what single options cannot show. */
+void
+eddy_kafka_check_options(Oid catalog, List *options)
+{
+	const char *protocol;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	if (catalog != ForeignServerRelationId)
+		return;
+
+	foreach(lc, options)
+	{
+		const char *name = lfirst_node(DefElem, lc)->defname;
+
+		for_each_cell(lc2, options, lnext(options, lc))
+		{
+			const char *second = lfirst_node(DefElem, lc2)->defname;
+
+			if (strcmp(main_name(name), main_name(second)) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_SYNTAX_ERROR),
+						 errmsg("conflicting or redundant options"),
+						 errdetail("\"%s\" and \"%s\" are names of one property.", name, second)));
+		}
+	}
+
+	if (find_option(options, "bootstrap.servers") == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
+				 errmsg("option \"bootstrap.servers\" is required for a Kafka server"),
+				 errhint("Give one or more addresses as host:port, separated by commas.")));
+
+	protocol = find_option(options, "security.protocol");
+	if (protocol != NULL && pg_strncasecmp(protocol, "sasl", 4) == 0 &&
+		find_option(options, "sasl.mechanisms") == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
+				 errmsg("option \"sasl.mechanism\" is required with security protocol \"%s\"",
+						protocol),
+				 errhint("Use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.")));
+}

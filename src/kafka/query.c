@@ -1,0 +1,178 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.c
+ *    Questions to the broker that wait for an answer: partitions, offsets.
+ *
+ * Each takes the caller's timeout and no longer; interrupts are looked at by
+ * the caller, between calls. They use queues of their own inside librdkafka,
+ * so messages that arrive meanwhile stay where they are.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "portability/instr_time.h"
+
+#include "kafka/internal.h"
+
+/*
+ * fail fills error for a question without an answer. The queue of events is read
+ * first: it knows why the brokers could not be reached.
+ */
+static bool
+fail(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *what, EddyKafkaError *error)
+{
+	EddyKafkaError ignored;
+
+	(void) eddy_kafka_serve_events(client, &ignored);
+	eddy_kafka_set_error(error, client, err, what, NULL);
+	return false;
+}
+
+/* succeed notes that a broker answered. */
+static bool
+succeed(EddyKafkaClient *client)
+{
+	client->failing = false;
+	client->trouble[0] = '\0';
+	return true;
+}
+
+/* remaining gives what is left of a timeout that began at start, but at least 1 ms. */
+static int
+remaining(instr_time start, int timeout_ms)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, start);
+	return Max(timeout_ms - (int) INSTR_TIME_GET_MILLISEC(now), 1);
+}
+
+/* eddy_kafka_partition_count reads the metadata of the topic. */
+bool
+eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeout_ms,
+						   int *npartitions, char **cluster_id, EddyKafkaError *error)
+{
+	rd_kafka_topic_t *rkt;
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_resp_err_t err;
+
+	eddy_kafka_clear_error(error);
+	*npartitions = 0;
+	if (cluster_id != NULL)
+		*cluster_id = NULL;
+
+	/* a name that no topic can have is refused here already, with no code to tell by */
+	rkt = rd_kafka_topic_new(client->rk, topic, NULL);
+	if (rkt == NULL)
+		return fail(client, RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION,
+					"could not read the partitions of the topic", error);
+
+	err = rd_kafka_metadata(client->rk, 0, rkt, &metadata, timeout_ms);
+	rd_kafka_topic_destroy(rkt);
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return fail(client, err, "could not reach the brokers", error);
+
+	if (metadata->topic_cnt == 1 && metadata->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		*npartitions = metadata->topics[0].partition_cnt;
+	err = metadata->topic_cnt == 1 ? metadata->topics[0].err :
+		RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR && *npartitions == 0)
+		err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+	rd_kafka_metadata_destroy(metadata);
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return fail(client, err, "could not read the partitions of the topic", error);
+
+	if (cluster_id != NULL)
+	{
+		/* it came with the metadata: this does not wait */
+		char	   *id = rd_kafka_clusterid(client->rk, 0);
+
+		if (id != NULL)
+		{
+			*cluster_id = pstrdup(id);
+			rd_kafka_mem_free(client->rk, id);
+		}
+	}
+	return succeed(client);
+}
+
+/* eddy_kafka_query_watermarks asks the leader of the partition. */
+bool
+eddy_kafka_query_watermarks(EddyKafkaClient *client, const char *topic, int32 partition,
+							int timeout_ms, int64 *low, int64 *high, EddyKafkaError *error)
+{
+	rd_kafka_resp_err_t err;
+	int64_t		oldest;
+	int64_t		behind_newest;
+
+	eddy_kafka_clear_error(error);
+	err = rd_kafka_query_watermark_offsets(client->rk, topic, partition, &oldest,
+										   &behind_newest, timeout_ms);
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		fail(client, err, "could not read the offsets of the partition", error);
+		error->partition = partition;
+		return false;
+	}
+	*low = oldest;
+	*high = behind_newest;
+	return succeed(client);
+}
+
+/*
+ * eddy_kafka_offsets_for_time looks all partitions up in one request for each
+ * broker; those without a message at or after the time are then asked for their
+ * end, one by one, in what is left of the time.
+ */
+bool
+eddy_kafka_offsets_for_time(EddyKafkaClient *client, const char *topic, int npartitions,
+							int64 timestamp_ms, int timeout_ms, int64 *offsets,
+							EddyKafkaError *error)
+{
+	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_resp_err_t err;
+	instr_time	start;
+	int			failed = -1;
+
+	eddy_kafka_clear_error(error);
+	INSTR_TIME_SET_CURRENT(start);
+
+	list = rd_kafka_topic_partition_list_new(npartitions);
+	for (int p = 0; p < npartitions; p++)
+		rd_kafka_topic_partition_list_add(list, topic, p)->offset = timestamp_ms;
+
+	err = rd_kafka_offsets_for_times(client->rk, list, timeout_ms);
+	for (int p = 0; p < npartitions && err == RD_KAFKA_RESP_ERR_NO_ERROR; p++)
+	{
+		err = list->elems[p].err;
+		offsets[p] = list->elems[p].offset;
+		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			failed = p;
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+
+	for (int p = 0; p < npartitions && err == RD_KAFKA_RESP_ERR_NO_ERROR; p++)
+	{
+		int64_t		low;
+		int64_t		high;
+
+		if (offsets[p] >= 0)
+			continue;
+		err = rd_kafka_query_watermark_offsets(client->rk, topic, p, &low, &high,
+											   remaining(start, timeout_ms));
+		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			failed = p;
+		else
+			offsets[p] = high;
+	}
+
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		fail(client, err, "could not look up offsets by time", error);
+		error->partition = failed;
+		return false;
+	}
+	return succeed(client);
+}
