@@ -17,7 +17,7 @@ BEGIN
         EXECUTE query INTO done;
         EXIT WHEN done;
         tries := tries + 1;
-        IF tries > 600 THEN
+        IF tries > 1200 THEN
             RAISE EXCEPTION 'waited in vain for: %', query;
         END IF;
         PERFORM eddy._notify();

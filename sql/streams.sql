@@ -34,10 +34,14 @@ CREATE UNLOGGED TABLE parent_orders (order_id bigint);
 CREATE UNLOGGED TABLE child_orders () INHERITS (parent_orders);
 SELECT eddy.create_stream('parent_orders');
 SELECT eddy.create_stream('child_orders');
+CREATE UNLOGGED TABLE referenced_orders (order_id bigint PRIMARY KEY);
+CREATE UNLOGGED TABLE order_lines (order_id bigint REFERENCES referenced_orders);
+SELECT eddy.create_stream('referenced_orders');
 SELECT eddy.create_stream('pg_class');
 SELECT eddy.create_stream('eddy._stream');
 SELECT eddy.create_stream(NULL);
 DROP TABLE logged_orders, temporary_orders, partitioned_orders, child_orders, parent_orders;
+DROP TABLE order_lines, referenced_orders;
 DROP VIEW viewed_orders;
 
 CREATE UNLOGGED TABLE clicks (user_id text, clicked_at timestamptz, day date, page text);
@@ -62,6 +66,30 @@ BEGIN;
 SELECT eddy.create_stream('clicks', event_time => 'clicked_at');
 ROLLBACK;
 SELECT count(*) FROM eddy.streams WHERE stream = 'clicks'::regclass;
+
+--
+-- The watermark: the least of the partitions' event times, less the delay
+--
+-- two sources as they are in the catalog; of another database, so that no worker runs them
+INSERT INTO eddy._source
+SELECT i, 'orders'::regclass, 'kafka', 'topic' || i, 'json', 'earliest', NULL, NULL, 'stop', 'stop', NULL, true, NULL, 0
+FROM generate_series(900001, 900002) i;
+SELECT eddy.watermark('orders');
+INSERT INTO eddy._partition VALUES
+    (900001, 0, 10, 0, 10, '2026-01-01 00:01:00', 10, 0, 0, NULL),
+    (900001, 1, 10, 0, 10, '2026-01-01 00:00:30', 10, 0, 0, NULL);
+-- the second source has not delivered
+SELECT eddy.watermark('orders');
+INSERT INTO eddy._partition VALUES (900002, 0, 0, 0, NULL, NULL, 0, 0, 0, NULL);
+SELECT eddy.watermark('orders');
+UPDATE eddy._partition SET max_event_time = '2026-01-01 00:00:50' WHERE source = 900002;
+SELECT eddy.watermark('orders');
+-- a paused source does not count
+UPDATE eddy._source SET enabled = false WHERE source = 900001;
+SELECT watermark FROM eddy.streams WHERE stream = 'orders'::regclass;
+DELETE FROM eddy._partition WHERE source IN (900001, 900002);
+DELETE FROM eddy._source WHERE source IN (900001, 900002);
+SELECT eddy.watermark('pg_class');
 
 --
 -- Users insert as into any table ...

@@ -168,6 +168,22 @@ check_subscription(Relation rel)
 				 errhint("Replicate into another table and insert from there.")));
 }
 
+/* Retention deletes rows below the level of triggers, those of foreign keys included. */
+static void
+check_foreign_keys(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		if (RI_FKey_trigger_type(triggers->triggers[i].tgfoid) == RI_TRIGGER_PK)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot make \"%s\" a stream", RelationGetRelationName(rel)),
+					 errdetail("A foreign key references it, but its rows do not stay.")));
+	}
+}
+
 /* Generated columns that are computed on reading are in no row that we could pass on. */
 static void
 check_columns(Relation rel)
@@ -312,6 +328,7 @@ eddy_stream_create(const EddyStream *stream)
 				 errmsg("table \"%s\" is a stream already", RelationGetRelationName(rel))));
 	check_table(rel);
 	check_subscription(rel);
+	check_foreign_keys(rel);
 	check_columns(rel);
 	if (stream->event_time)
 		check_event_time(rel, stream->event_time);

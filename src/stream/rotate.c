@@ -61,7 +61,7 @@
 #include "stream/stream.h"
 
 /* Milliseconds until we look again: at the latest, without a lock, and after an error. */
-#define INTERVAL_MAX 30000
+#define INTERVAL_MAX 5000
 #define INTERVAL_RETRY 1000
 #define INTERVAL_ERROR 60000
 
