@@ -8,10 +8,10 @@ CREATE SCHEMA ddl_test;
 CREATE SCHEMA ddl_other;
 SET search_path = ddl_test, public;
 
-CREATE UNLOGGED TABLE clicks (page text, ms int, at timestamptz);
+CREATE UNLOGGED TABLE clicks (page text, note text, ms int, at timestamptz);
 SELECT eddy.create_stream('clicks', event_time => 'at');
 SELECT eddy.create_continuous_view('per_page', 'SELECT page, count(*), sum(ms) AS ms FROM clicks GROUP BY page');
-INSERT INTO clicks VALUES ('/', 10, now());
+INSERT INTO clicks (page, ms, at) VALUES ('/', 10, now());
 
 -- Renaming stream, view, columns and schemas.
 ALTER TABLE clicks RENAME TO page_clicks;
@@ -20,7 +20,7 @@ ALTER TABLE page_clicks RENAME COLUMN at TO clicked_at;
 ALTER VIEW per_page RENAME TO pages;
 ALTER VIEW pages RENAME COLUMN ms TO total_ms;
 ALTER VIEW pages SET SCHEMA ddl_other;
-INSERT INTO page_clicks VALUES ('/', 5, now());
+INSERT INTO page_clicks (page, duration, clicked_at) VALUES ('/', 5, now());
 TABLE ddl_other.pages;
 SELECT stream, event_time FROM eddy.streams WHERE stream = 'page_clicks'::regclass;
 SELECT view, stream, pg_get_viewdef('ddl_other.pages'::regclass) ~ 'total_ms' AS renamed
@@ -30,11 +30,12 @@ FROM eddy.continuous_views WHERE stream = 'page_clicks'::regclass;
 ALTER TABLE page_clicks ADD COLUMN country text DEFAULT 'NO';
 SELECT eddy.create_continuous_view('countries', 'SELECT country, count(*) FROM page_clicks GROUP BY country');
 INSERT INTO page_clicks (page, duration) VALUES ('/a', 1);
-INSERT INTO page_clicks VALUES ('/a', 1, now(), 'SE');
+INSERT INTO page_clicks VALUES ('/a', NULL, 1, now(), 'SE');
 SELECT * FROM countries ORDER BY country;
 ALTER TABLE page_clicks DROP COLUMN country;
 ALTER TABLE page_clicks DROP COLUMN clicked_at;
-INSERT INTO page_clicks VALUES ('/b', 1, 'SE');
+ALTER TABLE page_clicks DROP COLUMN note;
+INSERT INTO page_clicks VALUES ('/b', 1, now(), 'SE');
 SELECT * FROM ddl_other.pages ORDER BY page;
 SELECT * FROM countries ORDER BY country;
 ALTER TABLE page_clicks ALTER COLUMN duration TYPE bigint;
@@ -42,9 +43,9 @@ ALTER TABLE page_clicks ALTER COLUMN duration TYPE bigint;
 -- A function that a view uses can be replaced: rows from then on go by the new one.
 CREATE FUNCTION section(text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT substr($1, 1, 2) $$;
 SELECT eddy.create_continuous_view('sections', 'SELECT section(page), count(*) FROM page_clicks GROUP BY 1');
-INSERT INTO page_clicks VALUES ('/abc', 1, 'SE');
+INSERT INTO page_clicks VALUES ('/abc', 1, now(), 'SE');
 CREATE OR REPLACE FUNCTION section(text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT substr($1, 1, 3) $$;
-INSERT INTO page_clicks VALUES ('/abc', 1, 'SE');
+INSERT INTO page_clicks VALUES ('/abc', 1, now(), 'SE');
 SELECT * FROM sections ORDER BY section;
 DROP FUNCTION section(text);
 
@@ -54,13 +55,13 @@ GRANT USAGE ON SCHEMA ddl_test TO regress_eddy_ann, regress_eddy_bob;
 GRANT SELECT ON page_clicks TO regress_eddy_ann;
 SELECT c.relname, pg_get_userbyid(c.relowner) AS owner FROM pg_class c
 WHERE c.relnamespace = 'eddy'::regnamespace AND c.relname IN ('_per_page_def', '_per_page_state') ORDER BY 1;
-INSERT INTO page_clicks VALUES ('/c', 1, 'SE');
+INSERT INTO page_clicks VALUES ('/c', 1, now(), 'SE');
 SELECT * FROM ddl_other.pages WHERE page = '/c';
 REASSIGN OWNED BY regress_eddy_ann TO regress_eddy_bob;
 GRANT SELECT ON page_clicks TO regress_eddy_bob;
 SELECT c.relname, pg_get_userbyid(c.relowner) AS owner FROM pg_class c
 WHERE c.oid IN ('ddl_other.pages'::regclass, 'eddy._per_page_def'::regclass, 'eddy._per_page_state'::regclass) ORDER BY 1;
-INSERT INTO page_clicks VALUES ('/c', 1, 'SE');
+INSERT INTO page_clicks VALUES ('/c', 1, now(), 'SE');
 SELECT * FROM ddl_other.pages WHERE page = '/c';
 
 -- GRANT and COMMENT.
