@@ -105,6 +105,10 @@ apply_settings(rd_kafka_conf_t *conf, const EddyKafkaSettings *settings, EddyKaf
 			kbytes * RESTING_QUEUE_FACTOR;
 	}
 
+	/* a broker that is back is noticed within seconds, and asking costs little */
+	if (!set_property(conf, "reconnect.backoff.max.ms", "3000", error))
+		return false;
+
 	/* the group is a name for lag tools: it is never joined, but assigning needs one */
 	return set_property(conf, "client.id", settings->client_id, error) &&
 		set_property(conf, "group.id", settings->client_id, error) &&
@@ -384,7 +388,7 @@ report_error(EddyKafkaClient *client, rd_kafka_event_t *event, EddyKafkaError *e
 		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
 		case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM:
 		case RD_KAFKA_RESP_ERR__SSL:
-			strlcpy(client->trouble, reason, sizeof(client->trouble));
+			eddy_kafka_note_trouble(client, err, reason);
 			eddy_kafka_set_error(error, client, err, "could not log in to the brokers", reason);
 			return true;
 
@@ -396,7 +400,7 @@ report_error(EddyKafkaClient *client, rd_kafka_event_t *event, EddyKafkaError *e
 			return false;
 
 		default:
-			strlcpy(client->trouble, reason, sizeof(client->trouble));
+			eddy_kafka_note_trouble(client, err, reason);
 			return false;
 	}
 }

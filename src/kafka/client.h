@@ -114,7 +114,10 @@ extern bool eddy_kafka_offsets_for_time(EddyKafkaClient *client, const char *top
 										int64 timestamp_ms, int timeout_ms, int64 *offsets,
 										EddyKafkaError *error);
 
-/* Assigns partitions 0..npartitions-1 of topic, each from its absolute offset. Replaces what was. */
+/*
+ * Assigns partitions 0..npartitions-1 of topic, each from its absolute offset.
+ * Replaces what was assigned before, and forgets what was fetched of it.
+ */
 extern bool eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int npartitions,
 							  const int64 *offsets, EddyKafkaError *error);
 
@@ -153,7 +156,10 @@ extern void eddy_kafka_release(EddyKafkaMessage *messages, int nmessages);
  */
 extern char *eddy_kafka_headers_json(const EddyKafkaMessage *message);
 
-/* Stores offsets for the group on the broker, for lag tools alone. Asynchronous; errors are ignored. */
+/*
+ * Stores offsets for the group on the broker, for lag tools alone.
+ * Asynchronous; errors are ignored.
+ */
 extern void eddy_kafka_report_progress(EddyKafkaClient *client, const char *topic, int npartitions,
 									   const int64 *offsets);
 

@@ -84,12 +84,20 @@ classify(rd_kafka_resp_err_t err, int *sqlerrcode)
 	}
 }
 
+/* is_away tells whether a code only says that no answer came. */
+static bool
+is_away(rd_kafka_resp_err_t err)
+{
+	return err == RD_KAFKA_RESP_ERR__TIMED_OUT || err == RD_KAFKA_RESP_ERR__TRANSPORT ||
+		err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
+}
+
 /*
  * eddy_kafka_set_error fills error with what failed ("could not ...") and why.
  *
- * reason may be NULL: then it is librdkafka's name of the code or, when the
- * brokers cannot be reached, the last trouble with one of them, which says more
- * than "timed out" does.
+ * reason may be NULL: then it is librdkafka's name of the code or, when no answer
+ * came, the last trouble with a broker. That says more than "timed out" does, and
+ * tells a refused password from a host that is away.
  */
 void
 eddy_kafka_set_error(EddyKafkaError *error, EddyKafkaClient *client, rd_kafka_resp_err_t err,
@@ -97,24 +105,40 @@ eddy_kafka_set_error(EddyKafkaError *error, EddyKafkaClient *client, rd_kafka_re
 {
 	char	   *c;
 
-	error->kind = classify(err, &error->sqlerrcode);
 	error->partition = -1;
 	error->offset = -1;
 
-	if (reason == NULL)
+	if (reason == NULL && client != NULL && is_away(err) &&
+		client->trouble_code != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		reason = rd_kafka_err2str(err);
-		if (client != NULL && client->trouble[0] != '\0' &&
-			(err == RD_KAFKA_RESP_ERR__TIMED_OUT || err == RD_KAFKA_RESP_ERR__TRANSPORT ||
-			 err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN))
-			reason = client->trouble;
+		reason = client->trouble;
+		if (!is_away(client->trouble_code))
+			err = client->trouble_code;
 	}
-	snprintf(error->message, sizeof(error->message), "%s: %s", what, reason);
+	error->kind = classify(err, &error->sqlerrcode);
+	snprintf(error->message, sizeof(error->message), "%s: %s", what,
+			 reason != NULL ? reason : rd_kafka_err2str(err));
 
 	/* one line: it goes into a column and into the log */
 	for (c = error->message; *c != '\0'; c++)
 		if ((unsigned char) *c < ' ')
 			*c = ' ';
+}
+
+/* eddy_kafka_note_trouble keeps in mind what a broker's error said. */
+void
+eddy_kafka_note_trouble(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *reason)
+{
+	client->trouble_code = err;
+	strlcpy(client->trouble, reason, sizeof(client->trouble));
+}
+
+/* eddy_kafka_note_life forgets it: a broker answered. */
+void
+eddy_kafka_note_life(EddyKafkaClient *client)
+{
+	client->failing = false;
+	client->trouble_code = RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 /* eddy_kafka_clear_error says that nothing went wrong. */

@@ -166,8 +166,7 @@ note_error(EddyKafkaClient *client, const rd_kafka_message_t *rkm, EddyKafkaErro
 			{
 				part->caught_up = true;
 				part->next = Max(part->next, rkm->offset);
-				client->failing = false;
-				client->trouble[0] = '\0';
+				eddy_kafka_note_life(client);
 			}
 			return false;
 
@@ -258,10 +257,7 @@ eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 	}
 
 	if (message - messages > *nmessages)
-	{
-		client->failing = false;
-		client->trouble[0] = '\0';
-	}
+		eddy_kafka_note_life(client);
 	*nmessages = message - messages;
 
 	/*

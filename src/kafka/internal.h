@@ -50,7 +50,8 @@ struct EddyKafkaClient
 
 	/* troubles with brokers */
 	bool		failing;		/* between the first trouble and the next sign of life */
-	char		trouble[256];	/* the latest, in librdkafka's words; empty if none */
+	rd_kafka_resp_err_t trouble_code;	/* of the latest, no error if there is none */
+	char		trouble[256];	/* and in librdkafka's words */
 };
 
 /* errors.c */
@@ -58,6 +59,9 @@ extern void eddy_kafka_set_error(EddyKafkaError *error, EddyKafkaClient *client,
 								 rd_kafka_resp_err_t err, const char *what,
 								 const char *reason);
 extern void eddy_kafka_clear_error(EddyKafkaError *error);
+extern void eddy_kafka_note_trouble(EddyKafkaClient *client, rd_kafka_resp_err_t err,
+									const char *reason);
+extern void eddy_kafka_note_life(EddyKafkaClient *client);
 
 /* client.c: handles what waits in the queue of events; false if that is an error of the source */
 extern bool eddy_kafka_serve_events(EddyKafkaClient *client, EddyKafkaError *error);

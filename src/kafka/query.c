@@ -25,6 +25,10 @@ fail(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *what, EddyKaf
 	EddyKafkaError ignored;
 
 	(void) eddy_kafka_serve_events(client, &ignored);
+
+	/* of an answer that did not come librdkafka may say that it cannot be read */
+	if (err == RD_KAFKA_RESP_ERR__BAD_MSG)
+		err = RD_KAFKA_RESP_ERR__TRANSPORT;
 	eddy_kafka_set_error(error, client, err, what, NULL);
 	return false;
 }
@@ -33,8 +37,7 @@ fail(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *what, EddyKaf
 static bool
 succeed(EddyKafkaClient *client)
 {
-	client->failing = false;
-	client->trouble[0] = '\0';
+	eddy_kafka_note_life(client);
 	return true;
 }
 

@@ -1,0 +1,114 @@
+-- Options of Kafka servers and user mappings: exact librdkafka names, from an allow-list.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_eddy;
+RESET client_min_messages;
+
+-- Brokers, transport and fetching belong to the server ...
+CREATE SERVER kafka_options FOREIGN DATA WRAPPER eddy_kafka OPTIONS (
+    "bootstrap.servers" 'kafka-1.example:9093,kafka-2.example:9093',
+    "security.protocol" 'sasl_ssl',
+    "sasl.mechanism" 'SCRAM-SHA-512',
+    "client.rack" 'b',
+    "fetch.min.bytes" '1000',
+    "socket.keepalive.enable" 'true');
+
+-- ... and credentials to the user mapping, which other users cannot read.
+CREATE USER MAPPING FOR CURRENT_USER SERVER kafka_options OPTIONS (
+    "sasl.username" 'alice',
+    "sasl.password" 'open sesame');
+
+SELECT o.option_name, o.option_value
+FROM pg_foreign_server s, pg_options_to_table(s.srvoptions) AS o
+WHERE s.srvname = 'kafka_options' ORDER BY o.option_name COLLATE "C";
+
+ALTER SERVER kafka_options OPTIONS (SET "client.rack" 'c', ADD "fetch.wait.max.ms" '20');
+ALTER SERVER kafka_options OPTIONS (DROP "client.rack");
+
+-- A server has to name its brokers.
+CREATE SERVER kafka_none FOREIGN DATA WRAPPER eddy_kafka;
+CREATE SERVER kafka_none FOREIGN DATA WRAPPER eddy_kafka OPTIONS ("bootstrap.servers" ' , ');
+ALTER SERVER kafka_options OPTIONS (DROP "bootstrap.servers");
+
+-- Wrong names get the closest right one.
+ALTER SERVER kafka_options OPTIONS (ADD "bootstrap.server" 'kafka');
+ALTER SERVER kafka_options OPTIONS (ADD "sasl_mechanism" 'PLAIN');
+ALTER SERVER kafka_options OPTIONS (ADD "sasl.pasword" 'open sesame');
+ALTER SERVER kafka_options OPTIONS (ADD "enable.auto.commit " 'false');
+ALTER SERVER kafka_options OPTIONS (ADD "topic" 'orders');
+ALTER USER MAPPING FOR CURRENT_USER SERVER kafka_options OPTIONS (ADD "sasl.usernam" 'bob');
+ALTER USER MAPPING FOR CURRENT_USER SERVER kafka_options OPTIONS (ADD "client.rak" 'b');
+CREATE FOREIGN DATA WRAPPER kafka_wrapper VALIDATOR eddy._kafka_fdw_validator
+    OPTIONS ("bootstrap.servers" 'kafka');
+
+-- Right names in the wrong place
+ALTER SERVER kafka_options OPTIONS (ADD "sasl.password" 'open sesame');
+ALTER SERVER kafka_options OPTIONS (ADD "ssl.key.pem" 'open sesame');
+ALTER USER MAPPING FOR CURRENT_USER SERVER kafka_options OPTIONS (ADD "client.rack" 'b');
+
+-- What delivery depends on is pg_eddy's own.
+ALTER SERVER kafka_options OPTIONS (ADD "enable.auto.commit" 'true');
+ALTER SERVER kafka_options OPTIONS (ADD "auto.offset.reset" 'latest');
+ALTER SERVER kafka_options OPTIONS (ADD "isolation.level" 'read_uncommitted');
+ALTER SERVER kafka_options OPTIONS (ADD "group.id" 'mine');
+ALTER SERVER kafka_options OPTIONS (ADD "metadata.broker.list" 'kafka');
+ALTER SERVER kafka_options OPTIONS (ADD "linger.ms" '5');
+
+-- What reaches out of the database is refused, with the reason.
+ALTER SERVER kafka_options OPTIONS (ADD "plugin.library.paths" '/tmp/evil');
+ALTER SERVER kafka_options OPTIONS (ADD "ssl.engine.location" '/tmp/evil.so');
+ALTER SERVER kafka_options OPTIONS (ADD "ssl.ca.location" '/etc/ssl/certs');
+ALTER SERVER kafka_options OPTIONS (ADD "sasl.kerberos.kinit.cmd" 'touch /tmp/evil');
+ALTER SERVER kafka_options OPTIONS (ADD "sasl.oauthbearer.token.endpoint.url" 'http://169.254.169.254/');
+ALTER SERVER kafka_options OPTIONS (ADD "debug" 'all');
+ALTER SERVER kafka_options OPTIONS (ADD "connect_cb" '0');
+ALTER SERVER kafka_options OPTIONS (ADD "enable.ssl.certificate.verification" 'f');
+ALTER USER MAPPING FOR CURRENT_USER SERVER kafka_options OPTIONS (ADD "ssl.key.location" '/etc/passwd');
+
+-- Of all properties of librdkafka, and some of versions to come, these may be set.
+CREATE FUNCTION pg_temp.verdict(catalog regclass, property text, value text) RETURNS text
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM eddy._kafka_fdw_validator(
+        CASE catalog WHEN 'pg_foreign_server'::regclass THEN '{bootstrap.servers=kafka:9092}'
+            ELSE '{}' END::text[] || (property || '=' || value), catalog);
+    RETURN 'allowed';
+EXCEPTION WHEN OTHERS THEN
+    RETURN sqlstate;
+END $$;
+
+SELECT pg_temp.verdict('pg_foreign_server', p, v) AS server,
+    pg_temp.verdict('pg_user_mapping', p, v) AS "user mapping", p AS property, v AS value
+FROM (VALUES
+    ('sasl.username', 'alice'), ('sasl.password', 'open sesame'), ('ssl.key.password', '-'),
+    ('sasl.mechanisms', 'PLAIN'), ('sasl.mechanisms', 'GSSAPI'), ('sasl.mechanism', 'OAUTHBEARER'),
+    ('security.protocol', 'ssl'), ('security.protocol', 'sasl_ssl'), ('security.protocol', 'tls'),
+    ('socket.timeout.ms', '1000'), ('socket.timeout.ms', '1'), ('socket.timeout.ms', 'soon'),
+    ('check.crcs', 'false'), ('queued.min.messages', '1000'), ('ssl.ca.pem', '-'),
+    ('ssl.endpoint.identification.algorithm', 'https'), ('ssl.certificate.pem', '-'),
+    ('ssl.keystore.location', '-'), ('ssl.keystore.password', '-'), ('ssl.crl.location', '-'),
+    ('sasl.oauthbearer.config', '-'), ('sasl.oauthbearer.client.secret', '-'),
+    ('sasl.oauthbearer.metadata.authentication.type', 'aws_iam'),
+    ('sasl.oauthbearer.assertion.private.key.file', '-'), ('sasl.kerberos.principal', '-'),
+    ('interceptors', '-'), ('opaque', '1'), ('log_level', '7'), ('log.queue', 'true'),
+    ('auto.commit.enable', 'true'), ('test.mock.num.brokers', '3'), ('transactional.id', '-'),
+    ('something.new', '-')) AS properties (p, v);
+
+-- Values are checked by librdkafka itself; what it says of a secret is not repeated.
+ALTER SERVER kafka_options OPTIONS (ADD "socket.timeout.ms" 'soon');
+ALTER SERVER kafka_options OPTIONS (SET "security.protocol" 'tls');
+ALTER SERVER kafka_options OPTIONS (SET "sasl.mechanism" 'GSSAPI');
+
+-- Options that do not go together
+ALTER SERVER kafka_options OPTIONS (ADD "sasl.mechanisms" 'PLAIN');
+ALTER SERVER kafka_options OPTIONS (DROP "sasl.mechanism");
+
+-- Other roles see neither the password nor, without a grant, a way to make a server.
+CREATE ROLE regress_eddy_kafka;
+SET ROLE regress_eddy_kafka;
+SELECT srvname, umoptions FROM pg_user_mappings WHERE srvname = 'kafka_options';
+CREATE SERVER kafka_other FOREIGN DATA WRAPPER eddy_kafka OPTIONS ("bootstrap.servers" 'kafka');
+RESET ROLE;
+DROP ROLE regress_eddy_kafka;
+
+DROP USER MAPPING FOR CURRENT_USER SERVER kafka_options;
+DROP SERVER kafka_options;
