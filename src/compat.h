@@ -19,6 +19,7 @@
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_foreign_server.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
@@ -177,6 +178,24 @@ eddy_compat_check_enforced(const ConstrCheck *check)
 #else
 #define eddy_compat_namespace_aclcheck(namespace, role, mode) \
 	pg_namespace_aclcheck(namespace, role, mode)
+#endif
+
+/* Privileges on foreign servers are checked by catalog since 16. */
+static inline AclResult
+eddy_compat_server_aclcheck(Oid server, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ForeignServerRelationId, server, role, ACL_USAGE);
+#else
+	return pg_foreign_server_aclcheck(server, role, ACL_USAGE);
+#endif
+}
+
+/* A set of events that lives as long as the process; 17 asks for its resource owner. */
+#if PG_VERSION_NUM >= 170000
+#define eddy_compat_create_wait_event_set(nevents) CreateWaitEventSet(NULL, nevents)
+#else
+#define eddy_compat_create_wait_event_set(nevents) CreateWaitEventSet(TopMemoryContext, nevents)
 #endif
 
 #endif							/* EDDY_COMPAT_H */

@@ -1,0 +1,577 @@
+/*-------------------------------------------------------------------------
+ *
+ * source.c
+ *    SQL-callable functions about sources: attach, detach, pause, resume, seek.
+ *
+ * They check arguments and rights, change the catalog, and wake the workers when the transaction
+ * commits. No connection to a broker is ever made here: what only a broker can
+ * answer (the offset behind "latest", whether a topic exists) the worker
+ * finds out, and shows in eddy.sources.
+ *
+ * Locking: a source that is changed is locked against its own batches (see
+ * worker/process.h) until the end of the transaction; of several, in order of their numbers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "fmgr.h"
+#include "foreign/foreign.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "catalog/eddy_catalog.h"
+#include "compat.h"
+#include "decode/decode.h"
+#include "stream/stream.h"
+#include "worker/mapping.h"
+#include "worker/process.h"
+#include "worker/start.h"
+#include "worker/worker.h"
+
+PG_FUNCTION_INFO_V1(eddy_attach_kafka);
+PG_FUNCTION_INFO_V1(eddy_detach_kafka);
+PG_FUNCTION_INFO_V1(eddy_pause);
+PG_FUNCTION_INFO_V1(eddy_resume);
+PG_FUNCTION_INFO_V1(eddy_seek);
+PG_FUNCTION_INFO_V1(eddy_workers);
+PG_FUNCTION_INFO_V1(eddy_notify);
+
+/* The foreign data wrapper of the install script. */
+#define EDDY_FDW "eddy_kafka"
+
+/* Longest name of a topic in Kafka. */
+#define TOPIC_MAX 249
+
+/* Arguments of eddy.attach_kafka, as in the install script. */
+enum
+{
+	ARG_STREAM,
+	ARG_SERVER,
+	ARG_TOPIC,
+	ARG_FORMAT,
+	ARG_START,
+	ARG_START_OFFSETS,
+	ARG_MAPPING,
+	ARG_ON_ERROR,
+	ARG_ON_OFFSET_LOST,
+	ARG_OPTIONS,
+	ARG_COUNT
+};
+
+static const char *const formats[] = {"json", NULL};
+static const char *const on_error_values[] = {"dead_letter", "skip", "stop", NULL};
+static const char *const on_offset_lost_values[] = {"stop", "earliest", "latest", NULL};
+static const char *const start_values[] = {"earliest", "latest", NULL};
+
+/* ---- checking arguments ---- */
+
+/* Arguments without a meaning for NULL. */
+static void
+check_not_null(FunctionCallInfo fcinfo)
+{
+	static const char *const names[ARG_COUNT] = {
+		[ARG_STREAM] = "stream",
+		[ARG_SERVER] = "server",
+		[ARG_TOPIC] = "topic",
+		[ARG_FORMAT] = "format",
+		[ARG_START] = "start",
+		[ARG_ON_ERROR] = "on_error",
+		[ARG_ON_OFFSET_LOST] = "on_offset_lost"
+	};
+
+	for (int i = 0; i < ARG_COUNT; i++)
+		if (names[i] && PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("parameter \"%s\" must not be null", names[i])));
+}
+
+/* A word of a list, or an error with the closest one. */
+static char *
+check_word(const char *parameter, char *value, const char *const *words)
+{
+	StringInfoData list;
+	const char *closest;
+
+	initStringInfo(&list);
+	for (int i = 0; words[i]; i++)
+	{
+		if (strcmp(words[i], value) == 0)
+			return value;
+		appendStringInfo(&list, "%s\"%s\"", i > 0 ? ", " : "", words[i]);
+	}
+	closest = eddy_mapping_closest(value, words);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized value \"%s\" for parameter \"%s\"", value, parameter),
+			 closest ? errhint("Perhaps you meant \"%s\".", closest) :
+			 errhint("Valid values are: %s.", list.data)));
+	return NULL;
+}
+
+static void
+check_topic(const char *topic)
+{
+	size_t		len = strlen(topic);
+
+	if (len == 0 || len > TOPIC_MAX || strcmp(topic, ".") == 0 || strcmp(topic, "..") == 0 ||
+		strspn(topic, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != len)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not the name of a Kafka topic", topic),
+				 errdetail("Names have 1 to %d letters, digits, dots, underscores and hyphens.",
+						   TOPIC_MAX)));
+}
+
+/* The server must be there, be one of ours, and be usable by the owner of the stream. */
+static void
+check_server(const char *name, Oid owner)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+
+	if (server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", name),
+				 errhint("Create it with CREATE SERVER ... FOREIGN DATA WRAPPER %s.", EDDY_FDW)));
+	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, EDDY_FDW) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is not a Kafka server", name),
+				 errdetail("Its foreign data wrapper is not \"%s\".", EDDY_FDW)));
+	if (eddy_compat_server_aclcheck(server->serverid, GetUserId()) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, name);
+	/* the worker connects as the owner */
+	if (eddy_compat_server_aclcheck(server->serverid, owner) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for foreign server %s", name),
+				 errdetail("The owner of the stream, \"%s\", needs USAGE on it.",
+						   GetUserNameFromId(owner, false))));
+}
+
+/* "earliest", "latest", or a timestamp, which is kept in a form that depends on no setting. */
+static char *
+check_start(char *start)
+{
+	TimestampTz time;
+	const char *closest = NULL;
+	struct pg_tm tm;
+	fsec_t		fsec;
+	char		buffer[MAXDATELEN + 1];
+	bool		word = start[0] != '\0' && strspn(start, "abcdefghijklmnopqrstuvwxyz_") ==
+		strlen(start);
+
+	for (int i = 0; start_values[i]; i++)
+		if (strcmp(start_values[i], start) == 0)
+			return start;
+	if (word)
+	{
+		closest = eddy_mapping_closest(start, start_values);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized value \"%s\" for parameter \"start\"", start),
+				 closest ? errhint("Perhaps you meant \"%s\".", closest) :
+				 errhint("Valid values are \"earliest\", \"latest\" and timestamps.")));
+	}
+	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(start),
+												   ObjectIdGetDatum(InvalidOid),
+												   Int32GetDatum(-1)));
+	if (TIMESTAMP_NOT_FINITE(time) || timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp \"%s\" in parameter \"start\" is out of range", start)));
+	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, buffer);
+	return pstrdup(buffer);
+}
+
+/* Takes the number of a partition apart; false if the name is none. */
+static bool
+parse_partition(const char *name, int32 *partition)
+{
+	char	   *end;
+	long		number;
+
+	if (name[0] < '0' || name[0] > '9')
+		return false;
+	errno = 0;
+	number = strtol(name, &end, 10);
+	if (*end != '\0' || errno != 0 || number > PG_INT32_MAX)
+		return false;
+	*partition = (int32) number;
+	return true;
+}
+
+/* One value of an object of offsets: a number, "earliest" or "latest". */
+static int64
+parse_offset(const char *parameter, const char *name, const JsonbValue *value)
+{
+	if (value->type == jbvNumeric)
+	{
+		Datum		number = NumericGetDatum(value->val.numeric);
+		int64		offset = DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
+
+		if (offset >= 0 && DatumGetBool(DirectFunctionCall2(numeric_eq, number,
+															DirectFunctionCall1(int8_numeric, Int64GetDatum(offset)))))
+			return offset;
+	}
+	if (value->type == jbvString)
+	{
+		char	   *word = pnstrdup(value->val.string.val, value->val.string.len);
+
+		if (strcmp(word, "earliest") == 0)
+			return EDDY_OFFSET_EARLIEST;
+		if (strcmp(word, "latest") == 0)
+			return EDDY_OFFSET_LATEST;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid offset for partition \"%s\" in parameter \"%s\"", name, parameter),
+			 errdetail("An offset is a whole number from 0, \"earliest\" or \"latest\".")));
+	return 0;
+}
+
+typedef void (*OffsetVisitor) (void *arg, int32 partition, int64 offset);
+
+/* Goes through an object such as {"0": 1234, "1": "latest"}, checking it. */
+static void
+visit_offsets(const char *parameter, Jsonb *json, OffsetVisitor visit, void *arg)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	char	   *name = NULL;
+	int32		partition = 0;
+
+	if (!JB_ROOT_IS_OBJECT(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"%s\" must be a JSON object", parameter),
+				 errhint("Name partitions and offsets, such as {\"0\": 1234, \"1\": \"latest\"}.")));
+	it = JsonbIteratorInit(&json->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			name = pnstrdup(value.val.string.val, value.val.string.len);
+			if (!parse_partition(name, &partition))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("\"%s\" in parameter \"%s\" is not the number of a partition",
+								name, parameter)));
+		}
+		else if (token == WJB_VALUE)
+		{
+			int64		offset = parse_offset(parameter, name, &value);
+
+			if (visit)
+				visit(arg, partition, offset);
+		}
+	}
+}
+
+/* ---- attach and detach ---- */
+
+/* Mapping, options and JSON pointers are checked by making what the worker would make of them. */
+static void
+check_mapping(Relation rel, const EddySource *source)
+{
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy mapping check",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(mcxt);
+	EddyMapping *mapping = eddy_mapping_create(RelationGetDescr(rel), source->mapping, true);
+	EddyDecodeOptions options;
+
+	options.time_format = eddy_mapping_read_options(source->options).time_format;
+	(void) eddy_decode_create_json(mcxt, RelationGetDescr(rel), mapping->columns,
+								   mapping->ncolumns, &options);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(mcxt);
+}
+
+Datum
+eddy_attach_kafka(PG_FUNCTION_ARGS)
+{
+	EddySource	source = {0};
+	Relation	rel;
+
+	check_not_null(fcinfo);
+	source.stream = PG_GETARG_OID(ARG_STREAM);
+	(void) eddy_stream_check_owner(source.stream);
+	/* the table may not change its columns or go before we have committed */
+	rel = table_open(source.stream, ShareUpdateExclusiveLock);
+
+	source.server = pstrdup(NameStr(*PG_GETARG_NAME(ARG_SERVER)));
+	source.topic = text_to_cstring(PG_GETARG_TEXT_PP(ARG_TOPIC));
+	source.format = text_to_cstring(PG_GETARG_TEXT_PP(ARG_FORMAT));
+	source.start = text_to_cstring(PG_GETARG_TEXT_PP(ARG_START));
+	source.on_error = text_to_cstring(PG_GETARG_TEXT_PP(ARG_ON_ERROR));
+	source.on_offset_lost = text_to_cstring(PG_GETARG_TEXT_PP(ARG_ON_OFFSET_LOST));
+	if (!PG_ARGISNULL(ARG_START_OFFSETS))
+		source.start_offsets = PG_GETARG_JSONB_P(ARG_START_OFFSETS);
+	if (!PG_ARGISNULL(ARG_MAPPING))
+		source.mapping = PG_GETARG_JSONB_P(ARG_MAPPING);
+	if (!PG_ARGISNULL(ARG_OPTIONS))
+		source.options = PG_GETARG_JSONB_P(ARG_OPTIONS);
+	source.enabled = true;
+	source.database = MyDatabaseId;
+
+	check_server(source.server, rel->rd_rel->relowner);
+	check_topic(source.topic);
+	check_word("format", source.format, formats);
+	source.start = check_start(source.start);
+	if (source.start_offsets)
+		visit_offsets("start_offsets", source.start_offsets, NULL, NULL);
+	check_word("on_error", source.on_error, on_error_values);
+	check_word("on_offset_lost", source.on_offset_lost, on_offset_lost_values);
+	check_mapping(rel, &source);
+	if (eddy_catalog_find_source(source.stream, source.topic) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("topic \"%s\" is attached to stream \"%s\" already", source.topic,
+						RelationGetRelationName(rel)),
+				 errhint("Use eddy.detach_kafka first, or eddy.seek to read it again.")));
+
+	source.source = eddy_catalog_next_source();
+	eddy_catalog_insert_source(&source);
+	table_close(rel, NoLock);
+	eddy_worker_wakeup_at_commit();
+	PG_RETURN_INT32(source.source);
+}
+
+/* A source of a stream, locked against its batches, as it is then. */
+static EddySource *
+lock_source(Oid stream, const char *topic)
+{
+	EddySource *source;
+
+	(void) eddy_stream_check_owner(stream);
+	source = eddy_catalog_find_source(stream, topic);
+	if (source != NULL)
+	{
+		eddy_process_lock_source(source->source, ExclusiveLock);
+		source = eddy_catalog_find_source(stream, topic);
+	}
+	if (source == NULL)
+	{
+		List	   *sources = eddy_catalog_list_sources(stream);
+		const char **topics = palloc0(sizeof(char *) * (list_length(sources) + 1));
+		const char *closest;
+
+		for (int i = 0; i < list_length(sources); i++)
+			topics[i] = ((EddySource *) list_nth(sources, i))->topic;
+		closest = eddy_mapping_closest(topic, topics);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("topic \"%s\" is not attached to stream \"%s\"", topic,
+						get_rel_name(stream)),
+				 closest ? errhint("Perhaps you meant the topic \"%s\".", closest) : 0));
+	}
+	return source;
+}
+
+Datum
+eddy_detach_kafka(PG_FUNCTION_ARGS)
+{
+	EddySource *source = lock_source(PG_GETARG_OID(0),
+									 text_to_cstring(PG_GETARG_TEXT_PP(1)));
+
+	eddy_catalog_delete_source(source->source);
+	eddy_worker_wakeup_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* ---- pause, resume, seek ---- */
+
+/* Ends the state "stopped"; any other belongs to the worker. */
+static void
+clear_stop(int32 source)
+{
+	EddySourceStatus *status = eddy_catalog_get_source_status(source);
+
+	if (status && strcmp(status->state, "stopped") == 0)
+		eddy_catalog_set_source_status(source, "waiting", NULL, NULL);
+}
+
+static void
+set_enabled(Oid stream, bool enabled)
+{
+	ListCell   *lc;
+
+	(void) eddy_stream_check_owner(stream);
+	foreach(lc, eddy_catalog_list_sources(stream))
+	{
+		int32		number = ((EddySource *) lfirst(lc))->source;
+		EddySource *source;
+
+		eddy_process_lock_source(number, ExclusiveLock);
+		source = eddy_catalog_get_source(number);
+		if (source == NULL)
+			continue;			/* detached while we waited */
+		source->enabled = enabled;
+		if (enabled)
+		{
+			/* a copy of a database takes the source over */
+			source->database = MyDatabaseId;
+			clear_stop(number);
+		}
+		eddy_catalog_update_source(source);
+	}
+	eddy_worker_wakeup_at_commit();
+}
+
+Datum
+eddy_pause(PG_FUNCTION_ARGS)
+{
+	set_enabled(PG_GETARG_OID(0), false);
+	PG_RETURN_VOID();
+}
+
+Datum
+eddy_resume(PG_FUNCTION_ARGS)
+{
+	set_enabled(PG_GETARG_OID(0), true);
+	PG_RETURN_VOID();
+}
+
+/* What eddy_seek_one needs to know. */
+typedef struct SeekTarget
+{
+	EddySource *source;
+	List	   *partitions;		/* of EddyPartition */
+} SeekTarget;
+
+static void
+seek_one(void *arg, int32 partition, int64 offset)
+{
+	SeekTarget *target = arg;
+	ListCell   *lc;
+
+	foreach(lc, target->partitions)
+	{
+		if (((EddyPartition *) lfirst(lc))->partition != partition)
+			continue;
+		eddy_catalog_seek_partition(target->source->source, partition, offset);
+		return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("partition %d of topic \"%s\" is not known", partition,
+					target->source->topic),
+			 errhint("The view eddy.partitions shows the partitions.")));
+}
+
+/* "earliest" or "latest" for all partitions. */
+static void
+seek_all(SeekTarget *target, const char *word)
+{
+	int64		offset = strcmp(word, "latest") == 0 ? EDDY_OFFSET_LATEST : EDDY_OFFSET_EARLIEST;
+	ListCell   *lc;
+
+	foreach(lc, target->partitions)
+		eddy_catalog_seek_partition(target->source->source,
+									((EddyPartition *) lfirst(lc))->partition, offset);
+}
+
+/* The word in a jsonb that is a string, else NULL. */
+static char *
+scalar_word(Jsonb *json)
+{
+	JsonbValue	value;
+
+	if (!JB_ROOT_IS_SCALAR(json) || !JsonbExtractScalar(&json->root, &value) ||
+		value.type != jbvString)
+		return NULL;
+	return pnstrdup(value.val.string.val, value.val.string.len);
+}
+
+/*
+ * eddy_seek sets next offsets. A source that has not been started has none yet: then
+ * it is where it starts that changes. The identity of the cluster is forgotten, because
+ * whoever seeks has looked at what is there now.
+ */
+Datum
+eddy_seek(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *offsets = PG_GETARG_JSONB_P(2);
+	char	   *word = scalar_word(offsets);
+	SeekTarget	target;
+
+	if (word)
+		check_word("offsets", word, start_values);
+	else
+		visit_offsets("offsets", offsets, NULL, NULL);
+
+	target.source = lock_source(PG_GETARG_OID(0), text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	target.partitions = eddy_catalog_list_partitions(target.source->source);
+	target.source->cluster_id = NULL;
+	target.source->database = MyDatabaseId;
+	if (target.partitions != NIL)
+	{
+		if (word)
+			seek_all(&target, word);
+		else
+			visit_offsets("offsets", offsets, seek_one, &target);
+	}
+	else if (word)
+	{
+		target.source->start = word;
+		target.source->start_offsets = NULL;
+	}
+	else if (target.source->start_offsets)
+		target.source->start_offsets =
+			DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
+											   JsonbPGetDatum(target.source->start_offsets),
+											   JsonbPGetDatum(offsets)));
+	else
+		target.source->start_offsets = offsets;
+	eddy_catalog_update_source(target.source);
+	clear_stop(target.source->source);
+	eddy_worker_wakeup_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* ---- workers ---- */
+
+Datum
+eddy_workers(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	EddyWorkerInfo *workers;
+	int			count;
+
+	InitMaterializedSRF(fcinfo, 0);
+	workers = eddy_worker_list(&count);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[4];
+		bool		nulls[4] = {false};
+
+		values[0] = Int32GetDatum(workers[i].source);
+		values[1] = Int32GetDatum(workers[i].pid);
+		nulls[1] = (workers[i].pid == 0);
+		values[2] = ObjectIdGetDatum(workers[i].database);
+		values[3] = CStringGetTextDatum(workers[i].problem);
+		nulls[3] = (workers[i].problem[0] == '\0');
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* Wakes the launcher at commit; the last statement of the install script. */
+Datum
+eddy_notify(PG_FUNCTION_ARGS)
+{
+	eddy_worker_wakeup_at_commit();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,528 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch.c
+ *    One batch of one source: from polled messages to COMMIT.
+ *
+ * Order of work, all in one transaction: lock stream and source, read the definition
+ * if it changed, decode, stage, maintain the views, write dead letters, advance the
+ * offsets by compare-and-set, COMMIT. A crash at any line leaves either all of it or
+ * nothing; the worker then starts from the stored offsets. Messages belong to librdkafka
+ * and are kept until the commit, so a batch that failed is tried again from memory.
+ *
+ * Locks, in this order: stream (RowExclusiveLock), source (object lock), segment, state
+ * tables and their rows in the order of the views, rows of _partition in order of
+ * partition, dead letters. What must never happen here: a wait for the broker.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/date.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "settings.h"
+#include "view/view.h"
+#include "worker/process.h"
+#include "worker/slots.h"
+#include "worker/source.h"
+
+#define POLL_CHUNK 2000			/* messages taken from librdkafka at once */
+#define POLL_WAIT 5				/* ms; how long a single call may wait inside librdkafka */
+#define TRANSIENT_RETRIES 5		/* deadlocks, cancelled waits */
+
+/* ---- collecting ---- */
+
+static int
+batch_row_limit(const EddySourceWorker *worker)
+{
+	if (worker->row_limit > 0)
+		return Min(worker->row_limit, eddy_settings_batch_rows);
+	return eddy_settings_batch_rows;
+}
+
+static void
+make_room(EddySourceWorker *worker, int room)
+{
+	EddyKafkaMessage *messages;
+
+	if (room <= worker->room)
+		return;
+	Assert(worker->nmessages == 0);
+	messages = MemoryContextAllocHuge(TopMemoryContext,
+									  mul_size(room, sizeof(EddyKafkaMessage)));
+	if (worker->messages)
+		pfree(worker->messages);
+	worker->messages = messages;
+	worker->room = room;
+}
+
+/* True if the broker has more of some partition than we have taken. */
+static bool
+more_expected(EddySourceWorker *worker)
+{
+	const char *topic = worker->definition->source->topic;
+
+	for (int p = 0; p < worker->npartitions; p++)
+	{
+		int64		position;
+
+		if (eddy_kafka_caught_up(worker->client, p))
+			continue;
+		position = eddy_kafka_position(worker->client, topic, p);
+		if (position < 0)
+			position = worker->partitions[p].stored.next_offset;
+		if (position < eddy_kafka_cached_high(worker->client, topic, p))
+			return true;
+	}
+	return false;
+}
+
+/* How many messages to take next so that the batch stays near its size in bytes. */
+static int
+next_chunk(const EddySourceWorker *worker, int limit, int64 bytes)
+{
+	int64		max_bytes = (int64) eddy_settings_batch_bytes * 1024;
+	int			chunk = Min(limit - worker->nmessages, POLL_CHUNK);
+	int64		average;
+
+	if (bytes >= max_bytes)
+		return 0;
+	if (worker->nmessages == 0)
+		return chunk;
+	average = Max(bytes / worker->nmessages, 1);
+	return Max(Min(chunk, (max_bytes - bytes) / average), 1);
+}
+
+/*
+ * eddy_batch_collect takes what is waiting. With a backlog it goes on until the batch is
+ * full by rows, bytes or time; otherwise it stops at once. Returns false with
+ * the error if one was met; the messages before it are good.
+ */
+bool
+eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error)
+{
+	int			limit = batch_row_limit(worker);
+	int64		bytes = 0;
+	TimestampTz deadline = 0;
+
+	make_room(worker, limit);
+	for (;;)
+	{
+		int			before = worker->nmessages;
+		int			chunk = next_chunk(worker, limit, bytes);
+
+		if (chunk <= 0)
+			return true;
+		if (!eddy_kafka_poll(worker->client, before > 0 ? POLL_WAIT : 0, chunk,
+							 worker->messages, &worker->nmessages, error))
+			return false;
+		for (int i = before; i < worker->nmessages; i++)
+			bytes += worker->messages[i].payload_len + worker->messages[i].key_len;
+
+		if (worker->nmessages == 0)
+			return true;
+		if (worker->nmessages - before < chunk && !more_expected(worker))
+			return true;
+		CHECK_FOR_INTERRUPTS();
+		if (deadline == 0)
+			deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												   eddy_settings_batch_time);
+		else if (GetCurrentTimestamp() >= deadline)
+			return true;
+	}
+}
+
+void
+eddy_batch_release(EddySourceWorker *worker)
+{
+	if (worker->nmessages > 0)
+		eddy_kafka_release(worker->messages, worker->nmessages);
+	worker->nmessages = 0;
+	worker->has_bad = false;
+}
+
+bool
+eddy_batch_moved(EddySourceWorker *worker)
+{
+	const char *topic = worker->definition->source->topic;
+
+	for (int p = 0; p < worker->npartitions; p++)
+		if (eddy_kafka_position(worker->client, topic, p) >
+			worker->partitions[p].stored.next_offset)
+			return true;
+	return false;
+}
+
+/* ---- what the batch does to the partitions ---- */
+
+/* Event time of a row in microseconds, or DT_NOBEGIN if it has none that counts. */
+static TimestampTz
+event_time(const EddyDefinition *definition, const Datum *values, const bool *nulls)
+{
+	Datum		value = values[definition->event_time - 1];
+	TimestampTz result;
+
+	if (nulls[definition->event_time - 1])
+		return DT_NOBEGIN;
+	if (definition->event_time_type == DATEOID)
+	{
+		DateADT		date = DatumGetDateADT(value);
+
+		return DATE_NOT_FINITE(date) ? DT_NOBEGIN : date * USECS_PER_DAY;
+	}
+	/* a timestamp without time zone is taken as UTC */
+	result = DatumGetTimestampTz(value);
+	return TIMESTAMP_NOT_FINITE(result) ? DT_NOBEGIN : result;
+}
+
+/*
+ * Counts the rows of the batch into next of their partitions, and moves offsets
+ * behind them. An offset below the expected one would be a message seen twice.
+ */
+static void
+count_rows(EddySourceWorker *worker)
+{
+	const EddyDefinition *definition = worker->definition;
+	const EddyBatch *batch = &worker->batch;
+	TimestampTz latest = GetCurrentTimestamp() + definition->max_future_skew;
+
+	for (int p = 0; p < worker->npartitions; p++)
+		worker->partitions[p].next = worker->partitions[p].stored;
+	for (int64 row = 0; row < batch->nrows; row++)
+	{
+		const EddyKafkaMessage *message = &worker->messages[row];
+		EddyPartition *next = &worker->partitions[message->partition].next;
+		TimestampTz time;
+
+		if (message->offset < next->next_offset)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("message " INT64_FORMAT " of partition %d came again",
+							message->offset, message->partition)));
+		next->next_offset = message->offset + 1;
+		next->rows++;
+		if (message->payload == NULL)
+			next->skipped++;
+		if (definition->event_time == 0 || (batch->rejected && batch->rejected[row]))
+			continue;
+		time = event_time(definition, batch->values + row * batch->natts,
+						  batch->nulls + row * batch->natts);
+		if (time > next->max_event_time && time <= latest)
+			next->max_event_time = time;
+	}
+}
+
+/* Once everything that was polled is in the batch, offsets pass control records and gaps, too. */
+static void
+pass_gaps(EddySourceWorker *worker)
+{
+	const char *topic = worker->definition->source->topic;
+
+	for (int p = 0; p < worker->npartitions; p++)
+	{
+		EddyPartition *next = &worker->partitions[p].next;
+
+		next->next_offset = Max(next->next_offset,
+								eddy_kafka_position(worker->client, topic, p));
+	}
+	if (worker->has_bad)
+	{
+		EddyPartition *next = &worker->partitions[worker->bad.partition].next;
+
+		next->next_offset = Max(next->next_offset, worker->bad.offset + 1);
+	}
+}
+
+/* Writes the offsets of all partitions that moved. */
+static void
+advance_partitions(EddySourceWorker *worker)
+{
+	const char *topic = worker->definition->source->topic;
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int p = 0; p < worker->npartitions; p++)
+	{
+		EddyPartitionState *state = &worker->partitions[p];
+
+		if (state->next.next_offset == state->stored.next_offset)
+			continue;
+		state->next.high_offset = Max(eddy_kafka_cached_high(worker->client, topic, p),
+									  state->next.next_offset);
+		state->next.updated_at = now;
+		eddy_catalog_advance_partition(&state->next, state->stored.next_offset);
+	}
+}
+
+/* ---- dead letters ---- */
+
+static void
+write_dead_letter(EddySourceWorker *worker, const EddyRejection *rejection)
+{
+	const EddySource *source = worker->definition->source;
+	const EddyKafkaMessage *message = &worker->messages[rejection->row];
+	EddyDeadLetter letter = {
+		.stream = source->stream,
+		.view = rejection->view,
+		.source = source->source,
+		.topic = source->topic,
+		.partition = message->partition,
+		.offset = message->offset,
+		.key = message->key,
+		.key_len = message->key_len,
+		.payload = message->payload,
+		.payload_len = message->payload_len,
+		.error = rejection->message,
+		.sqlerrcode = rejection->sqlerrcode
+	};
+
+	letter.headers = eddy_kafka_headers_json(message);
+	eddy_catalog_insert_dead_letter(&letter);
+}
+
+/* A message that could not be fetched leaves its place and the reason. */
+static void
+write_bad_message(EddySourceWorker *worker)
+{
+	const EddySource *source = worker->definition->source;
+	EddyPartition *next = &worker->partitions[worker->bad.partition].next;
+	EddyDeadLetter letter = {
+		.stream = source->stream,
+		.source = source->source,
+		.topic = source->topic,
+		.partition = worker->bad.partition,
+		.offset = worker->bad.offset,
+		.error = worker->bad.message,
+		.sqlerrcode = worker->bad.sqlerrcode
+	};
+
+	next->rows++;
+	if (strcmp(source->on_error, "skip") == 0)
+	{
+		next->skipped++;
+		return;
+	}
+	next->rejected++;
+	eddy_catalog_insert_dead_letter(&letter);
+}
+
+/*
+ * Rejections become dead letters; those of the whole stream may be merely counted
+ * instead. What a view refuses goes by the view's own policy, and is a letter.
+ */
+static void
+write_rejections(EddySourceWorker *worker)
+{
+	bool		skips = strcmp(worker->definition->source->on_error, "skip") == 0;
+	MemoryContext old_context;
+	MemoryContext letter_context;
+	ListCell   *lc;
+
+	if (worker->rejections == NIL)
+		return;
+	letter_context = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy dead letter",
+										   ALLOCSET_DEFAULT_SIZES);
+	foreach(lc, worker->rejections)
+	{
+		const EddyRejection *rejection = lfirst(lc);
+		EddyPartition *next =
+			&worker->partitions[worker->messages[rejection->row].partition].next;
+
+		if (rejection->row >= worker->batch.nrows)
+			continue;			/* behind the row that stops the source: it comes again */
+		if (skips && !OidIsValid(rejection->view))
+		{
+			next->skipped++;
+			continue;
+		}
+		if (!OidIsValid(rejection->view))
+			next->rejected++;
+		old_context = MemoryContextSwitchTo(letter_context);
+		write_dead_letter(worker, rejection);
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(letter_context);
+	}
+	MemoryContextDelete(letter_context);
+}
+
+/* ---- the transaction ---- */
+
+static char *
+describe_message(const EddySourceWorker *worker, int64 row, const char *error)
+{
+	return psprintf("topic \"%s\", partition %d, offset " INT64_FORMAT ": %s",
+					worker->definition->source->topic, worker->messages[row].partition,
+					worker->messages[row].offset, error);
+}
+
+/* The source stops before a message: in the transaction that takes in what came before it. */
+static void
+stop_source(EddySourceWorker *worker)
+{
+	char	   *error;
+
+	if (worker->stop_row >= 0)
+		error = describe_message(worker, worker->stop_row, worker->stop_message);
+	else
+		error = psprintf("topic \"%s\", partition %d, offset " INT64_FORMAT ": %s",
+						 worker->definition->source->topic, worker->bad.partition,
+						 worker->bad.offset, worker->bad.message);
+	eddy_catalog_set_source_status(worker->number, "stopped", error,
+								   unpack_sql_state(worker->stop_row >= 0 ?
+													worker->stop_sqlerrcode :
+													worker->bad.sqlerrcode));
+	ereport(LOG, (errmsg("source %d stops: %s", worker->number, error)));
+}
+
+static EddyOutcome
+run_transaction(EddySourceWorker *worker, Relation stream, bool careful)
+{
+	bool		stops_at_bad = false;
+
+	eddy_rows_decode(worker, stream);
+	count_rows(worker);
+	if (worker->batch.nrows > worker->batch.nrejected)
+	{
+		eddy_stream_write(worker->definition->stream, &worker->batch);
+		eddy_view_apply(&worker->batch, careful, &worker->rejections);
+	}
+	write_rejections(worker);
+	if (worker->stop_row < 0)
+	{
+		stops_at_bad = worker->has_bad &&
+			strcmp(worker->definition->source->on_error, "stop") == 0;
+		if (worker->has_bad && !stops_at_bad)
+			write_bad_message(worker);
+		if (!stops_at_bad)
+			pass_gaps(worker);
+	}
+	advance_partitions(worker);
+	if (worker->stop_row < 0 && !stops_at_bad)
+		return worker->has_bad ? EDDY_RESTART : EDDY_GO_ON;
+	stop_source(worker);
+	return EDDY_LEAVE;
+}
+
+/* One attempt. False if it failed, with the error in the caller's context and no transaction left. */
+static bool
+try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorData **error)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool ok = true;
+
+	MemoryContextReset(worker->batch_context);
+	PG_TRY();
+	{
+		Relation	stream;
+
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		*outcome = eddy_definition_lock(worker, &stream);
+		if (*outcome == EDDY_GO_ON)
+		{
+			MemoryContextSwitchTo(worker->batch_context);
+			*outcome = run_transaction(worker, stream, careful);
+			PopActiveSnapshot();
+			table_close(stream, NoLock);
+			CommitTransactionCommand();
+			for (int p = 0; p < worker->npartitions; p++)
+				worker->partitions[p].stored = worker->partitions[p].next;
+		}
+		else
+			CommitTransactionCommand();
+		MemoryContextSwitchTo(caller);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		*error = CopyErrorData();
+		HOLD_INTERRUPTS();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+		MemoryContextSwitchTo(caller);
+		ok = false;
+	}
+	PG_END_TRY();
+	return ok;
+}
+
+/* Errors that have to do with others' transactions, and not with what is in the batch. */
+static bool
+is_transient(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		sqlerrcode == ERRCODE_QUERY_CANCELED;
+}
+
+/* Smaller batches after a failure get nearer to what it is about; one message can be named. */
+static void
+shrink(EddySourceWorker *worker, ErrorData *error)
+{
+	if (worker->nmessages == 1 && worker->definition)
+		error->message = describe_message(worker, 0, error->message);
+	worker->row_limit = Max(worker->nmessages / 8, 1);
+}
+
+static void
+grow(EddySourceWorker *worker)
+{
+	if (worker->row_limit == 0)
+		return;
+	worker->row_limit *= 2;
+	if (worker->row_limit >= eddy_settings_batch_rows)
+		worker->row_limit = 0;
+}
+
+/*
+ * eddy_batch_apply commits the batch, or raises the error that keeps it from being
+ * committed. In each case the messages are given back.
+ */
+EddyOutcome
+eddy_batch_apply(EddySourceWorker *worker)
+{
+	EddyOutcome outcome = EDDY_GO_ON;
+	ErrorData  *error = NULL;
+	bool		careful = false;
+
+	for (int transient = 0; !try_batch(worker, careful, &outcome, &error);)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
+		{
+			/* eddy.seek, or another worker: what is stored is right, we are not */
+			FreeErrorData(error);
+			eddy_batch_release(worker);
+			return EDDY_RESTART;
+		}
+		if (is_transient(error->sqlerrcode) && transient++ < TRANSIENT_RETRIES)
+			FreeErrorData(error);
+		else if (!careful)
+		{
+			careful = true;
+			FreeErrorData(error);
+		}
+		else
+		{
+			shrink(worker, error);
+			eddy_batch_release(worker);
+			ReThrowError(error);
+		}
+	}
+	eddy_batch_release(worker);
+	MemoryContextReset(worker->batch_context);
+	if (outcome == EDDY_GO_ON)
+	{
+		grow(worker);
+		eddy_slots_succeed();
+	}
+	return outcome;
+}

@@ -1,0 +1,162 @@
+/*-------------------------------------------------------------------------
+ *
+ * database.c
+ *    A database's own worker: starts its sources' workers, keeps staging bounded.
+ *
+ * It leaves when the database does not have the extension (any more). Otherwise it compares
+ * the sources that should run with those that do, whenever somebody has committed a change
+ * or a worker has gone. Sources do not run while they are paused, stopped by
+ * an error, or were attached in another database: a copy made with CREATE DATABASE
+ * ... TEMPLATE and a restored dump wait for eddy.resume, because the original may
+ * be consuming still. That costs correctness nothing, but nobody expects two readers.
+ *
+ * Locking: none beyond slots.c and short reads; housekeeping never waits. After a crash
+ * the launcher starts it anew.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "catalog/eddy_catalog.h"
+#include "stream/stream.h"
+#include "worker/process.h"
+#include "worker/slots.h"
+
+#define LOOK_INTERVAL 60000L	/* ms between looks that nobody asked for */
+
+/* Numbers of the sources that should run; sets *installed. In the caller's context. */
+static List *
+read_wanted(bool *installed)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *wanted = NIL;
+	ListCell   *lc;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	*installed = eddy_catalog_installed();
+	if (*installed)
+	{
+		foreach(lc, eddy_catalog_list_sources(InvalidOid))
+		{
+			EddySource *source = lfirst(lc);
+			MemoryContext old_context;
+
+			if (!eddy_process_may_run(source))
+				continue;
+			old_context = MemoryContextSwitchTo(caller);
+			wanted = lappend_int(wanted, source->source);
+			MemoryContextSwitchTo(old_context);
+		}
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return wanted;
+}
+
+/*
+ * Starts workers for the wanted sources. The workers of others leave by themselves: what
+ * has woken us has woken them. Returns the ms until a failed one may be started again.
+ */
+static long
+start_workers(List *wanted)
+{
+	long		wait = LOOK_INTERVAL;
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+
+	foreach(lc, eddy_slots_list(MyDatabaseId))
+	{
+		EddySlotView *view = lfirst(lc);
+
+		if (!list_member_int(wanted, view->source))
+			eddy_slots_release(MyDatabaseId, view->source);
+	}
+	foreach(lc, wanted)
+	{
+		const char *problem = eddy_slots_start(MyDatabaseId, lfirst_int(lc));
+
+		if (problem)
+		{
+			/* the state is in the slot, or nowhere if there are no slots left: tell in the table */
+			eddy_process_set_status(lfirst_int(lc), "waiting", problem, "53400");
+			wait = Min(wait, 5000L);
+		}
+	}
+	foreach(lc, eddy_slots_list(MyDatabaseId))
+	{
+		EddySlotView *view = lfirst(lc);
+
+		if (view->state == EDDY_SLOT_FAILED || view->state == EDDY_SLOT_DONE)
+			wait = Min(wait, TimestampDifferenceMilliseconds(now, view->next_start) + 1);
+	}
+	return wait;
+}
+
+void
+eddy_database_worker_main(Datum arg)
+{
+	MemoryContext loop_context;
+	TimestampTz next_housekeeping = 0;
+	Oid			database;
+	int32		source;
+
+	eddy_slots_attach(arg, &database, &source);
+	eddy_process_connect(database, "eddy database worker");
+	loop_context = AllocSetContextCreate(TopMemoryContext, "pg_eddy database worker loop",
+										 ALLOCSET_SMALL_SIZES);
+
+	for (;;)
+	{
+		List	   *wanted;
+		bool		installed;
+		long		wait;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		eddy_process_reload_config();
+		MemoryContextSwitchTo(loop_context);
+		MemoryContextReset(loop_context);
+
+		wanted = read_wanted(&installed);
+		if (!installed)
+		{
+			eddy_slots_finish();
+			proc_exit(0);
+		}
+		eddy_slots_succeed();
+		eddy_slots_check_starting();
+		wait = start_workers(wanted);
+
+		if (GetCurrentTimestamp() >= next_housekeeping)
+		{
+			long		pause;
+
+			pgstat_report_activity(STATE_RUNNING, "keeping staging within its retention");
+			pause = eddy_stream_housekeep();
+			MemoryContextSwitchTo(loop_context);
+			next_housekeeping = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
+			pgstat_report_activity(STATE_IDLE, NULL);
+		}
+		wait = Min(wait, Max(TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+															 next_housekeeping), 0) + 1);
+		pgstat_report_stat(true);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, wait,
+						 PG_WAIT_EXTENSION);
+	}
+}

@@ -1,0 +1,209 @@
+/*-------------------------------------------------------------------------
+ *
+ * definition.c
+ *    What a source worker consumes and into what, kept until DDL changes it.
+ *
+ * A batch must not pay for reading catalogs, and must not run on by what was true
+ * once. So everything that the rows _source and _stream, the table's shape, the foreign
+ * server and the user mapping say is kept, and callbacks of the server's caches say
+ * when to read it again. They are served when the batch locks the stream, so
+ * a change that was committed before that lock is always seen.
+ *
+ * Locking: RowExclusiveLock on the stream, as any INSERT takes it, then the source's object lock;
+ * both until the end of the transaction. Memory: one context per reading, deleted by the next.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "worker/process.h"
+#include "worker/source.h"
+
+static bool stale = true;
+static bool reading = false;	/* still set on entry: the last reading failed */
+static bool server_stale = true;
+static Oid	watched_stream = InvalidOid;
+static Oid	watched_views = InvalidOid; /* changes of the catalog without a stream come by this */
+
+static void
+at_relcache_change(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == watched_stream || relid == watched_views)
+		stale = true;
+}
+
+static void
+at_server_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	stale = server_stale = true;
+}
+
+void
+eddy_definition_watch(void)
+{
+	CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, at_server_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, at_server_change, (Datum) 0);
+}
+
+bool
+eddy_definition_stale(void)
+{
+	return stale;
+}
+
+void
+eddy_definition_doubt(void)
+{
+	stale = true;
+}
+
+/* Finds the event time column; a name that no column has (any more) is none. */
+static void
+find_event_time(EddyDefinition *definition)
+{
+	definition->event_time = 0;
+	if (definition->stream->event_time == NULL)
+		return;
+	for (int i = 0; i < definition->tupdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(definition->tupdesc, i);
+
+		if (att->attisdropped ||
+			strcmp(NameStr(att->attname), definition->stream->event_time) != 0)
+			continue;
+		definition->event_time = att->attnum;
+		definition->event_time_type = att->atttypid;
+	}
+}
+
+static EddyDefinition *
+make_definition(EddySource *source, EddyStream *stream, Relation rel, MemoryContext mcxt)
+{
+	EddyDefinition *definition = palloc0(sizeof(EddyDefinition));
+	EddyDecodeOptions decode_options;
+
+	definition->mcxt = mcxt;
+	definition->source = source;
+	definition->stream = stream;
+	definition->tupdesc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
+	definition->owner = rel->rd_rel->relowner;
+	definition->options = eddy_mapping_read_options(source->options);
+	definition->mapping = eddy_mapping_create(definition->tupdesc, source->mapping, false);
+	definition->max_future_skew = stream->max_future_skew.time +
+		(stream->max_future_skew.day + stream->max_future_skew.month * INT64CONST(30)) *
+		USECS_PER_DAY;
+	find_event_time(definition);
+
+	decode_options.time_format = definition->options.time_format;
+	definition->decoder = eddy_decode_create_json(mcxt, definition->tupdesc,
+												  definition->mapping->columns,
+												  definition->mapping->ncolumns,
+												  &decode_options);
+	definition->preparer = eddy_stream_begin_prepare(mcxt, rel, definition->mapping->decoded);
+	definition->in_two_steps = definition->mapping->nmetadata > 0 ||
+		eddy_decode_needs_convert(definition->decoder) ||
+		eddy_stream_needs_prepare(definition->preparer);
+	return definition;
+}
+
+static void
+free_definition(EddySourceWorker *worker)
+{
+	EddyDefinition *old = worker->definition;
+
+	if (old == NULL)
+		return;
+	worker->definition = NULL;
+	eddy_stream_end_prepare(old->preparer);
+	MemoryContextDelete(old->mcxt);
+}
+
+EddyOutcome
+eddy_definition_read(EddySourceWorker *worker, Relation stream)
+{
+	MemoryContext mcxt;
+	MemoryContext old_context;
+	EddyDefinition *definition;
+	EddySource *source;
+	EddyStream *row;
+	bool		reopen;
+
+	if (!stale && !reading && worker->definition)
+		return EDDY_GO_ON;
+	/* what changes from here on is news again */
+	reopen = server_stale || reading;
+	stale = server_stale = false;
+	reading = true;
+
+	mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy source definition",
+								 ALLOCSET_DEFAULT_SIZES);
+	old_context = MemoryContextSwitchTo(mcxt);
+	source = eddy_catalog_get_source(worker->number);
+	row = source ? eddy_catalog_get_stream(source->stream) : NULL;
+	if (row == NULL || source->stream != RelationGetRelid(stream) ||
+		!eddy_process_may_run(source))
+	{
+		MemoryContextSwitchTo(old_context);
+		MemoryContextDelete(mcxt);
+		return EDDY_LEAVE;
+	}
+	definition = make_definition(source, row, stream, mcxt);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextSetParent(mcxt, TopMemoryContext);
+	reading = false;
+
+	reopen = reopen || worker->definition == NULL ||
+		strcmp(worker->definition->source->server, source->server) != 0 ||
+		worker->definition->owner != definition->owner;
+	free_definition(worker);
+	worker->definition = definition;
+	return reopen && worker->client ? EDDY_REOPEN : EDDY_GO_ON;
+}
+
+EddyOutcome
+eddy_definition_lock(EddySourceWorker *worker, Relation *stream)
+{
+	EddyOutcome outcome;
+	Oid			relid = watched_stream;
+
+	*stream = NULL;
+	watched_views = eddy_catalog_relid(EDDY_CATALOG_VIEW);
+	if (!OidIsValid(watched_views))
+		return EDDY_LEAVE;
+	if (!OidIsValid(relid))
+	{
+		EddySource *source = eddy_catalog_get_source(worker->number);
+
+		if (source == NULL)
+			return EDDY_LEAVE;
+		relid = source->stream;
+	}
+	*stream = try_table_open(relid, RowExclusiveLock);
+	if (*stream == NULL)
+		return EDDY_LEAVE;
+	watched_stream = relid;
+	eddy_process_lock_source(worker->number, RowExclusiveLock);
+
+	/* taken behind the locks: it sees what they have waited for */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	outcome = eddy_definition_read(worker, *stream);
+	if (outcome != EDDY_GO_ON)
+	{
+		PopActiveSnapshot();
+		table_close(*stream, NoLock);
+		*stream = NULL;
+	}
+	return outcome;
+}

@@ -1,0 +1,323 @@
+/*-------------------------------------------------------------------------
+ *
+ * mapping.c
+ *    Which column of a stream takes what from a message.
+ *
+ * Turns the mapping and the options of eddy.attach_kafka into what the decoder and
+ * the worker need, and finds what is wrong with them. No locks; results are
+ * palloc'ed in the current memory context.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/varlena.h"
+
+#include "worker/mapping.h"
+
+/* A word further away than this is no misspelling. */
+#define CLOSE_ENOUGH 4
+
+static const char *const metadata_names[] = {
+	[EDDY_METADATA_TOPIC] = "topic",
+	[EDDY_METADATA_PARTITION] = "partition",
+	[EDDY_METADATA_OFFSET] = "offset",
+	[EDDY_METADATA_TIMESTAMP] = "timestamp",
+	[EDDY_METADATA_KEY] = "key",
+	[EDDY_METADATA_HEADERS] = "headers",
+	NULL
+};
+
+/* Types that each kind of metadata goes into, ended by InvalidOid, and their names. */
+static const struct
+{
+	Oid			types[4];
+	const char *names;
+}			metadata_types[] = {
+	[EDDY_METADATA_TOPIC] = {{TEXTOID, VARCHAROID}, "text or varchar"},
+	[EDDY_METADATA_PARTITION] = {{INT4OID, INT8OID, INT2OID}, "smallint, integer or bigint"},
+	[EDDY_METADATA_OFFSET] = {{INT8OID}, "bigint"},
+	[EDDY_METADATA_TIMESTAMP] = {{TIMESTAMPTZOID, TIMESTAMPOID, INT8OID},
+	"timestamptz, timestamp or bigint"},
+	[EDDY_METADATA_KEY] = {{BYTEAOID, TEXTOID, VARCHAROID}, "bytea, text or varchar"},
+	[EDDY_METADATA_HEADERS] = {{JSONBOID, JSONOID, TEXTOID}, "jsonb, json or text"},
+};
+
+static const char *const time_format_names[] = {
+	[EDDY_TIME_ISO] = "iso",
+	[EDDY_TIME_SECONDS] = "seconds",
+	[EDDY_TIME_MILLISECONDS] = "milliseconds",
+	[EDDY_TIME_MICROSECONDS] = "microseconds",
+	NULL
+};
+
+static const char *const option_names[] = {"check_crcs", "timestamps", NULL};
+
+const char *
+eddy_mapping_closest(const char *name, const char *const *names)
+{
+	const char *best = NULL;
+	int			best_distance = CLOSE_ENOUGH + 1;
+	int			len = strlen(name);
+
+	if (len > NAMEDATALEN)		/* the distance is computed for short strings only */
+		return NULL;
+	for (; *names; names++)
+	{
+		int			distance = varstr_levenshtein_less_equal(name, len, *names, strlen(*names),
+															 1, 1, 1, CLOSE_ENOUGH, true);
+
+		/* half of the letters wrong is another word */
+		if (distance < best_distance && distance <= Max(len, (int) strlen(*names)) / 2)
+		{
+			best = *names;
+			best_distance = distance;
+		}
+	}
+	return best;
+}
+
+static int
+index_of(const char *name, const char *const *names)
+{
+	for (int i = 0; names[i]; i++)
+		if (strcmp(name, names[i]) == 0)
+			return i;
+	return -1;
+}
+
+static void
+check_object(const Jsonb *json, const char *parameter)
+{
+	if (!JB_ROOT_IS_OBJECT(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"%s\" must be a JSON object", parameter)));
+}
+
+static char *
+text_of(const JsonbValue *value)
+{
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/* ---- mapping ---- */
+
+/* Raises the error for a name in the mapping that is no column. */
+static void
+refuse_column(TupleDesc tupdesc, const char *name)
+{
+	const char **names = palloc0(sizeof(char *) * (tupdesc->natts + 1));
+	const char *closest;
+	int			n = 0;
+
+	for (int i = 0; i < tupdesc->natts; i++)
+		if (!TupleDescAttr(tupdesc, i)->attisdropped)
+			names[n++] = NameStr(TupleDescAttr(tupdesc, i)->attname);
+	closest = eddy_mapping_closest(name, names);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("column \"%s\" in parameter \"mapping\" does not exist", name),
+			 closest ? errhint("Perhaps you meant the column \"%s\".", closest) : 0));
+}
+
+static int
+find_column(TupleDesc tupdesc, const char *name)
+{
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return i;
+	}
+	return -1;
+}
+
+static void
+add_metadata(EddyMapping *mapping, Form_pg_attribute att, const char *word)
+{
+	int			what = index_of(word, metadata_names);
+	EddyMetadataColumn *column = &mapping->metadata[mapping->nmetadata];
+
+	if (what < 0)
+	{
+		const char *closest = eddy_mapping_closest(word, metadata_names);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized value \"%s\" for column \"%s\" in parameter \"mapping\"",
+						word, NameStr(att->attname)),
+				 errdetail("A value is a JSON pointer, which begins with \"/\", or one of the words topic, partition, offset, timestamp, key, headers."),
+				 closest ? errhint("Perhaps you meant \"%s\".", closest) :
+				 errhint("For a top-level field write \"/%s\".", word)));
+	}
+	for (int i = 0; i < 4 && OidIsValid(metadata_types[what].types[i]); i++)
+	{
+		if (metadata_types[what].types[i] != att->atttypid || att->atttypmod >= 0)
+			continue;
+		column->attnum = att->attnum;
+		column->type = att->atttypid;
+		column->what = what;
+		mapping->nmetadata++;
+		return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" cannot take the %s of a message", NameStr(att->attname), word),
+			 errdetail("It has to be of type %s, without a length or precision.",
+					   metadata_types[what].names)));
+}
+
+/* Takes one pair of the user's mapping; named[] marks its column as dealt with. */
+static void
+add_pair(EddyMapping *mapping, TupleDesc tupdesc, const char *name, const JsonbValue *value,
+		 bool strict, bool *named)
+{
+	int			i = find_column(tupdesc, name);
+	Form_pg_attribute att;
+	char	   *target;
+
+	if (i < 0)
+	{
+		if (strict)
+			refuse_column(tupdesc, name);
+		return;
+	}
+	att = TupleDescAttr(tupdesc, i);
+	if (att->attgenerated)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("generated column \"%s\" cannot be in parameter \"mapping\"", name)));
+	named[i] = true;
+	if (value->type == jbvNull)
+		return;
+	if (value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("value of column \"%s\" in parameter \"mapping\" must be a string or null",
+						name)));
+	target = text_of(value);
+	mapping->decoded[i] = true;
+	if (target[0] == '/')
+	{
+		mapping->columns[mapping->ncolumns].attnum = att->attnum;
+		mapping->columns[mapping->ncolumns].pointer = target;
+		mapping->ncolumns++;
+	}
+	else
+		add_metadata(mapping, att, target);
+}
+
+EddyMapping *
+eddy_mapping_create(TupleDesc tupdesc, const Jsonb *json, bool strict)
+{
+	EddyMapping *mapping = palloc0(sizeof(EddyMapping));
+	int			natts = Max(tupdesc->natts, 1);
+	bool	   *named = palloc0(sizeof(bool) * natts);
+
+	mapping->columns = palloc0(sizeof(EddyDecodeColumn) * natts);
+	mapping->metadata = palloc0(sizeof(EddyMetadataColumn) * natts);
+	mapping->decoded = palloc0(sizeof(bool) * natts);
+	if (json)
+	{
+		JsonbIterator *it;
+		JsonbIteratorToken token;
+		JsonbValue	value;
+		char	   *name = NULL;
+
+		check_object(json, "mapping");
+		it = JsonbIteratorInit(unconstify(JsonbContainer *, &json->root));
+		while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+		{
+			if (token == WJB_KEY)
+				name = text_of(&value);
+			else if (token == WJB_VALUE)
+				add_pair(mapping, tupdesc, name, &value, strict, named);
+		}
+	}
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
+
+		if (att->attisdropped || att->attgenerated || named[i])
+			continue;
+		mapping->columns[mapping->ncolumns].attnum = att->attnum;
+		mapping->columns[mapping->ncolumns].pointer = NULL;
+		mapping->ncolumns++;
+		mapping->decoded[i] = true;
+	}
+	return mapping;
+}
+
+/* ---- options ---- */
+
+static void
+read_option(EddySourceOptions *options, const char *name, const JsonbValue *value)
+{
+	int			format;
+	char	   *word;
+	const char *closest;
+
+	if (strcmp(name, "check_crcs") == 0)
+	{
+		if (value->type != jbvBool)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"check_crcs\" must be true or false")));
+		options->check_crcs = value->val.boolean;
+		return;
+	}
+	if (strcmp(name, "timestamps") != 0)
+	{
+		closest = eddy_mapping_closest(name, option_names);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized option \"%s\" in parameter \"options\"", name),
+				 closest ? errhint("Perhaps you meant the option \"%s\".", closest) :
+				 errhint("Valid options are \"check_crcs\" and \"timestamps\".")));
+	}
+	if (value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"timestamps\" must be a string")));
+	word = text_of(value);
+	format = index_of(word, time_format_names);
+	if (format < 0)
+	{
+		closest = eddy_mapping_closest(word, time_format_names);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized value \"%s\" for option \"timestamps\"", word),
+				 closest ? errhint("Perhaps you meant \"%s\".", closest) :
+				 errhint("Valid values are \"iso\", \"seconds\", \"milliseconds\" and \"microseconds\".")));
+	}
+	options->time_format = format;
+}
+
+EddySourceOptions
+eddy_mapping_read_options(const Jsonb *json)
+{
+	EddySourceOptions options = {.time_format = EDDY_TIME_ISO, .check_crcs = true};
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	char	   *name = NULL;
+
+	if (json == NULL)
+		return options;
+	check_object(json, "options");
+	it = JsonbIteratorInit(unconstify(JsonbContainer *, &json->root));
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			name = text_of(&value);
+		else if (token == WJB_VALUE)
+			read_option(&options, name, &value);
+	}
+	return options;
+}

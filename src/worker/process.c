@@ -1,0 +1,109 @@
+/*-------------------------------------------------------------------------
+ *
+ * process.c
+ *    What the worker processes of a database have in common.
+ *
+ * Locking: a source's life is guarded by an object lock on its number, see
+ * process.h; it is always taken after the stream's lock and before any row. Memory: nothing is
+ * kept.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+
+#include "worker/process.h"
+
+/*
+ * Settings that a worker must not take from ALTER DATABASE, ALTER ROLE or the
+ * configuration: results must not depend on them, nor may a batch fail by them.
+ */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			pinned[] = {
+	{"DateStyle", "ISO, YMD"},
+	{"IntervalStyle", "postgres"},
+	{"TimeZone", "UTC"},
+	{"default_transaction_deferrable", "off"},
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_read_only", "off"},
+	{"extra_float_digits", "1"},
+	{"jit", "off"},
+	{"lock_timeout", "0"},
+	{"row_security", "on"},
+	{"search_path", "pg_catalog, pg_temp"},
+	{"statement_timeout", "0"},
+};
+
+void
+eddy_process_connect(Oid database, const char *name)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	for (int i = 0; i < (int) lengthof(pinned); i++)
+		SetConfigOption(pinned[i].name, pinned[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_SESSION);
+	pgstat_report_appname(name);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+eddy_process_reload_config(void)
+{
+	if (!ConfigReloadPending)
+		return;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+}
+
+bool
+eddy_process_may_run(const EddySource *source)
+{
+	EddySourceStatus *status;
+
+	if (!source->enabled || source->database != MyDatabaseId)
+		return false;
+	status = eddy_catalog_get_source_status(source->source);
+	return status == NULL || strcmp(status->state, "stopped") != 0;
+}
+
+void
+eddy_process_lock_source(int32 source, int lockmode)
+{
+	/* shared with nobody: no real object of that class has its number there */
+	LockDatabaseObject(eddy_catalog_relid(EDDY_CATALOG_SOURCE), (Oid) source, 0, lockmode);
+}
+
+void
+eddy_process_set_status(int32 source, const char *state, const char *error,
+						const char *sqlstate)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (eddy_catalog_installed())
+	{
+		eddy_process_lock_source(source, RowExclusiveLock);
+		if (eddy_catalog_get_source(source) != NULL)
+			eddy_catalog_set_source_status(source, state, error, sqlstate);
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+}

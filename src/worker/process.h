@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * process.h
+ *    What the worker processes of a database have in common. Private to src/worker.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_PROCESS_H
+#define EDDY_PROCESS_H
+
+#include "catalog/eddy_catalog.h"
+
+/* Signals, connection, name and pinned settings of a worker process. */
+extern void eddy_process_connect(Oid database, const char *name);
+
+/* Reads the configuration files again if that was asked for. */
+extern void eddy_process_reload_config(void);
+
+/* Whether the source is to be consumed here and now. Needs a transaction. */
+extern bool eddy_process_may_run(const EddySource *source);
+
+/*
+ * eddy_process_lock_source makes changes of a source and its batches wait for each
+ * other, until the end of the transaction: a batch holds RowExclusiveLock, whoever changes the
+ * source's row, status or offsets ExclusiveLock.
+ */
+extern void eddy_process_lock_source(int32 source, int lockmode);
+
+/*
+ * eddy_process_set_status writes a source's status in a transaction of its own,
+ * unless the source is gone. Must be called outside a transaction.
+ */
+extern void eddy_process_set_status(int32 source, const char *state, const char *error,
+									const char *sqlstate);
+
+#endif							/* EDDY_PROCESS_H */

@@ -1,0 +1,432 @@
+/*-------------------------------------------------------------------------
+ *
+ * source.c
+ *    The process of a source worker: loop, waiting, back-off, status.
+ *
+ *   start: open a client -> settle the offsets -> assign
+ *   loop:  collect messages -> apply them in one transaction -> wait for more
+ *
+ * Everything that can go wrong leads to one of two visible states. "waiting": the
+ * worker goes on by itself (broker away, topic missing, an error of a batch), with a back-off
+ * and without using the processor. "stopped": somebody has to decide (lost offsets,
+ * a bad message with on_error => 'stop'); the worker ends.
+ *
+ * It sleeps in a WaitEventSet on its latch, the death of the postmaster and
+ * librdkafka's pipe. A latch that is set means that something was committed that may
+ * concern the source. SIGTERM is served between any two steps; no call into librdkafka waits
+ * longer than half a second.
+ *
+ * Locking: none outside of batches and short reads. Memory: the loop's context is reset in each
+ * turn; messages are librdkafka's. After a crash of this process, or of the server, another
+ * one starts from the stored offsets.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/sinval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "worker/process.h"
+#include "worker/slots.h"
+#include "worker/source.h"
+
+#define PROBE_INTERVAL 10000L	/* ms between looks for new partitions */
+#define TROUBLE_INTERVAL_MIN 500L	/* ms between questions while the broker is away */
+#define TROUBLE_INTERVAL_MAX 4000L
+#define GAP_INTERVAL 1000L		/* ms after which an offset without messages is stored */
+
+/* What is shown in eddy.sources, so that it is written on changes only. */
+typedef struct ReportedStatus
+{
+	bool		valid;
+	bool		running;
+	char		error[1024];
+} ReportedStatus;
+
+static EddySourceWorker *worker = NULL;
+static ReportedStatus reported;
+
+/* ---- status ---- */
+
+static void
+report_running(void)
+{
+	if (reported.valid && reported.running)
+		return;
+	if (reported.valid)
+		ereport(LOG, (errmsg("source %d goes on", worker->number)));
+	eddy_process_set_status(worker->number, "running", NULL, NULL);
+	reported.valid = reported.running = true;
+	pgstat_report_activity(STATE_RUNNING, "consuming");
+}
+
+static void
+report_waiting(const char *error, int sqlerrcode)
+{
+	if (reported.valid && !reported.running && strcmp(reported.error, error) == 0)
+		return;
+	/* a series of failures is logged once, whatever words the later ones come in */
+	ereport(reported.valid && !reported.running ? DEBUG1 : LOG,
+			(errcode(sqlerrcode), errmsg("source %d waits: %s", worker->number, error)));
+	eddy_process_set_status(worker->number, "waiting", error, unpack_sql_state(sqlerrcode));
+	reported.valid = true;
+	reported.running = false;
+	strlcpy(reported.error, error, sizeof(reported.error));
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* ---- client ---- */
+
+static void
+close_client(void)
+{
+	EddyKafkaClient *client = worker->client;
+
+	if (client == NULL)
+		return;
+	eddy_batch_release(worker);
+	worker->client = NULL;
+	eddy_kafka_close(client);
+}
+
+/* librdkafka's threads must be gone before the process runs its exit handlers. */
+static void
+at_exit(int code, Datum arg)
+{
+	close_client();
+}
+
+/* ---- waiting ---- */
+
+/* Sleeps until something happens or the time is over. True if the latch was set. */
+static bool
+wait_for_events(WaitEventSet *set, long timeout)
+{
+	WaitEvent	events[3];
+	int			count;
+	bool		latch = false;
+
+	count = WaitEventSetWait(set, timeout, events, lengthof(events), PG_WAIT_EXTENSION);
+	for (int i = 0; i < count; i++)
+		latch = latch || (events[i].events & WL_LATCH_SET) != 0;
+	if (latch)
+		ResetLatch(MyLatch);
+	return latch;
+}
+
+/* Waits before another attempt; whoever commits something that concerns us ends the wait. */
+static void
+back_off(long delay)
+{
+	pgstat_report_stat(true);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, delay,
+					 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	eddy_process_reload_config();
+	/* also takes notice of a corrected server or user mapping */
+	eddy_definition_doubt();
+}
+
+/* ---- looking at what others have committed ---- */
+
+static EddyOutcome
+check_definition(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Relation	stream;
+	EddyOutcome outcome;
+
+	eddy_definition_doubt();
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	outcome = eddy_definition_lock(worker, &stream);
+	if (outcome == EDDY_GO_ON)
+	{
+		if (eddy_start_moved(worker))
+			outcome = EDDY_RESTART;
+		PopActiveSnapshot();
+		table_close(stream, NoLock);
+	}
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return outcome;
+}
+
+/* ---- the loop ---- */
+
+/* What to do about an error that the poll has met. */
+static EddyOutcome
+handle_poll_error(const EddyKafkaError *error)
+{
+	switch (error->kind)
+	{
+		case EDDY_KAFKA_OK:
+			return EDDY_GO_ON;
+		case EDDY_KAFKA_RETRIABLE:
+			report_waiting(error->message, error->sqlerrcode);
+			return EDDY_GO_ON;
+		case EDDY_KAFKA_OFFSET_LOST:
+		case EDDY_KAFKA_TOPIC_MISSING:
+			report_waiting(error->message, error->sqlerrcode);
+			return EDDY_RESTART;
+		case EDDY_KAFKA_BAD_MESSAGE:
+			/* handled with the batch unless it cannot be told where it is */
+			report_waiting(error->message, error->sqlerrcode);
+			return EDDY_RESTART;
+		case EDDY_KAFKA_CONFIG:
+		case EDDY_KAFKA_FATAL:
+			report_waiting(error->message, error->sqlerrcode);
+			return EDDY_REOPEN;
+	}
+	return EDDY_REOPEN;
+}
+
+/* Asks for new partitions, and whether the broker is there again. */
+static EddyOutcome
+probe(long *interval)
+{
+	EddyKafkaError error = {0};
+	EddyOutcome outcome = eddy_start_probe(worker, &error);
+
+	if (outcome != EDDY_GO_ON)
+		return outcome;
+	if (error.kind == EDDY_KAFKA_OK)
+	{
+		report_running();
+		*interval = PROBE_INTERVAL;
+		return EDDY_GO_ON;
+	}
+	*interval = reported.running ? TROUBLE_INTERVAL_MIN :
+		Min(*interval * 2, TROUBLE_INTERVAL_MAX);
+	return handle_poll_error(&error);
+}
+
+/* Consumes until something has to be done from the start. */
+static EddyOutcome
+consume(WaitEventSet *set, MemoryContext loop_context)
+{
+	long		interval = PROBE_INTERVAL;
+	TimestampTz next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
+	TimestampTz last_store = 0;
+	bool		look = true;
+
+	for (;;)
+	{
+		EddyKafkaError error = {0};
+		EddyOutcome outcome = EDDY_GO_ON;
+		TimestampTz now;
+		bool		ok;
+		bool		moved;
+		long		timeout;
+
+		CHECK_FOR_INTERRUPTS();
+		eddy_process_reload_config();
+		MemoryContextSwitchTo(loop_context);
+		MemoryContextReset(loop_context);
+		if (look || eddy_definition_stale())
+			outcome = check_definition();
+		look = false;
+		if (outcome != EDDY_GO_ON)
+			return outcome;
+
+		eddy_kafka_drain_fd(worker->client);
+		ok = eddy_batch_collect(worker, &error);
+		if (!ok && error.kind == EDDY_KAFKA_BAD_MESSAGE && error.partition >= 0 &&
+			error.partition < worker->npartitions && error.offset >= 0)
+		{
+			worker->has_bad = true;
+			worker->bad = error;
+		}
+		moved = worker->nmessages == 0 && eddy_batch_moved(worker);
+		now = GetCurrentTimestamp();
+		if (worker->nmessages > 0 || worker->has_bad ||
+			(moved && now - last_store >= GAP_INTERVAL * 1000))
+		{
+			outcome = eddy_batch_apply(worker);
+			if (outcome != EDDY_GO_ON)
+				return outcome;
+			report_running();
+			last_store = now;
+			moved = false;
+			(void) pgstat_report_stat(false);
+		}
+		if (!ok)
+		{
+			outcome = handle_poll_error(&error);
+			if (outcome != EDDY_GO_ON)
+				return outcome;
+			if (!reported.running && interval == PROBE_INTERVAL)
+			{
+				interval = TROUBLE_INTERVAL_MIN;
+				next_probe = TimestampTzPlusMilliseconds(now, interval);
+			}
+			continue;			/* more may be waiting behind the error */
+		}
+		if (now >= next_probe)
+		{
+			outcome = probe(&interval);
+			if (outcome != EDDY_GO_ON)
+				return outcome;
+			next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
+		}
+
+		/* there may be more if something came: only an empty poll leads to sleep */
+		timeout = last_store == now ? 0 :
+			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_probe) + 1;
+		if (moved)
+			timeout = Min(timeout, GAP_INTERVAL);
+		if (timeout > 0)
+			(void) pgstat_report_stat(true);
+		if (wait_for_events(set, timeout))
+		{
+			look = true;
+			/* keeps the shared queue of invalidations short while we idle */
+			if (catchupInterruptPending)
+				ProcessCatchupInterrupt();
+		}
+	}
+}
+
+/* From the start to the end of a session. Broker trouble at the start is in *error. */
+static EddyOutcome
+run_session(MemoryContext loop_context, EddyKafkaError *error)
+{
+	EddyOutcome outcome;
+	WaitEventSet *set;
+
+	MemoryContextSwitchTo(loop_context);
+	MemoryContextReset(loop_context);
+	if (worker->client == NULL)
+	{
+		outcome = eddy_start_open(worker, error);
+		if (outcome != EDDY_GO_ON)
+			return outcome;
+		MemoryContextSwitchTo(loop_context);
+	}
+	outcome = eddy_start_assign(worker, error);
+	if (outcome != EDDY_GO_ON)
+		return outcome;
+	report_running();
+
+	set = eddy_compat_create_wait_event_set(3);
+	PG_TRY();
+	{
+		AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		AddWaitEventToSet(set, WL_SOCKET_READABLE, eddy_kafka_fd(worker->client), NULL, NULL);
+		outcome = consume(set, loop_context);
+	}
+	PG_FINALLY();
+	{
+		FreeWaitEventSet(set);
+	}
+	PG_END_TRY();
+	return outcome;
+}
+
+/*
+ * Runs a session and takes in what it throws. Returns what to do next, and in *delay how long to
+ * wait before that.
+ */
+static EddyOutcome
+try_session(MemoryContext loop_context, long *broker_delay, long *delay)
+{
+	EddyKafkaError error = {0};
+	volatile EddyOutcome outcome = EDDY_RESTART;
+	volatile bool failed = false;
+	volatile int failure_code = 0;
+	char		failure[1024];
+
+	PG_TRY();
+	{
+		outcome = run_session(loop_context, &error);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(loop_context);
+		edata = CopyErrorData();
+		HOLD_INTERRUPTS();
+		/* the log gets all of it, once: the status repeats the rest */
+		if (!reported.valid || reported.running || strcmp(reported.error, edata->message) != 0)
+			EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+		failed = true;
+		failure_code = edata->sqlerrcode;
+		strlcpy(failure, edata->message ? edata->message : "", sizeof(failure));
+	}
+	PG_END_TRY();
+
+	eddy_batch_release(worker);
+	*delay = 0;
+	if (failed)
+	{
+		report_waiting(failure, failure_code);
+		*delay = eddy_slots_fail();
+	}
+	else if (error.kind != EDDY_KAFKA_OK)
+	{
+		report_waiting(error.message, error.sqlerrcode);
+		*delay = *broker_delay;
+		*broker_delay = Min(*broker_delay * 2, TROUBLE_INTERVAL_MAX);
+		return outcome;
+	}
+	else if (!reported.running)
+		*delay = TROUBLE_INTERVAL_MIN;	/* the loop met an error and wants a new start */
+	*broker_delay = TROUBLE_INTERVAL_MIN;
+	return outcome;
+}
+
+void
+eddy_source_worker_main(Datum arg)
+{
+	MemoryContext loop_context;
+	long		broker_delay = TROUBLE_INTERVAL_MIN;
+	char		name[NAMEDATALEN];
+	Oid			database;
+	int32		number;
+
+	eddy_slots_attach(arg, &database, &number);
+	worker = MemoryContextAllocZero(TopMemoryContext, sizeof(EddySourceWorker));
+	worker->number = number;
+	worker->stop_row = -1;
+	snprintf(name, sizeof(name), "eddy source worker %d", number);
+	eddy_process_connect(database, name);
+	on_shmem_exit(at_exit, (Datum) 0);
+	eddy_definition_watch();
+
+	/* values of rows: freed as a whole after each batch, and in large pieces */
+	worker->batch_context = GenerationContextCreate(TopMemoryContext, "pg_eddy batch",
+													0, 4 * 1024 * 1024, 8 * 1024 * 1024);
+	loop_context = AllocSetContextCreate(TopMemoryContext, "pg_eddy source worker loop",
+										 ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		long		delay;
+		EddyOutcome outcome = try_session(loop_context, &broker_delay, &delay);
+
+		if (outcome == EDDY_LEAVE)
+			break;
+		if (outcome == EDDY_REOPEN)
+			close_client();
+		if (delay > 0)
+			back_off(delay);
+	}
+	eddy_slots_finish();
+	proc_exit(0);
+}

@@ -1,0 +1,150 @@
+/*-------------------------------------------------------------------------
+ *
+ * source.h
+ *    The state of a source worker, shared by the files that make it up. Private to src/worker.
+ *
+ * definition.c  what is consumed and into what, re-read after any DDL
+ * start.c       connection, where to start, lost offsets
+ * rows.c        from messages to rows
+ * batch.c       one batch: from messages to COMMIT
+ * source.c      the process: loop, waiting, back-off, status
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_SOURCE_H
+#define EDDY_SOURCE_H
+
+#include "batch.h"
+#include "catalog/eddy_catalog.h"
+#include "decode/decode.h"
+#include "kafka/client.h"
+#include "stream/stream.h"
+#include "worker/mapping.h"
+
+/* What the process does after a step. */
+typedef enum EddyOutcome
+{
+	EDDY_GO_ON,					/* -> poll again */
+	EDDY_RESTART,				/* -> read the offsets and assign anew */
+	EDDY_REOPEN,				/* -> the same, with a new client */
+	EDDY_LEAVE					/* -> end of the process, nothing to do any more */
+} EddyOutcome;
+
+/* A partition: as stored, and what the batch in hand adds. */
+typedef struct EddyPartitionState
+{
+	EddyPartition stored;		/* as last committed */
+	EddyPartition next;			/* as the batch in hand would commit it */
+} EddyPartitionState;
+
+/* What the stream, the source and its server say. In a context of its own. */
+typedef struct EddyDefinition
+{
+	MemoryContext mcxt;
+	EddySource *source;
+	EddyStream *stream;
+	EddySourceOptions options;
+	EddyMapping *mapping;
+	TupleDesc	tupdesc;		/* a copy of the stream's */
+	Oid			owner;			/* of the stream */
+	int			event_time;		/* attribute number, 0 if none */
+	Oid			event_time_type;
+	int64		max_future_skew;	/* microseconds */
+	EddyDecoder *decoder;
+	EddyRowPreparer *preparer;
+	bool		in_two_steps;	/* rows need converting or preparing */
+} EddyDefinition;
+
+typedef struct EddySourceWorker
+{
+	int32		number;			/* of the source */
+
+	/* see definition.c; NULL until first read */
+	EddyDefinition *definition;
+
+	/* made by start.c, freed by source.c */
+	EddyKafkaClient *client;
+	int			npartitions;
+	EddyPartitionState *partitions;
+
+	/* messages of the batch in hand */
+	EddyKafkaMessage *messages;
+	int			nmessages;
+	int			room;			/* messages that the array holds */
+	bool		has_bad;		/* besides, one message could not be fetched: */
+	EddyKafkaError bad;
+
+	/* rows of the batch in hand; the arrays are reused */
+	MemoryContext batch_context;	/* values by reference, reset after each batch */
+	EddyBatch	batch;
+	Datum	   *values;
+	bool	   *nulls;
+	bool	   *missing;
+	int64		cells;			/* room in values, nulls and missing */
+	List	   *rejections;		/* of EddyRejection, batch_context */
+
+	/* a row that stops the source (on_error => 'stop'), -1 if none: the batch ends before it */
+	int64		stop_row;
+	int			stop_sqlerrcode;
+	char	   *stop_message;	/* batch_context */
+
+	int			row_limit;		/* of a batch; smaller than the setting after a failure, 0: none */
+	bool		loss_seen;		/* an offset was lost when the broker was last asked */
+} EddySourceWorker;
+
+/* ---- definition.c ---- */
+
+/* Registers the callbacks that notice DDL. Once. */
+extern void eddy_definition_watch(void);
+
+/* True if what the definition was read from may have changed. */
+extern bool eddy_definition_stale(void);
+
+/* Makes the next use read the definition again: somebody has woken us. */
+extern void eddy_definition_doubt(void);
+
+/*
+ * eddy_definition_read reads the definition again if it may have changed. Needs a
+ * transaction that holds the locks on stream and source. The stream is given.
+ */
+extern EddyOutcome eddy_definition_read(EddySourceWorker *worker, Relation stream);
+
+/*
+ * eddy_definition_lock begins a transaction's work on a source: locks stream and source, in
+ * that order, pushes a snapshot and reads the definition. *stream is the
+ * open relation when the result is EDDY_GO_ON, otherwise NULL.
+ */
+extern EddyOutcome eddy_definition_lock(EddySourceWorker *worker, Relation *stream);
+
+/* ---- start.c ---- */
+
+/* A step of the start: EDDY_GO_ON, or what else to do; error is set if the broker is to blame. */
+extern EddyOutcome eddy_start_open(EddySourceWorker *worker, EddyKafkaError *error);
+extern EddyOutcome eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error);
+
+/* Asks how many partitions there are now; EDDY_RESTART if there are more. */
+extern EddyOutcome eddy_start_probe(EddySourceWorker *worker, EddyKafkaError *error);
+
+/* True if the stored offsets are not those that the worker goes on from. Needs a transaction. */
+extern bool eddy_start_moved(EddySourceWorker *worker);
+
+/* ---- rows.c ---- */
+
+/* Decodes worker->messages into worker->batch, with worker->rejections. */
+extern void eddy_rows_decode(EddySourceWorker *worker, Relation stream);
+
+/* ---- batch.c ---- */
+
+/* Collects messages until the batch is full or nothing more is to be expected soon. */
+extern bool eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error);
+
+/* Applies the collected messages in one transaction; retries what can succeed. */
+extern EddyOutcome eddy_batch_apply(EddySourceWorker *worker);
+
+/* True if positions have moved without a message: markers of transactions, gaps. */
+extern bool eddy_batch_moved(EddySourceWorker *worker);
+
+/* Gives the messages back. */
+extern void eddy_batch_release(EddySourceWorker *worker);
+
+#endif							/* EDDY_SOURCE_H */

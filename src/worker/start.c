@@ -1,0 +1,489 @@
+/*-------------------------------------------------------------------------
+ *
+ * start.c
+ *    How a source worker begins: connection, where to read from, lost offsets.
+ *
+ * The offsets in eddy._partition are the only truth. A partition without a row gets
+ * one here, with an absolute offset, before its first message is read; so what
+ * "latest" means is decided once. A stored offset that the broker does not
+ * have (any more) is never moved silently: by the source's policy it stops the source,
+ * or moves and leaves a dead letter that names the range.
+ *
+ * All questions to the broker are asked outside of transactions, with short
+ * timeouts, so that no lock waits for the network and SIGTERM is served. Locking: see
+ * definition.c; rows of _partition in order of partition. After a crash the start
+ * is simply done again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/dbcommands.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "settings.h"
+#include "worker/process.h"
+#include "worker/source.h"
+#include "worker/start.h"
+
+#define QUESTION_TIMEOUT 500	/* ms */
+#define FETCH_WAIT 20			/* ms that the broker may collect messages before it answers */
+#define QUEUED_MESSAGES 100000	/* per partition, on libraries with a short fetch back-off */
+
+/* What the broker has of a partition. */
+typedef struct Watermarks
+{
+	int64		low;
+	int64		high;
+	int64		by_time;		/* where a start by timestamp begins */
+} Watermarks;
+
+/* ---- connection ---- */
+
+/* The user mapping of a role, or the public one; a server may do without. */
+static List *
+user_options(Oid role, Oid server)
+{
+	HeapTuple	tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(role),
+										ObjectIdGetDatum(server));
+
+	if (!HeapTupleIsValid(tuple))
+		tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid),
+								ObjectIdGetDatum(server));
+	if (!HeapTupleIsValid(tuple))
+		return NIL;
+	ReleaseSysCache(tuple);
+	return GetUserMapping(role, server)->options;
+}
+
+/* Options of the server and of the owner of the stream, who must still be allowed to use it. */
+static List *
+connection_options(const EddyDefinition *definition)
+{
+	ForeignServer *server = GetForeignServerByName(definition->source->server, true);
+
+	if (server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", definition->source->server)));
+	if (eddy_compat_server_aclcheck(server->serverid, definition->owner) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for foreign server %s", server->servername),
+				 errdetail("The owner of the stream, \"%s\", needs USAGE on it.",
+						   GetUserNameFromId(definition->owner, true))));
+	return list_concat_copy(server->options,
+							user_options(definition->owner, server->serverid));
+}
+
+EddyOutcome
+eddy_start_open(EddySourceWorker *worker, EddyKafkaError *error)
+{
+	Relation	stream;
+	EddyOutcome outcome;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	outcome = eddy_definition_lock(worker, &stream);
+	if (outcome == EDDY_GO_ON)
+	{
+		EddyKafkaSettings settings = {
+			.queued_min_messages = QUEUED_MESSAGES,
+			.queued_max_kbytes = eddy_settings_queue_memory,
+			.fetch_wait_max_ms = FETCH_WAIT,
+			.check_crcs = worker->definition->options.check_crcs,
+			.allowed_brokers = eddy_settings_allowed_brokers
+		};
+
+		settings.client_id = psprintf("pg_eddy/%s/%d", get_database_name(MyDatabaseId),
+									  worker->number);
+		worker->client = eddy_kafka_open(connection_options(worker->definition), &settings,
+										 error);
+		if (worker->client == NULL)
+			outcome = EDDY_REOPEN;
+		PopActiveSnapshot();
+		table_close(stream, NoLock);
+	}
+	CommitTransactionCommand();
+	return outcome;
+}
+
+/* ---- where a partition without a row begins ---- */
+
+/* start_offsets -> the entry of a partition: an offset, EDDY_OFFSET_EARLIEST or _LATEST; false if none. */
+static bool
+listed_offset(const EddySource *source, int32 partition, int64 *offset)
+{
+	char		name[16];
+	JsonbValue *value;
+
+	if (source->start_offsets == NULL)
+		return false;
+	pg_ltoa(partition, name);
+	value = getKeyJsonValueFromContainer(&source->start_offsets->root, name, strlen(name), NULL);
+	if (value == NULL)
+		return false;
+	if (value->type == jbvNumeric)
+		*offset = DatumGetInt64(DirectFunctionCall1(numeric_int8,
+													NumericGetDatum(value->val.numeric)));
+	else
+		*offset = value->type == jbvString && value->val.string.len == 6 ?
+			EDDY_OFFSET_LATEST : EDDY_OFFSET_EARLIEST;
+	return true;
+}
+
+/* True if the source's start is a point in time. */
+static bool
+starts_by_time(const EddySource *source)
+{
+	return strcmp(source->start, "earliest") != 0 && strcmp(source->start, "latest") != 0;
+}
+
+static int64
+start_offset(const EddySource *source, int32 partition, bool is_new, const Watermarks *marks)
+{
+	int64		offset = EDDY_OFFSET_EARLIEST;
+
+	/* partitions that are added later are read from their beginning: nothing is skipped */
+	if (!is_new && !listed_offset(source, partition, &offset))
+	{
+		if (starts_by_time(source))
+			return marks->by_time;
+		if (strcmp(source->start, "latest") == 0)
+			offset = EDDY_OFFSET_LATEST;
+	}
+	if (offset == EDDY_OFFSET_EARLIEST)
+		return marks->low;
+	return offset == EDDY_OFFSET_LATEST ? marks->high : offset;
+}
+
+/* ---- questions to the broker ---- */
+
+static bool
+ask_broker(EddySourceWorker *worker, bool first, Watermarks **marks, char **cluster_id,
+		   EddyKafkaError *error)
+{
+	const EddySource *source = worker->definition->source;
+	int			count;
+
+	if (!eddy_kafka_partition_count(worker->client, source->topic, QUESTION_TIMEOUT, &count,
+									cluster_id, error))
+		return false;
+	if (worker->partitions)
+		pfree(worker->partitions);
+	worker->partitions = NULL;
+	worker->npartitions = 0;
+	worker->partitions = MemoryContextAllocZero(TopMemoryContext,
+												mul_size(count, sizeof(EddyPartitionState)));
+	worker->npartitions = count;
+	*marks = palloc0(sizeof(Watermarks) * Max(count, 1));
+	for (int p = 0; p < count; p++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!eddy_kafka_query_watermarks(worker->client, source->topic, p, QUESTION_TIMEOUT,
+										 &(*marks)[p].low, &(*marks)[p].high, error))
+			return false;
+	}
+	if (first && starts_by_time(source))
+	{
+		TimestampTz start = DatumGetTimestampTz(
+			DirectFunctionCall3(timestamptz_in, CStringGetDatum(source->start),
+								ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		int64	   *offsets = palloc(sizeof(int64) * Max(count, 1));
+
+		if (!eddy_kafka_offsets_for_time(worker->client, source->topic, count,
+										 (start - SetEpochTimestamp()) / 1000,
+										 QUESTION_TIMEOUT * 4, offsets, error))
+			return false;
+		for (int p = 0; p < count; p++)
+			(*marks)[p].by_time = offsets[p];
+	}
+	return true;
+}
+
+/* ---- lost offsets ---- */
+
+/* Says what is wrong with an offset, or NULL. */
+static char *
+describe_loss(const EddySource *source, int32 partition, int64 offset, const Watermarks *marks)
+{
+	if (offset >= marks->low && offset <= marks->high)
+		return NULL;
+	if (offset < marks->low)
+		return psprintf("offsets " INT64_FORMAT " to " INT64_FORMAT
+						" of topic \"%s\", partition %d, are lost: the oldest that the broker has is "
+						INT64_FORMAT,
+						offset, marks->low - 1, source->topic, partition, marks->low);
+	return psprintf("offset " INT64_FORMAT " of topic \"%s\", partition %d, does not exist: "
+					"the topic ends at " INT64_FORMAT ", so it was made anew or cut off",
+					offset, source->topic, partition, marks->high);
+}
+
+static EddyOutcome
+stop(EddySourceWorker *worker, const char *message)
+{
+	ereport(LOG, (errmsg("source %d stops: %s", worker->number, message)));
+	eddy_catalog_set_source_status(worker->number, "stopped",
+								   psprintf("%s; eddy.seek sets where to go on", message),
+								   "55000");
+	return EDDY_LEAVE;
+}
+
+/* Moves an offset that is lost by the policy of the source; the range becomes a dead letter. */
+static void
+move_offset(EddySourceWorker *worker, EddyPartition *partition, const Watermarks *marks,
+			const char *message)
+{
+	const EddySource *source = worker->definition->source;
+	bool		latest = strcmp(source->on_offset_lost, "latest") == 0;
+	int64		lost = partition->next_offset;
+	int64		target = latest ? marks->high : marks->low;
+	EddyDeadLetter letter = {
+		.stream = source->stream,
+		.source = source->source,
+		.topic = source->topic,
+		.partition = partition->partition,
+		.offset = lost,
+		.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+	};
+
+	partition->next_offset = target;
+	if (latest && lost < target)
+		letter.error = psprintf("%s; skipped are offsets " INT64_FORMAT " to " INT64_FORMAT,
+								message, lost, target - 1);
+	else
+		letter.error = psprintf("%s; going on with " INT64_FORMAT, message, target);
+	ereport(LOG, (errmsg("source %d: %s", worker->number, letter.error)));
+	eddy_catalog_insert_dead_letter(&letter);
+}
+
+/* ---- putting both together ---- */
+
+/*
+ * settle_partition decides where one partition goes on. stored is its row, NULL if it has
+ * none. Returns EDDY_GO_ON with the row written, or what else to do.
+ */
+static EddyOutcome
+settle_partition(EddySourceWorker *worker, int32 p, const EddyPartition *stored, bool is_new,
+				 const Watermarks *marks, EddyKafkaError *error)
+{
+	const EddySource *source = worker->definition->source;
+	EddyPartitionState *state = &worker->partitions[p];
+	EddyPartition partition = {
+		.source = worker->number,
+		.partition = p,
+		.epoch = 1,
+		.max_event_time = DT_NOBEGIN
+	};
+	char	   *loss;
+
+	if (stored)
+		partition = *stored;
+	else
+		partition.next_offset = start_offset(source, p, is_new, marks);
+	/* left by eddy.seek */
+	if (partition.next_offset == EDDY_OFFSET_EARLIEST)
+		partition.next_offset = marks->low;
+	else if (partition.next_offset == EDDY_OFFSET_LATEST)
+		partition.next_offset = marks->high;
+	partition.high_offset = marks->high;
+
+	loss = describe_loss(source, p, partition.next_offset, marks);
+	if (loss && !worker->loss_seen)
+	{
+		/* a leader that has just come up may not know its own end yet: ask again */
+		worker->loss_seen = true;
+		error->kind = EDDY_KAFKA_OFFSET_LOST;
+		error->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+		strlcpy(error->message, loss, sizeof(error->message));
+		return EDDY_RESTART;
+	}
+	if (loss && strcmp(source->on_offset_lost, "stop") == 0)
+		return stop(worker, loss);
+	if (loss)
+		move_offset(worker, &partition, marks, loss);
+
+	if (stored == NULL)
+		eddy_catalog_insert_partition(&partition);
+	else if (partition.next_offset != stored->next_offset)
+		eddy_catalog_advance_partition(&partition, stored->next_offset);
+	state->stored = state->next = partition;
+	return EDDY_GO_ON;
+}
+
+static EddyOutcome
+check_cluster(EddySourceWorker *worker, char *cluster_id)
+{
+	EddySource *source = worker->definition->source;
+
+	if (cluster_id == NULL)
+		return EDDY_GO_ON;
+	if (source->cluster_id == NULL)
+	{
+		EddySource	copy = *source;
+
+		eddy_process_lock_source(worker->number, ExclusiveLock);
+		copy.cluster_id = cluster_id;
+		eddy_catalog_update_source(&copy);
+		return EDDY_GO_ON;
+	}
+	if (strcmp(source->cluster_id, cluster_id) != 0)
+		return stop(worker,
+					psprintf("server \"%s\" leads to another Kafka cluster, \"%s\" instead of \"%s\": the offsets mean nothing there",
+							 source->server, cluster_id, source->cluster_id));
+	return EDDY_GO_ON;
+}
+
+static EddyOutcome
+settle(EddySourceWorker *worker, const Watermarks *marks, char *cluster_id,
+	   EddyKafkaError *error)
+{
+	EddyOutcome outcome = check_cluster(worker, cluster_id);
+	List	   *rows = eddy_catalog_list_partitions(worker->number);
+	EddyPartition **stored = palloc0(sizeof(EddyPartition *) * Max(worker->npartitions, 1));
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		EddyPartition *row = lfirst(lc);
+
+		if (row->partition < worker->npartitions)
+			stored[row->partition] = row;
+		else if (outcome == EDDY_GO_ON && row->next_offset >= 0 &&	/* else eddy.seek knows */
+				 strcmp(worker->definition->source->on_offset_lost, "stop") == 0)
+			outcome = stop(worker,
+						   psprintf("partition %d of topic \"%s\" does not exist any more: the topic was made anew with %d partitions",
+									row->partition, worker->definition->source->topic,
+									worker->npartitions));
+	}
+	for (int p = 0; p < worker->npartitions && outcome == EDDY_GO_ON; p++)
+		outcome = settle_partition(worker, p, stored[p], rows != NIL, &marks[p], error);
+	return outcome;
+}
+
+/* True if the source has never been started: no partition has a row. */
+static EddyOutcome
+read_first(EddySourceWorker *worker, bool *first)
+{
+	Relation	stream;
+	EddyOutcome outcome;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	outcome = eddy_definition_lock(worker, &stream);
+	if (outcome == EDDY_GO_ON)
+	{
+		*first = eddy_catalog_list_partitions(worker->number) == NIL;
+		PopActiveSnapshot();
+		table_close(stream, NoLock);
+	}
+	CommitTransactionCommand();
+	return outcome;
+}
+
+/*
+ * eddy_start_assign settles all offsets in one transaction and begins to fetch.
+ * Runs in a memory context that is reset afterwards.
+ */
+EddyOutcome
+eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Relation	stream;
+	EddyOutcome outcome;
+	Watermarks *marks;
+	char	   *cluster_id = NULL;
+	int64	   *offsets;
+	bool		first = false;
+
+	outcome = read_first(worker, &first);
+	MemoryContextSwitchTo(caller);
+	if (outcome != EDDY_GO_ON)
+		return outcome;
+	if (!ask_broker(worker, first, &marks, &cluster_id, error))
+		return EDDY_RESTART;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	outcome = eddy_definition_lock(worker, &stream);
+	if (outcome == EDDY_GO_ON)
+	{
+		/* rows appeared or went meanwhile: the questions were not the right ones */
+		if (first != (eddy_catalog_list_partitions(worker->number) == NIL))
+			outcome = EDDY_RESTART;
+		else
+			outcome = settle(worker, marks, cluster_id, error);
+		PopActiveSnapshot();
+		table_close(stream, NoLock);
+	}
+	/* what a step that did not go through has written must not stay, the reason for stopping must */
+	if (outcome == EDDY_RESTART)
+		AbortCurrentTransaction();
+	else
+		CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	if (outcome != EDDY_GO_ON)
+		return outcome;
+	worker->loss_seen = false;
+
+	offsets = palloc(sizeof(int64) * Max(worker->npartitions, 1));
+	for (int p = 0; p < worker->npartitions; p++)
+		offsets[p] = worker->partitions[p].stored.next_offset;
+	if (!eddy_kafka_assign(worker->client, worker->definition->source->topic,
+						   worker->npartitions, offsets, error))
+		return EDDY_REOPEN;
+	return EDDY_GO_ON;
+}
+
+EddyOutcome
+eddy_start_probe(EddySourceWorker *worker, EddyKafkaError *error)
+{
+	const EddySource *source = worker->definition->source;
+	char	   *cluster_id = NULL;
+	EddyOutcome outcome = EDDY_GO_ON;
+	int			count;
+
+	if (!eddy_kafka_partition_count(worker->client, source->topic, QUESTION_TIMEOUT, &count,
+									&cluster_id, error))
+		return EDDY_GO_ON;
+	if (count != worker->npartitions ||
+		(cluster_id && source->cluster_id && strcmp(cluster_id, source->cluster_id) != 0))
+		outcome = EDDY_RESTART;
+	if (cluster_id)
+		pfree(cluster_id);
+	return outcome;
+}
+
+bool
+eddy_start_moved(EddySourceWorker *worker)
+{
+	List	   *rows = eddy_catalog_list_partitions(worker->number);
+	int			count = 0;
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		EddyPartition *row = lfirst(lc);
+
+		if (row->partition >= worker->npartitions)
+			continue;
+		count++;
+		if (row->next_offset != worker->partitions[row->partition].stored.next_offset ||
+			row->epoch != worker->partitions[row->partition].stored.epoch)
+			return true;
+	}
+	return count != worker->npartitions;
+}
