@@ -468,7 +468,7 @@ class Demo:
         wait_for('changes arrive', lambda: len(self.consumer.lines) >= 8)
         self.check_helpers()
         with self.consumer.lock:
-            lines = list(self.consumer.lines)[-6:]
+            lines = list(self.consumer.lines)[-4:]
         for line in lines:
             say('      ' + line)
         time.sleep(1)
