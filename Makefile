@@ -21,8 +21,10 @@ DATA = $(filter-out $(DATA_built),$(wildcard sql/$(EXTENSION)--*.sql))
 
 REGRESS := $(sort $(patsubst sql/%.sql,%,$(foreach file,$(wildcard sql/*.sql),\
 	$(if $(findstring --,$(file)),,$(filter-out sql/$(EXTENSION).sql,$(file))))))
+# every test file finds the extension there, in whatever order they run
+REGRESS_OPTS = --load-extension=$(EXTENSION)
 ISOLATION := $(sort $(patsubst test/specs/%.spec,%,$(wildcard test/specs/*.spec)))
-ISOLATION_OPTS = --inputdir=test
+ISOLATION_OPTS = --inputdir=test --load-extension=$(EXTENSION)
 # The TAP tests start servers and a broker of their own: "make test" runs them,
 # "make installcheck" does so only when asked with TAP_TESTS=1.
 PROVE_TESTS = test/t/*.pl
