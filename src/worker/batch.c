@@ -93,7 +93,7 @@ next_chunk(const EddySourceWorker *worker, int limit, int64 bytes)
 	int			chunk = Min(limit - worker->nmessages, POLL_CHUNK);
 	int64		average;
 
-	if (bytes >= max_bytes)
+	if (chunk <= 0 || bytes >= max_bytes)
 		return 0;
 	if (worker->nmessages == 0)
 		return chunk;
