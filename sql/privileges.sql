@@ -2,6 +2,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
+\set SHOW_CONTEXT never
 CREATE ROLE regress_eddy_owner;
 CREATE ROLE regress_eddy_analyst;
 CREATE ROLE regress_eddy_writer;
@@ -67,7 +68,7 @@ RESET timezone;
 SET ROLE regress_eddy_analyst;
 CREATE FUNCTION escalate(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM set_config('role', 'postgres', false);
+    PERFORM set_config('role', 'regress_eddy_owner', false);
     RETURN 'escaped';
 EXCEPTION WHEN others THEN
     RETURN SQLERRM;

@@ -2,6 +2,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
+\set SHOW_CONTEXT never
 CREATE ROLE regress_eddy_ann;
 CREATE ROLE regress_eddy_bob;
 CREATE SCHEMA ddl_test;

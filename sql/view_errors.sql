@@ -2,6 +2,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
+\set SHOW_CONTEXT never
 
 CREATE UNLOGGED TABLE items (id int, a numeric, b numeric, t text, at timestamptz);
 CREATE TABLE plain (id int);
