@@ -191,6 +191,7 @@ check_start(char *start)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp \"%s\" in parameter \"start\" is out of range", start)));
+	tm.tm_isdst = 0;			/* else the zone is left out */
 	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, buffer);
 	return pstrdup(buffer);
 }

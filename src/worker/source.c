@@ -86,6 +86,25 @@ report_waiting(const char *error, int sqlerrcode)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
+/* The same for an error of the broker, with the place that it is about. */
+static void
+report_broker_error(const EddyKafkaError *error)
+{
+	char		text[sizeof(reported.error)];
+	const char *topic = worker->definition ? worker->definition->source->topic : "";
+
+	if (error->kind == EDDY_KAFKA_OFFSET_LOST && error->partition < 0)
+		strlcpy(text, error->message, sizeof(text));	/* ours, and names it */
+	else if (error->partition >= 0)
+		snprintf(text, sizeof(text), "topic \"%s\", partition %d: %s", topic,
+				 error->partition, error->message);
+	else if (error->kind == EDDY_KAFKA_TOPIC_MISSING)
+		snprintf(text, sizeof(text), "topic \"%s\": %s", topic, error->message);
+	else
+		strlcpy(text, error->message, sizeof(text));
+	report_waiting(text, error->sqlerrcode);
+}
+
 /* ---- client ---- */
 
 static void
@@ -175,19 +194,19 @@ handle_poll_error(const EddyKafkaError *error)
 		case EDDY_KAFKA_OK:
 			return EDDY_GO_ON;
 		case EDDY_KAFKA_RETRIABLE:
-			report_waiting(error->message, error->sqlerrcode);
+			report_broker_error(error);
 			return EDDY_GO_ON;
 		case EDDY_KAFKA_OFFSET_LOST:
 		case EDDY_KAFKA_TOPIC_MISSING:
-			report_waiting(error->message, error->sqlerrcode);
+			report_broker_error(error);
 			return EDDY_RESTART;
 		case EDDY_KAFKA_BAD_MESSAGE:
 			/* handled with the batch unless it cannot be told where it is */
-			report_waiting(error->message, error->sqlerrcode);
+			report_broker_error(error);
 			return EDDY_RESTART;
 		case EDDY_KAFKA_CONFIG:
 		case EDDY_KAFKA_FATAL:
-			report_waiting(error->message, error->sqlerrcode);
+			report_broker_error(error);
 			return EDDY_REOPEN;
 	}
 	return EDDY_REOPEN;
@@ -381,7 +400,7 @@ try_session(MemoryContext loop_context, long *broker_delay, long *delay)
 	}
 	else if (error.kind != EDDY_KAFKA_OK)
 	{
-		report_waiting(error.message, error.sqlerrcode);
+		report_broker_error(&error);
 		*delay = *broker_delay;
 		*broker_delay = Min(*broker_delay * 2, TROUBLE_INTERVAL_MAX);
 		return outcome;

@@ -307,6 +307,7 @@ settle_partition(EddySourceWorker *worker, int32 p, const EddyPartition *stored,
 		/* a leader that has just come up may not know its own end yet: ask again */
 		worker->loss_seen = true;
 		error->kind = EDDY_KAFKA_OFFSET_LOST;
+		error->partition = -1;
 		error->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 		strlcpy(error->message, loss, sizeof(error->message));
 		return EDDY_RESTART;
