@@ -139,7 +139,8 @@ sub start_mock
 {
 	my $broker = build_tool('eddy-mock-broker', 'test/kafka/mock_broker.c');
 	my ($in, $out) = ('', '');
-	my $harness = IPC::Run::start([ $broker, 'orders:4', 'clicks:1', 'page_views:2' ], '<', \$in, '>', \$out);
+	my @topics = ('orders:4', 'clicks:1', 'page_views:2');
+	my $harness = IPC::Run::start([ $broker, @topics ], '<', \$in, '>', \$out);
 
 	$harness->pump until $out =~ /\n/;
 	push @brokers, $harness;
