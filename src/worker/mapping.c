@@ -72,7 +72,7 @@ eddy_mapping_closest(const char *name, const char *const *names)
 															 1, 1, 1, CLOSE_ENOUGH, true);
 
 		/* half of the letters wrong is another word */
-		if (distance < best_distance && distance <= Max(len, (int) strlen(*names)) / 2)
+		if (distance < best_distance && distance * 2 < Max(len, (int) strlen(*names)))
 		{
 			best = *names;
 			best_distance = distance;
