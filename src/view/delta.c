@@ -54,11 +54,13 @@ typedef struct EddyPending
 } EddyPending;
 
 static List *pending = NIL;		/* of EddyPending, in TopTransactionContext */
+static int	queries_running = 0;	/* delta queries, nested if a view's function writes to a stream */
 
 bool
 eddy_view_pending(void)
 {
-	return pending != NIL;
+	/* the end of a delta query is not the end of the statement it is part of */
+	return pending != NIL && queries_running == 0;
 }
 
 static int
@@ -181,7 +183,9 @@ run_query(EddyViewPlan *plan, EddyScanRange *range)
 									NULL, NULL);
 	options.read_only = true;
 	options.dest = dest;
+	queries_running++;
 	rc = SPI_execute_plan_extended(query, &options);
+	queries_running--;
 	if (rc < 0)
 		elog(ERROR, "could not run the delta query: %s", SPI_result_code_string(rc));
 	eddy_scan_disarm(&armed);
@@ -228,6 +232,7 @@ try_step(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, bool keep,
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
 	ResourceOwner oldowner = CurrentResourceOwner;
+	int			running = queries_running;
 	volatile bool ok = true;
 
 	BeginInternalSubTransaction(NULL);
@@ -253,6 +258,7 @@ try_step(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, bool keep,
 		MemoryContextSwitchTo(oldcontext);
 		CurrentResourceOwner = oldowner;
 		eddy_scan_reset();
+		queries_running = running;
 		if (!is_row_error(edata->sqlerrcode))
 			ReThrowError(edata);
 		ok = false;
@@ -525,6 +531,7 @@ at_xact_end(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			/* the entries themselves go with TopTransactionContext */
 			pending = NIL;
+			queries_running = 0;
 			eddy_scan_reset();
 			eddy_plan_reset();
 			break;

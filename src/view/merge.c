@@ -347,7 +347,11 @@ update_group(EddyMerge *merge)
 	}
 }
 
-/* Inserts the group in hand; false if somebody else has it by now. */
+/*
+ * Inserts the group in hand; false if somebody else has it by now. The look-up
+ * has just missed it, so nobody is expected to have it; only if
+ * somebody has after all, we wait for the end of that transaction.
+ */
 static bool
 insert_group(EddyMerge *merge)
 {
@@ -356,10 +360,6 @@ insert_group(EddyMerge *merge)
 	bool		conflict = false;
 
 	ItemPointerSetInvalid(&merge->result->tts_tid);
-	if (!eddy_compat_check_index_constraints(merge->rri, merge->result, merge->estate,
-											 &conflict_tid))
-		return false;
-
 	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
 	table_tuple_insert_speculative(merge->state, merge->result, GetCurrentCommandId(true), 0,
 								   NULL, token);
@@ -367,7 +367,12 @@ insert_group(EddyMerge *merge)
 											  true, &conflict));
 	table_tuple_complete_speculative(merge->state, merge->result, token, !conflict);
 	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
-	return !conflict;
+	if (!conflict)
+		return true;
+	ItemPointerSetInvalid(&merge->result->tts_tid);
+	(void) eddy_compat_check_index_constraints(merge->rri, merge->result, merge->estate,
+											   &conflict_tid);
+	return false;
 }
 
 /* Brings the group in hand into the state table. */
