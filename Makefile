@@ -9,11 +9,70 @@ EXTVERSION = 0.1.0
 MODULE_big = pg_eddy
 PLUGIN = pg_eddy_cdc
 
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/api/*.c src/catalog/*.c src/decode/*.c \
-	src/kafka/*.c src/stream/*.c src/view/*.c src/worker/*.c))) \
-	$(patsubst %.cc,%.o,$(sort $(wildcard src/decode/*.cc)))
+OBJS = \
+	src/api/fdw.o \
+	src/api/hooks.o \
+	src/api/source.o \
+	src/api/stream.o \
+	src/api/view.o \
+	src/catalog/dead_letter.o \
+	src/catalog/partition.o \
+	src/catalog/source.o \
+	src/catalog/stream.o \
+	src/catalog/table.o \
+	src/catalog/view.o \
+	src/decode/json.o \
+	src/decode/json_shim.o \
+	src/decode/json_walk.o \
+	src/decode/time.o \
+	src/decode/value.o \
+	src/kafka/brokers.o \
+	src/kafka/client.o \
+	src/kafka/errors.o \
+	src/kafka/fetch.o \
+	src/kafka/options.o \
+	src/kafka/query.o \
+	src/pg_eddy.o \
+	src/settings.o \
+	src/stream/capture.o \
+	src/stream/prepare.o \
+	src/stream/register.o \
+	src/stream/rotate.o \
+	src/stream/segment.o \
+	src/stream/sync.o \
+	src/stream/write.o \
+	src/view/analyze.o \
+	src/view/combine.o \
+	src/view/define.o \
+	src/view/delta.o \
+	src/view/merge.o \
+	src/view/owner.o \
+	src/view/plan.o \
+	src/view/scan.o \
+	src/worker/batch.o \
+	src/worker/database.o \
+	src/worker/definition.o \
+	src/worker/launcher.o \
+	src/worker/mapping.o \
+	src/worker/process.o \
+	src/worker/rows.o \
+	src/worker/slots.o \
+	src/worker/source.o \
+	src/worker/start.o
 
-PLUGIN_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/cdc/*.c)))
+PLUGIN_OBJS = \
+	src/cdc/json.o \
+	src/cdc/native.o \
+	src/cdc/options.o \
+	src/cdc/plugin.o \
+	src/cdc/relation.o
+
+# A file that nobody listed would be missing from its library without a word.
+UNLISTED = $(filter-out $(OBJS) $(PLUGIN_OBJS),$(addsuffix .o,$(basename \
+	$(wildcard src/*.c src/*/*.c src/*/*.cc))))
+ifneq ($(UNLISTED),)
+$(if $(filter true,$(CI)),$(error not in OBJS: $(UNLISTED)),$(warning not in OBJS: $(UNLISTED)))
+endif
 
 # The install script lives under one name, so that its history is one file's.
 DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
