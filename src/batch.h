@@ -9,7 +9,7 @@
  * in place. Both can be scanned any number of times, in parts, and less the
  * rows that were rejected.
  *
- * Types only, plus what is needed to make one; no layer's functions are used.
+ * Types, and the rule which errors are a row's; no layer's functions are used.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,5 +52,28 @@ typedef struct EddyRejection
 	int			sqlerrcode;
 	char	   *message;		/* primary message only, no content of the row added by us */
 } EddyRejection;
+
+/*
+ * eddy_batch_is_row_error tells whether an error is the fault of a row: bad data, violated
+ * constraints, limits, errors raised by user functions. All else (cancel, resources,
+ * privileges, missing objects, serialization) concerns the transaction and must not cost a row.
+ */
+static inline bool
+eddy_batch_is_row_error(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case MAKE_SQLSTATE('2', '1', '0', '0', '0'):	/* cardinality violation */
+		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):	/* data exception */
+		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):	/* integrity constraint violation */
+		case MAKE_SQLSTATE('3', '8', '0', '0', '0'):	/* external routine exception */
+		case MAKE_SQLSTATE('3', '9', '0', '0', '0'):	/* external routine invocation exception */
+		case MAKE_SQLSTATE('5', '4', '0', '0', '0'):	/* program limit exceeded */
+		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):	/* PL/pgSQL RAISE */
+			return true;
+		default:
+			return sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED;
+	}
+}
 
 #endif							/* EDDY_BATCH_H */

@@ -144,7 +144,7 @@ database_to_evict(Node *parsetree)
 	return name ? get_database_oid(name, true) : InvalidOid;
 }
 
-/* True if a command may have installed, dropped or emptied something that workers look after. */
+/* True if a command may have changed what workers go by: extension, databases, servers. */
 static bool
 concerns_workers(Node *parsetree)
 {
@@ -155,6 +155,10 @@ concerns_workers(Node *parsetree)
 				((DropStmt *) parsetree)->removeType == OBJECT_SCHEMA;
 		case T_DropOwnedStmt:
 		case T_CreatedbStmt:
+		case T_AlterForeignServerStmt:
+		case T_CreateUserMappingStmt:
+		case T_AlterUserMappingStmt:
+		case T_DropUserMappingStmt:
 			return true;
 		default:
 			return false;

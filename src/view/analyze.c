@@ -33,6 +33,7 @@
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 #include "compat.h"
@@ -151,6 +152,44 @@ refuse_function(Oid funcid, void *context)
 	return false;
 }
 
+/*
+ * A window whose length can never be right would cost every row: the constant lengths of
+ * eddy's window functions are looked at here. The offset, which may be
+ * anything, is the last argument.
+ */
+static void
+check_window(FuncExpr *call)
+{
+	int			nlengths = list_length(call->args) - 1;
+
+	if (get_func_namespace(call->funcid) != eddy_catalog_schema())
+		return;
+	for (int i = 1; i <= nlengths; i++)
+	{
+		Node	   *node = eval_const_expressions(NULL, copyObject(list_nth(call->args, i)));
+		Interval   *length;
+		static const Interval zero = {0};
+
+		if (!IsA(node, Const) || ((Const *) node)->constisnull ||
+			((Const *) node)->consttype != INTERVALOID)
+			continue;
+		length = DatumGetIntervalP(((Const *) node)->constvalue);
+		if (length->month != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("length of a window cannot contain months or years"),
+					 errdetail("Months differ in length; windows of eddy.%s have a fixed one.",
+							   get_func_name(call->funcid)),
+					 errhint("Group by date_trunc('month', ...) instead.")));
+		if (i < nlengths &&
+			!DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(length),
+											  IntervalPGetDatum(&zero))))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("length of a window must be greater than zero")));
+	}
+}
+
 /* Looks for expressions whose value depends on when they are evaluated, and for other streams. */
 static bool
 check_node(Node *node, void *context)
@@ -158,6 +197,8 @@ check_node(Node *node, void *context)
 	if (node == NULL)
 		return false;
 	check_functions_in_node(node, refuse_function, context);
+	if (IsA(node, FuncExpr))
+		check_window((FuncExpr *) node);
 	if (IsA(node, Var) && ((Var *) node)->varattno < 0)
 		refuse("system columns cannot be used in a continuous view",
 			   "A row is counted before it has a place in the table.", NULL);

@@ -315,9 +315,8 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 
 	row.relid = create_public_view(&layout, schema, rangevar->relname);
 	row.state_table = layout.state_table;
-	row.nkeys = layout.nkeys ? layout.nkeys : 1;
-	row.key_columns = palloc(sizeof(AttrNumber) * row.nkeys);
-	row.key_columns[0] = layout.constant_key;
+	row.nkeys = layout.nkeys;
+	row.key_columns = palloc(sizeof(AttrNumber) * Max(row.nkeys, 1));
 	for (int i = 0; i < layout.nkeys; i++)
 		row.key_columns[i] = layout.keys[i].column;
 	row.visible_column = layout.visible_column;

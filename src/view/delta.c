@@ -54,13 +54,17 @@ typedef struct EddyPending
 } EddyPending;
 
 static List *pending = NIL;		/* of EddyPending, in TopTransactionContext */
-static int	queries_running = 0;	/* delta queries, nested if a view's function writes to a stream */
+
+/*
+ * > 0 while we run queries and functions of views. These end like statements, but the end of
+ * one of them is not the end of the statement that they are part of.
+ */
+static int	busy = 0;
 
 bool
 eddy_view_pending(void)
 {
-	/* the end of a delta query is not the end of the statement it is part of */
-	return pending != NIL && queries_running == 0;
+	return pending != NIL && busy == 0;
 }
 
 static int
@@ -159,7 +163,7 @@ run_query(EddyViewPlan *plan, EddyScanRange *range)
 	SPIPlanPtr	query;
 	const char *sql = range ? plan->delta_sql : plan->staged_sql;
 	ErrorContextCallback callback = {error_context_stack, name_view, plan};
-	int			rc;
+	volatile int rc = 0;
 
 	error_context_stack = &callback;
 	eddy_owner_begin(&save, plan->owner);
@@ -183,9 +187,16 @@ run_query(EddyViewPlan *plan, EddyScanRange *range)
 									NULL, NULL);
 	options.read_only = true;
 	options.dest = dest;
-	queries_running++;
-	rc = SPI_execute_plan_extended(query, &options);
-	queries_running--;
+	busy++;
+	PG_TRY();
+	{
+		rc = SPI_execute_plan_extended(query, &options);
+	}
+	PG_FINALLY();
+	{
+		busy--;
+	}
+	PG_END_TRY();
 	if (rc < 0)
 		elog(ERROR, "could not run the delta query: %s", SPI_result_code_string(rc));
 	eddy_scan_disarm(&armed);
@@ -193,29 +204,6 @@ run_query(EddyViewPlan *plan, EddyScanRange *range)
 	SPI_finish();
 	eddy_owner_end(&save);
 	error_context_stack = callback.previous;
-}
-
-/*
- * True if an error is the fault of a row: bad data, violated constraints, limits,
- * errors raised by user functions. All else (cancel, resources, privileges, missing
- * objects, serialization) concerns the transaction and must not cost a row.
- */
-static bool
-is_row_error(int sqlerrcode)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case MAKE_SQLSTATE('2', '1', '0', '0', '0'):	/* cardinality violation */
-		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):	/* data exception */
-		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):	/* integrity constraint violation */
-		case MAKE_SQLSTATE('3', '8', '0', '0', '0'):	/* external routine exception */
-		case MAKE_SQLSTATE('3', '9', '0', '0', '0'):	/* external routine invocation exception */
-		case MAKE_SQLSTATE('5', '4', '0', '0', '0'):	/* program limit exceeded */
-		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):	/* PL/pgSQL RAISE */
-			return true;
-		default:
-			return false;
-	}
 }
 
 /* What a step that may fail on a row does. */
@@ -232,7 +220,6 @@ try_step(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, bool keep,
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
 	ResourceOwner oldowner = CurrentResourceOwner;
-	int			running = queries_running;
 	volatile bool ok = true;
 
 	BeginInternalSubTransaction(NULL);
@@ -258,8 +245,7 @@ try_step(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, bool keep,
 		MemoryContextSwitchTo(oldcontext);
 		CurrentResourceOwner = oldowner;
 		eddy_scan_reset();
-		queries_running = running;
-		if (!is_row_error(edata->sqlerrcode))
+		if (!eddy_batch_is_row_error(edata->sqlerrcode))
 			ReThrowError(edata);
 		ok = false;
 		*error = edata;
@@ -357,13 +343,29 @@ collect_step(EddyViewPlan *plan, EddyScanRange *range)
 	run_query(plan, range);
 }
 
+/* Merges what is pending for a view, and forgets it. */
+static void
+merge_pending(EddyViewPlan *plan)
+{
+	busy++;
+	PG_TRY();
+	{
+		eddy_merge(plan, eddy_delta_of_view(plan->view));
+	}
+	PG_FINALLY();
+	{
+		busy--;
+	}
+	PG_END_TRY();
+	eddy_delta_discard(plan->view);
+}
+
 /* Step: compute and merge at once. */
 static void
 apply_step(EddyViewPlan *plan, EddyScanRange *range)
 {
 	run_query(plan, range);
-	eddy_merge(plan, eddy_delta_of_view(plan->view));
-	eddy_delta_discard(plan->view);
+	merge_pending(plan);
 }
 
 static void
@@ -484,14 +486,14 @@ eddy_view_flush(void)
 		Oid			view = lfirst_oid(lc);
 		EddyViewPlan *plan = eddy_plan_get(view);
 
-		if (plan != NULL)
+		if (plan == NULL)
 		{
-			eddy_plan_pin(plan);
-			eddy_merge(plan, eddy_delta_of_view(view));
-			eddy_plan_unpin(plan);
+			eddy_delta_discard(view);	/* dropped by this very transaction */
+			continue;
 		}
-		/* else it was dropped by this very transaction */
-		eddy_delta_discard(view);
+		eddy_plan_pin(plan);
+		merge_pending(plan);
+		eddy_plan_unpin(plan);
 	}
 	CommandCounterIncrement();
 }
@@ -531,7 +533,6 @@ at_xact_end(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			/* the entries themselves go with TopTransactionContext */
 			pending = NIL;
-			queries_running = 0;
 			eddy_scan_reset();
 			eddy_plan_reset();
 			break;

@@ -276,25 +276,6 @@ finish_row(EddySourceWorker *worker, int64 row, bool converts, bool prepares)
 		reject(worker, row, sqlerrcode, message, stops_on_error(worker));
 }
 
-/* An error that is about the row, not about the transaction or the machine. */
-static bool
-is_row_error(int sqlerrcode)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case MAKE_SQLSTATE('2', '1', '0', '0', '0'):	/* cardinality violation */
-		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):	/* data exception */
-		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):	/* integrity constraint violation */
-		case MAKE_SQLSTATE('3', '8', '0', '0', '0'):	/* external routine exception */
-		case MAKE_SQLSTATE('3', '9', '0', '0', '0'):	/* external routine invocation exception */
-		case MAKE_SQLSTATE('5', '4', '0', '0', '0'):	/* program limit exceeded */
-		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):	/* PL/pgSQL RAISE */
-			return true;
-		default:
-			return sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED;
-	}
-}
-
 /* Finishes rows from *row on; false if one failed, which is then *row, with its error. */
 static bool
 finish_rows(EddySourceWorker *worker, volatile int64 *row, ErrorData **error)
@@ -330,7 +311,7 @@ finish_rows(EddySourceWorker *worker, volatile int64 *row, ErrorData **error)
 		*error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (!is_row_error((*error)->sqlerrcode))
+		if (!eddy_batch_is_row_error((*error)->sqlerrcode))
 			ReThrowError(*error);
 		ok = false;
 	}
