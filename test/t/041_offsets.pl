@@ -89,7 +89,7 @@ ids_are('at_time', '5 6 7 8 9', 'a timestamp starts with the first message of th
 # Seek
 #
 
-sql($node, q{SELECT eddy.seek('at_offsets', 'start', '{"0": 6}')});
+sql($node, q{SELECT eddy.seek('at_offsets', 'start', '{"0": 7}')});
 ids_are('at_offsets', '6 8 9 10 11 12', 'seeking to the present offset changes nothing');
 sql($node, q{SELECT eddy.seek('at_offsets', 'start', '{"1": 5}')});
 ids_are('at_offsets', '6 8 9 10 11x2 12', 'seeking back reads again: the messages count again');
