@@ -53,6 +53,8 @@ typedef struct EddyPending
 	Tuplestorestate *store;
 } EddyPending;
 
+static void flush(bool repeatable);
+
 static List *pending = NIL;		/* of EddyPending, in TopTransactionContext */
 
 /*
@@ -345,12 +347,12 @@ collect_step(EddyViewPlan *plan, EddyScanRange *range)
 
 /* Merges what is pending for a view, and forgets it. */
 static void
-merge_pending(EddyViewPlan *plan)
+merge_pending(EddyViewPlan *plan, bool repeatable)
 {
 	busy++;
 	PG_TRY();
 	{
-		eddy_merge(plan, eddy_delta_of_view(plan->view));
+		eddy_merge(plan, eddy_delta_of_view(plan->view), repeatable);
 	}
 	PG_FINALLY();
 	{
@@ -365,7 +367,7 @@ static void
 apply_step(EddyViewPlan *plan, EddyScanRange *range)
 {
 	run_query(plan, range);
-	merge_pending(plan);
+	merge_pending(plan, false);
 }
 
 static void
@@ -454,7 +456,7 @@ eddy_view_apply(EddyBatch *batch, bool careful, List **rejections)
 	if (!careful)
 	{
 		eddy_view_collect(batch, rejections);
-		eddy_view_flush();
+		flush(true);
 		return;
 	}
 	if (batch->nrows == batch->nrejected)
@@ -474,8 +476,8 @@ eddy_view_apply(EddyBatch *batch, bool careful, List **rejections)
 
 /* ---- flushing ---- */
 
-void
-eddy_view_flush(void)
+static void
+flush(bool repeatable)
 {
 	ListCell   *lc;
 
@@ -492,10 +494,16 @@ eddy_view_flush(void)
 			continue;
 		}
 		eddy_plan_pin(plan);
-		merge_pending(plan);
+		merge_pending(plan, repeatable);
 		eddy_plan_unpin(plan);
 	}
 	CommandCounterIncrement();
+}
+
+void
+eddy_view_flush(void)
+{
+	flush(false);
 }
 
 void

@@ -13,7 +13,9 @@
  * the latest; otherwise, under READ COMMITTED, the group is read again with a
  * new snapshot, and under the stricter levels the statement fails with
  * 40001. A group that is missing is inserted speculatively, as ON CONFLICT
- * does, because somebody else may be inserting it just now.
+ * does, because somebody else may be inserting it just now. A Kafka batch can be
+ * repeated, so it does not go to such lengths: it inserts runs of
+ * missing groups at once, and a collision fails the batch with 23505.
  *
  * Locking: RowExclusiveLock on state table and index, row locks in key order,
  * all until the end of the transaction. Memory: one context that is reset per
@@ -42,6 +44,9 @@
 #include "view/combine.h"
 #include "view/owner.h"
 
+/* Missing groups that are inserted together at most. */
+#define MAX_MISSES 64
+
 /* One run of eddy_merge. */
 typedef struct EddyMerge
 {
@@ -57,6 +62,11 @@ typedef struct EddyMerge
 	ExprContext *econtext;
 	ResultRelInfo *rri;
 	EddyCombiner *combiner;
+
+	/* groups to be inserted, in key order; only with repeatable */
+	bool		repeatable;
+	TupleTableSlot *misses[MAX_MISSES];
+	int			nmisses;
 
 	/* the group in hand; by-reference values live in combiner->mcxt */
 	Datum	   *keys;
@@ -375,6 +385,36 @@ insert_group(EddyMerge *merge)
 	return false;
 }
 
+/* Inserts the run of missing groups. A group that somebody else has by now is an error. */
+static void
+insert_misses(EddyMerge *merge)
+{
+	if (merge->nmisses == 0)
+		return;
+	table_multi_insert(merge->state, merge->misses, merge->nmisses, GetCurrentCommandId(true), 0,
+					   NULL);
+	for (int i = 0; i < merge->nmisses; i++)
+	{
+		list_free(eddy_compat_insert_index_tuples(merge->rri, merge->misses[i], merge->estate,
+												  false, false, NULL));
+		ResetPerTupleExprContext(merge->estate);
+		ExecClearTuple(merge->misses[i]);
+	}
+	merge->nmisses = 0;
+}
+
+static void
+add_miss(EddyMerge *merge)
+{
+	TupleTableSlot **slot = &merge->misses[merge->nmisses];
+
+	if (*slot == NULL)
+		*slot = table_slot_create(merge->state, NULL);
+	ExecCopySlot(*slot, merge->result);
+	if (++merge->nmisses == MAX_MISSES)
+		insert_misses(merge);
+}
+
 /* Brings the group in hand into the state table. */
 static void
 merge_group(EddyMerge *merge)
@@ -386,10 +426,19 @@ merge_group(EddyMerge *merge)
 
 		CHECK_FOR_INTERRUPTS();
 		compute_result(merge, found ? merge->stored : NULL);
+		if (!found && merge->repeatable)
+		{
+			add_miss(merge);
+			return;
+		}
 		if (!found)
 			done = insert_group(merge);
 		else
+		{
+			/* rows are locked in key order: what comes before this one first */
+			insert_misses(merge);
 			done = identical(merge->stored, merge->result) || update_group(merge);
+		}
 		ResetPerTupleExprContext(merge->estate);
 		if (done)
 			return;
@@ -418,9 +467,10 @@ init_scan_keys(EddyMerge *merge)
 }
 
 static void
-begin_merge(EddyMerge *merge, EddyViewPlan *plan)
+begin_merge(EddyMerge *merge, EddyViewPlan *plan, bool repeatable)
 {
 	merge->plan = plan;
+	merge->repeatable = repeatable;
 	merge->state = table_open(plan->state_table, RowExclusiveLock);
 	merge->index = index_open(plan->state_index, RowExclusiveLock);
 	merge->combiner = eddy_combine_begin();
@@ -444,6 +494,8 @@ static void
 end_merge(EddyMerge *merge)
 {
 	index_endscan(merge->scan);
+	for (int i = 0; i < MAX_MISSES && merge->misses[i]; i++)
+		ExecDropSingleTupleTableSlot(merge->misses[i]);
 	ExecDropSingleTupleTableSlot(merge->stored);
 	ExecDropSingleTupleTableSlot(merge->result);
 	ExecDropSingleTupleTableSlot(merge->finals);
@@ -455,7 +507,7 @@ end_merge(EddyMerge *merge)
 }
 
 void
-eddy_merge(EddyViewPlan *plan, List *deltas)
+eddy_merge(EddyViewPlan *plan, List *deltas, bool repeatable)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy merge",
 											   ALLOCSET_DEFAULT_SIZES);
@@ -472,7 +524,7 @@ eddy_merge(EddyViewPlan *plan, List *deltas)
 	eddy_owner_begin(&save, plan->owner);
 	PushActiveSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() :
 					   GetLatestSnapshot());
-	begin_merge(&merge, plan);
+	begin_merge(&merge, plan, repeatable);
 
 	slot = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsMinimalTuple);
 	sort = plan->nkeys > 0 ? sort_deltas(plan, deltas, slot) : NULL;
@@ -491,6 +543,7 @@ eddy_merge(EddyViewPlan *plan, List *deltas)
 	}
 	if (in_group)
 		merge_group(&merge);
+	insert_misses(&merge);
 
 	ExecDropSingleTupleTableSlot(slot);
 	if (sort)

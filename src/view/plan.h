@@ -177,7 +177,11 @@ extern List *eddy_delta_views(void);
 
 /* ---- merge.c ---- */
 
-/* Merges deltas (List of Tuplestorestate, not freed) into the state table of a view. */
-extern void eddy_merge(EddyViewPlan *plan, List *deltas);
+/*
+ * Merges deltas (List of Tuplestorestate, not freed) into the state table of a view. With
+ * repeatable a new group that somebody else inserts at the same time is an
+ * error (23505), after which the caller's transaction has to be done again.
+ */
+extern void eddy_merge(EddyViewPlan *plan, List *deltas, bool repeatable);
 
 #endif							/* EDDY_PLAN_H */

@@ -460,6 +460,7 @@ is_transient(int sqlerrcode)
 {
 	return sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
 		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		sqlerrcode == ERRCODE_UNIQUE_VIOLATION ||	/* a user inserted the same new group */
 		sqlerrcode == ERRCODE_QUERY_CANCELED;
 }
 
