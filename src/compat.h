@@ -26,6 +26,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
+#include "utils/wait_event.h"
 
 /*
  * table_tuple_update tells since 16 which indexes need a new entry; we only ever
@@ -197,5 +198,21 @@ eddy_compat_server_aclcheck(Oid server, Oid role)
 #else
 #define eddy_compat_create_wait_event_set(nevents) CreateWaitEventSet(TopMemoryContext, nevents)
 #endif
+
+/* Extensions have wait events of their own since 17. Looked up once per place and process. */
+static inline uint32
+eddy_compat_wait_event(uint32 *cached, const char *name)
+{
+	if (*cached == 0)
+	{
+#if PG_VERSION_NUM >= 170000
+		*cached = WaitEventExtensionNew(name);
+#else
+		(void) name;
+		*cached = PG_WAIT_EXTENSION;
+#endif
+	}
+	return *cached;
+}
 
 #endif							/* EDDY_COMPAT_H */

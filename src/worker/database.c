@@ -31,6 +31,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/eddy_catalog.h"
+#include "compat.h"
 #include "stream/stream.h"
 #include "worker/process.h"
 #include "worker/slots.h"
@@ -108,9 +109,21 @@ start_workers(List *wanted)
 	return wait;
 }
 
+/* The extension is gone: gives up all slots; true when no worker of a source is left. */
+static bool
+release_all(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, eddy_slots_list(MyDatabaseId))
+		eddy_slots_release(MyDatabaseId, ((EddySlotView *) lfirst(lc))->source);
+	return eddy_slots_list(MyDatabaseId) == NIL;
+}
+
 void
 eddy_database_worker_main(Datum arg)
 {
+	static uint32 wait_event = 0;
 	MemoryContext loop_context;
 	TimestampTz next_housekeeping = 0;
 	Oid			database;
@@ -134,10 +147,17 @@ eddy_database_worker_main(Datum arg)
 		MemoryContextReset(loop_context);
 
 		wanted = read_wanted(&installed);
-		if (!installed)
+		if (!installed && release_all())
 		{
 			eddy_slots_finish();
 			proc_exit(0);
+		}
+		if (!installed)
+		{
+			/* sources' workers have been woken by what has woken us; each wakes us when it goes */
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000L,
+							 eddy_compat_wait_event(&wait_event, "EddyDatabaseMain"));
+			continue;
 		}
 		eddy_slots_succeed();
 		eddy_slots_check_starting();
@@ -157,6 +177,6 @@ eddy_database_worker_main(Datum arg)
 															 next_housekeeping), 0) + 1);
 		pgstat_report_stat(true);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, wait,
-						 PG_WAIT_EXTENSION);
+						 eddy_compat_wait_event(&wait_event, "EddyDatabaseMain"));
 	}
 }

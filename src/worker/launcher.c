@@ -37,6 +37,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "worker/slots.h"
 
 #define LOOK_INTERVAL 10000L	/* ms between looks at pg_database */
@@ -209,6 +210,7 @@ start_workers(void)
 void
 eddy_launcher_main(Datum arg)
 {
+	static uint32 wait_event = 0;
 	MemoryContext loop_context;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -244,6 +246,6 @@ eddy_launcher_main(Datum arg)
 		pgstat_report_stat(true);
 
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, wait,
-						 PG_WAIT_EXTENSION);
+						 eddy_compat_wait_event(&wait_event, "EddyLauncherMain"));
 	}
 }

@@ -40,6 +40,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "settings.h"
 #include "worker/slots.h"
 
@@ -551,6 +552,7 @@ eddy_slots_attach(Datum arg, Oid *database, int32 *source)
 	{
 		slot->state = EDDY_SLOT_RUNNING;
 		slot->pid = MyProcPid;
+		slot->problem[0] = '\0';
 		*database = slot->database;
 		*source = slot->source;
 		my_slot = slot;
@@ -662,6 +664,7 @@ end_workers(Oid database)
 void
 eddy_worker_evict(Oid database)
 {
+	static uint32 wait_event = 0;
 	bool		noted = false;
 
 	if (shared == NULL)
@@ -691,7 +694,8 @@ eddy_worker_evict(Oid database)
 		ConditionVariablePrepareToSleep(&shared->exited);
 		while (end_workers(database) > 0)
 			(void) ConditionVariableTimedSleep(&shared->exited, EVICT_RECHECK,
-											   PG_WAIT_EXTENSION);
+											   eddy_compat_wait_event(&wait_event,
+																	  "EddyEvict"));
 		ConditionVariableCancelSleep();
 	}
 	PG_CATCH();

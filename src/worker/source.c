@@ -132,11 +132,13 @@ at_exit(int code, Datum arg)
 static bool
 wait_for_events(WaitEventSet *set, long timeout)
 {
+	static uint32 wait_event = 0;
 	WaitEvent	events[3];
 	int			count;
 	bool		latch = false;
 
-	count = WaitEventSetWait(set, timeout, events, lengthof(events), PG_WAIT_EXTENSION);
+	count = WaitEventSetWait(set, timeout, events, lengthof(events),
+							 eddy_compat_wait_event(&wait_event, "EddyKafkaPoll"));
 	for (int i = 0; i < count; i++)
 		latch = latch || (events[i].events & WL_LATCH_SET) != 0;
 	if (latch)
@@ -148,9 +150,11 @@ wait_for_events(WaitEventSet *set, long timeout)
 static void
 back_off(long delay)
 {
+	static uint32 wait_event = 0;
+
 	pgstat_report_stat(true);
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, delay,
-					 PG_WAIT_EXTENSION);
+					 eddy_compat_wait_event(&wait_event, "EddyBackOff"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	eddy_process_reload_config();
