@@ -19,6 +19,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
