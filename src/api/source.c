@@ -220,11 +220,13 @@ parse_offset(const char *parameter, const char *name, const JsonbValue *value)
 	if (value->type == jbvNumeric)
 	{
 		Datum		number = NumericGetDatum(value->val.numeric);
-		int64		offset = DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
+		Datum		whole = DirectFunctionCall1(numeric_int8, number);
 
-		if (offset >= 0 && DatumGetBool(DirectFunctionCall2(numeric_eq, number,
-															DirectFunctionCall1(int8_numeric, Int64GetDatum(offset)))))
-			return offset;
+		/* the conversion rounds: what was no whole number is not equal to its result */
+		if (DatumGetInt64(whole) >= 0 &&
+			DatumGetBool(DirectFunctionCall2(numeric_eq, number,
+											 DirectFunctionCall1(int8_numeric, whole))))
+			return DatumGetInt64(whole);
 	}
 	if (value->type == jbvString)
 	{

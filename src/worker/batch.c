@@ -410,7 +410,7 @@ run_transaction(EddySourceWorker *worker, Relation stream, bool careful)
 	return EDDY_LEAVE;
 }
 
-/* One attempt. False if it failed, with the error in the caller's context and no transaction left. */
+/* One attempt. False if it failed: the error is in the caller's context, no transaction is left. */
 static bool
 try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorData **error)
 {

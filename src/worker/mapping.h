@@ -65,7 +65,7 @@ typedef struct EddySourceOptions
  */
 extern EddyMapping *eddy_mapping_create(TupleDesc tupdesc, const Jsonb *mapping, bool strict);
 
-/* Reads {"timestamps": "iso|seconds|milliseconds|microseconds", "check_crcs": bool}; may be NULL. */
+/* Reads {"timestamps": "iso|seconds|milliseconds|microseconds", "check_crcs": bool} or NULL. */
 extern EddySourceOptions eddy_mapping_read_options(const Jsonb *options);
 
 /*

@@ -151,7 +151,8 @@ text_datum(const char *data, size_t len)
 
 	if (len > MaxAllocSize / 4)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("key of the message is too long")));
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("key of the message is too long")));
 	converted = pg_any_to_server(data, len, PG_UTF8);
 	if (converted != data)
 		len = strlen(converted);

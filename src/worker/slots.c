@@ -433,7 +433,8 @@ eddy_slots_start(Oid database, int32 source)
 		before_shmem_exit(starter_exit, (Datum) 0);
 		starter_callback_set = true;
 	}
-	snprintf(reason, sizeof(reason), "all %d background worker slots are in use (max_worker_processes)",
+	snprintf(reason, sizeof(reason),
+			 "all %d background worker slots are in use (max_worker_processes)",
 			 max_worker_processes);
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	i = claim_slot(database, source);

@@ -123,7 +123,7 @@ eddy_start_open(EddySourceWorker *worker, EddyKafkaError *error)
 
 /* ---- where a partition without a row begins ---- */
 
-/* start_offsets -> the entry of a partition: an offset, EDDY_OFFSET_EARLIEST or _LATEST; false if none. */
+/* The entry of a partition in start_offsets: an offset, absolute or a name; false if none. */
 static bool
 listed_offset(const EddySource *source, int32 partition, int64 *offset)
 {
@@ -430,7 +430,7 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 		PopActiveSnapshot();
 		table_close(stream, NoLock);
 	}
-	/* what a step that did not go through has written must not stay, the reason for stopping must */
+	/* what an unfinished step has written must not stay; the reason for stopping must */
 	if (outcome == EDDY_RESTART)
 		AbortCurrentTransaction();
 	else

@@ -150,7 +150,7 @@ wait_until(
 		WHERE backend_type = 'eddy source worker' AND pid <> $pid",
 	'the server has recovered');
 $broker->produce('events', [ 0, undef, '{"id": 17}' ]);
-wait_for_count('shop', 17, 'a killed one takes the server through recovery, and no message is lost');
+wait_for_count('shop', 17, 'a killed one costs a recovery, and no message');
 
 #
 # A standby
