@@ -162,6 +162,8 @@ collect_exits(void)
 				entry->dormant = true;
 			eddy_slots_release(view->database, 0);
 		}
+		else if (view->state == EDDY_SLOT_FAILED && entry == NULL)
+			eddy_slots_release(view->database, 0);	/* its database was dropped under it */
 	}
 }
 

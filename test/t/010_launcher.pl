@@ -126,6 +126,12 @@ for my $i (1 .. 5)
 }
 pass('a database may go while its worker starts');
 
+# a worker that was evicted from a dropped database is not waited for ever after
+ok( $node->poll_query_until(
+		'shop',
+		'SELECT count(*) = 0 FROM eddy._workers() WHERE database NOT IN (SELECT oid FROM pg_database)'),
+	'nothing is left of its workers');
+
 #
 # Workers that end
 #
