@@ -471,11 +471,13 @@ shrink(EddySourceWorker *worker, ErrorData *error)
 	if (worker->nmessages == 1 && worker->definition)
 		error->message = describe_message(worker, 0, error->message);
 	worker->row_limit = Max(worker->nmessages / 8, 1);
+	worker->batch_failed = true;
 }
 
 static void
 grow(EddySourceWorker *worker)
 {
+	worker->batch_failed = false;
 	if (worker->row_limit == 0)
 		return;
 	worker->row_limit *= 2;

@@ -228,7 +228,8 @@ probe(long *interval)
 		return outcome;
 	if (error.kind == EDDY_KAFKA_OK)
 	{
-		report_running();
+		if (!worker->batch_failed)
+			report_running();
 		*interval = PROBE_INTERVAL;
 		return EDDY_GO_ON;
 	}
@@ -342,7 +343,8 @@ run_session(MemoryContext loop_context, EddyKafkaError *error)
 	outcome = eddy_start_assign(worker, error);
 	if (outcome != EDDY_GO_ON)
 		return outcome;
-	report_running();
+	if (!worker->batch_failed)
+		report_running();
 
 	set = eddy_compat_create_wait_event_set(3);
 	PG_TRY();
