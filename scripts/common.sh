@@ -91,7 +91,7 @@ copy_tree() {
 build_and_install() {
     local log=$1 jobs
     jobs=$(nproc 2>/dev/null || echo 2)
-    make -C "$project" -j"$jobs" PG_CONFIG="$pg_config" all tools >"$log" 2>&1 ||
+    make --no-print-directory -C "$project" -j"$jobs" PG_CONFIG="$pg_config" all tools >"$log" 2>&1 ||
         { grep -Ev '^(gcc|g\+\+|cc|c\+\+) ' "$log" | tail -n 40 >&2; fail "the build failed"; }
     if [ -w "$("$pg_config" --pkglibdir)" ]; then
         make -C "$project" PG_CONFIG="$pg_config" install >>"$log" 2>&1
