@@ -128,8 +128,8 @@ sub wait_until
 	}
 	fail("waited in vain until $what");
 	diag("last answer: \"$out\", \"$err\"");
-	diag($_)
-	  foreach $node->psql('postgres', 'TABLE eddy.sources', stdout => \$out) ? () : ($out);
+	$node->psql('postgres', 'TABLE eddy.sources', stdout => \$out);
+	diag($out);
 	return 0;
 }
 
