@@ -19,6 +19,7 @@
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
@@ -130,6 +131,16 @@ eddy_compat_qualified_name(const char *name)
 #endif
 
 /* Ownership checks go by catalog since 16. */
+static inline bool
+eddy_compat_database_ownercheck(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, role);
+#else
+	return pg_database_ownercheck(database, role);
+#endif
+}
+
 static inline bool
 eddy_compat_class_ownercheck(Oid relid, Oid role)
 {

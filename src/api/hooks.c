@@ -113,6 +113,7 @@ static Oid
 database_to_evict(Node *parsetree)
 {
 	const char *name = NULL;
+	Oid			database;
 	ListCell   *lc;
 
 	switch (nodeTag(parsetree))
@@ -141,7 +142,11 @@ database_to_evict(Node *parsetree)
 		default:
 			break;
 	}
-	return name ? get_database_oid(name, true) : InvalidOid;
+	database = name ? get_database_oid(name, true) : InvalidOid;
+	/* the command checks privileges later, but workers are not ended for who may not run it */
+	if (OidIsValid(database) && !eddy_compat_database_ownercheck(database, GetUserId()))
+		return InvalidOid;
+	return database;
 }
 
 /* True if a command may have changed what workers go by: extension, databases, servers. */
