@@ -26,6 +26,10 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 #include "decode/decode.h"
 #include "decode/json_walk.h"
 #include "decode/value.h"

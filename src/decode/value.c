@@ -25,6 +25,10 @@
 #include "utils/numeric.h"
 #include "utils/uuid.h"
 
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 #include "decode/value.h"
 
 /* Decimal digits that always fit into an int64. */
