@@ -369,8 +369,9 @@ SELECT s.source, s.stream, s.server, s.topic, s.format,
             ELSE 'waiting' END AS state,
        CASE WHEN NOT s.enabled THEN NULL
             WHEN s.database <> (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-            THEN 'the database is a copy: the source was attached in another database'
-            ELSE coalesce(t.error, w.problem) END AS error,
+            THEN 'the database is a copy or was restored: eddy.resume makes it consume'
+            ELSE coalesce(t.error, w.problem, (
+                SELECT o.problem FROM eddy._workers() o WHERE o.source = 0 AND o.database = s.database)) END AS error,
        t.sqlstate, t.since, s.start, s.start_offsets, s.mapping, s.on_error, s.on_offset_lost, s.options,
        w.pid
 FROM eddy._source s

@@ -337,7 +337,10 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	 */
 	plan = eddy_plan_get(row.relid);
 	eddy_plan_pin(plan);
+	/* rows that were committed while we waited for the lock are staged, too */
+	PushActiveSnapshot(GetLatestSnapshot());
 	eddy_delta_collect_initial(plan, strcmp(options->start, "staged") == 0);
+	PopActiveSnapshot();
 	eddy_view_flush();
 	eddy_plan_unpin(plan);
 	return row.relid;

@@ -24,6 +24,8 @@
  */
 #include "postgres.h"
 
+#include <malloc.h>
+
 #include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -418,6 +420,20 @@ try_session(MemoryContext loop_context, long *broker_delay, long *delay)
 	return outcome;
 }
 
+/*
+ * Fetched messages and the values of a batch come and go in pieces of megabytes. By default
+ * the C library gives such pieces back to the kernel at once, and each batch
+ * pays for zeroed pages anew. What is kept is bounded by what a batch and the queue need.
+ */
+static void
+keep_freed_memory(void)
+{
+#ifdef M_MMAP_THRESHOLD
+	(void) mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+	(void) mallopt(M_TRIM_THRESHOLD, 128 * 1024 * 1024);
+#endif
+}
+
 void
 eddy_source_worker_main(Datum arg)
 {
@@ -435,6 +451,8 @@ eddy_source_worker_main(Datum arg)
 	eddy_process_connect(database, name);
 	on_shmem_exit(at_exit, (Datum) 0);
 	eddy_definition_watch();
+
+	keep_freed_memory();
 
 	/* values of rows: freed as a whole after each batch, and in large pieces */
 	worker->batch_context = GenerationContextCreate(TopMemoryContext, "pg_eddy batch",
