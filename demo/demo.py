@@ -259,7 +259,7 @@ class Consumer:
             [self.cluster.program('pg_recvlogical'), '-h', self.cluster.scratch, '-p', '5432',
              '-U', 'postgres', '-d', 'postgres', '--slot', 'dashboard', '--start', '-f', '-',
              '-F', '0', '-s', '1', '--no-loop'],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             encoding='utf-8', start_new_session=True)
         self.thread = threading.Thread(target=self.read, args=(self.process.stdout,), daemon=True)
         self.thread.start()
@@ -356,7 +356,9 @@ def read_view(cluster):
 
 def read_copy(consumer):
     books = {}
-    for row in consumer.copy['public.revenue_10s'].values():
+    with consumer.lock:
+        rows = list(consumer.copy['public.revenue_10s'].values())
+    for row in rows:
         start = datetime.datetime.fromisoformat(row['window_start'].replace('Z', '+00:00'))
         books[(row['user_id'], int(start.timestamp()))] = (decimal.Decimal(row['revenue']),
                                                            int(row['orders']))
@@ -366,6 +368,14 @@ def read_copy(consumer):
 def total(books):
     return (sum(orders for _, orders in books.values()),
             sum((revenue for revenue, _ in books.values()), decimal.Decimal(0)))
+
+
+def wait_quietly(condition, seconds=PATIENCE):
+    """Waits for a condition whose failure the comparison that follows will show better."""
+    try:
+        wait_for('', condition, seconds)
+    except DemoError:
+        pass
 
 
 def compare(name, got, want):
@@ -401,6 +411,8 @@ class Demo:
     def check_helpers(self):
         if self.producer and self.producer.poll() is not None:
             raise DemoError(f'the producer has ended: {self.producer.stderr.read()}')
+        if self.consumer.process and self.consumer.process.poll() is not None:
+            raise DemoError('pg_recvlogical has ended: ' + self.consumer.process.stderr.read())
         if self.consumer.problem:
             raise DemoError(f'the CDC consumer has stopped: {self.consumer.problem}')
 
@@ -535,10 +547,9 @@ class Demo:
         want = read_ledger(self.ledger)
         orders, revenue = total(want)
 
-        wait_for('all orders are consumed',
-                 lambda: (self.cluster.number(CONSUMED) or 0) >= self.broker.end_offset())
-        wait_for('the CDC consumer has received all',
-                 lambda: self.consumer.problem or total(read_copy(self.consumer))[0] >= orders)
+        wait_quietly(lambda: (self.cluster.number(CONSUMED) or 0) >= self.broker.end_offset())
+        wait_quietly(lambda: self.consumer.problem or
+                     total(read_copy(self.consumer))[0] >= orders, 15)
         self.check_helpers()
 
         say(f'      ledger of the producer     {orders:8d} orders   revenue {revenue}')
