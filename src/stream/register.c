@@ -46,6 +46,7 @@
 #include "compat.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
+#include "view/owner.h"
 
 static const char *const null_policies[] = {"dead_letter", "skip_watermark", "stop"};
 
@@ -275,9 +276,9 @@ static void
 create_triggers(Oid relid, const char *event_time)
 {
 	const char *table = qualified_name(relid);
-	EddyStreamUser save;
+	EddyOwnerSwitch save;
 
-	eddy_stream_become_extension_owner(&save);
+	eddy_owner_become_extension(&save);
 	eddy_stream_execute(psprintf("CREATE TRIGGER " EDDY_STREAM_CAPTURE_TRIGGER
 								 " AFTER INSERT ON %s REFERENCING NEW TABLE AS eddy_new_rows"
 								 " FOR EACH STATEMENT EXECUTE FUNCTION eddy._capture()", table));
@@ -288,7 +289,7 @@ create_triggers(Oid relid, const char *event_time)
 	eddy_stream_execute(psprintf("ALTER TABLE ONLY %s"
 								 " ENABLE ALWAYS TRIGGER " EDDY_STREAM_CAPTURE_TRIGGER
 								 ", ENABLE ALWAYS TRIGGER " EDDY_STREAM_REFUSE_TRIGGER, table));
-	eddy_stream_restore_user(&save);
+	eddy_owner_end(&save);
 
 	if (event_time)
 		eddy_stream_bind_event_time(relid, event_time);

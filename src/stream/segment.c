@@ -40,36 +40,17 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "stream/segment.h"
+#include "view/owner.h"
 
 /* Rotating costs two catalog updates and a truncation: not more often than this. */
 #define SPAN_MIN (INT64CONST(10) * USECS_PER_SEC)
 
 static bool adding = false;
-
-void
-eddy_stream_become_extension_owner(EddyStreamUser *save)
-{
-	Oid			owner = eddy_catalog_extension_owner();
-
-	GetUserIdAndSecContext(&save->user, &save->context);
-	SetUserIdAndSecContext(owner, save->context | SECURITY_LOCAL_USERID_CHANGE);
-	save->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
-void
-eddy_stream_restore_user(const EddyStreamUser *save)
-{
-	AtEOXact_GUC(false, save->guc_level);
-	SetUserIdAndSecContext(save->user, save->context);
-}
 
 void
 eddy_stream_execute(const char *command)
@@ -111,9 +92,8 @@ eddy_stream_adding_segment(void)
 	return adding;
 }
 
-/* True if the segment already has an AUTO dependency on the stream. */
-static bool
-is_bound(Oid segment, Oid stream)
+bool
+eddy_stream_depends(Oid classid, Oid object, Oid stream, bool on_column)
 {
 	Relation	depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData keys[2];
@@ -122,16 +102,17 @@ is_bound(Oid segment, Oid stream)
 	bool		found = false;
 
 	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(RelationRelationId));
+				ObjectIdGetDatum(classid));
 	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(segment));
+				ObjectIdGetDatum(object));
 	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
 	while (!found && (tuple = systable_getnext(scan)) != NULL)
 	{
 		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
 
 		found = form->refclassid == RelationRelationId && form->refobjid == stream &&
-			form->refobjsubid == 0 && form->deptype == DEPENDENCY_AUTO;
+			(on_column ? form->refobjsubid != 0 :
+			 form->refobjsubid == 0 && form->deptype == DEPENDENCY_AUTO);
 	}
 	systable_endscan(scan);
 	table_close(depend, AccessShareLock);
@@ -144,7 +125,7 @@ eddy_stream_bind_segment(Oid segment, Oid stream)
 	ObjectAddress child;
 	ObjectAddress parent;
 
-	if (is_bound(segment, stream))
+	if (eddy_stream_depends(RelationRelationId, segment, stream, false))
 		return;
 	ObjectAddressSet(child, RelationRelationId, segment);
 	ObjectAddressSet(parent, RelationRelationId, stream);
@@ -195,11 +176,11 @@ void
 eddy_stream_add_segment(Oid stream)
 {
 	EddySegment segment = {.stream = stream};
-	EddyStreamUser save;
+	EddyOwnerSwitch save;
 	Relation	parent;
 	char	   *name;
 
-	eddy_stream_become_extension_owner(&save);
+	eddy_owner_become_extension(&save);
 	LockRelationOid(eddy_catalog_relid(EDDY_CATALOG_SEGMENT), ShareUpdateExclusiveLock);
 	parent = table_open(stream, ShareUpdateExclusiveLock);
 	name = choose_name(RelationGetRelationName(parent));
@@ -221,5 +202,5 @@ eddy_stream_add_segment(Oid stream)
 	PG_END_TRY();
 
 	table_close(parent, NoLock);
-	eddy_stream_restore_user(&save);
+	eddy_owner_end(&save);
 }

@@ -18,20 +18,11 @@
 #define EDDY_STREAM_CAPTURE_TRIGGER "pg_eddy_capture"
 #define EDDY_STREAM_REFUSE_TRIGGER "pg_eddy_refuse"
 
-/* What eddy_stream_restore_user has to restore. */
-typedef struct EddyStreamUser
-{
-	Oid			user;
-	int			context;
-	int			guc_level;
-} EddyStreamUser;
-
 /*
- * Becomes the owner of the extension, with a pinned search_path, for DDL in
- * schema eddy. An abort of the (sub)transaction restores it as well.
+ * True if an object depends on a column of the stream, or (AUTO, so that it goes with
+ * it) on the stream itself.
  */
-extern void eddy_stream_become_extension_owner(EddyStreamUser *save);
-extern void eddy_stream_restore_user(const EddyStreamUser *save);
+extern bool eddy_stream_depends(Oid classid, Oid object, Oid stream, bool on_column);
 
 /* Runs one DDL command. The text must be made of quoted names alone. */
 extern void eddy_stream_execute(const char *command);

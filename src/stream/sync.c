@@ -20,35 +20,24 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "stream/segment.h"
 #include "stream/stream.h"
-
-static bool
-relation_exists(Oid relid)
-{
-	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid));
-}
+#include "view/owner.h"
 
 /*
  * refuse_lost_trigger raises an error if the DDL that just ran has dropped one of our
@@ -99,51 +88,24 @@ eddy_stream_cleanup_dropped(void)
 	{
 		EddySource *source = lfirst(lc);
 
-		if (!relation_exists(source->stream))
+		if (!OidIsValid(eddy_owner_of_relation(source->stream)))
 			eddy_catalog_delete_source(source->source);
 	}
 	foreach(lc, eddy_catalog_list_segments(InvalidOid))
 	{
 		EddySegment *segment = lfirst(lc);
 
-		if (!relation_exists(segment->relid))
+		if (!OidIsValid(eddy_owner_of_relation(segment->relid)))
 			eddy_catalog_delete_segment(segment->relid);
 	}
 	foreach(lc, eddy_catalog_list_streams())
 	{
 		EddyStream *stream = lfirst(lc);
 
-		if (!relation_exists(stream->relid))
+		if (!OidIsValid(eddy_owner_of_relation(stream->relid)))
 			eddy_catalog_delete_stream(stream->relid);
 	}
 	refuse_lost_trigger();
-}
-
-/* True if the trigger depends on a column of the stream. */
-static bool
-is_event_time_bound(Oid relid, Oid trigger)
-{
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found = false;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(TriggerRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigger));
-	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
-	while (!found && (tuple = systable_getnext(scan)) != NULL)
-	{
-		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
-
-		found = form->refclassid == RelationRelationId && form->refobjid == relid &&
-			form->refobjsubid != 0;
-	}
-	systable_endscan(scan);
-	table_close(depend, AccessShareLock);
-	return found;
 }
 
 /* Remakes the dependency on the event time column, which a dump does not carry. */
@@ -156,7 +118,7 @@ sync_event_time(const EddyStream *stream)
 		get_attnum(stream->relid, stream->event_time) == InvalidAttrNumber)
 		return;
 	trigger = get_trigger_oid(stream->relid, EDDY_STREAM_CAPTURE_TRIGGER, true);
-	if (OidIsValid(trigger) && !is_event_time_bound(stream->relid, trigger))
+	if (OidIsValid(trigger) && !eddy_stream_depends(TriggerRelationId, trigger, stream->relid, true))
 		eddy_stream_bind_event_time(stream->relid, stream->event_time);
 }
 
@@ -171,31 +133,17 @@ adopt_segment(Oid relid, Oid stream)
 	eddy_catalog_insert_segment(&segment);
 }
 
-static Oid
-relation_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
-}
-
 static void
 sync_segments(const EddyStream *stream, List *known)
 {
 	Oid			schema = eddy_catalog_schema();
-	Oid			owner = relation_owner(stream->relid);
+	Oid			owner = eddy_owner_of_relation(stream->relid);
 	ListCell   *lc;
 
 	foreach(lc, find_inheritance_children(stream->relid, NoLock))
 	{
 		Oid			child = lfirst_oid(lc);
-		Oid			child_owner = relation_owner(child);
+		Oid			child_owner = eddy_owner_of_relation(child);
 
 		if (get_rel_namespace(child) != schema || !OidIsValid(child_owner))
 			continue;
@@ -204,12 +152,12 @@ sync_segments(const EddyStream *stream, List *known)
 		eddy_stream_bind_segment(child, stream->relid);
 		if (child_owner != owner)
 		{
-			EddyStreamUser save;
+			EddyOwnerSwitch save;
 
-			eddy_stream_become_extension_owner(&save);
+			eddy_owner_become_extension(&save);
 			ATExecChangeOwner(child, owner, false, AccessExclusiveLock);
 			CommandCounterIncrement();
-			eddy_stream_restore_user(&save);
+			eddy_owner_end(&save);
 		}
 	}
 }
@@ -232,7 +180,7 @@ eddy_stream_sync(void)
 	{
 		EddyStream *stream = lfirst(lc);
 
-		if (!relation_exists(stream->relid))
+		if (!OidIsValid(eddy_owner_of_relation(stream->relid)))
 			continue;
 		sync_event_time(stream);
 		sync_segments(stream, known);

@@ -19,18 +19,15 @@
 #include "postgres.h"
 
 #include "access/relation.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/tablecmds.h"
 #include "commands/view.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "parser/parser.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
@@ -39,34 +36,11 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "compat.h"
+#include "view/owner.h"
 #include "view/plan.h"
 #include "view/view.h"
-
-/* ---- acting as the extension's owner ---- */
-
-typedef struct Saved
-{
-	Oid			user;
-	int			context;
-} Saved;
-
-/* Our own DDL, on our own schema, from quoted names only; no expression of a user is evaluated. */
-static void
-become_extension_owner(Saved *saved)
-{
-	GetUserIdAndSecContext(&saved->user, &saved->context);
-	SetUserIdAndSecContext(eddy_catalog_extension_owner(),
-						   saved->context | SECURITY_LOCAL_USERID_CHANGE);
-}
-
-static void
-become_user_again(const Saved *saved)
-{
-	SetUserIdAndSecContext(saved->user, saved->context);
-}
 
 static void
 execute(const char *sql)
@@ -176,10 +150,10 @@ create_state_table(EddyViewPlan *plan, const char *view_name, Oid owner)
 	char	   *name = ChooseRelationName(psprintf("_%s", view_name), NULL, "state", schema, false);
 	const char *qualified = quote_qualified_identifier(EDDY_SCHEMA, name);
 	StringInfoData sql;
-	Saved		saved;
+	EddyOwnerSwitch save;
 	Oid			relid;
 
-	become_extension_owner(&saved);
+	eddy_owner_become_extension(&save);
 	SPI_connect();
 
 	/*
@@ -220,7 +194,7 @@ create_state_table(EddyViewPlan *plan, const char *view_name, Oid owner)
 	ATExecChangeOwner(relid, owner, true, AccessExclusiveLock);
 
 	SPI_finish();
-	become_user_again(&saved);
+	eddy_owner_end(&save);
 	CommandCounterIncrement();
 	return relid;
 }
@@ -348,18 +322,12 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 
 /* ---- after DROP and ALTER ---- */
 
-static bool
-relation_exists(Oid relid)
-{
-	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid));
-}
-
 static void
 drop_relation(Oid relid)
 {
 	ObjectAddress address;
 
-	if (!relation_exists(relid))
+	if (!OidIsValid(eddy_owner_of_relation(relid)))
 		return;
 	ObjectAddressSet(address, RelationRelationId, relid);
 	performDeletion(&address, DROP_CASCADE, PERFORM_DELETION_INTERNAL | PERFORM_DELETION_QUIETLY);
@@ -380,28 +348,15 @@ eddy_view_cleanup_dropped(void)
 	{
 		EddyView   *view = lfirst(lc);
 
-		if (relation_exists(view->relid) && relation_exists(view->definition) &&
-			relation_exists(view->state_table))
+		if (OidIsValid(eddy_owner_of_relation(view->relid)) &&
+			OidIsValid(eddy_owner_of_relation(view->definition)) &&
+			OidIsValid(eddy_owner_of_relation(view->state_table)))
 			continue;
 		eddy_catalog_delete_view(view->relid);
 		drop_relation(view->relid);
 		drop_relation(view->definition);
 		drop_relation(view->state_table);
 	}
-}
-
-static Oid
-relation_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
 }
 
 void
@@ -414,11 +369,15 @@ eddy_view_sync_owners(void)
 	foreach(lc, eddy_catalog_list_views(InvalidOid))
 	{
 		EddyView   *view = lfirst(lc);
-		Oid			owner = relation_owner(view->relid);
+		Oid			owner = eddy_owner_of_relation(view->relid);
 		Oid			parts[] = {view->definition, view->state_table};
 
 		for (int i = 0; OidIsValid(owner) && i < (int) lengthof(parts); i++)
-			if (OidIsValid(relation_owner(parts[i])) && relation_owner(parts[i]) != owner)
+		{
+			Oid			part_owner = eddy_owner_of_relation(parts[i]);
+
+			if (OidIsValid(part_owner) && part_owner != owner)
 				ATExecChangeOwner(parts[i], owner, true, AccessExclusiveLock);
+		}
 	}
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * owner.c
- *    Evaluating user expressions with the rights of their owner.
+ *    Acting with the rights of an owner: of a view, or of the extension.
  *
  * Expressions of a view run inside the transactions of other people and of
  * superuser workers. Before any of them is looked up or evaluated we become
@@ -16,9 +16,13 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/syscache.h"
 
+#include "catalog/eddy_catalog.h"
 #include "view/owner.h"
 
 static const struct
@@ -57,4 +61,30 @@ eddy_owner_end(const EddyOwnerSwitch *save)
 {
 	AtEOXact_GUC(false, save->guc_level);
 	SetUserIdAndSecContext(save->saved_user, save->saved_context);
+}
+
+void
+eddy_owner_become_extension(EddyOwnerSwitch *save)
+{
+	Oid			owner = eddy_catalog_extension_owner();
+
+	GetUserIdAndSecContext(&save->saved_user, &save->saved_context);
+	SetUserIdAndSecContext(owner, save->saved_context | SECURITY_LOCAL_USERID_CHANGE);
+	save->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+Oid
+eddy_owner_of_relation(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
 }

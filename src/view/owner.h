@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * owner.h
- *    Evaluating user expressions with the rights of their owner.
+ *    Acting with the rights of an owner: of a view, or of the extension.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,5 +24,15 @@ typedef struct EddyOwnerSwitch
  */
 extern void eddy_owner_begin(EddyOwnerSwitch *save, Oid owner);
 extern void eddy_owner_end(const EddyOwnerSwitch *save);
+
+/*
+ * eddy_owner_become_extension becomes the owner of the extension, with a pinned
+ * search_path, for our own DDL in schema eddy, from quoted names only. No
+ * expression of a user may be evaluated. Ended by eddy_owner_end, too.
+ */
+extern void eddy_owner_become_extension(EddyOwnerSwitch *save);
+
+/* The owner of a relation, InvalidOid if there is none with that Oid. */
+extern Oid	eddy_owner_of_relation(Oid relid);
 
 #endif							/* EDDY_OWNER_H */
