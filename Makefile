@@ -88,7 +88,7 @@ ISOLATION_OPTS = --inputdir=test --load-extension=$(EXTENSION)
 # "make installcheck" does so only when asked with TAP_TESTS=1.
 PROVE_TESTS = test/t/*.pl
 
-WARNINGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers
+WARNINGS = -Wall -Wextra
 # gcc suspects variables around PG_TRY that are never read after a longjmp; clang has no such check
 WARNINGS += $(if $(findstring clang,$(shell $(CC) --version)),,-Wno-clobbered)
 ifeq ($(CI),true)

@@ -228,7 +228,7 @@ parse_format(const Option *option, const char *value, EddyCdcOptions *options)
 
 /* Which changes are sent. Final results are not told apart from others yet. */
 static void
-parse_emit(const Option *option, const char *value, EddyCdcOptions *options)
+parse_emit(const Option *option, const char *value, EddyCdcOptions *options pg_attribute_unused())
 {
 	if (value != NULL && strcmp(value, "changes") == 0)
 		return;
@@ -242,7 +242,8 @@ parse_emit(const Option *option, const char *value, EddyCdcOptions *options)
 
 /* Whether the progress of the watermark is sent, for which there are no records yet. */
 static void
-parse_progress(const Option *option, const char *value, EddyCdcOptions *options)
+parse_progress(const Option *option, const char *value,
+			   EddyCdcOptions *options pg_attribute_unused())
 {
 	bool		progress = true;
 

@@ -70,7 +70,8 @@ _PG_output_plugin_init(OutputPluginCallbacks *callbacks)
 
 /* Starts decoding; is_init when a slot is made, which comes without options and without changes. */
 static void
-startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
+startup(LogicalDecodingContext *ctx, OutputPluginOptions *options,
+		bool is_init pg_attribute_unused())
 {
 	MemoryContext old_context = MemoryContextSwitchTo(ctx->context);
 	EddyCdcState *state = palloc0(sizeof(EddyCdcState));
@@ -91,7 +92,7 @@ startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
 }
 
 static void
-begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused())
 {
 	EddyCdcState *state = ctx->output_plugin_private;
 
@@ -143,7 +144,8 @@ change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 }
 
 static void
-commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn)
+commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+	   XLogRecPtr commit_lsn pg_attribute_unused())
 {
 	EddyCdcState *state = ctx->output_plugin_private;
 

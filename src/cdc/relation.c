@@ -159,7 +159,7 @@ forget_active(void *arg)
 }
 
 static void
-invalidate_relation(Datum arg, Oid relid)
+invalidate_relation(Datum arg pg_attribute_unused(), Oid relid)
 {
 	EddyCdcRelation *entry;
 	dlist_iter	iter;
@@ -184,7 +184,8 @@ invalidate_relation(Datum arg, Oid relid)
 }
 
 static void
-invalidate_syscache(Datum arg, int cacheid, uint32 hashvalue)
+invalidate_syscache(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
+					uint32 hashvalue pg_attribute_unused())
 {
 	if (active != NULL)
 		active->generation++;

@@ -137,7 +137,7 @@ find_stream(Query *query)
 /* ---- clauses that cannot be kept up to date ---- */
 
 static bool
-refuse_function(Oid funcid, void *context)
+refuse_function(Oid funcid, void *context pg_attribute_unused())
 {
 	if (funcid == F_NOW || funcid == F_TRANSACTION_TIMESTAMP || funcid == F_STATEMENT_TIMESTAMP)
 		refuse("the query of a continuous view cannot depend on the current time",

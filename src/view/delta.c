@@ -522,7 +522,7 @@ eddy_delta_collect_initial(EddyViewPlan *plan, bool staged)
 /* ---- end of transactions ---- */
 
 static void
-at_xact_end(XactEvent event, void *arg)
+at_xact_end(XactEvent event, void *arg pg_attribute_unused())
 {
 	switch (event)
 	{
@@ -550,7 +550,8 @@ at_xact_end(XactEvent event, void *arg)
 }
 
 static void
-at_subxact_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+at_subxact_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent,
+			   void *arg pg_attribute_unused())
 {
 	ListCell   *lc;
 

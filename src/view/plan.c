@@ -54,7 +54,7 @@ static uint64 invalidations = 0;	/* counts calls of the relcache callback */
 /* ---- invalidation ---- */
 
 static void
-invalidate_relation(Datum arg, Oid relid)
+invalidate_relation(Datum arg pg_attribute_unused(), Oid relid)
 {
 	HASH_SEQ_STATUS status;
 	PlanEntry  *entry;
@@ -80,7 +80,8 @@ invalidate_relation(Datum arg, Oid relid)
 
 /* Functions, types, operators and aggregates: rare enough to forget all plans. */
 static void
-invalidate_syscache(Datum arg, int cacheid, uint32 hashvalue)
+invalidate_syscache(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
+					uint32 hashvalue pg_attribute_unused())
 {
 	HASH_SEQ_STATUS status;
 	PlanEntry  *entry;

@@ -127,7 +127,7 @@ next_row(ScanState *node)
 }
 
 static bool
-recheck_row(ScanState *node, TupleTableSlot *slot)
+recheck_row(ScanState *node pg_attribute_unused(), TupleTableSlot *slot pg_attribute_unused())
 {
 	return true;				/* rows of a batch have no newer versions */
 }
@@ -148,7 +148,8 @@ rewind_scan(EddyBatchScanState *state)
 }
 
 static void
-begin_scan(CustomScanState *node, EState *estate, int eflags)
+begin_scan(CustomScanState *node, EState *estate pg_attribute_unused(),
+		   int eflags pg_attribute_unused())
 {
 	EddyBatchScanState *state = (EddyBatchScanState *) node;
 
@@ -193,7 +194,7 @@ static const CustomExecMethods exec_methods = {
 };
 
 static Node *
-create_scan_state(CustomScan *plan)
+create_scan_state(CustomScan *plan pg_attribute_unused())
 {
 	EddyBatchScanState *state = (EddyBatchScanState *) newNode(sizeof(EddyBatchScanState),
 															   T_CustomScanState);
@@ -220,8 +221,9 @@ compare_security_levels(const ListCell *a, const ListCell *b)
 }
 
 static Plan *
-plan_scan(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path, List *tlist,
-		  List *clauses, List *custom_plans)
+plan_scan(PlannerInfo *root pg_attribute_unused(), RelOptInfo *rel, struct CustomPath *best_path,
+		  List *tlist,
+		  List *clauses, List *custom_plans pg_attribute_unused())
 {
 	CustomScan *scan = makeNode(CustomScan);
 

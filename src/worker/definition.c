@@ -37,14 +37,15 @@ static Oid	watched_stream = InvalidOid;
 static Oid	watched_views = InvalidOid; /* changes of the catalog without a stream come by this */
 
 static void
-at_relcache_change(Datum arg, Oid relid)
+at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
 {
 	if (relid == InvalidOid || relid == watched_stream || relid == watched_views)
 		stale = true;
 }
 
 static void
-at_server_change(Datum arg, int cacheid, uint32 hashvalue)
+at_server_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
+				 uint32 hashvalue pg_attribute_unused())
 {
 	stale = server_stale = true;
 }

@@ -211,7 +211,7 @@ start_workers(void)
 }
 
 void
-eddy_launcher_main(Datum arg)
+eddy_launcher_main(Datum arg pg_attribute_unused())
 {
 	static uint32 wait_event = 0;
 	MemoryContext loop_context;

@@ -228,7 +228,7 @@ eddy_slots_take_requests(bool *all)
  * nobody when it is committed; its effects are found by the periodic look.
  */
 static void
-at_xact_end(XactEvent event, void *arg)
+at_xact_end(XactEvent event, void *arg pg_attribute_unused())
 {
 	switch (event)
 	{
@@ -255,7 +255,7 @@ eddy_worker_wakeup_at_commit(void)
 /* ---- starters ---- */
 
 static void
-launcher_exit(int code, Datum arg)
+launcher_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	shared->launcher = 0;
@@ -352,7 +352,7 @@ slot_failed(Slot *slot, const char *problem)
 
 /* A starter that goes gives up what it has registered: those children will leave at once. */
 static void
-starter_exit(int code, Datum arg)
+starter_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < shared->nslots; i++)
@@ -511,7 +511,7 @@ eddy_slots_release(Oid database, int32 source)
 /* ---- workers ---- */
 
 static void
-worker_exit(int code, Datum arg)
+worker_exit(int code, Datum arg pg_attribute_unused())
 {
 	int			starter = 0;
 
@@ -628,7 +628,7 @@ eddy_worker_list(int *count)
 /* ---- eviction ---- */
 
 static void
-evict_exit(int code, Datum arg)
+evict_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
 	eddy_worker_readmit(InvalidOid);
 }

@@ -124,7 +124,7 @@ close_client(void)
 
 /* librdkafka's threads must be gone before the process runs its exit handlers. */
 static void
-at_exit(int code, Datum arg)
+at_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
 	close_client();
 }
