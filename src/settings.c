@@ -59,8 +59,8 @@ eddy_settings_define(void)
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.queue_memory",
-							"Memory for fetched messages that wait to be processed, for each source.",
-							"Fetching stops when it is full.",
+							"Memory for fetched messages that wait, for each source.",
+							"Fetching stops when it is full. Before librdkafka 2.2 several times as much can be used.",
 							&eddy_settings_queue_memory,
 							64 * 1024, 1024, 2097151,
 							PGC_SIGHUP, GUC_UNIT_KB,

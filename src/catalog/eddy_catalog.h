@@ -47,7 +47,10 @@ extern bool eddy_catalog_installed(void);
 extern Oid	eddy_catalog_schema(void);
 extern Oid	eddy_catalog_relid(EddyCatalogTable table);
 
-/* Owner of the extension: objects inside schema eddy are created with its rights. Errors if not installed. */
+/*
+ * Owner of the extension, with whose rights objects in schema eddy are made.
+ * Errors if not installed.
+ */
 extern Oid	eddy_catalog_extension_owner(void);
 
 /* ---- streams (_stream) ---- */
@@ -169,7 +172,10 @@ extern void eddy_catalog_insert_partition(const EddyPartition *partition);
  */
 extern void eddy_catalog_advance_partition(const EddyPartition *partition, int64 expected_offset);
 
-/* Sets next_offset and raises epoch, whatever was there; inserts the row if it is missing. For eddy.seek. */
+/*
+ * Sets next_offset and raises epoch, whatever was there; inserts the row if it is
+ * missing. For eddy.seek.
+ */
 extern void eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset);
 
 /* ---- continuous views (_view) ---- */

@@ -332,7 +332,8 @@ eddy_catalog_set_source_status(int32 source, const char *state, const char *erro
 	values[SOURCE_STATUS_SOURCE - 1] = Int32GetDatum(source);
 	values[SOURCE_STATUS_STATE - 1] = CStringGetTextDatum(state);
 	values[SOURCE_STATUS_ERROR - 1] = eddy_catalog_text(error, &nulls[SOURCE_STATUS_ERROR - 1]);
-	values[SOURCE_STATUS_SQLSTATE - 1] = eddy_catalog_text(sqlstate, &nulls[SOURCE_STATUS_SQLSTATE - 1]);
+	values[SOURCE_STATUS_SQLSTATE - 1] = eddy_catalog_text(sqlstate,
+														   &nulls[SOURCE_STATUS_SQLSTATE - 1]);
 	values[SOURCE_STATUS_SINCE - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	eddy_catalog_key_int4(&key, SOURCE_STATUS_SOURCE, source);
 	old = eddy_catalog_find(rel, 1, &key);

@@ -31,7 +31,7 @@ extern List *eddy_catalog_scan(EddyCatalogTable table, int nkeys, ScanKeyData *k
 extern void eddy_catalog_key_oid(ScanKeyData *key, AttrNumber attnum, Oid value);
 extern void eddy_catalog_key_int4(ScanKeyData *key, AttrNumber attnum, int32 value);
 
-/* Opens a table for writing; the lock stays until the end of the transaction. Errors if not installed. */
+/* Opens a table for writing; the lock stays until the transaction ends. Errors if not installed. */
 extern Relation eddy_catalog_open(EddyCatalogTable table);
 extern void eddy_catalog_close(Relation rel);
 
@@ -48,7 +48,8 @@ extern HeapTuple eddy_catalog_find(Relation rel, int nkeys, ScanKeyData *keys);
 extern bool eddy_catalog_lock(Relation rel, HeapTuple tuple);
 
 /* Replaces a row that eddy_catalog_find gave. */
-extern void eddy_catalog_replace(Relation rel, HeapTuple old, const Datum *values, const bool *nulls);
+extern void eddy_catalog_replace(Relation rel, HeapTuple old, const Datum *values,
+								 const bool *nulls);
 
 /* Deletes the rows that match keys; returns their number. */
 extern int	eddy_catalog_delete(Relation rel, int nkeys, ScanKeyData *keys);

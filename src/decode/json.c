@@ -59,7 +59,7 @@ typedef struct JsonNode
 	int			column;			/* first column to fill from here, or -1 */
 	int			first_child;
 	int			sibling;
-	uint32	   *slots;			/* open addressing: node + 1, 0 is free; NULL without children */
+	uint32	   *slots;			/* open addressing: node + 1, 0 is free; NULL: no children */
 	uint32		slot_mask;
 
 	/* learned from the previous messages */

@@ -118,7 +118,8 @@ sync_event_time(const EddyStream *stream)
 		get_attnum(stream->relid, stream->event_time) == InvalidAttrNumber)
 		return;
 	trigger = get_trigger_oid(stream->relid, EDDY_STREAM_CAPTURE_TRIGGER, true);
-	if (OidIsValid(trigger) && !eddy_stream_depends(TriggerRelationId, trigger, stream->relid, true))
+	if (OidIsValid(trigger) &&
+		!eddy_stream_depends(TriggerRelationId, trigger, stream->relid, true))
 		eddy_stream_bind_event_time(stream->relid, stream->event_time);
 }
 

@@ -275,7 +275,8 @@ reject_row(EddyViewPlan *plan, int64 row, ErrorData *error, bool *skip, List **r
 
 /*
  * A step over [range->from, range->to) has failed with *error. Finds the row that is
- * to blame and returns its index, with the error it raised in *error; -1 if it fails without any row.
+ * to blame and returns its index, with the error it raised in *error; -1 if it fails
+ * without any row.
  */
 static int64
 find_culprit(EddyViewPlan *plan, EddyScanRange *range, EddyStep step,

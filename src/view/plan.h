@@ -29,7 +29,7 @@ typedef struct EddyKey
 	Oid			type;
 	int32		typmod;
 	Oid			collation;
-	Oid			lt_opr;			/* of the default btree operator class: the order of locking */
+	Oid			lt_opr;			/* of the default btree class: the order of locking */
 	AttrNumber	column;			/* in the state table */
 	FmgrInfo	eq;
 } EddyKey;
@@ -45,7 +45,7 @@ typedef struct EddyAggregate
 {
 	Aggref	   *aggref;
 	Oid			transtype;
-	Oid			partial_type;	/* what the delta query gives: transtype, or bytea for internal */
+	Oid			partial_type;	/* what the delta query gives: bytea for internal */
 	bool		internal;		/* transtype is internal */
 	bool		state_is_final; /* the state column holds the final value */
 	Oid			state_type;
@@ -76,7 +76,7 @@ typedef struct EddyOutput
 {
 	EddyOutputKind kind;
 	int			index;			/* of the key or aggregate */
-	Expr	   *expr;			/* over Vars of varno 1: keys, then final values of the aggregates */
+	Expr	   *expr;			/* over Vars of varno 1: keys, then final values */
 	ExprState  *state;			/* of EDDY_OUTPUT_EXPRESSION */
 	char	   *name;
 	Oid			type;
@@ -162,11 +162,11 @@ extern void eddy_plan_reset(void);
 
 /* ---- delta.c ---- */
 
-/* Runs the delta query over stored rows (start => 'staged') or over nothing, and leaves it pending. */
+/* Runs the delta query over stored rows (start => 'staged') or over none, and leaves it pending. */
 extern void eddy_delta_collect_initial(EddyViewPlan *plan, bool staged);
 extern void eddy_delta_init(void);
 
-/* Deltas of one view, collected but not flushed: List of Tuplestorestate, which stay the owner's. */
+/* Deltas of one view, collected but not flushed: List of Tuplestorestate, which stay ours. */
 extern List *eddy_delta_of_view(Oid view);
 
 /* Forgets the deltas of a view and closes their files. */

@@ -41,7 +41,8 @@ extern void eddy_view_flush(void);
 
 /*
  * eddy_view_apply does both steps for a Kafka batch. It may fail with 40001, 40P01 or 23505
- * because of what others do at the same time; the batch then has to be done again. With careful, each view is
+ * because of what others do at the same time; the batch then has to be done again. With
+ * careful, each view is
  * merged in a subtransaction of its own and rows that make the merge fail are
  * found and rejected, too; the worker asks for it after a batch failed without.
  */

@@ -88,7 +88,7 @@ typedef struct EddySourceWorker
 	int			stop_sqlerrcode;
 	char	   *stop_message;	/* batch_context */
 
-	int			row_limit;		/* of a batch; smaller than the setting after a failure, 0: none */
+	int			row_limit;		/* of a batch; below the setting after a failure, 0: none */
 	bool		batch_failed;	/* the last one did: connected is not yet running */
 	bool		loss_seen;		/* an offset was lost when the broker was last asked */
 } EddySourceWorker;
