@@ -1,0 +1,371 @@
+# 043_types.pl: the values of messages, on their whole way from a topic into the columns of a stream.
+#
+# The judge is PostgreSQL: what json_populate_record makes of a value is what the stream must
+# hold, to the last bit, and what it refuses must be a dead letter. Every value goes to a column of
+# every type. Where pg_eddy differs on purpose, the case stands in @differences, and a
+# difference that is none any more fails as well.
+#
+# What json_populate_record knows nothing of (epoch times, JSON pointers, metadata, defaults,
+# constraints) follows as tables of a message and the row, or the SQLSTATE, that it must become.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+#
+# Types, by the name of their column
+#
+
+my @columns = (
+	bool => 'boolean',
+	int2 => 'smallint',
+	int4 => 'integer',
+	int8 => 'bigint',
+	float4 => 'real',
+	float8 => 'double precision',
+	numeric => 'numeric',
+	numeric_6_2 => 'numeric(6,2)',
+	numeric_20_4 => 'numeric(20,4)',
+	numeric_4_neg2 => 'numeric(4,-2)',
+	text => 'text',
+	varchar => 'varchar',
+	varchar_3 => 'varchar(3)',
+	char_4 => 'char(4)',
+	date => 'date',
+	time => 'time',
+	timestamp => 'timestamp',
+	timestamp_3 => 'timestamp(3)',
+	timestamptz => 'timestamptz',
+	timestamptz_3 => 'timestamptz(3)',
+	timestamptz_0 => 'timestamptz(0)',
+	interval => 'interval',
+	uuid => 'uuid',
+	bytea => 'bytea',
+	inet => 'inet',
+	json => 'json',
+	jsonb => 'jsonb',
+	int_array => 'int[]',
+	text_array => 'text[]',
+	numeric_array => 'numeric(5,1)[]',
+	jsonb_array => 'jsonb[]',
+	range => 'int4range',
+	enum => 'mood',
+	composite => 'pair',
+	domain => 'positive',
+	domain_array => 'positive[]',
+	domain_typmod => 'code',
+	domain_jsonb => 'document');
+
+my $types = q{
+CREATE TYPE mood AS ENUM ('sad', 'ok');
+CREATE TYPE pair AS (a int, b text);
+CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+CREATE DOMAIN required AS text NOT NULL;
+CREATE DOMAIN code AS varchar(3);
+CREATE DOMAIN document AS jsonb CHECK (VALUE <> '{}');
+};
+
+#
+# Values, as they stand in a message
+#
+
+# each line is a kind of value; separated by blanks
+my @bare = map { split ' ' } (
+	'null true false',
+	'1 0 -1 -0 32767 32768 -32768 -32769 2147483647 2147483648 -2147483648 -2147483649',
+	'123456789012345678 1234567890123456789 9223372036854775807 9223372036854775808',
+	'-9223372036854775808 -9223372036854775809 18446744073709551616 99999999999999999999',
+	'-0.0 1.0 1e3 1E+2 1e-2 1.5 1.50 2.5e1 0.1 0.30000000000000004 12.3456789 123456.789',
+	'9999.99 9999.994 9999.995 -9999.995 99999 9949.99 9950 949949 949950 949999 1234',
+	'0.005 0.0049999 -0.005 0.000000000000000001 0.0000000000000000001 0e999999',
+	'123456789.123456789 1234567890.1234567891 12345678901234567890.12345678901234567890',
+	'1234567890123456.78 1234567890123456.12345 9999999999999999.9999 9999999999999999.99995',
+	'99999999999999999999.9 1e15 1e16 1e17 1e18 1e19 1e22 1e23 123456789012345e8',
+	'3.4028235e38 3.5e38 1e-45 1e-46 4.9e-324 2e-324 1.7976931348623157e308 1.8e308',
+	'1e400 1e-400 1e131071 1e131072 1e-16383 1e-16384 1e100000 9007199254740993 16777217 8388608.5',
+	'0.1e1 100e-2 1.10e2 123.456e-3 1700000000 1700000000123 20240102 0.00',
+	'{} [] [[]] [[],[]] [1,2,3] [1,null,3] [0,-1] [1.25,2.25] [1e0] [99999] [2147483648] [[1,2],[3,4]]',
+	'[[1],[2,3]] [[1,2],3] [1,[2,3]] [true,false] ["1","2"] ["x"] [" "] [""] [{"a":1},{}]',
+	'["a","b\"c","d\\\\e","NULL","null","{x}",""] [{"a":"x\"y"},"s",1,null] ["\u00e9","\ud83d\ude00"]',
+	'{"a":1} {"a":1,"b":"x"} {"b":"\u00e9","b":2.50,"a":[1,{"c":null}]} {"a":{"b":{"c":[]}}}',
+	'{"a":1e2,"b":0.10,"c":-0}');
+
+# strings, without their quotes
+my @strings = (
+	(map { split ' ' } (
+		'1 0 -5 +5 ++5 +-5 -+5 007 1.0 1.50 1e3 .5 5. . -.5e1 1e 1e+ 0x1F 1_000 1,5',
+		'32768 2147483648 9223372036854775807 9223372036854775808 000000000000000000000012',
+		'123456789012345678901234567890.123 1e400 1e-400',
+		'NaN nan -NaN Infinity -Infinity +inf inf infinity -infinity infinit epoch',
+		't f true false yes no on off of o tr TRUE y n',
+		'abc abcd abcde sad ok happy {1,2,3} {1,NULL} {{1},{2}} {} [1,5) (1,x) (1,) 10.0.0.1/8',
+		'2024-01-02 2024-01-02T03:04:05Z 2024-01-02t03:04:05z 2024-01-02T03:04 2024-01-02T03:04Z',
+		'2024-01-02T03:04:05.1 2024-01-02T03:04:05,5 2024-01-02T03:04:05.123456',
+		'2024-01-02T03:04:05.1234565 2024-01-02T03:04:05.9999995Z 2024-01-02T03:04:05.9995',
+		'2024-01-02T03:04:05.999999499999999999Z',
+		'2024-01-02T03:04:05.123456789Z 2024-01-02T03:04:05+02 2024-01-02T03:04:05+02:30',
+		'2024-01-02T03:04:05-0230 2024-01-02T03:04:05+02:30:15 2024-01-02T03:04:05+15:59',
+		'2024-01-02T03:04:05+16:00 2024-01-02T03:04:05+02:60 2024-01-02T03:04:05-00:00',
+		'2024-02-29 2023-02-29 1900-02-29 2000-02-29 2024-13-01 2024-00-01 2024-01-00 2024-04-31',
+		'2024-01-02T24:00:00 2024-01-02T24:00:01 2024-01-02T25:00:00 2024-01-02T23:60:00',
+		'2024-01-02T23:59:60 2024-01-02T23:59:60.5 2024-01-02T23:59:61 2024-01-02T',
+		'0001-01-01 0000-01-01 9999-12-31T23:59:59.999999 294276-12-31T23:59:59.999999Z',
+		'294276-12-31T23:59:59.9999999Z 294277-01-01 294276-12-31T23:59:59-01 5874897-12-31',
+		'5874898-01-01 999999-01-01 1999-12-31T23:59:59.5 1969-12-31T23:59:59.9996',
+		'2000-01-01T00:00:00.0005 1999-12-31T23:59:59.9995 12:30:00 12:30',
+		'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11 A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11',
+		'{a0eebc999c0b4ef8bb6d6bb9bd380a11} a0eebc999c0b4ef8bb6d6bb9bd380a11',
+		'a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11 a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1',
+		'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11x -a0eebc999c0b4ef8bb6d6bb9bd380a11',
+		'\\\\xdeadBEEF \\\\xdea \\\\xzz \\\\x \\\\\\\\ \\\\001 \\\\400 \\\\a \\n\\t \\"q\\\\ \\/ \\b\\f\\r',
+		'a\u00e9b \ud83d\ude00x \u0041 \u007f \u2028 \ufffd äöü äöüß 日本語 日本語文 日本語文字 😀😀😀😀')),
+	'', ' ', ' 12 ', ' 1.5 ', ' TRUE ', '+ 5', 'abc  ', 'abc d', 'äöü  ', '\\\\xde ad',
+	'1 day', '-1 day +02:03:04', '{a,\\"b c\\"}', ' 2024-01-02 ', '2024-01-02 03:04:05',
+	'2024-01-02 03:04:05 +02', '2024-01-02  03:04:05',
+	# around what fits into a short header, with and without an escape, and beyond
+	'x' x 126, 'x' x 127, '\\n' . 'x' x 125, '\\n' . 'x' x 126, 'x' x 200, 'ö' x 2000, 'x' x 5000);
+
+# no text: NUL, and halves of surrogate pairs
+my @broken = (
+	'"\u0000"', '"a\u0000b"', '"\ud800"', '"\udc00"', '"\ud800\ud800"', '"\ud800x"', '[1,"\u0000"]',
+	'{"x":"\u0000"}', '{"x":"\ud800"}', '["\udc00"]');
+
+#
+# Where pg_eddy differs: columns, values, what becomes of them. That is the row as text,
+# "rejected", or "verbatim": the text of the value as it stands in the message.
+#
+
+my @verbatim = qw(text varchar);
+my $fine = '"2024-01-02T03:04:05.999999499999999999Z"';
+my @times = qw(date timestamp timestamp_3 timestamptz timestamptz_3 timestamptz_0);
+my @differences = (
+	# what is no string goes into text as it is, unread; json_populate_record unescapes it first
+	[ \@verbatim, [ grep { /^[\[{]/ } @broken ], 'verbatim' ],
+
+	# json keeps the spelling of strings as well, as a cast to json does
+	[
+		['json'],
+		[
+			(grep { /\\u/ } @broken), map { "\"$_\"" } '\\/',
+			'a\u00e9b', '\ud83d\ude00x', '\u0041', '\u007f', '\u2028', '\ufffd'
+		],
+		'verbatim'
+	],
+
+	# an array whose elements are arrays and others is not taken for one of texts
+	[ [qw(text_array jsonb_array)], ['[1,[2,3]]'], 'rejected' ],
+
+	# times are ISO 8601 and nothing else
+	[
+		\@times,
+		[ '[1,2,3]', '[[1],[2,3]]', '[[1,2],3]', '[1,[2,3]]', '"{1,2,3}"' ],
+		'rejected'
+	],
+	[ \@times, [ '20240102', '0.005', '"epoch"', '"2024-01-02  03:04:05"' ], 'rejected' ],
+
+	# which allows a comma before the fraction
+	[ ['date'], ['"2024-01-02T03:04:05,5"'], '(2024-01-02)' ],
+	[ [qw(timestamp timestamp_3)], ['"2024-01-02T03:04:05,5"'], '("2024-01-02 03:04:05.5")' ],
+	[
+		[qw(timestamptz timestamptz_3)],
+		['"2024-01-02T03:04:05,5"'],
+		'("2024-01-02 03:04:05.5+00")'
+	],
+	[ ['timestamptz_0'], ['"2024-01-02T03:04:05,5"'], '("2024-01-02 03:04:06+00")' ],
+
+	# digits behind the 15th of a second do not decide how it is rounded
+	[ ['timestamp'], [$fine], '("2024-01-02 03:04:05.999999")' ],
+	[ ['timestamptz'], [$fine], '("2024-01-02 03:04:05.999999+00")' ],
+
+	# rounded up out of the range, PostgreSQL keeps what it could not read again
+	[
+		[qw(timestamp_3 timestamptz_3 timestamptz_0)],
+		['"294276-12-31T23:59:59.999999Z"'],
+		'rejected'
+	],
+
+	# more digits than numeric can have are out of range even where rounding drops them
+	[ ['numeric_4_neg2'], ['1e-16384'], 'rejected' ],
+
+	# composite values are texts as PostgreSQL writes them, not objects
+	[ ['composite'], [ '{}', '{"a":1}', '{"a":1,"b":"x"}' ], 'rejected' ],
+);
+
+# Servers from 16 on read more forms of integers, and "+infinity".
+my @since_16 = ([ [qw(int2 int4 int8 numeric)], [ '"0x1F"', '"1_000"' ], 'rejected' ]);
+
+#
+# Server and broker
+#
+
+my $node = PostgreSQL::Test::Cluster->new('types');
+$node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
+configure_node($node);
+# values must not depend on any of these
+$node->append_conf('postgresql.conf', q{
+timezone = 'America/New_York'
+datestyle = 'German, DMY'
+intervalstyle = 'sql_standard'
+bytea_output = 'escape'
+extra_float_digits = -3
+});
+$node->start;
+sql($node, "CREATE EXTENSION pg_eddy; $types");
+
+my $mock = build_tool('eddy-mock-broker', 'test/kafka/mock_broker.c');
+my ($commands, $answers) = ('', '');
+my $harness = IPC::Run::start([ $mock, 'types:1', 'times:1', 'fields:1', 'pointers:1', 'rules:1',
+	'metadata:2', 'keys:1' ], '<', \$commands, '>', \$answers);
+$harness->pump until $answers =~ /\n/;
+my $broker = bless { address => (split /\n/, $answers)[0] }, 'EddyTest::Broker';
+attach_server($node, $broker->address);
+
+# Runs a query with the settings that the expected texts are written for.
+sub query
+{
+	my ($query) = @_;
+
+	return sql($node, qq{
+SET TimeZone = 'UTC';
+SET DateStyle = 'ISO, YMD';
+SET IntervalStyle = 'postgres';
+SET bytea_output = 'hex';
+SET extra_float_digits = 1;
+$query});
+}
+
+sub new_stream
+{
+	my ($name, $columns, $arguments) = @_;
+
+	sql($node, qq{
+CREATE UNLOGGED TABLE $name ($columns);
+SELECT eddy.create_stream('$name');
+SELECT eddy.attach_kafka('$name', server => 'kafka', $arguments)});
+	return;
+}
+
+# Text of a field for COPY.
+sub copy_field
+{
+	my ($text) = @_;
+
+	$text =~ s/\\/\\\\/g;
+	return $text;
+}
+
+#
+# Every value into every type
+#
+
+my @names = map { $columns[ 2 * $_ ] } 0 .. $#columns / 2;
+my %type = @columns;
+my $table = join ', ', 'id int', map { "c_$_ $type{$_}" } @names;
+my @values = (@bare, (map { "\"$_\"" } @strings), @broken);
+my @messages;
+my $cases = '';
+foreach my $name (@names)
+{
+	foreach my $value (@values)
+	{
+		my $id = @messages;
+		my $message = "{\"id\": $id, \"c_$name\": $value}";
+
+		push @messages, [ 0, $id, $message ];
+		$cases .= join("\t", $id, $name, copy_field($value), copy_field($message)) . "\n";
+	}
+}
+new_stream('types', $table, q{topic => 'types'});
+$broker->produce('types', @messages);
+
+# What PostgreSQL makes of the same messages, while the worker is at it.
+push @differences, @since_16 if $node->pg_version >= 16;
+my $differences = '';
+foreach my $difference (@differences)
+{
+	my ($where, $what, $result) = @$difference;
+
+	foreach my $name (@$where)
+	{
+		$differences .= join("\t", $name, copy_field($_), copy_field($result)) . "\n"
+		  foreach @$what;
+	}
+}
+query(qq{
+CREATE TABLE cases (id int PRIMARY KEY, name text, value text, message text);
+COPY cases FROM stdin;
+$cases\\.
+CREATE TABLE differences (name text, value text, result text);
+COPY differences FROM stdin;
+$differences\\.
+CREATE TABLE judged ($table);
+CREATE FUNCTION judge(message text) RETURNS void LANGUAGE plpgsql AS \$\$
+BEGIN
+	INSERT INTO judged SELECT * FROM json_populate_record(NULL::judged, message::json);
+EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+END \$\$;
+SELECT count(judge(message)) FROM cases;
+ANALYZE cases;
+});
+wait_for_consumed($node, $broker, 'types');
+
+# One row per message: how often it came out, as what, and as what it should.
+my $outcomes = join ' UNION ALL ', map { qq{
+SELECT c.id, c.name, c.value,
+	count(s.id) OVER (PARTITION BY c.id) + coalesce(l.letters, 0) AS times,
+	CASE WHEN s.id IS NULL THEN 'rejected' ELSE ROW(s.c_$_)::text END AS got,
+	CASE WHEN d.result = 'verbatim' THEN ROW(c.value)::text
+		 WHEN d.result IS NOT NULL THEN d.result
+		 WHEN j.id IS NULL THEN 'rejected' ELSE ROW(j.c_$_)::text END AS want,
+	s.id IS NULL OR j.id IS NULL OR d.result IS NOT NULL OR
+		record_image_eq(ROW(s.c_$_), ROW(j.c_$_)) AS same,
+	d.result IS NOT NULL AND CASE WHEN j.id IS NULL THEN s.id IS NULL
+		ELSE s.id IS NOT NULL AND ROW(s.c_$_)::text = ROW(j.c_$_)::text END AS no_difference,
+	l.sqlstate
+FROM cases c
+LEFT JOIN types s USING (id)
+LEFT JOIN judged j USING (id)
+LEFT JOIN letters l USING (id)
+LEFT JOIN differences d USING (name, value)
+WHERE c.name = '$_'} } @names;
+query(qq{
+CREATE TABLE letters AS
+	SELECT convert_from(key, 'UTF8')::int AS id, count(*) AS letters, min(sqlstate) AS sqlstate
+	FROM eddy.dead_letters WHERE stream = 'types'::regclass GROUP BY 1;
+CREATE TABLE outcomes AS $outcomes;
+});
+
+foreach my $name (@names)
+{
+	is( query(qq{
+SELECT format('message %s: %s became %s, not %s%s', id, left(value, 60), left(got, 80),
+	left(want, 80),
+	CASE WHEN times <> 1 THEN format(', %s times', times)
+		 WHEN no_difference THEN ', which is no difference'
+		 WHEN sqlstate !~ '^2[23]' THEN ', with SQLSTATE ' || sqlstate
+		 WHEN NOT same THEN ', in another form' ELSE '' END)
+FROM outcomes
+WHERE name = '$name' AND (times <> 1 OR got <> want OR NOT same OR no_difference OR
+	sqlstate !~ '^2[23]')
+ORDER BY id LIMIT 40}),
+		'',
+		"$type{$name}: as json_populate_record makes it");
+}
+is(query(q{SELECT (SELECT count(*) FROM types) + (SELECT count(*) FROM eddy.dead_letters
+	WHERE stream = 'types'::regclass)}),
+	scalar @messages, 'every message is one row or one dead letter');
+isnt(query(q{SELECT count(*) FROM types}), '0', 'some are rows');
+
+$node->stop;
+$harness->signal('TERM');
+$harness->finish;
+
+done_testing();
