@@ -36,6 +36,7 @@
 #include "api/hooks.h"
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
+#include "stream/segment.h"
 #include "stream/stream.h"
 #include "view/view.h"
 #include "worker/worker.h"
@@ -170,7 +171,28 @@ concerns_workers(Node *parsetree)
 	}
 }
 
-/* ALTER TABLE stream SET LOGGED would make a log of raw rows of the staging relation. */
+/* True if a command would keep the capture trigger from firing. */
+static bool
+silences_capture(const AlterTableCmd *cmd)
+{
+	switch (cmd->subtype)
+	{
+		case AT_DisableTrigAll:
+		case AT_DisableTrigUser:
+			return true;
+		case AT_DisableTrig:
+		case AT_EnableTrig:
+		case AT_EnableReplicaTrig:
+			return strcmp(cmd->name, EDDY_STREAM_CAPTURE_TRIGGER) == 0;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Refuses what would make a stream something else: SET LOGGED, a log of raw rows;
+ * without its capture trigger, a table whose rows are silently not counted.
+ */
 static void
 check_alter_table(AlterTableStmt *stmt)
 {
@@ -179,12 +201,21 @@ check_alter_table(AlterTableStmt *stmt)
 	foreach(lc, stmt->cmds)
 	{
 		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+		bool		silences = silences_capture(cmd);
 		Oid			relid;
 
-		if (cmd->subtype != AT_SetLogged || !eddy_catalog_installed())
+		if ((cmd->subtype != AT_SetLogged && !silences) || !eddy_catalog_installed())
 			continue;
 		relid = RangeVarGetRelid(stmt->relation, NoLock, true);
-		if (OidIsValid(relid) && eddy_catalog_get_stream(relid) != NULL)
+		if (!OidIsValid(relid) || eddy_catalog_get_stream(relid) == NULL)
+			continue;
+		if (silences)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot disable the triggers of stream \"%s\"",
+							stmt->relation->relname),
+					 errdetail("Rows inserted meanwhile would be missing from its continuous views.")));
+		else
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("cannot make stream \"%s\" logged", stmt->relation->relname),
