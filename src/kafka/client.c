@@ -301,8 +301,6 @@ eddy_kafka_close(EddyKafkaClient *client)
 
 	while (client->batch_next < client->batch_count)
 		rd_kafka_message_destroy(client->batch[client->batch_next++]);
-	if (client->positions != NULL)
-		rd_kafka_topic_partition_list_destroy(client->positions);
 
 	rd_kafka_queue_io_event_enable(client->messages, -1, NULL, 0);
 	rd_kafka_queue_io_event_enable(client->events, -1, NULL, 0);

@@ -91,13 +91,9 @@ eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int npartitions,
 		pfree(client->topic);
 	if (client->partitions != NULL)
 		pfree(client->partitions);
-	if (client->positions != NULL)
-		rd_kafka_topic_partition_list_destroy(client->positions);
 	client->topic = name;
 	client->npartitions = npartitions;
 	client->partitions = partitions;
-	client->positions = make_list(topic, npartitions, NULL);
-	client->positions_fresh = false;
 	return true;
 }
 
@@ -126,7 +122,6 @@ take_batch(EddyKafkaClient *client, int first_wait_ms, int max)
 	}
 
 	client->batch_next = client->batch_count = 0;
-	client->positions_fresh = false;
 
 	if (first_wait_ms > 0)
 	{
@@ -288,36 +283,20 @@ eddy_kafka_release(EddyKafkaMessage *messages, int nmessages)
 }
 
 /*
- * eddy_kafka_position takes the furthest of what is known: the last message and
- * end that were handed out, and librdkafka's own position, which has passed
- * control records behind them.
+ * eddy_kafka_position is the furthest that was handed out: behind the last message,
+ * or the end of the partition, which lies behind the control records there.
  *
- * librdkafka's position covers everything taken from the queue. It is asked only
- * when all of that has been handed out, and only for a partition that something
- * came from since the assignment, so that it is never one of an older assignment.
+ * rd_kafka_position() is never asked. Newer versions of librdkafka (seen in 2.8.0,
+ * not in 2.0.2) count the notice of a partition's end as if it were a message: their
+ * position is one too high until the next message, which would be skipped for good.
  */
 int64
 eddy_kafka_position(EddyKafkaClient *client, const char *topic, int32 partition)
 {
-	EddyKafkaPartition *part;
-	int64		position;
-
 	if (client->topic == NULL || strcmp(client->topic, topic) != 0 ||
 		partition < 0 || partition >= client->npartitions)
 		return -1;
-
-	part = &client->partitions[partition];
-	position = part->next;
-	if (position < 0 || client->batch_next < client->batch_count)
-		return position;
-
-	if (!client->positions_fresh)
-	{
-		if (rd_kafka_position(client->rk, client->positions) != RD_KAFKA_RESP_ERR_NO_ERROR)
-			return position;
-		client->positions_fresh = true;
-	}
-	return Max(position, client->positions->elems[partition].offset);
+	return client->partitions[partition].next;
 }
 
 /* eddy_kafka_caught_up tells whether nothing came since the end of the partition was met. */

@@ -39,8 +39,6 @@ struct EddyKafkaClient
 	char	   *topic;
 	int			npartitions;
 	EddyKafkaPartition *partitions;
-	rd_kafka_topic_partition_list_t *positions; /* all partitions, reused */
-	bool		positions_fresh;	/* since the last poll */
 
 	/* what librdkafka gave and poll has not yet handed out: [batch_next, batch_count) */
 	rd_kafka_message_t **batch;
