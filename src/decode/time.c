@@ -279,12 +279,14 @@ eddy_value_parse_time(const EddyValueColumn *column, const char *s, uint32 len, 
  * eddy_value_time_from_number makes a date or timestamp from an epoch number.
  *
  * The number is scaled in decimal, so that 1700000000.123 is exact; digits
- * below a microsecond are rounded half away from zero.
+ * below a microsecond are rounded half away from zero. Seconds with all their
+ * nanoseconds have 19 digits; numbers with more are refused.
  */
 EddyValueResult
 eddy_value_time_from_number(const EddyValueColumn *column, EddyTimeFormat time_format,
 							const EddyJsonNumber *number, Datum *value)
 {
+	uint64		mantissa = number->mantissa;
 	int64		time;
 	int			shift;
 
@@ -302,21 +304,27 @@ eddy_value_time_from_number(const EddyValueColumn *column, EddyTimeFormat time_f
 		default:
 			return EDDY_VALUE_INVALID;
 	}
-	if (number->digits > 18)
+	if (number->digits > 19)
 		return number->digits - number->fraction + number->exponent > 18 - shift ?
 			EDDY_VALUE_RANGE : EDDY_VALUE_INVALID;
 
-	time = (int64) number->mantissa;
 	shift += number->exponent - number->fraction;
-	if (time == 0 || shift < -18)
+	if (number->digits == 19 && shift < -1)
+	{
+		/* one digit less to divide; the one that decides the rounding stays */
+		mantissa /= 10;
+		shift++;
+	}
+	if (mantissa == 0 || shift < -18)
 		time = 0;
 	else if (shift < 0)
 	{
-		int64		unit = eddy_value_powers_of_ten[-shift];
+		uint64		unit = (uint64) eddy_value_powers_of_ten[-shift];
 
-		time = time / unit + (time % unit >= (unit + 1) / 2);
+		time = (int64) (mantissa / unit + (mantissa % unit >= unit / 2));
 	}
-	else if (shift > 18 || pg_mul_s64_overflow(time, eddy_value_powers_of_ten[shift], &time))
+	else if (shift > 18 || mantissa > (uint64) PG_INT64_MAX ||
+			 pg_mul_s64_overflow((int64) mantissa, eddy_value_powers_of_ten[shift], &time))
 		return EDDY_VALUE_RANGE;
 
 	if (number->negative)
