@@ -565,7 +565,12 @@ walk_node(JsonRow *row, int index, int depth)
 			return false;
 	}
 	if (node->first_child == NO_NODE)
+	{
+		/* a row that takes nothing from its message, only from what surrounds it */
+		if (unlikely(node->column < 0) && !eddy_json_skip(&row->cursor, depth))
+			return refuse_json(row->error, row->cursor.status);
 		return true;
+	}
 
 	row->cursor.next = start;
 	c = eddy_json_peek(&row->cursor);

@@ -36,18 +36,6 @@ ends_scalar(const EddyJsonCursor *cursor, uint32_t offset)
 		offset == cursor->positions[cursor->count];
 }
 
-static inline int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* read_hex4 reads the four digits of \uXXXX; -1 if they are none. */
 static int
 read_hex4(const char *p)
@@ -56,7 +44,7 @@ read_hex4(const char *p)
 
 	for (int i = 0; i < 4; i++)
 	{
-		int			digit = hex_digit(p[i]);
+		int			digit = eddy_json_hex_digit(p[i]);
 
 		if (digit < 0)
 			return -1;

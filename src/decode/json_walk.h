@@ -99,4 +99,17 @@ extern EddyJsonEscape eddy_json_unescape(const char *src, uint32_t len, char *ds
 extern const char *eddy_json_scan_number(const char *p, const char *end, bool lenient,
 										 EddyJsonNumber *number);
 
+/* The value of a hexadecimal digit, -1 if it is none. */
+static inline int
+eddy_json_hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
 #endif							/* EDDY_JSON_WALK_H */

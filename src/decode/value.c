@@ -29,6 +29,7 @@
 #include "varatt.h"
 #endif
 
+#include "decode/json_walk.h"
 #include "decode/value.h"
 
 /* Decimal digits that always fit into an int64. */
@@ -445,18 +446,6 @@ store_limited(const EddyValueColumn *column, const char *s, uint32 len, Datum *v
 	return EDDY_VALUE_OK;
 }
 
-static inline int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* store_uuid takes 32 digits, a hyphen after any four of them, and braces around all. */
 static EddyValueResult
 store_uuid(const char *s, uint32 len, Datum *value)
@@ -475,8 +464,8 @@ store_uuid(const char *s, uint32 len, Datum *value)
 
 		if (end - s < 2)
 			return EDDY_VALUE_INVALID;
-		high = hex_digit(s[0]);
-		low = hex_digit(s[1]);
+		high = eddy_json_hex_digit(s[0]);
+		low = eddy_json_hex_digit(s[1]);
 		if (high < 0 || low < 0)
 			return EDDY_VALUE_INVALID;
 		bytes[i] = (unsigned char) (high * 16 + low);
@@ -515,8 +504,8 @@ store_bytea(const char *s, uint32 len, Datum *value)
 				s++;
 				continue;
 			}
-			high = hex_digit(*s++);
-			low = s < end ? hex_digit(*s++) : -1;
+			high = eddy_json_hex_digit(*s++);
+			low = s < end ? eddy_json_hex_digit(*s++) : -1;
 			if (high < 0 || low < 0)
 				goto invalid;
 			*dst++ = (char) (high * 16 + low);

@@ -675,7 +675,8 @@ my @metadata = (
 	[ 1, 1700000000999, 'bin=\xff\xfe,empty=,quoted="x"', 'Schlüssel', '{"id": 3}' ],
 	[ 1, 1700000000000, '', '', '{"id": 4}' ],
 	[ 0, 1700000000000, 'a=1', 'tombstone', '\N' ],
-	[ 0, 1700000000000, 'a=1', '\xff\x00', '{"id": 5}' ]);
+	[ 0, 1700000000000, 'a=1', '\xff\x00', '{"id": 5}' ],
+	[ 0, 1700000000000, '', 'broken', '{"id": 6' ]);
 
 new_stream(
 	'metadata',
@@ -691,10 +692,14 @@ new_stream(
 	'keys',
 	'id int, key bytea',
 	q{topic => 'metadata', mapping => '{"key": "key"}'});
+new_stream(
+	'envelopes',
+	'at timestamptz, key text',
+	q{topic => 'metadata', mapping => '{"at": "timestamp", "key": "key"}'});
 $broker->tool('produce', [ '-t', 'metadata', '-f', 'pthkv' ],
 	join('', map { join("\t", @$_) . "\n" } @metadata));
 wait_for_stream('metadata', 'metadata');
-wait_for_stream('keys', 'metadata');
+wait_for_stream($_, 'metadata') foreach qw(keys envelopes);
 
 is( query('SELECT id, topic, part4, off, at, ms, key_bytes, key_text FROM metadata ORDER BY id'),
 	"1|metadata|0|0|$november.123+00|1700000000123|\\x6b6579|key\n"
@@ -719,15 +724,18 @@ FROM metadata}),
 	't',
 	'they are the same in all types that take them');
 is( query(q{SELECT topic, partition, "offset", key, convert_from(payload, 'UTF8'), headers, sqlstate
-	FROM eddy.dead_letters WHERE stream = 'metadata'::regclass}),
+	FROM eddy.dead_letters WHERE stream = 'metadata'::regclass AND "offset" = 2}),
 	'metadata|0|2|\xff00|{"id": 5}|[["a", "1"]]|22021',
 	'a key that is no text is a dead letter of a stream that wants text');
 is( query('SELECT id, key FROM keys WHERE id IN (4, 5) ORDER BY id'),
 	"4|\\x\n5|\\xff00",
 	'and a row of one that takes bytes');
+is( query(q{SELECT extract(epoch FROM at), key FROM envelopes ORDER BY 1, 2}),
+	"0.001000|\n1700000000.000000|\n1700000000.123000|key\n1700000000.999000|Schlüssel",
+	'a stream can do without the content of valid messages');
 is( query(q{SELECT stream, sum(rows), sum(rejected), sum(skipped) FROM eddy.partitions
 	WHERE topic = 'metadata' GROUP BY 1 ORDER BY stream::text}),
-	"keys|6|0|1\nmetadata|6|1|1",
+	"envelopes|7|2|1\nkeys|7|1|1\nmetadata|7|2|1",
 	'all are counted');
 
 $node->stop;
