@@ -229,17 +229,20 @@ sql($node, "CREATE EXTENSION pg_eddy; $types");
 my $mock = build_tool('eddy-mock-broker', 'test/kafka/mock_broker.c');
 my ($commands, $answers) = ('', '');
 my $harness = IPC::Run::start([ $mock, 'types:1', 'times:1', 'fields:1', 'pointers:1', 'rules:1',
-	'metadata:2' ], '<', \$commands, '>', \$answers);
+	'metadata:2', 'latin:1' ], '<', \$commands, '>', \$answers);
 $harness->pump until $answers =~ /\n/;
 my $broker = bless { address => (split /\n/, $answers)[0] }, 'EddyTest::Broker';
 attach_server($node, $broker->address);
+
+my $database = 'postgres';
 
 # Runs a query with the settings that the expected texts are written for.
 sub query
 {
 	my ($query) = @_;
 
-	return sql($node, qq{
+	return $node->safe_psql($database, qq{
+SET client_encoding = 'UTF8';
 SET TimeZone = 'UTC';
 SET DateStyle = 'ISO, YMD';
 SET IntervalStyle = 'postgres';
@@ -266,13 +269,15 @@ sub wait_for_stream
 	my %end = %{ $broker->ends($topic) };
 	my $want = join ', ', map { "($_, $end{$_}::bigint)" } sort keys %end;
 
-	return wait_until(
-		$node, qq{
+	return if $node->poll_query_until(
+		$database, qq{
 SELECT count(*) = @{[ scalar keys %end ]}
 FROM (VALUES $want) AS e (partition, "offset")
 JOIN eddy.partitions p USING (partition)
-WHERE p.stream = '$stream'::regclass AND p.topic = '$topic' AND p.next_offset >= e."offset"},
-		"stream $stream has read topic \"$topic\"");
+WHERE p.stream = '$stream'::regclass AND p.topic = '$topic' AND p.next_offset >= e."offset"});
+	fail("stream $stream has read topic \"$topic\"");
+	diag(query('TABLE eddy.sources'));
+	return;
 }
 
 # Text of a field for COPY.
@@ -737,6 +742,39 @@ is( query(q{SELECT stream, sum(rows), sum(rejected), sum(skipped) FROM eddy.part
 	WHERE topic = 'metadata' GROUP BY 1 ORDER BY stream::text}),
 	"envelopes|7|2|1\nkeys|7|1|1\nmetadata|7|2|1",
 	'all are counted');
+
+#
+# A database in another encoding: messages are UTF-8, and what it cannot store is rejected
+#
+
+my @latin = (
+	[
+		'{"a": "\u00e4ö", "short": "äöü", "doc": {"ü": "\u00e9"}, "list": ["ß"], "größe": "é"}',
+		'(äö,äöü,"{""ü"": ""é""}",{ß},é)'
+	],
+	[ '{"a": "日本"}', '22P05' ],
+	[ '{"a": "\u65e5"}', '22P05' ],
+	[ '{"short": "äöüß"}', '22001' ],
+	[ '{"doc": "日本"}', '22P05' ],
+	[ '{"doc": "\u65e5"}', '22P05' ],
+	[ '{"list": ["日本"]}', '22P05' ],
+	[ '{"other": "日本", "日本": 1, "a": "x"}', '(x,,,,)' ]);
+
+sql($node, q{CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'});
+$database = 'latin';
+query(qq{
+CREATE EXTENSION pg_eddy;
+CREATE SERVER kafka FOREIGN DATA WRAPPER eddy_kafka
+	OPTIONS ("bootstrap.servers" '@{[ $broker->address ]}');
+CREATE USER MAPPING FOR CURRENT_USER SERVER kafka;
+CREATE UNLOGGED TABLE latin
+	(n bigint, a text, short varchar(3), doc jsonb, list text[], "größe" text);
+SELECT eddy.create_stream('latin');
+SELECT eddy.attach_kafka('latin', server => 'kafka', topic => 'latin',
+	mapping => '{"n": "offset"}')});
+produce_cases('latin', @latin);
+check_cases('latin', 'latin', 'values are converted to the encoding of the database',
+	'a, short, doc, list, "größe"', @latin);
 
 $node->stop;
 $harness->signal('TERM');
