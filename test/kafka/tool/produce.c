@@ -40,12 +40,18 @@ new_producer(rd_kafka_conf_t *conf)
 	return new_client(RD_KAFKA_PRODUCER, conf);
 }
 
-/* flush_producer returns when everything is delivered or has failed. */
+/*
+ * flush_producer returns when everything is delivered. A producer that was asked to end does
+ * not wait for a broker that is gone, as long as messages would live by themselves.
+ */
 void
 flush_producer(rd_kafka_t *producer)
 {
+	double		start = now_seconds();
+
 	while (rd_kafka_flush(producer, 1000) == RD_KAFKA_RESP_ERR__TIMED_OUT)
-		continue;
+		if (stop_requested && now_seconds() - start > options.wait)
+			die("%d messages were not delivered", rd_kafka_outq_len(producer));
 }
 
 static void
