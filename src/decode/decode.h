@@ -98,4 +98,12 @@ extern bool eddy_decode_needs_convert(const EddyDecoder *decoder);
 extern void eddy_decode_convert(EddyDecoder *decoder, Datum *values, bool *nulls,
 								const bool *missing);
 
+/*
+ * eddy_decode_describe_failure tells what the last eddy_decode_convert failed on, without
+ * content of the message, which input functions like to quote: messages of
+ * errors are seen by more people than messages. Returns NULL if it did not fail, or with
+ * an error (a violated domain constraint) that quotes nothing. palloc'ed.
+ */
+extern char *eddy_decode_describe_failure(const EddyDecoder *decoder, int sqlerrcode);
+
 #endif							/* EDDY_DECODE_H */

@@ -87,6 +87,7 @@ struct EddyDecoder
 	char	   *buffer;			/* copies of messages that nothing points into */
 	size_t		buffer_size;
 	uint64		serial;			/* counts messages */
+	const EddyValueColumn *converting;	/* whose input function runs, or has failed */
 };
 
 /* One message on its way through the tree. */
@@ -821,6 +822,19 @@ eddy_decode_convert(EddyDecoder *decoder, Datum *values, bool *nulls, const bool
 
 		/* what is missing gets its default from the caller, who checks it as well */
 		if (eddy_value_needs_convert(column) && !missing[attr])
+		{
+			decoder->converting = column;
 			eddy_value_convert(column, &values[attr], &nulls[attr]);
+		}
 	}
+	decoder->converting = NULL;
+}
+
+char *
+eddy_decode_describe_failure(const EddyDecoder *decoder, int sqlerrcode)
+{
+	if (decoder->converting == NULL || ERRCODE_TO_CATEGORY(sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+		return NULL;
+	return psprintf("invalid value for column \"%s\" of type %s", decoder->converting->name,
+					decoder->converting->type_name);
 }

@@ -331,8 +331,12 @@ finish_all(EddySourceWorker *worker)
 
 	while (!finish_rows(worker, &row, &error))
 	{
-		reject(worker, row, error->sqlerrcode, error->message ? error->message : "",
-			   stops_on_error(worker));
+		char	   *description = eddy_decode_describe_failure(worker->definition->decoder,
+															   error->sqlerrcode);
+
+		if (description == NULL)
+			description = error->message ? error->message : "";
+		reject(worker, row, error->sqlerrcode, description, stops_on_error(worker));
 		FreeErrorData(error);
 		row++;
 	}

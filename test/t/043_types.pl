@@ -386,6 +386,13 @@ ORDER BY id LIMIT 40}),
 		'',
 		"$type{$name}: as json_populate_record makes it");
 }
+# input functions quote what they refuse; an error is seen by more people than a message
+is( query(q{SELECT string_agg(DISTINCT error, E'\n') FROM eddy.dead_letters
+	WHERE stream = 'types'::regclass AND sqlstate ~ '^22'
+		AND error !~ '^[^"]* column "[a-z0-9_]+"( of type [^"]*)?$' AND error !~ '^message [^"]*$'}),
+	'',
+	'errors about values name the column and quote nothing');
+
 is(query(q{SELECT (SELECT count(*) FROM types) + (SELECT count(*) FROM eddy.dead_letters
 	WHERE stream = 'types'::regclass)}),
 	scalar @messages, 'every message is one row or one dead letter');
