@@ -367,7 +367,8 @@ SELECT s.source, s.stream, s.server, s.topic, s.format,
             WHEN t.state = 'stopped' THEN 'stopped'
             WHEN w.pid IS NOT NULL AND t.state = 'running' THEN 'running'
             ELSE 'waiting' END AS state,
-       CASE WHEN NOT s.enabled THEN NULL
+       -- an error of a view's expression can quote a row
+       CASE WHEN NOT s.enabled OR NOT has_table_privilege(s.stream, 'SELECT') THEN NULL
             WHEN s.database <> (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
             THEN 'the database is a copy or was restored: eddy.resume makes it consume'
             ELSE coalesce(t.error, w.problem, (
