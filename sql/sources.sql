@@ -30,7 +30,7 @@ SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
 -- where to start: a word, a timestamp, or offsets by partition
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders', start => 'lastest');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
-    start => '2026-13-01');
+    start => '2026-01-01 25:00');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     start => 'infinity');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
