@@ -29,7 +29,6 @@
 #include "varatt.h"
 #endif
 
-#include "decode/json_walk.h"
 #include "decode/value.h"
 
 /* Decimal digits that always fit into an int64. */

@@ -291,22 +291,6 @@ eddy_kafka_brokers_refused(const EddyKafkaBrokerList *list, const char *bootstra
 	return NULL;
 }
 
-/* eddy_kafka_check_brokers raises an error if a server option names a host that is not listed. */
-void
-eddy_kafka_check_brokers(const char *bootstrap, const char *allowed)
-{
-	EddyKafkaBrokerList *list = eddy_kafka_brokers_parse(allowed);
-	const char *refused = eddy_kafka_brokers_refused(list, bootstrap);
-
-	eddy_kafka_brokers_free(list);
-	if (refused != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("broker \"%s\" is not allowed", refused),
-				 errdetail("It is not listed in the setting \"pg_eddy.allowed_brokers\"."),
-				 errhint("Ask the administrator of the server to add it.")));
-}
-
 /*
  * resolve is librdkafka's resolver, called on its threads for each connection. It
  * is getaddrinfo(3) that fails for hosts that are not allowed.

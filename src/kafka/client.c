@@ -109,7 +109,7 @@ apply_settings(rd_kafka_conf_t *conf, const EddyKafkaSettings *settings, EddyKaf
 	if (!set_property(conf, "reconnect.backoff.max.ms", "3000", error))
 		return false;
 
-	/* the group is a name for lag tools: it is never joined, but assigning needs one */
+	/* the group is never joined, but assigning needs one */
 	return set_property(conf, "client.id", settings->client_id, error) &&
 		set_property(conf, "group.id", settings->client_id, error) &&
 		set_number(conf, "queued.min.messages", messages, error) &&

@@ -156,11 +156,4 @@ extern void eddy_kafka_release(EddyKafkaMessage *messages, int nmessages);
  */
 extern char *eddy_kafka_headers_json(const EddyKafkaMessage *message);
 
-/*
- * Stores offsets for the group on the broker, for lag tools alone.
- * Asynchronous; errors are ignored.
- */
-extern void eddy_kafka_report_progress(EddyKafkaClient *client, const char *topic, int npartitions,
-									   const int64 *offsets);
-
 #endif							/* EDDY_KAFKA_CLIENT_H */

@@ -38,23 +38,6 @@ drop_batch(EddyKafkaClient *client)
 	client->batch_next = client->batch_count = 0;
 }
 
-/* make_list gives a list of all assigned partitions, with offsets if there are any. */
-static rd_kafka_topic_partition_list_t *
-make_list(const char *topic, int npartitions, const int64 *offsets)
-{
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(npartitions);
-
-	for (int p = 0; p < npartitions; p++)
-	{
-		rd_kafka_topic_partition_t *entry;
-
-		entry = rd_kafka_topic_partition_list_add(list, topic, p);
-		if (offsets != NULL)
-			entry->offset = offsets[p];
-	}
-	return list;
-}
-
 /* eddy_kafka_assign starts to fetch all partitions of the topic from the given offsets. */
 bool
 eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int npartitions,
@@ -67,7 +50,9 @@ eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int npartitions,
 
 	eddy_kafka_clear_error(error);
 
-	list = make_list(topic, npartitions, offsets);
+	list = rd_kafka_topic_partition_list_new(npartitions);
+	for (int p = 0; p < npartitions; p++)
+		rd_kafka_topic_partition_list_add(list, topic, p)->offset = offsets[p];
 	err = rd_kafka_assign(client->rk, list);
 	rd_kafka_topic_partition_list_destroy(list);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -318,17 +303,6 @@ eddy_kafka_cached_high(EddyKafkaClient *client, const char *topic, int32 partiti
 		RD_KAFKA_RESP_ERR_NO_ERROR)
 		return -1;
 	return high >= 0 ? high : -1;
-}
-
-/* eddy_kafka_report_progress commits to the group without waiting for an answer. */
-void
-eddy_kafka_report_progress(EddyKafkaClient *client, const char *topic, int npartitions,
-						   const int64 *offsets)
-{
-	rd_kafka_topic_partition_list_t *list = make_list(topic, npartitions, offsets);
-
-	(void) rd_kafka_commit(client->rk, list, 1);
-	rd_kafka_topic_partition_list_destroy(list);
 }
 
 /*

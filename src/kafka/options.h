@@ -29,14 +29,6 @@ extern void eddy_kafka_check_option(Oid catalog, const char *name, const char *v
  */
 extern void eddy_kafka_check_options(Oid catalog, List *options);
 
-/*
- * eddy_kafka_check_brokers checks a bootstrap list against the setting
- * pg_eddy.allowed_brokers (NULL or empty: any host). Raises
- * ERRCODE_INSUFFICIENT_PRIVILEGE. Names that may resolve to an allowed address
- * pass here and are checked again when they are resolved.
- */
-extern void eddy_kafka_check_brokers(const char *bootstrap, const char *allowed);
-
 /* True for properties that SERVER or USER MAPPING may have. */
 extern bool eddy_kafka_option_is_known(const char *name);
 

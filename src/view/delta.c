@@ -53,8 +53,6 @@ typedef struct EddyPending
 	Tuplestorestate *store;
 } EddyPending;
 
-static void flush(bool repeatable);
-
 static List *pending = NIL;		/* of EddyPending, in TopTransactionContext */
 
 /*
@@ -75,8 +73,9 @@ compare_oids(const ListCell *a, const ListCell *b)
 	return lfirst_oid(a) < lfirst_oid(b) ? -1 : lfirst_oid(a) > lfirst_oid(b);
 }
 
-List *
-eddy_delta_views(void)
+/* Views with pending deltas, in order of Oid. */
+static List *
+pending_views(void)
 {
 	List	   *views = NIL;
 	ListCell   *lc;
@@ -87,8 +86,9 @@ eddy_delta_views(void)
 	return views;
 }
 
-List *
-eddy_delta_of_view(Oid view)
+/* The pending deltas of a view: List of Tuplestorestate. */
+static List *
+deltas_of_view(Oid view)
 {
 	List	   *stores = NIL;
 	ListCell   *lc;
@@ -103,8 +103,9 @@ eddy_delta_of_view(Oid view)
 	return stores;
 }
 
-void
-eddy_delta_discard(Oid view)
+/* Forgets the deltas of a view and closes their files. */
+static void
+discard_deltas(Oid view)
 {
 	ListCell   *lc;
 
@@ -353,14 +354,14 @@ merge_pending(EddyViewPlan *plan, bool repeatable)
 	busy++;
 	PG_TRY();
 	{
-		eddy_merge(plan, eddy_delta_of_view(plan->view), repeatable);
+		eddy_merge(plan, deltas_of_view(plan->view), repeatable);
 	}
 	PG_FINALLY();
 	{
 		busy--;
 	}
 	PG_END_TRY();
-	eddy_delta_discard(plan->view);
+	discard_deltas(plan->view);
 }
 
 /* Step: compute and merge at once. */
@@ -449,6 +450,38 @@ eddy_view_collect(EddyBatch *batch, List **rejections)
 	}
 }
 
+/* ---- flushing, and both steps at once ---- */
+
+static void
+flush(bool repeatable)
+{
+	ListCell   *lc;
+
+	if (pending == NIL)
+		return;
+	foreach(lc, pending_views())
+	{
+		Oid			view = lfirst_oid(lc);
+		EddyViewPlan *plan = eddy_plan_get(view);
+
+		if (plan == NULL)
+		{
+			discard_deltas(view);	/* dropped by this very transaction */
+			continue;
+		}
+		eddy_plan_pin(plan);
+		merge_pending(plan, repeatable);
+		eddy_plan_unpin(plan);
+	}
+	CommandCounterIncrement();
+}
+
+void
+eddy_view_flush(void)
+{
+	flush(false);
+}
+
 void
 eddy_view_apply(EddyBatch *batch, bool careful, List **rejections)
 {
@@ -473,38 +506,6 @@ eddy_view_apply(EddyBatch *batch, bool careful, List **rejections)
 		eddy_plan_unpin(plan);
 		pfree(skip);
 	}
-}
-
-/* ---- flushing ---- */
-
-static void
-flush(bool repeatable)
-{
-	ListCell   *lc;
-
-	if (pending == NIL)
-		return;
-	foreach(lc, eddy_delta_views())
-	{
-		Oid			view = lfirst_oid(lc);
-		EddyViewPlan *plan = eddy_plan_get(view);
-
-		if (plan == NULL)
-		{
-			eddy_delta_discard(view);	/* dropped by this very transaction */
-			continue;
-		}
-		eddy_plan_pin(plan);
-		merge_pending(plan, repeatable);
-		eddy_plan_unpin(plan);
-	}
-	CommandCounterIncrement();
-}
-
-void
-eddy_view_flush(void)
-{
-	flush(false);
 }
 
 void
@@ -583,15 +584,9 @@ at_subxact_end(SubXactEvent event, SubTransactionId subid, SubTransactionId pare
 }
 
 void
-eddy_delta_init(void)
-{
-	RegisterXactCallback(at_xact_end, NULL);
-	RegisterSubXactCallback(at_subxact_end, NULL);
-}
-
-void
 eddy_view_init(void)
 {
 	eddy_scan_init();
-	eddy_delta_init();
+	RegisterXactCallback(at_xact_end, NULL);
+	RegisterSubXactCallback(at_subxact_end, NULL);
 }

@@ -143,8 +143,6 @@ extern void eddy_analyze_query(EddyViewPlan *plan, Query *query);
 
 /* ---- plan.c: cached per backend ---- */
 
-extern void eddy_plan_init(void);
-
 /* Plans of all views of a stream, by Oid of the view. List of EddyViewPlan; pin while in use. */
 extern List *eddy_plan_of_stream(Oid stream);
 
@@ -164,16 +162,6 @@ extern void eddy_plan_reset(void);
 
 /* Runs the delta query over stored rows (start => 'staged') or over none, and leaves it pending. */
 extern void eddy_delta_collect_initial(EddyViewPlan *plan, bool staged);
-extern void eddy_delta_init(void);
-
-/* Deltas of one view, collected but not flushed: List of Tuplestorestate, which stay ours. */
-extern List *eddy_delta_of_view(Oid view);
-
-/* Forgets the deltas of a view and closes their files. */
-extern void eddy_delta_discard(Oid view);
-
-/* Views with pending deltas, in order of Oid. */
-extern List *eddy_delta_views(void);
 
 /* ---- merge.c ---- */
 

@@ -6,7 +6,7 @@
  * Maintenance has two steps. "Collect" runs each view's own SELECT over a
  * batch and keeps the partial states of the touched groups in memory, tagged with the
  * subtransaction that made them. "Flush" merges them into the state
- * tables, in one total order (view Oid, group key), so that writers never
+ * tables, in one total order of views and group keys, so that writers never
  * deadlock among themselves. A Kafka batch does both in its transaction; a
  * user's statement collects in the capture trigger and flushes when it ends.
  *
