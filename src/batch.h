@@ -54,25 +54,32 @@ typedef struct EddyRejection
 } EddyRejection;
 
 /*
- * eddy_batch_is_row_error tells whether an error is the fault of a row: bad data, violated
- * constraints, limits, errors raised by user functions. All else (cancel, resources,
- * privileges, missing objects, serialization) concerns the transaction and must not cost a row.
+ * eddy_batch_is_row_error tells whether an error that was raised while one field was converted
+ * or one row's expressions ran is the row's. All are, whatever their SQLSTATE, but what
+ * would have hit any row: cancel and shutdown, lack of resources, I/O, corruption, and
+ * conflicts with other transactions. A RAISE of a procedural language can name any of
+ * these codes; it is a row's all the same, told by where it came from.
  */
 static inline bool
-eddy_batch_is_row_error(int sqlerrcode)
+eddy_batch_is_row_error(const ErrorData *error)
 {
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	if (error->funcname && (strcmp(error->funcname, "exec_stmt_raise") == 0 ||	/* PL/pgSQL */
+							strcmp(error->funcname, "exec_stmt_assert") == 0 ||
+							strncmp(error->funcname, "plperl_", 7) == 0 ||
+							strncmp(error->funcname, "PLy_", 4) == 0 ||
+							strncmp(error->funcname, "pltcl_", 6) == 0))
+		return true;
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
-		case MAKE_SQLSTATE('2', '1', '0', '0', '0'):	/* cardinality violation */
-		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):	/* data exception */
-		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):	/* integrity constraint violation */
-		case MAKE_SQLSTATE('3', '8', '0', '0', '0'):	/* external routine exception */
-		case MAKE_SQLSTATE('3', '9', '0', '0', '0'):	/* external routine invocation exception */
-		case MAKE_SQLSTATE('5', '4', '0', '0', '0'):	/* program limit exceeded */
-		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):	/* PL/pgSQL RAISE */
-			return true;
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_TRANSACTION_ROLLBACK:
+			return false;
 		default:
-			return sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED;
+			return error->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
+				error->sqlerrcode != ERRCODE_INDEX_CORRUPTED &&
+				error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE;
 	}
 }
 

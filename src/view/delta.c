@@ -248,7 +248,7 @@ try_step(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, bool keep,
 		MemoryContextSwitchTo(oldcontext);
 		CurrentResourceOwner = oldowner;
 		eddy_scan_reset();
-		if (!eddy_batch_is_row_error(edata->sqlerrcode))
+		if (!eddy_batch_is_row_error(edata))
 			ReThrowError(edata);
 		ok = false;
 		*error = edata;

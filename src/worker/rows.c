@@ -313,7 +313,7 @@ finish_rows(EddySourceWorker *worker, volatile int64 *row, ErrorData **error)
 		*error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (!eddy_batch_is_row_error((*error)->sqlerrcode))
+		if (!eddy_batch_is_row_error(*error))
 			ReThrowError(*error);
 		ok = false;
 	}
