@@ -48,6 +48,7 @@ OBJS = \
 	src/view/merge.o \
 	src/view/owner.o \
 	src/view/plan.o \
+	src/view/refuse.o \
 	src/view/scan.o \
 	src/worker/batch.o \
 	src/worker/database.o \

@@ -1,12 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * analyze.c
- *    Takes the SELECT of a continuous view apart, or says why it cannot be maintained.
+ *    Takes the SELECT of a continuous view apart: keys, aggregates, columns.
  *
- * What is accepted: one stream, joined at most with ordinary relations that
- * add columns to its rows; WHERE, GROUP BY and HAVING; aggregates that have a
- * combine function, and expressions over them. Everything else gets an error
- * that names the reason and a way out. Nothing is approximated.
+ * Which queries are accepted is decided in refuse.c.
  *
  * The result depends on the definition alone, so that each backend comes to the
  * same layout of the state table.
@@ -19,262 +16,27 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_aggregate.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
 #include "parser/parse_agg.h"
-#include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 #include "compat.h"
 #include "view/plan.h"
-
-static void
-refuse(const char *message, const char *detail, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("%s", message),
-			 detail ? errdetail("%s", detail) : 0,
-			 hint ? errhint("%s", hint) : 0));
-}
-
-/* ---- the FROM clause ---- */
-
-typedef struct FromContext
-{
-	Query	   *query;
-	Index		stream_rti;
-} FromContext;
-
-/* Notes the stream's range table index and checks which side of joins it is on. */
-static void
-check_from_item(Node *node, bool nullable, FromContext *context)
-{
-	if (node == NULL)
-		return;
-	if (IsA(node, FromExpr))
-	{
-		ListCell   *lc;
-
-		foreach(lc, ((FromExpr *) node)->fromlist)
-			check_from_item(lfirst(lc), nullable, context);
-	}
-	else if (IsA(node, JoinExpr))
-	{
-		JoinExpr   *join = (JoinExpr *) node;
-
-		check_from_item(join->larg,
-						nullable || join->jointype == JOIN_RIGHT || join->jointype == JOIN_FULL,
-						context);
-		check_from_item(join->rarg,
-						nullable || join->jointype == JOIN_LEFT || join->jointype == JOIN_FULL,
-						context);
-	}
-	else if (IsA(node, RangeTblRef))
-	{
-		Index		rti = ((RangeTblRef *) node)->rtindex;
-		RangeTblEntry *rte = rt_fetch(rti, context->query->rtable);
-
-		if (rte->rtekind == RTE_SUBQUERY || rte->rtekind == RTE_CTE)
-			refuse("sub-selects in FROM are not supported in a continuous view", NULL,
-				   "Write the query as one SELECT over the stream.");
-		if (rte->tablesample)
-			refuse("TABLESAMPLE is not supported in a continuous view", NULL, NULL);
-		if (rte->rtekind == RTE_RELATION && eddy_catalog_get_stream(rte->relid) != NULL)
-		{
-			if (context->stream_rti != 0)
-				refuse("a continuous view cannot join two streams",
-					   "Rows of one stream would have to be kept for ever for rows of the other still to come.",
-					   "Aggregate each stream in a continuous view of its own and join the views when reading.");
-			if (nullable)
-				refuse("the stream is on the nullable side of an outer join",
-					   "Rows without a match would have to be taken back when one arrives.",
-					   "Put the stream on the other side, or use an inner join.");
-			context->stream_rti = rti;
-		}
-	}
-}
-
-static Index
-find_stream(Query *query)
-{
-	FromContext context = {query, 0};
-
-	check_from_item((Node *) query->jointree, false, &context);
-	if (context.stream_rti == 0)
-	{
-		RangeTblEntry *rte = NULL;
-		ListCell   *lc;
-
-		foreach(lc, query->rtable)
-		{
-			rte = lfirst(lc);
-			if (rte->rtekind == RTE_RELATION && rte->inFromCl && rte->relkind == RELKIND_RELATION)
-				break;
-			rte = NULL;
-		}
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("the query of a continuous view must read a stream"),
-				 rte ? errhint("Make table \"%s\" a stream with eddy.create_stream.",
-							   get_rel_name(rte->relid)) :
-				 errhint("Make a stream of an unlogged table with eddy.create_stream.")));
-	}
-	return context.stream_rti;
-}
-
-/* ---- clauses that cannot be kept up to date ---- */
-
-static bool
-refuse_function(Oid funcid, void *context pg_attribute_unused())
-{
-	if (funcid == F_NOW || funcid == F_TRANSACTION_TIMESTAMP || funcid == F_STATEMENT_TIMESTAMP)
-		refuse("the query of a continuous view cannot depend on the current time",
-			   "Rows are counted once, when they arrive, and not again when time has passed.",
-			   "Compare with the current time when reading the view.");
-	if (func_volatile(funcid) == PROVOLATILE_VOLATILE)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("volatile function \"%s\" cannot be used in a continuous view",
-						get_func_name(funcid)),
-				 errdetail("Its result could not be computed again.")));
-	return false;
-}
-
-/*
- * A window whose length can never be right would cost every row: the constant lengths of
- * eddy's window functions are looked at here. The offset, which may be
- * anything, is the last argument.
- */
-static void
-check_window(FuncExpr *call)
-{
-	int			nlengths = list_length(call->args) - 1;
-
-	if (get_func_namespace(call->funcid) != eddy_catalog_schema())
-		return;
-	for (int i = 1; i <= nlengths; i++)
-	{
-		Node	   *node = eval_const_expressions(NULL, copyObject(list_nth(call->args, i)));
-		Interval   *length;
-		static const Interval zero = {0};
-
-		if (!IsA(node, Const) || ((Const *) node)->constisnull ||
-			((Const *) node)->consttype != INTERVALOID)
-			continue;
-		length = DatumGetIntervalP(((Const *) node)->constvalue);
-		if (length->month != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("length of a window cannot contain months or years"),
-					 errdetail("Months differ in length; windows of eddy.%s have a fixed one.",
-							   get_func_name(call->funcid)),
-					 errhint("Group by date_trunc('month', ...) instead.")));
-		if (i < nlengths &&
-			!DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(length),
-											  IntervalPGetDatum(&zero))))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("length of a window must be greater than zero")));
-	}
-}
-
-/* Looks for expressions whose value depends on when they are evaluated, and for other streams. */
-static bool
-check_node(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	check_functions_in_node(node, refuse_function, context);
-	if (IsA(node, FuncExpr))
-		check_window((FuncExpr *) node);
-	if (IsA(node, Var) && ((Var *) node)->varattno < 0)
-		refuse("system columns cannot be used in a continuous view",
-			   "A row is counted before it has a place in the table.", NULL);
-	if (IsA(node, SQLValueFunction))
-	{
-		SQLValueFunctionOp op = ((SQLValueFunction *) node)->op;
-
-		if (op <= SVFOP_LOCALTIMESTAMP_N)
-			refuse_function(F_NOW, context);
-	}
-	if (IsA(node, Query))
-	{
-		Query	   *query = (Query *) node;
-		ListCell   *lc;
-
-		/* a sub-select: evaluated as of the batch, so it must not look at a stream */
-		foreach(lc, query->rtable)
-		{
-			RangeTblEntry *rte = lfirst(lc);
-
-			if (rte->rtekind == RTE_RELATION && eddy_catalog_get_stream(rte->relid) != NULL)
-				refuse("a sub-select in a continuous view cannot read a stream",
-					   "It would see the rows staged at that moment only.", NULL);
-		}
-		return query_tree_walker(query, check_node, context, 0);
-	}
-	return expression_tree_walker(node, check_node, context);
-}
-
-static void
-check_clauses(Query *query)
-{
-	if (query->commandType != CMD_SELECT || query->utilityStmt)
-		refuse("the query of a continuous view must be a SELECT", NULL, NULL);
-	if (query->setOperations)
-		refuse("UNION, INTERSECT and EXCEPT are not supported in a continuous view", NULL,
-			   "Create one continuous view for each branch.");
-	if (query->cteList)
-		refuse("WITH is not supported in a continuous view", NULL,
-			   "Write the query as one SELECT over the stream.");
-	if (query->hasWindowFuncs)
-		refuse("window functions are not supported in a continuous view",
-			   "Their results depend on rows still to come.",
-			   "Use them in a view on top of the continuous view.");
-	if (query->distinctClause || query->hasDistinctOn)
-		refuse("DISTINCT is not supported in a continuous view", NULL,
-			   "Use GROUP BY on the same expressions.");
-	if (query->groupingSets)
-		refuse("GROUPING SETS, ROLLUP and CUBE are not supported in a continuous view", NULL,
-			   "Create one continuous view for each grouping.");
-	if (query->sortClause)
-		refuse("ORDER BY is not supported in a continuous view", NULL,
-			   "Use ORDER BY when reading the view.");
-	if (query->limitCount || query->limitOffset)
-		refuse("LIMIT is not supported in a continuous view", NULL,
-			   "Use LIMIT when reading the view.");
-	if (query->rowMarks)
-		refuse("FOR UPDATE is not supported in a continuous view", NULL, NULL);
-	if (query->hasTargetSRFs)
-		refuse("set-returning functions are not supported in the select list of a continuous view",
-			   NULL, "Put them into FROM.");
-	if (!query->hasAggs && query->groupClause == NIL)
-		refuse("the query of a continuous view must aggregate",
-			   "It has neither GROUP BY nor an aggregate.",
-			   "Read the rows of the stream with an ordinary view.");
-	(void) query_tree_walker(query, check_node, NULL, 0);
-}
+#include "view/refuse.h"
 
 Oid
 eddy_analyze_stream(Query *query)
 {
-	Index		rti;
-
-	check_clauses(query);
-	rti = find_stream(query);
-	return rt_fetch(rti, query->rtable)->relid;
+	return rt_fetch(eddy_refuse_query(query), query->rtable)->relid;
 }
 
 /* ---- aggregates ---- */
@@ -426,12 +188,12 @@ replace_mutator(Node *node, EddyViewPlan *plan)
 		elog(ERROR, "aggregate of a continuous view was not collected");
 	}
 	if (IsA(node, GroupingFunc))
-		refuse("GROUPING is not supported in a continuous view", NULL, NULL);
+		eddy_refuse("GROUPING is not supported in a continuous view", NULL, NULL);
 	if (IsA(node, SubLink))
-		refuse("sub-selects over groups are not supported in a continuous view", NULL,
+		eddy_refuse("sub-selects over groups are not supported in a continuous view", NULL,
 			   "Use them in a view on top of the continuous view.");
 	if (IsA(node, Var))
-		refuse("columns that only depend on a grouped key are not supported in a continuous view",
+		eddy_refuse("columns that only depend on a grouped key are not supported in a continuous view",
 			   NULL, "Add the column to GROUP BY.");
 	return expression_tree_mutator(node, replace_mutator, plan);
 }
@@ -659,8 +421,7 @@ eddy_analyze_query(EddyViewPlan *plan, Query *query)
 {
 	Index		stream_rti;
 
-	check_clauses(query);
-	stream_rti = find_stream(query);
+	stream_rti = eddy_refuse_query(query);
 	eddy_compat_flatten_group(query);
 	plan->stream = rt_fetch(stream_rti, query->rtable)->relid;
 	analyze_keys(plan, query);

@@ -32,6 +32,7 @@
 #include "optimizer/restrictinfo.h"
 #include "utils/rel.h"
 
+#include "view/refuse.h"
 #include "view/scan.h"
 
 /* Rows a plan should expect: a full batch. A plan is kept for all batches, small and large. */
@@ -58,6 +59,7 @@ static create_upper_paths_hook_type prev_create_upper_paths = NULL;
 
 static EddyScanArmed *armed = NULL; /* innermost announced query */
 static EddyScanArmed *planning = NULL;	/* the armed query that is being planned just now */
+static Index stream_rti = 0;	/* its stream, in the range table of the query itself */
 
 void
 eddy_scan_arm(EddyScanArmed *entry, const char *sql, Oid stream, EddyScanRange *range)
@@ -249,8 +251,12 @@ set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *r
 
 	if (prev_set_rel_pathlist)
 		prev_set_rel_pathlist(root, rel, rti, rte);
-	if (planning == NULL || planning->range == NULL || rte->rtekind != RTE_RELATION ||
-		rte->relid != planning->stream || rel->reloptkind != RELOPT_BASEREL)
+	if (planning == NULL || rte->rtekind != RTE_RELATION)
+		return;
+	if (root->parent_root != NULL ||
+		(rti != stream_rti && !bms_is_member(stream_rti, rel->top_parent_relids)))
+		eddy_refuse_hidden_relation(rte->relid, false);
+	if (planning->range == NULL || rti != stream_rti || root->parent_root != NULL)
 		return;
 
 	path = makeNode(CustomPath);
@@ -312,11 +318,14 @@ static PlannedStmt *
 plan_query(Query *parse, const char *query_string, int cursorOptions, ParamListInfo boundParams)
 {
 	EddyScanArmed *outer = planning;
+	Index		outer_rti = stream_rti;
 	PlannedStmt *result;
 
 	planning = (armed && query_string && strcmp(query_string, armed->sql) == 0) ? armed : NULL;
 	PG_TRY();
 	{
+		if (planning)
+			stream_rti = eddy_refuse_hidden_streams(parse);
 		if (prev_planner)
 			result = prev_planner(parse, query_string, cursorOptions, boundParams);
 		else
@@ -325,6 +334,7 @@ plan_query(Query *parse, const char *query_string, int cursorOptions, ParamListI
 	PG_FINALLY();
 	{
 		planning = outer;
+		stream_rti = outer_rti;
 	}
 	PG_END_TRY();
 	return result;
