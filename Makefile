@@ -50,6 +50,7 @@ OBJS = \
 	src/view/plan.o \
 	src/view/refuse.o \
 	src/view/scan.o \
+	src/view/suspend.o \
 	src/worker/batch.o \
 	src/worker/database.o \
 	src/worker/definition.o \

@@ -116,6 +116,16 @@ COMMENT ON COLUMN eddy._view.visible_column IS
 COMMENT ON COLUMN eddy._view.format IS
     'major version of the server whose transition states the state table holds';
 
+-- One row for each view that is not maintained. Apart from _view, where nothing that happens to a view is stored.
+CREATE TABLE eddy._view_status (
+    view            regclass    NOT NULL PRIMARY KEY,
+    state           text        NOT NULL CHECK (state IN ('suspended')),
+    error           text,
+    sqlstate        text,
+    since           timestamptz NOT NULL
+);
+COMMENT ON COLUMN eddy._view_status.error IS 'why the view could not be maintained, NULL after eddy.pause';
+
 -- Rejected rows: a table, so that its owner may delete what has been dealt with.
 CREATE TABLE eddy.dead_letters (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -169,6 +179,7 @@ SELECT pg_extension_config_dump('eddy._source_seq', '');
 SELECT pg_extension_config_dump('eddy._source_status', '');
 SELECT pg_extension_config_dump('eddy._partition', '');
 SELECT pg_extension_config_dump('eddy._view', '');
+SELECT pg_extension_config_dump('eddy._view_status', '');
 SELECT pg_extension_config_dump('eddy.dead_letters', '');
 SELECT pg_extension_config_dump('eddy.dead_letters_id_seq', '');
 SELECT pg_extension_config_dump('eddy.late_rows', '');

@@ -11,8 +11,8 @@
  *   current memory context and belong to the caller.
  * - Writers take RowExclusiveLock on the table until the end of the transaction,
  *   check no privileges (their callers do) and end with CommandCounterIncrement.
- * - A change of _stream, _segment, _source or _view invalidates the relcache entry of the
- *   stream (and of _view), so that caches in other backends can register a
+ * - A change of _stream, _segment, _source, _view or _view_status invalidates the relcache entry
+ *   of the stream (and of _view), so that caches in other backends can register a
  *   relcache callback. _partition, _source_status and dead_letters do not.
  * - Missing rows give NULL or false, never an error, unless said otherwise.
  *
@@ -35,6 +35,7 @@ typedef enum EddyCatalogTable
 	EDDY_CATALOG_SOURCE_STATUS,
 	EDDY_CATALOG_PARTITION,
 	EDDY_CATALOG_VIEW,
+	EDDY_CATALOG_VIEW_STATUS,
 	EDDY_CATALOG_DEAD_LETTERS
 } EddyCatalogTable;
 
@@ -178,7 +179,7 @@ extern void eddy_catalog_advance_partition(const EddyPartition *partition, int64
  */
 extern void eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset);
 
-/* ---- continuous views (_view) ---- */
+/* ---- continuous views (_view, _view_status) ---- */
 
 typedef struct EddyView
 {
@@ -197,12 +198,29 @@ typedef struct EddyView
 	char	   *maintenance;
 	char	   *on_error;		/* dead_letter | stop */
 	int			format;			/* server major of the stored states */
+	bool		suspended;		/* has a row in _view_status */
 } EddyView;
 
 extern EddyView *eddy_catalog_get_view(Oid relid);
 extern List *eddy_catalog_list_views(Oid stream);	/* of EddyView, by relid; InvalidOid: all */
 extern void eddy_catalog_insert_view(const EddyView *view);
-extern void eddy_catalog_delete_view(Oid relid);
+extern void eddy_catalog_delete_view(Oid relid);	/* with its status */
+
+/*
+ * The view that an object belongs to: the view itself, its definition or its state table. NULL
+ * for any other object.
+ */
+extern EddyView *eddy_catalog_find_view(Oid part);
+
+/*
+ * eddy_catalog_suspend_view marks a view as suspended; error and sqlstate can be NULL. Waits for
+ * a concurrent transaction that does the same; false if the view is already suspended.
+ */
+extern bool eddy_catalog_suspend_view(const EddyView *view, const char *error,
+									  const char *sqlstate);
+
+/* Removes the mark. False if the view is not suspended. */
+extern bool eddy_catalog_resume_view(const EddyView *view);
 
 /* ---- dead letters ---- */
 

@@ -1,13 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * view.c
- *    Rows of eddy._view: definitions of continuous views.
+ *    Rows of eddy._view and eddy._view_status: definitions of continuous views, and
+ *    which of them are suspended.
  *
- * The table is a user_catalog_table, which the output plugin reads as of each
+ * _view is a user_catalog_table, which the output plugin reads as of each
  * point of the WAL. Each write marks the transaction as catalog-changing, so
- * nothing that changes with a batch may ever be stored here.
+ * nothing that changes with a batch may ever be stored there.
  *
- * Locking, memory and crash behaviour: see table.c.
+ * _view_status has one row for each suspended view and none for the others.
+ *
+ * Locking, memory and crash behaviour: see table.c. Besides, whoever changes the status of a
+ * view locks that row's key, present or not, until the end of the transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +19,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -39,6 +44,17 @@ enum
 	VIEW_ON_ERROR,
 	VIEW_FORMAT,
 	VIEW_NCOLUMNS = VIEW_FORMAT
+};
+
+/* Columns of eddy._view_status. */
+enum
+{
+	VIEW_STATUS_VIEW = 1,
+	VIEW_STATUS_STATE,
+	VIEW_STATUS_ERROR,
+	VIEW_STATUS_SQLSTATE,
+	VIEW_STATUS_SINCE,
+	VIEW_STATUS_NCOLUMNS = VIEW_STATUS_SINCE
 };
 
 static void *
@@ -70,15 +86,66 @@ read_view(const Datum *values, const bool *nulls)
 	return view;
 }
 
-EddyView *
-eddy_catalog_get_view(Oid relid)
+/* Element of a list of suspended views: its Oid, palloc'ed. */
+static void *
+read_status(const Datum *values, const bool *nulls pg_attribute_unused())
+{
+	Oid		   *view = palloc(sizeof(Oid));
+
+	*view = DatumGetObjectId(values[VIEW_STATUS_VIEW - 1]);
+	return view;
+}
+
+/* Fills in "suspended"; rows of _view_status are few. */
+static void
+read_suspended(List *views)
+{
+	List	   *suspended;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	if (views == NIL)
+		return;
+	suspended = eddy_catalog_scan(EDDY_CATALOG_VIEW_STATUS, 0, NULL, false, read_status);
+	foreach(lc, suspended)
+		foreach(lc2, views)
+		{
+			EddyView   *view = lfirst(lc2);
+
+			if (view->relid == *(Oid *) lfirst(lc))
+				view->suspended = true;
+		}
+	list_free_deep(suspended);
+}
+
+/* The first view that matches one key. */
+static EddyView *
+find_one(AttrNumber column, Oid value)
 {
 	ScanKeyData key;
 	List	   *rows;
 
-	eddy_catalog_key_oid(&key, VIEW_VIEW, relid);
-	rows = eddy_catalog_scan(EDDY_CATALOG_VIEW, 1, &key, true, read_view);
+	eddy_catalog_key_oid(&key, column, value);
+	rows = eddy_catalog_scan(EDDY_CATALOG_VIEW, 1, &key, column == VIEW_VIEW, read_view);
+	read_suspended(rows);
 	return rows ? linitial(rows) : NULL;
+}
+
+EddyView *
+eddy_catalog_get_view(Oid relid)
+{
+	return find_one(VIEW_VIEW, relid);
+}
+
+EddyView *
+eddy_catalog_find_view(Oid part)
+{
+	static const AttrNumber columns[] = {VIEW_VIEW, VIEW_STATE_TABLE, VIEW_DEFINITION};
+	EddyView   *view = NULL;
+
+	for (int i = 0; view == NULL && i < (int) lengthof(columns); i++)
+		view = find_one(columns[i], part);
+	return view;
 }
 
 static int
@@ -99,6 +166,7 @@ eddy_catalog_list_views(Oid stream)
 	eddy_catalog_key_oid(&key, VIEW_STREAM, stream);
 	rows = eddy_catalog_scan(EDDY_CATALOG_VIEW, OidIsValid(stream) ? 1 : 0, &key, false,
 							 read_view);
+	read_suspended(rows);
 	list_sort(rows, compare_views);
 	return rows;
 }
@@ -135,6 +203,58 @@ eddy_catalog_insert_view(const EddyView *view)
 	eddy_catalog_close(rel);
 }
 
+/* ---- status ---- */
+
+/* Opens _view_status after all other transactions that change the status of this view. */
+static Relation
+open_status(Oid view)
+{
+	Relation	rel = eddy_catalog_open(EDDY_CATALOG_VIEW_STATUS);
+
+	LockDatabaseObject(RelationGetRelid(rel), view, 0, ExclusiveLock);
+	return rel;
+}
+
+bool
+eddy_catalog_suspend_view(const EddyView *view, const char *error, const char *sqlstate)
+{
+	Relation	rel = open_status(view->relid);
+	Datum		values[VIEW_STATUS_NCOLUMNS];
+	bool		nulls[VIEW_STATUS_NCOLUMNS] = {false};
+	ScanKeyData key;
+	bool		running;
+
+	eddy_catalog_key_oid(&key, VIEW_STATUS_VIEW, view->relid);
+	running = eddy_catalog_find(rel, 1, &key) == NULL;
+	if (running)
+	{
+		values[VIEW_STATUS_VIEW - 1] = ObjectIdGetDatum(view->relid);
+		values[VIEW_STATUS_STATE - 1] = CStringGetTextDatum("suspended");
+		values[VIEW_STATUS_ERROR - 1] = eddy_catalog_text(error, &nulls[VIEW_STATUS_ERROR - 1]);
+		values[VIEW_STATUS_SQLSTATE - 1] = eddy_catalog_text(sqlstate, &nulls[VIEW_STATUS_SQLSTATE - 1]);
+		values[VIEW_STATUS_SINCE - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+		eddy_catalog_insert(rel, values, nulls);
+		eddy_catalog_invalidate(view->stream);
+	}
+	eddy_catalog_close(rel);
+	return running;
+}
+
+bool
+eddy_catalog_resume_view(const EddyView *view)
+{
+	Relation	rel = open_status(view->relid);
+	ScanKeyData key;
+	bool		suspended;
+
+	eddy_catalog_key_oid(&key, VIEW_STATUS_VIEW, view->relid);
+	suspended = eddy_catalog_delete(rel, 1, &key) > 0;
+	if (suspended)
+		eddy_catalog_invalidate(view->stream);
+	eddy_catalog_close(rel);
+	return suspended;
+}
+
 void
 eddy_catalog_delete_view(Oid relid)
 {
@@ -142,6 +262,8 @@ eddy_catalog_delete_view(Oid relid)
 	Relation	rel = eddy_catalog_open(EDDY_CATALOG_VIEW);
 	ScanKeyData key;
 
+	if (view)
+		(void) eddy_catalog_resume_view(view);
 	eddy_catalog_key_oid(&key, VIEW_VIEW, relid);
 	eddy_catalog_delete(rel, 1, &key);
 	eddy_catalog_invalidate(view ? view->stream : InvalidOid);

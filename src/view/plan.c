@@ -21,6 +21,7 @@
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "optimizer/optimizer.h"
+#include "rewrite/rewriteDefine.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -129,6 +130,8 @@ eddy_plan_definition_query(Oid definition)
 		return NULL;
 	query = copyObject(get_view_query(rel));
 	relation_close(rel, AccessShareLock);
+	/* the rights that count are those of the owner of the continuous view, not of its definition */
+	setRuleCheckAsUser((Node *) query, InvalidOid);
 	return query;
 }
 
@@ -182,10 +185,11 @@ make_plan(const EddyView *view)
 	Query	   *query;
 	Relation	state;
 	EddyOwnerSwitch save;
+	Oid			owner = eddy_owner_of_relation(view->relid);
 
 	/* the plan points into the query */
 	old = MemoryContextSwitchTo(mcxt);
-	state = try_table_open(view->state_table, AccessShareLock);
+	state = OidIsValid(owner) ? try_table_open(view->state_table, AccessShareLock) : NULL;
 	query = state ? eddy_plan_definition_query(view->definition) : NULL;
 	if (query == NULL)
 	{
@@ -207,7 +211,7 @@ make_plan(const EddyView *view)
 	plan->view = view->relid;
 	plan->definition = view->definition;
 	plan->state_table = view->state_table;
-	plan->owner = state->rd_rel->relowner;
+	plan->owner = owner;
 	plan->name = pstrdup(get_rel_name(view->relid) ? get_rel_name(view->relid) : "");
 	plan->dead_letters = strcmp(view->on_error, "dead_letter") == 0;
 
@@ -308,7 +312,8 @@ eddy_plan_of_stream(Oid stream)
 		views = eddy_catalog_list_views(stream);
 		old = MemoryContextSwitchTo(CacheMemoryContext);
 		foreach(lc, views)
-			oids = lappend_oid(oids, ((EddyView *) lfirst(lc))->relid);
+			if (!((EddyView *) lfirst(lc))->suspended)
+				oids = lappend_oid(oids, ((EddyView *) lfirst(lc))->relid);
 		MemoryContextSwitchTo(old);
 		list_free(entry->views);
 		entry->views = oids;

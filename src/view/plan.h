@@ -143,11 +143,20 @@ extern void eddy_analyze_query(EddyViewPlan *plan, Query *query);
 
 /* ---- plan.c: cached per backend ---- */
 
-/* Plans of all views of a stream, by Oid of the view. List of EddyViewPlan; pin while in use. */
+/*
+ * Plans of the views of a stream that are not suspended, by Oid of the view. List of
+ * EddyViewPlan; pin while in use.
+ */
 extern List *eddy_plan_of_stream(Oid stream);
 
 /* The plan of a view, NULL if it is gone. */
 extern EddyViewPlan *eddy_plan_get(Oid view);
+
+/*
+ * False if the owner of a view has lost the TRIGGER privilege on its stream. A few look-ups in
+ * the syscache. In suspend.c.
+ */
+extern bool eddy_view_may_maintain(const EddyViewPlan *plan);
 
 /* Copy of the definition's query. Takes AccessShareLock on the definition. */
 extern Query *eddy_plan_definition_query(Oid definition);

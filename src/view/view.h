@@ -64,6 +64,15 @@ typedef struct EddyViewOptions
 /* Creates a continuous view with the rights of the current user; returns its Oid. */
 extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewOptions *options);
 
+/*
+ * eddy_view_suspend stops the maintenance of a view because of an error, with a WARNING, or
+ * does nothing if it is already suspended or dropped. The view keeps its last content and
+ * nobody maintains it until eddy_view_resume. Part of the caller's transaction, with anyone's
+ * rights; call it outside of any subtransaction that is going to be rolled back. Deltas that are
+ * pending for the view are the caller's to discard.
+ */
+extern void eddy_view_suspend(Oid view, const char *error, int sqlerrcode);
+
 /* Removes what is left of views that lost their view, definition or state table. After DROP. */
 extern void eddy_view_cleanup_dropped(void);
 
