@@ -51,6 +51,7 @@ OBJS = \
 	src/view/refuse.o \
 	src/view/scan.o \
 	src/view/suspend.o \
+	src/view/window.o \
 	src/worker/batch.o \
 	src/worker/database.o \
 	src/worker/definition.o \

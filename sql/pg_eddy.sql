@@ -185,81 +185,53 @@ SELECT pg_extension_config_dump('eddy.dead_letters_id_seq', '');
 SELECT pg_extension_config_dump('eddy.late_rows', '');
 
 /*
- * Windows. Plain SQL that the planner inlines: the SELECT of a continuous view
- * runs in psql as well. Lengths are fixed: a day is 24 hours, windows are aligned in
- * UTC to 1970-01-01 whatever TimeZone says (time-only intervals do not depend
- * on it); date_bin refuses months and years.
+ * Windows. eddy.tumble is SQL that the planner inlines. The SELECT of a continuous view runs in
+ * psql as well. Lengths are fixed: a day is 24 hours, windows are aligned in UTC to 1970-01-01
+ * whatever TimeZone says. Not STRICT: a length that is null is an error.
  */
+
+CREATE FUNCTION eddy._window_start(ts timestamptz, size interval, "offset" interval)
+RETURNS timestamptz LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_window_start';
+CREATE FUNCTION eddy._window_end(ts timestamptz, size interval, "offset" interval)
+RETURNS timestamptz LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_window_end';
+CREATE FUNCTION eddy._window_start(ts timestamp, size interval, "offset" interval)
+RETURNS timestamp LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_window_start';
+CREATE FUNCTION eddy._window_end(ts timestamp, size interval, "offset" interval)
+RETURNS timestamp LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_window_end';
 
 CREATE FUNCTION eddy.tumble(ts timestamptz, size interval, "offset" interval DEFAULT '0',
                             OUT window_start timestamptz, OUT window_end timestamptz)
-RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
-    SELECT date_bin(size, ts, timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8)),
-           date_bin(size, ts, timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8))
-           + make_interval(secs => extract(epoch FROM size)::float8);
+    SELECT eddy._window_start(ts, size, "offset"), eddy._window_end(ts, size, "offset");
 END;
 
 CREATE FUNCTION eddy.tumble(ts timestamp, size interval, "offset" interval DEFAULT '0',
                             OUT window_start timestamp, OUT window_end timestamp)
 RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
-    SELECT date_bin(size, ts, timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8)),
-           date_bin(size, ts, timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8))
-           + make_interval(secs => extract(epoch FROM size)::float8);
+    SELECT eddy._window_start(ts, size, "offset"), eddy._window_end(ts, size, "offset");
 END;
 
 CREATE FUNCTION eddy.hop(ts timestamptz, slide interval, size interval, "offset" interval DEFAULT '0',
                          OUT window_start timestamptz, OUT window_end timestamptz)
-RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT s, s + make_interval(secs => extract(epoch FROM size)::float8)
-    FROM generate_series(
-             date_bin(slide, ts - make_interval(secs => extract(epoch FROM size)::float8),
-                      timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8))
-             + make_interval(secs => extract(epoch FROM slide)::float8),
-             date_bin(slide, ts, timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8)),
-             make_interval(secs => extract(epoch FROM slide)::float8)) AS s;
-END;
+RETURNS SETOF record LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 10
+AS 'MODULE_PATHNAME', 'eddy_hop';
 
 CREATE FUNCTION eddy.hop(ts timestamp, slide interval, size interval, "offset" interval DEFAULT '0',
                          OUT window_start timestamp, OUT window_end timestamp)
-RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT s, s + make_interval(secs => extract(epoch FROM size)::float8)
-    FROM generate_series(
-             date_bin(slide, ts - make_interval(secs => extract(epoch FROM size)::float8),
-                      timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8))
-             + make_interval(secs => extract(epoch FROM slide)::float8),
-             date_bin(slide, ts, timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8)),
-             make_interval(secs => extract(epoch FROM slide)::float8)) AS s;
-END;
+RETURNS SETOF record LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 10
+AS 'MODULE_PATHNAME', 'eddy_hop';
 
 CREATE FUNCTION eddy.cumulate(ts timestamptz, step interval, size interval, "offset" interval DEFAULT '0',
                               OUT window_start timestamptz, OUT window_end timestamptz)
-RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT date_bin(size, ts, timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8)), e
-    FROM generate_series(
-             date_bin(step, ts, timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8))
-             + make_interval(secs => extract(epoch FROM step)::float8),
-             date_bin(size, ts, timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => extract(epoch FROM "offset")::float8))
-             + make_interval(secs => extract(epoch FROM size)::float8),
-             make_interval(secs => extract(epoch FROM step)::float8)) AS e;
-END;
+RETURNS SETOF record LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 10
+AS 'MODULE_PATHNAME', 'eddy_cumulate';
 
 CREATE FUNCTION eddy.cumulate(ts timestamp, step interval, size interval, "offset" interval DEFAULT '0',
                               OUT window_start timestamp, OUT window_end timestamp)
-RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT date_bin(size, ts, timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8)), e
-    FROM generate_series(
-             date_bin(step, ts, timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8))
-             + make_interval(secs => extract(epoch FROM step)::float8),
-             date_bin(size, ts, timestamp '1970-01-01 00:00:00' + make_interval(secs => extract(epoch FROM "offset")::float8))
-             + make_interval(secs => extract(epoch FROM size)::float8),
-             make_interval(secs => extract(epoch FROM step)::float8)) AS e;
-END;
+RETURNS SETOF record LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 10
+AS 'MODULE_PATHNAME', 'eddy_cumulate';
 
 COMMENT ON FUNCTION eddy.tumble(timestamptz, interval, interval) IS
     'fixed window [window_start, window_end) that holds ts';
@@ -445,6 +417,9 @@ GRANT EXECUTE ON FUNCTION
     eddy.tumble(timestamptz, interval, interval), eddy.tumble(timestamp, interval, interval),
     eddy.hop(timestamptz, interval, interval, interval), eddy.hop(timestamp, interval, interval, interval),
     eddy.cumulate(timestamptz, interval, interval, interval), eddy.cumulate(timestamp, interval, interval, interval),
+    -- what eddy.tumble consists of once it is inlined
+    eddy._window_start(timestamptz, interval, interval), eddy._window_start(timestamp, interval, interval),
+    eddy._window_end(timestamptz, interval, interval), eddy._window_end(timestamp, interval, interval),
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.create_continuous_view, eddy.drop_continuous_view,
     eddy._workers   -- read through eddy.sources, whose reader's rights it runs with

@@ -108,6 +108,13 @@ eddy_compat_flatten_group(Query *query)
 #endif
 }
 
+/* Intervals can be infinite since 17. */
+#if PG_VERSION_NUM >= 170000
+#define eddy_compat_interval_is_finite(interval) (!INTERVAL_NOT_FINITE(interval))
+#else
+#define eddy_compat_interval_is_finite(interval) ((void) (interval), true)
+#endif
+
 /* stringToQualifiedNameList can report errors softly since 16. */
 static inline List *
 eddy_compat_qualified_name(const char *name)

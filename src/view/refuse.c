@@ -22,17 +22,14 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
-#include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/timestamp.h"
 
 #include "catalog/eddy_catalog.h"
 #include "view/refuse.h"
+#include "view/window.h"
 
 void
 eddy_refuse(const char *message, const char *detail, const char *hint)
@@ -147,44 +144,6 @@ refuse_function(Oid funcid, void *context pg_attribute_unused())
 	return false;
 }
 
-/*
- * A window whose length can never be right would cost every row: the constant lengths of
- * eddy's window functions are looked at here. The offset, which may be
- * anything, is the last argument.
- */
-static void
-check_window(FuncExpr *call)
-{
-	int			nlengths = list_length(call->args) - 1;
-
-	if (get_func_namespace(call->funcid) != eddy_catalog_schema())
-		return;
-	for (int i = 1; i <= nlengths; i++)
-	{
-		Node	   *node = eval_const_expressions(NULL, copyObject(list_nth(call->args, i)));
-		Interval   *length;
-		static const Interval zero = {0};
-
-		if (!IsA(node, Const) || ((Const *) node)->constisnull ||
-			((Const *) node)->consttype != INTERVALOID)
-			continue;
-		length = DatumGetIntervalP(((Const *) node)->constvalue);
-		if (length->month != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("length of a window cannot contain months or years"),
-					 errdetail("Months differ in length; windows of eddy.%s have a fixed one.",
-							   get_func_name(call->funcid)),
-					 errhint("Group by date_trunc('month', ...) instead.")));
-		if (i < nlengths &&
-			!DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(length),
-											  IntervalPGetDatum(&zero))))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("length of a window must be greater than zero")));
-	}
-}
-
 /* Looks for expressions whose value depends on when they are evaluated, and for other streams. */
 static bool
 check_node(Node *node, void *context)
@@ -193,7 +152,7 @@ check_node(Node *node, void *context)
 		return false;
 	check_functions_in_node(node, refuse_function, context);
 	if (IsA(node, FuncExpr))
-		check_window((FuncExpr *) node);
+		eddy_window_check((FuncExpr *) node);
 	if (IsA(node, Var) && ((Var *) node)->varattno < 0)
 		eddy_refuse("system columns cannot be used in a continuous view",
 			   "A row is counted before it has a place in the table.", NULL);
