@@ -15,6 +15,7 @@
 
 #include "api/hooks.h"
 #include "settings.h"
+#include "view/owner.h"
 #include "view/view.h"
 #include "worker/worker.h"
 
@@ -42,6 +43,7 @@ _PG_init(void)
 
 	eddy_settings_define();
 	eddy_worker_init();
+	eddy_owner_init();
 	eddy_view_init();
 	eddy_hooks_init();
 }

@@ -18,12 +18,21 @@ typedef struct EddyOwnerSwitch
 
 /*
  * eddy_owner_begin becomes owner under SECURITY_RESTRICTED_OPERATION and pins
- * the settings that expressions can depend on (search_path, TimeZone, ...).
+ * all settings that expressions can depend on (search_path, TimeZone, ...).
  * Within a subtransaction or transaction that is aborted the server restores
  * all of it by itself; otherwise call eddy_owner_end.
  */
 extern void eddy_owner_begin(EddyOwnerSwitch *save, Oid owner);
 extern void eddy_owner_end(const EddyOwnerSwitch *save);
+
+/* Remembers the configured values of settings that are pinned to them. From _PG_init only. */
+extern void eddy_owner_init(void);
+
+/*
+ * eddy_owner_pin_process pins the same settings for the life of a worker process, over
+ * ALTER ROLE and ALTER DATABASE, so that eddy_owner_begin has nothing left to set.
+ */
+extern void eddy_owner_pin_process(void);
 
 /*
  * eddy_owner_become_extension becomes the owner of the extension, with a pinned

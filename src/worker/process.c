@@ -23,28 +23,23 @@
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
+#include "view/owner.h"
 #include "worker/process.h"
 
 /*
  * Settings that a worker must not take from ALTER DATABASE, ALTER ROLE or the
- * configuration: results must not depend on them, nor may a batch fail by them.
+ * configuration, because a batch could fail by them. Those that results could
+ * depend on are in view/owner.c.
  */
 static const struct
 {
 	const char *name;
 	const char *value;
 }			pinned[] = {
-	{"DateStyle", "ISO, YMD"},
-	{"IntervalStyle", "postgres"},
-	{"TimeZone", "UTC"},
 	{"default_transaction_deferrable", "off"},
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_read_only", "off"},
-	{"extra_float_digits", "1"},
-	{"jit", "off"},
 	{"lock_timeout", "0"},
-	{"row_security", "on"},
-	{"search_path", "pg_catalog, pg_temp"},
 	{"statement_timeout", "0"},
 };
 
@@ -57,6 +52,7 @@ eddy_process_connect(Oid database, const char *name)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	for (int i = 0; i < (int) lengthof(pinned); i++)
 		SetConfigOption(pinned[i].name, pinned[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+	eddy_owner_pin_process();
 	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_SESSION);
 	pgstat_report_appname(name);
 	pgstat_report_activity(STATE_IDLE, NULL);
