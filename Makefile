@@ -11,6 +11,7 @@ PLUGIN = pg_eddy_cdc
 
 OBJS = \
 	src/api/fdw.o \
+	src/api/guard_view.o \
 	src/api/hooks.o \
 	src/api/source.o \
 	src/api/stream.o \
@@ -46,6 +47,7 @@ OBJS = \
 	src/view/define.o \
 	src/view/delta.o \
 	src/view/merge.o \
+	src/view/objects.o \
 	src/view/owner.o \
 	src/view/plan.o \
 	src/view/refuse.o \

@@ -288,11 +288,13 @@ COMMENT ON FUNCTION eddy.detach_kafka IS 'detaches a Kafka topic from a stream a
 
 CREATE FUNCTION eddy.pause(relation regclass)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_pause';
-COMMENT ON FUNCTION eddy.pause IS 'stops consuming the sources of a stream until eddy.resume';
+COMMENT ON FUNCTION eddy.pause IS
+    'stops consuming the sources of a stream, or maintaining a continuous view, until eddy.resume';
 
 CREATE FUNCTION eddy.resume(relation regclass)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_resume';
-COMMENT ON FUNCTION eddy.resume IS 'consumes the sources of a stream again, those that an error stopped included';
+COMMENT ON FUNCTION eddy.resume IS
+    'consumes the sources of a stream again, those that an error stopped included; or rebuilds a suspended continuous view from the rows that its stream still stages';
 
 CREATE FUNCTION eddy.seek(stream regclass, topic text, offsets jsonb)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_seek';
@@ -318,7 +320,7 @@ COMMENT ON FUNCTION eddy.create_continuous_view IS
 
 CREATE FUNCTION eddy.drop_continuous_view(view regclass)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_drop_continuous_view';
-COMMENT ON FUNCTION eddy.drop_continuous_view IS 'drops a continuous view, as DROP VIEW does';
+COMMENT ON FUNCTION eddy.drop_continuous_view IS 'drops a continuous view, as DROP VIEW does; the owner of its stream may, too';
 
 -- On state tables: only DELETE is a user's, to drop groups by hand; the view passes it on.
 CREATE FUNCTION eddy._refuse_state_change() RETURNS trigger
@@ -377,8 +379,14 @@ COMMENT ON VIEW eddy.partitions IS 'partitions of the attached topics: next offs
 
 CREATE VIEW eddy.continuous_views AS
 SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.late, v.state_table,
-       v.allowed_lateness, v.retention, v.start, v.maintenance, v.on_error
-FROM eddy._view v;
+       v.allowed_lateness, v.retention, v.start, v.maintenance, v.on_error,
+       coalesce(t.state, 'running') AS state,
+       -- as in eddy.sources; whoever owns the view has to see why it is suspended
+       CASE WHEN has_table_privilege(v.stream, 'SELECT') OR has_table_privilege(v.view, 'SELECT')
+            THEN t.error END AS error,
+       t.sqlstate, t.since
+FROM eddy._view v
+LEFT JOIN eddy._view_status t ON t.view = v.view;
 COMMENT ON VIEW eddy.continuous_views IS 'continuous views of this database';
 
 CREATE VIEW eddy.stat_streams AS

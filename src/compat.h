@@ -158,6 +158,36 @@ eddy_compat_class_ownercheck(Oid relid, Oid role)
 #endif
 }
 
+/*
+ * Privileges that a planned statement requires on a relation, under whatever user. Since 16 they are
+ * in a list of their own.
+ */
+static inline AclMode
+eddy_compat_required_privileges(const PlannedStmt *stmt, Oid relid)
+{
+	AclMode		required = ACL_NO_RIGHTS;
+	ListCell   *lc;
+
+#if PG_VERSION_NUM >= 160000
+	foreach(lc, stmt->permInfos)
+	{
+		RTEPermissionInfo *info = lfirst(lc);
+
+		if (info->relid == relid)
+			required |= info->requiredPerms;
+	}
+#else
+	foreach(lc, stmt->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind == RTE_RELATION && rte->relid == relid)
+			required |= rte->requiredPerms;
+	}
+#endif
+	return required;
+}
+
 /* Generated columns that are in no row exist since 18. */
 #define EDDY_COMPAT_GENERATED_VIRTUAL 'v'
 

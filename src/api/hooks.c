@@ -264,6 +264,16 @@ follow_server_rename(const char *old_name, const char *new_name)
 	}
 }
 
+/* After owners may have changed: what belongs to streams and views follows. */
+static void
+sync_owners(void)
+{
+	if (!eddy_catalog_installed())
+		return;
+	eddy_stream_sync();
+	eddy_view_sync(InvalidOid);
+}
+
 static void
 run_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
@@ -286,11 +296,14 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	bool		copies = IsA(parsetree, CopyStmt) && ((CopyStmt *) parsetree)->is_from;
 	Oid			database = database_to_evict(parsetree);
 	bool		wake = concerns_workers(parsetree);
+	bool		reassign = IsA(parsetree, ReassignOwnedStmt);
 	RenameStmt *rename = NULL;
 	Oid			renamed = InvalidOid;
 
 	if (IsA(parsetree, AlterTableStmt))
 		check_alter_table((AlterTableStmt *) parsetree);
+	if (IsA(parsetree, LockStmt))
+		eddy_guard_lock((LockStmt *) parsetree);
 	if (IsA(parsetree, RenameStmt))
 	{
 		RenameStmt *stmt = (RenameStmt *) parsetree;
@@ -322,6 +335,9 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		flush_if_outermost();
 	if (wake)
 		eddy_worker_wakeup_at_commit();
+	/* fires no event trigger */
+	if (reassign)
+		sync_owners();
 	if (rename && eddy_catalog_installed())
 	{
 		if (OidIsValid(renamed))
@@ -361,6 +377,18 @@ check_servers(void)
 	}
 }
 
+/* What a command that dropped a continuous view does to objects that depend on it. */
+static DropBehavior
+drop_behavior(Node *parsetree)
+{
+	if (IsA(parsetree, DropStmt))
+		return ((DropStmt *) parsetree)->behavior;
+	if (IsA(parsetree, DropOwnedStmt))
+		return ((DropOwnedStmt *) parsetree)->behavior;
+	/* any other, such as ALTER TABLE ... DROP COLUMN, drops views by CASCADE only */
+	return DROP_CASCADE;
+}
+
 /*
  * eddy_after_drop runs after any command that dropped something. What our
  * catalog still names but the database has no more is cleared away.
@@ -373,9 +401,9 @@ eddy_after_drop(PG_FUNCTION_ARGS)
 	check_event_trigger(fcinfo);
 	if (!eddy_catalog_installed())
 		PG_RETURN_NULL();
-	eddy_view_cleanup_dropped();
-	eddy_stream_cleanup_dropped();
 	trigger = (EventTriggerData *) fcinfo->context;
+	eddy_view_cleanup_dropped(drop_behavior(trigger->parsetree));
+	eddy_stream_cleanup_dropped();
 	if (IsA(trigger->parsetree, DropStmt) &&
 		((DropStmt *) trigger->parsetree)->removeType != OBJECT_EXTENSION)
 		check_servers();
@@ -383,7 +411,28 @@ eddy_after_drop(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
-/* eddy_after_ddl runs after any other DDL: owners follow, restored segments are adopted. */
+/*
+ * The table of a command that pg_restore runs on a state table when the catalog has its rows, but
+ * perhaps in several sessions: each takes care of its own table alone.
+ */
+static Oid
+restored_table(Node *parsetree)
+{
+	RangeVar   *relation = NULL;
+	Oid			relid;
+
+	if (IsA(parsetree, IndexStmt))
+		relation = ((IndexStmt *) parsetree)->relation;
+	else if (IsA(parsetree, CreateTrigStmt))
+		relation = ((CreateTrigStmt *) parsetree)->relation;
+	relid = relation ? RangeVarGetRelid(relation, NoLock, true) : InvalidOid;
+	return OidIsValid(relid) && get_rel_namespace(relid) == eddy_catalog_schema() ? relid : InvalidOid;
+}
+
+/*
+ * eddy_after_ddl runs after any other DDL: owners and privileges follow, objects of a restored
+ * dump are adopted.
+ */
 Datum
 eddy_after_ddl(PG_FUNCTION_ARGS)
 {
@@ -396,12 +445,12 @@ eddy_after_ddl(PG_FUNCTION_ARGS)
 		case T_AlterTableStmt:
 		case T_AlterOwnerStmt:
 		case T_AlterObjectSchemaStmt:
-		case T_ReassignOwnedStmt:
-			if (eddy_catalog_installed())
-			{
-				eddy_stream_sync();
-				eddy_view_sync_owners();
-			}
+			sync_owners();
+			break;
+		case T_IndexStmt:
+		case T_CreateTrigStmt:
+			if (OidIsValid(restored_table(trigger->parsetree)))
+				eddy_view_sync(restored_table(trigger->parsetree));
 			break;
 		default:
 			break;
@@ -418,4 +467,5 @@ eddy_hooks_init(void)
 	ExecutorFinish_hook = executor_finish;
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
+	eddy_guard_view_init();
 }

@@ -8,7 +8,15 @@
 #ifndef EDDY_HOOKS_H
 #define EDDY_HOOKS_H
 
+#include "nodes/parsenodes.h"
+
 /* Installs the executor, utility and transaction hooks. From _PG_init only. */
 extern void eddy_hooks_init(void);
+
+/* Installs the hooks that protect continuous views (guard_view.c). From eddy_hooks_init only. */
+extern void eddy_guard_view_init(void);
+
+/* Refuses LOCK TABLE on a continuous view in modes that block the writers of its stream. */
+extern void eddy_guard_lock(const LockStmt *stmt);
 
 #endif							/* EDDY_HOOKS_H */

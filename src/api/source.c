@@ -33,6 +33,7 @@
 #include "compat.h"
 #include "decode/decode.h"
 #include "stream/stream.h"
+#include "view/view.h"
 #include "worker/mapping.h"
 #include "worker/process.h"
 #include "worker/start.h"
@@ -436,14 +437,20 @@ set_enabled(Oid stream, bool enabled)
 Datum
 eddy_pause(PG_FUNCTION_ARGS)
 {
-	set_enabled(PG_GETARG_OID(0), false);
+	Oid			relid = PG_GETARG_OID(0);
+
+	if (!eddy_view_pause(relid))
+		set_enabled(relid, false);
 	PG_RETURN_VOID();
 }
 
 Datum
 eddy_resume(PG_FUNCTION_ARGS)
 {
-	set_enabled(PG_GETARG_OID(0), true);
+	Oid			relid = PG_GETARG_OID(0);
+
+	if (!eddy_view_resume(relid))
+		set_enabled(relid, true);
 	PG_RETURN_VOID();
 }
 

@@ -8,19 +8,14 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/dependency.h"
-#include "catalog/pg_class.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "catalog/eddy_catalog.h"
-#include "compat.h"
 #include "view/view.h"
 
 PG_FUNCTION_INFO_V1(eddy_create_continuous_view);
@@ -134,20 +129,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 Datum
 eddy_drop_continuous_view(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	ObjectAddress address;
-
-	if (eddy_catalog_get_view(relid) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a continuous view",
-						get_rel_name(relid) ? get_rel_name(relid) : "?")));
-	if (!eddy_compat_class_ownercheck(relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, get_rel_name(relid));
-	ObjectAddressSet(address, RelationRelationId, relid);
-	performDeletion(&address, DROP_RESTRICT, 0);
-	/* no utility command, so no event trigger has seen it */
-	eddy_view_cleanup_dropped();
+	eddy_view_drop(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
 

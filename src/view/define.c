@@ -1,18 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * define.c
- *    Creates continuous views and clears away what is left of dropped ones.
+ *    Creates continuous views and fills them from stored rows.
  *
  * A continuous view is three objects: the definition, a view with the user's
- * query, and the state table, both in schema eddy; and the view that users
- * read, an ordinary view of the state table in their own schema. The user
- * creates the first and the last with nothing but own rights; what has to be put into
- * schema eddy is put there with the rights of the extension's owner and
- * given to the user.
+ * query, and the state table, both in schema eddy and owned by the extension's owner
+ * (objects.c); and the view that users read, an ordinary view of the state table in their own
+ * schema. The user creates the first and the last with nothing but own rights; the
+ * definition is then moved and given away.
  *
  * Locking: ShareRowExclusiveLock on the stream, which writers of the stream
  * conflict with, so that a view has a clean first row. Memory: the caller's
- * context. All of it is one transaction: nothing is ever half created.
+ * context. All of it is one transaction: creation is atomic.
  *
  *-------------------------------------------------------------------------
  */
@@ -89,8 +88,8 @@ parse_query(const char *query)
 
 /*
  * Creates the definition as a view under the user's name for the continuous view,
- * which checks name, rights and query as CREATE VIEW does, and then moves it into
- * schema eddy.
+ * which checks name, rights and query as CREATE VIEW does, then moves it into
+ * schema eddy and gives it to the extension's owner.
  */
 static Oid
 create_definition(RangeVar *name, const char *query)
@@ -126,6 +125,7 @@ create_definition(RangeVar *name, const char *query)
 	free_object_addresses(moved);
 	relation_close(rel, NoLock);
 	CommandCounterIncrement();
+	eddy_view_seize(address.objectId);
 	return address.objectId;
 }
 
@@ -144,7 +144,7 @@ append_column(StringInfo sql, const EddyStateColumn *column, bool not_null)
 }
 
 static Oid
-create_state_table(EddyViewPlan *plan, const char *view_name, Oid owner)
+create_state_table(EddyViewPlan *plan, const char *view_name)
 {
 	Oid			schema = eddy_catalog_schema();
 	char	   *name = ChooseRelationName(psprintf("_%s", view_name), NULL, "state", schema, false);
@@ -191,11 +191,10 @@ create_state_table(EddyViewPlan *plan, const char *view_name, Oid owner)
 					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._refuse_state_change()",
 					 qualified, EDDY_SCHEMA));
 	relid = get_relname_relid(name, schema);
-	ATExecChangeOwner(relid, owner, true, AccessExclusiveLock);
-
 	SPI_finish();
 	eddy_owner_end(&save);
 	CommandCounterIncrement();
+	eddy_view_seize(relid);
 	return relid;
 }
 
@@ -225,17 +224,20 @@ create_public_view(EddyViewPlan *plan, Oid schema, const char *name)
 
 /* ---- creation ---- */
 
-/* Views run inside their writers' transactions: as much of a say as a trigger has. */
-static void
-check_stream_privilege(Oid stream)
+void
+eddy_view_fill(Oid view, bool staged)
 {
-	AclResult	result = pg_class_aclcheck(stream, GetUserId(), ACL_TRIGGER);
+	EddyViewPlan *plan = eddy_plan_get(view);
 
-	if (result != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for stream \"%s\"", get_rel_name(stream)),
-				 errdetail("Creating a continuous view needs the TRIGGER privilege on its stream, because it is maintained by those who write to the stream.")));
+	if (plan == NULL)
+		elog(ERROR, "continuous view %u does not exist", view);
+	eddy_plan_pin(plan);
+	/* rows that were committed while we waited for the lock are staged, too */
+	PushActiveSnapshot(GetLatestSnapshot());
+	eddy_delta_collect_initial(plan, staged);
+	PopActiveSnapshot();
+	eddy_view_flush();
+	eddy_plan_unpin(plan);
 }
 
 static bool
@@ -260,7 +262,6 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	RangeVar   *rangevar = makeRangeVarFromNameList(eddy_compat_qualified_name(name));
 	EddyViewPlan layout = {0};
 	EddyView	row = {0};
-	EddyViewPlan *plan;
 	Query	   *parsed;
 	Oid			schema;
 	Oid			relid;
@@ -282,10 +283,10 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("stream was dropped concurrently")));
-	check_stream_privilege(row.stream);
+	eddy_view_check_stream(row.stream, GetUserId());
 
 	eddy_analyze_query(&layout, parsed);
-	layout.state_table = create_state_table(&layout, rangevar->relname, GetUserId());
+	layout.state_table = create_state_table(&layout, rangevar->relname);
 
 	row.relid = create_public_view(&layout, schema, rangevar->relname);
 	row.state_table = layout.state_table;
@@ -304,80 +305,13 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	row.format = PG_VERSION_NUM / 10000;
 	eddy_catalog_insert_view(&row);
 
+	eddy_view_sync(row.relid);
+
 	/*
 	 * Run the delta query once, over the staged rows or over none: it shows
 	 * that it can be planned and that the owner may read what it reads. A
 	 * view without GROUP BY gets its one row by that, as the SELECT has it.
 	 */
-	plan = eddy_plan_get(row.relid);
-	eddy_plan_pin(plan);
-	/* rows that were committed while we waited for the lock are staged, too */
-	PushActiveSnapshot(GetLatestSnapshot());
-	eddy_delta_collect_initial(plan, strcmp(options->start, "staged") == 0);
-	PopActiveSnapshot();
-	eddy_view_flush();
-	eddy_plan_unpin(plan);
+	eddy_view_fill(row.relid, strcmp(options->start, "staged") == 0);
 	return row.relid;
-}
-
-/* ---- after DROP and ALTER ---- */
-
-static void
-drop_relation(Oid relid)
-{
-	ObjectAddress address;
-
-	if (!OidIsValid(eddy_owner_of_relation(relid)))
-		return;
-	ObjectAddressSet(address, RelationRelationId, relid);
-	performDeletion(&address, DROP_CASCADE, PERFORM_DELETION_INTERNAL | PERFORM_DELETION_QUIETLY);
-}
-
-/*
- * Any of the three objects can have been dropped: the view by DROP VIEW, the definition by
- * DROP TABLE stream CASCADE, all by DROP OWNED or DROP SCHEMA. The others follow.
- */
-void
-eddy_view_cleanup_dropped(void)
-{
-	ListCell   *lc;
-
-	if (!eddy_catalog_installed())
-		return;
-	foreach(lc, eddy_catalog_list_views(InvalidOid))
-	{
-		EddyView   *view = lfirst(lc);
-
-		if (OidIsValid(eddy_owner_of_relation(view->relid)) &&
-			OidIsValid(eddy_owner_of_relation(view->definition)) &&
-			OidIsValid(eddy_owner_of_relation(view->state_table)))
-			continue;
-		eddy_catalog_delete_view(view->relid);
-		drop_relation(view->relid);
-		drop_relation(view->definition);
-		drop_relation(view->state_table);
-	}
-}
-
-void
-eddy_view_sync_owners(void)
-{
-	ListCell   *lc;
-
-	if (!eddy_catalog_installed())
-		return;
-	foreach(lc, eddy_catalog_list_views(InvalidOid))
-	{
-		EddyView   *view = lfirst(lc);
-		Oid			owner = eddy_owner_of_relation(view->relid);
-		Oid			parts[] = {view->definition, view->state_table};
-
-		for (int i = 0; OidIsValid(owner) && i < (int) lengthof(parts); i++)
-		{
-			Oid			part_owner = eddy_owner_of_relation(parts[i]);
-
-			if (OidIsValid(part_owner) && part_owner != owner)
-				ATExecChangeOwner(parts[i], owner, true, AccessExclusiveLock);
-		}
-	}
 }

@@ -152,12 +152,6 @@ extern List *eddy_plan_of_stream(Oid stream);
 /* The plan of a view, NULL if it is gone. */
 extern EddyViewPlan *eddy_plan_get(Oid view);
 
-/*
- * False if the owner of a view has lost the TRIGGER privilege on its stream. A few look-ups in
- * the syscache. In suspend.c.
- */
-extern bool eddy_view_may_maintain(const EddyViewPlan *plan);
-
 /* Copy of the definition's query. Takes AccessShareLock on the definition. */
 extern Query *eddy_plan_definition_query(Oid definition);
 
@@ -171,6 +165,33 @@ extern void eddy_plan_reset(void);
 
 /* Runs the delta query over stored rows (start => 'staged') or over none, and leaves it pending. */
 extern void eddy_delta_collect_initial(EddyViewPlan *plan, bool staged);
+
+/* ---- define.c ---- */
+
+/*
+ * Fills the empty state table of a view from the rows that its stream stages, or from none. The
+ * caller holds ShareRowExclusiveLock on the stream.
+ */
+extern void eddy_view_fill(Oid view, bool staged);
+
+/* ---- objects.c ---- */
+
+/* Gives a relation to the owner of the extension and revokes all privileges on it. */
+extern void eddy_view_seize(Oid relid);
+
+/* ---- suspend.c ---- */
+
+/*
+ * False if the owner of a view has lost the TRIGGER privilege on its stream. A few look-ups in
+ * the syscache.
+ */
+extern bool eddy_view_may_maintain(const EddyViewPlan *plan);
+
+/* Errors unless a role has the TRIGGER privilege on a stream. */
+extern void eddy_view_check_stream(Oid stream, Oid role);
+
+/* Errors unless the current user owns the view or, if that is allowed, its stream. */
+extern void eddy_view_check_owner(const EddyView *view, bool allow_stream_owner);
 
 /* ---- merge.c ---- */
 

@@ -8,8 +8,13 @@
  * fail. It is suspended instead: it keeps its last content, its writers pass it by,
  * and eddy.continuous_views shows the error.
  *
+ * Rebuilding empties the state table and counts the staged rows again: what was counted from rows
+ * that are no longer staged is gone, because nobody knows what was missed meanwhile. Consumers
+ * of changes receive the removed rows as deletes and the new ones as inserts.
+ *
  * Locking: suspending locks the status of the view alone, never the view, its state table or
- * its stream, so that no transaction that holds locks on those can prevent it. Memory: the caller's
+ * its stream, so that no transaction that holds locks on those can prevent it. Rebuilding takes ShareRowExclusiveLock on
+ * the stream, as creation does, and on the state table. Memory: the caller's
  * context. The status is a row of a table: it is there after a crash if the
  * transaction that wrote it has committed.
  *
@@ -17,18 +22,50 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 
+#include "compat.h"
+#include "view/owner.h"
 #include "view/plan.h"
 #include "view/view.h"
+
+/* ---- privileges ---- */
 
 bool
 eddy_view_may_maintain(const EddyViewPlan *plan)
 {
 	return pg_class_aclcheck(plan->stream, plan->owner, ACL_TRIGGER) == ACLCHECK_OK;
 }
+
+/* Views run inside their writers' transactions: as much of a say as a trigger has. */
+void
+eddy_view_check_stream(Oid stream, Oid role)
+{
+	if (pg_class_aclcheck(stream, role, ACL_TRIGGER) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for stream \"%s\"", get_rel_name(stream)),
+				 errdetail("The owner of a continuous view needs the TRIGGER privilege on its stream, because the view is maintained by those who write to the stream.")));
+}
+
+void
+eddy_view_check_owner(const EddyView *view, bool allow_stream_owner)
+{
+	if (!eddy_compat_class_ownercheck(view->relid, GetUserId()) &&
+		!(allow_stream_owner && eddy_compat_class_ownercheck(view->stream, GetUserId())))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, get_rel_name(view->relid));
+}
+
+/* ---- suspending ---- */
 
 void
 eddy_view_suspend(Oid relid, const char *error, int sqlerrcode)
@@ -44,4 +81,69 @@ eddy_view_suspend(Oid relid, const char *error, int sqlerrcode)
 			 errmsg("continuous view \"%s\" was suspended", name),
 			 errdetail("It could not be maintained: %s", error),
 			 errhint("Its owner can rebuild it with eddy.resume after the cause is resolved.")));
+}
+
+bool
+eddy_view_pause(Oid relid)
+{
+	EddyView   *view = eddy_catalog_get_view(relid);
+
+	if (view == NULL)
+		return false;
+	eddy_view_check_owner(view, true);
+	(void) eddy_catalog_suspend_view(view, NULL, NULL);
+	return true;
+}
+
+/* ---- rebuilding ---- */
+
+/*
+ * Deletes all rows of a state table, whatever snapshot the transaction has. Not by TRUNCATE:
+ * the write-ahead log has to carry the keys that are gone.
+ */
+static void
+empty_state(Oid state_table)
+{
+	Relation	rel = table_open(state_table, ShareRowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		simple_table_tuple_delete(rel, &slot->tts_tid, snapshot);
+	}
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+bool
+eddy_view_resume(Oid relid)
+{
+	EddyView   *view = eddy_catalog_get_view(relid);
+
+	if (view == NULL)
+		return false;
+	/* before the lock: others must not be able to block writers of the stream */
+	eddy_view_check_owner(view, false);
+	eddy_view_check_stream(view->stream, eddy_owner_of_relation(relid));
+
+	LockRelationOid(view->stream, ShareRowExclusiveLock);
+	view = eddy_catalog_get_view(relid);
+	if (view == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("continuous view was dropped concurrently")));
+	eddy_view_check_owner(view, false);
+	eddy_view_check_stream(view->stream, eddy_owner_of_relation(relid));
+	if (eddy_catalog_resume_view(view))
+	{
+		empty_state(view->state_table);
+		eddy_view_fill(relid, true);
+	}
+	return true;
 }

@@ -17,6 +17,7 @@
 
 #include "batch.h"
 #include "catalog/eddy_catalog.h"
+#include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 
 /* Registers the planner hooks and the custom scan that reads a batch. From _PG_init only. */
@@ -73,10 +74,36 @@ extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewO
  */
 extern void eddy_view_suspend(Oid view, const char *error, int sqlerrcode);
 
-/* Removes what is left of views that lost their view, definition or state table. After DROP. */
-extern void eddy_view_cleanup_dropped(void);
+/*
+ * eddy_view_pause suspends a view without an error, for its owner or the owner of its stream.
+ * Takes no lock that a writer of the stream could hold. False if relid is no continuous view.
+ */
+extern bool eddy_view_pause(Oid relid);
 
-/* Gives definition and state table the owner of their view. After ALTER ... OWNER. */
-extern void eddy_view_sync_owners(void);
+/*
+ * eddy_view_resume empties a suspended view, counts the rows that its stream still stages and
+ * has it maintained again, for its owner, who must have the privileges that its creation needs.
+ * Takes the locks that creation takes. False if relid is no continuous view.
+ */
+extern bool eddy_view_resume(Oid relid);
+
+/* eddy.drop_continuous_view: as DROP VIEW, for the owner of the view or of its stream. */
+extern void eddy_view_drop(Oid relid);
+
+/* ---- objects.c ---- */
+
+/*
+ * Drops what is left of views whose public view, definition or state table was dropped. Under
+ * DROP_RESTRICT it is an error if other objects depend on the state table; call it so in an
+ * sql_drop event trigger only.
+ */
+extern void eddy_view_cleanup_dropped(DropBehavior behavior);
+
+/*
+ * eddy_view_sync makes owners, privileges and dependencies of the objects behind views what
+ * they have to be, after ALTER ... OWNER and after a restore: of the view that part belongs
+ * to, or with InvalidOid of all.
+ */
+extern void eddy_view_sync(Oid part);
 
 #endif							/* EDDY_VIEW_H */

@@ -1,0 +1,390 @@
+/*-------------------------------------------------------------------------
+ *
+ * objects.c
+ *    Owners, privileges and dependencies of the objects behind a continuous view.
+ *
+ * The definition and the state table belong to the owner of the extension, so that
+ * PostgreSQL itself refuses all DDL on them to the owner of the view: a state that is not what an
+ * aggregate function has written would be read as pointers and lengths. The owner of the view
+ * gets SELECT and DELETE on the state table, which is what the public view needs.
+ * These two follow the owner of the public view.
+ *
+ * The definition depends internally on the public view, which goes the same way when either
+ * is dropped and is what messages name. The public view depends on the state table, which
+ * therefore cannot depend on it: it is dropped after the view, by the sql_drop
+ * event trigger. A dump carries owners and privileges, and no such dependency.
+ *
+ * Locking: AccessExclusiveLock on what is dropped or changes its owner. Memory: the
+ * caller's context. All of it is part of the DDL command's transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_depend.h"
+#include "commands/tablecmds.h"
+#include "executor/spi.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "view/owner.h"
+#include "view/plan.h"
+#include "view/view.h"
+
+/* What the owner of a view may do to its state table. */
+#define OWNER_PRIVILEGES (ACL_SELECT | ACL_DELETE)
+
+/* ---- privileges ---- */
+
+/* A copy of a relation's ACL, NULL if it has the default one. */
+static Acl *
+read_acl(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Acl		   *acl = NULL;
+	Datum		value;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	value = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
+	if (!isnull)
+		acl = DatumGetAclPCopy(value);
+	ReleaseSysCache(tuple);
+	return acl;
+}
+
+/* Replaces a relation's ACL as GRANT would, whoever the current user is; NULL is the default. */
+static void
+write_acl(Oid relid, const Acl *acl)
+{
+	Relation	rel = table_open(RelationRelationId, RowExclusiveLock);
+	HeapTuple	tuple = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(relid));
+	Datum		values[Natts_pg_class] = {0};
+	bool		nulls[Natts_pg_class] = {false};
+	bool		replaces[Natts_pg_class] = {false};
+	Acl		   *old = read_acl(relid);
+	Oid		   *old_members = NULL;
+	Oid		   *new_members = NULL;
+	int			nold = old ? aclmembers(old, &old_members) : 0;
+	int			nnew = acl ? aclmembers(acl, &new_members) : 0;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	replaces[Anum_pg_class_relacl - 1] = true;
+	nulls[Anum_pg_class_relacl - 1] = (acl == NULL);
+	values[Anum_pg_class_relacl - 1] = PointerGetDatum(acl);
+	tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replaces);
+	CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+	updateAclDependencies(RelationRelationId, relid, 0, eddy_owner_of_relation(relid),
+						  nold, old_members, nnew, new_members);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
+}
+
+/* Grants OWNER_PRIVILEGES to a role, or revokes them with their grant options. */
+static Acl *
+change_acl(Acl *acl, bool grant, Oid role, Oid grantor, Oid owner)
+{
+	AclItem		item = {.ai_grantee = role, .ai_grantor = grantor};
+
+	ACLITEM_SET_PRIVS_GOPTIONS(item, OWNER_PRIVILEGES, grant ? ACL_NO_RIGHTS : OWNER_PRIVILEGES);
+	return aclupdate(acl, &item, grant ? ACL_MODECHG_ADD : ACL_MODECHG_DEL, owner, DROP_CASCADE);
+}
+
+/*
+ * Gives the privileges on the state table to the owner of the view, and takes them from a
+ * former one, who is recognized by DELETE: it is granted to nobody else. Other grants
+ * stay as they are, such as SELECT for a consumer that reads by a publication.
+ */
+static void
+sync_privileges(Oid state_table, Oid view_owner, Oid extension_owner)
+{
+	Acl		   *old = read_acl(state_table);
+	Acl		   *acl = old ? old : acldefault(OBJECT_TABLE, extension_owner);
+	AclItem    *items = old ? ACL_DAT(old) : NULL;
+	int			nitems = old ? ACL_NUM(old) : 0;
+	bool		granted = (view_owner == extension_owner);
+	bool		changed = false;
+
+	for (int i = 0; i < nitems; i++)
+	{
+		if (items[i].ai_grantee == extension_owner)
+			continue;
+		if (items[i].ai_grantee == view_owner && items[i].ai_grantor == extension_owner &&
+			(ACLITEM_GET_PRIVS(items[i]) & OWNER_PRIVILEGES) == OWNER_PRIVILEGES)
+			granted = true;
+		else if (items[i].ai_grantee != view_owner && (ACLITEM_GET_PRIVS(items[i]) & ACL_DELETE))
+		{
+			acl = change_acl(acl, false, items[i].ai_grantee, items[i].ai_grantor,
+							 extension_owner);
+			changed = true;
+		}
+	}
+	if (!granted)
+		acl = change_acl(acl, true, view_owner, extension_owner, extension_owner);
+	if (changed || !granted)
+		write_acl(state_table, acl);
+}
+
+void
+eddy_view_seize(Oid relid)
+{
+	Oid			owner = eddy_catalog_extension_owner();
+
+	if (eddy_owner_of_relation(relid) != owner)
+	{
+		ATExecChangeOwner(relid, owner, true, AccessExclusiveLock);
+		CommandCounterIncrement();
+	}
+	/* ALTER DEFAULT PRIVILEGES of the creator would let others read with the new owner's rights */
+	if (read_acl(relid))
+		write_acl(relid, NULL);
+}
+
+/* ---- dependencies ---- */
+
+static bool
+depends_internally(Oid definition, Oid view)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(definition));
+	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
+	while (!found && (tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		found = form->refclassid == RelationRelationId && form->refobjid == view &&
+			form->deptype == DEPENDENCY_INTERNAL;
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return found;
+}
+
+static void
+bind_definition(Oid definition, Oid view)
+{
+	ObjectAddress part;
+	ObjectAddress whole;
+
+	if (depends_internally(definition, view))
+		return;
+	ObjectAddressSet(part, RelationRelationId, definition);
+	ObjectAddressSet(whole, RelationRelationId, view);
+	recordDependencyOn(&part, &whole, DEPENDENCY_INTERNAL);
+	CommandCounterIncrement();
+}
+
+/* ---- after ALTER and after a restore ---- */
+
+static void
+sync_view(const EddyView *view, Oid extension_owner)
+{
+	Oid			view_owner = eddy_owner_of_relation(view->relid);
+	Oid			definition_owner = eddy_owner_of_relation(view->definition);
+	Oid			state_owner = eddy_owner_of_relation(view->state_table);
+
+	if (!OidIsValid(view_owner) || !OidIsValid(definition_owner) || !OidIsValid(state_owner))
+		return;
+	if (definition_owner != extension_owner)
+		eddy_view_seize(view->definition);
+	if (state_owner != extension_owner)
+	{
+		ATExecChangeOwner(view->state_table, extension_owner, true, AccessExclusiveLock);
+		CommandCounterIncrement();
+	}
+	sync_privileges(view->state_table, view_owner, extension_owner);
+	bind_definition(view->definition, view->relid);
+}
+
+void
+eddy_view_sync(Oid part)
+{
+	List	   *views;
+	Oid			owner;
+	ListCell   *lc;
+
+	if (!eddy_catalog_installed())
+		return;
+	if (OidIsValid(part))
+	{
+		EddyView   *view = eddy_catalog_find_view(part);
+
+		views = view ? list_make1(view) : NIL;
+	}
+	else
+		views = eddy_catalog_list_views(InvalidOid);
+	if (views == NIL)
+		return;
+	owner = eddy_catalog_extension_owner();
+	foreach(lc, views)
+		sync_view(lfirst(lc), owner);
+}
+
+/* ---- dropping ---- */
+
+static char *
+replace_all(const char *subject, const char *from, const char *to)
+{
+	return TextDatumGetCString(DirectFunctionCall3Coll(replace_text, C_COLLATION_OID,
+													   CStringGetTextDatum(subject),
+													   CStringGetTextDatum(from),
+													   CStringGetTextDatum(to)));
+}
+
+/*
+ * Deletes objects of a view unless others depend on them. The error then names the continuous
+ * view, by its description, instead of its state table.
+ */
+static void
+delete_objects(const ObjectAddresses *objects, Oid state_table, const char *description)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ObjectAddress state;
+	char	   *state_name;
+
+	ObjectAddressSet(state, RelationRelationId, state_table);
+	state_name = getObjectDescription(&state, false);
+	PG_TRY();
+	{
+		performMultipleDeletions(objects, DROP_RESTRICT, 0);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		if (error->sqlerrcode == ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST)
+		{
+			error->message = psprintf("cannot drop %s because other objects depend on it",
+									  description);
+			if (error->detail)
+				error->detail = replace_all(error->detail, state_name, description);
+			if (error->detail_log)
+				error->detail_log = replace_all(error->detail_log, state_name, description);
+		}
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+}
+
+static void
+drop_relation(Oid relid)
+{
+	ObjectAddress address;
+
+	if (!OidIsValid(eddy_owner_of_relation(relid)))
+		return;
+	ObjectAddressSet(address, RelationRelationId, relid);
+	performDeletion(&address, DROP_CASCADE, PERFORM_DELETION_INTERNAL);
+}
+
+/* The name of a view that the command which fired the sql_drop event trigger has dropped. */
+static char *
+dropped_name(Oid view)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *name = NULL;
+
+	SPI_connect();
+	if (SPI_execute(psprintf("SELECT object_identity"
+							 " FROM pg_catalog.pg_event_trigger_dropped_objects()"
+							 " WHERE objid OPERATOR(pg_catalog.=) %u::pg_catalog.oid AND"
+							 " classid OPERATOR(pg_catalog.=)"
+							 " 'pg_catalog.pg_class'::pg_catalog.regclass", view),
+					true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the dropped objects");
+	if (SPI_processed > 0)
+		name = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0],
+														 SPI_tuptable->tupdesc, 1));
+	SPI_finish();
+	return name;
+}
+
+/*
+ * The public view can have been dropped by DROP VIEW, DROP TABLE stream CASCADE, DROP OWNED or
+ * DROP SCHEMA, and the definition with it; the state table follows.
+ */
+void
+eddy_view_cleanup_dropped(DropBehavior behavior)
+{
+	ListCell   *lc;
+
+	if (!eddy_catalog_installed())
+		return;
+	foreach(lc, eddy_catalog_list_views(InvalidOid))
+	{
+		EddyView   *view = lfirst(lc);
+		bool		has_view = OidIsValid(eddy_owner_of_relation(view->relid));
+		bool		has_state = OidIsValid(eddy_owner_of_relation(view->state_table));
+
+		if (has_view && has_state && OidIsValid(eddy_owner_of_relation(view->definition)))
+			continue;
+		eddy_catalog_delete_view(view->relid);
+		if (behavior == DROP_RESTRICT && !has_view && has_state)
+		{
+			ObjectAddresses *objects = new_object_addresses();
+			ObjectAddress state;
+			char	   *name = dropped_name(view->relid);
+
+			ObjectAddressSet(state, RelationRelationId, view->state_table);
+			add_exact_object_address(&state, objects);
+			delete_objects(objects, view->state_table,
+						   psprintf("continuous view %s", name ? name : "?"));
+		}
+		drop_relation(view->relid);
+		drop_relation(view->definition);
+		drop_relation(view->state_table);
+	}
+}
+
+void
+eddy_view_drop(Oid relid)
+{
+	EddyView   *view = eddy_catalog_get_view(relid);
+	ObjectAddresses *objects = new_object_addresses();
+	ObjectAddress public_view;
+	ObjectAddress state;
+
+	if (view == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a continuous view",
+						get_rel_name(relid) ? get_rel_name(relid) : "?")));
+	eddy_view_check_owner(view, true);
+
+	ObjectAddressSet(public_view, RelationRelationId, view->relid);
+	add_exact_object_address(&public_view, objects);
+	ObjectAddressSet(state, RelationRelationId, view->state_table);
+	add_exact_object_address(&state, objects);
+	delete_objects(objects, view->state_table,
+				   psprintf("continuous %s", getObjectDescription(&public_view, false)));
+	/* no utility command, so no event trigger has seen it */
+	eddy_view_cleanup_dropped(DROP_CASCADE);
+}
