@@ -176,6 +176,9 @@ test:
 demo:
 	@BROKER='$(BROKER)' BROKERS='$(BROKERS)' demo/run
 
+sanitize:
+	@test/sanitize/run $(T)
+
 bench:
 	@test/bench/run
 
@@ -192,6 +195,7 @@ help:
 	@echo "make installcheck    pg_regress and isolation tests on a running server with pg_eddy"
 	@echo "make test            every test, on private servers and a broker; sets up all it needs"
 	@echo "make test T=name     one suite (unit, regress, isolation, tap) or one test"
+	@echo "make sanitize        the tests on a server built with assertions and AddressSanitizer"
 	@echo "make demo            the pipe at work, from Kafka to a CDC consumer; sets itself up"
 	@echo "  ... BROKER=kafka           the same on Apache Kafka"
 	@echo "  ... BROKERS=host:port      the same on a broker of yours"
@@ -199,4 +203,5 @@ help:
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
 	@echo "make clean           removes what was built"
 
-.PHONY: all install install-plugin uninstall-plugin tools test demo bench check-includes help
+.PHONY: all install install-plugin uninstall-plugin tools test sanitize demo bench check-includes \
+	help
