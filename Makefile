@@ -11,12 +11,14 @@ PLUGIN = pg_eddy_cdc
 
 OBJS = \
 	src/api/fdw.o \
+	src/api/guard_stream.o \
 	src/api/guard_view.o \
 	src/api/hooks.o \
 	src/api/source.o \
 	src/api/stream.o \
 	src/api/view.o \
 	src/catalog/dead_letter.o \
+	src/catalog/member.o \
 	src/catalog/partition.o \
 	src/catalog/source.o \
 	src/catalog/stream.o \
@@ -40,6 +42,7 @@ OBJS = \
 	src/stream/register.o \
 	src/stream/rotate.o \
 	src/stream/segment.o \
+	src/stream/shape.o \
 	src/stream/sync.o \
 	src/stream/write.o \
 	src/view/analyze.o \

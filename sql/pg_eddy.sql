@@ -147,8 +147,10 @@ COMMENT ON TABLE eddy.dead_letters IS
 COMMENT ON COLUMN eddy.dead_letters.payload IS
     'the message as it came; for rows of users'' statements the row as JSON text in UTF-8';
 ALTER TABLE eddy.dead_letters ENABLE ROW LEVEL SECURITY;
+-- No policy of the stream can be applied to a message that is no row: with row-level security only
+-- those see dead letters whom it does not restrict, such as the owner.
 CREATE POLICY read ON eddy.dead_letters FOR SELECT
-    USING (has_table_privilege(stream, 'SELECT'));
+    USING (has_table_privilege(stream, 'SELECT') AND NOT row_security_active(stream));
 CREATE POLICY purge ON eddy.dead_letters FOR DELETE
     USING (pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = stream), 'USAGE'));
 
@@ -250,6 +252,7 @@ COMMENT ON FUNCTION eddy.cumulate(timestamp, interval, interval, interval) IS
 
 CREATE FUNCTION eddy._capture() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_capture';
 CREATE FUNCTION eddy._refuse_change() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_change';
+CREATE FUNCTION eddy._refuse_apply() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_apply';
 
 CREATE FUNCTION eddy.create_stream(relation regclass, event_time name DEFAULT NULL,
     delay interval DEFAULT '0', retention interval DEFAULT '1 hour', idle_timeout interval DEFAULT '30 s',
@@ -266,6 +269,9 @@ CREATE FUNCTION eddy.watermark(stream regclass)
 RETURNS timestamptz LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'eddy_watermark';
 COMMENT ON FUNCTION eddy.watermark IS
     'smallest, over the partitions of the stream, of the largest event time seen less the allowed delay; NULL until each has one';
+
+CREATE FUNCTION eddy._event_time_less(at timestamptz, delay interval)
+RETURNS timestamptz LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_event_time_less';
 
 /* Sources */
 
@@ -326,17 +332,6 @@ COMMENT ON FUNCTION eddy.drop_continuous_view IS 'drops a continuous view, as DR
 CREATE FUNCTION eddy._refuse_state_change() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_state_change';
 
-/*
- * DDL by users: whatever road a table or view is dropped or altered by, the
- * catalog follows in the same transaction.
- */
-CREATE FUNCTION eddy._after_drop() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_after_drop';
-CREATE FUNCTION eddy._after_ddl() RETURNS event_trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_after_ddl';
-CREATE EVENT TRIGGER pg_eddy_after_drop ON sql_drop EXECUTE FUNCTION eddy._after_drop();
-CREATE EVENT TRIGGER pg_eddy_after_ddl ON ddl_command_end EXECUTE FUNCTION eddy._after_ddl();
-ALTER EVENT TRIGGER pg_eddy_after_drop ENABLE ALWAYS;
-ALTER EVENT TRIGGER pg_eddy_after_ddl ENABLE ALWAYS;
-
 /* What users read */
 
 CREATE VIEW eddy.streams AS
@@ -353,7 +348,8 @@ SELECT s.source, s.stream, s.server, s.topic, s.format,
             WHEN w.pid IS NOT NULL AND t.state = 'running' THEN 'running'
             ELSE 'waiting' END AS state,
        -- an error of a view's expression can quote a row
-       CASE WHEN NOT s.enabled OR NOT has_table_privilege(s.stream, 'SELECT') THEN NULL
+       CASE WHEN NOT s.enabled OR NOT has_table_privilege(s.stream, 'SELECT') OR row_security_active(s.stream)
+            THEN NULL
             WHEN s.database <> (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
             THEN 'the database is a copy or was restored: eddy.resume makes it consume'
             ELSE coalesce(t.error, w.problem, (
@@ -369,7 +365,7 @@ COMMENT ON VIEW eddy.sources IS 'Kafka topics attached to streams, and how they 
 CREATE VIEW eddy.partitions AS
 SELECT p.source, s.stream, s.topic, p.partition, p.next_offset, p.high_offset,
        greatest(p.high_offset - p.next_offset, 0) AS lag, p.max_event_time,
-       p.max_event_time - t.delay AS watermark,
+       eddy._event_time_less(p.max_event_time, t.delay) AS watermark,
        coalesce(p.high_offset <= p.next_offset AND p.updated_at < clock_timestamp() - t.idle_timeout, true) AS idle,
        p.rows, p.rejected, p.skipped, p.updated_at
 FROM eddy._partition p
@@ -430,7 +426,8 @@ GRANT EXECUTE ON FUNCTION
     eddy._window_end(timestamptz, interval, interval), eddy._window_end(timestamp, interval, interval),
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.create_continuous_view, eddy.drop_continuous_view,
-    eddy._workers   -- read through eddy.sources, whose reader's rights it runs with
+    -- read through eddy.sources and eddy.partitions, whose reader's rights they run with
+    eddy._workers, eddy._event_time_less
 TO PUBLIC;
 GRANT SELECT ON eddy.streams, eddy.sources, eddy.partitions, eddy.continuous_views, eddy.stat_streams,
     eddy.stat_continuous_views TO PUBLIC;

@@ -102,7 +102,7 @@ INSERT INTO visits VALUES ('public', 1), ('secret', 2);
 SET ROLE regress_eddy_analyst;
 TABLE visible_visits;
 
--- Rejected rows are shown to those who may read the stream, and purged by its owner.
+-- Rejected rows are shown to those who may read all of the stream, and purged by its owner.
 SELECT eddy.create_continuous_view('failing', 'SELECT sum(1 / n) FROM visits');
 SET ROLE regress_eddy_owner;
 INSERT INTO visits VALUES ('public', 0);

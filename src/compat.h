@@ -188,6 +188,18 @@ eddy_compat_required_privileges(const PlannedStmt *stmt, Oid relid)
 	return required;
 }
 
+/* The rights that a statement needs are in a list of their own since 16. */
+#if PG_VERSION_NUM >= 160000
+typedef RTEPermissionInfo EddyCompatPermission;
+#define EDDY_COMPAT_CHECK_PERMS_ARGS List *relations, List *permissions, bool report
+#define EDDY_COMPAT_CHECK_PERMS_PASS relations, permissions, report
+#else
+typedef RangeTblEntry EddyCompatPermission;
+#define EDDY_COMPAT_CHECK_PERMS_ARGS List *permissions, bool report
+#define EDDY_COMPAT_CHECK_PERMS_PASS permissions, report
+#endif
+#define EDDY_COMPAT_CHECK_PERMS_LIST permissions
+
 /* Generated columns that are in no row exist since 18. */
 #define EDDY_COMPAT_GENERATED_VIRTUAL 'v'
 

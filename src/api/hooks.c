@@ -11,7 +11,8 @@
  * COPY passes no executor hook; the utility hook serves it.
  *
  * Utility: databases are cleared of our workers before they are dropped, renamed, moved
- * or copied; columns that the catalog names follow a rename.
+ * or copied; columns that the catalog names follow a rename; what a command did to streams and
+ * segments is checked when it ends (guard_stream.c).
  *
  * Each hook is an early exit unless there is something to do. No locks of its own, no
  * memory; the nesting counter is restored on error.
@@ -24,8 +25,6 @@
 #include "catalog/namespace.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
-#include "commands/event_trigger.h"
-#include "foreign/foreign.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -33,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "api/guard_stream.h"
 #include "api/hooks.h"
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
@@ -40,9 +40,6 @@
 #include "stream/stream.h"
 #include "view/view.h"
 #include "worker/worker.h"
-
-PG_FUNCTION_INFO_V1(eddy_after_drop);
-PG_FUNCTION_INFO_V1(eddy_after_ddl);
 
 static ExecutorRun_hook_type prev_executor_run = NULL;
 static ExecutorFinish_hook_type prev_executor_finish = NULL;
@@ -171,58 +168,6 @@ concerns_workers(Node *parsetree)
 	}
 }
 
-/* True if a command would keep the capture trigger from firing. */
-static bool
-silences_capture(const AlterTableCmd *cmd)
-{
-	switch (cmd->subtype)
-	{
-		case AT_DisableTrigAll:
-		case AT_DisableTrigUser:
-			return true;
-		case AT_DisableTrig:
-		case AT_EnableTrig:
-		case AT_EnableReplicaTrig:
-			return strcmp(cmd->name, EDDY_STREAM_CAPTURE_TRIGGER) == 0;
-		default:
-			return false;
-	}
-}
-
-/*
- * Refuses what would make a stream something else: SET LOGGED, a log of raw rows;
- * without its capture trigger, a table whose rows are silently not counted.
- */
-static void
-check_alter_table(AlterTableStmt *stmt)
-{
-	ListCell   *lc;
-
-	foreach(lc, stmt->cmds)
-	{
-		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
-		bool		silences = silences_capture(cmd);
-		Oid			relid;
-
-		if ((cmd->subtype != AT_SetLogged && !silences) || !eddy_catalog_installed())
-			continue;
-		relid = RangeVarGetRelid(stmt->relation, NoLock, true);
-		if (!OidIsValid(relid) || eddy_catalog_get_stream(relid) == NULL)
-			continue;
-		if (silences)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("cannot disable the triggers of stream \"%s\"",
-							stmt->relation->relname),
-					 errdetail("Rows inserted meanwhile would be missing from its continuous views.")));
-		else
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("cannot make stream \"%s\" logged", stmt->relation->relname),
-					 errdetail("The rows of a stream are kept for a bounded time, in an unlogged table; results are logged.")));
-	}
-}
-
 /* After ALTER TABLE ... RENAME COLUMN: event time and mappings go on under the new name. */
 static void
 follow_column_rename(Oid relid, const char *old_name, const char *new_name)
@@ -264,14 +209,30 @@ follow_server_rename(const char *old_name, const char *new_name)
 	}
 }
 
-/* After owners may have changed: what belongs to streams and views follows. */
+/* Not all forms of ALTER TABLE report what they alter: not ENABLE ROW LEVEL SECURITY, for one. */
 static void
-sync_owners(void)
+note_alter_table(Node *parsetree)
 {
-	if (!eddy_catalog_installed())
-		return;
-	eddy_stream_sync();
-	eddy_view_sync(InvalidOid);
+	if (IsA(parsetree, AlterTableStmt))
+	{
+		Oid			relid = RangeVarGetRelid(((AlterTableStmt *) parsetree)->relation, NoLock,
+											 true);
+
+		if (OidIsValid(relid))
+			eddy_guard_note(relid);
+	}
+}
+
+/* What a command that dropped a continuous view does to objects that depend on it. */
+static DropBehavior
+drop_behavior(const Node *parsetree)
+{
+	if (IsA(parsetree, DropStmt))
+		return ((const DropStmt *) parsetree)->behavior;
+	if (IsA(parsetree, DropOwnedStmt))
+		return ((const DropOwnedStmt *) parsetree)->behavior;
+	/* any other, such as ALTER TABLE ... DROP COLUMN, drops views by CASCADE only */
+	return DROP_CASCADE;
 }
 
 static void
@@ -296,12 +257,13 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	bool		copies = IsA(parsetree, CopyStmt) && ((CopyStmt *) parsetree)->is_from;
 	Oid			database = database_to_evict(parsetree);
 	bool		wake = concerns_workers(parsetree);
-	bool		reassign = IsA(parsetree, ReassignOwnedStmt);
+	/* what is part of a command is checked with the command */
+	bool		guarded = context != PROCESS_UTILITY_SUBCOMMAND;
+	EddyGuardFrame frame;
+	DropBehavior behavior = drop_behavior(parsetree);
 	RenameStmt *rename = NULL;
 	Oid			renamed = InvalidOid;
 
-	if (IsA(parsetree, AlterTableStmt))
-		check_alter_table((AlterTableStmt *) parsetree);
 	if (IsA(parsetree, LockStmt))
 		eddy_guard_lock((LockStmt *) parsetree);
 	if (IsA(parsetree, RenameStmt))
@@ -318,12 +280,21 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		eddy_worker_evict(database);
 	if (copies)
 		nesting++;
+	if (guarded)
+		eddy_guard_begin(&frame);
 	PG_TRY();
 	{
 		run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		if (guarded)
+		{
+			note_alter_table(parsetree);
+			eddy_guard_check(behavior);
+		}
 	}
 	PG_FINALLY();
 	{
+		if (guarded)
+			eddy_guard_end(&frame);
 		if (copies)
 			nesting--;
 		if (OidIsValid(database))
@@ -335,9 +306,6 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		flush_if_outermost();
 	if (wake)
 		eddy_worker_wakeup_at_commit();
-	/* fires no event trigger */
-	if (reassign)
-		sync_owners();
 	if (rename && eddy_catalog_installed())
 	{
 		if (OidIsValid(renamed))
@@ -345,117 +313,6 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		else
 			follow_server_rename(strVal(rename->object), rename->newname);
 	}
-}
-
-/* ---- event triggers ---- */
-
-static void
-check_event_trigger(FunctionCallInfo fcinfo)
-{
-	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("not called by event trigger manager")));
-}
-
-/* Refuses to drop a server that sources are attached to; nothing else would protect it. */
-static void
-check_servers(void)
-{
-	ListCell   *lc;
-
-	foreach(lc, eddy_catalog_list_sources(InvalidOid))
-	{
-		EddySource *source = lfirst(lc);
-
-		if (!OidIsValid(get_foreign_server_oid(source->server, true)))
-			ereport(ERROR,
-					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-					 errmsg("cannot drop server \"%s\" because stream \"%s\" consumes from it",
-							source->server, get_rel_name(source->stream)),
-					 errhint("Use eddy.detach_kafka first.")));
-	}
-}
-
-/* What a command that dropped a continuous view does to objects that depend on it. */
-static DropBehavior
-drop_behavior(Node *parsetree)
-{
-	if (IsA(parsetree, DropStmt))
-		return ((DropStmt *) parsetree)->behavior;
-	if (IsA(parsetree, DropOwnedStmt))
-		return ((DropOwnedStmt *) parsetree)->behavior;
-	/* any other, such as ALTER TABLE ... DROP COLUMN, drops views by CASCADE only */
-	return DROP_CASCADE;
-}
-
-/*
- * eddy_after_drop runs after any command that dropped something. What our
- * catalog still names but the database has no more is cleared away.
- */
-Datum
-eddy_after_drop(PG_FUNCTION_ARGS)
-{
-	EventTriggerData *trigger;
-
-	check_event_trigger(fcinfo);
-	if (!eddy_catalog_installed())
-		PG_RETURN_NULL();
-	trigger = (EventTriggerData *) fcinfo->context;
-	eddy_view_cleanup_dropped(drop_behavior(trigger->parsetree));
-	eddy_stream_cleanup_dropped();
-	if (IsA(trigger->parsetree, DropStmt) &&
-		((DropStmt *) trigger->parsetree)->removeType != OBJECT_EXTENSION)
-		check_servers();
-	eddy_worker_wakeup_at_commit();
-	PG_RETURN_NULL();
-}
-
-/*
- * The table of a command that pg_restore runs on a state table when the catalog has its rows, but
- * perhaps in several sessions: each takes care of its own table alone.
- */
-static Oid
-restored_table(Node *parsetree)
-{
-	RangeVar   *relation = NULL;
-	Oid			relid;
-
-	if (IsA(parsetree, IndexStmt))
-		relation = ((IndexStmt *) parsetree)->relation;
-	else if (IsA(parsetree, CreateTrigStmt))
-		relation = ((CreateTrigStmt *) parsetree)->relation;
-	relid = relation ? RangeVarGetRelid(relation, NoLock, true) : InvalidOid;
-	return OidIsValid(relid) && get_rel_namespace(relid) == eddy_catalog_schema() ? relid : InvalidOid;
-}
-
-/*
- * eddy_after_ddl runs after any other DDL: owners and privileges follow, objects of a restored
- * dump are adopted.
- */
-Datum
-eddy_after_ddl(PG_FUNCTION_ARGS)
-{
-	EventTriggerData *trigger;
-
-	check_event_trigger(fcinfo);
-	trigger = (EventTriggerData *) fcinfo->context;
-	switch (nodeTag(trigger->parsetree))
-	{
-		case T_AlterTableStmt:
-		case T_AlterOwnerStmt:
-		case T_AlterObjectSchemaStmt:
-			sync_owners();
-			break;
-		case T_IndexStmt:
-		case T_CreateTrigStmt:
-			if (OidIsValid(restored_table(trigger->parsetree)))
-				eddy_view_sync(restored_table(trigger->parsetree));
-			break;
-		default:
-			break;
-	}
-	PG_RETURN_NULL();
 }
 
 void
@@ -468,4 +325,5 @@ eddy_hooks_init(void)
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
 	eddy_guard_view_init();
+	eddy_guard_stream_init();
 }

@@ -11,7 +11,6 @@
 
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -22,6 +21,7 @@
 PG_FUNCTION_INFO_V1(eddy_create_stream);
 PG_FUNCTION_INFO_V1(eddy_drop_stream);
 PG_FUNCTION_INFO_V1(eddy_watermark);
+PG_FUNCTION_INFO_V1(eddy_event_time_less);
 
 /* Arguments of eddy.create_stream, as in the install script. */
 enum
@@ -83,6 +83,20 @@ eddy_drop_stream(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * A time less a delay, with days of 24 hours in every time zone. What would lie before all time
+ * stamps is -infinity: eddy.streams must not fail for one event time.
+ */
+static TimestampTz
+event_time_less(TimestampTz time, const Interval *delay)
+{
+	int64		usec = eddy_stream_interval_usec(delay);
+
+	if (TIMESTAMP_NOT_FINITE(time))
+		return time;
+	return time < MIN_TIMESTAMP + usec ? DT_NOBEGIN : time - usec;
+}
+
 /* Lowers *least to the partitions of one source; false if one has no event time yet. */
 static bool
 least_event_time(const EddySource *source, TimestampTz *least)
@@ -137,6 +151,12 @@ eddy_watermark(PG_FUNCTION_ARGS)
 	}
 	if (!found)
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(least),
-										IntervalPGetDatum(&stream->delay)));
+	PG_RETURN_TIMESTAMPTZ(event_time_less(least, &stream->delay));
+}
+
+/* eddy_event_time_less(timestamptz, interval): the watermark of a partition; never fails. */
+Datum
+eddy_event_time_less(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(event_time_less(PG_GETARG_TIMESTAMPTZ(0), PG_GETARG_INTERVAL_P(1)));
 }

@@ -95,6 +95,31 @@ extern void eddy_catalog_insert_segment(const EddySegment *segment);
 extern bool eddy_catalog_update_segment(const EddySegment *segment);
 extern void eddy_catalog_delete_segment(Oid relid);
 
+/* ---- which relations are ours (member.c) ---- */
+
+typedef enum EddyMemberKind
+{
+	EDDY_MEMBER_NONE,
+	EDDY_MEMBER_STREAM,
+	EDDY_MEMBER_SEGMENT,
+	EDDY_MEMBER_VIEW			/* a continuous view, its definition or its state table */
+} EddyMemberKind;
+
+typedef struct EddyMember
+{
+	EddyMemberKind kind;
+	Oid			stream;			/* the stream itself, or the one it belongs to */
+} EddyMember;
+
+/*
+ * eddy_catalog_member determines what a relation is, by a look-up in memory. A relation that
+ * was dropped in this command is still known until its rows are deleted from our catalog.
+ */
+extern EddyMember eddy_catalog_member(Oid relid);
+
+/* False if no relation of this database is ours. */
+extern bool eddy_catalog_has_members(void);
+
 /* ---- sources (_source, _source_status) ---- */
 
 typedef struct EddySource

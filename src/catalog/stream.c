@@ -210,7 +210,6 @@ eddy_catalog_update_segment(const EddySegment *segment)
 	{
 		write_segment(segment, values, nulls);
 		eddy_catalog_replace(rel, old, values, nulls);
-		eddy_catalog_invalidate(segment->stream);
 		done = true;
 	}
 	eddy_catalog_close(rel);
@@ -224,6 +223,7 @@ eddy_catalog_delete_segment(Oid relid)
 	ScanKeyData key;
 
 	eddy_catalog_key_oid(&key, SEGMENT_SEGMENT, relid);
-	eddy_catalog_delete(rel, 1, &key);
+	if (eddy_catalog_delete(rel, 1, &key) > 0)
+		eddy_catalog_invalidate(InvalidOid);
 	eddy_catalog_close(rel);
 }

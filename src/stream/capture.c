@@ -24,6 +24,7 @@
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "mb/pg_wchar.h"
+#include "replication/logicalworker.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -37,6 +38,7 @@
 
 PG_FUNCTION_INFO_V1(eddy_capture);
 PG_FUNCTION_INFO_V1(eddy_refuse_change);
+PG_FUNCTION_INFO_V1(eddy_refuse_apply);
 
 /* What the next row of the transition table needs; pointer 0 is the one that views use, too. */
 static void
@@ -230,5 +232,29 @@ eddy_refuse_change(PG_FUNCTION_ARGS)
 			 errdetail("The rows of a stream are events that its continuous views have counted."),
 			 update ? errhint("Insert a new row instead.") :
 			 errhint("Rows go after the retention; TRUNCATE empties the stream, not its views.")));
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * eddy_refuse_apply keeps apply and table synchronization workers from writing rows that no view
+ * would see. Sessions that have set session_replication_role fire it, too: they pass.
+ */
+Datum
+eddy_refuse_apply(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"eddy._refuse_apply\" can only be the trigger of a stream"),
+				 errhint("Use eddy.create_stream.")));
+	if (IsLogicalWorker())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot replicate into stream \"%s\"",
+						RelationGetRelationName(trigger->tg_relation)),
+				 errdetail("Its continuous views cannot see the rows that a subscription writes."),
+				 errhint("Take the table out of the publication.")));
 	return PointerGetDatum(NULL);
 }

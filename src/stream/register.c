@@ -3,12 +3,14 @@
  * register.c
  *    Making a table a stream, and dropping it.
  *
- * A stream is the user's own UNLOGGED table plus a row of eddy._stream, two
- * statement triggers and some staging segments. The triggers are ENABLE ALWAYS, so that
- * session_replication_role does not go round them:
+ * A stream is the user's own UNLOGGED table plus a row of eddy._stream, three triggers and some
+ * staging segments. The statement triggers are ENABLE ALWAYS, so that session_replication_role
+ * does not bypass them. Apply workers of subscriptions fire row triggers alone; the third one
+ * is ENABLE REPLICA, so that it costs users nothing:
  *
- *   pg_eddy_capture   AFTER INSERT, gives the new rows to the continuous views
- *   pg_eddy_refuse    BEFORE UPDATE OR DELETE, refuses
+ *   pg_eddy_capture        AFTER INSERT, gives the new rows to the continuous views
+ *   pg_eddy_refuse         BEFORE UPDATE OR DELETE, refuses
+ *   pg_eddy_refuse_apply   AFTER any change of a row, refuses apply workers
  *
  * The capture trigger depends on the event time column, which keeps the column from being
  * dropped, or changed to another type, unnoticed.
@@ -27,7 +29,6 @@
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
 #include "catalog/objectaddress.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -37,10 +38,8 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/catcache.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 #include "utils/varlena.h"
 
 #include "compat.h"
@@ -112,6 +111,7 @@ static void
 check_table(Relation rel)
 {
 	const char *name = RelationGetRelationName(rel);
+	EddyShapeProblem problem;
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition)
 		ereport(ERROR,
@@ -139,70 +139,18 @@ check_table(Relation rel)
 				 errdetail("The rows of a stream are a cache that is not written to the WAL."),
 				 errhint("Use CREATE UNLOGGED TABLE, or run ALTER TABLE %s SET UNLOGGED first.",
 						 qualified_name(RelationGetRelid(rel)))));
-	if (has_superclass(RelationGetRelid(rel)) || has_subclass(RelationGetRelid(rel)))
+	if (!eddy_stream_check_shape(rel, &problem))
+		ereport(ERROR,
+				(errcode(problem.sqlerrcode),
+				 errmsg("cannot make \"%s\" a stream", name),
+				 errdetail_internal("%s", problem.detail),
+				 problem.hint ? errhint("%s", problem.hint) : 0));
+	if (has_subclass(RelationGetRelid(rel)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot make \"%s\" a stream", name),
 				 errdetail("It is part of an inheritance hierarchy."),
 				 errhint("Use a table without parents and children.")));
-	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot make \"%s\" a stream", name),
-				 errdetail("Its access method is not heap.")));
-}
-
-/* Apply workers of logical replication do not fire statement triggers: we would miss their rows. */
-static void
-check_subscription(Relation rel)
-{
-	CatCList   *list = SearchSysCacheList1(SUBSCRIPTIONRELMAP,
-										   ObjectIdGetDatum(RelationGetRelid(rel)));
-	int			members = list->n_members;
-
-	ReleaseCatCacheList(list);
-	if (members > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot make \"%s\" a stream", RelationGetRelationName(rel)),
-				 errdetail("It is the target of a subscription, whose rows views cannot see."),
-				 errhint("Replicate into another table and insert from there.")));
-}
-
-/* Retention deletes rows below the level of triggers, those of foreign keys included. */
-static void
-check_foreign_keys(Relation rel)
-{
-	TriggerDesc *triggers = rel->trigdesc;
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		if (RI_FKey_trigger_type(triggers->triggers[i].tgfoid) == RI_TRIGGER_PK)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot make \"%s\" a stream", RelationGetRelationName(rel)),
-					 errdetail("A foreign key references it, but its rows do not stay.")));
-	}
-}
-
-/* Generated columns that are computed on reading are in no row that we could pass on. */
-static void
-check_columns(Relation rel)
-{
-	TupleDesc	tupdesc = RelationGetDescr(rel);
-
-	for (int i = 0; i < tupdesc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
-
-		if (!att->attisdropped && att->attgenerated == EDDY_COMPAT_GENERATED_VIRTUAL)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot make \"%s\" a stream", RelationGetRelationName(rel)),
-					 errdetail("Column \"%s\" is a virtual generated column.",
-							   NameStr(att->attname)),
-					 errhint("Declare the column as STORED.")));
-	}
 }
 
 static void
@@ -238,13 +186,20 @@ check_event_time(Relation rel, const char *event_time)
 			 best ? errhint("Perhaps you meant the column \"%s\".", best) : 0));
 }
 
+/* Intervals are added to and taken from time stamps everywhere: no sum may leave their range. */
 static void
-check_not_negative(const char *parameter, const Interval *value)
+check_interval(const char *parameter, const Interval *value)
 {
-	if (eddy_stream_interval_usec(value) < 0)
+	int64		usec = eddy_stream_interval_usec(value);
+
+	if (usec < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("parameter \"%s\" must not be negative", parameter)));
+	if (usec > EDDY_STREAM_INTERVAL_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"%s\" must not be greater than 1000 years", parameter)));
 }
 
 static void
@@ -286,9 +241,13 @@ create_triggers(Oid relid, const char *event_time)
 								 " BEFORE UPDATE OR DELETE ON %s"
 								 " FOR EACH STATEMENT EXECUTE FUNCTION eddy._refuse_change()",
 								 table));
+	eddy_stream_execute(psprintf("CREATE TRIGGER " EDDY_STREAM_APPLY_TRIGGER
+								 " AFTER INSERT OR UPDATE OR DELETE ON %s"
+								 " FOR EACH ROW EXECUTE FUNCTION eddy._refuse_apply()", table));
 	eddy_stream_execute(psprintf("ALTER TABLE ONLY %s"
 								 " ENABLE ALWAYS TRIGGER " EDDY_STREAM_CAPTURE_TRIGGER
-								 ", ENABLE ALWAYS TRIGGER " EDDY_STREAM_REFUSE_TRIGGER, table));
+								 ", ENABLE ALWAYS TRIGGER " EDDY_STREAM_REFUSE_TRIGGER
+								 ", ENABLE REPLICA TRIGGER " EDDY_STREAM_APPLY_TRIGGER, table));
 	eddy_owner_end(&save);
 
 	if (event_time)
@@ -315,10 +274,10 @@ eddy_stream_create(const EddyStream *stream)
 
 	/* before the lock: who does not own the table must not be able to block it */
 	check_owner(stream->relid);
-	check_not_negative("delay", &stream->delay);
-	check_not_negative("retention", &stream->retention);
-	check_not_negative("idle_timeout", &stream->idle_timeout);
-	check_not_negative("max_future_skew", &stream->max_future_skew);
+	check_interval("delay", &stream->delay);
+	check_interval("retention", &stream->retention);
+	check_interval("idle_timeout", &stream->idle_timeout);
+	check_interval("max_future_skew", &stream->max_future_skew);
 	check_null_policy(stream->null_event_time);
 
 	rel = relation_open(stream->relid, ShareRowExclusiveLock);
@@ -328,9 +287,6 @@ eddy_stream_create(const EddyStream *stream)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("table \"%s\" is a stream already", RelationGetRelationName(rel))));
 	check_table(rel);
-	check_subscription(rel);
-	check_foreign_keys(rel);
-	check_columns(rel);
 	if (stream->event_time)
 		check_event_time(rel, stream->event_time);
 	CheckTableNotInUse(rel, "eddy.create_stream");

@@ -41,7 +41,6 @@
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/dependency.h"
 #include "catalog/heap.h"
 #include "catalog/pg_class.h"
 #include "executor/tuptable.h"
@@ -193,14 +192,10 @@ empty_segment(const EddySegment *segment, TimestampTz before, int patience)
 static bool
 drop_segment(const EddySegment *segment)
 {
-	ObjectAddress object;
-
 	if (!ConditionalLockRelationOid(segment->stream, ShareUpdateExclusiveLock) ||
 		!ConditionalLockRelationOid(segment->relid, AccessExclusiveLock))
 		return false;
-	ObjectAddressSet(object, RelationRelationId, segment->relid);
-	performDeletion(&object, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
-	eddy_catalog_delete_segment(segment->relid);
+	eddy_stream_delete_segment(segment->relid);
 	return true;
 }
 

@@ -45,12 +45,14 @@
 #include "utils/timestamp.h"
 
 #include "stream/segment.h"
+#include "stream/stream.h"
 #include "view/owner.h"
 
 /* Rotating costs two catalog updates and a truncation: not more often than this. */
 #define SPAN_MIN (INT64CONST(10) * USECS_PER_SEC)
 
-static bool adding = false;
+/* Nested calls are possible: an added segment is given to the stream's owner. */
+static int	altering = 0;
 
 void
 eddy_stream_execute(const char *command)
@@ -87,9 +89,44 @@ eddy_stream_segment_span(const EddyStream *stream)
 }
 
 bool
-eddy_stream_adding_segment(void)
+eddy_stream_altering_segment(void)
 {
-	return adding;
+	return altering > 0;
+}
+
+void
+eddy_stream_give_segment(Oid segment, Oid owner)
+{
+	altering++;
+	PG_TRY();
+	{
+		ATExecChangeOwner(segment, owner, false, AccessExclusiveLock);
+		CommandCounterIncrement();
+	}
+	PG_FINALLY();
+	{
+		altering--;
+	}
+	PG_END_TRY();
+}
+
+void
+eddy_stream_delete_segment(Oid segment)
+{
+	ObjectAddress object;
+
+	altering++;
+	PG_TRY();
+	{
+		ObjectAddressSet(object, RelationRelationId, segment);
+		performDeletion(&object, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
+		eddy_catalog_delete_segment(segment);
+	}
+	PG_FINALLY();
+	{
+		altering--;
+	}
+	PG_END_TRY();
 }
 
 bool
@@ -185,19 +222,18 @@ eddy_stream_add_segment(Oid stream)
 	parent = table_open(stream, ShareUpdateExclusiveLock);
 	name = choose_name(RelationGetRelationName(parent));
 
-	adding = true;
+	altering++;
 	PG_TRY();
 	{
 		eddy_stream_execute(create_command(parent, name));
 		segment.relid = get_relname_relid(name, eddy_catalog_schema());
-		ATExecChangeOwner(segment.relid, parent->rd_rel->relowner, false, AccessExclusiveLock);
-		CommandCounterIncrement();
+		eddy_stream_give_segment(segment.relid, parent->rd_rel->relowner);
 		eddy_stream_bind_segment(segment.relid, stream);
 		eddy_catalog_insert_segment(&segment);
 	}
 	PG_FINALLY();
 	{
-		adding = false;
+		altering--;
 	}
 	PG_END_TRY();
 

@@ -18,17 +18,51 @@
 /* Registers a table; checks kind, persistence, ownership, columns. The row of _stream as given. */
 extern void eddy_stream_create(const EddyStream *stream);
 
-/* Drops the table as DROP TABLE ... RESTRICT does; the event trigger cleans up the catalog. */
+/* Drops the table as DROP TABLE ... RESTRICT does. */
 extern void eddy_stream_drop(Oid relid);
 
-/* Removes catalog rows of streams, segments and sources whose relation is gone. After DROP. */
-extern void eddy_stream_cleanup_dropped(void);
+/*
+ * After a command that dropped some of these streams (Oids) or some of their segments: removes
+ * catalog rows of streams, segments and sources whose relation does not exist.
+ */
+extern void eddy_stream_cleanup_dropped(const List *streams);
 
-/* After any DDL: gives segments the owner of their stream, adopts segments restored by pg_dump. */
-extern void eddy_stream_sync(void);
+/*
+ * After a command that altered a stream: gives its segments its owner, adopts segments restored by
+ * pg_dump. Does nothing if the relation is not a stream.
+ */
+extern void eddy_stream_sync(Oid relid);
+
+/* True while pg_eddy itself creates, drops or gives away a segment. */
+extern bool eddy_stream_altering_segment(void);
 
 /* Raises an error unless relid is a registered stream owned by the current user. */
 extern EddyStream *eddy_stream_check_owner(Oid relid);
+
+/* ---- shape (shape.c) ---- */
+
+/* Why a table cannot be a stream. */
+typedef struct EddyShapeProblem
+{
+	int			sqlerrcode;
+	const char *detail;
+	const char *hint;			/* NULL if none */
+} EddyShapeProblem;
+
+/*
+ * eddy_stream_check_shape returns false if the table cannot be a stream, or cannot stay one,
+ * and describes why. Segments in schema eddy are permitted as children.
+ */
+extern bool eddy_stream_check_shape(Relation rel, EddyShapeProblem *problem);
+
+/* True if some subscription writes to the table. */
+extern bool eddy_stream_is_subscribed(Oid relid);
+
+/* Describes how a segment differs from what its stream makes it; NULL if it does not, or is gone. */
+extern const char *eddy_stream_check_segment(Oid relid, Relation stream);
+
+/* Lengths of an interval in microseconds; a month is 30 days, a day 24 hours. Never overflows. */
+extern int64 eddy_stream_interval_usec(const Interval *interval);
 
 /* ---- preparing rows from Kafka (prepare.c) ---- */
 

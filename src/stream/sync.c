@@ -3,33 +3,25 @@
  * sync.c
  *    Keeping the catalog of streams true after DDL by users.
  *
- * Called by the event triggers of the extension, in the transaction and with the rights of
- * whoever runs the DDL. What was dropped is forgotten; owners of segments
- * follow their stream; streams and segments that pg_dump restored get back what
- * a dump does not carry (segments that are in no catalog row, dependencies).
+ * Called after the commands that touched a stream (api/guard_stream.c), in the transaction and
+ * with the rights of the session that executes the DDL. Dropped relations are deleted from the
+ * catalog; owners of segments follow their stream; streams and segments that pg_dump restored
+ * get back what a dump does not carry (segments without a catalog row, dependencies).
  *
- * Dropping one of our triggers alone would silently stop the views of the stream
- * from being maintained: it is refused, which undoes the DDL.
- *
- * All functions are idempotent and cheap when nothing has changed: they run
- * after every DDL command of the database. No locks are taken beyond
- * those on our own tables, except AccessExclusiveLock on a segment whose owner changes,
- * whose stream ALTER TABLE ... OWNER has locked already.
+ * All functions are idempotent and look only at the streams that they are given. No locks
+ * are taken beyond those on our own tables, except AccessExclusiveLock on a segment whose owner
+ * changes, whose stream ALTER TABLE ... OWNER has already locked.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
-#include "commands/tablecmds.h"
 #include "commands/trigger.h"
-#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -39,73 +31,35 @@
 #include "stream/stream.h"
 #include "view/owner.h"
 
-/*
- * refuse_lost_trigger raises an error if the DDL that just ran has dropped one of our
- * triggers from a table that is a stream still. Works within a sql_drop event trigger only.
- */
-static void
-refuse_lost_trigger(void)
+static bool
+exists(Oid relid)
 {
-	SPI_connect();
-	if (SPI_execute("SELECT address_names[1], address_names[2], address_names[3]"
-					" FROM pg_catalog.pg_event_trigger_dropped_objects()"
-					" WHERE classid OPERATOR(pg_catalog.=)"
-					" 'pg_catalog.pg_trigger'::pg_catalog.regclass", true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the dropped objects");
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		char	   *schema = SPI_getvalue(row, desc, 1);
-		char	   *table = SPI_getvalue(row, desc, 2);
-		char	   *trigger = SPI_getvalue(row, desc, 3);
-		Oid			namespace;
-		Oid			relid;
-
-		if (trigger == NULL || (strcmp(trigger, EDDY_STREAM_CAPTURE_TRIGGER) != 0 &&
-								strcmp(trigger, EDDY_STREAM_REFUSE_TRIGGER) != 0))
-			continue;
-		namespace = get_namespace_oid(schema, true);
-		relid = OidIsValid(namespace) ? get_relname_relid(table, namespace) : InvalidOid;
-		if (OidIsValid(relid) && eddy_catalog_get_stream(relid))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("cannot drop trigger \"%s\" of stream \"%s\"", trigger, table),
-					 errdetail("The continuous views of the stream would silently miss rows."),
-					 errhint("Drop the stream with eddy.drop_stream or DROP TABLE.")));
-	}
-	SPI_finish();
+	return OidIsValid(eddy_owner_of_relation(relid));
 }
 
 void
-eddy_stream_cleanup_dropped(void)
+eddy_stream_cleanup_dropped(const List *streams)
 {
 	ListCell   *lc;
+	ListCell   *lc2;
 
-	if (!eddy_catalog_installed())
-		return;
-	foreach(lc, eddy_catalog_list_sources(InvalidOid))
+	foreach(lc, streams)
 	{
-		EddySource *source = lfirst(lc);
+		Oid			relid = lfirst_oid(lc);
 
-		if (!OidIsValid(eddy_owner_of_relation(source->stream)))
-			eddy_catalog_delete_source(source->source);
-	}
-	foreach(lc, eddy_catalog_list_segments(InvalidOid))
-	{
-		EddySegment *segment = lfirst(lc);
+		foreach(lc2, eddy_catalog_list_segments(relid))
+		{
+			EddySegment *segment = lfirst(lc2);
 
-		if (!OidIsValid(eddy_owner_of_relation(segment->relid)))
-			eddy_catalog_delete_segment(segment->relid);
+			if (!exists(segment->relid))
+				eddy_catalog_delete_segment(segment->relid);
+		}
+		if (exists(relid))
+			continue;
+		foreach(lc2, eddy_catalog_list_sources(relid))
+			eddy_catalog_delete_source(((EddySource *) lfirst(lc2))->source);
+		eddy_catalog_delete_stream(relid);
 	}
-	foreach(lc, eddy_catalog_list_streams())
-	{
-		EddyStream *stream = lfirst(lc);
-
-		if (!OidIsValid(eddy_owner_of_relation(stream->relid)))
-			eddy_catalog_delete_stream(stream->relid);
-	}
-	refuse_lost_trigger();
 }
 
 /* Remakes the dependency on the event time column, which a dump does not carry. */
@@ -156,34 +110,23 @@ sync_segments(const EddyStream *stream, List *known)
 			EddyOwnerSwitch save;
 
 			eddy_owner_become_extension(&save);
-			ATExecChangeOwner(child, owner, false, AccessExclusiveLock);
-			CommandCounterIncrement();
+			eddy_stream_give_segment(child, owner);
 			eddy_owner_end(&save);
 		}
 	}
 }
 
 void
-eddy_stream_sync(void)
+eddy_stream_sync(Oid relid)
 {
-	List	   *streams;
+	EddyStream *stream;
 	List	   *known = NIL;
 	ListCell   *lc;
 
-	if (eddy_stream_adding_segment() || !eddy_catalog_installed())
+	if (!exists(relid) || (stream = eddy_catalog_get_stream(relid)) == NULL)
 		return;
-	streams = eddy_catalog_list_streams();
-	if (streams == NIL)
-		return;
-	foreach(lc, eddy_catalog_list_segments(InvalidOid))
+	foreach(lc, eddy_catalog_list_segments(relid))
 		known = lappend_oid(known, ((EddySegment *) lfirst(lc))->relid);
-	foreach(lc, streams)
-	{
-		EddyStream *stream = lfirst(lc);
-
-		if (!OidIsValid(eddy_owner_of_relation(stream->relid)))
-			continue;
-		sync_event_time(stream);
-		sync_segments(stream, known);
-	}
+	sync_event_time(stream);
+	sync_segments(stream, known);
 }

@@ -9,8 +9,9 @@
  * long as the process works on the same segment.
  *
  * A segment has the columns of its stream; after ADD and DROP COLUMN their order can differ,
- * and they are then matched by name. Users may index a segment: its
- * indexes are then filled, as INSERT would.
+ * and they are then matched by name. Before the first row is written after any change of the
+ * segment, shape.c compares types, too, and refuses a segment that has anything of its own:
+ * tuples are formed here without the checks of the executor.
  *
  * Locking: RowExclusiveLock on the segment until the end of the transaction;
  * when a segment's time is over, the row of eddy._segment that is closed. The
@@ -30,18 +31,17 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "executor/executor.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
-#include "view/owner.h"
 
 /* Rows and bytes per call of table_multi_insert; more fall out of the L2 cache. */
 #define CHUNK_ROWS 128
@@ -73,11 +73,13 @@ typedef struct SegmentWriter
 
 	/* owned by a batch that is being written */
 	bool		busy;			/* still set on entry: that batch was aborted */
-	ResultRelInfo *result_rel;	/* NULL without indexes */
-	EState	   *estate;
 } SegmentWriter;
 
 static SegmentWriter *writer = NULL;
+
+/* Cleared when the segment may have changed since its shape was checked. */
+static bool verified = false;
+static bool watching = false;
 
 /* ---- which segment ---- */
 
@@ -270,30 +272,53 @@ prepare_writer(Relation segment, TupleDesc stream_desc)
 		MemoryContext mcxt = writer->mcxt;
 
 		writer = NULL;
+		verified = false;
 		MemoryContextDelete(mcxt);
 	}
 	if (writer == NULL)
 		make_writer(segment, stream_desc);
 	writer->nrows = 0;
 	writer->used = 0;
-	writer->estate = NULL;
-	writer->result_rel = NULL;
+}
+
+static void
+at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
+{
+	if (relid == InvalidOid || writer == NULL || relid == writer->segment)
+		verified = false;
+}
+
+/*
+ * verify_segment raises an error if the segment is not what its stream made it. Nobody but a
+ * superuser can change it (api/guard_stream.c), but no such change may crash a server process.
+ */
+static void
+verify_segment(Relation segment, Oid stream)
+{
+	const char *problem;
+
+	if (!watching)
+	{
+		CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
+		watching = true;
+	}
+	if (verified)
+		return;
+	/* before the check: a change that comes during it counts */
+	verified = true;
+	problem = eddy_stream_segment_problem(segment, stream, writer->stream_desc);
+	if (problem == NULL)
+		return;
+	verified = false;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("segment \"%s\" does not match stream \"%s\"",
+					RelationGetRelationName(segment), get_rel_name(stream)),
+			 errdetail_internal("%s", problem),
+			 errhint("Drop the segment as a superuser: pg_eddy creates another one.")));
 }
 
 /* ---- rows ---- */
-
-static void
-insert_index_entries(void)
-{
-	for (int i = 0; i < writer->nrows; i++)
-	{
-		/* what ExecInsertIndexTuples evaluates expressions on */
-		GetPerTupleExprContext(writer->estate)->ecxt_scantuple = writer->slots[i];
-		list_free(eddy_compat_insert_index_tuples(writer->result_rel, writer->slots[i],
-												  writer->estate, false, false, NULL));
-		ResetPerTupleExprContext(writer->estate);
-	}
-}
 
 /* Gives the collected rows to the table access method. */
 static void
@@ -312,8 +337,6 @@ flush_chunk(Relation segment, CommandId cid)
 	table_multi_insert(segment, writer->slots, writer->nrows, cid, TABLE_INSERT_SKIP_FSM,
 					   writer->bistate);
 	MemoryContextSwitchTo(old_context);
-	if (writer->result_rel)
-		insert_index_entries();
 
 	/*
 	 * The slots were told to own their tuples, which keeps them from copying
@@ -403,30 +426,6 @@ add_row(Relation segment, CommandId cid, Datum *values, bool *nulls)
 					&header->t_infomask, has_nulls ? header->t_bits : NULL);
 }
 
-/* Opens the indexes that users have put on the segment; the normal case is none. */
-static void
-open_indexes(Relation segment)
-{
-	if (!segment->rd_rel->relhasindex)
-		return;
-	writer->estate = CreateExecutorState();
-	writer->result_rel = makeNode(ResultRelInfo);
-	InitResultRelInfo(writer->result_rel, segment, 0, NULL, 0);
-	ExecOpenIndices(writer->result_rel, false);
-}
-
-static void
-close_indexes(void)
-{
-	if (writer->result_rel == NULL)
-		return;
-	ExecCloseIndices(writer->result_rel);
-	pfree(writer->result_rel);
-	FreeExecutorState(writer->estate);
-	writer->result_rel = NULL;
-	writer->estate = NULL;
-}
-
 static void
 write_rows(Relation segment, EddyBatch *batch)
 {
@@ -446,7 +445,6 @@ void
 eddy_stream_write(const EddyStream *stream, EddyBatch *batch)
 {
 	Relation	segment;
-	EddyOwnerSwitch save;
 
 	Assert(batch->store == NULL);
 	if (eddy_stream_interval_usec(&stream->retention) <= 0 || batch->nrejected >= batch->nrows)
@@ -456,14 +454,9 @@ eddy_stream_write(const EddyStream *stream, EddyBatch *batch)
 		return;					/* housekeeping makes one soon; staging is a cache */
 
 	prepare_writer(segment, batch->tupdesc);
+	verify_segment(segment, stream->relid);
 	writer->busy = true;
-	open_indexes(segment);
-	if (writer->result_rel)
-		eddy_owner_begin(&save, segment->rd_rel->relowner);
 	write_rows(segment, batch);
-	if (writer->result_rel)
-		eddy_owner_end(&save);
-	close_indexes();
 	ReleaseBulkInsertStatePin(writer->bistate);
 	writer->busy = false;
 	table_close(segment, NoLock);

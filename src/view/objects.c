@@ -11,8 +11,8 @@
  *
  * The definition depends internally on the public view, which goes the same way when either
  * is dropped and is what messages name. The public view depends on the state table, which
- * therefore cannot depend on it: it is dropped after the view, by the sql_drop
- * event trigger. A dump carries owners and privileges, and no such dependency.
+ * therefore cannot depend on it: it is dropped after the view, when the command ends
+ * (api/guard_stream.c). A dump carries owners and privileges, and no such dependency.
  *
  * Locking: AccessExclusiveLock on what is dropped or changes its owner. Memory: the
  * caller's context. All of it is part of the DDL command's transaction.
@@ -32,7 +32,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_depend.h"
 #include "commands/tablecmds.h"
-#include "executor/spi.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -305,34 +305,12 @@ drop_relation(Oid relid)
 	performDeletion(&address, DROP_CASCADE, PERFORM_DELETION_INTERNAL);
 }
 
-/* The name of a view that the command which fired the sql_drop event trigger has dropped. */
-static char *
-dropped_name(Oid view)
-{
-	MemoryContext context = CurrentMemoryContext;
-	char	   *name = NULL;
-
-	SPI_connect();
-	if (SPI_execute(psprintf("SELECT object_identity"
-							 " FROM pg_catalog.pg_event_trigger_dropped_objects()"
-							 " WHERE objid OPERATOR(pg_catalog.=) %u::pg_catalog.oid AND"
-							 " classid OPERATOR(pg_catalog.=)"
-							 " 'pg_catalog.pg_class'::pg_catalog.regclass", view),
-					true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the dropped objects");
-	if (SPI_processed > 0)
-		name = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0],
-														 SPI_tuptable->tupdesc, 1));
-	SPI_finish();
-	return name;
-}
-
 /*
  * The public view can have been dropped by DROP VIEW, DROP TABLE stream CASCADE, DROP OWNED or
  * DROP SCHEMA, and the definition with it; the state table follows.
  */
 void
-eddy_view_cleanup_dropped(DropBehavior behavior)
+eddy_view_cleanup_dropped(DropBehavior behavior, const char *(*name_of) (Oid view))
 {
 	ListCell   *lc;
 
@@ -351,7 +329,7 @@ eddy_view_cleanup_dropped(DropBehavior behavior)
 		{
 			ObjectAddresses *objects = new_object_addresses();
 			ObjectAddress state;
-			char	   *name = dropped_name(view->relid);
+			const char *name = name_of(view->relid);
 
 			ObjectAddressSet(state, RelationRelationId, view->state_table);
 			add_exact_object_address(&state, objects);
@@ -379,12 +357,14 @@ eddy_view_drop(Oid relid)
 						get_rel_name(relid) ? get_rel_name(relid) : "?")));
 	eddy_view_check_owner(view, true);
 
+	/* stream before state table, as batches lock them */
+	LockRelationOid(view->stream, ShareRowExclusiveLock);
 	ObjectAddressSet(public_view, RelationRelationId, view->relid);
 	add_exact_object_address(&public_view, objects);
 	ObjectAddressSet(state, RelationRelationId, view->state_table);
 	add_exact_object_address(&state, objects);
 	delete_objects(objects, view->state_table,
 				   psprintf("continuous %s", getObjectDescription(&public_view, false)));
-	/* no utility command, so no event trigger has seen it */
-	eddy_view_cleanup_dropped(DROP_CASCADE);
+	/* before a command or the transaction ends, when the guard would see it */
+	eddy_view_cleanup_dropped(DROP_CASCADE, NULL);
 }

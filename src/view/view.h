@@ -94,10 +94,10 @@ extern void eddy_view_drop(Oid relid);
 
 /*
  * Drops what is left of views whose public view, definition or state table was dropped. Under
- * DROP_RESTRICT it is an error if other objects depend on the state table; call it so in an
- * sql_drop event trigger only.
+ * DROP_RESTRICT it is an error if other objects depend on the state table; name_of gives the
+ * quoted name that a dropped view had, or NULL.
  */
-extern void eddy_view_cleanup_dropped(DropBehavior behavior);
+extern void eddy_view_cleanup_dropped(DropBehavior behavior, const char *(*name_of) (Oid view));
 
 /*
  * eddy_view_sync makes owners, privileges and dependencies of the objects behind views what

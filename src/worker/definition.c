@@ -102,9 +102,7 @@ make_definition(EddySource *source, EddyStream *stream, Relation rel, MemoryCont
 	definition->owner = rel->rd_rel->relowner;
 	definition->options = eddy_mapping_read_options(source->options);
 	definition->mapping = eddy_mapping_create(definition->tupdesc, source->mapping, false);
-	definition->max_future_skew = stream->max_future_skew.time +
-		(stream->max_future_skew.day + stream->max_future_skew.month * INT64CONST(30)) *
-		USECS_PER_DAY;
+	definition->max_future_skew = eddy_stream_interval_usec(&stream->max_future_skew);
 	find_event_time(definition);
 
 	decode_options.time_format = definition->options.time_format;

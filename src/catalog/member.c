@@ -1,0 +1,144 @@
+/*-------------------------------------------------------------------------
+ *
+ * member.c
+ *    Which relations of the database are streams, segments or parts of continuous views.
+ *
+ * Hooks ask that for each statement that writes and after each command that changed a
+ * relation, so the answer must cost no more than a look-up in a hash table. The table is read
+ * from our catalog at the first use and again after a change of the catalog, which sends a
+ * relcache invalidation of eddy._view (see eddy_catalog_invalidate).
+ *
+ * Locking: as for any reader, see table.c. Memory: one context below CacheMemoryContext,
+ * replaced by the next reading. The table is never used after an invalidation.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+
+#include "catalog/table.h"
+
+typedef struct Member
+{
+	Oid			relid;			/* hash key */
+	EddyMember	member;
+} Member;
+
+static HTAB *members = NULL;
+static MemoryContext members_context = NULL;
+static bool valid = false;
+static bool watching = false;
+static Oid	watched = InvalidOid;	/* eddy._view when the table was read */
+
+static void
+at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
+{
+	if (relid == InvalidOid || relid == watched)
+		valid = false;
+}
+
+static void
+add_member(Oid relid, EddyMemberKind kind, Oid stream)
+{
+	Member	   *entry = hash_search(members, &relid, HASH_ENTER, NULL);
+
+	entry->member.kind = kind;
+	entry->member.stream = stream;
+}
+
+/* Reads our catalog. What it makes besides the table goes with a context of its own. */
+static void
+read_members(void)
+{
+	HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(Member)};
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy reading members",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(scratch);
+	ListCell   *lc;
+
+	if (members_context)
+		MemoryContextDelete(members_context);
+	members = NULL;
+	members_context = AllocSetContextCreate(CacheMemoryContext, "pg_eddy members",
+											ALLOCSET_SMALL_SIZES);
+	control.hcxt = members_context;
+	members = hash_create("pg_eddy members", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+	foreach(lc, eddy_catalog_list_streams())
+	{
+		EddyStream *stream = lfirst(lc);
+
+		add_member(stream->relid, EDDY_MEMBER_STREAM, stream->relid);
+	}
+	foreach(lc, eddy_catalog_list_segments(InvalidOid))
+	{
+		EddySegment *segment = lfirst(lc);
+
+		add_member(segment->relid, EDDY_MEMBER_SEGMENT, segment->stream);
+	}
+	foreach(lc, eddy_catalog_list_views(InvalidOid))
+	{
+		EddyView   *view = lfirst(lc);
+
+		add_member(view->relid, EDDY_MEMBER_VIEW, view->stream);
+		add_member(view->definition, EDDY_MEMBER_VIEW, view->stream);
+		add_member(view->state_table, EDDY_MEMBER_VIEW, view->stream);
+	}
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(scratch);
+}
+
+/* Makes the table valid; false if the extension is not installed. */
+static bool
+refresh(void)
+{
+	if (valid)
+		return true;
+	if (!OidIsValid(MyDatabaseId) || !IsTransactionState() || !eddy_catalog_installed())
+		return false;
+	if (!watching)
+	{
+		CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
+		watching = true;
+	}
+	do
+	{
+		watched = eddy_catalog_relid(EDDY_CATALOG_VIEW);
+		valid = true;
+		PG_TRY();
+		{
+			read_members();
+		}
+		PG_CATCH();
+		{
+			valid = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+	} while (!valid);			/* changed while we were reading */
+	return true;
+}
+
+EddyMember
+eddy_catalog_member(Oid relid)
+{
+	static const EddyMember none = {EDDY_MEMBER_NONE, InvalidOid};
+	Member	   *entry;
+
+	if (!refresh())
+		return none;
+	entry = hash_search(members, &relid, HASH_FIND, NULL);
+	return entry ? entry->member : none;
+}
+
+bool
+eddy_catalog_has_members(void)
+{
+	return refresh() && hash_get_num_entries(members) > 0;
+}
