@@ -56,6 +56,18 @@ def cpu_of(pid, children=False):
     return sum(int(field) for field in fields[11 : 15 if children else 13]) / TICKS
 
 
+def anonymous_of(pid):
+    """kB of anonymous memory of a process: what is its own, without shared buffers and files."""
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            for line in status:
+                if line.startswith("RssAnon:"):
+                    return int(line.split()[1])
+    except FileNotFoundError:
+        pass
+    return 0
+
+
 def children_of(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as children:
         return [int(child) for child in children.read().split()]
@@ -189,6 +201,7 @@ def measure_eddy(server, broker, options):
         "SELECT eddy.attach_kafka('bid', server => 'kafka', topic => 'bids', start => 'earliest')"
     )
     first = worker = None
+    memory = 0
     while True:
         cursor.execute("SELECT coalesce(sum(next_offset), 0)::bigint FROM eddy.partitions")
         consumed = cursor.fetchone()[0]
@@ -197,6 +210,8 @@ def measure_eddy(server, broker, options):
             first = (now, consumed)
             cursor.execute("SELECT pid FROM eddy.sources")
             worker = cursor.fetchone()[0]
+        if worker is not None:
+            memory = max(memory, anonymous_of(worker))
         if consumed >= options.events:
             break
         if now - start > DEADLINE:
@@ -215,6 +230,7 @@ def measure_eddy(server, broker, options):
             "broker": cpu_of(broker.pid) - cpu_broker,
         },
         "counted": cpu_worker,
+        "memory": memory,
     }
 
 
@@ -304,6 +320,9 @@ def report(title, results, events):
     print(f"  events/s, wall            {rate:12,.0f}   ({min(rates):,.0f} to {max(rates):,.0f})")
     print(f"  events/s after 1st batch  {middle(results, lambda result: result['steady']):12,.0f}")
     print(f"  events per CPU-second     {per_cpu:12,.0f}   (without broker and other processes)")
+    if "memory" in results[0]:
+        peak = max(result["memory"] for result in results)
+        print(f"  anonymous memory, peak    {peak / 1024:12,.0f}   MB")
     print("  CPU-seconds per million:")
     for name in results[0]["cpu"]:
         print(
@@ -384,7 +403,8 @@ def main():
                 print(
                     f"run {number + 1}, {name}: {options.events / result['seconds']:,.0f} events/s,"
                     f" {result['counted'] / options.events * 1e6:.2f} CPU-seconds per million,"
-                    " result checked",
+                    + (f" {result['memory'] / 1024:.0f} MB," if "memory" in result else "")
+                    + " result checked",
                     flush=True,
                 )
         if len(sums) != 1:

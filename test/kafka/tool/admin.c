@@ -186,6 +186,7 @@ run_create_topic(void)
 	char		error[512];
 	rd_kafka_NewTopic_t *topic;
 	rd_kafka_event_t *event;
+	const rd_kafka_topic_result_t **results;
 	size_t		count;
 
 	/* -1: as many replicas as the cluster makes by itself */
@@ -202,8 +203,10 @@ run_create_topic(void)
 	}
 	rd_kafka_CreateTopics(request.client, &topic, 1, request.admin_options, request.queue);
 	event = await_answer(&request);
-	check_topics(rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event),
-													 &count), count);
+	/* not in one expression: the arguments of a call are evaluated in any order */
+	results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event),
+												  &count);
+	check_topics(results, count);
 	await_leaders(request.client, options.partitions);
 	rd_kafka_NewTopic_destroy(topic);
 	end_request(&request, event);
@@ -216,6 +219,7 @@ run_add_partitions(void)
 	char		error[512];
 	rd_kafka_NewPartitions_t *partitions;
 	rd_kafka_event_t *event;
+	const rd_kafka_topic_result_t **results;
 	size_t		count;
 
 	partitions = rd_kafka_NewPartitions_new(options.topic, options.partitions, error,
@@ -225,8 +229,9 @@ run_add_partitions(void)
 	rd_kafka_CreatePartitions(request.client, &partitions, 1, request.admin_options,
 							  request.queue);
 	event = await_answer(&request);
-	check_topics(rd_kafka_CreatePartitions_result_topics(
-						rd_kafka_event_CreatePartitions_result(event), &count), count);
+	results = rd_kafka_CreatePartitions_result_topics(
+									rd_kafka_event_CreatePartitions_result(event), &count);
+	check_topics(results, count);
 	await_leaders(request.client, options.partitions);
 	rd_kafka_NewPartitions_destroy(partitions);
 	end_request(&request, event);
@@ -238,12 +243,14 @@ run_delete_topic(void)
 	Request		request = start_request(RD_KAFKA_ADMIN_OP_DELETETOPICS);
 	rd_kafka_DeleteTopic_t *topic = rd_kafka_DeleteTopic_new(options.topic);
 	rd_kafka_event_t *event;
+	const rd_kafka_topic_result_t **results;
 	size_t		count;
 
 	rd_kafka_DeleteTopics(request.client, &topic, 1, request.admin_options, request.queue);
 	event = await_answer(&request);
-	check_topics(rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event),
-													 &count), count);
+	results = rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event),
+												  &count);
+	check_topics(results, count);
 	rd_kafka_DeleteTopic_destroy(topic);
 	end_request(&request, event);
 }
