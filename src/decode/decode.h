@@ -106,4 +106,7 @@ extern void eddy_decode_convert(EddyDecoder *decoder, Datum *values, bool *nulls
  */
 extern char *eddy_decode_describe_failure(const EddyDecoder *decoder, int sqlerrcode);
 
+/* Gives back the scratch memory that a large message needed. */
+extern void eddy_decode_forget(EddyDecoder *decoder);
+
 #endif							/* EDDY_DECODE_H */

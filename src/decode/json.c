@@ -748,6 +748,18 @@ copy_message(EddyDecoder *decoder, const char *data, size_t len, bool in_place)
 	return copy;
 }
 
+void
+eddy_decode_forget(EddyDecoder *decoder)
+{
+	if (decoder->buffer_size > KEPT_BUFFER)
+	{
+		pfree(decoder->buffer);
+		decoder->buffer = NULL;
+		decoder->buffer_size = 0;
+	}
+	eddy_json_forget();
+}
+
 bool
 eddy_decode_message(EddyDecoder *decoder, const char *data, size_t len, Datum *values,
 					bool *nulls, bool *missing, EddyDecodeError *error)

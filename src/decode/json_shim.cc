@@ -27,6 +27,13 @@ static const size_t STAGE_DEPTH = 1;
 
 static std::unique_ptr<Implementation> implementation;
 
+extern "C" void
+eddy_json_forget(void)
+{
+	if (implementation && implementation->capacity() > KEPT_CAPACITY)
+		implementation.reset();
+}
+
 /* prepare makes room for a text of len bytes. */
 static EddyJsonStatus
 prepare(size_t len)
@@ -43,7 +50,7 @@ prepare(size_t len)
 	capacity = implementation ? implementation->capacity() : FIRST_CAPACITY;
 	while (capacity < len)
 		capacity *= 2;
-	if (capacity > simdjson::SIMDJSON_MAXSIZE_BYTES)
+	if (capacity > KEPT_CAPACITY)
 		capacity = len;
 
 	implementation.reset();

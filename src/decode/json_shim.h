@@ -51,6 +51,9 @@ typedef enum EddyJsonStatus
 extern EddyJsonStatus eddy_json_index(const char *text, size_t len,
 									  const uint32_t **positions, uint32_t *count);
 
+/* Gives back the index of a large message. */
+extern void eddy_json_forget(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -36,13 +36,12 @@
 #include "kafka/options.h"
 
 /*
- * Before 2.2 librdkafka has no property for how long a partition rests when the
- * queue is full: it is up to a second. The queue must then hold what is processed
- * in that second, or the worker waits for most of it. So the space and the number
- * of messages that it may hold are enlarged there.
+ * The largest answer to one fetch request, unless an option says otherwise: it is
+ * held as a whole, once for each broker, while its messages are queued. It must
+ * fit into the largest answer that is accepted, and hold the largest message.
  */
-#define RESTING_QUEUE_FACTOR 4
-#define RESTING_QUEUE_MESSAGES 1000000
+#define FETCH_MAX_BYTES (8 * 1024 * 1024)
+#define RESPONSE_OVERHEAD 512
 
 /* What the promises depend on: set last, so that no option can change it. */
 static const struct
@@ -88,22 +87,24 @@ set_number(rd_kafka_conf_t *conf, const char *name, int value, EddyKafkaError *e
 	return set_property(conf, name, buf, error);
 }
 
+/* get_number reads a property that has an integer value; 0 if it cannot be read. */
+static int
+get_number(rd_kafka_conf_t *conf, const char *name)
+{
+	char		buf[32];
+	size_t		size = sizeof(buf);
+
+	return rd_kafka_conf_get(conf, name, buf, &size) == RD_KAFKA_CONF_OK ? atoi(buf) : 0;
+}
+
 /* apply_settings sets what the worker's own settings say. */
 static bool
 apply_settings(rd_kafka_conf_t *conf, const EddyKafkaSettings *settings, EddyKafkaError *error)
 {
-	int			messages = settings->queued_min_messages;
-	int			kbytes = settings->queued_max_kbytes;
 	char		errstr[256];
-	rd_kafka_conf_res_t rests;
 
-	rests = rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "10", errstr, sizeof(errstr));
-	if (rests != RD_KAFKA_CONF_OK)
-	{
-		messages = Max(messages, RESTING_QUEUE_MESSAGES);
-		kbytes = kbytes > 2097151 / RESTING_QUEUE_FACTOR ? 2097151 :
-			kbytes * RESTING_QUEUE_FACTOR;
-	}
+	/* since 2.2; for older versions see wake_fetchers in fetch.c */
+	(void) rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "10", errstr, sizeof(errstr));
 
 	/* a broker that is back is noticed within seconds, and asking costs little */
 	if (!set_property(conf, "reconnect.backoff.max.ms", "3000", error))
@@ -112,8 +113,8 @@ apply_settings(rd_kafka_conf_t *conf, const EddyKafkaSettings *settings, EddyKaf
 	/* the group is never joined, but assigning needs one */
 	return set_property(conf, "client.id", settings->client_id, error) &&
 		set_property(conf, "group.id", settings->client_id, error) &&
-		set_number(conf, "queued.min.messages", messages, error) &&
-		set_number(conf, "queued.max.messages.kbytes", kbytes, error) &&
+		set_number(conf, "queued.min.messages", settings->queued_min_messages, error) &&
+		set_number(conf, "queued.max.messages.kbytes", settings->queued_max_kbytes, error) &&
 		set_number(conf, "fetch.wait.max.ms", settings->fetch_wait_max_ms, error) &&
 		set_property(conf, "check.crcs", settings->check_crcs ? "true" : "false", error);
 }
@@ -124,6 +125,7 @@ apply_options(rd_kafka_conf_t *conf, List *options, EddyKafkaError *error)
 {
 	ListCell   *lc;
 	bool		has_brokers = false;
+	bool		has_fetch_max = false;
 
 	foreach(lc, options)
 	{
@@ -139,6 +141,8 @@ apply_options(rd_kafka_conf_t *conf, List *options, EddyKafkaError *error)
 		}
 		if (strcmp(name, "bootstrap.servers") == 0)
 			has_brokers = true;
+		if (strcmp(name, "fetch.max.bytes") == 0)
+			has_fetch_max = true;
 		if (!set_property(conf, name, defGetString(option), error))
 			return false;
 	}
@@ -149,7 +153,13 @@ apply_options(rd_kafka_conf_t *conf, List *options, EddyKafkaError *error)
 							 "option of the Kafka server is missing", "bootstrap.servers");
 		return false;
 	}
-	return true;
+
+	/* between what other options need it to be at least, and at most */
+	return has_fetch_max ||
+		set_number(conf, "fetch.max.bytes",
+				   Max(Min(FETCH_MAX_BYTES,
+						   get_number(conf, "receive.message.max.bytes") - RESPONSE_OVERHEAD),
+					   get_number(conf, "message.max.bytes")), error);
 }
 
 /*
@@ -275,6 +285,8 @@ eddy_kafka_open(List *options, const EddyKafkaSettings *settings, EddyKafkaError
 
 	/* the client owns conf from here on */
 	client->allowed = allowed;
+	client->queue_bytes = (int64) settings->queued_max_kbytes * 1024;
+	client->queue_messages = settings->queued_min_messages;
 	client->messages = rd_kafka_queue_get_consumer(client->rk);
 	client->events = rd_kafka_queue_get_main(client->rk);
 	rd_kafka_set_log_queue(client->rk, client->events);
@@ -315,6 +327,8 @@ eddy_kafka_close(EddyKafkaClient *client)
 	ReleaseExternalFD();
 	eddy_kafka_brokers_free(client->allowed);
 
+	if (client->leaders != NULL)
+		rd_kafka_topic_partition_list_destroy(client->leaders);
 	if (client->topic != NULL)
 		pfree(client->topic);
 	if (client->partitions != NULL)

@@ -125,7 +125,8 @@ extern bool eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int np
  * Takes up to max more messages that are waiting. The first is waited for at
  * most first_wait_ms, then what is there is taken without waiting. Messages
  * are appended to messages[] behind the *nmessages that are there already, and
- * counted in *nmessages; there must be room for *nmessages + max.
+ * counted in *nmessages; there must be room for *nmessages + max. Of large
+ * messages fewer than max are taken at once, even if more are waiting.
  *
  * Returns false and fills error when an error event was met; the messages
  * already taken are still valid. Call again to go on: what came behind the

@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
 #include <unistd.h>
 
 #include "common/base64.h"
@@ -28,6 +29,10 @@
 #include "utils/memutils.h"
 
 #include "kafka/internal.h"
+
+#define WAKE_TIMEOUT 20			/* ms; how long wake_fetchers waits for answers */
+#define TAKE_BYTES (4 * 1024 * 1024)	/* of messages that are handed out at once, and one more */
+#define FIRST_TAKE 16			/* messages, as long as their size is not known */
 
 /* drop_batch gives back what poll has not handed out. */
 static void
@@ -79,6 +84,7 @@ eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int npartitions,
 	client->topic = name;
 	client->npartitions = npartitions;
 	client->partitions = partitions;
+	client->queue_peak = 0;
 	return true;
 }
 
@@ -88,11 +94,19 @@ eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int npartitions,
  * rd_kafka_consume_batch_queue waits its whole timeout to fill the array it is
  * given. So it is asked for one message with the caller's patience, and then for
  * the rest with none.
+ *
+ * Not more is taken than will be handed out soon: what has left the queue does not
+ * count as queued, and librdkafka fetches more in its place.
  */
 static void
 take_batch(EddyKafkaClient *client, int first_wait_ms, int max)
 {
 	ssize_t		taken = 0;
+
+	if (client->message_bytes == 0)
+		max = Min(max, FIRST_TAKE);
+	else
+		max = Max(Min(max, TAKE_BYTES / client->message_bytes), 1);
 
 	if (max > client->batch_size)
 	{
@@ -123,6 +137,44 @@ take_batch(EddyKafkaClient *client, int first_wait_ms, int max)
 		taken += Max(more, 0);
 	}
 	client->batch_count = (int) taken;
+	client->batch_full = taken >= max;
+}
+
+/*
+ * wake_fetchers makes librdkafka before 2.2 look at its queue again.
+ *
+ * When the queue is full, the thread of a broker fetches no more, and up to 2.1 it
+ * looks again only when something else wakes it, or after a second. In that second
+ * the worker would run dry, unless the queue held all that it processes in the
+ * meantime: hundreds of megabytes. A request to the broker wakes the thread, so
+ * once the queue is half empty each broker is asked for one offset. The answer
+ * does not matter; it is waited for only because there is no call that does not.
+ */
+static void
+wake_fetchers(EddyKafkaClient *client)
+{
+	rd_kafka_topic_partition_list_t *list;
+	int			waiting;
+
+	if (rd_kafka_version() >= 0x02020000 || client->leaders == NULL)
+		return;
+
+	waiting = (int) Min(rd_kafka_queue_length(client->messages), INT_MAX);
+	if (waiting >= client->queue_peak / 2)
+	{
+		client->queue_peak = Max(client->queue_peak, waiting);
+		return;
+	}
+
+	/* it was not nearly full: fetching has not stopped */
+	if (client->queue_peak < client->queue_messages / 4 &&
+		client->queue_peak * client->message_bytes < client->queue_bytes / 4)
+		return;
+
+	client->queue_peak = waiting;
+	list = rd_kafka_topic_partition_list_copy(client->leaders);
+	(void) rd_kafka_offsets_for_times(client->rk, list, WAKE_TIMEOUT);
+	rd_kafka_topic_partition_list_destroy(list);
 }
 
 /*
@@ -192,7 +244,9 @@ eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 				EddyKafkaMessage *messages, int *nmessages, EddyKafkaError *error)
 {
 	EddyKafkaMessage *message = messages + *nmessages;
+	EddyKafkaMessage *first = message;
 	EddyKafkaMessage *end = message + max;
+	int64		bytes = 0;
 	bool		ok;
 
 	eddy_kafka_clear_error(error);
@@ -200,10 +254,13 @@ eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 		return true;
 
 	if (client->batch_next >= client->batch_count)
+	{
 		take_batch(client, first_wait_ms, max);
+		wake_fetchers(client);
+	}
 
 	ok = true;
-	while (client->batch_next < client->batch_count && message < end)
+	while (client->batch_next < client->batch_count && message < end && bytes < TAKE_BYTES)
 	{
 		rd_kafka_message_t *rkm = client->batch[client->batch_next++];
 		rd_kafka_timestamp_type_t tstype;
@@ -232,19 +289,26 @@ eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 		message->handle = rkm;
 		message++;
 
+		bytes += rkm->len + rkm->key_len;
 		client->partitions[rkm->partition].next = rkm->offset + 1;
 		client->partitions[rkm->partition].caught_up = false;
 	}
 
-	if (message - messages > *nmessages)
+	if (message > first)
+	{
+		int64		average = bytes / (message - first) + 1;
+
+		client->message_bytes = client->message_bytes == 0 ? average :
+			(client->message_bytes + average + 1) / 2;
 		eddy_kafka_note_life(client);
+	}
 	*nmessages = message - messages;
 
 	/*
 	 * librdkafka writes to the pipe when an empty queue fills: the messages may not be
 	 * at their end, and behind an error the events have not been looked at.
 	 */
-	if (client->batch_next < client->batch_count || client->batch_count >= max || !ok)
+	if (client->batch_next < client->batch_count || client->batch_full || !ok)
 	{
 		ssize_t		written pg_attribute_unused();
 

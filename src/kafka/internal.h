@@ -34,6 +34,8 @@ struct EddyKafkaClient
 	rd_kafka_queue_t *events;	/* log lines and errors of brokers */
 	int			pipe[2];		/* librdkafka writes a byte to [1] when a queue fills */
 	EddyKafkaBrokerList *allowed;	/* read by librdkafka's threads; NULL: any */
+	int64		queue_bytes;	/* at which librdkafka stops to fetch */
+	int			queue_messages; /* the same by their number */
 
 	/* set by eddy_kafka_assign */
 	char	   *topic;
@@ -45,6 +47,12 @@ struct EddyKafkaClient
 	int			batch_size;
 	int			batch_next;
 	int			batch_count;
+	bool		batch_full;		/* as many as were asked for: there may be more */
+
+	/* for wake_fetchers in fetch.c */
+	rd_kafka_topic_partition_list_t *leaders;	/* one partition of each broker, set by query.c */
+	int			queue_peak;		/* messages that waited, at most, since the last wake-up */
+	int64		message_bytes;	/* average size, of late; 0 before the first */
 
 	/* troubles with brokers */
 	bool		failing;		/* between the first trouble and the next sign of life */

@@ -52,6 +52,36 @@ remaining(instr_time start, int timeout_ms)
 	return Max(timeout_ms - (int) INSTR_TIME_GET_MILLISEC(now), 1);
 }
 
+/*
+ * note_leaders remembers one partition of each broker that leads any, with the end
+ * of the partition as the question to ask.
+ */
+static void
+note_leaders(EddyKafkaClient *client, const struct rd_kafka_metadata_topic *topic)
+{
+	if (client->leaders != NULL)
+		rd_kafka_topic_partition_list_destroy(client->leaders);
+	client->leaders = rd_kafka_topic_partition_list_new(4);
+	for (int p = 0; p < topic->partition_cnt; p++)
+	{
+		int32		leader = topic->partitions[p].leader;
+		bool		known = leader < 0;
+
+		/* the list is as long as there are brokers; the broker's id goes along */
+		for (int i = 0; i < client->leaders->cnt && !known; i++)
+			known = (int32) (intptr_t) client->leaders->elems[i].opaque == leader;
+		if (!known)
+		{
+			rd_kafka_topic_partition_t *elem;
+
+			elem = rd_kafka_topic_partition_list_add(client->leaders, topic->topic,
+													 topic->partitions[p].id);
+			elem->offset = RD_KAFKA_OFFSET_END;
+			elem->opaque = (void *) (intptr_t) leader;
+		}
+	}
+}
+
 /* eddy_kafka_partition_count reads the metadata of the topic. */
 bool
 eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeout_ms,
@@ -78,7 +108,10 @@ eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeo
 		return fail(client, err, "could not reach the brokers", error);
 
 	if (metadata->topic_cnt == 1 && metadata->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
 		*npartitions = metadata->topics[0].partition_cnt;
+		note_leaders(client, &metadata->topics[0]);
+	}
 	err = metadata->topic_cnt == 1 ? metadata->topics[0].err :
 		RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR && *npartitions == 0)

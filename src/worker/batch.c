@@ -36,6 +36,8 @@
 
 #define POLL_CHUNK 2000			/* messages taken from librdkafka at once */
 #define POLL_WAIT 5				/* ms; how long a single call may wait inside librdkafka */
+#define BATCH_CELLS (4 * 1024 * 1024)	/* rows times columns; 10 bytes each */
+#define LARGE_MESSAGE (1024 * 1024) /* bytes; after it memory is given back at once */
 #define TRANSIENT_RETRIES 5		/* deadlocks, cancelled waits */
 
 /* ---- collecting ---- */
@@ -43,9 +45,14 @@
 static int
 batch_row_limit(const EddySourceWorker *worker)
 {
+	int			limit = eddy_settings_batch_rows;
+
+	/* rows of very many columns are large even if nearly all are null */
+	if (worker->definition)
+		limit = Min(limit, Max(BATCH_CELLS / Max(worker->definition->tupdesc->natts, 1), 1));
 	if (worker->row_limit > 0)
-		return Min(worker->row_limit, eddy_settings_batch_rows);
-	return eddy_settings_batch_rows;
+		limit = Min(worker->row_limit, limit);
+	return limit;
 }
 
 static void
@@ -485,6 +492,16 @@ grow(EddySourceWorker *worker)
 		worker->row_limit = 0;
 }
 
+/* True if the batch holds a message that may have taken many times its size to process. */
+static bool
+has_large_message(const EddySourceWorker *worker)
+{
+	for (int i = 0; i < worker->nmessages; i++)
+		if (worker->messages[i].payload_len > LARGE_MESSAGE)
+			return true;
+	return false;
+}
+
 /*
  * eddy_batch_apply commits the batch, or raises the error that keeps it from being
  * committed. In each case the messages are given back.
@@ -495,6 +512,7 @@ eddy_batch_apply(EddySourceWorker *worker)
 	EddyOutcome outcome = EDDY_GO_ON;
 	ErrorData  *error = NULL;
 	bool		careful = false;
+	bool		large = has_large_message(worker);
 
 	for (int transient = 0; !try_batch(worker, careful, &outcome, &error);)
 	{
@@ -522,6 +540,12 @@ eddy_batch_apply(EddySourceWorker *worker)
 	}
 	eddy_batch_release(worker);
 	MemoryContextReset(worker->batch_context);
+	if (large)
+	{
+		if (worker->definition)
+			eddy_decode_forget(worker->definition->decoder);
+		eddy_process_return_memory();
+	}
 	if (outcome == EDDY_GO_ON)
 	{
 		grow(worker);

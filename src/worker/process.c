@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <malloc.h>
+
 #include "access/xact.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
@@ -25,6 +27,15 @@
 
 #include "view/owner.h"
 #include "worker/process.h"
+
+/* Free memory that is kept for the next batch. */
+#define KEPT_MEMORY (64 * 1024 * 1024)
+
+#if defined(__GLIBC__) && defined(__GLIBC_PREREQ)
+#if __GLIBC_PREREQ(2, 33)
+#define EDDY_HAVE_MALLINFO2
+#endif
+#endif
 
 /*
  * Settings that a worker must not take from ALTER DATABASE, ALTER ROLE or the
@@ -103,4 +114,34 @@ eddy_process_set_status(int32 source, const char *state, const char *error,
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * Fetched messages and the values of a batch come and go in pieces of megabytes. By
+ * default the C library gives such pieces back to the kernel at once, and each batch
+ * pays for zeroed pages again. Threads share two arenas: each arena keeps
+ * free memory of its own, and librdkafka has a thread for each broker. To be called
+ * before it starts any.
+ */
+void
+eddy_process_keep_memory(void)
+{
+#ifdef M_MMAP_THRESHOLD
+	(void) mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+	(void) mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
+	(void) mallopt(M_ARENA_MAX, 2);
+#endif
+}
+
+/*
+ * The trim threshold counts what is free at the end of the heap only. What a large
+ * message leaves may lie below something that is in use.
+ */
+void
+eddy_process_return_memory(void)
+{
+#ifdef EDDY_HAVE_MALLINFO2
+	if (mallinfo2().fordblks > KEPT_MEMORY)
+		(void) malloc_trim(0);
+#endif
 }

@@ -33,4 +33,11 @@ extern void eddy_process_lock_source(int32 source, int lockmode);
 extern void eddy_process_set_status(int32 source, const char *state, const char *error,
 									const char *sqlstate);
 
+/*
+ * eddy_process_keep_memory sets how much freed memory the process keeps for the
+ * next batch; eddy_process_return_memory gives back what is beyond that.
+ */
+extern void eddy_process_keep_memory(void);
+extern void eddy_process_return_memory(void);
+
 #endif							/* EDDY_PROCESS_H */

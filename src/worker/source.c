@@ -24,8 +24,6 @@
  */
 #include "postgres.h"
 
-#include <malloc.h>
-
 #include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -307,6 +305,7 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 			if (outcome != EDDY_GO_ON)
 				return outcome;
 			next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
+			eddy_process_return_memory();
 		}
 
 		/* there may be more if something came: only an empty poll leads to sleep */
@@ -420,20 +419,6 @@ try_session(MemoryContext loop_context, long *broker_delay, long *delay)
 	return outcome;
 }
 
-/*
- * Fetched messages and the values of a batch come and go in pieces of megabytes. By default
- * the C library gives such pieces back to the kernel at once, and each batch
- * pays for zeroed pages anew. What is kept is bounded by what a batch and the queue need.
- */
-static void
-keep_freed_memory(void)
-{
-#ifdef M_MMAP_THRESHOLD
-	(void) mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
-	(void) mallopt(M_TRIM_THRESHOLD, 128 * 1024 * 1024);
-#endif
-}
-
 void
 eddy_source_worker_main(Datum arg)
 {
@@ -452,7 +437,7 @@ eddy_source_worker_main(Datum arg)
 	on_shmem_exit(at_exit, (Datum) 0);
 	eddy_definition_watch();
 
-	keep_freed_memory();
+	eddy_process_keep_memory();
 
 	/* values of rows: freed as a whole after each batch, and in large pieces */
 	worker->batch_context = GenerationContextCreate(TopMemoryContext, "pg_eddy batch",
