@@ -49,6 +49,7 @@ OBJS = \
 	src/view/combine.o \
 	src/view/define.o \
 	src/view/delta.o \
+	src/view/label.o \
 	src/view/merge.o \
 	src/view/objects.o \
 	src/view/owner.o \
@@ -69,11 +70,14 @@ OBJS = \
 	src/worker/start.o
 
 PLUGIN_OBJS = \
+	src/cdc/emit.o \
+	src/cdc/encoding.o \
 	src/cdc/json.o \
 	src/cdc/native.o \
 	src/cdc/options.o \
 	src/cdc/plugin.o \
-	src/cdc/relation.o
+	src/cdc/relation.o \
+	src/cdc/view.o
 
 # A file that nobody listed would be missing from its library without a word.
 UNLISTED = $(filter-out $(OBJS) $(PLUGIN_OBJS),$(addsuffix .o,$(basename \

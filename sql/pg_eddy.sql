@@ -87,10 +87,7 @@ CREATE TABLE eddy._partition (
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 COMMENT ON COLUMN eddy._partition.epoch IS 'raised by eddy.seek: fences the batch of a worker that has not seen it';
 
-/*
- * Continuous views. Read by the output plugin under a historic snapshot, hence
- * user_catalog_table; definitions only, never counters or watermarks.
- */
+-- Continuous views. The output plugin does not read this: see src/label.h.
 CREATE TABLE eddy._view (
     view            regclass    NOT NULL PRIMARY KEY,
     stream          regclass    NOT NULL,
@@ -106,13 +103,13 @@ CREATE TABLE eddy._view (
     maintenance     text        NOT NULL CHECK (maintenance IN ('immediate', 'deferred')),
     on_error        text        NOT NULL CHECK (on_error IN ('dead_letter', 'stop')),
     format          integer     NOT NULL
-) WITH (user_catalog_table = true);
+);
 CREATE UNIQUE INDEX _view_state_table ON eddy._view (state_table);
 CREATE INDEX _view_stream ON eddy._view (stream);
 COMMENT ON COLUMN eddy._view.key_columns IS
     'attribute numbers of the group key in the state table; its first columns are those of the view, in their order';
 COMMENT ON COLUMN eddy._view.visible_column IS
-    'attribute number of the boolean column of the state table that holds the verdict of HAVING, 0 without HAVING';
+    'attribute number of the boolean column of the state table that holds the result of the HAVING condition, 0 without HAVING';
 COMMENT ON COLUMN eddy._view.format IS
     'major version of the server whose transition states the state table holds';
 

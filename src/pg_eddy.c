@@ -30,7 +30,10 @@ extern PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
-	/* pg_upgrade starts the server to copy catalogs: no worker may run then */
+	if (process_shared_preload_libraries_in_progress)
+		eddy_view_register_labels();
+
+	/* pg_upgrade starts the server to copy catalogs, labels included: no worker may run then */
 	if (IsBinaryUpgrade)
 		return;
 

@@ -4,9 +4,7 @@
  *    Rows of eddy._view and eddy._view_status: definitions of continuous views, and
  *    which of them are suspended.
  *
- * _view is a user_catalog_table, which the output plugin reads as of each
- * point of the WAL. Each write marks the transaction as catalog-changing, so
- * nothing that changes with a batch may ever be stored there.
+ * The output plugin reads neither: what it needs is in security labels (label.h).
  *
  * _view_status has one row for each suspended view and none for the others.
  *

@@ -3,11 +3,12 @@
  * cdc.h
  *    What the files of the output plugin share.
  *
- * plugin.c owns the callbacks, options.c what the client asked for,
- * relation.c what is known of the tables that are decoded, json.c turns values
- * into JSON text, and each format (native.c) turns changes into records. A
- * later format is one more file, one more EddyCdcFormat in the table of
- * options.c and its own options there.
+ * plugin.c owns the callbacks, options.c what the client asked for, view.c which
+ * tables are state tables, relation.c what is known of the tables that are
+ * decoded, json.c turns values into JSON text and encoding.c text into UTF-8,
+ * emit.c adds records to messages, and each format (native.c) turns changes
+ * into records. A later format is one more file, one more EddyCdcFormat in the
+ * table of options.c and its own options there.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,6 +41,13 @@ typedef struct EddyCdcFormat
 	/* Append one record, without a line end, to state->records. */
 	void		(*change) (EddyCdcState *state, const EddyCdcChange *change);
 	void		(*empty) (EddyCdcState *state);	/* a transaction without changes */
+
+	/*
+	 * Append the record of a change that cannot be sent because of the error; with key, if the
+	 * key of the row can be.
+	 */
+	void		(*failed) (EddyCdcState *state, const EddyCdcChange *change,
+						   const ErrorData *error, bool with_key);
 } EddyCdcFormat;
 
 extern const EddyCdcFormat eddy_cdc_native_format;
@@ -98,6 +106,7 @@ typedef struct EddyCdcType
 	EddyCdcKind kind;
 	Oid			oid;			/* of a domain its base type */
 	bool		needs_settings; /* the text depends on settings */
+	bool		can_fail;		/* valid values may have no text, or one that is too long */
 	FmgrInfo	output;			/* EDDY_CDC_OTHER */
 	struct EddyCdcType *element;	/* EDDY_CDC_ARRAY */
 	int16		len;
@@ -116,8 +125,12 @@ extern void eddy_cdc_describe_type(EddyCdcType *type, Oid oid);
 /* Appends a value, which is not NULL, as JSON; garbage goes to the current context. */
 extern void eddy_cdc_append_value(StringInfo out, EddyCdcType *type, Datum value);
 
+/* Appends text of the database's encoding as a JSON string, in UTF-8. */
 extern void eddy_cdc_append_string(StringInfo out, const char *data, int len);
 extern void eddy_cdc_append_int64(StringInfo out, int64 value);
+
+/* Appends bytes with the high bit, text of the database's encoding, within a JSON string. */
+extern void eddy_cdc_append_non_ascii(StringInfo out, const char *data, int len);
 
 /* Appends bytes. The buffer is not kept zero-terminated. */
 static inline void
@@ -132,6 +145,20 @@ eddy_cdc_append_bytes(StringInfo out, const char *data, int len)
 #define eddy_cdc_append_literal(out, literal) \
 	eddy_cdc_append_bytes(out, "" literal, sizeof(literal) - 1)
 
+/* ---- views ---- */
+
+/* What the label of a state table says. Attribute numbers are those of the state table. */
+typedef struct EddyCdcView
+{
+	Oid			relid;			/* of the view */
+	int			ncolumns;		/* of the view, the first ones of the state table */
+	AttrNumber	visible;		/* the result of the HAVING condition, 0: none */
+	int			nkeys;
+	AttrNumber	keys[INDEX_MAX_KEYS];
+} EddyCdcView;
+
+extern bool eddy_cdc_find_view(Relation relation, EddyCdcView *view);
+
 /* ---- relations ---- */
 
 typedef struct EddyCdcColumn
@@ -141,7 +168,7 @@ typedef struct EddyCdcColumn
 	int			name_len;
 	EddyCdcType type;
 
-	/* JSON text of the value in the record at work, to be copied when it is needed again */
+	/* JSON text of the value in the current record, to be copied when it is needed again */
 	const Datum *text_row;		/* of which row; NULL: none */
 	int			text_start;		/* in state->records */
 	int			text_len;
@@ -158,7 +185,7 @@ typedef enum EddyCdcIdentity
 typedef struct EddyCdcRelation
 {
 	Oid			relid;			/* hash key */
-	uint64		generation;		/* differs from that of the cache: build anew */
+	uint64		generation;		/* differs from that of the cache: describe again */
 	bool		emitted;		/* a state table whose view is asked for and may be read */
 
 	/* the rest is set if the table is the state table of a view */
@@ -172,9 +199,10 @@ typedef struct EddyCdcRelation
 	EddyCdcColumn *columns;		/* columns of the view, then keys that it does not show */
 	int			nstored;		/* of them all */
 	EddyCdcColumn **keys;		/* in columns */
-	int			visible;		/* index of the verdict of HAVING, -1: none */
+	int			visible;		/* index of the result of the HAVING condition, -1: none */
 	EddyCdcIdentity identity;
 	bool		needs_settings;
+	bool		can_fail;		/* any column of these types */
 	bool		complained;		/* about the replica identity */
 
 	/* space for one change */
@@ -205,6 +233,7 @@ struct EddyCdcChange
 	bool		whole;			/* values hold more than the key */
 	const Datum *old_values;	/* the row before an u */
 	const bool *old_nulls;
+	bool		large;			/* its text may exceed the largest record */
 };
 
 struct EddyCdcState
@@ -219,11 +248,12 @@ struct EddyCdcState
 	HTAB	   *relations;
 	dlist_head	views;			/* entries of state tables */
 	uint64		generation;
-	Oid			catalog;		/* eddy._view */
 	EddyCdcRelation *last;		/* found last */
 
 	/* one transaction */
-	int64		seq;			/* of its last record */
+	int64		numbers;		/* sequence numbers given away, to changes of all tables */
+	int64		seq;			/* of the next record */
+	int64		nrecords;
 	bool		begun;			/* the format knows of it */
 	bool		settings_pinned;
 	StringInfoData tail;		/* native.c: what its records end with */
@@ -234,6 +264,23 @@ struct EddyCdcState
 
 	int			quiet_changes;	/* since progress was reported */
 };
+
+/* ---- emit.c ---- */
+
+/*
+ * Calls a function that may raise an error because of a value or of the catalogs. Returns NULL,
+ * or the error, allocated in the current context. What concerns the server and not the value,
+ * such as a cancel request, is raised.
+ */
+extern ErrorData *eddy_cdc_attempt(void (*function) (void *arg), void *arg);
+
+/* Adds the record of a change to those that wait, after sending these if they are enough. */
+extern void eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change);
+
+/* Sends the records that wait. */
+extern void eddy_cdc_send(LogicalDecodingContext *ctx);
+
+/* ---- plugin.c ---- */
 
 /* Makes type output independent of the session's settings until the transaction's replay ends. */
 extern void eddy_cdc_pin_settings(EddyCdcState *state);

@@ -12,8 +12,8 @@
  * A record is one line. JSON strings hold no raw line ends, so that the only
  * ones are white space within values of type json, which become spaces.
  *
- * Text is in the encoding of the database; every server encoding is a superset
- * of ASCII, hence bytes can be looked at one by one.
+ * The values are in the encoding of the database; every server encoding is a superset of
+ * ASCII, hence bytes can be looked at one by one. encoding.c takes care of the others.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,6 +23,7 @@
 
 #include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -34,18 +35,33 @@
 
 #include "cdc/cdc.h"
 
-/* Bytes that a JSON string cannot hold as they are. */
-#define NEEDS_ESCAPE(c) ((unsigned char) (c) < 0x20 || (c) == '"' || (c) == '\\')
+/* Bytes that a JSON string may not hold as they are. */
+#define IS_SPECIAL(c) \
+	((unsigned char) (c) < 0x20 || (c) == '"' || (c) == '\\' || IS_HIGHBIT_SET(c))
+
+/*
+ * Arrays of domains over arrays of domains ... can be nested as deep as their owner likes, and
+ * the stack is not.
+ */
+#define MAX_NESTING 32
 
 static void append_array(StringInfo out, EddyCdcType *type, Datum value);
 static void append_datetime(StringInfo out, EddyCdcType *type, Datum value);
 static void append_dimension(StringInfo out, EddyCdcType *element, int dim, int ndims,
 							 const int *dims, const Datum *values, const bool *nulls, int *next);
-static void append_json(StringInfo out, Datum value);
+static int	append_high_run(StringInfo out, const char *data, const char *end);
+static void append_json(StringInfo out, const char *data, int len);
 static void append_number(StringInfo out, const char *text, int len);
+static void describe_type(EddyCdcType *type, Oid oid, int nesting);
 
 void
 eddy_cdc_describe_type(EddyCdcType *type, Oid oid)
+{
+	describe_type(type, oid, 0);
+}
+
+static void
+describe_type(EddyCdcType *type, Oid oid, int nesting)
 {
 	Oid			element;
 	Oid			function;
@@ -93,6 +109,7 @@ eddy_cdc_describe_type(EddyCdcType *type, Oid oid)
 			return;
 		case JSONBOID:
 			type->kind = EDDY_CDC_JSONB;
+			type->can_fail = true;	/* a number can have more digits than bytes */
 			return;
 		default:
 			break;
@@ -102,14 +119,47 @@ eddy_cdc_describe_type(EddyCdcType *type, Oid oid)
 	if (OidIsValid(element))
 	{
 		type->kind = EDDY_CDC_ARRAY;
+		if (nesting == MAX_NESTING)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("arrays are nested more than %d levels deep", MAX_NESTING)));
 		type->element = palloc(sizeof(EddyCdcType));
-		eddy_cdc_describe_type(type->element, element);
+		describe_type(type->element, element, nesting + 1);
 		type->needs_settings = type->element->needs_settings;
+		type->can_fail = true;	/* as above, and NULLs take a bit each */
 		return;
 	}
 
 	type->kind = EDDY_CDC_OTHER;
-	type->needs_settings = true;
+	switch (type->oid)
+	{
+		case CHAROID:
+		case NAMEOID:
+		case OIDOID:
+		case UUIDOID:
+		case INETOID:
+		case CIDROID:
+		case MACADDROID:
+		case MACADDR8OID:
+		case BITOID:
+		case VARBITOID:
+			break;
+		case BYTEAOID:
+		case CASHOID:
+		case INTERVALOID:
+		case TIMEOID:
+		case TIMETZOID:
+			type->needs_settings = true;
+			break;
+		default:
+
+			/*
+			 * Enums, composite types and ranges read catalogs, types of other extensions do
+			 * what they like.
+			 */
+			type->needs_settings = true;
+			type->can_fail = true;
+	}
 	getTypeOutputInfo(type->oid, &function, &varlena);
 	fmgr_info(function, &type->output);
 }
@@ -161,14 +211,18 @@ eddy_cdc_append_value(StringInfo out, EddyCdcType *type, Datum value)
 			append_datetime(out, type, value);
 			break;
 		case EDDY_CDC_JSON:
-			append_json(out, value);
-			break;
+			{
+				struct varlena *json = PG_DETOAST_DATUM_PACKED(value);
+
+				append_json(out, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
+				break;
+			}
 		case EDDY_CDC_JSONB:
 			{
 				Jsonb	   *jsonb = DatumGetJsonbP(value);
 
 				text = JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
-				eddy_cdc_append_bytes(out, text, strlen(text));
+				append_json(out, text, strlen(text));
 				break;
 			}
 		case EDDY_CDC_ARRAY:
@@ -193,9 +247,15 @@ eddy_cdc_append_string(StringInfo out, const char *data, int len)
 	{
 		char		escape[8];
 
-		if (likely(!NEEDS_ESCAPE(*p)))
+		if (likely(!IS_SPECIAL(*p)))
 			continue;
 		eddy_cdc_append_bytes(out, run, p - run);
+		if (IS_HIGHBIT_SET(*p))
+		{
+			run = p + append_high_run(out, p, end);
+			p = run - 1;
+			continue;
+		}
 		run = p + 1;
 
 		escape[0] = '\\';
@@ -270,19 +330,45 @@ append_datetime(StringInfo out, EddyCdcType *type, Datum value)
 	eddy_cdc_append_bytes(out, type->memo_text, type->memo_len);
 }
 
-/* Appends a value of type json, on one line. */
-static void
-append_json(StringInfo out, Datum value)
+/* Appends the characters other than ASCII that text begins with, and returns their length. */
+static int
+append_high_run(StringInfo out, const char *data, const char *end)
 {
-	struct varlena *json = PG_DETOAST_DATUM_PACKED(value);
-	int			start = out->len;
+	const char *p = data;
 
-	eddy_cdc_append_bytes(out, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
-	for (char *p = out->data + start; p < out->data + out->len; p++)
+	while (p < end && IS_HIGHBIT_SET(*p))
+		p++;
+	eddy_cdc_append_non_ascii(out, data, p - data);
+	return p - data;
+}
+
+/*
+ * Appends JSON text on one line. Line ends are white space between its values; characters other
+ * than ASCII are within its strings, where they may be escapes.
+ */
+static void
+append_json(StringInfo out, const char *data, int len)
+{
+	const char *end = data + len;
+	const char *run = data;
+
+	for (const char *p = data; p < end; p++)
 	{
-		if (*p == '\n' || *p == '\r')
-			*p = ' ';
+		if (likely(*p != '\n' && *p != '\r' && !IS_HIGHBIT_SET(*p)))
+			continue;
+		eddy_cdc_append_bytes(out, run, p - run);
+		if (IS_HIGHBIT_SET(*p))
+		{
+			run = p + append_high_run(out, p, end);
+			p = run - 1;
+		}
+		else
+		{
+			eddy_cdc_append_literal(out, " ");
+			run = p + 1;
+		}
 	}
+	eddy_cdc_append_bytes(out, run, end - run);
 }
 
 static void
@@ -314,6 +400,7 @@ append_dimension(StringInfo out, EddyCdcType *element, int dim, int ndims, const
 	eddy_cdc_append_literal(out, "[");
 	for (int i = 0; i < dims[dim]; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (i > 0)
 			eddy_cdc_append_literal(out, ",");
 		if (dim + 1 < ndims)

@@ -82,6 +82,34 @@ append_native(EddyCdcState *state, const EddyCdcChange *change)
 	append_tail(state);
 }
 
+static void
+append_failed(EddyCdcState *state, const EddyCdcChange *change, const ErrorData *error,
+			  bool with_key)
+{
+	EddyCdcRelation *relation = change->relation;
+	StringInfo	out = &state->records;
+	const char *sqlstate = unpack_sql_state(error->sqlerrcode);
+	bool		first = true;
+
+	for (int i = 0; i < relation->nstored; i++)
+		relation->columns[i].text_row = NULL;
+
+	eddy_cdc_append_literal(out, "{\"op\":\"e\",\"view\":");
+	eddy_cdc_append_bytes(out, relation->name, relation->name_len);
+	if (with_key)
+	{
+		eddy_cdc_append_literal(out, ",\"key\":{");
+		for (int i = 0; i < relation->nkeys; i++)
+			append_field(state, relation->keys[i], &first, change->values, change->nulls);
+		eddy_cdc_append_literal(out, "}");
+	}
+	eddy_cdc_append_literal(out, ",\"sqlstate\":\"");
+	eddy_cdc_append_bytes(out, sqlstate, strlen(sqlstate));
+	eddy_cdc_append_literal(out, "\",\"error\":");
+	eddy_cdc_append_string(out, error->message, strlen(error->message));
+	append_tail(state);
+}
+
 /* Appends the record of a transaction that changed no row, with option skip-empty-xacts off. */
 static void
 append_empty(EddyCdcState *state)
@@ -175,5 +203,6 @@ const EddyCdcFormat eddy_cdc_native_format = {
 	.name = "native",
 	.begin = begin_native,
 	.change = append_native,
-	.empty = append_empty
+	.empty = append_empty,
+	.failed = append_failed
 };

@@ -226,7 +226,7 @@ parse_format(const Option *option, const char *value, EddyCdcOptions *options)
 	refuse_value(option, value, "The only format is \"native\".");
 }
 
-/* Which changes are sent. Final results are not told apart from others yet. */
+/* Which changes are sent. Final results are not distinguished from others yet. */
 static void
 parse_emit(const Option *option, const char *value, EddyCdcOptions *options pg_attribute_unused())
 {
@@ -252,7 +252,7 @@ parse_progress(const Option *option, const char *value,
 	if (progress)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("records of progress are not supported"),
+				 errmsg("progress records are not supported"),
 				 errhint("Leave out the option \"progress\".")));
 }
 

@@ -8,14 +8,19 @@
  * pg_eddy. It emits changes of continuous views and nothing else.
  *
  * From row to record. The rows of a state table are those of its view, with
- * hidden columns. What a user of the view saw decides: a group that HAVING
- * lets in is a "c", one that it throws out a "d", and an update that touched
+ * hidden columns. What a user of the view saw decides: a group that starts to satisfy
+ * HAVING is a "c", one that no longer does a "d", and an update that touched
  * hidden columns only is no change at all.
  *
- * Records are collected in state->records and sent as one protocol message, newline
- * between them, when they exceed batch-bytes and at the commit: a walsender
- * spends about 6 us on each message, more than on the record. Nothing is kept
- * past the commit, so memory is bounded by batch-bytes and the largest record.
+ * Numbers. The sequence number of a record is that of its change among the changes of all
+ * tables in the transaction, so that it does not depend on options, privileges or on which
+ * views exist. An update takes two numbers: one that changes the key is a "d" and a "c".
+ *
+ * Positions. Clients confirm the position of the last message that they received, and some of
+ * them that position plus one, which is beyond the start of a commit record that follows at once:
+ * the server would skip that transaction for good. The last message of a transaction therefore
+ * has the position before the end of its commit record. Confirmed as it is or plus one, it is
+ * beyond the start of this commit record and not beyond that of the next.
  *
  * Everything lives in ctx->context or below, which goes with the decoding;
  * shutdown is not called after an error, and nothing here relies on it.
@@ -28,6 +33,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
@@ -39,6 +45,9 @@
 
 PG_MODULE_MAGIC;
 
+/* Rows whose values are larger may have a text that does not fit into a record. */
+#define LARGE_ROW (4 * 1024 * 1024)
+
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *callbacks);
 
 static void begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
@@ -49,12 +58,12 @@ static void commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPt
 static void complain(EddyCdcRelation *entry, Relation relation);
 static void delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
 					   HeapTuple old_tuple);
-static void emit(LogicalDecodingContext *ctx, const EddyCdcChange *change);
 static void insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
 					   HeapTuple new_tuple);
+static bool is_large(const EddyCdcRelation *entry, HeapTuple tuple, const Datum *values,
+					 const bool *nulls);
 static bool is_visible(const EddyCdcRelation *entry, const Datum *values, const bool *nulls);
 static bool same_value(EddyCdcColumn *column, const EddyCdcRelation *entry);
-static void send_records(LogicalDecodingContext *ctx);
 static void startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init);
 static void update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
 					   HeapTuple old_tuple, HeapTuple new_tuple);
@@ -96,7 +105,8 @@ begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused())
 {
 	EddyCdcState *state = ctx->output_plugin_private;
 
-	state->seq = 0;
+	state->numbers = 0;
+	state->nrecords = 0;
 	state->begun = false;
 	state->settings_pinned = false;
 }
@@ -107,6 +117,9 @@ change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 {
 	EddyCdcState *state = ctx->output_plugin_private;
 	EddyCdcRelation *entry = eddy_cdc_get_relation(state, relation);
+
+	state->seq = state->numbers + 1;
+	state->numbers += change->action == REORDER_BUFFER_CHANGE_UPDATE ? 2 : 1;
 
 	if (entry != NULL)
 	{
@@ -149,15 +162,19 @@ commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 {
 	EddyCdcState *state = ctx->output_plugin_private;
 
-	if (state->seq == 0 && !state->options.skip_empty_xacts)
+	if (state->nrecords == 0 && !state->options.skip_empty_xacts)
 	{
 		begin_records(state, txn);
+		state->seq = 0;
 		state->options.format->empty(state);
 	}
 
-	OutputPluginUpdateProgress(ctx, state->seq == 0 && state->records.len == 0);
+	/* a transaction that has records has one that was not sent yet */
+	if (state->records.len > 0)
+		ctx->write_location = txn->end_lsn - 1;
+	OutputPluginUpdateProgress(ctx, state->records.len == 0);
 	state->quiet_changes = 0;
-	send_records(ctx);
+	eddy_cdc_send(ctx);
 	eddy_cdc_trim_relations(state);
 }
 
@@ -183,14 +200,15 @@ insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 	if (new_tuple == NULL)
 		return;
 	heap_deform_tuple(new_tuple, RelationGetDescr(relation), entry->new_values, entry->new_nulls);
+	created.large = is_large(entry, new_tuple, entry->new_values, entry->new_nulls);
 	if (is_visible(entry, entry->new_values, entry->new_nulls))
-		emit(ctx, &created);
+		eddy_cdc_emit(ctx, &created);
 }
 
 /*
- * Tells what an update of the state table did to the row of the view. An old
- * row that is not in the WAL, because somebody changed the replica identity,
- * counts as visible and different: a consumer gets an "u" for a row that is
+ * Determines what an update of the state table did to the row of the view. An old
+ * row that is not in the WAL, because the replica identity was changed,
+ * counts as visible and different: a consumer gets a "u" for a row that is
  * new to it, or a "d" for one that it never had, rather than nothing.
  */
 static void
@@ -235,6 +253,9 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 		was_visible = is_visible(entry, entry->old_values, entry->old_nulls);
 	}
 	visible = is_visible(entry, entry->new_values, entry->new_nulls);
+	written.large = is_large(entry, new_tuple, entry->new_values, entry->new_nulls) ||
+		(has_key && is_large(entry, old_tuple, entry->old_values, entry->old_nulls));
+	removed.large = written.large;
 
 	if (has_key)
 	{
@@ -247,7 +268,7 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 	if (was_visible && visible && same_key)
 	{
 		if (!same)
-			emit(ctx, &written);
+			eddy_cdc_emit(ctx, &written);
 		return;
 	}
 	if (was_visible)
@@ -258,12 +279,12 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 			removed.values = entry->new_values;
 			removed.nulls = entry->new_nulls;
 		}
-		emit(ctx, &removed);
+		eddy_cdc_emit(ctx, &removed);
 	}
 	if (visible)
 	{
 		written.op = 'c';
-		emit(ctx, &written);
+		eddy_cdc_emit(ctx, &written);
 	}
 }
 
@@ -283,11 +304,12 @@ delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 		return;
 	}
 	heap_deform_tuple(old_tuple, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
+	removed.large = is_large(entry, old_tuple, entry->old_values, entry->old_nulls);
 	if (!whole || is_visible(entry, entry->old_values, entry->old_nulls))
-		emit(ctx, &removed);
+		eddy_cdc_emit(ctx, &removed);
 }
 
-/* Says, once for each description of a table, that deleted rows cannot be told. */
+/* Warns, once for each description of a table, that deletes cannot be decoded. */
 static void
 complain(EddyCdcRelation *entry, Relation relation)
 {
@@ -301,7 +323,28 @@ complain(EddyCdcRelation *entry, Relation relation)
 			 errhint("Use ALTER TABLE ... REPLICA IDENTITY FULL.")));
 }
 
-/* The verdict of HAVING; NULL means no, as it does to HAVING. */
+/*
+ * True if the values of a row are so large that their text, escaped and repeated, might not fit
+ * into a record. Values that are small and have a long text nevertheless can_fail.
+ */
+static bool
+is_large(const EddyCdcRelation *entry, HeapTuple tuple, const Datum *values, const bool *nulls)
+{
+	Size		size = 0;
+
+	if (!HeapTupleHasExternal(tuple) && tuple->t_len <= BLCKSZ)
+		return false;
+	for (int i = 0; i < entry->nstored; i++)
+	{
+		int			at = entry->columns[i].index;
+
+		if (entry->columns[i].type.len == -1 && !nulls[at])
+			size += toast_raw_datum_size(values[at]);
+	}
+	return size > LARGE_ROW;
+}
+
+/* The result of the HAVING condition; NULL counts as false, as it does there. */
 static bool
 is_visible(const EddyCdcRelation *entry, const Datum *values, const bool *nulls)
 {
@@ -342,34 +385,6 @@ same_value(EddyCdcColumn *column, const EddyCdcRelation *entry)
 	return memcmp(DatumGetPointer(new_value), DatumGetPointer(old_value), column->type.len) == 0;
 }
 
-/* Adds a record to those that wait, and sends them when they are enough for a message. */
-static void
-emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
-{
-	EddyCdcState *state = ctx->output_plugin_private;
-
-	state->seq++;
-	if (state->records.len > 0)
-		eddy_cdc_append_literal(&state->records, "\n");
-	state->options.format->change(state, change);
-	if (state->records.len >= state->options.batch_bytes)
-		send_records(ctx);
-}
-
-static void
-send_records(LogicalDecodingContext *ctx)
-{
-	EddyCdcState *state = ctx->output_plugin_private;
-
-	if (state->records.len == 0)
-		return;
-	OutputPluginPrepareWrite(ctx, true);
-	appendBinaryStringInfo(ctx->out, state->records.data, state->records.len);
-	OutputPluginWrite(ctx, true);
-	resetStringInfo(&state->records);
-	state->quiet_changes = 0;
-}
-
 void
 eddy_cdc_pin_settings(EddyCdcState *state)
 {
@@ -378,7 +393,9 @@ eddy_cdc_pin_settings(EddyCdcState *state)
 		{"DateStyle", "ISO, YMD"},
 		{"extra_float_digits", "1"},
 		{"IntervalStyle", "postgres"},
+		{"lc_monetary", "C"},
 		{"quote_all_identifiers", "off"},
+		{"search_path", "pg_catalog, pg_temp"},
 		{"TimeZone", "UTC"},
 		{"xmlbinary", "base64"}
 	};

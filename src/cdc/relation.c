@@ -6,12 +6,9 @@
  *
  * Everything is read under the historic snapshot of the transaction that is
  * decoded, so a change is described by the names that held when it was made.
- * eddy._view is a user_catalog_table for that purpose. Only tables within
- * schema eddy are looked up in it: nobody can make the plugin emit a table of
- * somebody else by creating a schema and a table of these names.
  *
  * Entries are built once and live until an invalidation message says that the
- * table, its view, eddy._view, a schema or a role membership has changed. The
+ * table, its view, a schema or a role membership has changed. The
  * callbacks only mark: they may run while an entry is in use. They cannot be
  * unregistered and outlive the decoding, which in an ordinary backend is one
  * SQL statement; a reset callback of the decoding's memory context makes them
@@ -23,19 +20,13 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -44,35 +35,30 @@
 #include "cdc/cdc.h"
 #include "compat.h"
 
-#define CATALOG_SCHEMA "eddy"
-#define CATALOG_TABLE "_view"
-#define CATALOG_INDEX "_view_state_table"
-
 /* More tables than this are forgotten between transactions. */
 #define MAX_RELATIONS 4096
 
-/* What a row of eddy._view says. */
-typedef struct ViewRow
+/* The arguments of describe_relation. */
+typedef struct Description
 {
-	Oid			view;
-	int			nkeys;
-	AttrNumber *keys;
-	AttrNumber	visible;
-} ViewRow;
+	EddyCdcState *state;
+	EddyCdcRelation *entry;
+	Relation	relation;
+} Description;
 
-/* The decoding at work in this process; there is at most one, as for slots. */
+/* The decoding in progress in this process; there is at most one, as for slots. */
 static EddyCdcState *active = NULL;
 
 static void add_column(EddyCdcColumn *column, TupleDesc desc, AttrNumber attnum, const char *name);
 static bool allows_select(Oid view, Oid schema);
 static void create_cache(EddyCdcState *state);
-static void describe_columns(EddyCdcRelation *entry, TupleDesc desc, const ViewRow *row);
-static void describe_relation(EddyCdcState *state, EddyCdcRelation *entry, Relation relation);
-static EddyCdcIdentity find_identity(Relation relation, const ViewRow *row);
+static void clear_entry(EddyCdcRelation *entry);
+static void describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyCdcView *view);
+static void describe_relation(void *arg);
+static EddyCdcIdentity find_identity(Relation relation, const EddyCdcView *view);
 static void forget_active(void *arg);
 static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_syscache(Datum arg, int cacheid, uint32 hashvalue);
-static bool read_view_row(EddyCdcState *state, Oid namespace, Oid relid, ViewRow *row);
 
 void
 eddy_cdc_init_relations(EddyCdcState *state)
@@ -120,10 +106,41 @@ eddy_cdc_get_relation(EddyCdcState *state, Relation relation)
 	/* an invalidation may come in while the entry is built */
 	while (entry->generation != state->generation)
 	{
+		Description description = {.state = state, .entry = entry, .relation = relation};
+		MemoryContext old_context;
+		ErrorData  *error;
+
 		entry->generation = state->generation;
-		describe_relation(state, entry, relation);
+		clear_entry(entry);
+		eddy_cdc_pin_settings(state);	/* quoting of identifiers */
+		old_context = MemoryContextSwitchTo(state->change_context);
+		error = eddy_cdc_attempt(describe_relation, &description);
+		if (error != NULL)
+		{
+			clear_entry(entry);
+			ereport(WARNING,
+					(errcode(error->sqlerrcode),
+					 errmsg("changes of table \"%s\" are not sent",
+							RelationGetRelationName(relation)),
+					 errdetail("It cannot be described: %s.", error->message)));
+		}
+		MemoryContextSwitchTo(old_context);
 	}
 	return entry->emitted ? entry : NULL;
+}
+
+/* Forgets what an entry says. Its generation is the caller's. */
+static void
+clear_entry(EddyCdcRelation *entry)
+{
+	if (OidIsValid(entry->view))
+		dlist_delete(&entry->node);
+	entry->view = InvalidOid;
+	if (entry->context != NULL)
+		MemoryContextDelete(entry->context);
+	entry->context = NULL;
+	entry->emitted = false;
+	entry->complained = false;
 }
 
 void
@@ -131,6 +148,7 @@ eddy_cdc_trim_relations(EddyCdcState *state)
 {
 	if (hash_get_num_entries(state->relations) <= MAX_RELATIONS)
 		return;
+	state->relations = NULL;	/* invalidations may come in before there is another */
 	MemoryContextDelete(state->relations_context);
 	create_cache(state);
 }
@@ -164,9 +182,9 @@ invalidate_relation(Datum arg pg_attribute_unused(), Oid relid)
 	EddyCdcRelation *entry;
 	dlist_iter	iter;
 
-	if (active == NULL)
+	if (active == NULL || active->relations == NULL)
 		return;
-	if (!OidIsValid(relid) || relid == active->catalog)
+	if (!OidIsValid(relid))
 	{
 		active->generation++;
 		return;
@@ -191,168 +209,106 @@ invalidate_syscache(Datum arg pg_attribute_unused(), int cacheid pg_attribute_un
 		active->generation++;
 }
 
-/* Fills an entry anew. Its generation is the caller's. */
+/* Fills an entry that has been cleared; its argument is a Description. */
 static void
-describe_relation(EddyCdcState *state, EddyCdcRelation *entry, Relation relation)
+describe_relation(void *arg)
 {
-	Oid			namespace;
+	EddyCdcState *state = ((Description *) arg)->state;
+	EddyCdcRelation *entry = ((Description *) arg)->entry;
+	Relation	relation = ((Description *) arg)->relation;
+	EddyCdcView view;
 	HeapTuple	tuple;
 	Form_pg_class class;
 	MemoryContext old_context;
-	ViewRow		row;
 	char	   *schema;
-	StringInfoData name;
+	bool		emitted;
 
-	if (OidIsValid(entry->view))
-		dlist_delete(&entry->node);
-	if (entry->context != NULL)
-		MemoryContextDelete(entry->context);
-	entry->context = NULL;
-	entry->view = InvalidOid;
-	entry->emitted = false;
-	entry->complained = false;
-
-	namespace = get_namespace_oid(CATALOG_SCHEMA, true);
-	if (!OidIsValid(namespace) || RelationGetNamespace(relation) != namespace)
+	if (!eddy_cdc_find_view(relation, &view))
 		return;
 
-	entry->context = AllocSetContextCreate(state->relations_context, "pg_eddy_cdc relation",
-										   ALLOCSET_SMALL_SIZES);
-	old_context = MemoryContextSwitchTo(entry->context);
-
-	if (read_view_row(state, namespace, RelationGetRelid(relation), &row))
-	{
-		/* known from here on to depend on the view, whatever comes of it */
-		entry->view = row.view;
-		dlist_push_tail(&state->views, &entry->node);
-		tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(row.view));
-	}
-	else
-		tuple = NULL;
+	/* known from here on to depend on the view, whatever comes of it */
+	entry->view = view.relid;
+	dlist_push_tail(&state->views, &entry->node);
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(view.relid));
 	if (!HeapTupleIsValid(tuple))
-	{
-		MemoryContextSwitchTo(old_context);
 		return;
-	}
 
 	class = (Form_pg_class) GETSTRUCT(tuple);
 	schema = get_namespace_name(class->relnamespace);
-	entry->emitted = schema != NULL &&
+	emitted = schema != NULL &&
 		eddy_cdc_wants_view(&state->options, schema, NameStr(class->relname)) &&
-		(!state->options.check_acl || allows_select(row.view, class->relnamespace));
+		(!state->options.check_acl || allows_select(view.relid, class->relnamespace));
 
-	if (entry->emitted)
+	if (emitted)
 	{
-		char	   *qualified;
+		char	   *qualified = quote_qualified_identifier(schema, NameStr(class->relname));
+		StringInfoData name;
 
-		eddy_cdc_pin_settings(state);	/* quoting of identifiers */
-		qualified = quote_qualified_identifier(schema, NameStr(class->relname));
+		entry->context = AllocSetContextCreate(state->relations_context, "pg_eddy_cdc relation",
+											   ALLOCSET_SMALL_SIZES);
+		old_context = MemoryContextSwitchTo(entry->context);
 		initStringInfo(&name);
 		eddy_cdc_append_string(&name, qualified, strlen(qualified));
 		entry->name = name.data;
 		entry->name_len = name.len;
 
-		entry->ncolumns = Min(class->relnatts, RelationGetDescr(relation)->natts);
-		entry->identity = find_identity(relation, &row);
-		describe_columns(entry, RelationGetDescr(relation), &row);
+		/* a view that was replaced can have more columns than its state table gives it */
+		view.ncolumns = Min(class->relnatts, view.ncolumns);
+		entry->identity = find_identity(relation, &view);
+		describe_columns(entry, RelationGetDescr(relation), &view);
+		MemoryContextSwitchTo(old_context);
 	}
 	ReleaseSysCache(tuple);
-	MemoryContextSwitchTo(old_context);
+	entry->emitted = emitted;
 }
 
 /*
- * Reads the row of eddy._view for a state table, if there is one. Its columns
- * are found by name: versions of the extension may add some.
+ * Describes the columns of the view, and the keys that it does not show. A column of the state
+ * table that was dropped is left out.
  */
-static bool
-read_view_row(EddyCdcState *state, Oid namespace, Oid relid, ViewRow *row)
-{
-	Relation	catalog;
-	Oid			index;
-	AttrNumber	view;
-	AttrNumber	state_table;
-	AttrNumber	key_columns;
-	AttrNumber	visible_column;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found = false;
-
-	state->catalog = get_relname_relid(CATALOG_TABLE, namespace);
-	if (!OidIsValid(state->catalog))
-		return false;
-	index = get_relname_relid(CATALOG_INDEX, namespace);
-	view = get_attnum(state->catalog, "view");
-	state_table = get_attnum(state->catalog, "state_table");
-	key_columns = get_attnum(state->catalog, "key_columns");
-	visible_column = get_attnum(state->catalog, "visible_column");
-	if (view <= 0 || state_table <= 0 || key_columns <= 0 || visible_column <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s.%s\" lacks a column that output plugin \"%s\" reads",
-						CATALOG_SCHEMA, CATALOG_TABLE, EDDY_CDC_PLUGIN),
-				 errhint("Install the library of the same version as extension \"pg_eddy\".")));
-
-	catalog = table_open(state->catalog, AccessShareLock);
-	ScanKeyInit(&key, state_table, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(catalog, index, OidIsValid(index), NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		TupleDesc	desc = RelationGetDescr(catalog);
-		Datum	   *keys;
-		bool	   *nulls;
-		bool		null;
-
-		/* none of these columns can be NULL */
-		row->view = DatumGetObjectId(heap_getattr(tuple, view, desc, &null));
-		row->visible = DatumGetInt16(heap_getattr(tuple, visible_column, desc, &null));
-		deconstruct_array(DatumGetArrayTypeP(heap_getattr(tuple, key_columns, desc, &null)),
-						  INT2OID, sizeof(int16), true, TYPALIGN_SHORT,
-						  &keys, &nulls, &row->nkeys);
-		row->keys = palloc(sizeof(AttrNumber) * Max(row->nkeys, 1));
-		for (int i = 0; i < row->nkeys; i++)
-			row->keys[i] = DatumGetInt16(keys[i]);
-		found = true;
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return found;
-}
-
-/* Describes the columns of the view, and the keys that it does not show. */
 static void
-describe_columns(EddyCdcRelation *entry, TupleDesc desc, const ViewRow *row)
+describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyCdcView *view)
 {
-	entry->columns = palloc0(sizeof(EddyCdcColumn) * (entry->ncolumns + row->nkeys));
-	entry->keys = palloc0(sizeof(EddyCdcColumn *) * Max(row->nkeys, 1));
-	entry->nkeys = 0;
-	entry->nstored = entry->ncolumns;
-	entry->visible = row->visible > 0 ? row->visible - 1 : -1;
-
-	for (int i = 0; i < entry->ncolumns; i++)
-		add_column(&entry->columns[i], desc, i + 1, get_attname(entry->view, i + 1, false));
-
-	for (int i = 0; i < row->nkeys; i++)
+	entry->columns = palloc0(sizeof(EddyCdcColumn) * Max(view->ncolumns + view->nkeys, 1));
+	entry->keys = palloc0(sizeof(EddyCdcColumn *) * Max(view->nkeys, 1));
+	entry->nstored = 0;
+	for (int i = 0; i < view->ncolumns; i++)
 	{
-		AttrNumber	attnum = row->keys[i];
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			add_column(&entry->columns[entry->nstored++], desc, i + 1,
+					   get_attname(view->relid, i + 1, false));
+	}
+	entry->ncolumns = entry->nstored;
 
-		if (attnum < 1 || attnum > desc->natts)
+	entry->nkeys = 0;
+	for (int i = 0; i < view->nkeys; i++)
+	{
+		AttrNumber	attnum = view->keys[i];
+		EddyCdcColumn *column = NULL;
+
+		if (TupleDescAttr(desc, attnum - 1)->attisdropped)
 			continue;
-		if (attnum <= entry->ncolumns)
-			entry->keys[entry->nkeys++] = &entry->columns[attnum - 1];
-		else
+		for (int j = 0; j < entry->ncolumns && column == NULL; j++)
 		{
-			EddyCdcColumn *column = &entry->columns[entry->nstored++];
-
-			add_column(column, desc, attnum, NameStr(TupleDescAttr(desc, attnum - 1)->attname));
-			entry->keys[entry->nkeys++] = column;
+			if (entry->columns[j].index == attnum - 1)
+				column = &entry->columns[j];
 		}
+		if (column == NULL)
+		{
+			column = &entry->columns[entry->nstored++];
+			add_column(column, desc, attnum, NameStr(TupleDescAttr(desc, attnum - 1)->attname));
+		}
+		entry->keys[entry->nkeys++] = column;
 	}
 
+	entry->visible = view->visible - 1;
 	entry->needs_settings = false;
+	entry->can_fail = false;
 	for (int i = 0; i < entry->nstored; i++)
+	{
 		entry->needs_settings |= entry->columns[i].type.needs_settings;
+		entry->can_fail |= entry->columns[i].type.can_fail;
+	}
 
 	entry->new_values = palloc0(sizeof(Datum) * desc->natts);
 	entry->new_nulls = palloc0(sizeof(bool) * desc->natts);
@@ -375,20 +331,20 @@ add_column(EddyCdcColumn *column, TupleDesc desc, AttrNumber attnum, const char 
 }
 
 /*
- * Tells what old rows hold. State tables are made with REPLICA IDENTITY FULL;
- * somebody may have changed that.
+ * Determines what old rows hold. State tables are created with REPLICA IDENTITY FULL, which a
+ * superuser may have changed.
  */
 static EddyCdcIdentity
-find_identity(Relation relation, const ViewRow *row)
+find_identity(Relation relation, const EddyCdcView *view)
 {
 	Bitmapset  *columns;
 
 	if (relation->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
 		return EDDY_CDC_IDENTITY_FULL;
 	columns = RelationGetIdentityKeyBitmap(relation);
-	for (int i = 0; i < row->nkeys; i++)
+	for (int i = 0; i < view->nkeys; i++)
 	{
-		if (!bms_is_member(row->keys[i] - FirstLowInvalidHeapAttributeNumber, columns))
+		if (!bms_is_member(view->keys[i] - FirstLowInvalidHeapAttributeNumber, columns))
 			return EDDY_CDC_IDENTITY_NONE;
 	}
 	return columns != NULL ? EDDY_CDC_IDENTITY_KEY : EDDY_CDC_IDENTITY_NONE;

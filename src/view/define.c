@@ -304,6 +304,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	row.on_error = pstrdup(options->on_error);
 	row.format = PG_VERSION_NUM / 10000;
 	eddy_catalog_insert_view(&row);
+	eddy_view_label(&row, layout.noutputs);
 
 	eddy_view_sync(row.relid);
 

@@ -65,6 +65,15 @@ typedef struct EddyViewOptions
 /* Creates a continuous view with the rights of the current user; returns its Oid. */
 extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewOptions *options);
 
+/* Makes SECURITY LABEL know our labels, so that dumps can be restored. From _PG_init only. */
+extern void eddy_view_register_labels(void);
+
+/*
+ * Labels a new view and its state table for the output plugin; the first ncolumns columns of
+ * the state table are those of the view. Whoever replaces a state table labels both again.
+ */
+extern void eddy_view_label(const EddyView *view, int ncolumns);
+
 /*
  * eddy_view_suspend stops the maintenance of a view because of an error, with a WARNING, or
  * does nothing if it is already suspended or dropped. The view keeps its last content and

@@ -1,0 +1,196 @@
+/*-------------------------------------------------------------------------
+ *
+ * emit.c
+ *    From changes to messages: appends records, and sends them.
+ *
+ * Records are collected in state->records and sent as one protocol message, newline between
+ * them: a walsender spends about 6 us on each message, more than on the record. A message is
+ * sent when another record follows, not when it is full, so that the last message of a
+ * transaction is sent at its commit and says that the transaction is complete (plugin.c).
+ *
+ * A record that cannot be made must not keep the slot from advancing: the same change would fail
+ * for ever. Its place is taken by a record that says so. Only values that can fail pay for the
+ * subtransaction this takes: types whose output function may raise errors, and rows that are
+ * large enough for their text to exceed what a server can send.
+ *
+ * Memory is bounded by batch-bytes and the largest record, of which another copy is made to send
+ * it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "replication/logical.h"
+#include "replication/output_plugin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "cdc/cdc.h"
+
+/*
+ * Largest message that the server can send, and return as a row of a query, with room for what
+ * surrounds it.
+ */
+#define MAX_MESSAGE ((int) MaxAllocSize - 1024 * 1024)
+
+/* More space than this is not kept for the next records. */
+#define MAX_IDLE_SPACE (80 * 1024 * 1024)
+
+/* The arguments of append_record. */
+typedef struct Attempt
+{
+	EddyCdcState *state;
+	const EddyCdcChange *change;
+	const ErrorData *error;		/* NULL: the change itself is appended */
+} Attempt;
+
+static void append_failure(EddyCdcState *state, const EddyCdcChange *change,
+						   const ErrorData *error);
+static void append_record(void *arg);
+static bool attempt_record(EddyCdcState *state, const EddyCdcChange *change,
+						   const ErrorData *error, ErrorData **failure);
+static bool is_about_server(const ErrorData *error);
+
+void
+eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+	ErrorData  *error = NULL;
+
+	if (state->records.len >= state->options.batch_bytes)
+		eddy_cdc_send(ctx);
+
+	if (!change->large && !change->relation->can_fail)
+	{
+		if (state->records.len > 0)
+			eddy_cdc_append_literal(&state->records, "\n");
+		state->options.format->change(state, change);
+	}
+	else if (!attempt_record(state, change, NULL, &error))
+	{
+		/* there may be room for the record if it is alone */
+		eddy_cdc_send(ctx);
+		if (!attempt_record(state, change, NULL, &error))
+			append_failure(state, change, error);
+	}
+	state->seq++;
+	state->nrecords++;
+}
+
+/* Appends what can be said of a change that cannot be sent. */
+static void
+append_failure(EddyCdcState *state, const EddyCdcChange *change, const ErrorData *error)
+{
+	EddyCdcChange rest = *change;
+	ErrorData  *more;
+
+	/* the key is all that is needed of a row that has gone */
+	rest.whole = false;
+	if (change->op == 'd' && change->whole && attempt_record(state, &rest, NULL, &more))
+		return;
+	if (!attempt_record(state, change, error, &more))
+		state->options.format->failed(state, change, error, false);
+}
+
+/* Appends a record, or leaves the records as they were and gives the reason. */
+static bool
+attempt_record(EddyCdcState *state, const EddyCdcChange *change, const ErrorData *error,
+			   ErrorData **failure)
+{
+	Attempt		attempt = {.state = state, .change = change, .error = error};
+	int			start = state->records.len;
+
+	*failure = eddy_cdc_attempt(append_record, &attempt);
+	if (*failure == NULL)
+		return true;
+	state->records.len = start;
+	return false;
+}
+
+static void
+append_record(void *arg)
+{
+	Attempt    *attempt = arg;
+	EddyCdcState *state = attempt->state;
+
+	if (state->records.len > 0)
+		eddy_cdc_append_literal(&state->records, "\n");
+	if (attempt->error == NULL)
+		state->options.format->change(state, attempt->change);
+	else
+		state->options.format->failed(state, attempt->change, attempt->error, true);
+	if (state->records.len > MAX_MESSAGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("record is too large")));
+}
+
+ErrorData *
+eddy_cdc_attempt(void (*function) (void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		function(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (is_about_server(error))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/* Errors that another attempt may not meet: interrupts, resources, I/O, other transactions. */
+static bool
+is_about_server(const ErrorData *error)
+{
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_TRANSACTION_ROLLBACK:
+			return true;
+		default:
+			return false;
+	}
+}
+
+void
+eddy_cdc_send(LogicalDecodingContext *ctx)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	if (state->records.len == 0)
+		return;
+	OutputPluginPrepareWrite(ctx, true);
+	appendBinaryStringInfo(ctx->out, state->records.data, state->records.len);
+
+	if (state->records.maxlen <= MAX_IDLE_SPACE)
+		resetStringInfo(&state->records);
+	else
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(state->context);
+
+		pfree(state->records.data);
+		initStringInfo(&state->records);
+		MemoryContextSwitchTo(old_context);
+	}
+	OutputPluginWrite(ctx, true);
+	state->quiet_changes = 0;
+}

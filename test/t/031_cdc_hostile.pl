@@ -1,0 +1,241 @@
+# 031_cdc_hostile.pl: the output plugin under hostile conditions.
+#
+# Catalogs that are rewritten or dropped while changes wait to be delivered, labels and schemas
+# that somebody else made, databases of other encodings, values that have no text or too much
+# of it, tables whose replica identity was changed. A slot must never stop, the server never
+# crash, and every record must be JSON in UTF-8.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use Encode ();
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('cdc_hostile', 'autovacuum = off');
+my $json = JSON::PP->new->canonical->allow_nonref->utf8;
+my $warnings;    # what the last call of changes() was warned of
+
+# Runs SQL in a database; the test ends if it fails.
+sub run
+{
+	my ($database, $sql) = @_;
+
+	return $node->safe_psql($database, $sql);
+}
+
+# Receives the changes that wait in a slot, by the SQL function: a list of records.
+sub changes
+{
+	my ($database, $slot, @options) = @_;
+	my $list = join '', map { ", '$_'" } 'include-xid', 'off', 'include-timestamp', 'off',
+	  'batch-bytes', '0', @options;
+	my ($out, $status);
+
+	($status, $out, $warnings) = $node->psql($database,
+		"SET client_encoding = UTF8;
+		 SELECT data FROM pg_logical_slot_get_changes('$slot', NULL, NULL$list)");
+	is($status, 0, "slot $slot is read") or diag($warnings);
+	return map { $json->decode($_) } split /\n/, $out;
+}
+
+# The same as text "op key=value ...", for tables with the columns k and n.
+sub brief
+{
+	return join ' ', map { "$_->{op}:" . ($_->{after} // $_->{key})->{k} . ($_->{after} ? '=' . $_->{after}->{n} : '') } @_;
+}
+
+#
+# Catalogs that are rewritten, with changes waiting from before and after
+#
+
+run('postgres', q{
+SELECT pg_create_logical_replication_slot('s', 'pg_eddy_cdc');
+CREATE UNLOGGED TABLE t (k text, v int);
+SELECT eddy.create_stream('t');
+SELECT eddy.create_continuous_view('v', 'SELECT k, count(*) AS n FROM t GROUP BY k');
+SELECT eddy.create_continuous_view('other', 'SELECT k, sum(v) AS n FROM t GROUP BY k');
+});
+
+my $n = 0;
+my @rewrites = (
+	'VACUUM FULL eddy._view', 'CLUSTER eddy._view USING _view_pkey', 'REINDEX TABLE eddy._view',
+	'REINDEX DATABASE CONCURRENTLY postgres', 'REINDEX SYSTEM postgres', 'VACUUM FULL eddy._v_state',
+	'VACUUM FULL pg_seclabel', 'CLUSTER pg_depend USING pg_depend_reference_index', 'VACUUM FULL');
+foreach my $rewrite (@rewrites)
+{
+	run('postgres', "INSERT INTO t VALUES ('a', 1)");
+	run('postgres', $rewrite);
+	run('postgres', "INSERT INTO t VALUES ('a', 1)");
+	my @records = changes('postgres', 's', 'views', 'public.v');
+	is(brief(@records), ($n == 0 ? 'c' : 'u') . ":a=" . ($n + 1) . " u:a=" . ($n + 2), $rewrite);
+	$n += 2;
+}
+
+# All of them between undelivered transactions, and a view made and renamed among them.
+foreach my $rewrite (@rewrites)
+{
+	run('postgres', "INSERT INTO t VALUES ('a', 1)");
+	run('postgres', $rewrite);
+}
+run('postgres', q{
+SELECT eddy.create_continuous_view('later', 'SELECT k, max(v) AS n FROM t GROUP BY k');
+ALTER VIEW v RENAME TO w;
+INSERT INTO t VALUES ('b', 1)});
+my @records = changes('postgres', 's', 'views', 'public.v, public.w, public.later');
+is(brief(@records), join(' ', (map { "u:a=$_" } $n + 1 .. $n + @rewrites), 'c:b=1', 'c:b=1'),
+	'all rewrites at once');
+is(join(' ', map { $_->{view} } @records[ -2, -1 ]), 'public.w public.later',
+	'names as of the change');
+is($warnings, '', 'no warning');
+
+#
+# The extension is dropped, and created again
+#
+
+run('postgres', "ALTER EXTENSION pg_eddy DROP TABLE eddy._view; INSERT INTO t VALUES ('b', 1)");
+run('postgres', "ALTER EXTENSION pg_eddy ADD TABLE eddy._view; INSERT INTO t VALUES ('b', 1)");
+run('postgres', "ALTER EXTENSION pg_eddy UPDATE; INSERT INTO t VALUES ('b', 1)");
+is(brief(changes('postgres', 's', 'views', '*.w')), 'u:b=2 u:b=3 u:b=4', 'ALTER EXTENSION');
+
+foreach my $round (1, 2)
+{
+	run('postgres', "INSERT INTO t VALUES ('c', $round)");
+	run('postgres', q{
+		SELECT eddy.create_continuous_view('last', 'SELECT k, sum(v) AS n FROM t GROUP BY k');
+		INSERT INTO t VALUES ('d', 7);
+		DROP EXTENSION pg_eddy CASCADE; DROP TABLE t});
+	if ($round == 1)
+	{
+		is(brief(changes('postgres', 's', 'views', '*.w, *.last')), 'c:c=1 c:d=1 c:d=7',
+			'DROP EXTENSION leaves what was committed before');
+	}
+	run('postgres', q{
+		CREATE EXTENSION pg_eddy;
+		CREATE UNLOGGED TABLE t (k text, v int);
+		SELECT eddy.create_stream('t');
+		SELECT eddy.create_continuous_view('w', 'SELECT k, count(*) AS n FROM t GROUP BY k');
+		INSERT INTO t VALUES ('e', 1)});
+}
+is(brief(changes('postgres', 's', 'views', '*.w, *.last')), 'c:e=1 c:c=1 c:d=1 c:d=7 c:e=1',
+	'DROP and CREATE EXTENSION');
+
+#
+# Labels and schemas of others
+#
+
+run('postgres', q{
+CREATE ROLE regress_eddy_thief LOGIN;
+GRANT CREATE ON SCHEMA public TO regress_eddy_thief;
+GRANT SELECT, TRIGGER ON t TO regress_eddy_thief;
+CREATE TABLE secrets (k text, n bigint, flag boolean);
+ALTER TABLE secrets REPLICA IDENTITY FULL;
+SET ROLE regress_eddy_thief;
+SELECT eddy.create_continuous_view('mine', 'SELECT k, count(*) AS n FROM t GROUP BY k');
+CREATE TABLE fake (k text, n bigint);
+});
+foreach my $sql (
+	q{SECURITY LABEL FOR pg_eddy ON TABLE fake IS 'state 1 0 columns 2 visible 0 keys 1'},
+	q{SECURITY LABEL FOR pg_eddy ON VIEW mine IS NULL},
+	q{SECURITY LABEL ON TABLE fake IS 'state'})
+{
+	my ($status, undef, $error) = $node->psql('postgres', "SET ROLE regress_eddy_thief; $sql");
+	like($error, qr/permission denied to set a security label of provider "pg_eddy"/, $sql);
+}
+
+my $label = run('postgres', q{SELECT label FROM pg_seclabel WHERE objoid = 'mine'::regclass});
+like($label, qr/^view 1 [0-9a-f]{32}$/, 'label of a view');
+
+# A view that reads a state table and has the label of another view is not the view of that
+# table. Owners cannot replace the query of a continuous view, but the plugin does not rely on it.
+run('postgres', qq{
+CREATE VIEW other_secrets AS SELECT k, n FROM secrets;
+SECURITY LABEL FOR pg_eddy ON VIEW other_secrets IS '$label';
+CREATE VIEW other_state AS SELECT k, n FROM eddy._w_state;
+SECURITY LABEL FOR pg_eddy ON VIEW other_state IS '$label';
+INSERT INTO secrets VALUES ('secret', 1);
+INSERT INTO t VALUES ('x', 1)});
+@records = changes('postgres', 's');
+is(join(' ', sort map { $_->{view} } @records), 'public.mine public.w',
+	'the labels of a view and its state table belong together');
+run('postgres', 'DROP VIEW other_secrets, other_state, mine');
+
+# Labels that a superuser wrote by hand, into a dump perhaps.
+my $id = '0123456789abcdef' x 2;
+run('postgres', q{CREATE VIEW over AS SELECT * FROM secrets});
+foreach my $text ('', 'state', "state 2 $id columns 2 visible 0 keys 1",
+	"state 1 $id columns 30000 visible 0 keys 1", "state 1 $id columns -1 visible 0 keys 1",
+	"state 1 $id columns 2 visible 30000 keys", "state 1 $id columns 2 visible 1 keys 1",
+	"state 1 $id columns 2 visible 0 keys 0", "state 1 $id columns 2 visible 0 keys 99999999999",
+	"state 1 $id columns 2 visible 0 keys 1x", "state 1 $id columns 2 visible 0 keys  1,2",
+	"state 1 0 columns 2 visible 0 keys 1",
+	"state 1 $id columns 2 visible 0 keys" . ' 1' x 33)
+{
+	run('postgres', qq{
+SECURITY LABEL FOR pg_eddy ON TABLE secrets IS '$text';
+SECURITY LABEL FOR pg_eddy ON VIEW over IS 'view 1 $id';
+INSERT INTO secrets VALUES ('k', 1), ('l', 2)});
+	is(scalar(changes('postgres', 's', 'views', '*.over')), 0, "label \"$text\"");
+	next if $text eq '';    # which is no label
+	like($warnings, qr/WARNING:  changes of table "secrets" are not sent/, '... warns');
+	is(() = $warnings =~ /WARNING/g, 1, '... once');
+}
+
+# A view with more columns than its state table gives it: hidden ones have no public name.
+run('postgres', qq{
+SECURITY LABEL FOR pg_eddy ON TABLE secrets IS 'state 1 $id columns 1 visible 0 keys 1';
+INSERT INTO secrets VALUES ('k', 1);});
+@records = changes('postgres', 's', 'views', '*.over');
+is($json->encode([ map { $_->{after} } @records ]), '[{"k":"k"}]', 'columns of the view only');
+
+# What makes it a state table is the pair of labels; dropped columns are left out.
+run('postgres', qq{
+SECURITY LABEL FOR pg_eddy ON TABLE secrets IS 'state 1 $id columns 2 visible 3 keys 2 1';
+INSERT INTO secrets VALUES ('k', 1, true), ('l', 2, false), ('m', 3, NULL);
+UPDATE secrets SET n = 4 WHERE k = 'k';
+DELETE FROM secrets WHERE k = 'k';
+DROP VIEW over;
+ALTER TABLE secrets DROP COLUMN n;
+CREATE VIEW over AS SELECT k, k AS other FROM secrets;
+SECURITY LABEL FOR pg_eddy ON VIEW over IS 'view 1 $id';
+INSERT INTO secrets VALUES ('dropped', true);
+ALTER TABLE secrets ADD COLUMN added int DEFAULT 5;
+UPDATE secrets SET flag = false WHERE k = 'dropped'});
+@records = changes('postgres', 's', 'views', '*.over', 'include-before', 'on', 'include-lsn', 'off', 'include-seq', 'off');
+is($json->encode(\@records), $json->encode([
+	{ op => 'c', view => 'public.over', key => { k => 'k', n => 1 }, after => { k => 'k', n => 1 } },
+	{ op => 'd', view => 'public.over', key => { k => 'k', n => 1 }, before => { k => 'k', n => 1 } },
+	{ op => 'c', view => 'public.over', key => { k => 'k', n => 4 }, after => { k => 'k', n => 4 } },
+	{ op => 'd', view => 'public.over', key => { k => 'k', n => 4 }, before => { k => 'k', n => 4 } },
+	{ op => 'c', view => 'public.over', key => { k => 'dropped' }, after => { k => 'dropped' } },
+	{ op => 'd', view => 'public.over', key => { k => 'dropped' }, before => { k => 'dropped' } } ]),
+	'a table with the labels of a state table') or diag(explain(\@records));
+run('postgres', 'DROP TABLE secrets CASCADE');
+
+# A database without the extension, where a role makes what the plugin might mistake for it.
+run('postgres', 'CREATE DATABASE bare');
+run('postgres', 'GRANT CREATE ON DATABASE bare TO regress_eddy_thief');
+run('bare', q{
+SELECT pg_create_logical_replication_slot('bare', 'pg_eddy_cdc');
+SET ROLE regress_eddy_thief;
+CREATE SCHEMA eddy;
+CREATE TABLE eddy._view (view regclass, state_table regclass, key_columns int8[], visible_column int2)
+	WITH (user_catalog_table = true);
+CREATE TABLE eddy._x_state (k text, n bigint);
+CREATE VIEW eddy.x AS SELECT * FROM eddy._x_state;
+INSERT INTO eddy._view VALUES ('eddy.x', 'eddy._x_state', NULL, 30000), (NULL, 'eddy._x_state', '{1}', NULL);
+INSERT INTO eddy._x_state VALUES ('a', 1);
+COMMENT ON TABLE eddy._x_state IS 'state 1';
+UPDATE eddy._x_state SET n = 2;
+TRUNCATE eddy._x_state});
+is(scalar(changes('bare', 'bare', 'check-acl', 'off')), 0, 'a schema of that name shows nothing');
+run('bare', q{SELECT pg_drop_replication_slot('bare')});
+run('postgres', q{DROP DATABASE bare});
+
+done_testing();
