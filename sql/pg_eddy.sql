@@ -52,10 +52,22 @@ CREATE TABLE eddy._source (
     enabled         boolean     NOT NULL,
     cluster_id      text,
     database        oid         NOT NULL,
+    installation    uuid,
     UNIQUE (stream, topic)
 );
 COMMENT ON COLUMN eddy._source.database IS
     'database that consumes the source: a copy made with CREATE DATABASE ... TEMPLATE must not start by itself';
+COMMENT ON COLUMN eddy._source.installation IS
+    'eddy._installation where the source was attached: a restored dump must not start by itself, even if the OIDs are equal';
+
+/*
+ * Identifies this installation of the extension. Not part of a dump, so that a restored database has
+ * another one; physical copies, TEMPLATE and pg_upgrade keep it.
+ */
+CREATE TABLE eddy._installation (
+    id              uuid        NOT NULL PRIMARY KEY
+);
+INSERT INTO eddy._installation VALUES (gen_random_uuid());
 CREATE SEQUENCE eddy._source_seq AS integer;
 
 -- What became of a source last. Written when the state changes, not per batch.
@@ -348,6 +360,7 @@ SELECT s.source, s.stream, s.server, s.topic, s.format,
        CASE WHEN NOT s.enabled OR NOT has_table_privilege(s.stream, 'SELECT') OR row_security_active(s.stream)
             THEN NULL
             WHEN s.database <> (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                 OR s.installation IS DISTINCT FROM (SELECT i.id FROM eddy._installation i)
             THEN 'the database is a copy or was restored: eddy.resume makes it consume'
             ELSE coalesce(t.error, w.problem, (
                 SELECT o.problem FROM eddy._workers() o WHERE o.source = 0 AND o.database = s.database)) END AS error,

@@ -25,10 +25,12 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
+#include "utils/uuid.h"
 
 /* Tables of schema eddy that C code uses. */
 typedef enum EddyCatalogTable
 {
+	EDDY_CATALOG_INSTALLATION,
 	EDDY_CATALOG_STREAM,
 	EDDY_CATALOG_SEGMENT,
 	EDDY_CATALOG_SOURCE,
@@ -137,7 +139,8 @@ typedef struct EddySource
 	Jsonb	   *options;		/* NULL if none */
 	bool		enabled;
 	char	   *cluster_id;		/* NULL until known */
-	Oid			database;
+	Oid			database;		/* that consumes it; InvalidOid: one of another installation */
+	pg_uuid_t	installation;	/* where it was attached */
 } EddySource;
 
 extern EddySource *eddy_catalog_get_source(int32 source);

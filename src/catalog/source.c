@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "catalog/table.h"
 
@@ -35,7 +36,8 @@ enum
 	SOURCE_ENABLED,
 	SOURCE_CLUSTER_ID,
 	SOURCE_DATABASE,
-	SOURCE_NCOLUMNS = SOURCE_DATABASE
+	SOURCE_INSTALLATION,
+	SOURCE_NCOLUMNS = SOURCE_INSTALLATION
 };
 
 /* Columns of eddy._source_status. */
@@ -62,6 +64,45 @@ jsonb_or_null(const Datum *values, const bool *nulls, AttrNumber attnum)
 }
 
 static void *
+read_installation(const Datum *values, const bool *nulls pg_attribute_unused())
+{
+	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+
+	*id = *DatumGetUUIDP(values[0]);
+	return id;
+}
+
+/* Identifies this installation of the extension; NULL if it is not installed. */
+static pg_uuid_t *
+get_installation(void)
+{
+	List	   *rows = eddy_catalog_scan(EDDY_CATALOG_INSTALLATION, 0, NULL, false,
+										 read_installation);
+
+	return rows ? linitial(rows) : NULL;
+}
+
+/*
+ * A dump carries the rows of _source but not the identity of the installation. OIDs of databases
+ * repeat between servers, so a source of another installation belongs to none of
+ * this server's databases.
+ */
+static void
+forget_foreign_databases(List *sources)
+{
+	pg_uuid_t  *here = sources ? get_installation() : NULL;
+	ListCell   *lc;
+
+	foreach(lc, sources)
+	{
+		EddySource *source = lfirst(lc);
+
+		if (here == NULL || memcmp(here, &source->installation, sizeof(pg_uuid_t)) != 0)
+			source->database = InvalidOid;
+	}
+}
+
+static void *
 read_source(const Datum *values, const bool *nulls)
 {
 	EddySource *source = palloc0(sizeof(EddySource));
@@ -80,12 +121,16 @@ read_source(const Datum *values, const bool *nulls)
 	source->enabled = DatumGetBool(values[SOURCE_ENABLED - 1]);
 	source->cluster_id = text_or_null(values, nulls, SOURCE_CLUSTER_ID);
 	source->database = DatumGetObjectId(values[SOURCE_DATABASE - 1]);
+	if (!nulls[SOURCE_INSTALLATION - 1])
+		source->installation = *DatumGetUUIDP(values[SOURCE_INSTALLATION - 1]);
 	return source;
 }
 
 static void
 write_source(const EddySource *source, Datum *values, bool *nulls)
 {
+	const pg_uuid_t *installation;
+
 	memset(nulls, 0, sizeof(bool) * SOURCE_NCOLUMNS);
 	values[SOURCE_SOURCE - 1] = Int32GetDatum(source->source);
 	values[SOURCE_STREAM - 1] = ObjectIdGetDatum(source->stream);
@@ -105,6 +150,9 @@ write_source(const EddySource *source, Datum *values, bool *nulls)
 	values[SOURCE_CLUSTER_ID - 1] = eddy_catalog_text(source->cluster_id,
 													  &nulls[SOURCE_CLUSTER_ID - 1]);
 	values[SOURCE_DATABASE - 1] = ObjectIdGetDatum(source->database);
+	installation = OidIsValid(source->database) ? get_installation() : &source->installation;
+	values[SOURCE_INSTALLATION - 1] = UUIDPGetDatum(installation);
+	nulls[SOURCE_INSTALLATION - 1] = (installation == NULL);
 }
 
 EddySource *
@@ -115,6 +163,7 @@ eddy_catalog_get_source(int32 source)
 
 	eddy_catalog_key_int4(&key, SOURCE_SOURCE, source);
 	rows = eddy_catalog_scan(EDDY_CATALOG_SOURCE, 1, &key, true, read_source);
+	forget_foreign_databases(rows);
 	return rows ? linitial(rows) : NULL;
 }
 
@@ -151,6 +200,7 @@ eddy_catalog_list_sources(Oid stream)
 	eddy_catalog_key_oid(&key, SOURCE_STREAM, stream);
 	rows = eddy_catalog_scan(EDDY_CATALOG_SOURCE, OidIsValid(stream) ? 1 : 0, &key, false,
 							 read_source);
+	forget_foreign_databases(rows);
 	list_sort(rows, compare_sources);
 	return rows;
 }
