@@ -17,6 +17,9 @@ OBJS = \
 	src/api/source.o \
 	src/api/stream.o \
 	src/api/view.o \
+	src/apply/fill.o \
+	src/apply/reject.o \
+	src/apply/statement.o \
 	src/catalog/dead_letter.o \
 	src/catalog/member.o \
 	src/catalog/partition.o \
@@ -37,7 +40,6 @@ OBJS = \
 	src/kafka/query.o \
 	src/pg_eddy.o \
 	src/settings.o \
-	src/stream/capture.o \
 	src/stream/prepare.o \
 	src/stream/register.o \
 	src/stream/rotate.o \
@@ -49,6 +51,7 @@ OBJS = \
 	src/view/combine.o \
 	src/view/define.o \
 	src/view/delta.o \
+	src/view/delta_plan.o \
 	src/view/label.o \
 	src/view/merge.o \
 	src/view/objects.o \
@@ -56,6 +59,7 @@ OBJS = \
 	src/view/plan.o \
 	src/view/refuse.o \
 	src/view/scan.o \
+	src/view/signature.o \
 	src/view/suspend.o \
 	src/view/window.o \
 	src/worker/batch.o \

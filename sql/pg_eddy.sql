@@ -114,7 +114,8 @@ CREATE TABLE eddy._view (
     start           text        NOT NULL CHECK (start IN ('now', 'staged')),
     maintenance     text        NOT NULL CHECK (maintenance IN ('immediate', 'deferred')),
     on_error        text        NOT NULL CHECK (on_error IN ('dead_letter', 'stop')),
-    format          integer     NOT NULL
+    format          integer     NOT NULL,
+    aggregates      text        NOT NULL
 );
 CREATE UNIQUE INDEX _view_state_table ON eddy._view (state_table);
 CREATE INDEX _view_stream ON eddy._view (stream);
@@ -124,6 +125,8 @@ COMMENT ON COLUMN eddy._view.visible_column IS
     'attribute number of the boolean column of the state table that holds the result of the HAVING condition, 0 without HAVING';
 COMMENT ON COLUMN eddy._view.format IS
     'major version of the server whose transition states the state table holds';
+COMMENT ON COLUMN eddy._view.aggregates IS
+    'types and functions of the aggregates whose transition states the state table holds';
 
 -- One row for each view that is not maintained. Apart from _view, where nothing that happens to a view is stored.
 CREATE TABLE eddy._view_status (

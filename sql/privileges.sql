@@ -116,7 +116,7 @@ SET ROLE regress_eddy_owner;
 DELETE FROM eddy.dead_letters WHERE stream = 'visits'::regclass;
 RESET ROLE;
 
--- A table right taken away after the view was made stops the maintenance, and says why.
+-- A table right taken away after the view was made suspends the view, and says why.
 REVOKE SELECT ON sales FROM regress_eddy_analyst;
 INSERT INTO sales VALUES ('north', 1);
 GRANT SELECT ON sales TO regress_eddy_analyst;

@@ -53,14 +53,14 @@ DROP FUNCTION section(text);
 -- Owners: what stands behind a view belongs to the extension, whoever owns the view.
 ALTER VIEW ddl_other.pages OWNER TO regress_eddy_ann;
 GRANT USAGE ON SCHEMA ddl_test TO regress_eddy_ann, regress_eddy_bob;
-GRANT SELECT ON page_clicks TO regress_eddy_ann;
+GRANT SELECT, TRIGGER ON page_clicks TO regress_eddy_ann;
 SELECT c.relname, coalesce(e.extname, pg_get_userbyid(c.relowner)) AS owner FROM pg_class c
 LEFT JOIN pg_extension e ON e.extname = 'pg_eddy' AND e.extowner = c.relowner
 WHERE c.relnamespace = 'eddy'::regnamespace AND c.relname IN ('_per_page_def', '_per_page_state') ORDER BY 1;
 INSERT INTO page_clicks VALUES ('/c', 1, now(), 'SE');
 SELECT * FROM ddl_other.pages WHERE page = '/c';
 REASSIGN OWNED BY regress_eddy_ann TO regress_eddy_bob;
-GRANT SELECT ON page_clicks TO regress_eddy_bob;
+GRANT SELECT, TRIGGER ON page_clicks TO regress_eddy_bob;
 SELECT c.relname, coalesce(e.extname, pg_get_userbyid(c.relowner)) AS owner FROM pg_class c
 LEFT JOIN pg_extension e ON e.extname = 'pg_eddy' AND e.extowner = c.relowner
 WHERE c.oid IN ('ddl_other.pages'::regclass, 'eddy._per_page_def'::regclass, 'eddy._per_page_state'::regclass) ORDER BY 1;

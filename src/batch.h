@@ -17,6 +17,7 @@
 #define EDDY_BATCH_H
 
 #include "access/tupdesc.h"
+#include "nodes/pg_list.h"
 #include "utils/tuplestore.h"
 
 typedef struct EddyBatch
@@ -42,6 +43,8 @@ typedef struct EddyBatch
 	 */
 	bool	   *rejected;
 	int64		nrejected;
+
+	List	   *view_rejections;	/* of EddyRejection: rows that single views refused, in mcxt */
 } EddyBatch;
 
 /* A row that one view, or the stream itself, refused, and why. */
@@ -52,6 +55,23 @@ typedef struct EddyRejection
 	int			sqlerrcode;
 	char	   *message;		/* primary message only, no content of the row added by us */
 } EddyRejection;
+
+/* True if the rows have the columns of desc: the stream was not altered since they were made. */
+static inline bool
+eddy_batch_fits(const EddyBatch *batch, TupleDesc desc)
+{
+	if (batch->tupdesc->natts != desc->natts)
+		return false;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute ours = TupleDescAttr(batch->tupdesc, i);
+		Form_pg_attribute theirs = TupleDescAttr(desc, i);
+
+		if (ours->atttypid != theirs->atttypid || ours->attisdropped != theirs->attisdropped)
+			return false;
+	}
+	return true;
+}
 
 /*
  * eddy_batch_is_row_error tells whether an error that was raised while one field was converted

@@ -115,6 +115,13 @@ eddy_compat_flatten_group(Query *query)
 #define eddy_compat_interval_is_finite(interval) ((void) (interval), true)
 #endif
 
+/* Since 16 the planner drops grouping columns that others determine. */
+#if PG_VERSION_NUM >= 160000
+#define eddy_compat_group_clause(root) ((root)->processed_groupClause)
+#else
+#define eddy_compat_group_clause(root) ((root)->parse->groupClause)
+#endif
+
 /* stringToQualifiedNameList can report errors softly since 16. */
 static inline List *
 eddy_compat_qualified_name(const char *name)
@@ -136,6 +143,17 @@ eddy_compat_qualified_name(const char *name)
 	QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
 #define EDDY_COMPAT_EXECUTOR_RUN_PASS queryDesc, direction, count, execute_once
 #endif
+
+/* Runs a started query to its end. */
+static inline void
+eddy_compat_executor_run(QueryDesc *query)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(query, ForwardScanDirection, 0);
+#else
+	ExecutorRun(query, ForwardScanDirection, 0, true);
+#endif
+}
 
 /* Ownership checks go by catalog since 16. */
 static inline bool

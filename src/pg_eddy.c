@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 
 #include "api/hooks.h"
+#include "apply/apply.h"
 #include "settings.h"
 #include "view/owner.h"
 #include "view/view.h"
@@ -48,5 +49,6 @@ _PG_init(void)
 	eddy_worker_init();
 	eddy_owner_init();
 	eddy_view_init();
+	eddy_apply_init();
 	eddy_hooks_init();
 }

@@ -4,7 +4,7 @@
  *    Server hooks: when to flush, which DDL to watch.
  *
  * Executor: rows that a statement adds to a stream are captured by a trigger at its end
- * and wait as deltas; they are merged when the outermost data-modifying
+ * and wait; they are counted when the outermost data-modifying
  * statement finishes, so a statement that fires a thousand inner INSERTs
  * writes each group once. A function called by SELECT, CALL or DO is not a data-modifying
  * statement: each INSERT in it is merged at once and seen by its next query.
@@ -34,6 +34,7 @@
 
 #include "api/guard_stream.h"
 #include "api/hooks.h"
+#include "apply/apply.h"
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "stream/segment.h"
@@ -53,11 +54,11 @@ static int	nesting = 0;
 static void
 flush_if_outermost(void)
 {
-	if (nesting > 0 || !eddy_view_pending())
+	if (nesting > 0 || !eddy_apply_pending())
 		return;
 	/* COPY and the end of a portal may have popped their snapshot by now */
 	PushActiveSnapshot(GetTransactionSnapshot());
-	eddy_view_flush();
+	eddy_apply_flush();
 	PopActiveSnapshot();
 }
 
@@ -235,6 +236,36 @@ drop_behavior(const Node *parsetree)
 	return DROP_CASCADE;
 }
 
+/* True if a command gives functions or types other names, or names of their schemas. */
+static bool
+renames_functions(Node *parsetree)
+{
+	ObjectType	type;
+
+	if (IsA(parsetree, RenameStmt))
+		type = ((RenameStmt *) parsetree)->renameType;
+	else if (IsA(parsetree, AlterObjectSchemaStmt))
+		type = ((AlterObjectSchemaStmt *) parsetree)->objectType;
+	else
+		return false;
+	switch (type)
+	{
+		case OBJECT_AGGREGATE:
+		case OBJECT_DOMAIN:
+		case OBJECT_EXTENSION:
+		case OBJECT_FUNCTION:
+		case OBJECT_PROCEDURE:
+		case OBJECT_ROUTINE:
+		case OBJECT_SCHEMA:
+		case OBJECT_TYPE:
+			return true;
+		case OBJECT_TABLE:		/* is a type, too */
+			return true;
+		default:
+			return false;
+	}
+}
+
 static void
 run_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
@@ -261,6 +292,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	bool		guarded = context != PROCESS_UTILITY_SUBCOMMAND;
 	EddyGuardFrame frame;
 	DropBehavior behavior = drop_behavior(parsetree);
+	bool		renames = renames_functions(parsetree);
+	List	   *signed_views = renames ? eddy_signature_before_rename() : NIL;
 	RenameStmt *rename = NULL;
 	Oid			renamed = InvalidOid;
 
@@ -302,6 +335,11 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	PG_END_TRY();
 
+	if (signed_views)
+	{
+		CommandCounterIncrement();
+		eddy_signature_after_rename(signed_views);
+	}
 	if (copies)
 		flush_if_outermost();
 	if (wake)

@@ -29,6 +29,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "apply/apply.h"
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "decode/decode.h"
@@ -448,9 +449,12 @@ Datum
 eddy_resume(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
+	bool		emptied;
 
-	if (!eddy_view_resume(relid))
+	if (!eddy_view_resume(relid, &emptied))
 		set_enabled(relid, true);
+	if (emptied)
+		eddy_apply_fill(relid, true);
 	PG_RETURN_VOID();
 }
 

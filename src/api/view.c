@@ -15,6 +15,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "apply/apply.h"
 #include "catalog/eddy_catalog.h"
 #include "view/view.h"
 
@@ -87,6 +88,8 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	static const char *const error_choices[] = {"dead_letter", "stop", NULL};
 	static const Interval zero = {0};
 	EddyViewOptions options = {0};
+	bool		created;
+	Oid			view;
 
 	check_not_null(fcinfo, ARG_NAME, "name");
 	check_not_null(fcinfo, ARG_QUERY, "query");
@@ -122,8 +125,11 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	if (strcmp(options.maintenance, "immediate") != 0)
 		refuse_value("maintenance", options.maintenance, "Use maintenance => 'immediate'.");
 
-	PG_RETURN_OID(eddy_view_create(text_to_cstring(PG_GETARG_TEXT_PP(ARG_NAME)),
-								   text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY)), &options));
+	view = eddy_view_create(text_to_cstring(PG_GETARG_TEXT_PP(ARG_NAME)),
+							text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY)), &options, &created);
+	if (created)
+		eddy_apply_fill(view, strcmp(options.start, "staged") == 0);
+	PG_RETURN_OID(view);
 }
 
 Datum

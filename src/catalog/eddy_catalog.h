@@ -226,12 +226,14 @@ typedef struct EddyView
 	char	   *maintenance;
 	char	   *on_error;		/* dead_letter | stop */
 	int			format;			/* server major of the stored states */
+	char	   *aggregates;		/* what these states were made by, as text */
 	bool		suspended;		/* has a row in _view_status */
 } EddyView;
 
 extern EddyView *eddy_catalog_get_view(Oid relid);
 extern List *eddy_catalog_list_views(Oid stream);	/* of EddyView, by relid; InvalidOid: all */
 extern void eddy_catalog_insert_view(const EddyView *view);
+extern void eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates);
 extern void eddy_catalog_delete_view(Oid relid);	/* with its status */
 
 /*

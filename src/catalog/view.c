@@ -41,7 +41,8 @@ enum
 	VIEW_MAINTENANCE,
 	VIEW_ON_ERROR,
 	VIEW_FORMAT,
-	VIEW_NCOLUMNS = VIEW_FORMAT
+	VIEW_AGGREGATES,
+	VIEW_NCOLUMNS = VIEW_AGGREGATES
 };
 
 /* Columns of eddy._view_status. */
@@ -81,6 +82,7 @@ read_view(const Datum *values, const bool *nulls)
 	view->maintenance = TextDatumGetCString(values[VIEW_MAINTENANCE - 1]);
 	view->on_error = TextDatumGetCString(values[VIEW_ON_ERROR - 1]);
 	view->format = DatumGetInt32(values[VIEW_FORMAT - 1]);
+	view->aggregates = TextDatumGetCString(values[VIEW_AGGREGATES - 1]);
 	return view;
 }
 
@@ -196,8 +198,30 @@ eddy_catalog_insert_view(const EddyView *view)
 	values[VIEW_MAINTENANCE - 1] = CStringGetTextDatum(view->maintenance);
 	values[VIEW_ON_ERROR - 1] = CStringGetTextDatum(view->on_error);
 	values[VIEW_FORMAT - 1] = Int32GetDatum(view->format);
+	values[VIEW_AGGREGATES - 1] = CStringGetTextDatum(view->aggregates);
 	eddy_catalog_insert(rel, values, nulls);
 	eddy_catalog_invalidate(view->stream);
+	eddy_catalog_close(rel);
+}
+
+void
+eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates)
+{
+	Relation	rel = eddy_catalog_open(EDDY_CATALOG_VIEW);
+	Datum		values[VIEW_NCOLUMNS];
+	bool		nulls[VIEW_NCOLUMNS];
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	eddy_catalog_key_oid(&key, VIEW_VIEW, view->relid);
+	tuple = eddy_catalog_find(rel, 1, &key);
+	if (tuple)
+	{
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+		values[VIEW_AGGREGATES - 1] = CStringGetTextDatum(aggregates);
+		eddy_catalog_replace(rel, tuple, values, nulls);
+		eddy_catalog_invalidate(view->stream);
+	}
 	eddy_catalog_close(rel);
 }
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * stream.h
- *    The staging relation: registration, capture, preparing and writing rows, rotation.
+ *    The staging relation: registration, preparing and writing rows, rotation.
  *
  *-------------------------------------------------------------------------
  */
@@ -103,8 +103,6 @@ extern bool eddy_stream_prepare_row(EddyRowPreparer *preparer, Datum *values, bo
  * Takes RowExclusiveLock on the segment. Unlogged, one CommandId.
  */
 extern void eddy_stream_write(const EddyStream *stream, EddyBatch *batch);
-
-/* ---- capture (capture.c): C trigger functions live there ---- */
 
 /* ---- retention (rotate.c): run by the database's worker, each in a transaction of its own ---- */
 

@@ -25,13 +25,13 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/ruleutils.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "compat.h"
 #include "view/plan.h"
 #include "view/refuse.h"
+#include "view/scan.h"
 
 Oid
 eddy_analyze_stream(Query *query)
@@ -269,16 +269,10 @@ analyze_outputs(EddyViewPlan *plan, Query *query)
 			output->index = attno < plan->nkeys ? attno : attno - plan->nkeys;
 		}
 		else
-		{
 			output->kind = EDDY_OUTPUT_EXPRESSION;
-			plan->fallible = true;
-		}
 	}
 	if (query->havingQual)
-	{
 		plan->having = (Expr *) replace_mutator(query->havingQual, plan);
-		plan->fallible = true;
-	}
 }
 
 /* ---- layout of the state table ---- */
@@ -380,16 +374,14 @@ make_descriptors(EddyViewPlan *plan)
 
 /*
  * The delta query: the keys and the bare aggregates, with FROM, WHERE and
- * GROUP BY as they are. As SQL text, so that the plan cache can analyze it
- * anew whenever something it depends on has changed.
+ * GROUP BY as they are, over the rows of a batch.
  */
 static void
-make_delta_sql(EddyViewPlan *plan, Query *query, Index stream_rti)
+make_delta_query(EddyViewPlan *plan, Query *query, Index stream_rti)
 {
 	Query	   *delta = copyObject(query);
 	List	   *tlist = NIL;
 	ListCell   *lc;
-	RangeTblEntry *rte;
 
 	foreach(lc, delta->groupClause)
 	{
@@ -409,11 +401,20 @@ make_delta_sql(EddyViewPlan *plan, Query *query, Index stream_rti)
 	delta->targetList = tlist;
 	delta->havingQual = NULL;
 	delta->hasAggs = (plan->naggs > 0);
+	eddy_scan_mark(rt_fetch(stream_rti, delta->rtable));
 
-	rte = rt_fetch(stream_rti, delta->rtable);
-	plan->staged_sql = pg_get_querydef(delta, false);
-	rte->inh = false;
-	plan->delta_sql = pg_get_querydef(delta, false);
+	/* rules of views have entries for the view itself, up to 15: nobody reads them or needs locks */
+	foreach(lc, delta->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION && rte->relid == plan->definition)
+		{
+			rte->rtekind = RTE_RESULT;
+			rte->relid = InvalidOid;
+		}
+	}
+	plan->delta_query = delta;
 }
 
 void
@@ -429,5 +430,5 @@ eddy_analyze_query(EddyViewPlan *plan, Query *query)
 	analyze_outputs(plan, query);
 	lay_out_columns(plan);
 	make_descriptors(plan);
-	make_delta_sql(plan, query, stream_rti);
+	make_delta_query(plan, query, stream_rti);
 }

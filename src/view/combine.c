@@ -20,6 +20,7 @@
 #include "parser/analyze.h"
 #include "tcop/tcopprot.h"
 #include "utils/datum.h"
+#include "utils/expandeddatum.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -60,6 +61,7 @@ eddy_combine_begin(void)
 void
 eddy_combine_end(EddyCombiner *combiner)
 {
+	standard_ExecutorFinish(combiner->query);
 	standard_ExecutorEnd(combiner->query);
 	FreeQueryDesc(combiner->query);
 	pfree(combiner);
@@ -91,6 +93,16 @@ call(EddyCombiner *combiner, FmgrInfo *flinfo, Oid collation, int nargs, Datum a
 	return result;
 }
 
+/*
+ * Keeps functions and expressions from changing a value in place that is read once more: an
+ * expanded object, such as an array that a function has built, is passed on as read-only.
+ */
+static void
+make_read_only(EddyState *state, int16 typlen)
+{
+	state->value = MakeExpandedObjectReadOnly(state->value, state->isnull, typlen);
+}
+
 /* A state as functions want it, and free to be changed in place. */
 static EddyState
 to_transition(EddyCombiner *combiner, EddyAggregate *agg, const EddyState *state)
@@ -100,8 +112,12 @@ to_transition(EddyCombiner *combiner, EddyAggregate *agg, const EddyState *state
 	if (state->isnull)
 		return result;
 	if (agg->internal)
+	{
 		result.value = call(combiner, &agg->deserialize, InvalidOid, 2, state->value, false,
 							PointerGetDatum(NULL), false, &result.isnull);
+		if (DatumGetPointer(result.value) == NULL)
+			result.isnull = true;
+	}
 	else
 		result.value = datumCopy(state->value, agg->transbyval, agg->translen);
 	return result;
@@ -123,6 +139,9 @@ combine_transitions(EddyCombiner *combiner, EddyAggregate *agg, FmgrInfo *combin
 	}
 	result.value = call(combiner, combine, agg->aggref->inputcollid, 2, left.value,
 						left.isnull, right.value, right.isnull, &result.isnull);
+	/* functions of the server may give a null pointer for "no state yet" */
+	if (agg->internal && combine == &agg->combine && DatumGetPointer(result.value) == NULL)
+		result.isnull = true;
 	return result;
 }
 
@@ -131,10 +150,13 @@ finalize(EddyCombiner *combiner, EddyAggregate *agg, EddyState state)
 {
 	EddyState	result = state;
 
-	if (!agg->has_final)
-		return result;
-	result.value = call(combiner, &agg->final, agg->aggref->inputcollid, agg->nfinal_args,
-						state.value, state.isnull, (Datum) 0, true, &result.isnull);
+	if (agg->has_final)
+	{
+		make_read_only(&state, agg->translen);
+		result.value = call(combiner, &agg->final, agg->aggref->inputcollid, agg->nfinal_args,
+							state.value, state.isnull, (Datum) 0, true, &result.isnull);
+	}
+	make_read_only(&result, agg->resultlen);
 	return result;
 }
 
@@ -183,6 +205,7 @@ eddy_combine_stored(EddyCombiner *combiner, EddyAggregate *agg, const EddyState 
 			delta = combine_transitions(combiner, agg, agg->internal ? &agg->add : &agg->combine,
 										left, delta);
 		}
+		make_read_only(&delta, agg->resultlen);
 		*new_stored = *final = delta;
 	}
 	else if (is_new)

@@ -224,22 +224,6 @@ create_public_view(EddyViewPlan *plan, Oid schema, const char *name)
 
 /* ---- creation ---- */
 
-void
-eddy_view_fill(Oid view, bool staged)
-{
-	EddyViewPlan *plan = eddy_plan_get(view);
-
-	if (plan == NULL)
-		elog(ERROR, "continuous view %u does not exist", view);
-	eddy_plan_pin(plan);
-	/* rows that were committed while we waited for the lock are staged, too */
-	PushActiveSnapshot(GetLatestSnapshot());
-	eddy_delta_collect_initial(plan, staged);
-	PopActiveSnapshot();
-	eddy_view_flush();
-	eddy_plan_unpin(plan);
-}
-
 static bool
 exists_already(RangeVar *name, Oid schema, bool if_not_exists, Oid *relid)
 {
@@ -257,7 +241,8 @@ exists_already(RangeVar *name, Oid schema, bool if_not_exists, Oid *relid)
 }
 
 Oid
-eddy_view_create(const char *name, const char *query, const EddyViewOptions *options)
+eddy_view_create(const char *name, const char *query, const EddyViewOptions *options,
+				 bool *created)
 {
 	RangeVar   *rangevar = makeRangeVarFromNameList(eddy_compat_qualified_name(name));
 	EddyViewPlan layout = {0};
@@ -267,7 +252,8 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	Oid			relid;
 
 	schema = RangeVarGetCreationNamespace(rangevar);
-	if (exists_already(rangevar, schema, options->if_not_exists, &relid))
+	*created = !exists_already(rangevar, schema, options->if_not_exists, &relid);
+	if (!*created)
 		return relid;
 	if (isTempNamespace(schema))
 		ereport(ERROR,
@@ -303,16 +289,10 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	row.maintenance = pstrdup(options->maintenance);
 	row.on_error = pstrdup(options->on_error);
 	row.format = PG_VERSION_NUM / 10000;
+	row.aggregates = eddy_signature_make(parsed);
 	eddy_catalog_insert_view(&row);
 	eddy_view_label(&row, layout.noutputs);
 
 	eddy_view_sync(row.relid);
-
-	/*
-	 * Run the delta query once, over the staged rows or over none: it shows
-	 * that it can be planned and that the owner may read what it reads. A
-	 * view without GROUP BY gets its one row by that, as the SELECT has it.
-	 */
-	eddy_view_fill(row.relid, strcmp(options->start, "staged") == 0);
 	return row.relid;
 }

@@ -1,28 +1,31 @@
 /*-------------------------------------------------------------------------
  *
  * delta.c
- *    What a batch adds to each view: partial states of the touched groups.
+ *    Maintaining the views of a stream: what a batch adds to each of them.
  *
- * Collecting runs a view's delta query (plan.h) over a batch and keeps its
- * result, one row per touched group, in a tuplestore that is "pending" until
- * the flush merges it. A pending delta belongs to the subtransaction that
- * collected it and vanishes with it.
+ * For each view the delta query (plan.h) runs over the batch and gives one row of
+ * partial states per touched group, which is merged into the state table. All
+ * views of all streams concerned go in one total order, by Oid, and their groups by
+ * key (merge.c), so that maintenance never deadlocks with maintenance.
  *
- * Errors of a view's expressions are tied to rows. The query streams, so the row
- * that was handed out last is the suspect: if it fails alone, it is it. Else
- * the shortest failing prefix of the rows is searched by bisection, which also finds the
- * row at which an aggregate overflows. Each run is in an internal
- * subtransaction that reads only and so costs no transaction id.
+ * Everything that can fail because of a row is done before anything is written, in
+ * internal subtransactions that only read and so cost no transaction id: running
+ * the delta query, combining with what is stored, and the view's own expressions
+ * over the results. So a failing row can be searched for without locks. The
+ * query streams: the row that was handed out last is the suspect, and if it fails alone, it is it.
+ * Else the shortest failing prefix of the rows is searched by bisection, which
+ * also finds the row at which an aggregate overflows.
  *
- * A view with expressions over its aggregates can fail when it is merged, too. Such
- * views are merged as part of collecting, while the rows are still at hand; all
- * writers take them first, in order of Oid, and the others after them when
- * they flush, in order of Oid as well.
+ * A batch from Kafka can be repeated. It is merged in one go at first, and done
+ * again with care only when that failed.
  *
- * Locking: RowExclusiveLock on each view's state table from collect to the end
- * of the transaction, views in order of Oid; so a view cannot be dropped
- * between collect and flush. Memory: pending deltas live in TopTransactionContext and spill to
- * temporary files beyond work_mem.
+ * Errors that no row is to blame for, raised before the first row is read, are those of the
+ * view: it cannot be planned, or its owner has lost a privilege. The view is suspended, and
+ * the batch goes on without it.
+ *
+ * Locking: RowExclusiveLock on each view's state table from the start to the end of the
+ * transaction, in order of Oid; so a view cannot be dropped in between. Memory: the
+ * caller's context; deltas spill to temporary files beyond work_mem.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,13 +33,16 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "executor/executor.h"
 #include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+#include "compat.h"
+#include "view/merge.h"
 #include "view/owner.h"
 #include "view/plan.h"
 #include "view/scan.h"
@@ -45,103 +51,35 @@
 /* After a first failure rows are run in chunks of this size, so that many bad rows stay cheap. */
 #define CHUNK_ROWS 256
 
-/* One delta that waits for the flush. */
-typedef struct EddyPending
-{
-	Oid			view;
-	SubTransactionId subid;
-	Tuplestorestate *store;
-} EddyPending;
+/* Groups that others change all the time: a merge is computed anew so often before it fails. */
+#define MERGE_ATTEMPTS 3
 
-static List *pending = NIL;		/* of EddyPending, in TopTransactionContext */
+/* The maintenance of one view by one batch. */
+typedef struct EddyWork
+{
+	EddyViewPlan *plan;
+	EddyBatch  *batch;
+	bool	   *skip;			/* rows that this view rejects, or NULL */
+	List	   *deltas;			/* of Tuplestorestate */
+	EddyMergeResult *result;	/* computed and not yet written, or NULL */
+	EddyMergeTrial *trial;		/* while bad rows are searched for: what was merged on trial */
+	bool		strict;			/* what is wrong with the view is an error */
+	bool		suspended;
+	MemoryContext mcxt;			/* outlives the subtransactions of the steps */
+	ResourceOwner owner;		/* of temporary files */
+} EddyWork;
 
 /*
  * > 0 while we run queries and functions of views. These end like statements, but the end of
- * one of them is not the end of the statement that they are part of.
+ * one of them is not the end of the statement that they are part of; and rows that they
+ * insert into a stream would be counted by views that are just being counted.
  */
-static int	busy = 0;
+static int	maintaining = 0;
 
 bool
-eddy_view_pending(void)
+eddy_view_maintaining(void)
 {
-	return pending != NIL && busy == 0;
-}
-
-static int
-compare_oids(const ListCell *a, const ListCell *b)
-{
-	return lfirst_oid(a) < lfirst_oid(b) ? -1 : lfirst_oid(a) > lfirst_oid(b);
-}
-
-/* Views with pending deltas, in order of Oid. */
-static List *
-pending_views(void)
-{
-	List	   *views = NIL;
-	ListCell   *lc;
-
-	foreach(lc, pending)
-		views = list_append_unique_oid(views, ((EddyPending *) lfirst(lc))->view);
-	list_sort(views, compare_oids);
-	return views;
-}
-
-/* The pending deltas of a view: List of Tuplestorestate. */
-static List *
-deltas_of_view(Oid view)
-{
-	List	   *stores = NIL;
-	ListCell   *lc;
-
-	foreach(lc, pending)
-	{
-		EddyPending *entry = lfirst(lc);
-
-		if (entry->view == view)
-			stores = lappend(stores, entry->store);
-	}
-	return stores;
-}
-
-/* Forgets the deltas of a view and closes their files. */
-static void
-discard_deltas(Oid view)
-{
-	ListCell   *lc;
-
-	foreach(lc, pending)
-	{
-		EddyPending *entry = lfirst(lc);
-
-		if (entry->view != view)
-			continue;
-		pending = foreach_delete_current(pending, lc);
-		tuplestore_end(entry->store);
-		pfree(entry);
-	}
-}
-
-/*
- * Makes an empty pending delta. It is in the list before anything is put into it,
- * so that whatever fails later, the callbacks below close its temporary
- * files. These belong to the transaction: a subtransaction closes its own when it
- * ends, even if it commits.
- */
-static Tuplestorestate *
-add_pending(Oid view)
-{
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-	ResourceOwner owner = CurrentResourceOwner;
-	EddyPending *entry = palloc0(sizeof(EddyPending));
-
-	CurrentResourceOwner = TopTransactionResourceOwner;
-	entry->view = view;
-	entry->subid = GetCurrentSubTransactionId();
-	entry->store = tuplestore_begin_heap(false, false, work_mem);
-	pending = lappend(pending, entry);
-	CurrentResourceOwner = owner;
-	MemoryContextSwitchTo(old);
-	return entry->store;
+	return maintaining > 0;
 }
 
 /* ---- running the delta query ---- */
@@ -152,125 +90,154 @@ name_view(void *arg)
 	errcontext("maintenance of continuous view \"%s\"", ((EddyViewPlan *) arg)->name);
 }
 
-/*
- * Runs a delta query as the view's owner and leaves its rows pending. range NULL:
- * over the stored rows of the stream.
- */
-static void
-run_query(EddyViewPlan *plan, EddyScanRange *range)
+/* An empty tuplestore whose files belong to the caller of the maintenance, not to a step. */
+static Tuplestorestate *
+make_store(EddyWork *work)
 {
-	EddyOwnerSwitch save;
-	EddyScanArmed armed;
-	SPIExecuteOptions options = {0};
-	DestReceiver *dest;
-	SPIPlanPtr	query;
-	const char *sql = range ? plan->delta_sql : plan->staged_sql;
-	ErrorContextCallback callback = {error_context_stack, name_view, plan};
-	volatile int rc = 0;
+	MemoryContext old = MemoryContextSwitchTo(work->mcxt);
+	ResourceOwner owner = CurrentResourceOwner;
+	Tuplestorestate *store;
 
-	error_context_stack = &callback;
-	eddy_owner_begin(&save, plan->owner);
-	SPI_connect();
-	eddy_scan_arm(&armed, sql, plan->stream, range);
-	query = range ? plan->delta : NULL;
-	if (query == NULL)
-	{
-		query = SPI_prepare(sql, 0, NULL);
-		if (query == NULL)
-			elog(ERROR, "could not prepare the delta query: %s",
-				 SPI_result_code_string(SPI_result));
-		if (range)
-		{
-			SPI_keepplan(query);
-			plan->delta = query;
-		}
-	}
-	dest = CreateDestReceiver(DestTuplestore);
-	SetTuplestoreDestReceiverParams(dest, add_pending(plan->view), TopTransactionContext, true,
-									NULL, NULL);
-	options.read_only = true;
-	options.dest = dest;
-	busy++;
-	PG_TRY();
-	{
-		rc = SPI_execute_plan_extended(query, &options);
-	}
-	PG_FINALLY();
-	{
-		busy--;
-	}
-	PG_END_TRY();
-	if (rc < 0)
-		elog(ERROR, "could not run the delta query: %s", SPI_result_code_string(rc));
-	eddy_scan_disarm(&armed);
-	dest->rDestroy(dest);
-	SPI_finish();
-	eddy_owner_end(&save);
-	error_context_stack = callback.previous;
+	CurrentResourceOwner = work->owner;
+	store = tuplestore_begin_heap(false, false, work_mem);
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(old);
+	return store;
 }
 
-/* What a step that may fail on a row does. */
-typedef void (*EddyStep) (EddyViewPlan *plan, EddyScanRange *range);
+/*
+ * Runs the delta query over range as the view's owner, into store. Until the first
+ * row is read, *starting is true: what fails then is not a row's fault.
+ */
+static void
+run_query(EddyWork *work, EddyScanRange *range, Tuplestorestate *store, volatile bool *starting)
+{
+	EddyViewPlan *plan = work->plan;
+	EddyOwnerSwitch save;
+	DestReceiver *dest = CreateDestReceiver(DestTuplestore);
+	QueryDesc  *query;
+
+	*starting = true;
+	eddy_owner_begin(&save, plan->owner);
+	SetTuplestoreDestReceiverParams(dest, store, work->mcxt, true, NULL, NULL);
+	query = CreateQueryDesc(eddy_delta_plan(plan), plan->delta_name, GetActiveSnapshot(),
+							InvalidSnapshot, dest, NULL, eddy_scan_environment(range), 0);
+	ExecutorStart(query, 0);
+	*starting = false;
+	eddy_compat_executor_run(query);
+	ExecutorFinish(query);
+	ExecutorEnd(query);
+	FreeQueryDesc(query);
+	dest->rDestroy(dest);
+	eddy_owner_end(&save);
+}
+
+/* ---- steps that may fail on a row ---- */
+
+typedef enum EddyStep
+{
+	STEP_COLLECT,				/* run the delta query, keep the delta */
+	STEP_CHECK,					/* run the delta query, keep nothing */
+	STEP_TRY_MERGE				/* run the delta query and merge it on trial */
+} EddyStep;
+
+static void
+run_step(EddyWork *work, EddyScanRange *range, EddyStep step, Tuplestorestate *store,
+		 volatile bool *starting)
+{
+	run_query(work, range, store, starting);
+	if (step == STEP_TRY_MERGE)
+		eddy_merge_try(work->plan, list_make1(store), work->trial);
+}
+
+/* The view cannot be maintained, whatever the rows are. */
+static void
+suspend(EddyWork *work, ErrorData *error)
+{
+	if (work->strict)
+		ReThrowError(error);
+	work->suspended = true;
+	eddy_view_suspend(work->plan->view, error->message, error->sqlerrcode);
+	FreeErrorData(error);
+}
 
 /*
- * Runs a step in a subtransaction of its own and returns true, keeping what
- * it did only if asked to. A row's error is returned in *error (in the caller's
- * context); any other is raised again.
+ * Runs a step in a subtransaction of its own; it keeps its result only if asked to. A
+ * row's error is returned in *error (in the caller's context), with false; any other
+ * is raised again. Also returns true if the view had to be suspended.
  */
 static bool
-try_step(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, bool keep,
-		 ErrorData **error)
+try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool keep, ErrorData **error)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
 	ResourceOwner oldowner = CurrentResourceOwner;
+	MemoryContext scratch = AllocSetContextCreate(oldcontext, "pg_eddy maintenance",
+												  ALLOCSET_DEFAULT_SIZES);
+	Tuplestorestate *store = make_store(work);
 	volatile bool ok = true;
+	volatile bool starting = false;
 
+	*error = NULL;
 	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(oldcontext);
+	MemoryContextSwitchTo(scratch);
+	maintaining++;
 	PG_TRY();
 	{
-		step(plan, range);
-		if (keep)
-			ReleaseCurrentSubTransaction();
-		else
-			RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(oldcontext);
-		CurrentResourceOwner = oldowner;
+		run_step(work, range, step, store, &starting);
+		maintaining--;
+		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
-
+		maintaining--;
+		ok = false;
 		MemoryContextSwitchTo(oldcontext);
-		edata = CopyErrorData();
+		*error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(oldcontext);
-		CurrentResourceOwner = oldowner;
-		eddy_scan_reset();
-		if (!eddy_batch_is_row_error(edata))
-			ReThrowError(edata);
-		ok = false;
-		*error = edata;
 	}
 	PG_END_TRY();
-	return ok;
+	MemoryContextSwitchTo(oldcontext);
+	CurrentResourceOwner = oldowner;
+
+	if (step == STEP_TRY_MERGE)
+		eddy_merge_end_try(work->trial, ok && keep);
+	if (ok && keep && step == STEP_COLLECT)
+		work->deltas = lappend(work->deltas, store);
+	else
+		tuplestore_end(store);
+	MemoryContextDelete(scratch);
+	if (ok)
+		return true;
+	if (!eddy_batch_is_row_error(*error))
+		ReThrowError(*error);
+	if (starting)
+	{
+		suspend(work, *error);
+		return true;
+	}
+	return false;
 }
 
+/* ---- finding the rows that fail ---- */
+
 static void
-reject_row(EddyViewPlan *plan, int64 row, ErrorData *error, bool *skip, List **rejections)
+reject_row(EddyWork *work, int64 row, ErrorData *error)
 {
 	EddyRejection *rejection;
+	MemoryContext old;
 
-	if (!plan->dead_letters)
+	if (!work->plan->dead_letters)
 		ReThrowError(error);
+	old = MemoryContextSwitchTo(work->batch->mcxt);
 	rejection = palloc0(sizeof(EddyRejection));
 	rejection->row = row;
-	rejection->view = plan->view;
+	rejection->view = work->plan->view;
 	rejection->sqlerrcode = error->sqlerrcode;
-	rejection->message = pstrdup(error->message);
-	*rejections = lappend(*rejections, rejection);
-	skip[row] = true;
+	rejection->message = pstrdup(error->message ? error->message : "");
+	work->batch->view_rejections = lappend(work->batch->view_rejections, rejection);
+	MemoryContextSwitchTo(old);
+	work->skip[row] = true;
 	FreeErrorData(error);
 }
 
@@ -280,8 +247,7 @@ reject_row(EddyViewPlan *plan, int64 row, ErrorData *error, bool *skip, List **r
  * without any row.
  */
 static int64
-find_culprit(EddyViewPlan *plan, EddyScanRange *range, EddyStep step,
-			 ErrorData **error)
+find_culprit(EddyWork *work, EddyScanRange *range, EddyStep step, ErrorData **error)
 {
 	EddyScanRange probe = *range;
 	ErrorData  *found = NULL;
@@ -293,7 +259,7 @@ find_culprit(EddyViewPlan *plan, EddyScanRange *range, EddyStep step,
 	{
 		probe.from = suspect;
 		probe.to = suspect + 1;
-		if (!try_step(plan, &probe, step, false, &found))
+		if (!try_step(work, &probe, step, false, &found))
 		{
 			*error = found;
 			return suspect;
@@ -302,14 +268,14 @@ find_culprit(EddyViewPlan *plan, EddyScanRange *range, EddyStep step,
 	}
 	probe.from = range->from;
 	probe.to = range->from;
-	if (!try_step(plan, &probe, step, false, &found))
+	if (!try_step(work, &probe, step, false, &found))
 		return -1;
 	while (bad - good > 1)
 	{
 		int64		middle = good + (bad - good) / 2;
 
 		probe.to = middle;
-		if (try_step(plan, &probe, step, false, &found))
+		if (try_step(work, &probe, step, false, &found))
 			good = middle;
 		else
 		{
@@ -317,270 +283,384 @@ find_culprit(EddyViewPlan *plan, EddyScanRange *range, EddyStep step,
 			*error = found;
 		}
 	}
-	return bad - 1;
+	return bad > range->from ? bad - 1 : -1;
 }
 
 /* Runs a step over a part of the batch, leaving out rows it fails on, until it succeeds. */
 static void
-run_rejecting(EddyViewPlan *plan, EddyScanRange *range, EddyStep step, bool *skip,
-			  List **rejections)
+run_rejecting(EddyWork *work, EddyScanRange *range, EddyStep step)
 {
 	ErrorData  *error;
 
-	while (!try_step(plan, range, step, true, &error))
+	while (!try_step(work, range, step, true, &error))
 	{
-		int64		row = find_culprit(plan, range, step, &error);
+		int64		row = find_culprit(work, range, step, &error);
 
 		if (row < 0)
 			ReThrowError(error);
-		reject_row(plan, row, error, skip, rejections);
-		range->position = -1;
+		CHECK_FOR_INTERRUPTS();
+		reject_row(work, row, error);
 	}
 }
 
-/* ---- collecting ---- */
-
-/* Step: compute the delta and leave it pending. */
+/* The same chunk by chunk over the whole batch. */
 static void
-collect_step(EddyViewPlan *plan, EddyScanRange *range)
+run_chunks(EddyWork *work, EddyStep step)
 {
-	run_query(plan, range);
+	EddyBatch  *batch = work->batch;
+
+	if (work->skip == NULL)
+		work->skip = MemoryContextAllocExtended(work->mcxt, Max(batch->nrows, 1),
+												MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int64 from = 0; from < batch->nrows && !work->suspended; from += CHUNK_ROWS)
+	{
+		EddyScanRange range = {batch, from, Min(from + CHUNK_ROWS, batch->nrows), work->skip, -1};
+
+		run_rejecting(work, &range, step);
+	}
 }
 
-/* Merges what is pending for a view, and forgets it. */
+/* ---- the parts of maintenance ---- */
+
 static void
-merge_pending(EddyViewPlan *plan, bool repeatable)
+discard_deltas(EddyWork *work)
 {
-	busy++;
+	ListCell   *lc;
+
+	foreach(lc, work->deltas)
+		tuplestore_end(lfirst(lc));
+	list_free(work->deltas);
+	work->deltas = NIL;
+}
+
+/* Computes the delta of one view; rows that fail are left out. */
+static void
+collect(EddyWork *work)
+{
+	EddyScanRange range = {work->batch, 0, work->batch->nrows, work->skip, -1};
+	ErrorData  *error;
+
+	if (try_step(work, &range, STEP_COLLECT, true, &error))
+		return;
+	if (!work->plan->dead_letters || range.position < 0)
+		ReThrowError(error);
+	run_chunks(work, STEP_CHECK);
+	/* what fails now fails by an aggregate over rows of several chunks */
+	range.skip = work->skip;
+	range.position = -1;
+	if (!work->suspended)
+		run_rejecting(work, &range, STEP_COLLECT);
+}
+
+/* Computes what will be written; false, with the error, if that fails on a row. */
+static bool
+compute(EddyWork *work, ErrorData **error)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	ResourceOwner oldowner = CurrentResourceOwner;
+	volatile bool ok = true;
+
+	work->result = eddy_merge_make_result(work->mcxt, work->owner);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(oldcontext);
+	maintaining++;
 	PG_TRY();
 	{
-		eddy_merge(plan, deltas_of_view(plan->view), repeatable);
+		eddy_merge_compute(work->plan, work->deltas, work->result);
+		maintaining--;
+		ReleaseCurrentSubTransaction();
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
-		busy--;
+		maintaining--;
+		ok = false;
+		MemoryContextSwitchTo(oldcontext);
+		*error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
-	discard_deltas(plan->view);
-}
-
-/* Step: compute and merge at once. */
-static void
-apply_step(EddyViewPlan *plan, EddyScanRange *range)
-{
-	run_query(plan, range);
-	merge_pending(plan, false);
-}
-
-static void
-collect_view(EddyViewPlan *plan, EddyBatch *batch, List **rejections)
-{
-	EddyStep	step = plan->fallible ? apply_step : collect_step;
-	EddyScanRange range = {batch, 0, batch->nrows, NULL, -1};
-	ErrorData  *error;
-	bool	   *skip;
-
-	if (try_step(plan, &range, step, true, &error))
-		return;
-	if (!plan->dead_letters || range.position < 0)
-		ReThrowError(error);
-
-	skip = palloc0(sizeof(bool) * batch->nrows);
-	range.skip = skip;
-	for (int64 from = 0; from < batch->nrows; from += CHUNK_ROWS)
-	{
-		range.from = from;
-		range.to = Min(from + CHUNK_ROWS, batch->nrows);
-		range.position = -1;
-		run_rejecting(plan, &range, step, skip, rejections);
-	}
-	pfree(skip);
-}
-
-/* The order in which all writers merge: fallible views first, each kind by Oid. */
-static int
-compare_plans(const ListCell *a, const ListCell *b)
-{
-	const EddyViewPlan *left = lfirst(a);
-	const EddyViewPlan *right = lfirst(b);
-
-	if (left->fallible != right->fallible)
-		return left->fallible ? -1 : 1;
-	return left->view < right->view ? -1 : left->view > right->view;
+	MemoryContextSwitchTo(oldcontext);
+	CurrentResourceOwner = oldowner;
+	if (ok)
+		return true;
+	eddy_merge_free_result(work->result);
+	work->result = NULL;
+	if (!eddy_batch_is_row_error(*error))
+		ReThrowError(*error);
+	return false;
 }
 
 /*
- * Plans of a stream's views, in merging order, their state tables locked; a view whose
- * state is gone is being dropped and has no say any more.
+ * Computes what will be written, leaving out rows that make it fail. These are searched by
+ * merging on trial, chunk by chunk, into memory: no row is locked meanwhile.
  */
-static List *
-lock_views(Oid stream)
+static void
+compute_rejecting(EddyWork *work)
 {
-	List	   *plans = eddy_plan_of_stream(stream);
-	ListCell   *lc;
+	ErrorData  *error = NULL;
 
-	list_sort(plans, compare_plans);
-	foreach(lc, plans)
+	for (int attempt = 0; !work->suspended && !compute(work, &error); attempt++)
 	{
-		EddyViewPlan *plan = lfirst(lc);
-		Relation	state = try_table_open(plan->state_table, RowExclusiveLock);
-
-		if (state)
-			table_close(state, NoLock);
-		else
-			plans = foreach_delete_current(plans, lc);
-	}
-	return plans;
-}
-
-void
-eddy_view_collect(EddyBatch *batch, List **rejections)
-{
-	ListCell   *lc;
-
-	if (batch->nrows == batch->nrejected)
-		return;
-	foreach(lc, lock_views(batch->stream))
-	{
-		EddyViewPlan *plan = lfirst(lc);
-
-		eddy_plan_pin(plan);
-		collect_view(plan, batch, rejections);
-		eddy_plan_unpin(plan);
+		if (!work->plan->dead_letters || attempt >= MERGE_ATTEMPTS)
+			ReThrowError(error);
+		FreeErrorData(error);
+		discard_deltas(work);
+		work->trial = eddy_merge_begin_trial(work->plan, work->mcxt);
+		run_chunks(work, STEP_TRY_MERGE);
+		eddy_merge_end_trial(work->trial);
+		work->trial = NULL;
+		if (!work->suspended)
+			collect(work);
 	}
 }
-
-/* ---- flushing, and both steps at once ---- */
 
 static void
-flush(bool repeatable)
+merge(EddyWork *work, bool repeatable)
+{
+	ErrorContextCallback callback = {error_context_stack, name_view, work->plan};
+
+	error_context_stack = &callback;
+	maintaining++;
+	PG_TRY();
+	{
+		if (repeatable)
+			eddy_merge(work->plan, work->deltas);
+		else
+			eddy_merge_write(work->plan, work->result);
+	}
+	PG_FINALLY();
+	{
+		maintaining--;
+	}
+	PG_END_TRY();
+	error_context_stack = callback.previous;
+	if (work->result)
+		eddy_merge_free_result(work->result);
+	work->result = NULL;
+	discard_deltas(work);
+}
+
+/* ---- all views of a batch ---- */
+
+static EddyWork *
+make_work(EddyViewPlan *plan, EddyBatch *batch)
+{
+	EddyWork   *work = palloc0(sizeof(EddyWork));
+
+	work->plan = plan;
+	work->batch = batch;
+	work->mcxt = CurrentMemoryContext;
+	work->owner = CurrentResourceOwner;
+	return work;
+}
+
+/*
+ * Makes the plan of a view that has none, or whose plan has become invalid. A
+ * view that cannot be planned any more is suspended, and gives NULL like one that is gone.
+ */
+static EddyViewPlan *
+make_plan(Oid view)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	ResourceOwner oldowner = CurrentResourceOwner;
+	EddyViewPlan *volatile plan = NULL;
+	ErrorData  *volatile error = NULL;
+	EddyOwnerSwitch save;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(oldcontext);
+	PG_TRY();
+	{
+		/* nobody's rights are needed, but an error must stay one: exit_on_error is pinned */
+		eddy_owner_begin(&save, GetUserId());
+		plan = eddy_plan_get(view);
+		eddy_owner_end(&save);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(oldcontext);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(oldcontext);
+	CurrentResourceOwner = oldowner;
+	if (error == NULL)
+		return plan;
+	if (!eddy_batch_is_row_error(error))
+		ReThrowError(error);
+	eddy_view_suspend(view, error->message, error->sqlerrcode);
+	FreeErrorData(error);
+	return NULL;
+}
+
+/* The plan of a view that is to be maintained, with its state table locked, or NULL. */
+static EddyViewPlan *
+lock_view(Oid view)
+{
+	EddyViewPlan *plan = eddy_plan_ready(view) ? eddy_plan_get(view) : make_plan(view);
+
+	while (plan)
+	{
+		Relation	state = try_table_open(plan->state_table, RowExclusiveLock);
+
+		if (state == NULL)
+			return NULL;		/* it is being dropped and has no say any more */
+		table_close(state, NoLock);
+		if (eddy_plan_ready(view))
+			break;
+		plan = make_plan(view); /* what was waited for has changed it */
+	}
+	if (plan && !eddy_view_may_maintain(plan))
+	{
+		eddy_view_suspend(view, psprintf("permission denied for stream \"%s\"",
+										 get_rel_name(plan->stream)),
+						  ERRCODE_INSUFFICIENT_PRIVILEGE);
+		return NULL;
+	}
+	return plan;
+}
+
+typedef struct ViewOfBatch
+{
+	Oid			view;
+	EddyBatch  *batch;
+} ViewOfBatch;
+
+static int
+compare_views(const ListCell *a, const ListCell *b)
+{
+	Oid			left = ((const ViewOfBatch *) lfirst(a))->view;
+	Oid			right = ((const ViewOfBatch *) lfirst(b))->view;
+
+	return left < right ? -1 : left > right;
+}
+
+/* What there is to do, in the order of all writers. The state tables are locked, the plans pinned. */
+static List *
+make_works(List *batches)
+{
+	List	   *views = NIL;
+	List	   *works = NIL;
+	ListCell   *lc;
+
+	foreach(lc, batches)
+	{
+		EddyBatch  *batch = lfirst(lc);
+		ListCell   *lv;
+
+		if (batch->nrows == batch->nrejected)
+			continue;
+		foreach(lv, eddy_plan_views(batch->stream))
+		{
+			ViewOfBatch *entry = palloc(sizeof(ViewOfBatch));
+
+			entry->view = lfirst_oid(lv);
+			entry->batch = batch;
+			views = lappend(views, entry);
+		}
+	}
+	list_sort(views, compare_views);
+	foreach(lc, views)
+	{
+		ViewOfBatch *entry = lfirst(lc);
+		EddyViewPlan *plan = lock_view(entry->view);
+
+		if (plan)
+			works = lappend(works, make_work(plan, entry->batch));
+	}
+	return works;
+}
+
+static void
+do_works(List *works, bool repeatable)
 {
 	ListCell   *lc;
 
-	if (pending == NIL)
-		return;
-	foreach(lc, pending_views())
+	/* first what only reads, then what locks rows, in one pass from the first view to the last */
+	foreach(lc, works)
 	{
-		Oid			view = lfirst_oid(lc);
-		EddyViewPlan *plan = eddy_plan_get(view);
+		EddyWork   *work = lfirst(lc);
 
-		if (plan == NULL)
-		{
-			discard_deltas(view);	/* dropped by this very transaction */
-			continue;
-		}
-		eddy_plan_pin(plan);
-		merge_pending(plan, repeatable);
-		eddy_plan_unpin(plan);
+		collect(work);
+		if (!repeatable)
+			compute_rejecting(work);
+	}
+	foreach(lc, works)
+	{
+		EddyWork   *work = lfirst(lc);
+
+		if (!work->suspended)
+			merge(work, repeatable);
 	}
 	CommandCounterIncrement();
 }
 
-void
-eddy_view_flush(void)
-{
-	flush(false);
-}
-
-void
-eddy_view_apply(EddyBatch *batch, bool careful, List **rejections)
+static void
+run_works(List *works, bool repeatable)
 {
 	ListCell   *lc;
 
-	if (!careful)
-	{
-		eddy_view_collect(batch, rejections);
-		flush(true);
+	if (works == NIL)
 		return;
-	}
-	if (batch->nrows == batch->nrejected)
-		return;
-	foreach(lc, lock_views(batch->stream))
+	foreach(lc, works)
+		eddy_plan_pin(((EddyWork *) lfirst(lc))->plan);
+	PG_TRY();
 	{
-		EddyViewPlan *plan = lfirst(lc);
-		bool	   *skip = palloc0(sizeof(bool) * batch->nrows);
-		EddyScanRange range = {batch, 0, batch->nrows, skip, -1};
-
-		eddy_plan_pin(plan);
-		run_rejecting(plan, &range, apply_step, skip, rejections);
-		eddy_plan_unpin(plan);
-		pfree(skip);
+		/*
+		 * Between the pass that computes and the one that writes, the versions that were read
+		 * must not be vacuumed away: their places could be taken by others.
+		 */
+		PushActiveSnapshot(GetTransactionSnapshot());
+		do_works(works, repeatable);
+		PopActiveSnapshot();
 	}
+	PG_FINALLY();
+	{
+		foreach(lc, works)
+			eddy_plan_unpin(((EddyWork *) lfirst(lc))->plan);
+	}
+	PG_END_TRY();
 }
 
 void
-eddy_delta_collect_initial(EddyViewPlan *plan, bool staged)
+eddy_view_apply(List *batches, bool repeatable)
 {
-	EddyBatch	empty = {
-		.stream = plan->stream,
-		.tupdesc = NULL,
-		.mcxt = CurrentMemoryContext
-	};
-	EddyScanRange range = {&empty, 0, 0, NULL, -1};
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy views of a batch",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
 
-	run_query(plan, staged ? NULL : &range);
+	run_works(make_works(batches), repeatable);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mcxt);
 }
 
-/* ---- end of transactions ---- */
+void
+eddy_view_fill(Oid view, EddyBatch *batch)
+{
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy views of a batch",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	EddyViewPlan *plan = eddy_plan_get(view);
+	EddyWork   *work;
+
+	if (plan == NULL)
+		elog(ERROR, "continuous view %u is gone", view);
+	work = make_work(plan, batch);
+	work->strict = true;
+	run_works(list_make1(work), false);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mcxt);
+}
 
 static void
 at_xact_end(XactEvent event, void *arg pg_attribute_unused())
 {
-	switch (event)
-	{
-		case XACT_EVENT_PRE_COMMIT:
-		case XACT_EVENT_PRE_PREPARE:
-			/* all hooks were passed by: logical replication's apply, for one */
-			if (pending != NIL)
-			{
-				PushActiveSnapshot(GetTransactionSnapshot());
-				eddy_view_flush();
-				PopActiveSnapshot();
-			}
-			break;
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:
-			/* the entries themselves go with TopTransactionContext */
-			pending = NIL;
-			eddy_scan_reset();
-			eddy_plan_reset();
-			break;
-		default:
-			break;
-	}
-}
-
-static void
-at_subxact_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent,
-			   void *arg pg_attribute_unused())
-{
-	ListCell   *lc;
-
-	if (pending == NIL)
-		return;
-	if (event == SUBXACT_EVENT_COMMIT_SUB)
-	{
-		foreach(lc, pending)
-		{
-			EddyPending *entry = lfirst(lc);
-
-			if (entry->subid == subid)
-				entry->subid = parent;
-		}
-	}
-	else if (event == SUBXACT_EVENT_ABORT_SUB)
-	{
-		foreach(lc, pending)
-		{
-			EddyPending *entry = lfirst(lc);
-
-			if (entry->subid != subid)
-				continue;
-			pending = foreach_delete_current(pending, lc);
-			tuplestore_end(entry->store);
-		}
-	}
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		eddy_plan_at_xact_end();
 }
 
 void
@@ -588,5 +668,4 @@ eddy_view_init(void)
 {
 	eddy_scan_init();
 	RegisterXactCallback(at_xact_end, NULL);
-	RegisterSubXactCallback(at_subxact_end, NULL);
 }

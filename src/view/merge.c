@@ -3,19 +3,25 @@
  * merge.c
  *    Merges deltas into a state table: one new tuple version per touched group.
  *
- * The rows of all pending deltas of the view are sorted by group key, so that
- * every transaction touches groups in the same order and single statements
- * never deadlock; rows of one group, which several deltas may have, are combined in memory
- * first. Then each group is looked up through the unique index, combined with
+ * The rows of all deltas of the view are sorted by group key, so that every
+ * transaction touches groups in the same order and never deadlocks with
+ * another one here; rows of one group, which several deltas may have, are combined in memory
+ * first. Each group is looked up through the unique index, combined with
  * what is stored, and written directly through the table access method.
  *
- * Updates are optimistic: the version that was read is replaced if it is still
- * the latest; otherwise, under READ COMMITTED, the group is read again with a
+ * A user's statement cannot be repeated, and a subtransaction around the writing would
+ * cost a transaction id per statement. So its merge has two passes: the first computes every
+ * new version, which is where a row can make it fail, and writes nothing; the second writes what
+ * was computed. Updates are optimistic: the version that was read is replaced if it is still the
+ * latest; otherwise, under READ COMMITTED, the group is read and computed again with a
  * new snapshot, and under the stricter levels the statement fails with
  * 40001. A group that is missing is inserted speculatively, as ON CONFLICT
- * does, because somebody else may be inserting it just now. A Kafka batch can be
- * repeated, so it does not go to such lengths: it inserts runs of
- * missing groups at once, and a collision fails the batch with 23505.
+ * does, because somebody else may be inserting it just now.
+ *
+ * A Kafka batch can be repeated, so it does not go to such lengths: it has one pass, it inserts
+ * runs of missing groups at once, and a collision fails the batch with 23505.
+ *
+ * A merge on trial goes into a tree in memory, on top of what is stored, and locks no row.
  *
  * Locking: RowExclusiveLock on state table and index, row locks in key order,
  * all until the end of the transaction. Memory: one context that is reset per
@@ -27,27 +33,66 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/itup.h"
+#include "access/nbtree.h"
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "executor/executor.h"
+#include "lib/rbtree.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/sortsupport.h"
 #include "utils/tuplesort.h"
 
 #include "compat.h"
 #include "view/combine.h"
+#include "view/merge.h"
 #include "view/owner.h"
 
 /* Missing groups that are inserted together at most. */
 #define MAX_MISSES 64
 
-/* One run of eddy_merge. */
+/*
+ * What one pass has computed and the next one writes: the groups in key order, for each the
+ * place of the version that was read, and its new version unless that would be the same.
+ */
+struct EddyMergeResult
+{
+	MemoryContext mcxt;
+	Tuplestorestate *groups;	/* rows of the delta, one for each group */
+	Tuplestorestate *versions;	/* rows of the state table */
+	ItemPointer places;			/* by group: invalid for a new one */
+	bool	   *same;			/* by group: there is nothing to write */
+	int64		ngroups;
+	int64		room;
+};
+
+/* A group that was merged on trial: a node of the tree, by key. */
+typedef struct TrialGroup
+{
+	RBTNode		node;
+	MinimalTuple tuple;			/* of the state table */
+	Datum	   *keys;			/* point into tuple */
+	bool	   *key_nulls;
+} TrialGroup;
+
+struct EddyMergeTrial
+{
+	EddyViewPlan *plan;
+	MemoryContext mcxt;
+	RBTree	   *groups;
+	List	   *fresh;			/* of MinimalTuple: by the step that is running */
+	TupleDesc	desc;			/* of the state table */
+	SortSupport sort_keys;
+};
+
+/* One run over the deltas of a view. */
 typedef struct EddyMerge
 {
 	EddyViewPlan *plan;
@@ -62,6 +107,14 @@ typedef struct EddyMerge
 	ExprContext *econtext;
 	ResultRelInfo *rri;
 	EddyCombiner *combiner;
+
+	/* where new versions go, if not straight to the table */
+	EddyMergeResult *computed;	/* pass that computes */
+	EddyMergeResult *written;	/* pass that writes; next is the group in hand */
+	int64		next;
+	EddyMergeTrial *trial;
+	TupleTableSlot *prepared;	/* a new version that was computed before */
+	TupleTableSlot *tried;		/* a version of the trial, in place of the stored one */
 
 	/* groups to be inserted, in key order; only with repeatable */
 	bool		repeatable;
@@ -285,7 +338,7 @@ identical(TupleTableSlot *a, TupleTableSlot *b)
 	return true;
 }
 
-/* ---- writing ---- */
+/* ---- snapshots ---- */
 
 static void
 begin_scan(EddyMerge *merge)
@@ -311,6 +364,136 @@ renew_snapshot(EddyMerge *merge)
 	begin_scan(merge);
 }
 
+/* ---- merging on trial ---- */
+
+static int
+compare_trial_groups(const RBTNode *a, const RBTNode *b, void *arg)
+{
+	const TrialGroup *left = (const TrialGroup *) a;
+	const TrialGroup *right = (const TrialGroup *) b;
+	EddyMergeTrial *trial = arg;
+
+	for (int i = 0; i < trial->plan->nkeys; i++)
+	{
+		int			order = ApplySortComparator(left->keys[i], left->key_nulls[i],
+												right->keys[i], right->key_nulls[i],
+												&trial->sort_keys[i]);
+
+		if (order != 0)
+			return order;
+	}
+	return 0;
+}
+
+static void
+replace_trial_group(RBTNode *existing, const RBTNode *new, void *arg)
+{
+	TrialGroup *group = (TrialGroup *) existing;
+	RBTNode		node = group->node;
+
+	memcpy(existing, new, sizeof(TrialGroup));
+	group->node = node;
+	(void) arg;
+}
+
+static RBTNode *
+allocate_trial_group(void *arg)
+{
+	return MemoryContextAllocZero(((EddyMergeTrial *) arg)->mcxt, sizeof(TrialGroup));
+}
+
+EddyMergeTrial *
+eddy_merge_begin_trial(EddyViewPlan *plan, MemoryContext parent)
+{
+	MemoryContext mcxt = AllocSetContextCreate(parent, "pg_eddy merge on trial",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	EddyMergeTrial *trial = palloc0(sizeof(EddyMergeTrial));
+
+	trial->plan = plan;
+	trial->mcxt = mcxt;
+	trial->groups = rbt_create(sizeof(TrialGroup), compare_trial_groups, replace_trial_group,
+							   allocate_trial_group, NULL, trial);
+	trial->sort_keys = palloc0(sizeof(SortSupportData) * Max(plan->nkeys, 1));
+	for (int i = 0; i < plan->nkeys; i++)
+	{
+		SortSupport key = &trial->sort_keys[i];
+
+		key->ssup_cxt = mcxt;
+		key->ssup_collation = plan->keys[i].collation;
+		PrepareSortSupportFromOrderingOp(plan->keys[i].lt_opr, key);
+	}
+	MemoryContextSwitchTo(old);
+	return trial;
+}
+
+void
+eddy_merge_end_try(EddyMergeTrial *trial, bool keep)
+{
+	EddyViewPlan *plan = trial->plan;
+	MemoryContext old = MemoryContextSwitchTo(trial->mcxt);
+	TupleTableSlot *slot;
+	ListCell   *lc;
+
+	if (keep && trial->fresh)
+	{
+		slot = MakeSingleTupleTableSlot(trial->desc, &TTSOpsMinimalTuple);
+		foreach(lc, trial->fresh)
+		{
+			TrialGroup	group = {.tuple = lfirst(lc)};
+			bool		is_new;
+
+			ExecStoreMinimalTuple(group.tuple, slot, false);
+			group.keys = palloc(sizeof(Datum) * Max(plan->nkeys, 1));
+			group.key_nulls = palloc(sizeof(bool) * Max(plan->nkeys, 1));
+			for (int i = 0; i < plan->nkeys; i++)
+				group.keys[i] = slot_getattr(slot, plan->keys[i].column, &group.key_nulls[i]);
+			rbt_insert(trial->groups, (RBTNode *) &group, &is_new);
+		}
+		ExecDropSingleTupleTableSlot(slot);
+	}
+	list_free(trial->fresh);
+	trial->fresh = NIL;
+	MemoryContextSwitchTo(old);
+}
+
+void
+eddy_merge_end_trial(EddyMergeTrial *trial)
+{
+	MemoryContextDelete(trial->mcxt);
+}
+
+/* The group in hand as an earlier step of the trial left it, or NULL. */
+static TupleTableSlot *
+find_trial_group(EddyMerge *merge)
+{
+	TrialGroup	wanted = {.keys = merge->keys, .key_nulls = merge->key_nulls};
+	TrialGroup *found = (TrialGroup *) rbt_find(merge->trial->groups, (RBTNode *) &wanted);
+
+	if (found == NULL)
+		return NULL;
+	if (merge->tried == NULL)
+		merge->tried = MakeSingleTupleTableSlot(RelationGetDescr(merge->state),
+												&TTSOpsMinimalTuple);
+	ExecStoreMinimalTuple(found->tuple, merge->tried, false);
+	slot_getallattrs(merge->tried);
+	return merge->tried;
+}
+
+static void
+add_trial_group(EddyMerge *merge)
+{
+	EddyMergeTrial *trial = merge->trial;
+	MemoryContext old = MemoryContextSwitchTo(trial->mcxt);
+
+	if (trial->desc == NULL)
+		trial->desc = CreateTupleDescCopy(RelationGetDescr(merge->state));
+	trial->fresh = lappend(trial->fresh, ExecCopySlotMinimalTuple(merge->result));
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- looking up ---- */
+
 /* Looks the group in hand up; true if it is there, in merge->stored. */
 static bool
 find_group(EddyMerge *merge)
@@ -329,24 +512,61 @@ find_group(EddyMerge *merge)
 	return true;
 }
 
-/* Replaces the stored version; false if it is not the latest any more. */
+/*
+ * A new group needs an entry in the index, which has a limit. Looked at before anything is
+ * written, because a row is to blame; the limit is that of nbtree.h, less what a
+ * place in the table takes.
+ */
+static void
+check_key_size(EddyMerge *merge)
+{
+	const Size	limit = MAXALIGN_DOWN((BLCKSZ - MAXALIGN(SizeOfPageHeaderData +
+														 3 * sizeof(ItemIdData)) -
+									   MAXALIGN(sizeof(BTPageOpaqueData))) / 3) -
+		MAXALIGN(sizeof(ItemPointerData));
+	EddyViewPlan *plan = merge->plan;
+	Size		size = 0;
+	IndexTuple	entry;
+
+	for (int i = 0; i < plan->nkeys; i++)
+		if (!merge->key_nulls[i])
+			size += datumGetSize(merge->keys[i],
+								 TupleDescAttr(plan->delta_desc, i)->attbyval,
+								 TupleDescAttr(plan->delta_desc, i)->attlen);
+	if (size < limit / 2)
+		return;
+	/* what is compressible takes less */
+	entry = index_form_tuple(RelationGetDescr(merge->index), merge->keys, merge->key_nulls);
+	size = IndexTupleSize(entry);
+	pfree(entry);
+	if (size > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("group key of continuous view \"%s\" is too long", plan->name),
+				 errdetail("It takes %zu bytes in an index, where at most %zu are possible.",
+						   size, limit)));
+}
+
+/* ---- writing ---- */
+
+/* Replaces the version at place; false if it is not the latest any more. */
 static bool
-update_group(EddyMerge *merge)
+update_group(EddyMerge *merge, ItemPointer place, TupleTableSlot *version)
 {
 	TM_FailureData tmfd;
 	LockTupleMode lockmode;
 	bool		update_indexes;
 	TM_Result	result;
 
-	result = eddy_compat_tuple_update(merge->state, &merge->stored->tts_tid, merge->result,
+	result = eddy_compat_tuple_update(merge->state, place, version,
 									  GetCurrentCommandId(true), GetActiveSnapshot(), &tmfd,
 									  &lockmode, &update_indexes);
 	switch (result)
 	{
 		case TM_Ok:
 			if (update_indexes)
-				list_free(eddy_compat_insert_index_tuples(merge->rri, merge->result,
-														  merge->estate, true, false, NULL));
+				list_free(eddy_compat_insert_index_tuples(merge->rri, version, merge->estate,
+														  true, false, NULL));
 			return true;
 		case TM_Updated:
 		case TM_Deleted:
@@ -363,24 +583,24 @@ update_group(EddyMerge *merge)
  * somebody has after all, we wait for the end of that transaction.
  */
 static bool
-insert_group(EddyMerge *merge)
+insert_group(EddyMerge *merge, TupleTableSlot *version)
 {
 	ItemPointerData conflict_tid;
 	uint32		token;
 	bool		conflict = false;
 
-	ItemPointerSetInvalid(&merge->result->tts_tid);
+	ItemPointerSetInvalid(&version->tts_tid);
 	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
-	table_tuple_insert_speculative(merge->state, merge->result, GetCurrentCommandId(true), 0,
+	table_tuple_insert_speculative(merge->state, version, GetCurrentCommandId(true), 0,
 								   NULL, token);
-	list_free(eddy_compat_insert_index_tuples(merge->rri, merge->result, merge->estate, false,
+	list_free(eddy_compat_insert_index_tuples(merge->rri, version, merge->estate, false,
 											  true, &conflict));
-	table_tuple_complete_speculative(merge->state, merge->result, token, !conflict);
+	table_tuple_complete_speculative(merge->state, version, token, !conflict);
 	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
 	if (!conflict)
 		return true;
-	ItemPointerSetInvalid(&merge->result->tts_tid);
-	(void) eddy_compat_check_index_constraints(merge->rri, merge->result, merge->estate,
+	ItemPointerSetInvalid(&version->tts_tid);
+	(void) eddy_compat_check_index_constraints(merge->rri, version, merge->estate,
 											   &conflict_tid);
 	return false;
 }
@@ -415,9 +635,9 @@ add_miss(EddyMerge *merge)
 		insert_misses(merge);
 }
 
-/* Brings the group in hand into the state table. */
+/* Reads, computes and writes the group in hand until nobody is in between. */
 static void
-merge_group(EddyMerge *merge)
+write_group(EddyMerge *merge)
 {
 	for (;;)
 	{
@@ -425,6 +645,8 @@ merge_group(EddyMerge *merge)
 		bool		done;
 
 		CHECK_FOR_INTERRUPTS();
+		if (!found)
+			check_key_size(merge);
 		compute_result(merge, found ? merge->stored : NULL);
 		if (!found && merge->repeatable)
 		{
@@ -432,18 +654,95 @@ merge_group(EddyMerge *merge)
 			return;
 		}
 		if (!found)
-			done = insert_group(merge);
+			done = insert_group(merge, merge->result);
 		else
 		{
 			/* rows are locked in key order: what comes before this one first */
 			insert_misses(merge);
-			done = identical(merge->stored, merge->result) || update_group(merge);
+			done = identical(merge->stored, merge->result) ||
+				update_group(merge, &merge->stored->tts_tid, merge->result);
 		}
 		ResetPerTupleExprContext(merge->estate);
 		if (done)
 			return;
 		renew_snapshot(merge);
 	}
+}
+
+/* Computes the new version of the group in hand, on top of what is stored or was tried. */
+static void
+compute_group(EddyMerge *merge)
+{
+	EddyMergeResult *result = merge->computed;
+	TupleTableSlot *base = merge->trial ? find_trial_group(merge) : NULL;
+	bool		found;
+
+	CHECK_FOR_INTERRUPTS();
+	if (base == NULL && find_group(merge))
+		base = merge->stored;
+	found = base == merge->stored;
+	if (base == NULL)
+		check_key_size(merge);
+	compute_result(merge, base);
+	if (merge->trial)
+	{
+		add_trial_group(merge);
+		return;
+	}
+	if (result->ngroups == result->room)
+	{
+		result->room = Max(result->room * 2, 16);
+		result->places = result->places == NULL ?
+			MemoryContextAllocHuge(result->mcxt, result->room * sizeof(ItemPointerData)) :
+			repalloc_huge(result->places, result->room * sizeof(ItemPointerData));
+		result->same = result->same == NULL ?
+			MemoryContextAllocHuge(result->mcxt, result->room * sizeof(bool)) :
+			repalloc_huge(result->same, result->room * sizeof(bool));
+	}
+	if (found)
+		result->places[result->ngroups] = merge->stored->tts_tid;
+	else
+		ItemPointerSetInvalid(&result->places[result->ngroups]);
+	result->same[result->ngroups] = found && identical(merge->stored, merge->result);
+	if (!result->same[result->ngroups])
+		tuplestore_puttupleslot(result->versions, merge->result);
+	result->ngroups++;
+}
+
+/* Writes the version of the group in hand that was computed before, if that is still right. */
+static void
+write_computed_group(EddyMerge *merge)
+{
+	EddyMergeResult *result = merge->written;
+	int64		group = merge->next++;
+	ItemPointer place = &result->places[group];
+	bool		done;
+
+	CHECK_FOR_INTERRUPTS();
+	if (result->same[group])
+		return;
+	if (!tuplestore_gettupleslot(result->versions, true, false, merge->prepared))
+		elog(ERROR, "computed version of a group is missing");
+	if (ItemPointerIsValid(place))
+		done = update_group(merge, place, merge->prepared);
+	else
+		done = insert_group(merge, merge->prepared);
+	ResetPerTupleExprContext(merge->estate);
+	if (done)
+		return;
+	renew_snapshot(merge);
+	write_group(merge);
+}
+
+static void
+merge_group(EddyMerge *merge)
+{
+	if (merge->computed || merge->trial)
+		compute_group(merge);
+	else if (merge->written)
+		write_computed_group(merge);
+	else
+		write_group(merge);
 }
 
 /* ---- set-up ---- */
@@ -467,11 +766,11 @@ init_scan_keys(EddyMerge *merge)
 }
 
 static void
-begin_merge(EddyMerge *merge, EddyViewPlan *plan, bool repeatable)
+begin_merge(EddyMerge *merge, EddyViewPlan *plan)
 {
 	merge->plan = plan;
-	merge->repeatable = repeatable;
 	merge->state = table_open(plan->state_table, RowExclusiveLock);
+	eddy_plan_check_layout(plan, merge->state);
 	merge->index = index_open(plan->state_index, RowExclusiveLock);
 	merge->combiner = eddy_combine_begin();
 	merge->estate = CreateExecutorState();
@@ -483,6 +782,9 @@ begin_merge(EddyMerge *merge, EddyViewPlan *plan, bool repeatable)
 	merge->result = MakeSingleTupleTableSlot(RelationGetDescr(merge->state), &TTSOpsVirtual);
 	merge->result->tts_tableOid = plan->state_table;
 	merge->finals = MakeSingleTupleTableSlot(plan->final_desc, &TTSOpsVirtual);
+	if (merge->written)
+		merge->prepared = MakeSingleTupleTableSlot(RelationGetDescr(merge->state),
+												   &TTSOpsMinimalTuple);
 	merge->keys = palloc(sizeof(Datum) * Max(plan->nkeys, 1));
 	merge->key_nulls = palloc(sizeof(bool) * Max(plan->nkeys, 1));
 	merge->partials = palloc(sizeof(EddyState) * Max(plan->naggs, 1));
@@ -499,6 +801,10 @@ end_merge(EddyMerge *merge)
 	ExecDropSingleTupleTableSlot(merge->stored);
 	ExecDropSingleTupleTableSlot(merge->result);
 	ExecDropSingleTupleTableSlot(merge->finals);
+	if (merge->prepared)
+		ExecDropSingleTupleTableSlot(merge->prepared);
+	if (merge->tried)
+		ExecDropSingleTupleTableSlot(merge->tried);
 	ExecCloseIndices(merge->rri);
 	FreeExecutorState(merge->estate);
 	eddy_combine_end(merge->combiner);
@@ -506,51 +812,140 @@ end_merge(EddyMerge *merge)
 	table_close(merge->state, NoLock);
 }
 
-void
-eddy_merge(EddyViewPlan *plan, List *deltas, bool repeatable)
+/* The group in hand is complete: on to the result, and into what the next pass reads. */
+static void
+finish_group(EddyMerge *merge, TupleTableSlot *slot)
+{
+	EddyViewPlan *plan = merge->plan;
+
+	if (merge->computed)
+	{
+		ExecClearTuple(slot);
+		for (int i = 0; i < plan->nkeys; i++)
+		{
+			slot->tts_values[i] = merge->keys[i];
+			slot->tts_isnull[i] = merge->key_nulls[i];
+		}
+		for (int i = 0; i < plan->naggs; i++)
+		{
+			slot->tts_values[plan->nkeys + i] = merge->partials[i].value;
+			slot->tts_isnull[plan->nkeys + i] = merge->partials[i].isnull;
+		}
+		ExecStoreVirtualTuple(slot);
+		tuplestore_puttupleslot(merge->computed->groups, slot);
+	}
+	merge_group(merge);
+}
+
+/* Runs over the deltas, group by group; *merge says what becomes of them. */
+static void
+run_merge(EddyMerge *merge, EddyViewPlan *plan, List *deltas)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy merge",
 											   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(mcxt);
 	EddyOwnerSwitch save;
-	EddyMerge	merge = {0};
 	TupleTableSlot *slot;
+	TupleTableSlot *group;
 	Tuplesortstate *sort;
 	int			position = 0;
 	bool		in_group = false;
+	bool		in_order = plan->nkeys == 0 || merge->written != NULL;
 
 	/* what this transaction wrote to the groups before must be visible */
 	CommandCounterIncrement();
 	eddy_owner_begin(&save, plan->owner);
 	PushActiveSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() :
 					   GetLatestSnapshot());
-	begin_merge(&merge, plan, repeatable);
+	begin_merge(merge, plan);
 
 	slot = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsMinimalTuple);
-	sort = plan->nkeys > 0 ? sort_deltas(plan, deltas, slot) : NULL;
+	group = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsVirtual);
+	sort = in_order ? NULL : sort_deltas(plan, deltas, slot);
 	while (next_delta(sort, deltas, &position, slot))
 	{
 		slot_getallattrs(slot);
-		if (in_group && same_group(&merge, slot))
-			add_to_group(&merge, slot);
+		if (in_group && same_group(merge, slot))
+			add_to_group(merge, slot);
 		else
 		{
 			if (in_group)
-				merge_group(&merge);
-			start_group(&merge, slot);
+				finish_group(merge, group);
+			start_group(merge, slot);
 			in_group = true;
 		}
 	}
 	if (in_group)
-		merge_group(&merge);
-	insert_misses(&merge);
+		finish_group(merge, group);
+	insert_misses(merge);
 
 	ExecDropSingleTupleTableSlot(slot);
+	ExecDropSingleTupleTableSlot(group);
 	if (sort)
 		tuplesort_end(sort);
-	end_merge(&merge);
+	end_merge(merge);
 	PopActiveSnapshot();
 	eddy_owner_end(&save);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(mcxt);
+}
+
+void
+eddy_merge(EddyViewPlan *plan, List *deltas)
+{
+	EddyMerge	merge = {.repeatable = true};
+
+	run_merge(&merge, plan, deltas);
+}
+
+void
+eddy_merge_try(EddyViewPlan *plan, List *deltas, EddyMergeTrial *trial)
+{
+	EddyMerge	merge = {.trial = trial};
+
+	run_merge(&merge, plan, deltas);
+}
+
+EddyMergeResult *
+eddy_merge_make_result(MemoryContext mcxt, ResourceOwner owner)
+{
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	ResourceOwner saved_owner = CurrentResourceOwner;
+	EddyMergeResult *result = palloc0(sizeof(EddyMergeResult));
+
+	CurrentResourceOwner = owner;
+	result->mcxt = mcxt;
+	result->groups = tuplestore_begin_heap(false, false, work_mem);
+	result->versions = tuplestore_begin_heap(false, false, work_mem);
+	CurrentResourceOwner = saved_owner;
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
+void
+eddy_merge_free_result(EddyMergeResult *result)
+{
+	tuplestore_end(result->groups);
+	tuplestore_end(result->versions);
+	if (result->places)
+		pfree(result->places);
+	if (result->same)
+		pfree(result->same);
+	pfree(result);
+}
+
+void
+eddy_merge_compute(EddyViewPlan *plan, List *deltas, EddyMergeResult *result)
+{
+	EddyMerge	merge = {.computed = result};
+
+	run_merge(&merge, plan, deltas);
+}
+
+void
+eddy_merge_write(EddyViewPlan *plan, EddyMergeResult *result)
+{
+	EddyMerge	merge = {.written = result};
+
+	run_merge(&merge, plan, list_make1(result->groups));
 }

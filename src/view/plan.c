@@ -8,7 +8,9 @@
  * Invalidation only marks plans: it can come at any moment, also while one is
  * in use. A plan that is marked is made anew when nobody has it pinned.
  *
- * Locking: AccessShareLock on the definition while it is read. Memory: one
+ * Locking: RowExclusiveLock on the state table, until the end of the transaction. The definition
+ * is read under its protection and not locked: whoever drops a view locks the definition before
+ * the state table, so that waiting for it here would be a deadlock. Memory: one
  * context per plan under CacheMemoryContext. Nothing here outlives the process.
  *
  *-------------------------------------------------------------------------
@@ -54,6 +56,12 @@ static uint64 invalidations = 0;	/* counts calls of the relcache callback */
 
 /* ---- invalidation ---- */
 
+uint64
+eddy_plan_invalidations(void)
+{
+	return invalidations;
+}
+
 static void
 invalidate_relation(Datum arg pg_attribute_unused(), Oid relid)
 {
@@ -66,11 +74,17 @@ invalidate_relation(Datum arg pg_attribute_unused(), Oid relid)
 	invalidations++;
 	hash_seq_init(&status, plans);
 	while ((entry = hash_seq_search(&status)) != NULL)
-		if (entry->plan &&
-			(!OidIsValid(relid) || relid == entry->plan->stream ||
-			 relid == entry->plan->definition || relid == entry->plan->state_table ||
-			 relid == entry->plan->view))
-			entry->plan->valid = false;
+	{
+		EddyViewPlan *plan = entry->plan;
+
+		if (plan == NULL)
+			continue;
+		if (!OidIsValid(relid) || relid == plan->stream || relid == plan->definition ||
+			relid == plan->state_table || relid == plan->view)
+			plan->valid = false;
+		else if (plan->delta_valid && list_member_oid(plan->delta->relationOids, relid))
+			plan->delta_valid = false;
+	}
 
 	/* a row of eddy._view that changes invalidates the stream's relcache entry, too */
 	hash_seq_init(&status, streams);
@@ -79,16 +93,54 @@ invalidate_relation(Datum arg pg_attribute_unused(), Oid relid)
 			stream->valid = false;
 }
 
-/* Functions, types, operators and aggregates: rare enough to forget all plans. */
+static bool
+depends_on(List *items, int cacheid, uint32 hashvalue)
+{
+	ListCell   *lc;
+
+	foreach(lc, items)
+	{
+		PlanInvalItem *item = lfirst_node(PlanInvalItem, lc);
+
+		if (item->cacheId == cacheid && (hashvalue == 0 || item->hashValue == hashvalue))
+			return true;
+	}
+	return false;
+}
+
+/* Functions and types: temporary tables come with types, so look closely. */
 static void
-invalidate_syscache(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
-					uint32 hashvalue pg_attribute_unused())
+invalidate_object(Datum arg pg_attribute_unused(), int cacheid, uint32 hashvalue)
 {
 	HASH_SEQ_STATUS status;
 	PlanEntry  *entry;
 
 	if (plans == NULL)
 		return;
+	invalidations++;
+	hash_seq_init(&status, plans);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		EddyViewPlan *plan = entry->plan;
+
+		if (plan && plan->valid && depends_on(plan->depends, cacheid, hashvalue))
+			plan->valid = false;
+		if (plan && plan->delta_valid && depends_on(plan->delta->invalItems, cacheid, hashvalue))
+			plan->delta_valid = false;
+	}
+}
+
+/* Operators, operator classes, foreign servers, roles: rare enough to forget all plans. */
+static void
+invalidate_all(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
+			   uint32 hashvalue pg_attribute_unused())
+{
+	HASH_SEQ_STATUS status;
+	PlanEntry  *entry;
+
+	if (plans == NULL)
+		return;
+	invalidations++;
 	hash_seq_init(&status, plans);
 	while ((entry = hash_seq_search(&status)) != NULL)
 		if (entry->plan)
@@ -110,10 +162,13 @@ create_caches(void)
 	if (!callbacks_registered)
 	{
 		CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
-		CacheRegisterSyscacheCallback(PROCOID, invalidate_syscache, (Datum) 0);
-		CacheRegisterSyscacheCallback(TYPEOID, invalidate_syscache, (Datum) 0);
-		CacheRegisterSyscacheCallback(OPEROID, invalidate_syscache, (Datum) 0);
-		CacheRegisterSyscacheCallback(AGGFNOID, invalidate_syscache, (Datum) 0);
+		CacheRegisterSyscacheCallback(PROCOID, invalidate_object, (Datum) 0);
+		CacheRegisterSyscacheCallback(TYPEOID, invalidate_object, (Datum) 0);
+		CacheRegisterSyscacheCallback(AGGFNOID, invalidate_all, (Datum) 0);
+		CacheRegisterSyscacheCallback(OPEROID, invalidate_all, (Datum) 0);
+		CacheRegisterSyscacheCallback(AMOPOPID, invalidate_all, (Datum) 0);
+		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, invalidate_all, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, invalidate_all, (Datum) 0);
 		callbacks_registered = true;
 	}
 }
@@ -123,15 +178,15 @@ create_caches(void)
 Query *
 eddy_plan_definition_query(Oid definition)
 {
-	Relation	rel = try_relation_open(definition, AccessShareLock);
+	Relation	rel = RelationIdGetRelation(definition);
 	Query	   *query;
 
 	if (rel == NULL)
 		return NULL;
 	query = copyObject(get_view_query(rel));
-	relation_close(rel, AccessShareLock);
 	/* the rights that count are those of the owner of the continuous view, not of its definition */
 	setRuleCheckAsUser((Node *) query, InvalidOid);
+	RelationClose(rel);
 	return query;
 }
 
@@ -165,11 +220,78 @@ find_state_index(Relation state, EddyViewPlan *plan)
 			 errhint("Create the index again, with NULLS NOT DISTINCT, or drop and create the continuous view.")));
 }
 
-static ExprState *
-compile(Expr *expr)
+void
+eddy_plan_check_layout(const EddyViewPlan *plan, Relation state)
 {
-	return ExecInitExpr(expression_planner((Expr *) copyObject(expr)), NULL);
+	TupleDesc	desc = RelationGetDescr(state);
+	bool		same = desc->natts == plan->ncolumns;
+
+	for (int i = 0; same && i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		const EddyStateColumn *column = &plan->columns[i];
+
+		same = !att->attisdropped && att->atttypid == column->type &&
+			att->atttypmod == column->typmod && att->attcollation == column->collation;
+	}
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("state table \"%s\" does not have the columns of its continuous view",
+						RelationGetRelationName(state)),
+				 errhint("Drop the continuous view and create it again.")));
 }
+
+/* ---- what a plan depends on ---- */
+
+static void
+depend_on_object(EddyViewPlan *plan, int cacheid, Oid object)
+{
+	PlanInvalItem *item;
+
+	if (!OidIsValid(object))
+		return;
+	item = makeNode(PlanInvalItem);
+	item->cacheId = cacheid;
+	item->hashValue = GetSysCacheHashValue1(cacheid, ObjectIdGetDatum(object));
+	plan->depends = lappend(plan->depends, item);
+}
+
+/* What combining and comparing keys use; the delta's plan knows by itself what it uses. */
+static void
+collect_dependencies(EddyViewPlan *plan)
+{
+	for (int i = 0; i < plan->nkeys; i++)
+	{
+		depend_on_object(plan, TYPEOID, plan->keys[i].type);
+		depend_on_object(plan, PROCOID, plan->keys[i].eq.fn_oid);
+	}
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		EddyAggregate *agg = &plan->aggs[i];
+
+		depend_on_object(plan, PROCOID, agg->aggref->aggfnoid);
+		depend_on_object(plan, TYPEOID, agg->transtype);
+		depend_on_object(plan, PROCOID, agg->combine.fn_oid);
+		depend_on_object(plan, PROCOID, agg->serialize.fn_oid);
+		depend_on_object(plan, PROCOID, agg->deserialize.fn_oid);
+		depend_on_object(plan, PROCOID, agg->final.fn_oid);
+	}
+}
+
+static ExprState *
+compile(EddyViewPlan *plan, Expr *expr)
+{
+	List	   *relations = NIL;
+	List	   *items = NIL;
+	Expr	   *planned = expression_planner_with_deps((Expr *) copyObject(expr), &relations,
+													   &items);
+
+	plan->depends = list_concat(plan->depends, items);
+	return ExecInitExpr(planned, NULL);
+}
+
+/* ---- making a plan ---- */
 
 /*
  * Makes the plan of a view. The parts that cost something to look up stay in a
@@ -186,16 +308,17 @@ make_plan(const EddyView *view)
 	Relation	state;
 	EddyOwnerSwitch save;
 	Oid			owner = eddy_owner_of_relation(view->relid);
+	uint64		before = invalidations;
 
 	/* the plan points into the query */
 	old = MemoryContextSwitchTo(mcxt);
-	state = OidIsValid(owner) ? try_table_open(view->state_table, AccessShareLock) : NULL;
+	state = OidIsValid(owner) ? try_table_open(view->state_table, RowExclusiveLock) : NULL;
 	query = state ? eddy_plan_definition_query(view->definition) : NULL;
 	if (query == NULL)
 	{
 		MemoryContextSwitchTo(old);
 		if (state)
-			table_close(state, AccessShareLock);
+			table_close(state, NoLock);
 		return NULL;			/* dropped meanwhile */
 	}
 	if (view->format != PG_VERSION_NUM / 10000)
@@ -206,6 +329,7 @@ make_plan(const EddyView *view)
 				 errdetail("Transition states of aggregates can differ between major versions."),
 				 errhint("Drop the continuous view and create it again.")));
 
+	eddy_signature_check(view, query, get_rel_name(view->relid));
 	plan = palloc0(sizeof(EddyViewPlan));
 	plan->mcxt = mcxt;
 	plan->view = view->relid;
@@ -213,40 +337,29 @@ make_plan(const EddyView *view)
 	plan->state_table = view->state_table;
 	plan->owner = owner;
 	plan->name = pstrdup(get_rel_name(view->relid) ? get_rel_name(view->relid) : "");
+	MemoryContextSetIdentifier(mcxt, plan->name);
 	plan->dead_letters = strcmp(view->on_error, "dead_letter") == 0;
 
-	/* names in the delta query are qualified as the pinned search_path demands */
 	eddy_owner_begin(&save, plan->owner);
 	eddy_analyze_query(plan, query);
+	plan->delta_name = psprintf("maintenance of continuous view \"%s\"", plan->name);
+	collect_dependencies(plan);
 	for (int i = 0; i < plan->noutputs; i++)
 		if (plan->outputs[i].kind == EDDY_OUTPUT_EXPRESSION)
-			plan->outputs[i].state = compile(plan->outputs[i].expr);
+			plan->outputs[i].state = compile(plan, plan->outputs[i].expr);
 	if (plan->having)
-		plan->having_state = compile(plan->having);
+		plan->having_state = compile(plan, plan->having);
 	eddy_owner_end(&save);
 
-	if (plan->ncolumns != RelationGetNumberOfAttributes(state))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("state table \"%s\" does not have the columns of its continuous view",
-						RelationGetRelationName(state)),
-				 errhint("Drop the continuous view and create it again.")));
+	eddy_plan_check_layout(plan, state);
 	plan->state_index = find_state_index(state, plan);
-	plan->valid = true;
+	plan->valid = (before == invalidations);
 	MemoryContextSwitchTo(old);
-	table_close(state, AccessShareLock);
+	table_close(state, NoLock);
 
 	/* nothing can fail any more: keep it */
 	MemoryContextSetParent(mcxt, CacheMemoryContext);
 	return plan;
-}
-
-static void
-free_plan(EddyViewPlan *plan)
-{
-	if (plan->delta)
-		SPI_freeplan(plan->delta);
-	MemoryContextDelete(plan->mcxt);
 }
 
 static EddyViewPlan *
@@ -263,7 +376,7 @@ get_plan(Oid view_oid)
 			return entry->plan;
 		plan = entry->plan;
 		entry->plan = NULL;
-		free_plan(plan);
+		MemoryContextDelete(plan->mcxt);
 	}
 	view = eddy_catalog_get_view(view_oid);
 	plan = view ? make_plan(view) : NULL;
@@ -286,12 +399,19 @@ eddy_plan_get(Oid view)
 	return get_plan(view);
 }
 
+bool
+eddy_plan_ready(Oid view)
+{
+	PlanEntry  *entry = plans ? hash_search(plans, &view, HASH_FIND, NULL) : NULL;
+
+	return entry && entry->plan && (entry->plan->valid || entry->plan->users > 0);
+}
+
 List *
-eddy_plan_of_stream(Oid stream)
+eddy_plan_views(Oid stream)
 {
 	StreamEntry *entry;
 	bool		found;
-	List	   *result = NIL;
 	ListCell   *lc;
 
 	if (plans == NULL)
@@ -320,14 +440,7 @@ eddy_plan_of_stream(Oid stream)
 		/* an invalidation that came while we read must win */
 		entry->valid = (before == invalidations);
 	}
-	foreach(lc, list_copy(entry->views))
-	{
-		EddyViewPlan *plan = get_plan(lfirst_oid(lc));
-
-		if (plan)
-			result = lappend(result, plan);
-	}
-	return result;
+	return list_copy(entry->views);
 }
 
 void
@@ -343,16 +456,40 @@ eddy_plan_unpin(EddyViewPlan *plan)
 	plan->users--;
 }
 
+/*
+ * Frees the plans that have become invalid: their views may be gone, and nobody would ask
+ * for them again. Touches memory only, as the end of a transaction demands.
+ */
 void
-eddy_plan_reset(void)
+eddy_plan_at_xact_end(void)
 {
+	static uint64 swept = 0;
 	HASH_SEQ_STATUS status;
 	PlanEntry  *entry;
+	StreamEntry *stream;
 
-	if (plans == NULL)
+	if (plans == NULL || swept == invalidations)
 		return;
+	swept = invalidations;
 	hash_seq_init(&status, plans);
 	while ((entry = hash_seq_search(&status)) != NULL)
-		if (entry->plan)
-			entry->plan->users = 0;
+	{
+		EddyViewPlan *plan = entry->plan;
+
+		if (plan)
+			plan->users = 0;
+		if (plan && plan->valid)
+			continue;
+		hash_search(plans, &entry->view, HASH_REMOVE, NULL);
+		if (plan)
+			MemoryContextDelete(plan->mcxt);
+	}
+	hash_seq_init(&status, streams);
+	while ((stream = hash_seq_search(&status)) != NULL)
+	{
+		if (stream->valid)
+			continue;
+		list_free(stream->views);
+		hash_search(streams, &stream->stream, HASH_REMOVE, NULL);
+	}
 }

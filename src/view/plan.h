@@ -16,11 +16,11 @@
 #define EDDY_PLAN_H
 
 #include "catalog/eddy_catalog.h"
-#include "executor/execdesc.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
+#include "utils/rel.h"
 
 /* One GROUP BY expression. */
 typedef struct EddyKey
@@ -103,7 +103,6 @@ typedef struct EddyViewPlan
 	Oid			owner;
 	char	   *name;			/* for messages */
 	bool		dead_letters;	/* policy for rows that expressions fail on; false: stop */
-	bool		fallible;		/* expressions over aggregates or HAVING may raise an error */
 
 	int			nkeys;			/* 0: one row for the whole stream */
 	EddyKey    *keys;
@@ -120,10 +119,14 @@ typedef struct EddyViewPlan
 
 	TupleDesc	delta_desc;		/* keys, then partial states */
 	TupleDesc	final_desc;		/* keys, then final values: what expressions read */
-	char	   *delta_sql;		/* over ONLY stream: for a batch */
-	char	   *staged_sql;		/* over the stream and its segments: start => 'staged' */
-	SPIPlanPtr	delta;			/* NULL until first used */
+	/* the delta query: the keys and bare aggregates over a batch (delta_plan.c) */
+	Query	   *delta_query;
+	char	   *delta_name;		/* stands for its text where servers and logs want one */
+	PlannedStmt *delta;			/* NULL until first used */
+	MemoryContext delta_mcxt;	/* holds delta */
+	bool		delta_valid;	/* false: something it depends on changed, plan anew */
 
+	List	   *depends;		/* of PlanInvalItem: functions, types and aggregates used */
 	MemoryContext mcxt;			/* holds all of it */
 	bool		valid;			/* false: something changed, make it anew */
 	int			users;			/* while > 0 it is not freed */
@@ -136,7 +139,7 @@ extern Oid	eddy_analyze_stream(Query *query);
 
 /*
  * eddy_analyze_query takes a definition apart into *plan (keys, aggregates, outputs,
- * columns, delta SQL), all in the current memory context. Raises
+ * columns, delta query), all in the current memory context. Raises
  * ERRCODE_FEATURE_NOT_SUPPORTED with reason and hint for what cannot be maintained incrementally.
  */
 extern void eddy_analyze_query(EddyViewPlan *plan, Query *query);
@@ -144,35 +147,40 @@ extern void eddy_analyze_query(EddyViewPlan *plan, Query *query);
 /* ---- plan.c: cached per backend ---- */
 
 /*
- * Plans of the views of a stream that are not suspended, by Oid of the view. List of
- * EddyViewPlan; pin while in use.
+ * The views of a stream that are to be maintained, by Oid: all but suspended ones. List of Oid, in
+ * the current memory context.
  */
-extern List *eddy_plan_of_stream(Oid stream);
+extern List *eddy_plan_views(Oid stream);
 
-/* The plan of a view, NULL if it is gone. */
+/* True if the plan of a view is there: getting it reads and checks nothing. */
+extern bool eddy_plan_ready(Oid view);
+
+/*
+ * The plan of a view, NULL if it is gone; pin it while in use. Making it locks the state table with
+ * RowExclusiveLock, and raises errors if the view cannot be maintained any more.
+ */
 extern EddyViewPlan *eddy_plan_get(Oid view);
 
-/* Copy of the definition's query. Takes AccessShareLock on the definition. */
+/*
+ * Copy of the definition's query, with the rights of who runs it. Takes no lock: a lock on the state
+ * table keeps the definition from being dropped.
+ */
 extern Query *eddy_plan_definition_query(Oid definition);
 
 extern void eddy_plan_pin(EddyViewPlan *plan);
 extern void eddy_plan_unpin(EddyViewPlan *plan);
 
-/* Unpins everything; at the end of a transaction. */
-extern void eddy_plan_reset(void);
-
-/* ---- delta.c ---- */
-
-/* Runs the delta query over stored rows (start => 'staged') or over none, and leaves it pending. */
-extern void eddy_delta_collect_initial(EddyViewPlan *plan, bool staged);
-
-/* ---- define.c ---- */
-
 /*
- * Fills the empty state table of a view from the rows that its stream stages, or from none. The
- * caller holds ShareRowExclusiveLock on the stream.
+ * Raises an error unless the state table has just the columns that the plan computes: values
+ * would be taken for what they are not.
  */
-extern void eddy_view_fill(Oid view, bool staged);
+extern void eddy_plan_check_layout(const EddyViewPlan *plan, Relation state);
+
+/* Frees plans that are invalid. At the end of a transaction. */
+extern void eddy_plan_at_xact_end(void);
+
+/* Counts invalidations of whatever kind: if it is the same as before, nothing has changed. */
+extern uint64 eddy_plan_invalidations(void);
 
 /* ---- objects.c ---- */
 
@@ -193,13 +201,21 @@ extern void eddy_view_check_stream(Oid stream, Oid role);
 /* Errors unless the current user owns the view or, if that is allowed, its stream. */
 extern void eddy_view_check_owner(const EddyView *view, bool allow_stream_owner);
 
-/* ---- merge.c ---- */
+/* ---- signature.c ---- */
+
+/* What the aggregates of a definition are made of, as text in the current memory context. */
+extern char *eddy_signature_make(Query *query);
+
+/* Raises an error if the aggregates of a view are not those it was created with. */
+extern void eddy_signature_check(const EddyView *view, Query *query, const char *name);
+
+/* ---- delta_plan.c ---- */
 
 /*
- * Merges deltas (List of Tuplestorestate, not freed) into the state table of a view. With
- * repeatable a new group that somebody else inserts at the same time is an
- * error (23505), after which the caller's transaction has to be done again.
+ * The plan of the delta query, made anew if something it depends on has changed, with the
+ * relations that it reads locked. The caller acts as the owner of the view. Errors of
+ * planning are raised.
  */
-extern void eddy_merge(EddyViewPlan *plan, List *deltas, bool repeatable);
+extern PlannedStmt *eddy_delta_plan(EddyViewPlan *plan);
 
 #endif							/* EDDY_PLAN_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * scan.c
- *    Planning and running a view's SELECT over the rows of a batch.
+ *    Reading the rows of a batch in place of the stream, inside a delta query.
  *
  * A batch's delta is the view's own SELECT, planned by PostgreSQL, with two
  * changes: the scan of the stream becomes a custom scan that hands out the
@@ -9,13 +9,13 @@
  * (serialized) transition states. WHERE, FILTER, lateral functions and joins
  * come from the executor unchanged.
  *
- * The changes are made by hooks, and only while the text of a delta query that
- * has been "armed" is planned: plan caches may plan again at any execution, and other
- * queries may be planned in between by functions that are folded or run.
+ * The range table entry of the stream carries a mark, by which the planner
+ * hooks tell a delta query from all others; no parser ever sets it. The rows
+ * come through the query environment of the execution. So nothing is left
+ * behind by an error, and queries may nest as they like.
  *
- * Locking: none beyond what planning takes. Memory: the scan state is the
- * executor's. Errors leave an armed entry behind that the transaction
- * callbacks of delta.c reset.
+ * Locking: none beyond what planning takes. Memory: the planner's and the
+ * executor's. Nothing here survives the query.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,10 +29,13 @@
 #include "optimizer/paths.h"
 #include "optimizer/planmain.h"
 #include "optimizer/planner.h"
+#include "optimizer/prep.h"
 #include "optimizer/restrictinfo.h"
+#include "optimizer/tlist.h"
+#include "utils/queryenvironment.h"
 #include "utils/rel.h"
 
-#include "view/refuse.h"
+#include "compat.h"
 #include "view/scan.h"
 
 /* Rows a plan should expect: a full batch. A plan is kept for all batches, small and large. */
@@ -53,37 +56,48 @@ typedef struct EddyBatchScanState
 	TupleTableSlot *store_slot; /* for batches in a tuplestore */
 } EddyBatchScanState;
 
-static planner_hook_type prev_planner = NULL;
 static set_rel_pathlist_hook_type prev_set_rel_pathlist = NULL;
 static create_upper_paths_hook_type prev_create_upper_paths = NULL;
 
-static EddyScanArmed *armed = NULL; /* innermost announced query */
-static EddyScanArmed *planning = NULL;	/* the armed query that is being planned just now */
-static Index stream_rti = 0;	/* its stream, in the range table of the query itself */
+/*
+ * The mark, in a field that the server uses for ephemeral relations only, and the name under
+ * which the rows are found in the query environment.
+ */
+#define BATCH_MARK "pg_eddy batch"
 
-void
-eddy_scan_arm(EddyScanArmed *entry, const char *sql, Oid stream, EddyScanRange *range)
+static bool
+is_marked(const RangeTblEntry *rte)
 {
-	entry->sql = sql;
-	entry->stream = stream;
-	entry->range = range;
-	entry->outer = armed;
-	armed = entry;
-	if (range)
-		range->position = -1;
+	return rte->rtekind == RTE_RELATION && rte->enrname != NULL &&
+		strcmp(rte->enrname, BATCH_MARK) == 0;
 }
 
 void
-eddy_scan_disarm(EddyScanArmed *entry)
+eddy_scan_mark(RangeTblEntry *rte)
 {
-	armed = entry->outer;
+	rte->enrname = pstrdup(BATCH_MARK);
+	rte->inh = false;			/* the segments are no part of the batch */
 }
 
-void
-eddy_scan_reset(void)
+bool
+eddy_scan_is_marked(const RangeTblEntry *rte)
 {
-	armed = NULL;
-	planning = NULL;
+	return is_marked(rte);
+}
+
+QueryEnvironment *
+eddy_scan_environment(EddyScanRange *range)
+{
+	QueryEnvironment *environment = create_queryEnv();
+	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
+
+	relation->md.name = BATCH_MARK;
+	relation->md.reliddesc = range->batch->stream;
+	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	relation->reldata = range;
+	register_ENR(environment, relation);
+	range->position = -1;
+	return environment;
 }
 
 /* ---- execution ---- */
@@ -149,15 +163,27 @@ rewind_scan(EddyBatchScanState *state)
 	}
 }
 
+/* The plan was made for the stream as it is; rows of another shape would be misread. */
 static void
-begin_scan(CustomScanState *node, EState *estate pg_attribute_unused(),
-		   int eflags pg_attribute_unused())
+check_shape(EddyBatch *batch, Relation stream)
+{
+	if (!eddy_batch_fits(batch, RelationGetDescr(stream)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg_internal("rows of a batch do not have the shape of stream \"%s\"",
+								 RelationGetRelationName(stream))));
+}
+
+static void
+begin_scan(CustomScanState *node, EState *estate, int eflags pg_attribute_unused())
 {
 	EddyBatchScanState *state = (EddyBatchScanState *) node;
+	EphemeralNamedRelation relation = get_ENR(estate->es_queryEnv, BATCH_MARK);
 
-	if (armed == NULL || armed->range == NULL)
+	if (relation == NULL)
 		elog(ERROR, "scan of a batch was started without a batch");
-	state->range = armed->range;
+	state->range = relation->reldata;
+	check_shape(state->range->batch, node->ss.ss_currentRelation);
 	if (state->range->batch->store)
 		state->store_slot = MakeSingleTupleTableSlot(state->range->batch->tupdesc,
 													 &TTSOpsMinimalTuple);
@@ -251,12 +277,7 @@ set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *r
 
 	if (prev_set_rel_pathlist)
 		prev_set_rel_pathlist(root, rel, rti, rte);
-	if (planning == NULL || rte->rtekind != RTE_RELATION)
-		return;
-	if (root->parent_root != NULL ||
-		(rti != stream_rti && !bms_is_member(stream_rti, rel->top_parent_relids)))
-		eddy_refuse_hidden_relation(rte->relid, false);
-	if (planning->range == NULL || rti != stream_rti || root->parent_root != NULL)
+	if (!is_marked(rte) || rel->reloptkind != RELOPT_BASEREL)
 		return;
 
 	path = makeNode(CustomPath);
@@ -275,77 +296,84 @@ set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *r
 	add_path(rel, &path->path);
 }
 
-/* Leaves the aggregates of an armed query at their transition states. */
+/* True for the top level of a delta query. */
+static bool
+reads_batch(PlannerInfo *root)
+{
+	ListCell   *lc;
+
+	if (root->parent_root != NULL)
+		return false;
+	foreach(lc, root->parse->rtable)
+		if (is_marked(lfirst_node(RangeTblEntry, lc)))
+			return true;
+	return false;
+}
+
+/* The result of a delta query: its keys, and its aggregates as transition states. */
+static PathTarget *
+partial_target(PathTarget *target)
+{
+	PathTarget *result = copy_pathtarget(target);
+	ListCell   *lc;
+
+	foreach(lc, result->exprs)
+	{
+		Aggref	   *aggref = lfirst(lc);
+		Aggref	   *partial;
+
+		if (!IsA(aggref, Aggref))
+			continue;
+		partial = makeNode(Aggref);
+		memcpy(partial, aggref, sizeof(Aggref));
+		mark_partial_aggref(partial, AGGSPLIT_INITIAL_SERIAL);
+		lfirst(lc) = partial;
+	}
+	return result;
+}
+
+/*
+ * Leaves the aggregates of a delta query at their transition states: the one way to
+ * compute it is a single aggregation step over the cheapest input.
+ */
 static void
 create_upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_rel,
 				   RelOptInfo *output_rel, void *extra)
 {
-	List	   *paths = NIL;
-	ListCell   *lc;
+	Path	   *input;
+	List	   *clause;
+	AggStrategy strategy;
+	AggClauseCosts costs = {0};
 
 	if (prev_create_upper_paths)
 		prev_create_upper_paths(root, stage, input_rel, output_rel, extra);
-	if (planning == NULL || stage != UPPERREL_GROUP_AGG || root->parent_root != NULL ||
-		!root->parse->hasAggs)
+	if (stage != UPPERREL_GROUP_AGG || !root->parse->hasAggs || !reads_batch(root))
 		return;
 
-	foreach(lc, output_rel->pathlist)
+	input = input_rel->cheapest_total_path;
+	clause = eddy_compat_group_clause(root);
+	if (root->parse->groupClause == NIL)
+		strategy = AGG_PLAIN;
+	else if (clause != NIL && grouping_is_hashable(clause))
+		strategy = AGG_HASHED;
+	else
 	{
-		AggPath    *path = lfirst(lc);
-
-		if (!IsA(path, AggPath) || path->aggsplit != AGGSPLIT_SIMPLE)
-			continue;
-		path->aggsplit = AGGSPLIT_INITIAL_SERIAL;
-		path->numGroups = Min(path->numGroups, EXPECTED_GROUPS);
-		paths = lappend(paths, path);
+		strategy = AGG_SORTED;
+		if (clause != NIL)
+			input = (Path *) create_sort_path(root, output_rel, input, root->group_pathkeys, -1.0);
 	}
-	if (paths == NIL)
-		elog(ERROR, "no plan with a single aggregation step was found");
-	output_rel->pathlist = paths;
-
-	/* the paths share their target, whose aggregates are all at the top level */
-	foreach(lc, ((Path *) linitial(paths))->pathtarget->exprs)
-	{
-		Aggref	   *aggref = lfirst(lc);
-
-		if (IsA(aggref, Aggref) && aggref->aggsplit == AGGSPLIT_SIMPLE)
-			mark_partial_aggref(aggref, AGGSPLIT_INITIAL_SERIAL);
-	}
-}
-
-/* Notices that an armed query is planned, and that others planned meanwhile are not meant. */
-static PlannedStmt *
-plan_query(Query *parse, const char *query_string, int cursorOptions, ParamListInfo boundParams)
-{
-	EddyScanArmed *outer = planning;
-	Index		outer_rti = stream_rti;
-	PlannedStmt *result;
-
-	planning = (armed && query_string && strcmp(query_string, armed->sql) == 0) ? armed : NULL;
-	PG_TRY();
-	{
-		if (planning)
-			stream_rti = eddy_refuse_hidden_streams(parse);
-		if (prev_planner)
-			result = prev_planner(parse, query_string, cursorOptions, boundParams);
-		else
-			result = standard_planner(parse, query_string, cursorOptions, boundParams);
-	}
-	PG_FINALLY();
-	{
-		planning = outer;
-		stream_rti = outer_rti;
-	}
-	PG_END_TRY();
-	return result;
+	get_agg_clause_costs(root, AGGSPLIT_INITIAL_SERIAL, &costs);
+	output_rel->partial_pathlist = NIL;
+	output_rel->pathlist =
+		list_make1(create_agg_path(root, output_rel, input, partial_target(output_rel->reltarget),
+								   strategy, AGGSPLIT_INITIAL_SERIAL, clause, NIL, &costs,
+								   EXPECTED_GROUPS));
 }
 
 void
 eddy_scan_init(void)
 {
 	RegisterCustomScanMethods(&scan_methods);
-	prev_planner = planner_hook;
-	planner_hook = plan_query;
 	prev_set_rel_pathlist = set_rel_pathlist_hook;
 	set_rel_pathlist_hook = set_rel_pathlist;
 	prev_create_upper_paths = create_upper_paths_hook;

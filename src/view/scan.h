@@ -1,12 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * scan.h
- *    Planning and running a view's SELECT over the rows of a batch.
+ *    Reading the rows of a batch in place of the stream, inside a delta query.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef EDDY_SCAN_H
 #define EDDY_SCAN_H
+
+#include "nodes/parsenodes.h"
+#include "utils/queryenvironment.h"
 
 #include "batch.h"
 
@@ -24,24 +27,17 @@ typedef struct EddyScanRange
 extern void eddy_scan_init(void);
 
 /*
- * eddy_scan_arm announces that the query with text sql is about to be run over range.
- * Whenever that very text is planned, its aggregates are left partial
- * (AGGSPLIT_INITIAL_SERIAL), and with a range the scan of relation stream is
- * replaced by one of the range. range and sql must live until eddy_scan_disarm;
- * calls nest, and an abort of the (sub)transaction calls for eddy_scan_reset.
+ * Marks the range table entry of the stream in a delta query. When the query is planned, its
+ * scan reads a batch, and the aggregates of the query stay at their transition states
+ * (AGGSPLIT_INITIAL_SERIAL).
  */
-typedef struct EddyScanArmed
-{
-	const char *sql;
-	Oid			stream;
-	EddyScanRange *range;		/* NULL: the stream's stored rows are scanned */
-	struct EddyScanArmed *outer;
-} EddyScanArmed;
+extern void eddy_scan_mark(RangeTblEntry *rte);
+extern bool eddy_scan_is_marked(const RangeTblEntry *rte);
 
-extern void eddy_scan_arm(EddyScanArmed *armed, const char *sql, Oid stream, EddyScanRange *range);
-extern void eddy_scan_disarm(EddyScanArmed *armed);
-
-/* Forgets everything armed; at the end of a transaction that failed. */
-extern void eddy_scan_reset(void);
+/*
+ * The query environment under which the plan of a delta query reads range, in the current memory
+ * context. range must outlive the execution; its position starts at -1.
+ */
+extern QueryEnvironment *eddy_scan_environment(EddyScanRange *range);
 
 #endif							/* EDDY_SCAN_H */

@@ -122,10 +122,11 @@ empty_state(Oid state_table)
 }
 
 bool
-eddy_view_resume(Oid relid)
+eddy_view_resume(Oid relid, bool *emptied)
 {
 	EddyView   *view = eddy_catalog_get_view(relid);
 
+	*emptied = false;
 	if (view == NULL)
 		return false;
 	/* before the lock: others must not be able to block writers of the stream */
@@ -142,8 +143,14 @@ eddy_view_resume(Oid relid)
 	eddy_view_check_stream(view->stream, eddy_owner_of_relation(relid));
 	if (eddy_catalog_resume_view(view))
 	{
+		Query	   *query;
+
 		empty_state(view->state_table);
-		eddy_view_fill(relid, true);
+		/* the states to come are those of the aggregates as they are now */
+		query = eddy_plan_definition_query(view->definition);
+		if (query)
+			eddy_catalog_set_view_aggregates(view, eddy_signature_make(query));
+		*emptied = true;
 	}
 	return true;
 }

@@ -3,13 +3,6 @@
  * view.h
  *    What other layers call to maintain and to define continuous views.
  *
- * Maintenance has two steps. "Collect" runs each view's own SELECT over a
- * batch and keeps the partial states of the touched groups in memory, tagged with the
- * subtransaction that made them. "Flush" merges them into the state
- * tables, in one total order of views and group keys, so that writers never
- * deadlock among themselves. A Kafka batch does both in its transaction; a
- * user's statement collects in the capture trigger and flushes when it ends.
- *
  *-------------------------------------------------------------------------
  */
 #ifndef EDDY_VIEW_H
@@ -24,30 +17,27 @@
 extern void eddy_view_init(void);
 
 /*
- * eddy_view_collect computes the delta of every view of batch->stream. Rows that a view's
- * expressions fail on are left out for that view and appended to *rejections
- * (EddyRejection, in the current memory context) if its policy is dead_letter; with
- * policy stop the error is raised. The caller holds RowExclusiveLock on the stream.
+ * eddy_view_apply maintains every view of the streams of some batches (List of EddyBatch, one
+ * for each stream). A row that a view fails on is left out for that view and noted in
+ * view_rejections of its batch, if the view's policy is dead_letter; with policy stop
+ * the error is raised. The caller holds RowExclusiveLock on the streams.
+ *
+ * With repeatable the caller can do the whole transaction again, and has to: rows
+ * that make the merge with what is stored fail are not searched for, and 23505 is raised if
+ * somebody else inserts the same new group at the same time.
+ *
+ * 40001 is raised when a group was changed concurrently under REPEATABLE READ or SERIALIZABLE.
  */
-extern void eddy_view_collect(EddyBatch *batch, List **rejections);
-
-/* True while collected deltas wait to be flushed in this transaction. */
-extern bool eddy_view_pending(void);
-
-/*
- * eddy_view_flush merges all pending deltas into the state tables. Errors
- * (40001 under REPEATABLE READ, or those of a view's expressions over its aggregates) are raised.
- */
-extern void eddy_view_flush(void);
+extern void eddy_view_apply(List *batches, bool repeatable);
 
 /*
- * eddy_view_apply does both steps for a Kafka batch. It may fail with 40001, 40P01 or 23505
- * because of what others do at the same time; the batch then has to be done again. With
- * careful, each view is
- * merged in a subtransaction of its own and rows that make the merge fail are
- * found and rejected, too; the worker asks for it after a batch failed without.
+ * eddy_view_fill does the same for one view, with a batch that may be empty: a view
+ * without GROUP BY then gets its one row.
  */
-extern void eddy_view_apply(EddyBatch *batch, bool careful, List **rejections);
+extern void eddy_view_fill(Oid view, EddyBatch *batch);
+
+/* True while queries and functions of views run, in which nobody may insert into a stream. */
+extern bool eddy_view_maintaining(void);
 
 /* Parameters of eddy.create_continuous_view. */
 typedef struct EddyViewOptions
@@ -62,8 +52,13 @@ typedef struct EddyViewOptions
 	bool		if_not_exists;
 } EddyViewOptions;
 
-/* Creates a continuous view with the rights of the current user; returns its Oid. */
-extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewOptions *options);
+/*
+ * Creates a continuous view with the rights of the current user; returns its Oid. *created is false if
+ * there was one already. It has no content yet, not even the row of a view without GROUP BY:
+ * eddy_apply_fill gives it that, under the lock on the stream that is taken here.
+ */
+extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewOptions *options,
+							 bool *created);
 
 /* Makes SECURITY LABEL know our labels, so that dumps can be restored. From _PG_init only. */
 extern void eddy_view_register_labels(void);
@@ -90,11 +85,19 @@ extern void eddy_view_suspend(Oid view, const char *error, int sqlerrcode);
 extern bool eddy_view_pause(Oid relid);
 
 /*
- * eddy_view_resume empties a suspended view, counts the rows that its stream still stages and
- * has it maintained again, for its owner, who must have the privileges that its creation needs.
- * Takes the locks that creation takes. False if relid is no continuous view.
+ * Around a command that renames functions, types or schemas, or moves them: keeps what
+ * the catalog says of the aggregates of views right. The first gives the views to pass to the second.
  */
-extern bool eddy_view_resume(Oid relid);
+extern List *eddy_signature_before_rename(void);
+extern void eddy_signature_after_rename(List *views);
+
+
+/*
+ * eddy_view_resume empties a suspended view and has it maintained again, for its owner, who must
+ * have the privileges that its creation needs. Takes the locks that creation takes. If *emptied,
+ * the caller has to fill it with eddy_apply_fill. False if relid is no continuous view.
+ */
+extern bool eddy_view_resume(Oid relid, bool *emptied);
 
 /* eddy.drop_continuous_view: as DROP VIEW, for the owner of the view or of its stream. */
 extern void eddy_view_drop(Oid relid);

@@ -398,7 +398,8 @@ run_transaction(EddySourceWorker *worker, Relation stream, bool careful)
 	if (worker->batch.nrows > worker->batch.nrejected)
 	{
 		eddy_stream_write(worker->definition->stream, &worker->batch);
-		eddy_view_apply(&worker->batch, careful, &worker->rejections);
+		eddy_view_apply(list_make1(&worker->batch), !careful);
+		worker->rejections = list_concat(worker->rejections, worker->batch.view_rejections);
 	}
 	write_rejections(worker);
 	if (worker->stop_row < 0)

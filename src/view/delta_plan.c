@@ -1,0 +1,133 @@
+/*-------------------------------------------------------------------------
+ *
+ * delta_plan.c
+ *    Plans the delta query of a view from its tree, and keeps the plan while it is valid.
+ *
+ * The delta query is a Query made from the definition (analyze.c), never text:
+ * names, operators and types were resolved once, when the view was created,
+ * and are objects since. So it does not matter what search_path says, or what has been
+ * renamed. Rewriting expands views that are joined and adds the policies of row-level security
+ * for the owner of the view.
+ *
+ * A plan is good until a relation, function, type, operator, policy or role it depends on
+ * changes. The callbacks in plan.c mark it, and it is made anew at its next use.
+ *
+ * Locking: what the query reads is locked as for a SELECT, until the end of the
+ * transaction. Memory: one context per plan, under that of the view's plan.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "optimizer/planner.h"
+#include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+
+#include "view/plan.h"
+#include "view/refuse.h"
+#include "view/scan.h"
+
+/* Rewriting and planning may be disturbed by what others commit; it is tried again so often. */
+#define PLAN_ATTEMPTS 3
+
+/* Functions that are inlined can read a stream, too. */
+static void
+refuse_inlined_streams(PlannedStmt *statement)
+{
+	ListCell   *lc;
+
+	foreach(lc, statement->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION && !eddy_scan_is_marked(rte))
+			eddy_refuse_hidden_relation(rte->relid, rte->inh);
+	}
+}
+
+/* Rewrites and plans the query. The caller acts as the owner of the view. */
+static PlannedStmt *
+make_statement(EddyViewPlan *plan)
+{
+	Query	   *query = copyObject(plan->delta_query);
+	List	   *rewritten;
+	PlannedStmt *statement;
+
+	query->querySource = QSRC_ORIGINAL;
+	query->canSetTag = true;
+	AcquireRewriteLocks(query, true, false);
+	rewritten = QueryRewrite(query);
+	if (list_length(rewritten) != 1)
+		elog(ERROR, "rewriting the delta query gave %d queries", list_length(rewritten));
+	query = linitial_node(Query, rewritten);
+	(void) eddy_refuse_hidden_streams(query);
+	statement = pg_plan_query(query, plan->delta_name, 0, NULL);
+	refuse_inlined_streams(statement);
+	return statement;
+}
+
+/* Locks what the plan reads, as the server does with cached plans of its own. */
+static void
+lock_relations(PlannedStmt *statement)
+{
+	ListCell   *lc;
+
+	foreach(lc, statement->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (OidIsValid(rte->relid) &&
+			(rte->rtekind == RTE_RELATION || rte->rtekind == RTE_SUBQUERY))
+			LockRelationOid(rte->relid, rte->rellockmode);
+	}
+}
+
+static void
+forget(EddyViewPlan *plan)
+{
+	if (plan->delta_mcxt)
+		MemoryContextDelete(plan->delta_mcxt);
+	plan->delta_mcxt = NULL;
+	plan->delta = NULL;
+	plan->delta_valid = false;
+}
+
+/* Plans and keeps the result; on error there is none. */
+static void
+plan_anew(EddyViewPlan *plan)
+{
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy delta plan",
+											   ALLOCSET_SMALL_SIZES);
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy planning",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	PlannedStmt *statement;
+	uint64		before = eddy_plan_invalidations();
+
+	forget(plan);
+	statement = make_statement(plan);
+	MemoryContextSwitchTo(mcxt);
+	plan->delta = copyObject(statement);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	MemoryContextSetParent(mcxt, plan->mcxt);
+	plan->delta_mcxt = mcxt;
+	/* an index that this plan could not use yet may be usable for the next */
+	plan->delta_valid = before == eddy_plan_invalidations() && !plan->delta->transientPlan;
+}
+
+PlannedStmt *
+eddy_delta_plan(EddyViewPlan *plan)
+{
+	if (plan->delta)
+		lock_relations(plan->delta);
+	for (int attempt = 0; plan->delta == NULL || !plan->delta_valid; attempt++)
+	{
+		plan_anew(plan);
+		if (attempt >= PLAN_ATTEMPTS)
+			break;				/* somebody keeps changing things that may concern us */
+	}
+	return plan->delta;
+}
