@@ -53,6 +53,7 @@ OBJS = \
 	src/view/delta.o \
 	src/view/delta_plan.o \
 	src/view/label.o \
+	src/view/function.o \
 	src/view/merge.o \
 	src/view/objects.o \
 	src/view/owner.o \

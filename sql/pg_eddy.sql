@@ -247,6 +247,10 @@ CREATE FUNCTION eddy.cumulate(ts timestamp, step interval, size interval, "offse
 RETURNS SETOF record LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 10
 AS 'MODULE_PATHNAME', 'eddy_cumulate';
 
+-- casts of text to dates and times are guarded by it in the queries of continuous views
+CREATE FUNCTION eddy._refuse_clock_words(value text)
+RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_refuse_clock_words';
+
 COMMENT ON FUNCTION eddy.tumble(timestamptz, interval, interval) IS
     'fixed window [window_start, window_end) that holds ts';
 COMMENT ON FUNCTION eddy.tumble(timestamp, interval, interval) IS
@@ -437,6 +441,7 @@ GRANT EXECUTE ON FUNCTION
     -- what eddy.tumble consists of once it is inlined
     eddy._window_start(timestamptz, interval, interval), eddy._window_start(timestamp, interval, interval),
     eddy._window_end(timestamptz, interval, interval), eddy._window_end(timestamp, interval, interval),
+    eddy._refuse_clock_words,   -- runs with the rights of the owner of a view
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.create_continuous_view, eddy.drop_continuous_view,
     -- read through eddy.sources and eddy.partitions, whose reader's rights they run with

@@ -29,6 +29,7 @@
 #include "utils/typcache.h"
 
 #include "compat.h"
+#include "view/function.h"
 #include "view/plan.h"
 #include "view/refuse.h"
 #include "view/scan.h"
@@ -239,7 +240,10 @@ analyze_aggregates(EddyViewPlan *plan, Query *query)
 	plan->naggs = list_length(context.aggrefs);
 	plan->aggs = palloc0(sizeof(EddyAggregate) * Max(plan->naggs, 1));
 	foreach(lc, context.aggrefs)
-		analyze_aggregate(&plan->aggs[i++], lfirst_node(Aggref, lc));
+	{
+		analyze_aggregate(&plan->aggs[i], lfirst_node(Aggref, lc));
+		eddy_function_check_aggregate(&plan->aggs[i++]);
+	}
 }
 
 static void
@@ -424,6 +428,7 @@ eddy_analyze_query(EddyViewPlan *plan, Query *query)
 
 	stream_rti = eddy_refuse_query(query);
 	eddy_compat_flatten_group(query);
+	query = eddy_function_guard_times(query);
 	plan->stream = rt_fetch(stream_rti, query->rtable)->relid;
 	analyze_keys(plan, query);
 	analyze_aggregates(plan, query);

@@ -21,13 +21,12 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_proc.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
 #include "catalog/eddy_catalog.h"
+#include "view/function.h"
 #include "view/refuse.h"
 #include "view/window.h"
 
@@ -128,41 +127,18 @@ find_stream(Query *query)
 
 /* ---- clauses that cannot be kept up to date ---- */
 
-static bool
-refuse_function(Oid funcid, void *context pg_attribute_unused())
-{
-	if (funcid == F_NOW || funcid == F_TRANSACTION_TIMESTAMP || funcid == F_STATEMENT_TIMESTAMP)
-		eddy_refuse("the query of a continuous view cannot depend on the current time",
-			   "Rows are counted once, when they arrive, and not again when time has passed.",
-			   "Compare with the current time when reading the view.");
-	if (func_volatile(funcid) == PROVOLATILE_VOLATILE)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("volatile function \"%s\" cannot be used in a continuous view",
-						get_func_name(funcid)),
-				 errdetail("Its result could not be computed again.")));
-	return false;
-}
-
 /* Looks for expressions whose value depends on when they are evaluated, and for other streams. */
 static bool
 check_node(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	check_functions_in_node(node, refuse_function, context);
+	eddy_function_check(node);
 	if (IsA(node, FuncExpr))
 		eddy_window_check((FuncExpr *) node);
 	if (IsA(node, Var) && ((Var *) node)->varattno < 0)
 		eddy_refuse("system columns cannot be used in a continuous view",
 			   "A row is counted before it has a place in the table.", NULL);
-	if (IsA(node, SQLValueFunction))
-	{
-		SQLValueFunctionOp op = ((SQLValueFunction *) node)->op;
-
-		if (op <= SVFOP_LOCALTIMESTAMP_N)
-			refuse_function(F_NOW, context);
-	}
 	if (IsA(node, Query))
 	{
 		Query	   *query = (Query *) node;

@@ -1,0 +1,83 @@
+-- Functions whose result depends on the clock, the session or the server are refused, or their values are.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_eddy;
+RESET client_min_messages;
+\set SHOW_CONTEXT never
+
+CREATE UNLOGGED TABLE visits (id int, t text, at timestamptz, local timestamp, x xid);
+SELECT eddy.create_stream('visits');
+CREATE FUNCTION outcome(expression text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE reason text;
+BEGIN
+    PERFORM eddy.create_continuous_view('v', format('SELECT %s AS k, count(*) FROM visits GROUP BY 1', expression));
+    PERFORM eddy.drop_continuous_view('v');
+    RETURN 'accepted';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS reason = PG_EXCEPTION_DETAIL;
+    RETURN SQLERRM || ': ' || reason;
+END $$;
+
+\set VERBOSITY default
+SELECT eddy.create_continuous_view('v', 'SELECT session_user AS who, count(*) FROM visits GROUP BY 1');
+SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM visits WHERE age(at) > ''1 day''');
+
+-- Keywords and functions.
+SELECT expression, outcome(expression) FROM unnest(ARRAY['current_date', 'current_time', 'current_time(2)', 'current_timestamp', 'current_timestamp(3)',
+    'localtime', 'localtime(1)', 'localtimestamp', 'localtimestamp(0)', 'current_role', 'current_user', 'user', 'session_user', 'current_schema',
+    'current_catalog', 'current_database()', 'now()', 'clock_timestamp()', 'age(at)', 'age(local)', 'age(x)', 'age(at, at)', 'current_setting(''TimeZone'')',
+    'current_setting(t, true)', 'pg_backend_pid()', 'txid_current()', 'pg_current_xact_id_if_assigned()::text', 'inet_client_addr()', 'pg_trigger_depth()',
+    'pg_client_encoding()', 'pg_postmaster_start_time()', 'pg_stat_get_numscans(id::oid)', 'pg_column_size(t)', 'pg_relation_filenode(id::oid)', 'table_to_xml(''visits'', true, true, t)::text',
+    't::timetz AT TIME ZONE ''Europe/Oslo''', 'nextval(''s'')', 'random()', 'timeofday()', 'set_config(''a.b'', t, true)',
+    'date_trunc(''day'', at)', 'at::date', 'to_char(at, ''YYYY'')', 'extract(dow FROM at)', 'to_tsvector(t)::text', 'has_table_privilege(''visits'', ''SELECT'')']) expression;
+
+-- Words that mean the current time are errors of the rows that have them; the other rows are counted.
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+CREATE DOMAIN moment AS timestamptz;
+SELECT eddy.create_continuous_view('moments', 'SELECT t::timestamptz AS at, count(*) FROM visits WHERE id = 1 GROUP BY 1');
+SELECT eddy.create_continuous_view('days', 'SELECT count(*), max(t::date) AS latest, min(t::varchar::date) FILTER (WHERE length(t) > 3) AS first FROM visits WHERE id = 1');
+SELECT eddy.create_continuous_view('clocks', 'SELECT t::time AS c, count(*) FROM visits WHERE id = 2 GROUP BY 1');
+SELECT eddy.create_continuous_view('lists', 'SELECT t::timestamptz[] AS a, count(*) FROM visits WHERE id = 3 GROUP BY 1');
+SELECT eddy.create_continuous_view('spans', 'SELECT t::tstzrange AS a, count(*) FROM visits WHERE id = 5 GROUP BY 1');
+SELECT eddy.create_continuous_view('domains', 'SELECT t::bpchar(30)::moment AS a, count(*) FROM visits WHERE id = 6 GROUP BY 1');
+SELECT eddy.create_continuous_view('latest', 'SELECT id, max(t)::date AS day, count(*) FROM visits WHERE id >= 7 GROUP BY id');
+INSERT INTO visits VALUES (1, '2026-01-01'), (1, 'now'), (1, 'Yesterday 10:00'), (1, ' TODAY'), (1, '2026-01-02 03:04 am'), (1, 'infinity'), (1, 'epoch'), (1, 'nowadays'),
+    (2, 'now'), (2, '10:00'), (2, 'allballs'), (3, '{now}'), (3, '{"tomorrow"}'), (3, '{2026-01-01,NULL}'), (5, '[now,)'), (5, '[2026-01-01,2026-01-02)'), (6, 'tomorrow'), (6, '2026-01-01'), (7, '2026-01-01'), (7, 'now'), (8, 'today');
+TABLE moments ORDER BY at;
+TABLE days;
+TABLE clocks ORDER BY c;
+TABLE lists;
+TABLE spans;
+TABLE domains;
+TABLE latest ORDER BY id;
+SELECT view, error, count(*) FROM eddy.dead_letters WHERE stream = 'visits'::regclass GROUP BY 1, 2 ORDER BY view::text COLLATE "C", 2;
+SELECT eddy.create_continuous_view('v', $$SELECT count(*) FROM visits WHERE at > 'yesterday'::text::timestamptz$$);
+SELECT eddy._refuse_clock_words(NULL), eddy._refuse_clock_words(''), eddy._refuse_clock_words('snow nowadays, 2 todays');
+
+-- Aggregates: volatile support functions, and initial conditions that would count once for each batch.
+CREATE FUNCTION roll(s int8, v int8) RETURNS int8 VOLATILE LANGUAGE sql AS 'SELECT s + v';
+CREATE FUNCTION plus(s int8, v int8) RETURNS int8 IMMUTABLE LANGUAGE sql AS 'SELECT s + v';
+CREATE FUNCTION twice(s int8) RETURNS int8 VOLATILE LANGUAGE sql AS 'SELECT 2 * s';
+CREATE FUNCTION plus(s numeric[], v numeric) RETURNS numeric[] IMMUTABLE LANGUAGE sql AS 'SELECT ARRAY[s[1] + v, s[2] + 1]';
+CREATE FUNCTION join_sums(a numeric[], b numeric[]) RETURNS numeric[] IMMUTABLE LANGUAGE sql AS 'SELECT ARRAY[a[1] + b[1], a[2] + b[2]]';
+CREATE FUNCTION lose(a numeric[], b numeric[]) RETURNS numeric[] IMMUTABLE LANGUAGE sql AS 'SELECT NULL::numeric[]';
+CREATE FUNCTION break(a numeric[], b numeric[]) RETURNS numeric[] IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RAISE division_by_zero; END';
+CREATE AGGREGATE volatile_sum(int8) (sfunc = roll, stype = int8, combinefunc = plus, initcond = '0');
+CREATE AGGREGATE volatile_combine(int8) (sfunc = plus, stype = int8, combinefunc = roll, initcond = '0');
+CREATE AGGREGATE volatile_final(int8) (sfunc = plus, stype = int8, combinefunc = plus, finalfunc = twice, initcond = '0');
+CREATE AGGREGATE sum_and_100(int8) (sfunc = plus, stype = int8, combinefunc = plus, initcond = '100');
+CREATE AGGREGATE sum_from_0(int8) (sfunc = plus, stype = int8, combinefunc = plus, initcond = '0');
+CREATE AGGREGATE max_from_5(int8) (sfunc = int8larger, stype = int8, combinefunc = int8larger, initcond = '5');
+CREATE AGGREGATE sums(numeric) (sfunc = plus, stype = numeric[], combinefunc = join_sums, initcond = '{0,0.0}');
+CREATE AGGREGATE sums_from_1(numeric) (sfunc = plus, stype = numeric[], combinefunc = join_sums, initcond = '{0,1}');
+CREATE AGGREGATE lost(numeric) (sfunc = plus, stype = numeric[], combinefunc = lose, initcond = '{0,0}');
+CREATE AGGREGATE broken(numeric) (sfunc = plus, stype = numeric[], combinefunc = break, initcond = '{0,0}');
+SELECT a, outcome(format('1 AS one, %s(id)', a))
+FROM unnest('{volatile_sum, volatile_combine, volatile_final, sum_and_100, sum_from_0, max_from_5, sums, sums_from_1, lost, broken}'::text[]) a;
+SELECT eddy.create_continuous_view('v', 'SELECT sum_and_100(id) FROM visits');
+
+SET client_min_messages = warning;
+DROP TABLE visits CASCADE;
+DROP DOMAIN moment;
+DROP AGGREGATE volatile_sum(int8), volatile_combine(int8), volatile_final(int8), sum_and_100(int8), sum_from_0(int8), max_from_5(int8), sums(numeric), sums_from_1(numeric), lost(numeric), broken(numeric);
+DROP FUNCTION roll, plus(int8, int8), plus(numeric[], numeric), twice, join_sums, lose, break, outcome;
