@@ -59,29 +59,46 @@ INSERT INTO measures (k) VALUES (NULL), (8);
 INSERT INTO measures_log (k) VALUES (NULL), (8);
 
 /*
- * Compared as text. Variances and correlations of floats are not associative:
- * combining rounds otherwise, so they are compared to 10 digits.
+ * Compared exactly, as text, but for variances of floats: combining rounds differently, so
+ * they are compared to 10 significant digits.
  */
-CREATE FUNCTION rounded(r jsonb) RETURNS jsonb LANGUAGE sql AS $$
-    SELECT jsonb_object_agg(key, CASE WHEN jsonb_typeof(value) = 'number'
-                                      THEN to_jsonb(trim_scale(round(value::numeric, 8 - length(trunc(abs(value::numeric))::text)))) ELSE value END)
+CREATE FUNCTION rounded(r jsonb, approximate text[]) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_object_agg(key, CASE WHEN key = ANY (approximate) AND jsonb_typeof(value) = 'number' AND value::numeric <> 0
+                                      THEN to_jsonb(trim_scale(round(value::numeric, 9 - floor(log(abs(value::numeric)))::int))) ELSE value END)
     FROM jsonb_each(r)
 $$;
-CREATE FUNCTION differences(view text, query text) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION differences(view text, query text, approximate text[] DEFAULT '{}') RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE result bigint;
 BEGIN
-    EXECUTE format('SELECT count(*) FROM ((SELECT rounded(to_jsonb(a)) FROM %1$s a EXCEPT ALL SELECT rounded(to_jsonb(b)) FROM (%2$s) b)
-                    UNION ALL (SELECT rounded(to_jsonb(b)) FROM (%2$s) b EXCEPT ALL SELECT rounded(to_jsonb(a)) FROM %1$s a)) x', view, query)
-    INTO result;
+    EXECUTE format('SELECT count(*) FROM ((SELECT rounded(to_jsonb(a), $1) FROM %1$s a EXCEPT ALL SELECT rounded(to_jsonb(b), $1) FROM (%2$s) b)
+                    UNION ALL (SELECT rounded(to_jsonb(b), $1) FROM (%2$s) b EXCEPT ALL SELECT rounded(to_jsonb(a), $1) FROM %1$s a)) x', view, query)
+    INTO result USING approximate;
     RETURN result;
 END $$;
-SELECT part, differences('per_key_' || part, format('SELECT k, %s FROM measures_log GROUP BY k', select_list(part))),
-       differences('overall_' || part, format('SELECT %s FROM measures_log', select_list(part)))
+CREATE FUNCTION approximate(part int) RETURNS text[] LANGUAGE sql AS $$
+    SELECT coalesce(array_agg('c' || id), '{}') FROM calls WHERE id % 4 = part AND arg IN ('f4', 'f8') AND agg ~ '^(var|stddev)'
+$$;
+SELECT count(*) AS approximate FROM calls, approximate((id % 4)::int) a WHERE 'c' || id = ANY (a);
+SELECT part, differences('per_key_' || part, format('SELECT k, %s FROM measures_log GROUP BY k', select_list(part)), approximate(part)),
+       differences('overall_' || part, format('SELECT %s FROM measures_log', select_list(part)), approximate(part))
 FROM generate_series(0, 3) part;
 SELECT differences('pairs', $$
     SELECT k, regr_count(f8, i4) AS n, regr_sxx(f8, i4) AS sxx, count(*) FILTER (WHERE b) AS yes,
            sum(n) FILTER (WHERE i4 > 0) AS positive
-    FROM measures_log GROUP BY k $$);
+    FROM measures_log GROUP BY k $$, '{sxx}');
+
+-- The comparison itself: an error of 1 in the sum of a column, in one group, or in the tenth digit of a variance is a difference.
+SELECT format('SELECT k, %s FROM measures_log GROUP BY k', select_list(part)) AS query, format('sum(i8) AS c%s', id) AS sum, 'per_key_' || part AS view, approximate(part) AS approximate
+FROM calls, LATERAL (SELECT (id % 4)::int AS part) p WHERE agg = 'sum' AND arg = 'i8' \gset
+SELECT max(abs(sum)) > 1e12 AS large FROM (SELECT sum(i8) FROM measures_log GROUP BY k) x;
+SELECT differences(:'view', replace(:'query', :'sum', replace(:'sum', 'sum(i8)', 'sum(i8) + 1')), :'approximate') AS all_groups,
+       differences(:'view', replace(:'query', :'sum', replace(:'sum', 'sum(i8)', 'sum(i8) + (k = 3)::int')), :'approximate') AS one_group,
+       differences(:'view', :'query' || ' HAVING k IS DISTINCT FROM 3', :'approximate') AS group_too_many,
+       differences(:'view', :'query' || ' UNION ALL ' || replace(replace(:'query', 'SELECT k,', 'SELECT 99,'), 'GROUP BY k', 'WHERE false'), :'approximate') AS group_missing;
+SELECT differences('pairs', $$
+    SELECT k, regr_count(f8, i4) AS n, regr_sxx(f8, i4) * (1 + 2e-9) AS sxx, count(*) FILTER (WHERE b) AS yes,
+           sum(n) FILTER (WHERE i4 > 0) AS positive
+    FROM measures_log GROUP BY k $$, '{sxx}') > 0 AS variance_differs;
 
 -- A user's own aggregate, of two arguments, with functions in SQL.
 CREATE FUNCTION weighted_add(s numeric[], v numeric, w numeric) RETURNS numeric[] IMMUTABLE STRICT LANGUAGE sql
@@ -113,6 +130,6 @@ SELECT * FROM odd_array ORDER BY a, c;
 SET client_min_messages = warning;
 DROP TABLE measures, odd_keys CASCADE;
 DROP TABLE measures_log, calls;
-DROP FUNCTION feed, select_list, rounded, differences;
+DROP FUNCTION feed, select_list, approximate, rounded, differences;
 DROP AGGREGATE weighted_avg(numeric, numeric);
 DROP FUNCTION weighted_add, weighted_combine, weighted_final;

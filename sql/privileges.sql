@@ -79,14 +79,48 @@ INSERT INTO sales VALUES ('north', 1);
 SELECT outcome, count FROM attack;
 SELECT current_user = session_user AS myself_still;
 
--- Operators of the writer's schemas are not found by the view's query.
-SET ROLE regress_eddy_writer;
-SET search_path = pg_temp, priv_test;
-CREATE FUNCTION pg_temp.evil_add(int, int) RETURNS int LANGUAGE sql AS 'SELECT 666';
-SET search_path = priv_test;
-INSERT INTO sales VALUES ('south', 5);
-DROP FUNCTION pg_temp.evil_add;
+-- Operators and functions of the writer's schemas are not found by the view's query, nor by functions that it calls.
+RESET ROLE;
+CREATE SCHEMA priv_trap AUTHORIZATION regress_eddy_writer;
+GRANT USAGE ON SCHEMA priv_trap TO PUBLIC;
 SET ROLE regress_eddy_owner;
+CREATE FUNCTION plus_one(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1 + abs(-1); END';
+SELECT eddy.create_continuous_view('by_size', $$
+    SELECT amount > 10 AS large, sum(plus_one(amount)) AS plus_one, count(*) + 1 AS n, count(*) FILTER (WHERE region = 'trap') AS in_trap,
+           count(nullif(abs(amount), 12)) AS not_12
+    FROM sales WHERE region = 'trap' GROUP BY 1 HAVING count(*) >= 1 $$);
+SET ROLE regress_eddy_writer;
+SET search_path = priv_trap, pg_catalog, priv_test;
+CREATE FUNCTION priv_trap.wrong(int, int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 666';
+CREATE FUNCTION priv_trap.wrong(bigint, bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS 'SELECT 666::bigint';
+CREATE FUNCTION priv_trap.wrong(bigint, int) RETURNS bigint IMMUTABLE LANGUAGE sql AS 'SELECT 666::bigint';
+CREATE FUNCTION priv_trap.never(int, int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT false';
+CREATE FUNCTION priv_trap.never(text, text) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT false';
+CREATE FUNCTION priv_trap.never(bigint, int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT false';
+CREATE FUNCTION priv_trap.abs(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 666';
+CREATE OPERATOR priv_trap.+ (LEFTARG = int, RIGHTARG = int, FUNCTION = priv_trap.wrong);
+CREATE OPERATOR priv_trap.+ (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = priv_trap.wrong);
+CREATE OPERATOR priv_trap.+ (LEFTARG = bigint, RIGHTARG = int, FUNCTION = priv_trap.wrong);
+CREATE OPERATOR priv_trap.> (LEFTARG = int, RIGHTARG = int, FUNCTION = priv_trap.never);
+CREATE OPERATOR priv_trap.= (LEFTARG = int, RIGHTARG = int, FUNCTION = priv_trap.never);
+CREATE OPERATOR priv_trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = priv_trap.never);
+CREATE OPERATOR priv_trap.>= (LEFTARG = bigint, RIGHTARG = int, FUNCTION = priv_trap.never);
+-- the trap is set
+SELECT 1 + 1 AS sum, 2 > 1 AS greater, abs(-1) AS abs, 'a'::text = 'a'::text AS equal, 2::bigint >= 1 AS at_least;
+INSERT INTO sales VALUES ('south', 5), ('trap', 12), ('trap', 3), ('trap', 30);
+\c -
+\set SHOW_CONTEXT never
+SET ROLE regress_eddy_writer;
+SET search_path = priv_trap, pg_catalog, priv_test;
+INSERT INTO sales VALUES ('trap', 40);
+RESET ROLE;
+SET search_path = priv_test;
+SET client_min_messages = warning;
+DROP SCHEMA priv_trap CASCADE;
+RESET client_min_messages;
+SET ROLE regress_eddy_owner;
+TABLE by_size ORDER BY large;
+SELECT eddy.drop_continuous_view('by_size');
 SELECT * FROM by_region ORDER BY region;
 
 -- Row-level security of the stream holds for the owner of a view.
