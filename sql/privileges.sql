@@ -157,6 +157,7 @@ GRANT SELECT ON sales TO regress_eddy_analyst;
 INSERT INTO sales VALUES ('north', 1);
 
 -- What is granted to everybody is what the documentation says, and no more.
+\pset footer off
 SELECT p.oid::regprocedure AS callable FROM pg_proc p
 WHERE p.pronamespace = 'eddy'::regnamespace AND has_function_privilege('regress_eddy_nobody', p.oid, 'EXECUTE') ORDER BY 1;
 SELECT c.relname, c.relkind FROM pg_class c
