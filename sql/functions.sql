@@ -30,6 +30,28 @@ SELECT expression, outcome(expression) FROM unnest(ARRAY['current_date', 'curren
     't::timetz AT TIME ZONE ''Europe/Oslo''', 'nextval(''s'')', 'random()', 'timeofday()', 'set_config(''a.b'', t, true)',
     'date_trunc(''day'', at)', 'at::date', 'to_char(at, ''YYYY'')', 'extract(dow FROM at)', 'to_tsvector(t)::text', 'has_table_privilege(''visits'', ''SELECT'')']) expression;
 
+-- Of all stable functions of pg_catalog that an expression can call, those that are refused (in version 15).
+CREATE FUNCTION refused(f regprocedure) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM eddy.create_continuous_view('v', format('SELECT count(*) FROM visits WHERE pg_catalog.%I(%s) IS NULL', proname,
+        (SELECT string_agg(CASE WHEN t = '"any"'::regtype THEN 'NULL' WHEN t::text LIKE 'any%array' THEN 'NULL::int[]' WHEN t::text LIKE 'any%multirange' THEN 'NULL::int4multirange'
+                                WHEN t::text LIKE 'any%range' THEN 'NULL::int4range' WHEN t = 'anyenum'::regtype THEN 'NULL::mood'
+                                WHEN t = 'record'::regtype THEN 'NULL::visits' WHEN t::text LIKE 'any%' THEN 'NULL::int'
+                                ELSE 'NULL::' || t::text END, ', ' ORDER BY n)
+         FROM unnest(proargtypes::regtype[]) WITH ORDINALITY a(t, n)))) FROM pg_proc WHERE oid = f;
+    PERFORM eddy.drop_continuous_view('v');
+    RETURN false;
+EXCEPTION WHEN feature_not_supported THEN
+    RETURN SQLERRM LIKE 'function "%" cannot be used%' OR SQLERRM LIKE '%current time%';
+WHEN OTHERS THEN
+    RETURN false;
+END $$;
+CREATE TYPE mood AS ENUM ('sad', 'happy');
+SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) AS refused
+FROM pg_proc p WHERE pronamespace = 'pg_catalog'::regnamespace AND provolatile = 's' AND prokind = 'f' AND prorettype <> 'internal'::regtype AND NOT proretset
+  AND 'internal'::regtype <> ALL (proargtypes::regtype[]) AND 'cstring'::regtype <> ALL (proargtypes::regtype[]) AND prorettype <> 'cstring'::regtype
+  AND proname !~ '^(pg_stat_get|has|pg_get|to_reg|date|timestamptz|timestamp_)_?' AND current_setting('server_version_num')::int / 10000 = 15 AND refused(oid);
+
 -- Words that mean the current time are errors of the rows that have them; the other rows are counted.
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
@@ -38,15 +60,17 @@ SELECT eddy.create_continuous_view('moments', 'SELECT t::timestamptz AS at, coun
 SELECT eddy.create_continuous_view('days', 'SELECT count(*), max(t::date) AS latest, min(t::varchar::date) FILTER (WHERE length(t) > 3) AS first FROM visits WHERE id = 1');
 SELECT eddy.create_continuous_view('clocks', 'SELECT t::time AS c, count(*) FROM visits WHERE id = 2 GROUP BY 1');
 SELECT eddy.create_continuous_view('lists', 'SELECT t::timestamptz[] AS a, count(*) FROM visits WHERE id = 3 GROUP BY 1');
+SELECT eddy.create_continuous_view('elements', 'SELECT (string_to_array(t, ''|'')::date[])[1] AS a, count(*) FROM visits WHERE id = 4 GROUP BY 1');
 SELECT eddy.create_continuous_view('spans', 'SELECT t::tstzrange AS a, count(*) FROM visits WHERE id = 5 GROUP BY 1');
 SELECT eddy.create_continuous_view('domains', 'SELECT t::bpchar(30)::moment AS a, count(*) FROM visits WHERE id = 6 GROUP BY 1');
 SELECT eddy.create_continuous_view('latest', 'SELECT id, max(t)::date AS day, count(*) FROM visits WHERE id >= 7 GROUP BY id');
 INSERT INTO visits VALUES (1, '2026-01-01'), (1, 'now'), (1, 'Yesterday 10:00'), (1, ' TODAY'), (1, '2026-01-02 03:04 am'), (1, 'infinity'), (1, 'epoch'), (1, 'nowadays'),
-    (2, 'now'), (2, '10:00'), (2, 'allballs'), (3, '{now}'), (3, '{"tomorrow"}'), (3, '{2026-01-01,NULL}'), (5, '[now,)'), (5, '[2026-01-01,2026-01-02)'), (6, 'tomorrow'), (6, '2026-01-01'), (7, '2026-01-01'), (7, 'now'), (8, 'today');
+    (2, 'now'), (2, '10:00'), (2, 'allballs'), (3, '{now}'), (3, '{"tomorrow"}'), (3, '{2026-01-01,NULL}'), (4, 'today|2026-01-01'), (4, '2026-01-01|epoch'), (5, '[now,)'), (5, '[2026-01-01,2026-01-02)'), (6, 'tomorrow'), (6, '2026-01-01'), (7, '2026-01-01'), (7, 'now'), (8, 'today');
 TABLE moments ORDER BY at;
 TABLE days;
 TABLE clocks ORDER BY c;
 TABLE lists;
+TABLE elements;
 TABLE spans;
 TABLE domains;
 TABLE latest ORDER BY id;
@@ -80,4 +104,5 @@ SET client_min_messages = warning;
 DROP TABLE visits CASCADE;
 DROP DOMAIN moment;
 DROP AGGREGATE volatile_sum(int8), volatile_combine(int8), volatile_final(int8), sum_and_100(int8), sum_from_0(int8), max_from_5(int8), sums(numeric), sums_from_1(numeric), lost(numeric), broken(numeric);
-DROP FUNCTION roll, plus(int8, int8), plus(numeric[], numeric), twice, join_sums, lose, break, outcome;
+DROP FUNCTION roll, plus(int8, int8), plus(numeric[], numeric), twice, join_sums, lose, break, outcome, refused;
+DROP TYPE mood;
