@@ -158,6 +158,23 @@ INSERT INTO commands VALUES
 RESET ROLE;
 SELECT outcome FROM attacks ORDER BY outcome COLLATE "C";
 
+-- A batch is not interrupted by another one, and a view that is dropped meanwhile is out of it.
+SET ROLE regress_eddy_ann;
+SELECT eddy.create_continuous_view('paused', 'SELECT command, avg(length(command)) AS average FROM commands GROUP BY command');
+SELECT eddy.create_continuous_view('victim', 'SELECT command, avg(length(command)) AS average FROM commands GROUP BY command');
+SELECT eddy.create_continuous_view('last_attacks',
+    'SELECT attack_quietly(command) AS outcome, avg(length(command)) AS average FROM commands GROUP BY 1 HAVING count(*) > 0');
+SELECT eddy.pause('paused');
+SELECT eddy.pause('attacks');
+SET ROLE regress_eddy_writer;
+INSERT INTO commands VALUES ('SELECT eddy.resume(''paused'')');
+INSERT INTO commands VALUES ('SELECT eddy.create_continuous_view(''new'', ''SELECT count(*) FROM commands'')');
+INSERT INTO commands VALUES ('SELECT eddy.drop_continuous_view(''victim'')');
+INSERT INTO commands VALUES ('DROP VIEW victim');
+RESET ROLE;
+SELECT outcome FROM last_attacks ORDER BY outcome COLLATE "C";
+SELECT view, state FROM eddy.continuous_views WHERE stream = 'commands'::regclass ORDER BY view::text COLLATE "C";
+
 -- All of it has left the views as they were, and working.
 INSERT INTO events VALUES ('b', 4), ('c', 1);
 SELECT * FROM per_kind ORDER BY kind;

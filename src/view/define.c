@@ -251,6 +251,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	Oid			schema;
 	Oid			relid;
 
+	eddy_view_check_context("create");
 	schema = RangeVarGetCreationNamespace(rangevar);
 	*created = !exists_already(rangevar, schema, options->if_not_exists, &relid);
 	if (!*created)

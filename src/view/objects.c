@@ -355,6 +355,7 @@ eddy_view_drop(Oid relid)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a continuous view",
 						get_rel_name(relid) ? get_rel_name(relid) : "?")));
+	eddy_view_check_context("drop");
 	eddy_view_check_owner(view, true);
 
 	/* stream before state table, as batches lock them */

@@ -198,6 +198,13 @@ extern bool eddy_view_may_maintain(const EddyViewPlan *plan);
 /* Errors unless a role has the TRIGGER privilege on a stream. */
 extern void eddy_view_check_stream(Oid stream, Oid role);
 
+/*
+ * Errors if the caller is an expression of a view, of a stream or of anything else that runs with
+ * the rights of its owner: a batch must not begin in the middle of another one. command: the
+ * verb for the message.
+ */
+extern void eddy_view_check_context(const char *command);
+
 /* Errors unless the current user owns the view or, if that is allowed, its stream. */
 extern void eddy_view_check_owner(const EddyView *view, bool allow_stream_owner);
 

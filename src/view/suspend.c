@@ -58,6 +58,16 @@ eddy_view_check_stream(Oid stream, Oid role)
 }
 
 void
+eddy_view_check_context(const char *command)
+{
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot %s a continuous view within security-restricted operation",
+						command)));
+}
+
+void
 eddy_view_check_owner(const EddyView *view, bool allow_stream_owner)
 {
 	if (!eddy_compat_class_ownercheck(view->relid, GetUserId()) &&
@@ -129,6 +139,7 @@ eddy_view_resume(Oid relid, bool *emptied)
 	*emptied = false;
 	if (view == NULL)
 		return false;
+	eddy_view_check_context("rebuild");
 	/* before the lock: others must not be able to block writers of the stream */
 	eddy_view_check_owner(view, false);
 	eddy_view_check_stream(view->stream, eddy_owner_of_relation(relid));
