@@ -224,6 +224,16 @@ note_alter_table(Node *parsetree)
 	}
 }
 
+/* COPY writes to our catalog when a dump is restored, and not through its functions. */
+static void
+note_restore(const CopyStmt *stmt)
+{
+	Oid			relid = stmt->relation ? RangeVarGetRelid(stmt->relation, NoLock, true) : InvalidOid;
+
+	if (OidIsValid(relid) && get_rel_namespace(relid) == eddy_catalog_schema())
+		eddy_catalog_refresh();
+}
+
 /* What a command that dropped a continuous view does to objects that depend on it. */
 static DropBehavior
 drop_behavior(const Node *parsetree)
@@ -341,7 +351,10 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		eddy_signature_after_rename(signed_views);
 	}
 	if (copies)
+	{
+		note_restore((CopyStmt *) parsetree);
 		flush_if_outermost();
+	}
 	if (wake)
 		eddy_worker_wakeup_at_commit();
 	if (rename && eddy_catalog_installed())

@@ -51,6 +51,12 @@ extern Oid	eddy_catalog_schema(void);
 extern Oid	eddy_catalog_relid(EddyCatalogTable table);
 
 /*
+ * Makes all backends read the catalog again, when the current command ends. Only SQL that writes to
+ * our tables needs it, which is what a restore executes; the functions below do it themselves.
+ */
+extern void eddy_catalog_refresh(void);
+
+/*
  * Owner of the extension, with whose rights objects in schema eddy are made.
  * Errors if not installed.
  */

@@ -248,6 +248,12 @@ eddy_catalog_invalidate(Oid stream)
 		CacheInvalidateRelcacheByRelid(views);
 }
 
+void
+eddy_catalog_refresh(void)
+{
+	eddy_catalog_invalidate(InvalidOid);
+}
+
 Datum
 eddy_catalog_text(const char *value, bool *isnull)
 {
