@@ -158,7 +158,7 @@ INSERT INTO commands VALUES
 RESET ROLE;
 SELECT outcome FROM attacks ORDER BY outcome COLLATE "C";
 
--- A batch is not interrupted by another one, and a view that is dropped meanwhile is out of it.
+-- A batch is not interrupted by another one, and no view is dropped in the middle of it.
 SET ROLE regress_eddy_ann;
 SELECT eddy.create_continuous_view('paused', 'SELECT command, avg(length(command)) AS average FROM commands GROUP BY command');
 SELECT eddy.create_continuous_view('victim', 'SELECT command, avg(length(command)) AS average FROM commands GROUP BY command');

@@ -11,6 +11,7 @@
  *   its columns to be the first ones of the state table. CREATE OR REPLACE VIEW,
  *   CREATE RULE and ALTER COLUMN SET DEFAULT are recognized by the Oid of the view, where the
  *   server reports the new catalog row, whatever command or name led there.
+ * - A view is not dropped by a function that it or another view calls in the middle of a batch.
  * - Rows are removed with DELETE on the public view, and in no other way.
  * - Locks that writers of the stream would have to wait for are not to be taken by users.
  *
@@ -48,6 +49,7 @@
 #include "api/hooks.h"
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
+#include "view/plan.h"
 
 static object_access_hook_type prev_object_access = NULL;
 static ExecutorStart_hook_type prev_executor_start = NULL;
@@ -217,6 +219,10 @@ object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg
 	}
 	else if (access == OAT_POST_ALTER && class == RelationRelationId)
 		check_alter(object, sub);
+	else if (access == OAT_DROP && class == RelationRelationId && sub == 0 &&
+			 InSecurityRestrictedOperation() &&
+			 eddy_catalog_member(object).kind == EDDY_MEMBER_VIEW)
+		eddy_view_check_context("drop");
 }
 
 /* ---- writing ---- */
