@@ -114,6 +114,50 @@ SELECT eddy.create_continuous_view('weighted', 'SELECT k, weighted_avg(i4::numer
 SELECT feed(23, 500);
 SELECT differences('weighted', 'SELECT k, weighted_avg(i4::numeric, i2::numeric) AS w FROM measures_log GROUP BY k');
 
+/*
+ * A strict transition function that returns NULL is not called again: the result of the group is NULL for good, in
+ * whatever batches its rows come. A group without input is another thing.
+ */
+CREATE FUNCTION sum_to_100(s int, v int) RETURNS int IMMUTABLE STRICT LANGUAGE sql AS 'SELECT CASE WHEN s + v <= 100 THEN s + v END';
+CREATE FUNCTION weigh_to_100(s int, v int, w int) RETURNS int IMMUTABLE STRICT LANGUAGE sql AS 'SELECT CASE WHEN s + v * w <= 100 THEN s + v * w END';
+CREATE FUNCTION describe(s int) RETURNS text IMMUTABLE LANGUAGE sql AS $$SELECT coalesce('sum ' || s, 'none')$$;
+CREATE AGGREGATE bounded_sum(int) (sfunc = sum_to_100, stype = int, combinefunc = sum_to_100);
+CREATE AGGREGATE bounded_sum_0(int) (sfunc = sum_to_100, stype = int, combinefunc = sum_to_100, initcond = '0');
+CREATE AGGREGATE described_sum(int) (sfunc = sum_to_100, stype = int, combinefunc = sum_to_100, finalfunc = describe);
+CREATE AGGREGATE weighted_sum(int, int) (sfunc = weigh_to_100, stype = int, combinefunc = sum_to_100, initcond = '0');
+CREATE UNLOGGED TABLE bounded (k int, v int, w int);
+SELECT eddy.create_stream('bounded');
+CREATE TABLE bounded_log (LIKE bounded);
+SELECT eddy.create_continuous_view('lost', $$
+    SELECT k, bounded_sum(v), bounded_sum_0(v) AS from_0, described_sum(v), weighted_sum(v, w), bounded_sum(v) FILTER (WHERE w > 1) AS some,
+           bounded_sum(v) + 1 AS more, count(*) AS n
+    FROM bounded GROUP BY k $$);
+SELECT eddy.create_continuous_view('lost_overall', 'SELECT bounded_sum(v), described_sum(v), count(*) AS n FROM bounded WHERE k < 3');
+CREATE PROCEDURE add_bounded(rows text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('INSERT INTO bounded VALUES %s', rows);
+    EXECUTE format('INSERT INTO bounded_log VALUES %s', rows);
+END $$;
+CREATE FUNCTION lost_differences() RETURNS bigint LANGUAGE sql AS $$
+    SELECT differences('lost', 'SELECT k, bounded_sum(v), bounded_sum_0(v) AS from_0, described_sum(v), weighted_sum(v, w), bounded_sum(v) FILTER (WHERE w > 1) AS some,
+                                       bounded_sum(v) + 1 AS more, count(*) AS n FROM bounded_log GROUP BY k')
+         + differences('lost_overall', 'SELECT bounded_sum(v), described_sum(v), count(*) AS n FROM bounded_log WHERE k < 3')
+$$;
+CALL add_bounded('(1, 60, 1), (2, NULL, 1), (3, 70, 2), (3, 70, 1), (4, 50, 1)');
+SELECT lost_differences();
+CALL add_bounded('(1, 30, 1), (2, 5, NULL), (3, 1, 1), (4, 60, 1)');
+SELECT lost_differences();
+CALL add_bounded('(1, 20, 2), (2, 7, 3), (3, NULL, 1), (4, 1, 3)');
+SELECT lost_differences();
+-- several deltas for one group in one statement
+WITH a AS (INSERT INTO bounded VALUES (5, 99, 1), (6, 1, 1) RETURNING 1), b AS (INSERT INTO bounded VALUES (5, 1, 1), (5, 1, 1), (6, 2, 1) RETURNING 1),
+     c AS (INSERT INTO bounded VALUES (5, 3, 2), (6, 4, 2) RETURNING 1) SELECT count(*) FROM a, b, c;
+INSERT INTO bounded_log VALUES (5, 99, 1), (6, 1, 1), (5, 1, 1), (5, 1, 1), (6, 2, 1), (5, 3, 2), (6, 4, 2);
+CALL add_bounded('(1, 1, 2), (2, 1, 1), (3, 1, 1), (4, 1, 1), (5, 1, 1), (6, 1, 5), (7, NULL, NULL)');
+SELECT lost_differences();
+TABLE lost ORDER BY k;
+TABLE lost_overall;
+
 -- Groups are compared as their type compares: 1.0 and 1.00 are one numeric, NaN is one, -0 and 0 are one float.
 CREATE UNLOGGED TABLE odd_keys (n numeric, f float8, c "char", a int[]);
 SELECT eddy.create_stream('odd_keys');
@@ -128,8 +172,11 @@ SELECT * FROM odd_float ORDER BY f;
 SELECT * FROM odd_array ORDER BY a, c;
 
 SET client_min_messages = warning;
-DROP TABLE measures, odd_keys CASCADE;
-DROP TABLE measures_log, calls;
+DROP TABLE measures, odd_keys, bounded CASCADE;
+DROP TABLE measures_log, bounded_log, calls;
 DROP FUNCTION feed, select_list, approximate, rounded, differences;
 DROP AGGREGATE weighted_avg(numeric, numeric);
 DROP FUNCTION weighted_add, weighted_combine, weighted_final;
+DROP AGGREGATE bounded_sum(int), bounded_sum_0(int), described_sum(int), weighted_sum(int, int);
+DROP FUNCTION sum_to_100, weigh_to_100, describe, lost_differences;
+DROP PROCEDURE add_bounded;

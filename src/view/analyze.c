@@ -16,6 +16,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_aggregate.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
@@ -228,21 +229,81 @@ analyze_keys(EddyViewPlan *plan, Query *query)
 	}
 }
 
+/* count(*) of the rows for which a strict transition function is called. */
+static Aggref *
+make_counter(const Aggref *aggref)
+{
+	Aggref	   *counter = makeNode(Aggref);
+	List	   *conditions = NIL;
+	ListCell   *lc;
+
+	if (aggref->aggfilter)
+		conditions = list_make1(copyObject(aggref->aggfilter));
+	foreach(lc, aggref->args)
+	{
+		NullTest   *test = makeNode(NullTest);
+
+		test->arg = copyObject(lfirst_node(TargetEntry, lc)->expr);
+		test->nulltesttype = IS_NOT_NULL;
+		test->location = -1;
+		conditions = lappend(conditions, test);
+	}
+	counter->aggfnoid = F_COUNT_;
+	counter->aggtype = INT8OID;
+	counter->aggfilter = conditions ? make_ands_explicit(conditions) : NULL;
+	counter->aggstar = true;
+	counter->aggkind = AGGKIND_NORMAL;
+	counter->aggsplit = AGGSPLIT_SIMPLE;
+	counter->aggno = -1;
+	counter->aggtransno = -1;
+	counter->location = -1;
+	return counter;
+}
+
+/*
+ * Notes what a NULL state means, and adds a counter where only the number of inputs can
+ * tell. The transition functions of the server never return NULL for a state they were given.
+ */
+static void
+analyze_null_state(EddyViewPlan *plan, EddyAggregate *agg)
+{
+	HeapTuple	tuple;
+	bool		has_no_initial;
+
+	if (get_func_namespace(agg->aggref->aggfnoid) == PG_CATALOG_NAMESPACE)
+		return;
+	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(agg->aggref->aggfnoid));
+	(void) SysCacheGetAttr(AGGFNOID, tuple, Anum_pg_aggregate_agginitval, &has_no_initial);
+	if (func_strict(((Form_pg_aggregate) GETSTRUCT(tuple))->aggtransfn))
+	{
+		if (has_no_initial)
+		{
+			agg->counter = plan->naggs++;
+			analyze_aggregate(&plan->aggs[agg->counter], make_counter(agg->aggref));
+		}
+		else
+			agg->null_is_lost = true;
+	}
+	ReleaseSysCache(tuple);
+}
+
 static void
 analyze_aggregates(EddyViewPlan *plan, Query *query)
 {
 	CollectContext context = {NIL};
 	ListCell   *lc;
-	int			i = 0;
+	int			n = 0;
 
 	collect_aggrefs((Node *) query->targetList, &context);
 	collect_aggrefs(query->havingQual, &context);
 	plan->naggs = list_length(context.aggrefs);
-	plan->aggs = palloc0(sizeof(EddyAggregate) * Max(plan->naggs, 1));
+	/* with room for one counter each */
+	plan->aggs = palloc0(sizeof(EddyAggregate) * Max(2 * plan->naggs, 1));
 	foreach(lc, context.aggrefs)
 	{
-		analyze_aggregate(&plan->aggs[i], lfirst_node(Aggref, lc));
-		eddy_function_check_aggregate(&plan->aggs[i++]);
+		analyze_aggregate(&plan->aggs[n], lfirst_node(Aggref, lc));
+		eddy_function_check_aggregate(&plan->aggs[n]);
+		analyze_null_state(plan, &plan->aggs[n++]);
 	}
 }
 

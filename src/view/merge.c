@@ -225,6 +225,16 @@ start_group(EddyMerge *merge, TupleTableSlot *slot)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * True for a NULL state that a strict transition function has returned, which is the
+ * result of the group for good. counter: the state that counts its inputs, if there is one.
+ */
+static inline bool
+is_lost(const EddyAggregate *agg, bool isnull, Datum counter)
+{
+	return isnull && (agg->null_is_lost || (agg->counter && DatumGetInt64(counter) > 0));
+}
+
 static void
 add_to_group(EddyMerge *merge, TupleTableSlot *slot)
 {
@@ -232,12 +242,18 @@ add_to_group(EddyMerge *merge, TupleTableSlot *slot)
 
 	for (int i = 0; i < plan->naggs; i++)
 	{
+		const EddyAggregate *agg = &plan->aggs[i];
 		EddyState	more = {
 			slot->tts_values[plan->nkeys + i],
 			slot->tts_isnull[plan->nkeys + i]
 		};
 
-		eddy_combine_partial(merge->combiner, &plan->aggs[i], &merge->partials[i], &more);
+		/* counters come after the aggregates whose input they count */
+		if (is_lost(agg, merge->partials[i].isnull, merge->partials[agg->counter].value) ||
+			is_lost(agg, more.isnull, slot->tts_values[plan->nkeys + agg->counter]))
+			merge->partials[i].isnull = true;
+		else
+			eddy_combine_partial(merge->combiner, &plan->aggs[i], &merge->partials[i], &more);
 	}
 }
 
@@ -273,16 +289,24 @@ compute_result(EddyMerge *merge, TupleTableSlot *stored)
 	{
 		EddyAggregate *agg = &plan->aggs[i];
 		int			column = agg->state_column - 1;
+		EddyState	partial = merge->partials[i];
 		EddyState	old = {(Datum) 0, true};
 		EddyState	new_stored;
 		EddyState	final;
+		bool		lost;
 
+		lost = is_lost(agg, partial.isnull, merge->partials[agg->counter].value);
 		if (stored)
 		{
 			old.value = stored->tts_values[column];
 			old.isnull = stored->tts_isnull[column];
+			lost |= is_lost(agg, old.isnull,
+							stored->tts_values[plan->aggs[agg->counter].state_column - 1]);
 		}
-		eddy_combine_stored(merge->combiner, agg, &old, stored == NULL, &merge->partials[i],
+		if (lost)
+			partial.isnull = old.isnull = true;
+		/* as for a new group: NULL is final, it does not combine */
+		eddy_combine_stored(merge->combiner, agg, &old, stored == NULL || lost, &partial,
 							&new_stored, &final);
 		result->tts_values[column] = new_stored.value;
 		result->tts_isnull[column] = new_stored.isnull;

@@ -62,6 +62,14 @@ typedef struct EddyAggregate
 	bool		has_final;
 	FmgrInfo	final;
 	int			nfinal_args;	/* the state and NULLs for the rest */
+
+	/*
+	 * A strict transition function that has returned NULL is not called again: the group's
+	 * result stays NULL. A NULL state that means this, and not "no input yet", is one with
+	 * an initial state, or with a count of inputs in another aggregate.
+	 */
+	bool		null_is_lost;
+	int			counter;		/* index of the aggregate that counts inputs, 0: none */
 } EddyAggregate;
 
 typedef enum EddyOutputKind
