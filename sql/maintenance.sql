@@ -108,6 +108,24 @@ INSERT INTO readings (id) VALUES (70);
 COMMIT;
 TABLE pinned;
 
+-- An open session follows what is renamed under a view, and counts what the view has always meant.
+CREATE SCHEMA near;
+CREATE TABLE near.places (id int, home text, work text);
+INSERT INTO near.places VALUES (75, 'h', 'w');
+CREATE FUNCTION near.mark(t text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT t || '!' $$;
+SELECT eddy.create_continuous_view('homes', 'SELECT near.mark(p.home) AS home, count(*) FROM readings r JOIN near.places p USING (id) GROUP BY 1');
+INSERT INTO readings (id) VALUES (75);
+ALTER TABLE near.places RENAME home TO other;
+ALTER TABLE near.places RENAME work TO home;
+INSERT INTO readings (id) VALUES (75);
+ALTER SCHEMA near RENAME TO far;
+ALTER FUNCTION far.mark(text) RENAME TO marked;
+INSERT INTO readings (id) VALUES (75);
+TABLE homes;
+SET client_min_messages = warning;
+DROP SCHEMA far CASCADE;
+RESET client_min_messages;
+
 -- An aggregate that is replaced under a view suspends it; names do not matter.
 CREATE SCHEMA own_aggregates;
 CREATE AGGREGATE own_aggregates.total(int) (sfunc = int4pl, stype = int, combinefunc = int4pl, initcond = '0');

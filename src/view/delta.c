@@ -176,20 +176,21 @@ try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool keep, ErrorDa
 	Tuplestorestate *store = make_store(work);
 	volatile bool ok = true;
 	volatile bool starting = false;
+	int			depth = maintaining;
 
 	*error = NULL;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(scratch);
-	maintaining++;
 	PG_TRY();
 	{
+		maintaining = depth + 1;
 		run_step(work, range, step, store, &starting);
-		maintaining--;
+		maintaining = depth;
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
-		maintaining--;
+		maintaining = depth;
 		ok = false;
 		MemoryContextSwitchTo(oldcontext);
 		*error = CopyErrorData();
@@ -359,20 +360,21 @@ compute(EddyWork *work, ErrorData **error)
 	MemoryContext oldcontext = CurrentMemoryContext;
 	ResourceOwner oldowner = CurrentResourceOwner;
 	volatile bool ok = true;
+	int			depth = maintaining;
 
 	work->result = eddy_merge_make_result(work->mcxt, work->owner);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(oldcontext);
-	maintaining++;
 	PG_TRY();
 	{
+		maintaining = depth + 1;
 		eddy_merge_compute(work->plan, work->deltas, work->result);
-		maintaining--;
+		maintaining = depth;
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
-		maintaining--;
+		maintaining = depth;
 		ok = false;
 		MemoryContextSwitchTo(oldcontext);
 		*error = CopyErrorData();
