@@ -191,6 +191,9 @@ demo:
 sanitize:
 	@test/sanitize/run $(T)
 
+fuzz:
+	@test/fuzz/run $(SECONDS)
+
 bench:
 	@test/bench/run
 
@@ -208,6 +211,7 @@ help:
 	@echo "make test            every test, on private servers and a broker; sets up all it needs"
 	@echo "make test T=name     one suite (unit, regress, isolation, tap) or one test"
 	@echo "make sanitize        the tests on a server built with assertions and AddressSanitizer"
+	@echo "make fuzz            fuzzes the JSON parser for a minute, or SECONDS=n"
 	@echo "make demo            the pipe at work, from Kafka to a CDC consumer; sets itself up"
 	@echo "  ... BROKER=kafka           the same on Apache Kafka"
 	@echo "  ... BROKERS=host:port      the same on a broker of yours"
@@ -215,5 +219,5 @@ help:
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
 	@echo "make clean           removes what was built"
 
-.PHONY: all install install-plugin uninstall-plugin tools test sanitize demo bench check-includes \
+.PHONY: all install install-plugin uninstall-plugin tools test sanitize fuzz demo bench check-includes \
 	help

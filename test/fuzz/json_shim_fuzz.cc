@@ -9,18 +9,16 @@
  * type for us. Beside that, reading a value must stay inside the text, and
  * unescaping must not make a string longer.
  *
- * Alone, mutating a small corpus (arguments: rounds, seed):
+ * test/fuzz/run builds and runs it. With EDDY_LIBFUZZER libFuzzer is the
+ * driver. Without, it mutates a small corpus by itself:
  *
- *   gcc -g -O1 -fsanitize=address,undefined -c -o build/walk.o src/decode/json_walk.c
- *   g++ -g -O1 -fsanitize=address,undefined -std=c++17 -Isrc -o build/json_fuzz \
- *       test/fuzz/json_shim_fuzz.cc src/decode/json_shim.cc build/walk.o -lsimdjson
- *   build/json_fuzz 1000000 1
- *
- * With libFuzzer: clang and clang++ with -fsanitize=fuzzer,address,undefined
- * and -DEDDY_LIBFUZZER. With files as arguments each is replayed once.
+ *   fuzz ROUNDS [SEED]         so many texts; the same for the same seed
+ *   fuzz -t SECONDS [SEED]     for so long
+ *   fuzz 0 FILE...             replays each file once
  *
  *-------------------------------------------------------------------------
  */
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -160,15 +158,20 @@ mutate(std::string text, std::mt19937 &random)
 int
 main(int argc, char **argv)
 {
-	long		rounds = argc > 1 ? strtol(argv[1], nullptr, 10) : 100000;
-	std::mt19937 random(argc > 2 ? strtoul(argv[2], nullptr, 10) : 1);
+	bool		timed = argc > 2 && strcmp(argv[1], "-t") == 0;
+	auto		end = std::chrono::steady_clock::now() +
+		std::chrono::seconds(timed ? strtol(argv[2], nullptr, 10) : 0);
+	long		rounds = argc > 1 && !timed ? strtol(argv[1], nullptr, 10) : 100000;
+	int			seed_at = timed ? 3 : 2;
+	std::mt19937 random(argc > seed_at ? strtoul(argv[seed_at], nullptr, 10) : 1);
 	std::vector<std::string> texts(std::begin(corpus), std::end(corpus));
 	EddyJsonStatus status;
 	long		valid = 0;
+	long		i;
 
-	if (argc > 1 && rounds == 0)
+	if (rounds == 0)
 	{
-		for (int i = 1; i < argc; i++)
+		for (int i = 2; i < argc; i++)
 		{
 			FILE	   *file = fopen(argv[i], "rb");
 			std::string text;
@@ -187,8 +190,12 @@ main(int argc, char **argv)
 		return 0;
 	}
 
-	for (long i = 0; i < rounds; i++)
+	for (i = 0; timed || i < rounds; i++)
 	{
+		/* asking for the time is cheap, but not for each of a million texts a second */
+		if (timed && i % 1000 == 0 && std::chrono::steady_clock::now() >= end)
+			break;
+
 		std::string text = mutate(texts[random() % texts.size()], random);
 
 		check(text);
@@ -202,7 +209,7 @@ main(int argc, char **argv)
 				texts[random() % texts.size()] = text;
 		}
 	}
-	printf("%ld texts, %ld of them valid\n", rounds, valid);
+	printf("%ld texts, %ld of them valid\n", i, valid);
 	return 0;
 }
 
