@@ -1,0 +1,156 @@
+# 062_preload.pl: pg_stat_statements and auto_explain loaded beside pg_eddy, in both orders.
+#
+# All three hook the executor, and pg_stat_statements and pg_eddy the planner and utility
+# commands as well. auto_explain instruments every nested statement, the delta queries of the
+# views included, and prints their plans, custom scan and all. Neither may change a result: the
+# same statements give the same results with and without them, rows of a broker included.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $broker = start_broker();
+$broker->create_topic('events', 2);
+$broker->produce(
+	'events',
+	(map { [ $_ % 2, "k$_", "{\"id\": $_, \"kind\": \"k@{[ $_ % 7 ]}\", \"qty\": @{[ $_ % 11 ]}}" ] }
+		  1 .. 500),
+	[ 0, 'poison', '{"id": "x"}' ],
+	'#commit',
+	(map { [ $_ % 2, "a$_", "{\"id\": -$_, \"kind\": \"aborted\", \"qty\": 1}" ] } 1 .. 50),
+	'#abort');
+
+# What the planner, the executor and the utility hooks see of a stream.
+my $statements = q{
+CREATE FUNCTION scaled(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql
+	AS 'BEGIN RETURN $1 * 10; END';
+CREATE TABLE kinds (kind text PRIMARY KEY, title text);
+INSERT INTO kinds SELECT 'k' || g, 'Kind ' || g FROM generate_series(0, 6) g;
+CREATE UNLOGGED TABLE events (id bigint, kind text, qty integer);
+SELECT eddy.create_stream('events');
+INSERT INTO events SELECT g, 'k' || g % 7, g % 5 FROM generate_series(1001, 1100) g;
+SELECT eddy.create_continuous_view('staged', 'SELECT kind, count(*) AS n FROM events GROUP BY kind',
+	start => 'staged');
+SELECT eddy.create_continuous_view('per_kind',
+	'SELECT k.title, count(*) AS n, avg(scaled(e.qty)) AS mean, sum(e.qty) FILTER (WHERE e.id % 2 = 0)
+	 FROM events e JOIN kinds k USING (kind) GROUP BY k.title');
+SELECT eddy.create_continuous_view('ratio',
+	'SELECT kind, 1000 / sum(qty) AS ratio, sum(100 / qty) AS pieces FROM events GROUP BY kind
+	 HAVING count(*) > 1');
+INSERT INTO events SELECT g, 'k' || g % 7, g % 5 FROM generate_series(2001, 2100) g;
+BEGIN;
+INSERT INTO events VALUES (3001, 'k1', 1);
+SAVEPOINT one;
+INSERT INTO events VALUES (3002, 'k1', 1);
+ROLLBACK TO one;
+WITH first AS (INSERT INTO events VALUES (3003, 'k2', 2) RETURNING qty),
+	second AS (INSERT INTO events VALUES (3004, 'k2', 2) RETURNING qty)
+INSERT INTO events SELECT 3005, 'k3', qty FROM first UNION ALL SELECT 3006, 'k3', qty FROM second;
+COMMIT;
+CREATE FUNCTION add_event(bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO events VALUES ($1, 'k4', 3);
+	BEGIN
+		INSERT INTO events VALUES ($1 + 1, 'k4', 0);
+		RAISE EXCEPTION 'undo';
+	EXCEPTION WHEN raise_exception THEN NULL;
+	END;
+	RETURN (SELECT n FROM staged WHERE kind = 'k4');
+END $$;
+SELECT add_event(g) FROM generate_series(4001, 4010, 2) g;
+CREATE TABLE log (id bigint);
+CREATE FUNCTION log_event() RETURNS trigger LANGUAGE plpgsql
+	AS 'BEGIN INSERT INTO events VALUES (NEW.id, ''k5'', 4); RETURN NEW; END';
+CREATE TRIGGER log_event AFTER INSERT ON log FOR EACH ROW EXECUTE FUNCTION log_event();
+INSERT INTO log SELECT generate_series(5001, 5010);
+COPY events FROM PROGRAM 'printf "6001\tk6\t1\n6002\tk6\t0\n"';
+MERGE INTO events e USING (VALUES (7001::bigint)) v(id) ON e.id = v.id
+	WHEN NOT MATCHED THEN INSERT VALUES (v.id, 'k0', 5);
+PREPARE add(bigint) AS INSERT INTO events VALUES ($1, 'k0', 6);
+EXECUTE add(8001);
+EXPLAIN (COSTS off) INSERT INTO events VALUES (9001, 'k0', 7);
+EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) INSERT INTO events VALUES (9002, 'k0', 7);
+SELECT eddy.attach_kafka('events', server => 'kafka', topic => 'events');
+};
+
+my $results = q{
+SELECT 'staged', to_jsonb(s) FROM staged s
+UNION ALL SELECT 'per_kind', to_jsonb(p) FROM per_kind p
+UNION ALL SELECT 'ratio', to_jsonb(r) FROM ratio r
+UNION ALL SELECT 'dead', jsonb_build_array(view, partition, "offset", error, sqlstate)
+	FROM eddy.dead_letters
+UNION ALL SELECT 'rows', to_jsonb(count(*)) FROM events
+ORDER BY 1, 2};
+
+my @configurations = (
+	[ 'alone', 'pg_eddy' ],
+	[ 'behind', 'pg_stat_statements, auto_explain, pg_eddy' ],
+	[ 'before', 'pg_eddy, pg_stat_statements, auto_explain' ]);
+my $expected;
+
+foreach my $configuration (@configurations)
+{
+	my ($name, $libraries) = @$configuration;
+	my @settings = ("shared_preload_libraries = '$libraries'");
+
+	push @settings,
+	  "pg_stat_statements.track = 'all'",
+	  'pg_stat_statements.track_planning = on',
+	  'auto_explain.log_min_duration = 0',
+	  'auto_explain.log_nested_statements = on',
+	  'auto_explain.log_analyze = on',
+	  'auto_explain.log_buffers = on',
+	  'auto_explain.log_wal = on',
+	  'auto_explain.log_triggers = on',
+	  'auto_explain.log_verbose = on',
+	  'auto_explain.log_settings = on'
+	  if $name ne 'alone';
+
+	my $node = new_node($name, @settings);
+	attach_server($node, $broker->address);
+	sql($node, $statements);
+	wait_for_consumed($node, $broker, 'events');
+	my $got = sql($node, $results);
+
+	if ($name eq 'alone')
+	{
+		$expected = $got;
+		isnt($got, '', 'there are results');
+	}
+	else
+	{
+		is($got, $expected, "pg_eddy $name the others: same results");
+		like(
+			slurp_file($node->logfile),
+			qr/Custom Scan \(Eddy/,
+			"auto_explain prints the plans of delta queries");
+		sql($node, 'CREATE EXTENSION pg_stat_statements');
+		sql($node, 'SELECT pg_stat_statements_reset()');
+		sql($node, q{INSERT INTO events VALUES (9003, 'k0', 7)});
+		is( sql($node,
+				q{SELECT calls, rows FROM pg_stat_statements
+					WHERE query = 'INSERT INTO events VALUES ($1, $2, $3)' AND toplevel}
+			),
+			'1|1',
+			"pg_stat_statements counts the statement once");
+		is( sql($node,
+				q{SELECT state, error FROM eddy.sources WHERE topic = 'events'}),
+			'running|', 'the source runs');
+	}
+	is(sql($node, q{SELECT n FROM staged WHERE kind = 'aborted'}),
+		'', 'aborted messages are not seen');
+	unlike(
+		slurp_file($node->logfile),
+		qr/terminated by signal|PANIC:|TRAP:/,
+		"nothing crashed with pg_eddy $name");
+	$node->stop;
+}
+
+done_testing();
