@@ -28,6 +28,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -148,6 +149,25 @@ database_to_evict(Node *parsetree)
 	return database;
 }
 
+/*
+ * True if a prepared transaction that is about to be committed may have changed a source. Nothing
+ * but its locks says what it did: a writer of _source keeps its lock, so if the
+ * table cannot be locked, some transaction is one. Others need not wake any worker.
+ */
+static bool
+commits_prepared_source(TransactionStmt *stmt)
+{
+	Oid			sources;
+
+	if (stmt->kind != TRANS_STMT_COMMIT_PREPARED || !eddy_catalog_installed())
+		return false;
+	sources = eddy_catalog_relid(EDDY_CATALOG_SOURCE);
+	if (!ConditionalLockRelationOid(sources, ShareLock))
+		return true;
+	UnlockRelationOid(sources, ShareLock);
+	return false;
+}
+
 /* True if a command may have changed what workers go by: extension, databases, servers. */
 static bool
 concerns_workers(Node *parsetree)
@@ -157,6 +177,8 @@ concerns_workers(Node *parsetree)
 		case T_DropStmt:
 			return ((DropStmt *) parsetree)->removeType == OBJECT_EXTENSION ||
 				((DropStmt *) parsetree)->removeType == OBJECT_SCHEMA;
+		case T_TransactionStmt:
+			return commits_prepared_source((TransactionStmt *) parsetree);
 		case T_DropOwnedStmt:
 		case T_CreatedbStmt:
 		case T_AlterForeignServerStmt:

@@ -224,8 +224,8 @@ eddy_slots_take_requests(bool *all)
 }
 
 /*
- * What was committed is visible to others by now. A prepared transaction wakes
- * nobody when it is committed; its effects are found by the periodic look.
+ * What was committed is visible to others by now. A transaction that prepares wakes no
+ * worker: whoever executes COMMIT PREPARED does, see hooks.c.
  */
 static void
 at_xact_end(XactEvent event, void *arg pg_attribute_unused())

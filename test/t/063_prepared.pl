@@ -1,0 +1,124 @@
+# 063_prepared.pl: prepared transactions, across restarts and with workers.
+#
+# sql/prepared.sql tests what they do to views. Here a server is stopped and killed between PREPARE
+# and COMMIT PREPARED; and what a prepared transaction changes for the workers (a
+# source attached, paused, resumed, detached) takes effect at COMMIT PREPARED.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $broker = start_broker();
+$broker->create_topic('events');
+$broker->produce('events', map { [ 0, undef, "{\"id\": $_, \"kind\": \"kafka\"}" ] } 1 .. 10);
+
+my $node = new_node('prepared');
+attach_server($node, $broker->address);
+sql($node, q{
+CREATE UNLOGGED TABLE events (id bigint, kind text);
+SELECT eddy.create_stream('events');
+SELECT eddy.create_continuous_view('per_kind',
+	'SELECT kind, count(*) AS n, sum(id) AS ids FROM events GROUP BY kind');
+SELECT eddy.create_continuous_view('total', 'SELECT count(*) AS n, sum(id) AS ids FROM events');
+});
+
+sub kind_is
+{
+	my ($kind, $want, $what) = @_;
+
+	is(sql($node, "SELECT n, ids FROM per_kind WHERE kind = '$kind'"), $want, $what);
+	return;
+}
+
+#
+# Restarts
+#
+
+foreach my $stop ('fast', 'immediate')
+{
+	sql($node, "BEGIN; INSERT INTO events VALUES (1, '$stop committed'), (2, '$stop committed');
+		SAVEPOINT one; INSERT INTO events VALUES (3, '$stop committed'); ROLLBACK TO one;
+		PREPARE TRANSACTION 'commit'");
+	$node->stop($stop);
+	$node->start;
+	kind_is("$stop committed", '', "nothing is seen after a restart ($stop)");
+	sql($node, q{COMMIT PREPARED 'commit'});
+	kind_is("$stop committed", '2|3', "COMMIT PREPARED counts the rows ($stop)");
+	sql($node, "INSERT INTO events VALUES (4, '$stop committed')");
+	kind_is("$stop committed", '3|7', "the group can be written again ($stop)");
+
+	sql($node, "BEGIN; INSERT INTO events VALUES (5, '$stop rolled back');
+		PREPARE TRANSACTION 'rollback'");
+	$node->stop($stop);
+	$node->start;
+	sql($node, q{ROLLBACK PREPARED 'rollback'});
+	kind_is("$stop rolled back", '', "ROLLBACK PREPARED leaves nothing ($stop)");
+	sql($node, "INSERT INTO events VALUES (6, '$stop rolled back')");
+	kind_is("$stop rolled back", '1|6', "and the group is free ($stop)");
+}
+is(sql($node, 'SELECT n, ids FROM total'), '8|26', 'another view counts the same');
+
+#
+# Workers
+#
+
+# Waits for a condition on the source; less than the interval at which workers look by themselves.
+sub source_becomes
+{
+	my ($condition, $what) = @_;
+
+	return ok(wait_until($node, "SELECT $condition FROM eddy.sources", $what, 45), $what);
+}
+
+sub in_prepared
+{
+	my ($statements) = @_;
+
+	sql($node, "BEGIN; $statements; PREPARE TRANSACTION 'worker'");
+	return;
+}
+
+in_prepared(q{SELECT eddy.attach_kafka('events', server => 'kafka', topic => 'events')});
+is(sql($node, 'SELECT count(*) FROM eddy.sources'), '0', 'a prepared source is not there yet');
+sql($node, q{COMMIT PREPARED 'worker'});
+source_becomes(q{count(*) FILTER (WHERE state = 'running') = 1},
+	'COMMIT PREPARED starts the source');
+wait_for_consumed($node, $broker, 'events');
+kind_is('kafka', '10|55', 'its messages are counted');
+
+in_prepared(q{SELECT eddy.pause('events')});
+sql($node, q{ROLLBACK PREPARED 'worker'});
+$broker->produce('events', [ 0, undef, '{"id": 11, "kind": "kafka"}' ]);
+wait_for_consumed($node, $broker, 'events');
+kind_is('kafka', '11|66', 'ROLLBACK PREPARED of a pause lets the source run');
+
+in_prepared(q{SELECT eddy.pause('events')});
+sql($node, q{COMMIT PREPARED 'worker'});
+source_becomes(q{bool_and(state = 'paused' AND pid IS NULL)},
+	'COMMIT PREPARED of a pause ends the worker');
+$broker->produce('events', [ 0, undef, '{"id": 12, "kind": "kafka"}' ]);
+in_prepared(q{SELECT eddy.resume('events')});
+is(sql($node, 'SELECT state FROM eddy.sources'), 'paused', 'a prepared resume does nothing yet');
+$node->stop('immediate');
+$node->start;
+sql($node, q{COMMIT PREPARED 'worker'});
+source_becomes(q{bool_and(state = 'running')}, 'COMMIT PREPARED after a crash resumes');
+wait_for_consumed($node, $broker, 'events');
+kind_is('kafka', '12|78', 'what arrived meanwhile is counted');
+
+in_prepared(q{SELECT eddy.detach_kafka('events', 'events')});
+sql($node, q{COMMIT PREPARED 'worker'});
+ok( wait_until(
+		$node,
+		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'eddy source worker'},
+		'the worker is gone', 45),
+	'COMMIT PREPARED of a detach ends the worker');
+
+done_testing();
