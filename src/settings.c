@@ -16,11 +16,15 @@
 
 #include "settings.h"
 
+#define MAX_WORKERS 262143		/* as for max_worker_processes */
+
 char	   *eddy_settings_allowed_brokers = NULL;
 int			eddy_settings_batch_bytes = 16 * 1024;
 int			eddy_settings_batch_rows = 10000;
 int			eddy_settings_batch_time = 50;
+int			eddy_settings_max_workers_per_database = -1;
 int			eddy_settings_queue_memory = 64 * 1024;
+int			eddy_settings_reserved_worker_processes = 2;
 int			eddy_settings_restart_delay_max = 60;
 
 /*
@@ -58,12 +62,26 @@ eddy_settings_define(void)
 							50, 0, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_eddy.max_workers_per_database",
+							"Number of sources of one database that are consumed at the same time.",
+							"-1 stands for half of max_worker_processes.",
+							&eddy_settings_max_workers_per_database,
+							-1, -1, MAX_WORKERS,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.queue_memory",
 							"Memory for fetched messages that wait, for each source.",
-							"Fetching stops when it is full. Before librdkafka 2.2 several times as much can be used.",
+							"Fetching stops when it is full.",
 							&eddy_settings_queue_memory,
 							64 * 1024, 1024, 2097151,
 							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_eddy.reserved_worker_processes",
+							"Number of background worker processes that sources leave to others.",
+							"Of max_worker_processes, for parallel queries, replication and databases that have no source yet.",
+							&eddy_settings_reserved_worker_processes,
+							2, 0, MAX_WORKERS,
+							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.restart_delay_max",
 							"Longest wait before a failed worker is started again.",

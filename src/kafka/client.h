@@ -97,22 +97,22 @@ extern void eddy_kafka_drain_fd(EddyKafkaClient *client);
 extern bool eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeout_ms,
 									   int *npartitions, char **cluster_id, EddyKafkaError *error);
 
-/* Asks the broker for the oldest offset and the one behind the newest message. */
-extern bool eddy_kafka_query_watermarks(EddyKafkaClient *client, const char *topic, int32 partition,
-										int timeout_ms, int64 *low, int64 *high,
-										EddyKafkaError *error);
+/*
+ * Asks for the position of partitions first .. first + count - 1, in one request for each broker:
+ * the oldest offset, the one behind the newest message, or (a time in ms since 1970)
+ * the first whose message time is at or after it; -1 if there is none.
+ * offsets: array of count, filled. Many partitions are better asked for in pieces
+ * of EDDY_KAFKA_QUESTIONS, which also keeps a single wait short.
+ */
+#define EDDY_KAFKA_OLDEST (-2)
+#define EDDY_KAFKA_END (-1)
+#define EDDY_KAFKA_QUESTIONS 500
+extern bool eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic, int32 first,
+									int count, int64 position, int timeout_ms, int64 *offsets,
+									EddyKafkaError *error);
 
 /* High watermark as last seen in a fetch response, or -1; no round trip. */
 extern int64 eddy_kafka_cached_high(EddyKafkaClient *client, const char *topic, int32 partition);
-
-/*
- * Looks up the first offset of each partition whose message time is at or
- * after timestamp_ms; a partition without one gets its high watermark.
- * offsets: array of npartitions, filled.
- */
-extern bool eddy_kafka_offsets_for_time(EddyKafkaClient *client, const char *topic, int npartitions,
-										int64 timestamp_ms, int timeout_ms, int64 *offsets,
-										EddyKafkaError *error);
 
 /*
  * Assigns partitions 0..npartitions-1 of topic, each from its absolute offset.

@@ -11,8 +11,6 @@
  */
 #include "postgres.h"
 
-#include "portability/instr_time.h"
-
 #include "kafka/internal.h"
 
 /*
@@ -39,17 +37,6 @@ succeed(EddyKafkaClient *client)
 {
 	eddy_kafka_note_life(client);
 	return true;
-}
-
-/* remaining gives what is left of a timeout that began at start, but at least 1 ms. */
-static int
-remaining(instr_time start, int timeout_ms)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	INSTR_TIME_SUBTRACT(now, start);
-	return Max(timeout_ms - (int) INSTR_TIME_GET_MILLISEC(now), 1);
 }
 
 /*
@@ -134,79 +121,44 @@ eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeo
 	return succeed(client);
 }
 
-/* eddy_kafka_query_watermarks asks the leader of the partition. */
-bool
-eddy_kafka_query_watermarks(EddyKafkaClient *client, const char *topic, int32 partition,
-							int timeout_ms, int64 *low, int64 *high, EddyKafkaError *error)
-{
-	rd_kafka_resp_err_t err;
-	int64_t		oldest;
-	int64_t		behind_newest;
-
-	eddy_kafka_clear_error(error);
-	err = rd_kafka_query_watermark_offsets(client->rk, topic, partition, &oldest,
-										   &behind_newest, timeout_ms);
-	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		fail(client, err, "could not read the offsets of the partition", error);
-		error->partition = partition;
-		return false;
-	}
-	*low = oldest;
-	*high = behind_newest;
-	return succeed(client);
-}
-
 /*
- * eddy_kafka_offsets_for_time looks all partitions up in one request for each
- * broker; those without a message at or after the time are then asked for their
- * end, one by one, in what is left of the time.
+ * eddy_kafka_list_offsets asks the leaders of the partitions. librdkafka's function for
+ * times hands the number on as it is, and to the broker -1 and -2 mean the ends.
  */
 bool
-eddy_kafka_offsets_for_time(EddyKafkaClient *client, const char *topic, int npartitions,
-							int64 timestamp_ms, int timeout_ms, int64 *offsets,
-							EddyKafkaError *error)
+eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic, int32 first, int count,
+						int64 position, int timeout_ms, int64 *offsets, EddyKafkaError *error)
 {
 	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_resp_err_t err;
-	instr_time	start;
 	int			failed = -1;
 
 	eddy_kafka_clear_error(error);
-	INSTR_TIME_SET_CURRENT(start);
-
-	list = rd_kafka_topic_partition_list_new(npartitions);
-	for (int p = 0; p < npartitions; p++)
-		rd_kafka_topic_partition_list_add(list, topic, p)->offset = timestamp_ms;
+	if (count <= 0)
+		return true;
+	list = rd_kafka_topic_partition_list_new(count);
+	for (int p = 0; p < count; p++)
+		rd_kafka_topic_partition_list_add(list, topic, first + p)->offset = position;
 
 	err = rd_kafka_offsets_for_times(client->rk, list, timeout_ms);
-	for (int p = 0; p < npartitions && err == RD_KAFKA_RESP_ERR_NO_ERROR; p++)
+	for (int p = 0; p < count && err == RD_KAFKA_RESP_ERR_NO_ERROR; p++)
 	{
-		err = list->elems[p].err;
-		offsets[p] = list->elems[p].offset;
+		const rd_kafka_topic_partition_t *elem = &list->elems[p];
+
+		err = elem->err;
+		offsets[elem->partition - first] = elem->offset;
+		/* the ends exist: without an answer the partition has no leader */
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && position < 0 && elem->offset < 0)
+			err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
 		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-			failed = p;
+			failed = elem->partition;
 	}
 	rd_kafka_topic_partition_list_destroy(list);
 
-	for (int p = 0; p < npartitions && err == RD_KAFKA_RESP_ERR_NO_ERROR; p++)
-	{
-		int64_t		low;
-		int64_t		high;
-
-		if (offsets[p] >= 0)
-			continue;
-		err = rd_kafka_query_watermark_offsets(client->rk, topic, p, &low, &high,
-											   remaining(start, timeout_ms));
-		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-			failed = p;
-		else
-			offsets[p] = high;
-	}
-
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		fail(client, err, "could not look up offsets by time", error);
+		fail(client, err, position < 0 ? "could not read the offsets of the partition" :
+			 "could not look up offsets by time", error);
 		error->partition = failed;
 		return false;
 	}

@@ -38,6 +38,7 @@
 #include "worker/slots.h"
 
 #define LOOK_INTERVAL 60000L	/* ms between looks that nobody asked for */
+#define RETRY_INTERVAL 5000L	/* ms between attempts while sources wait for a worker */
 
 /* Numbers of the sources that should run; sets *installed. In the caller's context. */
 static List *
@@ -72,6 +73,43 @@ read_wanted(bool *installed)
 }
 
 /*
+ * Writes to the status of sources why they have no worker. There may be very many, and
+ * nearly always they show it already: that is found out in one transaction, and
+ * each that does not is written in one of its own, because it takes a lock.
+ */
+static void
+report_waiting(List *waiting, List *problems)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	bool	   *shown = palloc0(sizeof(bool) * list_length(waiting));
+	ListCell   *lc;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(lc, waiting)
+	{
+		int			i = foreach_current_index(lc);
+		EddySourceStatus *status = eddy_catalog_get_source_status(lfirst_int(lc));
+
+		shown[i] = status != NULL && strcmp(status->state, "waiting") == 0 &&
+			status->error != NULL && strcmp(status->error, list_nth(problems, i)) == 0;
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+
+	foreach(lc, waiting)
+	{
+		int			i = foreach_current_index(lc);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!shown[i])
+			eddy_process_set_status(lfirst_int(lc), "waiting", list_nth(problems, i), "53400");
+	}
+}
+
+/*
  * Starts workers for the wanted sources. The workers of others leave by themselves: what
  * has woken us has woken them. Returns the ms until a failed one may be started again.
  */
@@ -80,6 +118,8 @@ start_workers(List *wanted)
 {
 	long		wait = LOOK_INTERVAL;
 	TimestampTz now = GetCurrentTimestamp();
+	List	   *waiting = NIL;
+	List	   *problems = NIL;
 	ListCell   *lc;
 
 	foreach(lc, eddy_slots_list(MyDatabaseId))
@@ -95,10 +135,15 @@ start_workers(List *wanted)
 
 		if (problem)
 		{
-			/* the state is in the slot, or nowhere if there are no slots left: tell in the table */
-			eddy_process_set_status(lfirst_int(lc), "waiting", problem, "53400");
-			wait = Min(wait, 5000L);
+			waiting = lappend_int(waiting, lfirst_int(lc));
+			problems = lappend(problems, pstrdup(problem));
 		}
+	}
+	if (waiting != NIL)
+	{
+		/* they have no slots: their state is in the table alone */
+		report_waiting(waiting, problems);
+		wait = Min(wait, RETRY_INTERVAL);
 	}
 	foreach(lc, eddy_slots_list(MyDatabaseId))
 	{

@@ -4,7 +4,8 @@
  *    Which background workers run, in shared memory.
  *
  * One array of slots, sized by max_worker_processes, and one of evictions, sized by
- * MaxBackends. Neither holds pointers or descriptors: processes are known by
+ * MaxBackends. The first slots are for sources, the others for databases' own workers, so
+ * that no number of sources keeps a database from having one. Neither holds pointers or descriptors: processes are known by
  * pid, which the exiting process itself takes out, so a pid read under the
  * lock is a live process of ours.
  *
@@ -45,6 +46,7 @@
 #include "worker/slots.h"
 
 #define RESTART_DELAY_MIN 1000L /* ms */
+#define DATABASE_SLOTS 256		/* databases whose worker runs, or has a reason not to */
 #define MAX_REQUESTS 32			/* more of them: all databases are looked at */
 #define EVICT_RECHECK 1000L		/* ms */
 
@@ -108,9 +110,15 @@ static bool wake_at_commit = false;
 
 /* Twice the workers that can run: the others wait, with a reason to show. */
 static int
-slot_count(void)
+source_slot_count(void)
 {
 	return 2 * max_worker_processes;
+}
+
+static int
+slot_count(void)
+{
+	return source_slot_count() + Max(max_worker_processes, DATABASE_SLOTS);
 }
 
 static Size
@@ -361,14 +369,67 @@ starter_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 	LWLockRelease(shared->lock);
 }
 
+/* Number of sources of a database that may be consumed at the same time. */
+static int
+database_limit(void)
+{
+	if (eddy_settings_max_workers_per_database >= 0)
+		return eddy_settings_max_workers_per_database;
+	return Max(max_worker_processes / 2, 1);
+}
+
+/*
+ * Why no source of the database may be started now, or NULL. The words do not change while
+ * the settings do not: they are written to a table when they do.
+ */
+static const char *
+refuse_source(Oid database, char *reason, size_t size)
+{
+	int			total = 1;		/* the launcher */
+	int			active = 0;
+	int			failed = 0;
+	int			limit = database_limit();
+
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		bool		runs = slots[i].state == EDDY_SLOT_STARTING ||
+			slots[i].state == EDDY_SLOT_RUNNING;
+
+		if (runs)
+			total++;
+		if (slots[i].database != database || slots[i].source == 0)
+			continue;
+		if (runs)
+			active++;
+		else if (slots[i].state == EDDY_SLOT_FAILED)
+			failed++;
+	}
+	if (active >= limit)
+		snprintf(reason, size,
+				 "the database has %d source workers, all that pg_eddy.max_workers_per_database allows",
+				 limit);
+	else if (failed >= limit)
+		snprintf(reason, size,
+				 "%d other sources of the database have failed and wait to be started again", limit);
+	else if (total >= max_worker_processes - eddy_settings_reserved_worker_processes)
+		snprintf(reason, size,
+				 "no background worker is left: max_worker_processes = %d, pg_eddy.reserved_worker_processes = %d",
+				 max_worker_processes, eddy_settings_reserved_worker_processes);
+	else
+		return NULL;
+	return reason;
+}
+
 /*
  * Takes a slot for (database, source) and makes it STARTING. Returns its index, -1 if there
- * is nothing to do, -2 if there is none.
+ * is nothing to do, -2 if there is none, with the reason.
  */
 static int
-claim_slot(Oid database, int32 source)
+claim_slot(Oid database, int32 source, char *reason, size_t size)
 {
 	int			i = find_slot(database, source);
+	int			first = source == 0 ? source_slot_count() : 0;
+	int			last = source == 0 ? shared->nslots : source_slot_count();
 
 	if (is_evicted(database))
 		return -1;
@@ -376,7 +437,10 @@ claim_slot(Oid database, int32 source)
 		return -1;
 	if (i >= 0 && slots[i].next_start > GetCurrentTimestamp())
 		return -1;
-	for (int j = 0; i < 0 && j < shared->nslots; j++)
+	/* one that has failed shows its own reason, and keeps its slot */
+	if (source != 0 && refuse_source(database, reason, size) != NULL)
+		return i >= 0 && slots[i].state == EDDY_SLOT_FAILED ? -1 : -2;
+	for (int j = first; i < 0 && j < last; j++)
 		if (slots[j].state == EDDY_SLOT_FREE)
 			i = j;
 	if (i < 0)
@@ -437,7 +501,7 @@ eddy_slots_start(Oid database, int32 source)
 			 "all %d background worker slots are in use (max_worker_processes)",
 			 max_worker_processes);
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	i = claim_slot(database, source);
+	i = claim_slot(database, source, reason, sizeof(reason));
 	if (i >= 0)
 		generation = slots[i].generation;
 	LWLockRelease(shared->lock);
@@ -458,8 +522,11 @@ eddy_slots_start(Oid database, int32 source)
 	if (handle)
 		return NULL;
 
+	/* a source's starter shows the reason; those that wait need no slot */
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (slots[i].generation == generation)
+	if (slots[i].generation == generation && source != 0)
+		free_slot(&slots[i]);
+	else if (slots[i].generation == generation)
 		slot_failed(&slots[i], reason);
 	LWLockRelease(shared->lock);
 	return reason;

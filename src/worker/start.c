@@ -172,11 +172,29 @@ start_offset(const EddySource *source, int32 partition, bool is_new, const Water
 
 /* ---- questions to the broker ---- */
 
+/* Asks for a position in all partitions, in pieces. */
+static bool
+ask_offsets(EddySourceWorker *worker, int count, int64 position, int64 *offsets,
+			EddyKafkaError *error)
+{
+	for (int first = 0; first < count; first += EDDY_KAFKA_QUESTIONS)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!eddy_kafka_list_offsets(worker->client, worker->definition->source->topic, first,
+									 Min(count - first, EDDY_KAFKA_QUESTIONS), position,
+									 QUESTION_TIMEOUT, offsets + first, error))
+			return false;
+	}
+	return true;
+}
+
 static bool
 ask_broker(EddySourceWorker *worker, bool first, Watermarks **marks, char **cluster_id,
 		   EddyKafkaError *error)
 {
 	const EddySource *source = worker->definition->source;
+	int64	   *low;
+	int64	   *high;
 	int			count;
 
 	if (!eddy_kafka_partition_count(worker->client, source->topic, QUESTION_TIMEOUT, &count,
@@ -190,26 +208,29 @@ ask_broker(EddySourceWorker *worker, bool first, Watermarks **marks, char **clus
 												mul_size(count, sizeof(EddyPartitionState)));
 	worker->npartitions = count;
 	*marks = palloc0(sizeof(Watermarks) * Max(count, 1));
+	low = palloc(sizeof(int64) * Max(count, 1));
+	high = palloc(sizeof(int64) * Max(count, 1));
+	if (!ask_offsets(worker, count, EDDY_KAFKA_OLDEST, low, error) ||
+		!ask_offsets(worker, count, EDDY_KAFKA_END, high, error))
+		return false;
 	for (int p = 0; p < count; p++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		if (!eddy_kafka_query_watermarks(worker->client, source->topic, p, QUESTION_TIMEOUT,
-										 &(*marks)[p].low, &(*marks)[p].high, error))
-			return false;
+		(*marks)[p].low = low[p];
+		(*marks)[p].high = high[p];
 	}
 	if (first && starts_by_time(source))
 	{
 		TimestampTz start = DatumGetTimestampTz(
 			DirectFunctionCall3(timestamptz_in, CStringGetDatum(source->start),
 								ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-		int64	   *offsets = palloc(sizeof(int64) * Max(count, 1));
+		int64	   *by_time = low;
 
-		if (!eddy_kafka_offsets_for_time(worker->client, source->topic, count,
-										 (start - SetEpochTimestamp()) / 1000,
-										 QUESTION_TIMEOUT * 4, offsets, error))
+		/* brokers count time from 1970 on; what is negative has a meaning of its own */
+		if (!ask_offsets(worker, count, Max((start - SetEpochTimestamp()) / 1000, 0), by_time,
+						 error))
 			return false;
 		for (int p = 0; p < count; p++)
-			(*marks)[p].by_time = offsets[p];
+			(*marks)[p].by_time = by_time[p] >= 0 ? by_time[p] : high[p];
 	}
 	return true;
 }
