@@ -138,6 +138,18 @@ CREATE TABLE eddy._view_status (
 );
 COMMENT ON COLUMN eddy._view_status.error IS 'why the view could not be maintained, NULL after eddy.pause';
 
+-- C code invalidates what sessions keep of these tables; so must changes by SQL, such as those of pg_restore.
+CREATE FUNCTION eddy._catalog_changed() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_catalog_changed';
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eddy._stream
+    FOR EACH STATEMENT EXECUTE FUNCTION eddy._catalog_changed();
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eddy._segment
+    FOR EACH STATEMENT EXECUTE FUNCTION eddy._catalog_changed();
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eddy._view
+    FOR EACH STATEMENT EXECUTE FUNCTION eddy._catalog_changed();
+ALTER TABLE eddy._stream ENABLE ALWAYS TRIGGER changed;
+ALTER TABLE eddy._segment ENABLE ALWAYS TRIGGER changed;
+ALTER TABLE eddy._view ENABLE ALWAYS TRIGGER changed;
+
 -- Rejected rows: a table, so that its owner may delete what has been dealt with.
 CREATE TABLE eddy.dead_letters (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

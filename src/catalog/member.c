@@ -6,7 +6,8 @@
  * Hooks ask that for each statement that writes and after each command that changed a
  * relation, so the answer must cost no more than a look-up in a hash table. The table is read
  * from our catalog at the first use and again after a change of the catalog, which sends a
- * relcache invalidation of eddy._view (see eddy_catalog_invalidate).
+ * relcache invalidation of eddy._view (see eddy_catalog_invalidate). A trigger does so after
+ * changes by SQL, such as COPY by pg_restore.
  *
  * Locking: as for any reader, see table.c. Memory: one context below CacheMemoryContext,
  * replaced by the next reading. The table is never used after an invalidation.
@@ -16,13 +17,16 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
 #include "catalog/table.h"
+
+PG_FUNCTION_INFO_V1(eddy_catalog_changed);
 
 typedef struct Member
 {
@@ -141,4 +145,15 @@ bool
 eddy_catalog_has_members(void)
 {
 	return refresh() && hash_get_num_entries(members) > 0;
+}
+
+Datum
+eddy_catalog_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"eddy._catalog_changed\" can only be a trigger")));
+	eddy_catalog_invalidate(InvalidOid);
+	return PointerGetDatum(NULL);
 }
