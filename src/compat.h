@@ -167,6 +167,16 @@ eddy_compat_database_ownercheck(Oid database, Oid role)
 }
 
 static inline bool
+eddy_compat_server_ownercheck(Oid server, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(ForeignServerRelationId, server, role);
+#else
+	return pg_foreign_server_ownercheck(server, role);
+#endif
+}
+
+static inline bool
 eddy_compat_class_ownercheck(Oid relid, Oid role)
 {
 #if PG_VERSION_NUM >= 160000

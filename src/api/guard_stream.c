@@ -41,6 +41,7 @@
 #include "catalog/catalog.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
@@ -683,6 +684,32 @@ check_frame(EddyGuardFrame *frame, DropBehavior behavior)
 		MemoryContextSwitchTo(old_context);
 		MemoryContextDelete(mcxt);
 	}
+}
+
+/*
+ * DROP VIEW locks a continuous view and its definition. Batches of its stream, which hold the
+ * stream, need the definition now and then; so we lock the stream first.
+ */
+void
+eddy_guard_lock_streams(const DropStmt *stmt)
+{
+	List	   *streams = NIL;
+	ListCell   *lc;
+
+	if (!eddy_catalog_has_members())
+		return;
+	foreach(lc, stmt->objects)
+	{
+		Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)), NoLock, true);
+		EddyMember	member = eddy_catalog_member(relid);
+
+		/* the command fails for others, who must not be able to block writers */
+		if (member.kind == EDDY_MEMBER_VIEW && eddy_compat_class_ownercheck(relid, GetUserId()))
+			streams = list_append_unique_oid(streams, member.stream);
+	}
+	list_sort(streams, list_oid_cmp);
+	foreach(lc, streams)
+		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
 }
 
 void

@@ -17,6 +17,9 @@ typedef struct EddyGuardFrame
 	struct EddyGuardFrame *outer;
 } EddyGuardFrame;
 
+/* Before DROP VIEW: locks the streams of continuous views, in order of Oid. */
+extern void eddy_guard_lock_streams(const DropStmt *stmt);
+
 /* Installs the hooks. From _PG_init only. */
 extern void eddy_guard_stream_init(void);
 

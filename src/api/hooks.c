@@ -26,6 +26,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "executor/executor.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
@@ -41,6 +42,7 @@
 #include "stream/segment.h"
 #include "stream/stream.h"
 #include "view/view.h"
+#include "worker/process.h"
 #include "worker/worker.h"
 
 static ExecutorRun_hook_type prev_executor_run = NULL;
@@ -207,11 +209,49 @@ follow_column_rename(Oid relid, const char *old_name, const char *new_name)
 	}
 	foreach(lc, eddy_catalog_list_sources(relid))
 	{
-		EddySource *source = lfirst(lc);
+		EddySource *source;
 
+		/* the stream is locked already; whoever has paused the source commits first */
+		eddy_process_lock_source(((EddySource *) lfirst(lc))->source, ExclusiveLock);
+		source = eddy_catalog_get_source(((EddySource *) lfirst(lc))->source);
+		if (source == NULL)
+			continue;
 		/* a column without a mapping takes the field of its name: keep it fed from there */
 		eddy_catalog_rename_mapping(source, old_name, new_name);
 		eddy_catalog_update_source(source);
+	}
+}
+
+/*
+ * Before ALTER SERVER ... RENAME: the sources that will be updated are locked in the usual order,
+ * stream and then source, and before the server itself.
+ */
+static void
+lock_sources_of_server(const char *name)
+{
+	Oid			server = get_foreign_server_oid(name, true);
+	List	   *streams = NIL;
+	ListCell   *lc;
+
+	/* the command fails for others, who must not be able to block sources */
+	if (!OidIsValid(server) || !eddy_compat_server_ownercheck(server, GetUserId()))
+		return;
+	foreach(lc, eddy_catalog_list_sources(InvalidOid))
+	{
+		EddySource *source = lfirst(lc);
+
+		if (strcmp(source->server, name) == 0)
+			streams = list_append_unique_oid(streams, source->stream);
+	}
+	list_sort(streams, list_oid_cmp);
+	foreach(lc, streams)
+		LockRelationOid(lfirst_oid(lc), ShareUpdateExclusiveLock);
+	foreach(lc, eddy_catalog_list_sources(InvalidOid))
+	{
+		EddySource *source = lfirst(lc);
+
+		if (list_member_oid(streams, source->stream))
+			eddy_process_lock_source(source->source, ExclusiveLock);
 	}
 }
 
@@ -339,7 +379,11 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			renamed = RangeVarGetRelid(stmt->relation, NoLock, true);
 		if (OidIsValid(renamed) || stmt->renameType == OBJECT_FOREIGN_SERVER)
 			rename = copyObject(stmt);
+		if (stmt->renameType == OBJECT_FOREIGN_SERVER && eddy_catalog_installed())
+			lock_sources_of_server(strVal(stmt->object));
 	}
+	if (IsA(parsetree, DropStmt) && ((DropStmt *) parsetree)->removeType == OBJECT_VIEW)
+		eddy_guard_lock_streams((DropStmt *) parsetree);
 
 	if (OidIsValid(database))
 		eddy_worker_evict(database);

@@ -8,14 +8,17 @@
  * answer (the offset behind "latest", whether a topic exists) the worker
  * finds out, and shows in eddy.sources.
  *
- * Locking: a source that is changed is locked against its own batches (see
- * worker/process.h) until the end of the transaction; of several, in order of their numbers.
+ * Locking: the stream, with ShareUpdateExclusiveLock, which does not conflict with batches and
+ * INSERT but with DDL and with these functions; then each source that is changed, which
+ * is locked against its own batches (see worker/process.h), in order of their numbers. All until
+ * the end of the transaction, which may alter the stream next.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_foreign_server.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
@@ -141,6 +144,12 @@ check_server(const char *name, Oid owner)
 {
 	ForeignServer *server = GetForeignServerByName(name, true);
 
+	if (server != NULL)
+	{
+		/* it is neither dropped nor renamed before we have committed */
+		LockDatabaseObject(ForeignServerRelationId, server->serverid, 0, AccessShareLock);
+		server = GetForeignServerByName(name, true);
+	}
 	if (server == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -354,13 +363,23 @@ eddy_attach_kafka(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(source.source);
 }
 
+/* Locks a stream before its sources, and checks that it is one and the user's, then as before. */
+static void
+lock_stream(Oid stream)
+{
+	/* before the lock: others must not be able to block DDL of the owner */
+	(void) eddy_stream_check_owner(stream);
+	LockRelationOid(stream, ShareUpdateExclusiveLock);
+	(void) eddy_stream_check_owner(stream);
+}
+
 /* A source of a stream, locked against its batches, as it is then. */
 static EddySource *
 lock_source(Oid stream, const char *topic)
 {
 	EddySource *source;
 
-	(void) eddy_stream_check_owner(stream);
+	lock_stream(stream);
 	source = eddy_catalog_find_source(stream, topic);
 	if (source != NULL)
 	{
@@ -413,7 +432,7 @@ set_enabled(Oid stream, bool enabled)
 {
 	ListCell   *lc;
 
-	(void) eddy_stream_check_owner(stream);
+	lock_stream(stream);
 	foreach(lc, eddy_catalog_list_sources(stream))
 	{
 		int32		number = ((EddySource *) lfirst(lc))->source;

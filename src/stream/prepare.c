@@ -22,10 +22,12 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "rewrite/rewriteHandler.h"
@@ -73,6 +75,7 @@ struct EddyRowPreparer
 	int			nchecks;
 	CheckExpr  *checks;
 	bool		evaluates;		/* some default, generated column or check is not constant */
+	bool		calls_functions;	/* some of them called one that can change, even to become constant */
 
 	/* reused for each row */
 	EState	   *estate;
@@ -99,10 +102,40 @@ default_expr(Relation rel, Form_pg_attribute att)
 	return expr;
 }
 
+/* Functions of the server itself do not change. */
+static bool
+is_changeable(Oid function, void *context pg_attribute_unused())
+{
+	return function >= FirstUnpinnedObjectId;
+}
+
+/* True if an expression calls a function that can be replaced, or goes by the constraints of a domain. */
+static bool
+find_changeable(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_changeable, context))
+		return true;
+	/* the constraint of a domain calls what it likes */
+	if (IsA(node, CoerceToDomain))
+		return true;
+	return expression_tree_walker(node, find_changeable, context);
+}
+
+/* Plans an expression, which can inline and evaluate functions. */
+static Expr *
+plan(EddyRowPreparer *preparer, Expr *expr)
+{
+	if (find_changeable((Node *) expr, NULL))
+		preparer->calls_functions = true;
+	return expression_planner(expr);
+}
+
 static void
 compile(EddyRowPreparer *preparer, ColumnExpr *column, Form_pg_attribute att, Expr *expr)
 {
-	expr = expression_planner(expr);
+	expr = plan(preparer, expr);
 	column->attnum = att->attnum;
 	column->byval = att->attbyval;
 	column->len = att->attlen;
@@ -171,8 +204,7 @@ compile_checks(EddyRowPreparer *preparer)
 		if (!eddy_compat_check_enforced(&constr->check[i]))
 			continue;
 		check->name = constr->check[i].ccname;
-		check->state = ExecInitExpr(expression_planner(stringToNode(constr->check[i].ccbin)),
-									NULL);
+		check->state = ExecInitExpr(plan(preparer, stringToNode(constr->check[i].ccbin)), NULL);
 		preparer->nchecks++;
 		preparer->evaluates = true;
 	}
@@ -212,6 +244,12 @@ eddy_stream_end_prepare(EddyRowPreparer *preparer)
 	ExecDropSingleTupleTableSlot(preparer->slot);
 	FreeExecutorState(preparer->estate);
 	MemoryContextDelete(preparer->mcxt);
+}
+
+bool
+eddy_stream_calls_functions(const EddyRowPreparer *preparer)
+{
+	return preparer->calls_functions;
 }
 
 bool

@@ -70,12 +70,15 @@ typedef struct EddyRowPreparer EddyRowPreparer;
 
 /*
  * eddy_stream_begin_prepare compiles defaults, generated columns and constraints
- * of the stream. To be made anew when the relcache entry of the stream was invalidated; lives in
- * mcxt. decoded[a - 1]: the attribute comes from the message or its metadata.
+ * of the stream. To be made again when the relcache entry of the stream, a type of its columns or,
+ * if eddy_stream_calls_functions, any function was invalidated; lives in mcxt. decoded[a - 1]: the attribute comes from the message or its metadata.
  */
 extern EddyRowPreparer *eddy_stream_begin_prepare(MemoryContext mcxt, Relation stream,
 												  const bool *decoded);
 extern void eddy_stream_end_prepare(EddyRowPreparer *preparer);
+
+/* True if a default, generated column or constraint calls a function that can be replaced. */
+extern bool eddy_stream_calls_functions(const EddyRowPreparer *preparer);
 
 /* True if rows need the next step at all: defaults, generated columns, CHECK or NOT NULL exist. */
 extern bool eddy_stream_needs_prepare(const EddyRowPreparer *preparer);

@@ -5,17 +5,21 @@
  *
  * A batch must not pay for reading catalogs, and must not run on by what was true
  * once. So everything that the rows _source and _stream, the table's shape, the foreign
- * server and the user mapping say is kept, and callbacks of the server's caches say
- * when to read it again. They are served when the batch locks the stream, so
+ * server and the user mapping say is kept, together with the compiled defaults, CHECK
+ * constraints and generated columns and the functions and domains that they call. Callbacks of
+ * the server's caches report when to read it again: any change of the stream, of a server or user
+ * mapping, of a type of one of its columns, and, if it has expressions that call functions, of any
+ * function. They are served when the batch locks the stream, so
  * a change that was committed before that lock is always seen.
  *
  * Locking: RowExclusiveLock on the stream, as any INSERT takes it, then the source's object lock;
- * both until the end of the transaction. Memory: one context per reading, deleted by the next.
+ * both until the end of the transaction, and neither while we wait for the other. Memory: one context per reading, deleted by the next.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -35,6 +39,8 @@ static bool reading = false;	/* still set on entry: the last reading failed */
 static bool server_stale = true;
 static Oid	watched_stream = InvalidOid;
 static Oid	watched_views = InvalidOid; /* changes of the catalog without a stream come by this */
+static bool watched_functions = false;	/* expressions of the stream call functions that can change */
+static List *watched_types = NIL;	/* hash values of TYPEOID, in the context of the definition */
 
 static void
 at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
@@ -50,12 +56,41 @@ at_server_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unuse
 	stale = server_stale = true;
 }
 
+/*
+ * A function was created, replaced or dropped. Which functions a default, CHECK constraint or
+ * generated column calls in the end, inlined or folded, is not known, so any of them counts.
+ */
+static void
+at_function_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
+				   uint32 hashvalue pg_attribute_unused())
+{
+	if (watched_functions || reading)
+		stale = true;
+}
+
+/* Types come and go with each temporary table: only those of the stream count. */
+static void
+at_type_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
+			   uint32 hashvalue)
+{
+	ListCell   *lc;
+
+	if (hashvalue == 0 || reading)
+		stale = true;
+	if (stale)
+		return;
+	foreach(lc, watched_types)
+		stale = stale || (uint32) lfirst_int(lc) == hashvalue;
+}
+
 void
 eddy_definition_watch(void)
 {
 	CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, at_server_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, at_server_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, at_function_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, at_type_change, (Datum) 0);
 }
 
 bool
@@ -117,6 +152,41 @@ make_definition(EddySource *source, EddyStream *stream, Relation rel, MemoryCont
 	return definition;
 }
 
+/*
+ * Hash values of the types of all columns, and of what these are made of: a domain's default and
+ * constraints are part of how a row is prepared, and ALTER DOMAIN sends an invalidation of the domain.
+ */
+static List *
+hash_types(TupleDesc tupdesc)
+{
+	List	   *types = NIL;
+	List	   *hashes = NIL;
+	ListCell   *lc;
+
+	for (int i = 0; i < tupdesc->natts; i++)
+		if (!TupleDescAttr(tupdesc, i)->attisdropped)
+			types = list_append_unique_oid(types, TupleDescAttr(tupdesc, i)->atttypid);
+	/* the list grows while we go along it */
+	for (int i = 0; i < list_length(types); i++)
+	{
+		HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(list_nth_oid(types, i)));
+		Form_pg_type form;
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		form = (Form_pg_type) GETSTRUCT(tuple);
+		if (OidIsValid(form->typbasetype))
+			types = list_append_unique_oid(types, form->typbasetype);
+		if (OidIsValid(form->typelem))
+			types = list_append_unique_oid(types, form->typelem);
+		ReleaseSysCache(tuple);
+	}
+	foreach(lc, types)
+		hashes = lappend_int(hashes, (int) GetSysCacheHashValue1(TYPEOID, lfirst_oid(lc)));
+	list_free(types);
+	return hashes;
+}
+
 static void
 free_definition(EddySourceWorker *worker)
 {
@@ -125,6 +195,7 @@ free_definition(EddySourceWorker *worker)
 	if (old == NULL)
 		return;
 	worker->definition = NULL;
+	watched_types = NIL;
 	eddy_stream_end_prepare(old->preparer);
 	MemoryContextDelete(old->mcxt);
 }
@@ -137,6 +208,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	EddyDefinition *definition;
 	EddySource *source;
 	EddyStream *row;
+	List	   *types;
 	bool		reopen;
 
 	if (!stale && !reading && worker->definition)
@@ -158,6 +230,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 		MemoryContextDelete(mcxt);
 		return EDDY_LEAVE;
 	}
+	types = hash_types(RelationGetDescr(stream));
 	definition = make_definition(source, row, stream, mcxt);
 	MemoryContextSwitchTo(old_context);
 	MemoryContextSetParent(mcxt, TopMemoryContext);
@@ -168,7 +241,29 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 		worker->definition->owner != definition->owner;
 	free_definition(worker);
 	worker->definition = definition;
+	watched_functions = eddy_stream_calls_functions(definition->preparer);
+	watched_types = types;
 	return reopen && worker->client ? EDDY_REOPEN : EDDY_GO_ON;
+}
+
+/*
+ * lock_both locks stream and source, and waits for neither while it holds the other: a
+ * transaction that has paused the source may go on to alter the stream. NULL if the stream was
+ * dropped.
+ */
+static Relation
+lock_both(int32 source, Oid relid)
+{
+	for (;;)
+	{
+		Relation	stream = try_table_open(relid, RowExclusiveLock);
+
+		if (stream == NULL || eddy_process_try_lock_source(source, RowExclusiveLock))
+			return stream;
+		table_close(stream, RowExclusiveLock);
+		eddy_process_lock_source(source, RowExclusiveLock);
+		eddy_process_unlock_source(source, RowExclusiveLock);
+	}
 }
 
 EddyOutcome
@@ -189,11 +284,10 @@ eddy_definition_lock(EddySourceWorker *worker, Relation *stream)
 			return EDDY_LEAVE;
 		relid = source->stream;
 	}
-	*stream = try_table_open(relid, RowExclusiveLock);
+	watched_stream = relid;
+	*stream = lock_both(worker->number, relid);
 	if (*stream == NULL)
 		return EDDY_LEAVE;
-	watched_stream = relid;
-	eddy_process_lock_source(worker->number, RowExclusiveLock);
 
 	/* taken behind the locks: it sees what they have waited for */
 	PushActiveSnapshot(GetTransactionSnapshot());

@@ -96,6 +96,19 @@ eddy_process_lock_source(int32 source, int lockmode)
 	LockDatabaseObject(eddy_catalog_relid(EDDY_CATALOG_SOURCE), (Oid) source, 0, lockmode);
 }
 
+bool
+eddy_process_try_lock_source(int32 source, int lockmode)
+{
+	return ConditionalLockDatabaseObject(eddy_catalog_relid(EDDY_CATALOG_SOURCE), (Oid) source, 0,
+										 lockmode);
+}
+
+void
+eddy_process_unlock_source(int32 source, int lockmode)
+{
+	UnlockDatabaseObject(eddy_catalog_relid(EDDY_CATALOG_SOURCE), (Oid) source, 0, lockmode);
+}
+
 void
 eddy_process_set_status(int32 source, const char *state, const char *error,
 						const char *sqlstate)

@@ -26,6 +26,12 @@ extern bool eddy_process_may_run(const EddySource *source);
  */
 extern void eddy_process_lock_source(int32 source, int lockmode);
 
+/* Does not wait: false if the lock is not available now. */
+extern bool eddy_process_try_lock_source(int32 source, int lockmode);
+
+/* Releases the lock before the transaction ends, when nothing was done under it. */
+extern void eddy_process_unlock_source(int32 source, int lockmode);
+
 /*
  * eddy_process_set_status writes a source's status in a transaction of its own,
  * unless the source is gone. Must be called outside a transaction.
