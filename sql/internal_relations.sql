@@ -175,6 +175,30 @@ RESET ROLE;
 SELECT outcome FROM last_attacks ORDER BY outcome COLLATE "C";
 SELECT view, state FROM eddy.continuous_views WHERE stream = 'commands'::regclass ORDER BY view::text COLLATE "C";
 
+-- Nor does ANALYZE, which runs with the rights of a table's owner, call functions of the view's owner.
+SET ROLE regress_eddy_ann;
+CREATE FUNCTION difference(float8, float8) RETURNS float8 IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE WARNING 'evaluated by a superuser: %', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
+    RETURN $1 - $2;
+END $$;
+CREATE TYPE span AS RANGE (subtype = float8, subtype_diff = difference);
+CREATE DOMAIN span_domain AS span;
+CREATE DOMAIN spans_domain AS span_multirange;
+CREATE AGGREGATE last_span(span) (sfunc = range_merge, stype = span, combinefunc = range_merge);
+CREATE TYPE composite AS (name text, span span);
+SELECT eddy.create_continuous_view('spans',
+    'SELECT span(n, n + 1) AS s, span(n, n + 1)::span_domain AS d, span_multirange(span(n, n + 1)) AS m,
+        span_multirange(span(n, n + 1))::spans_domain AS md, ARRAY[span(n, n + 1)] AS a,
+        row(kind, span(n, n + 1))::composite AS c, last_span(span(n, n + 1)) AS l
+     FROM events GROUP BY 1, 2, 3, 4, 5, 6');
+INSERT INTO events VALUES ('a', 1), ('a', 5), ('b', 9);
+ANALYZE events;
+RESET ROLE;
+ANALYZE eddy._spans_state;
+SELECT count(*) > 0 AS analyzed FROM pg_stats WHERE tablename = '_spans_state' AND attname IN ('a', 'c');
+DROP VIEW spans;
+
 -- All of it has left the views as they were, and working.
 INSERT INTO events VALUES ('b', 4), ('c', 1);
 SELECT * FROM per_kind ORDER BY kind;

@@ -18,10 +18,12 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/tablecmds.h"
 #include "commands/view.h"
@@ -143,6 +145,21 @@ append_column(StringInfo sql, const EddyStateColumn *column, bool not_null)
 		appendStringInfoString(sql, " NOT NULL");
 }
 
+/*
+ * True if ANALYZE would call a function of a user for a column of this type: the subtype_diff of a
+ * range type, with the rights of the table's owner. The types of columns are never changed, and neither
+ * are the functions of a range type; all other support functions are made by superusers.
+ */
+static bool
+is_unsafe_to_analyze(Oid type)
+{
+	Oid			base = getBaseType(type);
+	char		typtype = get_typtype(base);
+
+	return base >= FirstNormalObjectId &&
+		(typtype == TYPTYPE_RANGE || typtype == TYPTYPE_MULTIRANGE);
+}
+
 static Oid
 create_state_table(EddyViewPlan *plan, const char *view_name)
 {
@@ -173,6 +190,11 @@ create_state_table(EddyViewPlan *plan, const char *view_name)
 						   " autovacuum_vacuum_scale_factor = 0.01,"
 						   " autovacuum_vacuum_insert_scale_factor = 0.1)");
 	execute(sql.data);
+
+	for (int i = 0; i < plan->ncolumns; i++)
+		if (is_unsafe_to_analyze(plan->columns[i].type))
+			execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STATISTICS 0", qualified,
+							 quote_identifier(plan->columns[i].name)));
 
 	resetStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON %s (", qualified);
