@@ -78,8 +78,7 @@ INSERT INTO eddy._per_kind_state (kind) VALUES ('c');
 UPDATE eddy._per_kind_state SET _state1 = NULL;
 UPDATE eddy._per_kind_state SET kind = 'c';
 DELETE FROM eddy._per_kind_state;
-COPY eddy._per_kind_state (kind) FROM stdin;
-\.
+\copy eddy._per_kind_state (kind) FROM '/dev/null'
 SELECT * FROM eddy._per_kind_state FOR UPDATE;
 WITH gone AS (DELETE FROM eddy._per_kind_state RETURNING *) SELECT * FROM gone;
 CREATE VIEW window_to_state AS SELECT * FROM eddy._per_kind_state;
@@ -97,8 +96,7 @@ SET ROLE regress_eddy_allwriter;
 DELETE FROM eddy._per_kind_state;
 UPDATE eddy._per_kind_state SET kind = 'c';
 INSERT INTO per_kind (kind) VALUES ('c');
-COPY eddy._per_kind_state (kind) FROM stdin;
-\.
+\copy eddy._per_kind_state (kind) FROM '/dev/null'
 SET ROLE regress_eddy_bob;
 SELECT * FROM eddy._per_kind_state;
 SELECT * FROM eddy._per_kind_def;

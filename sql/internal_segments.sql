@@ -85,9 +85,7 @@ UPDATE eddy._events_segment_1 SET id = 3;
 DELETE FROM eddy._events_segment_1;
 MERGE INTO eddy._events_segment_1 s USING (VALUES (1)) v (id) ON s.id = v.id WHEN NOT MATCHED THEN INSERT (id) VALUES (1);
 WITH w AS (INSERT INTO eddy._events_segment_1 VALUES (2) RETURNING *) SELECT * FROM w;
-COPY eddy._events_segment_1 FROM stdin;
-4	four	2026-01-01
-\.
+\copy eddy._events_segment_1 FROM '/dev/null'
 SELECT * FROM eddy._events_segment_1 FOR UPDATE;
 CREATE VIEW window_to_segment AS SELECT * FROM eddy._events_segment_1;
 INSERT INTO window_to_segment VALUES (5);

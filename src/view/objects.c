@@ -69,7 +69,11 @@ read_acl(Oid relid)
 	return acl;
 }
 
-/* Replaces a relation's ACL as GRANT would, whoever the current user is; NULL is the default. */
+/*
+ * Replaces a relation's ACL as GRANT would, whoever the current user is; NULL is the default. The
+ * caller holds at least ShareUpdateExclusiveLock on the relation, without which VACUUM
+ * could update its pg_class tuple in place meanwhile, and that update would be lost.
+ */
 static void
 write_acl(Oid relid, const Acl *acl)
 {
@@ -115,13 +119,18 @@ change_acl(Acl *acl, bool grant, Oid role, Oid grantor, Oid owner)
 static void
 sync_privileges(Oid state_table, Oid view_owner, Oid extension_owner)
 {
-	Acl		   *old = read_acl(state_table);
-	Acl		   *acl = old ? old : acldefault(OBJECT_TABLE, extension_owner);
-	AclItem    *items = old ? ACL_DAT(old) : NULL;
-	int			nitems = old ? ACL_NUM(old) : 0;
+	Acl		   *old;
+	Acl		   *acl;
+	AclItem    *items;
+	int			nitems;
 	bool		granted = (view_owner == extension_owner);
 	bool		changed = false;
 
+	LockRelationOid(state_table, ShareUpdateExclusiveLock);
+	old = read_acl(state_table);
+	acl = old ? old : acldefault(OBJECT_TABLE, extension_owner);
+	items = old ? ACL_DAT(old) : NULL;
+	nitems = old ? ACL_NUM(old) : 0;
 	for (int i = 0; i < nitems; i++)
 	{
 		if (items[i].ai_grantee == extension_owner)
