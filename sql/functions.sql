@@ -52,6 +52,13 @@ FROM pg_proc p WHERE pronamespace = 'pg_catalog'::regnamespace AND provolatile =
   AND 'internal'::regtype <> ALL (proargtypes::regtype[]) AND 'cstring'::regtype <> ALL (proargtypes::regtype[]) AND prorettype <> 'cstring'::regtype
   AND proname !~ '^(pg_stat_get|has|pg_get|to_reg|date|timestamptz|timestamp_)_?' AND current_setting('server_version_num')::int / 10000 = 15 AND refused(oid);
 
+-- Constraints of domains that values are cast to.
+CREATE DOMAIN past AS timestamptz CHECK (VALUE < now());
+CREATE DOMAIN late_past AS past CHECK (VALUE > '1970-01-01');
+CREATE DOMAIN lucky AS int CHECK (VALUE > random());
+CREATE DOMAIN even AS int CHECK (VALUE % 2 = 0);
+SELECT expression, outcome(expression) FROM unnest('{at::past, at::late_past, id::lucky, id::even}'::text[]) expression;
+
 -- Words that mean the current time are errors of the rows that have them; the other rows are counted.
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
@@ -102,7 +109,7 @@ SELECT eddy.create_continuous_view('v', 'SELECT sum_and_100(id) FROM visits');
 
 SET client_min_messages = warning;
 DROP TABLE visits CASCADE;
-DROP DOMAIN moment;
+DROP DOMAIN moment, late_past, past, lucky, even;
 DROP AGGREGATE volatile_sum(int8), volatile_combine(int8), volatile_final(int8), sum_and_100(int8), sum_from_0(int8), max_from_5(int8), sums(numeric), sums_from_1(numeric), lost(numeric), broken(numeric);
 DROP FUNCTION roll, plus(int8, int8), plus(numeric[], numeric), twice, join_sums, lose, break, outcome, refused;
 DROP TYPE mood;

@@ -219,12 +219,36 @@ check_sql_value(SQLValueFunctionOp op)
 	}
 }
 
+static bool
+check_expression(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	eddy_function_check(node);
+	return expression_tree_walker(node, check_expression, context);
+}
+
+/* The constraints of a domain that a value is cast to. */
+static void
+check_domain(Oid domain)
+{
+	/* the context keeps a pointer to it for its own end */
+	DomainConstraintRef *ref = palloc(sizeof(DomainConstraintRef));
+	ListCell   *lc;
+
+	InitDomainConstraintRef(domain, ref, CurrentMemoryContext, false);
+	foreach(lc, ref->constraints)
+		(void) check_expression((Node *) ((DomainConstraintState *) lfirst(lc))->check_expr, NULL);
+}
+
 void
 eddy_function_check(Node *node)
 {
 	check_functions_in_node(node, check_function, NULL);
 	if (IsA(node, SQLValueFunction))
 		check_sql_value(((SQLValueFunction *) node)->op);
+	if (IsA(node, CoerceToDomain))
+		check_domain(((CoerceToDomain *) node)->resulttype);
 }
 
 /* ---- aggregates ---- */
