@@ -334,10 +334,16 @@ analyze_outputs(EddyViewPlan *plan, Query *query)
 			output->index = attno < plan->nkeys ? attno : attno - plan->nkeys;
 		}
 		else
+		{
 			output->kind = EDDY_OUTPUT_EXPRESSION;
+			plan->fallible = true;
+		}
 	}
 	if (query->havingQual)
+	{
 		plan->having = (Expr *) replace_mutator(query->havingQual, plan);
+		plan->fallible = true;
+	}
 }
 
 /* ---- layout of the state table ---- */

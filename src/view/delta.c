@@ -417,13 +417,15 @@ compute_rejecting(EddyWork *work)
 	}
 }
 
+/* Brings what was collected or computed into the state table. */
 static void
-merge(EddyWork *work, bool repeatable)
+write_result(EddyWork *work, bool repeatable)
 {
 	ErrorContextCallback callback = {error_context_stack, name_view, work->plan};
+	int			depth = maintaining;
 
 	error_context_stack = &callback;
-	maintaining++;
+	maintaining = depth + 1;
 	PG_TRY();
 	{
 		if (repeatable)
@@ -433,10 +435,66 @@ merge(EddyWork *work, bool repeatable)
 	}
 	PG_FINALLY();
 	{
-		maintaining--;
+		maintaining = depth;
 	}
 	PG_END_TRY();
 	error_context_stack = callback.previous;
+}
+
+/*
+ * The same in a subtransaction, for a view with expressions over its aggregates: these fail more
+ * easily than a sum overflows. False, with the error, if a group was changed by somebody
+ * else after it was computed and now fails.
+ */
+static bool
+try_write(EddyWork *work, ErrorData **error)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	ResourceOwner oldowner = CurrentResourceOwner;
+	volatile bool ok = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(oldcontext);
+	PG_TRY();
+	{
+		write_result(work, false);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ok = false;
+		MemoryContextSwitchTo(oldcontext);
+		*error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(oldcontext);
+	CurrentResourceOwner = oldowner;
+	if (!ok && !eddy_batch_is_row_error(*error))
+		ReThrowError(*error);
+	return ok;
+}
+
+static void
+merge(EddyWork *work, bool repeatable)
+{
+	ErrorData  *error;
+
+	if (repeatable || !work->plan->fallible)
+		write_result(work, repeatable);
+	else
+	{
+		for (int attempt = 0; !work->suspended && !try_write(work, &error); attempt++)
+		{
+			if (attempt >= MERGE_ATTEMPTS)
+				ReThrowError(error);
+			FreeErrorData(error);
+			eddy_merge_free_result(work->result);
+			work->result = NULL;
+			compute_rejecting(work);
+		}
+	}
 	if (work->result)
 		eddy_merge_free_result(work->result);
 	work->result = NULL;

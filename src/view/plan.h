@@ -110,6 +110,7 @@ typedef struct EddyViewPlan
 	Oid			state_index;	/* unique index over the keys */
 	Oid			owner;
 	char	   *name;			/* for messages */
+	bool		fallible;		/* has expressions over aggregates, or HAVING, which can fail */
 	bool		dead_letters;	/* policy for rows that expressions fail on; false: stop */
 
 	int			nkeys;			/* 0: one row for the whole stream */
