@@ -129,15 +129,21 @@ extern void eddy_cdc_append_value(StringInfo out, EddyCdcType *type, Datum value
 extern void eddy_cdc_append_string(StringInfo out, const char *data, int len);
 extern void eddy_cdc_append_int64(StringInfo out, int64 value);
 
+/* Appends one UTF-16 unit as a JSON escape. */
+extern void eddy_cdc_append_escape(StringInfo out, unsigned int unit);
+
 /* Appends bytes with the high bit, text of the database's encoding, within a JSON string. */
 extern void eddy_cdc_append_non_ascii(StringInfo out, const char *data, int len);
+
+/* Makes room for more bytes; raises an error if the message would be too large. */
+extern void eddy_cdc_enlarge(StringInfo out, int len);
 
 /* Appends bytes. The buffer is not kept zero-terminated. */
 static inline void
 eddy_cdc_append_bytes(StringInfo out, const char *data, int len)
 {
 	if (unlikely(len >= out->maxlen - out->len))
-		enlargeStringInfo(out, len);
+		eddy_cdc_enlarge(out, len);
 	memcpy(out->data + out->len, data, len);
 	out->len += len;
 }

@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
 #include "utils/memutils.h"
@@ -69,9 +70,11 @@ eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 	}
 	else if (!attempt_record(state, change, NULL, &error))
 	{
-		/* there may be room for the record if it is alone */
+		bool		alone = state->records.len == 0;
+
+		/* if not, there may be room for it in a message of its own */
 		eddy_cdc_send(ctx);
-		if (!attempt_record(state, change, NULL, &error))
+		if (alone || !attempt_record(state, change, NULL, &error))
 			append_failure(state, change, error);
 	}
 	state->seq++;
@@ -120,10 +123,18 @@ append_record(void *arg)
 		state->options.format->change(state, attempt->change);
 	else
 		state->options.format->failed(state, attempt->change, attempt->error, true);
-	if (state->records.len > MAX_MESSAGE)
+	eddy_cdc_enlarge(&state->records, 0);
+}
+
+void
+eddy_cdc_enlarge(StringInfo out, int len)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (len > MAX_MESSAGE - out->len)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("record is too large")));
+				 errmsg("record is larger than %d bytes", MAX_MESSAGE)));
+	enlargeStringInfo(out, len);
 }
 
 ErrorData *

@@ -30,7 +30,6 @@
 /* Bytes that are converted at once; characters that are cut off are converted with the next. */
 #define CHUNK 128
 
-static void append_escape(StringInfo out, unsigned int unit);
 static void append_escapes(StringInfo out, const unsigned char *utf8, int len);
 static FmgrInfo *find_conversion(void);
 
@@ -73,13 +72,12 @@ eddy_cdc_append_non_ascii(StringInfo out, const char *data, int len)
 		data += done;
 		len -= done;
 		for (bad = Min(bad, len); bad > 0; bad--, data++, len--)
-			append_escape(out, 0xF700 + (unsigned char) *data);
+			eddy_cdc_append_escape(out, 0xF700 + (unsigned char) *data);
 	}
 }
 
-/* Appends one UTF-16 unit as a JSON escape. */
-static void
-append_escape(StringInfo out, unsigned int unit)
+void
+eddy_cdc_append_escape(StringInfo out, unsigned int unit)
 {
 	static const char digits[] = "0123456789abcdef";
 	char		escape[6] = {
@@ -101,11 +99,11 @@ append_escapes(StringInfo out, const unsigned char *utf8, int len)
 		pg_wchar	c = utf8_to_unicode(utf8);
 
 		if (c < 0x10000)
-			append_escape(out, c);
+			eddy_cdc_append_escape(out, c);
 		else
 		{
-			append_escape(out, 0xD800 + ((c - 0x10000) >> 10));
-			append_escape(out, 0xDC00 + ((c - 0x10000) & 0x3FF));
+			eddy_cdc_append_escape(out, 0xD800 + ((c - 0x10000) >> 10));
+			eddy_cdc_append_escape(out, 0xDC00 + ((c - 0x10000) & 0x3FF));
 		}
 		utf8 += pg_encoding_mblen(PG_UTF8, (const char *) utf8);
 	}

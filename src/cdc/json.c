@@ -245,7 +245,7 @@ eddy_cdc_append_string(StringInfo out, const char *data, int len)
 	eddy_cdc_append_literal(out, "\"");
 	for (const char *p = data; p < end; p++)
 	{
-		char		escape[8];
+		char		escape[2] = {'\\', 0};
 
 		if (likely(!IS_SPECIAL(*p)))
 			continue;
@@ -258,8 +258,6 @@ eddy_cdc_append_string(StringInfo out, const char *data, int len)
 		}
 		run = p + 1;
 
-		escape[0] = '\\';
-		escape[2] = '\0';
 		switch (*p)
 		{
 			case '"':
@@ -282,10 +280,10 @@ eddy_cdc_append_string(StringInfo out, const char *data, int len)
 				escape[1] = 't';
 				break;
 			default:
-				snprintf(escape, sizeof(escape), "\\u%04x", (unsigned char) *p);
-				break;
+				eddy_cdc_append_escape(out, (unsigned char) *p);
+				continue;
 		}
-		eddy_cdc_append_bytes(out, escape, strlen(escape));
+		eddy_cdc_append_bytes(out, escape, sizeof(escape));
 	}
 	eddy_cdc_append_bytes(out, run, end - run);
 	eddy_cdc_append_literal(out, "\"");

@@ -156,7 +156,7 @@ append_field(EddyCdcState *state, EddyCdcColumn *column, bool *first, const Datu
 	else if (column->text_row == values)
 	{
 		/* the source moves if the buffer grows: make room before taking its address */
-		enlargeStringInfo(out, column->text_len);
+		eddy_cdc_enlarge(out, column->text_len);
 		eddy_cdc_append_bytes(out, out->data + column->text_start, column->text_len);
 	}
 	else
