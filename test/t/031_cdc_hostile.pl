@@ -218,6 +218,18 @@ is($json->encode(\@records), $json->encode([
 	'a table with the labels of a state table') or diag(explain(\@records));
 run('postgres', 'DROP TABLE secrets CASCADE');
 
+# A dump carries the labels.
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
+run('postgres', 'CREATE DATABASE restored TEMPLATE template0');
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'dump');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ],
+	'restore');
+run('restored', q{SELECT pg_create_logical_replication_slot('restored', 'pg_eddy_cdc')});
+run('restored', q{INSERT INTO t VALUES ('restored', 1)});
+is(brief(changes('restored', 'restored', 'views', '*.w')), 'c:restored=1', 'a restored view has changes');
+run('restored', q{SELECT pg_drop_replication_slot('restored')});
+run('postgres', 'DROP DATABASE restored');
+
 # A database without the extension, where a role makes what the plugin might mistake for it.
 run('postgres', 'CREATE DATABASE bare');
 run('postgres', 'GRANT CREATE ON DATABASE bare TO regress_eddy_thief');
