@@ -234,14 +234,18 @@ object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg
 static void
 check_target(PlannedStmt *stmt, Oid relid)
 {
-	EddyView   *view = get_view_of_state(relid);
+	EddyView   *view;
 	AclMode		direct;
 	AclMode		through;
 
+	/* every statement of every database comes here; most write elsewhere */
+	if (get_rel_namespace(relid) != eddy_catalog_schema() || !eddy_catalog_installed())
+		return;
+	view = get_view_of_state(relid);
 	if (is_trusted())
 	{
 		/* pg_restore of a dump that was made with --inserts */
-		if (view == NULL && get_rel_namespace(relid) == eddy_catalog_schema())
+		if (view == NULL)
 			eddy_catalog_refresh();
 		return;
 	}

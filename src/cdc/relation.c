@@ -125,6 +125,7 @@ eddy_cdc_get_relation(EddyCdcState *state, Relation relation)
 					 errdetail("It cannot be described: %s.", error->message)));
 		}
 		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(state->change_context);
 	}
 	return entry->emitted ? entry : NULL;
 }

@@ -236,6 +236,9 @@ run('postgres', 'GRANT CREATE ON DATABASE bare TO regress_eddy_thief');
 run('bare', q{
 SELECT pg_create_logical_replication_slot('bare', 'pg_eddy_cdc');
 SET ROLE regress_eddy_thief;
+CREATE SCHEMA other;
+CREATE TABLE other.plain (a int);
+INSERT INTO other.plain VALUES (1);    -- the guards of the library leave such databases alone
 CREATE SCHEMA eddy;
 CREATE TABLE eddy._view (view regclass, state_table regclass, key_columns int8[], visible_column int2)
 	WITH (user_catalog_table = true);
