@@ -20,6 +20,7 @@ OBJS = \
 	src/apply/fill.o \
 	src/apply/reject.o \
 	src/apply/statement.o \
+	src/catalog/attempt.o \
 	src/catalog/dead_letter.o \
 	src/catalog/member.o \
 	src/catalog/partition.o \
@@ -63,7 +64,9 @@ OBJS = \
 	src/view/signature.o \
 	src/view/suspend.o \
 	src/view/window.o \
+	src/worker/attempt.o \
 	src/worker/batch.o \
+	src/worker/clock.o \
 	src/worker/database.o \
 	src/worker/definition.o \
 	src/worker/launcher.o \

@@ -99,6 +99,24 @@ CREATE TABLE eddy._partition (
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 COMMENT ON COLUMN eddy._partition.epoch IS 'raised by eddy.seek: fences the batch of a worker that has not seen it';
 
+/*
+ * What must be known of a source's worker after it has crashed, see
+ * src/worker/attempt.c. Written when a worker starts, and per batch only after a
+ * crash. Ranges are triples: partition, first offset, next offset. Not dumped:
+ * it is about processes of this cluster.
+ */
+CREATE TABLE eddy._attempt (
+    source          integer     NOT NULL PRIMARY KEY,
+    token           bigint      NOT NULL,
+    crashes         integer     NOT NULL,
+    alone           integer     NOT NULL,
+    batch_limit     integer     NOT NULL,
+    messages        integer     NOT NULL,
+    current         bigint[],
+    suspect         bigint[],
+    caution         bigint[]
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
+
 -- Continuous views. The output plugin does not read this: see src/label.h.
 CREATE TABLE eddy._view (
     view            regclass    NOT NULL PRIMARY KEY,

@@ -9,7 +9,8 @@
  * in place. Both can be scanned any number of times, in parts, and less the
  * rows that were rejected.
  *
- * Types, and the rule which errors are a row's; no layer's functions are used.
+ * Types, and the rules which errors are a row's and what may be told of them; no layer's functions
+ * are used.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,6 +46,15 @@ typedef struct EddyBatch
 	int64		nrejected;
 
 	List	   *view_rejections;	/* of EddyRejection: rows that single views refused, in mcxt */
+
+	/*
+	 * The time limit of a worker's batch that is down to one message and tried with care;
+	 * otherwise NULL. start_clock starts the limit anew before a step of one view. If
+	 * the step ends with an error of SQLSTATE query_canceled, clock_expired tells whether that is the
+	 * limit's: it is then that view's error of the row.
+	 */
+	void		(*start_clock) (void);
+	bool		(*clock_expired) (void);
 } EddyBatch;
 
 /* A row that one view, or the stream itself, refused, and why. */
@@ -73,6 +83,35 @@ eddy_batch_fits(const EddyBatch *batch, TupleDesc desc)
 	return true;
 }
 
+/* True if the error was raised by the code of a function in a procedural language. */
+static inline bool
+eddy_batch_is_raised(const ErrorData *error)
+{
+	return error->funcname && (strcmp(error->funcname, "exec_stmt_raise") == 0 ||	/* PL/pgSQL */
+							   strcmp(error->funcname, "exec_stmt_assert") == 0 ||
+							   strncmp(error->funcname, "plperl_", 7) == 0 ||
+							   strncmp(error->funcname, "PLy_", 4) == 0 ||
+							   strncmp(error->funcname, "pltcl_", 6) == 0);
+}
+
+/*
+ * eddy_batch_describe_error returns the message of a row's error without the content of the row,
+ * palloc'ed. The server quotes values in its messages with double quotes, and so quotes
+ * names of constraints; what a procedural language raises can be anything. A message that may hold
+ * content is replaced by the SQLSTATE.
+ */
+static inline char *
+eddy_batch_describe_error(const ErrorData *error)
+{
+	bool		constraint = ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
+		ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION;
+
+	if (error->message && !eddy_batch_is_raised(error) &&
+		(constraint || strchr(error->message, '"') == NULL))
+		return pstrdup(error->message);
+	return psprintf("evaluation failed with SQLSTATE %s", unpack_sql_state(error->sqlerrcode));
+}
+
 /*
  * eddy_batch_is_row_error tells whether an error that was raised while one field was converted
  * or one row's expressions ran is the row's. All are, whatever their SQLSTATE, but what
@@ -83,11 +122,7 @@ eddy_batch_fits(const EddyBatch *batch, TupleDesc desc)
 static inline bool
 eddy_batch_is_row_error(const ErrorData *error)
 {
-	if (error->funcname && (strcmp(error->funcname, "exec_stmt_raise") == 0 ||	/* PL/pgSQL */
-							strcmp(error->funcname, "exec_stmt_assert") == 0 ||
-							strncmp(error->funcname, "plperl_", 7) == 0 ||
-							strncmp(error->funcname, "PLy_", 4) == 0 ||
-							strncmp(error->funcname, "pltcl_", 6) == 0))
+	if (eddy_batch_is_raised(error))
 		return true;
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{

@@ -22,6 +22,7 @@ char	   *eddy_settings_allowed_brokers = NULL;
 int			eddy_settings_batch_bytes = 16 * 1024;
 int			eddy_settings_batch_rows = 10000;
 int			eddy_settings_batch_time = 50;
+int			eddy_settings_batch_time_limit = 60000;
 int			eddy_settings_max_workers_per_database = -1;
 int			eddy_settings_queue_memory = 64 * 1024;
 int			eddy_settings_reserved_worker_processes = 2;
@@ -60,6 +61,14 @@ eddy_settings_define(void)
 							"A batch is committed at once when no more messages are waiting.",
 							&eddy_settings_batch_time,
 							50, 0, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_eddy.batch_time_limit",
+							"Longest time that a Kafka batch may take to be applied.",
+							"A batch that takes longer is cancelled and tried again in smaller parts, "
+							"until the message that takes so long is found.",
+							&eddy_settings_batch_time_limit,
+							60000, 100, 24 * 3600 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.max_workers_per_database",

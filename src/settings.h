@@ -12,6 +12,7 @@ extern char *eddy_settings_allowed_brokers; /* empty: any */
 extern int	eddy_settings_batch_bytes;	/* kB of payload that cut a batch */
 extern int	eddy_settings_batch_rows;	/* rows that cut a batch */
 extern int	eddy_settings_batch_time;	/* ms from the first row that cut a batch */
+extern int	eddy_settings_batch_time_limit; /* ms that a batch may take to be applied */
 extern int	eddy_settings_max_workers_per_database;	/* sources; -1: half of all workers */
 extern int	eddy_settings_queue_memory; /* kB of fetched messages waiting, per source */
 extern int	eddy_settings_reserved_worker_processes;	/* that sources leave to others */

@@ -13,7 +13,8 @@
  *   check no privileges (their callers do) and end with CommandCounterIncrement.
  * - A change of _stream, _segment, _source, _view or _view_status invalidates the relcache entry
  *   of the stream (and of _view), so that caches in other backends can register a
- *   relcache callback. _partition, _source_status and dead_letters do not.
+ *   relcache callback. _partition, _source_status,
+ *   _attempt and dead_letters do not.
  * - Missing rows give NULL or false, never an error, unless said otherwise.
  *
  *-------------------------------------------------------------------------
@@ -36,6 +37,7 @@ typedef enum EddyCatalogTable
 	EDDY_CATALOG_SOURCE,
 	EDDY_CATALOG_SOURCE_STATUS,
 	EDDY_CATALOG_PARTITION,
+	EDDY_CATALOG_ATTEMPT,
 	EDDY_CATALOG_VIEW,
 	EDDY_CATALOG_VIEW_STATUS,
 	EDDY_CATALOG_DEAD_LETTERS
@@ -202,16 +204,42 @@ extern void eddy_catalog_insert_partition(const EddyPartition *partition);
  * eddy_catalog_advance_partition writes *partition if, and only if, the stored
  * row still has next_offset = expected_offset and the same epoch: the
  * compare-and-set of the batch transaction. A concurrent writer of the row is
- * waited for. Raises ERRCODE_T_R_SERIALIZATION_FAILURE if the row is not as
- * expected: the caller's transaction must abort and read the offsets anew.
+ * waited for. Returns false if the row is not as expected: the caller's transaction
+ * must abort and read the offsets again.
  */
-extern void eddy_catalog_advance_partition(const EddyPartition *partition, int64 expected_offset);
+extern bool eddy_catalog_advance_partition(const EddyPartition *partition, int64 expected_offset);
 
 /*
  * Sets next_offset and raises epoch, whatever was there; inserts the row if it is
  * missing. For eddy.seek.
  */
 extern void eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset);
+
+/* ---- attempts (_attempt): crashes of workers ---- */
+
+/* Offsets [first, next) of a partition. */
+typedef struct EddyRange
+{
+	int32		partition;
+	int64		first;
+	int64		next;
+} EddyRange;
+
+typedef struct EddyAttempt
+{
+	int32		source;
+	int64		token;			/* of the process that consumes the source, or did last */
+	int32		crashes;		/* in a row; 0: no caution */
+	int32		alone;			/* of these, the latest ones with a single message in the batch */
+	int32		batch_limit;	/* messages in a batch, 0: as the setting says */
+	int32		messages;		/* in the announced batch */
+	List	   *current;		/* of EddyRange: the announced batch; NIL if there is none */
+	List	   *suspect;		/* of the last announced batch that has crashed */
+	List	   *caution;		/* what has to be passed until caution ends */
+} EddyAttempt;
+
+extern EddyAttempt *eddy_catalog_get_attempt(int32 source);
+extern void eddy_catalog_set_attempt(const EddyAttempt *attempt);	/* inserts or replaces */
 
 /* ---- continuous views (_view, _view_status) ---- */
 

@@ -104,7 +104,7 @@ eddy_catalog_insert_partition(const EddyPartition *partition)
 	eddy_catalog_close(rel);
 }
 
-void
+bool
 eddy_catalog_advance_partition(const EddyPartition *partition, int64 expected_offset)
 {
 	Relation	rel = eddy_catalog_open(EDDY_CATALOG_PARTITION);
@@ -122,18 +122,15 @@ eddy_catalog_advance_partition(const EddyPartition *partition, int64 expected_of
 		hit = DatumGetInt64(values[PARTITION_NEXT_OFFSET - 1]) == expected_offset &&
 			DatumGetInt64(values[PARTITION_EPOCH - 1]) == partition->epoch;
 	}
-	if (!hit)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("offset of partition %d of source %d was changed by somebody else",
-						partition->partition, partition->source),
-				 errdetail("Expected was offset " INT64_FORMAT " in epoch " INT64_FORMAT ".",
-						   expected_offset, partition->epoch)));
-
-	write_partition(partition, values, nulls);
-	eddy_catalog_replace(rel, old, values, nulls);
-	heap_freetuple(old);
+	if (hit)
+	{
+		write_partition(partition, values, nulls);
+		eddy_catalog_replace(rel, old, values, nulls);
+	}
+	if (old)
+		heap_freetuple(old);
 	eddy_catalog_close(rel);
+	return hit;
 }
 
 void

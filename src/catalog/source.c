@@ -318,14 +318,14 @@ void
 eddy_catalog_delete_source(int32 source)
 {
 	EddyCatalogTable tables[] = {EDDY_CATALOG_SOURCE, EDDY_CATALOG_SOURCE_STATUS,
-	EDDY_CATALOG_PARTITION};
+	EDDY_CATALOG_PARTITION, EDDY_CATALOG_ATTEMPT};
 
 	for (int i = 0; i < (int) lengthof(tables); i++)
 	{
 		Relation	rel = eddy_catalog_open(tables[i]);
 		ScanKeyData key;
 
-		/* the source's number is the first column of all three */
+		/* the source's number is the first column of all */
 		eddy_catalog_key_int4(&key, SOURCE_SOURCE, source);
 		eddy_catalog_delete(rel, 1, &key);
 		eddy_catalog_close(rel);

@@ -36,6 +36,7 @@ static const char *const table_names[] = {
 	[EDDY_CATALOG_SOURCE] = "_source",
 	[EDDY_CATALOG_SOURCE_STATUS] = "_source_status",
 	[EDDY_CATALOG_PARTITION] = "_partition",
+	[EDDY_CATALOG_ATTEMPT] = "_attempt",
 	[EDDY_CATALOG_VIEW] = "_view",
 	[EDDY_CATALOG_VIEW_STATUS] = "_view_status",
 	[EDDY_CATALOG_DEAD_LETTERS] = "dead_letters",

@@ -845,7 +845,8 @@ eddy_decode_convert(EddyDecoder *decoder, Datum *values, bool *nulls, const bool
 char *
 eddy_decode_describe_failure(const EddyDecoder *decoder, int sqlerrcode)
 {
-	if (decoder->converting == NULL || ERRCODE_TO_CATEGORY(sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+	if (decoder->converting == NULL ||
+		ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 		return NULL;
 	return psprintf("invalid value for column \"%s\" of type %s", decoder->converting->name,
 					decoder->converting->type_name);

@@ -134,6 +134,38 @@ run_query(EddyWork *work, EddyScanRange *range, Tuplestorestate *store, volatile
 
 /* ---- steps that may fail on a row ---- */
 
+/* The time limit of a batch starts anew with each view, if the batch is a single message. */
+static void
+start_clock(EddyWork *work)
+{
+	if (work->batch->start_clock)
+		work->batch->start_clock();
+}
+
+/* True if an error is a row's, as is a cancel by that time limit. */
+static bool
+is_row_error(EddyWork *work, const ErrorData *error)
+{
+	return eddy_batch_is_row_error(error) ||
+		(error->sqlerrcode == ERRCODE_QUERY_CANCELED && work->batch->clock_expired &&
+		 work->batch->clock_expired());
+}
+
+/*
+ * Raises a row's error again. A user sees it as it is; of messages it is shown in the status of a
+ * source, where it must quote nothing.
+ */
+static void
+refuse_batch(EddyWork *work, ErrorData *error)
+{
+	if (work->batch->store == NULL)
+		ereport(ERROR,
+				(errcode(error->sqlerrcode),
+				 errmsg("continuous view \"%s\" failed on a message: %s", work->plan->name,
+						eddy_batch_describe_error(error))));
+	ReThrowError(error);
+}
+
 typedef enum EddyStep
 {
 	STEP_COLLECT,				/* run the delta query, keep the delta */
@@ -181,6 +213,7 @@ try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool keep, ErrorDa
 	*error = NULL;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(scratch);
+	start_clock(work);
 	PG_TRY();
 	{
 		maintaining = depth + 1;
@@ -210,7 +243,7 @@ try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool keep, ErrorDa
 	MemoryContextDelete(scratch);
 	if (ok)
 		return true;
-	if (!eddy_batch_is_row_error(*error))
+	if (!is_row_error(work, *error))
 		ReThrowError(*error);
 	if (starting)
 	{
@@ -229,7 +262,7 @@ reject_row(EddyWork *work, int64 row, ErrorData *error)
 	MemoryContext old;
 
 	if (!work->plan->dead_letters)
-		ReThrowError(error);
+		refuse_batch(work, error);
 	old = MemoryContextSwitchTo(work->batch->mcxt);
 	rejection = palloc0(sizeof(EddyRejection));
 	rejection->row = row;
@@ -256,6 +289,8 @@ find_culprit(EddyWork *work, EddyScanRange *range, EddyStep step, ErrorData **er
 	int64		good = range->from; /* the prefix of rows before this one passes */
 	int64		bad = range->to;	/* the prefix before this one fails */
 
+	if (suspect >= 0 && range->to - range->from == 1)
+		return suspect;
 	if (suspect >= 0)
 	{
 		probe.from = suspect;
@@ -298,7 +333,7 @@ run_rejecting(EddyWork *work, EddyScanRange *range, EddyStep step)
 		int64		row = find_culprit(work, range, step, &error);
 
 		if (row < 0)
-			ReThrowError(error);
+			refuse_batch(work, error);
 		CHECK_FOR_INTERRUPTS();
 		reject_row(work, row, error);
 	}
@@ -344,7 +379,7 @@ collect(EddyWork *work)
 	if (try_step(work, &range, STEP_COLLECT, true, &error))
 		return;
 	if (!work->plan->dead_letters || range.position < 0)
-		ReThrowError(error);
+		refuse_batch(work, error);
 	run_chunks(work, STEP_CHECK);
 	/* what fails now fails by an aggregate over rows of several chunks */
 	range.skip = work->skip;
@@ -365,6 +400,7 @@ compute(EddyWork *work, ErrorData **error)
 	work->result = eddy_merge_make_result(work->mcxt, work->owner);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(oldcontext);
+	start_clock(work);
 	PG_TRY();
 	{
 		maintaining = depth + 1;
@@ -388,7 +424,7 @@ compute(EddyWork *work, ErrorData **error)
 		return true;
 	eddy_merge_free_result(work->result);
 	work->result = NULL;
-	if (!eddy_batch_is_row_error(*error))
+	if (!is_row_error(work, *error))
 		ReThrowError(*error);
 	return false;
 }
@@ -405,7 +441,7 @@ compute_rejecting(EddyWork *work)
 	for (int attempt = 0; !work->suspended && !compute(work, &error); attempt++)
 	{
 		if (!work->plan->dead_letters || attempt >= MERGE_ATTEMPTS)
-			ReThrowError(error);
+			refuse_batch(work, error);
 		FreeErrorData(error);
 		discard_deltas(work);
 		work->trial = eddy_merge_begin_trial(work->plan, work->mcxt);

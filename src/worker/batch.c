@@ -39,6 +39,7 @@
 #define BATCH_CELLS (4 * 1024 * 1024)	/* rows times columns; 10 bytes each */
 #define LARGE_MESSAGE (1024 * 1024) /* bytes; after it memory is given back at once */
 #define TRANSIENT_RETRIES 5		/* deadlocks, cancelled waits */
+#define SHRINK_FACTOR 32		/* a batch that failed is tried again in so many parts */
 
 /* ---- collecting ---- */
 
@@ -51,7 +52,9 @@ batch_row_limit(const EddySourceWorker *worker)
 	if (worker->definition)
 		limit = Min(limit, Max(BATCH_CELLS / Max(worker->definition->tupdesc->natts, 1), 1));
 	if (worker->row_limit > 0)
-		limit = Min(worker->row_limit, limit);
+		limit = Min(limit, worker->row_limit);
+	if (eddy_attempt_limit() > 0)
+		limit = Min(limit, eddy_attempt_limit());
 	return limit;
 }
 
@@ -192,9 +195,9 @@ event_time(const EddyDefinition *definition, const Datum *values, const bool *nu
 
 /*
  * Counts the rows of the batch into next of their partitions, and moves offsets
- * behind them. An offset below the expected one would be a message seen twice.
+ * behind them. False if an offset is below the expected one: the message was seen before.
  */
-static void
+static bool
 count_rows(EddySourceWorker *worker)
 {
 	const EddyDefinition *definition = worker->definition;
@@ -210,10 +213,7 @@ count_rows(EddySourceWorker *worker)
 		TimestampTz time;
 
 		if (message->offset < next->next_offset)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("message " INT64_FORMAT " of partition %d came again",
-							message->offset, message->partition)));
+			return false;
 		next->next_offset = message->offset + 1;
 		next->rows++;
 		if (message->payload == NULL)
@@ -225,6 +225,7 @@ count_rows(EddySourceWorker *worker)
 		if (time > next->max_event_time && time <= latest)
 			next->max_event_time = time;
 	}
+	return true;
 }
 
 /* Once everything that was polled is in the batch, offsets pass control records and gaps, too. */
@@ -248,8 +249,8 @@ pass_gaps(EddySourceWorker *worker)
 	}
 }
 
-/* Writes the offsets of all partitions that moved. */
-static void
+/* Writes the offsets of all partitions that moved; false if one is not what it is expected to be. */
+static bool
 advance_partitions(EddySourceWorker *worker)
 {
 	const char *topic = worker->definition->source->topic;
@@ -264,8 +265,10 @@ advance_partitions(EddySourceWorker *worker)
 		state->next.high_offset = Max(eddy_kafka_cached_high(worker->client, topic, p),
 									  state->next.next_offset);
 		state->next.updated_at = now;
-		eddy_catalog_advance_partition(&state->next, state->stored.next_offset);
+		if (!eddy_catalog_advance_partition(&state->next, state->stored.next_offset))
+			return false;
 	}
+	return true;
 }
 
 /* ---- dead letters ---- */
@@ -388,18 +391,46 @@ stop_source(EddySourceWorker *worker)
 	ereport(LOG, (errmsg("source %d stops: %s", worker->number, error)));
 }
 
-static EddyOutcome
-run_transaction(EddySourceWorker *worker, Relation stream, bool careful)
+/* How an attempt ended. */
+typedef enum EddyAttemptResult
+{
+	ATTEMPT_COMMITTED,
+	ATTEMPT_LOST,				/* the stored offsets are not those that the batch begins at */
+	ATTEMPT_FAILED				/* with an error */
+} EddyAttemptResult;
+
+/* A cancel that the clock sent is the view's error of the message: say so. */
+static void
+name_expired(EddySourceWorker *worker)
+{
+	ListCell   *lc;
+
+	foreach(lc, worker->rejections)
+	{
+		EddyRejection *rejection = lfirst(lc);
+
+		if (OidIsValid(rejection->view) && rejection->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			rejection->message = eddy_clock_describe();
+	}
+}
+
+/* The work of the transaction. False if the offsets have been changed by eddy.seek or another worker. */
+static bool
+run_transaction(EddySourceWorker *worker, Relation stream, bool careful, EddyOutcome *outcome)
 {
 	bool		stops_at_bad = false;
 
+	worker->alone = careful && worker->nmessages == 1;
 	eddy_rows_decode(worker, stream);
-	count_rows(worker);
+	if (!count_rows(worker))
+		return false;
 	if (worker->batch.nrows > worker->batch.nrejected)
 	{
 		eddy_stream_write(worker->definition->stream, &worker->batch);
 		eddy_view_apply(list_make1(&worker->batch), !careful);
 		worker->rejections = list_concat(worker->rejections, worker->batch.view_rejections);
+		if (worker->alone)
+			name_expired(worker);
 	}
 	write_rejections(worker);
 	if (worker->stop_row < 0)
@@ -411,19 +442,25 @@ run_transaction(EddySourceWorker *worker, Relation stream, bool careful)
 		if (!stops_at_bad)
 			pass_gaps(worker);
 	}
-	advance_partitions(worker);
+	if (!advance_partitions(worker))
+		return false;
+	eddy_attempt_write(worker, worker->quarantined);
 	if (worker->stop_row < 0 && !stops_at_bad)
-		return worker->has_bad ? EDDY_RESTART : EDDY_GO_ON;
-	stop_source(worker);
-	return EDDY_LEAVE;
+		*outcome = worker->has_bad ? EDDY_RESTART : EDDY_GO_ON;
+	else
+	{
+		stop_source(worker);
+		*outcome = EDDY_LEAVE;
+	}
+	return true;
 }
 
-/* One attempt. False if it failed: the error is in the caller's context, no transaction is left. */
-static bool
+/* One attempt. The error of one that failed is in the caller's context; no transaction is left. */
+static EddyAttemptResult
 try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorData **error)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	volatile bool ok = true;
+	volatile EddyAttemptResult result = ATTEMPT_COMMITTED;
 
 	MemoryContextReset(worker->batch_context);
 	PG_TRY();
@@ -436,12 +473,20 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 		if (*outcome == EDDY_GO_ON)
 		{
 			MemoryContextSwitchTo(worker->batch_context);
-			*outcome = run_transaction(worker, stream, careful);
+			eddy_clock_start();
+			if (!run_transaction(worker, stream, careful, outcome))
+				result = ATTEMPT_LOST;
+			eddy_clock_stop();
 			PopActiveSnapshot();
 			table_close(stream, NoLock);
-			CommitTransactionCommand();
-			for (int p = 0; p < worker->npartitions; p++)
-				worker->partitions[p].stored = worker->partitions[p].next;
+			if (result == ATTEMPT_LOST)
+				AbortCurrentTransaction();
+			else
+			{
+				CommitTransactionCommand();
+				for (int p = 0; p < worker->npartitions; p++)
+					worker->partitions[p].stored = worker->partitions[p].next;
+			}
 		}
 		else
 			CommitTransactionCommand();
@@ -449,6 +494,7 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 	}
 	PG_CATCH();
 	{
+		eddy_clock_stop();
 		MemoryContextSwitchTo(caller);
 		*error = CopyErrorData();
 		HOLD_INTERRUPTS();
@@ -456,10 +502,10 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 		AbortCurrentTransaction();
 		RESUME_INTERRUPTS();
 		MemoryContextSwitchTo(caller);
-		ok = false;
+		result = ATTEMPT_FAILED;
 	}
 	PG_END_TRY();
-	return ok;
+	return result;
 }
 
 /* Errors that have to do with others' transactions, and not with what is in the batch. */
@@ -467,26 +513,47 @@ static bool
 is_transient(int sqlerrcode)
 {
 	return sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
 		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 		sqlerrcode == ERRCODE_UNIQUE_VIOLATION ||	/* a user inserted the same new group */
 		sqlerrcode == ERRCODE_QUERY_CANCELED;
 }
 
+/* Remembers the offsets of the current batch: until they are passed, batches do not grow. */
+static void
+suspect_batch(EddySourceWorker *worker)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+
+	list_free_deep(worker->suspect);
+	worker->suspect = eddy_attempt_ranges(worker);
+	MemoryContextSwitchTo(old_context);
+}
+
 /* Smaller batches after a failure get nearer to what it is about; one message can be named. */
 static void
-shrink(EddySourceWorker *worker, ErrorData *error)
+shrink(EddySourceWorker *worker)
 {
-	if (worker->nmessages == 1 && worker->definition)
-		error->message = describe_message(worker, 0, error->message);
-	worker->row_limit = Max(worker->nmessages / 8, 1);
+	suspect_batch(worker);
+	worker->row_limit = Max(worker->nmessages / SHRINK_FACTOR, 1);
 	worker->batch_failed = true;
 }
 
+/*
+ * Batches grow again once the messages of the failed one are passed, but not up to the
+ * time limit, if it is plain slowness that made them fail.
+ */
 static void
-grow(EddySourceWorker *worker)
+grow(EddySourceWorker *worker, TimestampTz start)
 {
+	if (eddy_attempt_within(worker, worker->suspect, true))
+		return;
 	worker->batch_failed = false;
-	if (worker->row_limit == 0)
+	list_free_deep(worker->suspect);
+	worker->suspect = NIL;
+	if (worker->row_limit == 0 ||
+		TimestampDifferenceExceeds(start, GetCurrentTimestamp(),
+								   eddy_settings_batch_time_limit / 4))
 		return;
 	worker->row_limit *= 2;
 	if (worker->row_limit >= eddy_settings_batch_rows)
@@ -503,6 +570,21 @@ has_large_message(const EddySourceWorker *worker)
 	return false;
 }
 
+/* The batch has exceeded the time limit: show it, and start from the stored offsets with a smaller one. */
+static EddyOutcome
+retry_smaller(EddySourceWorker *worker)
+{
+	char	   *error = describe_message(worker, 0, eddy_clock_describe());
+
+	if (worker->nmessages > 1)
+		error = psprintf("%s in a batch of %d messages, a smaller one is tried", error,
+						 worker->nmessages);
+	shrink(worker);
+	eddy_batch_release(worker);
+	eddy_source_report_waiting(error, ERRCODE_QUERY_CANCELED);
+	return EDDY_RESTART;
+}
+
 /*
  * eddy_batch_apply commits the batch, or raises the error that keeps it from being
  * committed. In each case the messages are given back.
@@ -514,27 +596,50 @@ eddy_batch_apply(EddySourceWorker *worker)
 	ErrorData  *error = NULL;
 	bool		careful = false;
 	bool		large = has_large_message(worker);
+	TimestampTz start = GetCurrentTimestamp();
 
-	for (int transient = 0; !try_batch(worker, careful, &outcome, &error);)
+	for (int transient = 0;;)
 	{
+		EddyAttemptResult result;
+
+		eddy_attempt_announce(worker);
+		result = try_batch(worker, careful, &outcome, &error);
+		eddy_attempt_finish(result == ATTEMPT_COMMITTED);
+		if (result == ATTEMPT_COMMITTED)
+			break;
 		CHECK_FOR_INTERRUPTS();
-		if (error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
+		if (result == ATTEMPT_LOST)
 		{
-			/* eddy.seek, or another worker: what is stored is right, we are not */
-			FreeErrorData(error);
+			/* what is stored is right, the batch is not */
 			eddy_batch_release(worker);
 			return EDDY_RESTART;
 		}
-		if (is_transient(error->sqlerrcode) && transient++ < TRANSIENT_RETRIES)
+		if (eddy_clock_expired())
+		{
+			if (worker->nmessages > 1)
+			{
+				FreeErrorData(error);
+				return retry_smaller(worker);
+			}
+			error->message = worker->alone && strstr(error->message, "continuous view") ?
+				psprintf("%s; %s", error->message, eddy_clock_describe()) :
+				eddy_clock_describe();
+		}
+		else if (is_transient(error->sqlerrcode) && transient++ < TRANSIENT_RETRIES)
+		{
 			FreeErrorData(error);
-		else if (!careful)
+			continue;
+		}
+		if (!careful)
 		{
 			careful = true;
 			FreeErrorData(error);
 		}
 		else
 		{
-			shrink(worker, error);
+			if (worker->nmessages == 1 && worker->definition)
+				error->message = describe_message(worker, 0, error->message);
+			shrink(worker);
 			eddy_batch_release(worker);
 			ReThrowError(error);
 		}
@@ -549,7 +654,7 @@ eddy_batch_apply(EddySourceWorker *worker)
 	}
 	if (outcome == EDDY_GO_ON)
 	{
-		grow(worker);
+		grow(worker, start);
 		eddy_slots_succeed();
 	}
 	return outcome;

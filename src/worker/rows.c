@@ -119,15 +119,27 @@ decode_messages(EddySourceWorker *worker)
 {
 	EddyDefinition *definition = worker->definition;
 	int			natts = definition->tupdesc->natts;
+	bool		cautious = eddy_attempt_cautious();
 	EddyDecodeError error;
+	int			crashes;
 
+	worker->quarantined = false;
 	for (int64 row = 0; row < worker->nmessages; row++)
 	{
 		const EddyKafkaMessage *message = &worker->messages[row];
 
 		if ((row % INTERRUPT_ROWS) == 0)
 			CHECK_FOR_INTERRUPTS();
-		if (message->payload == NULL)
+		if (cautious && (crashes = eddy_attempt_crashed(message)) > 0)
+		{
+			snprintf(error.message, sizeof(error.message),
+					 "crashed the worker in %d attempts", crashes);
+			reject(worker, row, ERRCODE_CRASH_SHUTDOWN, error.message, stops_on_error(worker));
+			worker->quarantined = true;
+			if (worker->stop_row >= 0)
+				return;
+		}
+		else if (message->payload == NULL)
 			mark_rejected(worker, row);
 		else if (!eddy_decode_message(definition->decoder, message->payload,
 									  message->payload_len, worker->values + row * natts,
@@ -278,7 +290,10 @@ finish_row(EddySourceWorker *worker, int64 row, bool converts, bool prepares)
 		reject(worker, row, sqlerrcode, message, stops_on_error(worker));
 }
 
-/* Finishes rows from *row on; false if one failed, which is then *row, with its error. */
+/*
+ * Finishes rows from *row on; false if one failed, which is then *row, with its error. Its
+ * message quotes nothing of the row.
+ */
 static bool
 finish_rows(EddySourceWorker *worker, volatile int64 *row, ErrorData **error)
 {
@@ -313,8 +328,18 @@ finish_rows(EddySourceWorker *worker, volatile int64 *row, ErrorData **error)
 		*error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (!eddy_batch_is_row_error(*error))
+		if (worker->alone && (*error)->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+			eddy_clock_expired())
+			(*error)->message = eddy_clock_describe();
+		else if (!eddy_batch_is_row_error(*error))
 			ReThrowError(*error);
+		else
+		{
+			char	   *description =
+				eddy_decode_describe_failure(definition->decoder, (*error)->sqlerrcode);
+
+			(*error)->message = description ? description : eddy_batch_describe_error(*error);
+		}
 		ok = false;
 	}
 	PG_END_TRY();
@@ -331,12 +356,7 @@ finish_all(EddySourceWorker *worker)
 
 	while (!finish_rows(worker, &row, &error))
 	{
-		char	   *description = eddy_decode_describe_failure(worker->definition->decoder,
-															   error->sqlerrcode);
-
-		if (description == NULL)
-			description = error->message ? error->message : "";
-		reject(worker, row, error->sqlerrcode, description, stops_on_error(worker));
+		reject(worker, row, error->sqlerrcode, error->message, stops_on_error(worker));
 		FreeErrorData(error);
 		row++;
 	}
@@ -385,6 +405,12 @@ eddy_rows_decode(EddySourceWorker *worker, Relation stream)
 	batch->mcxt = worker->batch_context;
 	batch->values = worker->values;
 	batch->nulls = worker->nulls;
+
+	if (worker->alone)
+	{
+		batch->start_clock = eddy_clock_start;
+		batch->clock_expired = eddy_clock_expired;
+	}
 
 	decode_messages(worker);
 	if (definition->in_two_steps)

@@ -63,6 +63,14 @@ static ReportedStatus reported;
 static void
 report_running(void)
 {
+	if (eddy_attempt_cautious())
+	{
+		char	   *text = eddy_attempt_describe(worker);
+
+		eddy_source_report_waiting(text, ERRCODE_CRASH_SHUTDOWN);
+		pfree(text);
+		return;
+	}
 	if (reported.valid && reported.running)
 		return;
 	if (reported.valid)
@@ -72,8 +80,8 @@ report_running(void)
 	pgstat_report_activity(STATE_RUNNING, "consuming");
 }
 
-static void
-report_waiting(const char *error, int sqlerrcode)
+void
+eddy_source_report_waiting(const char *error, int sqlerrcode)
 {
 	if (reported.valid && !reported.running && strcmp(reported.error, error) == 0)
 		return;
@@ -103,7 +111,7 @@ report_broker_error(const EddyKafkaError *error)
 		snprintf(text, sizeof(text), "topic \"%s\": %s", topic, error->message);
 	else
 		strlcpy(text, error->message, sizeof(text));
-	report_waiting(text, error->sqlerrcode);
+	eddy_source_report_waiting(text, error->sqlerrcode);
 }
 
 /* ---- client ---- */
@@ -124,6 +132,7 @@ close_client(void)
 static void
 at_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
+	eddy_attempt_end();
 	close_client();
 }
 
@@ -186,6 +195,30 @@ check_definition(void)
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
 	return outcome;
+}
+
+/*
+ * Waits after a crash. What is committed meanwhile does not shorten it: each crash takes the
+ * whole server down. A source that is paused or detached is left at once.
+ */
+static EddyOutcome
+wait_after_crash(long delay)
+{
+	static uint32 wait_event = 0;
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
+	EddyOutcome outcome = EDDY_GO_ON;
+
+	while (outcome != EDDY_LEAVE && GetCurrentTimestamp() < end)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end) + 1,
+						 eddy_compat_wait_event(&wait_event, "EddyBackOff"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		eddy_process_reload_config();
+		outcome = check_definition();
+	}
+	return outcome == EDDY_LEAVE ? EDDY_LEAVE : EDDY_GO_ON;
 }
 
 /* ---- the loop ---- */
@@ -282,7 +315,8 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 			outcome = eddy_batch_apply(worker);
 			if (outcome != EDDY_GO_ON)
 				return outcome;
-			report_running();
+			if (!worker->batch_failed)
+				report_running();
 			last_store = now;
 			moved = false;
 			(void) pgstat_report_stat(false);
@@ -334,6 +368,23 @@ run_session(MemoryContext loop_context, EddyKafkaError *error)
 
 	MemoryContextSwitchTo(loop_context);
 	MemoryContextReset(loop_context);
+	if (!worker->begun)
+	{
+		long		delay;
+
+		outcome = eddy_attempt_begin(worker, &delay);
+		if (outcome != EDDY_GO_ON)
+			return outcome;
+		worker->begun = true;
+		if (delay > 0)
+		{
+			report_running();
+			outcome = wait_after_crash(delay);
+			if (outcome != EDDY_GO_ON)
+				return outcome;
+		}
+		MemoryContextSwitchTo(loop_context);
+	}
 	if (worker->client == NULL)
 	{
 		outcome = eddy_start_open(worker, error);
@@ -344,6 +395,8 @@ run_session(MemoryContext loop_context, EddyKafkaError *error)
 	outcome = eddy_start_assign(worker, error);
 	if (outcome != EDDY_GO_ON)
 		return outcome;
+	eddy_attempt_settle(worker);
+	MemoryContextSwitchTo(loop_context);
 	if (!worker->batch_failed)
 		report_running();
 
@@ -403,7 +456,7 @@ try_session(MemoryContext loop_context, long *broker_delay, long *delay)
 	*delay = 0;
 	if (failed)
 	{
-		report_waiting(failure, failure_code);
+		eddy_source_report_waiting(failure, failure_code);
 		*delay = eddy_slots_fail();
 	}
 	else if (error.kind != EDDY_KAFKA_OK)
@@ -417,6 +470,17 @@ try_session(MemoryContext loop_context, long *broker_delay, long *delay)
 		*delay = TROUBLE_INTERVAL_MIN;	/* the loop met an error and wants a new start */
 	*broker_delay = TROUBLE_INTERVAL_MIN;
 	return outcome;
+}
+
+/* Before the process ends by itself: nothing stays of a source that is gone. */
+static void
+leave(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (eddy_catalog_get_source(worker->number) == NULL)
+		eddy_attempt_forget(worker->number);
+	CommitTransactionCommand();
 }
 
 void
@@ -456,6 +520,7 @@ eddy_source_worker_main(Datum arg)
 		if (delay > 0)
 			back_off(delay);
 	}
+	leave();
 	eddy_slots_finish();
 	proc_exit(0);
 }

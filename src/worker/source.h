@@ -7,6 +7,8 @@
  * start.c       connection, where to start, lost offsets
  * rows.c        from messages to rows
  * batch.c       one batch: from messages to COMMIT
+ * attempt.c     crashes of the process, and how to get past them
+ * clock.c       the time limit of a batch
  * source.c      the process: loop, waiting, back-off, status
  *
  *-------------------------------------------------------------------------
@@ -71,6 +73,7 @@ typedef struct EddySourceWorker
 	EddyKafkaMessage *messages;
 	int			nmessages;
 	int			room;			/* messages that the array holds */
+	bool		quarantined;	/* one of them is rejected for having crashed the worker */
 	bool		has_bad;		/* besides, one message could not be fetched: */
 	EddyKafkaError bad;
 
@@ -89,6 +92,9 @@ typedef struct EddySourceWorker
 	char	   *stop_message;	/* batch_context */
 
 	int			row_limit;		/* of a batch; below the setting after a failure, 0: none */
+	List	   *suspect;		/* of EddyRange, TopMemoryContext: in it row_limit does not grow */
+	bool		begun;			/* eddy_attempt_begin has been called */
+	bool		alone;			/* a batch of one message, tried with care: errors have one cause */
 	bool		batch_failed;	/* the last one did: connected is not yet running */
 	bool		loss_seen;		/* an offset was lost when the broker was last asked */
 } EddySourceWorker;
@@ -147,5 +153,41 @@ extern bool eddy_batch_moved(EddySourceWorker *worker);
 
 /* Gives the messages back. */
 extern void eddy_batch_release(EddySourceWorker *worker);
+
+/* ---- attempt.c ---- */
+
+extern EddyOutcome eddy_attempt_begin(EddySourceWorker *worker, long *delay);
+extern void eddy_attempt_settle(EddySourceWorker *worker);
+extern void eddy_attempt_announce(EddySourceWorker *worker);
+extern void eddy_attempt_write(EddySourceWorker *worker, bool quarantined);
+extern void eddy_attempt_finish(bool committed);
+extern void eddy_attempt_end(void);
+extern void eddy_attempt_forget(int32 source);
+
+/* After a crash, and until all messages are passed that may have caused it. */
+extern bool eddy_attempt_cautious(void);
+extern int	eddy_attempt_limit(void);
+extern char *eddy_attempt_describe(const EddySourceWorker *worker);
+
+/* How often the message has crashed the worker, if that was too often; else 0. */
+extern int	eddy_attempt_crashed(const EddyKafkaMessage *message);
+
+/* Offsets of the current messages: List of EddyRange, palloc'ed. */
+extern List *eddy_attempt_ranges(const EddySourceWorker *worker);
+
+/* True if the next message of a partition is in one of the ranges: as committed, or as it will be. */
+extern bool eddy_attempt_within(const EddySourceWorker *worker, List *ranges, bool committed);
+
+/* ---- clock.c ---- */
+
+extern void eddy_clock_start(void);
+extern void eddy_clock_stop(void);
+extern bool eddy_clock_expired(void);
+extern char *eddy_clock_describe(void);
+
+/* ---- source.c ---- */
+
+/* Shows in eddy.sources what keeps the source from progress. Outside of transactions. */
+extern void eddy_source_report_waiting(const char *error, int sqlerrcode);
 
 #endif							/* EDDY_SOURCE_H */

@@ -1,0 +1,136 @@
+/*-------------------------------------------------------------------------
+ *
+ * attempt.c
+ *    Rows of eddy._attempt: what must be known of a worker after it has crashed.
+ *
+ * Locking, memory and crash behaviour: see table.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+
+#include "catalog/table.h"
+
+/* Columns of eddy._attempt, from 1, as in the install script. */
+enum
+{
+	ATTEMPT_SOURCE = 1,
+	ATTEMPT_TOKEN,
+	ATTEMPT_CRASHES,
+	ATTEMPT_ALONE,
+	ATTEMPT_BATCH_LIMIT,
+	ATTEMPT_MESSAGES,
+	ATTEMPT_CURRENT,
+	ATTEMPT_SUSPECT,
+	ATTEMPT_CAUTION,
+	ATTEMPT_NCOLUMNS = ATTEMPT_CAUTION
+};
+
+/* Ranges are stored as an array of triples: partition, first offset, next offset. */
+static List *
+read_ranges(Datum value, bool isnull)
+{
+	List	   *ranges = NIL;
+	ArrayType  *array;
+	int64	   *numbers;
+	int			count;
+
+	if (isnull)
+		return NIL;
+	array = DatumGetArrayTypeP(value);
+	if (ARR_NDIM(array) != 1 || ARR_HASNULL(array) || ARR_ELEMTYPE(array) != INT8OID)
+		return NIL;
+	numbers = (int64 *) ARR_DATA_PTR(array);
+	count = ARR_DIMS(array)[0];
+	for (int i = 0; i + 2 < count; i += 3)
+	{
+		EddyRange  *range = palloc(sizeof(EddyRange));
+
+		range->partition = (int32) numbers[i];
+		range->first = numbers[i + 1];
+		range->next = numbers[i + 2];
+		ranges = lappend(ranges, range);
+	}
+	return ranges;
+}
+
+static Datum
+write_ranges(List *ranges, bool *isnull)
+{
+	Datum	   *numbers = palloc(sizeof(Datum) * 3 * Max(list_length(ranges), 1));
+	int			count = 0;
+	ListCell   *lc;
+
+	*isnull = (ranges == NIL);
+	if (ranges == NIL)
+		return (Datum) 0;
+	foreach(lc, ranges)
+	{
+		const EddyRange *range = lfirst(lc);
+
+		numbers[count++] = Int64GetDatum((int64) range->partition);
+		numbers[count++] = Int64GetDatum(range->first);
+		numbers[count++] = Int64GetDatum(range->next);
+	}
+	return PointerGetDatum(construct_array(numbers, count, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+static void *
+read_attempt(const Datum *values, const bool *nulls)
+{
+	EddyAttempt *attempt = palloc0(sizeof(EddyAttempt));
+
+	attempt->source = DatumGetInt32(values[ATTEMPT_SOURCE - 1]);
+	attempt->token = DatumGetInt64(values[ATTEMPT_TOKEN - 1]);
+	attempt->crashes = DatumGetInt32(values[ATTEMPT_CRASHES - 1]);
+	attempt->alone = DatumGetInt32(values[ATTEMPT_ALONE - 1]);
+	attempt->batch_limit = DatumGetInt32(values[ATTEMPT_BATCH_LIMIT - 1]);
+	attempt->messages = DatumGetInt32(values[ATTEMPT_MESSAGES - 1]);
+	attempt->current = read_ranges(values[ATTEMPT_CURRENT - 1], nulls[ATTEMPT_CURRENT - 1]);
+	attempt->suspect = read_ranges(values[ATTEMPT_SUSPECT - 1], nulls[ATTEMPT_SUSPECT - 1]);
+	attempt->caution = read_ranges(values[ATTEMPT_CAUTION - 1], nulls[ATTEMPT_CAUTION - 1]);
+	return attempt;
+}
+
+EddyAttempt *
+eddy_catalog_get_attempt(int32 source)
+{
+	ScanKeyData key;
+	List	   *rows;
+
+	eddy_catalog_key_int4(&key, ATTEMPT_SOURCE, source);
+	rows = eddy_catalog_scan(EDDY_CATALOG_ATTEMPT, 1, &key, true, read_attempt);
+	return rows ? linitial(rows) : NULL;
+}
+
+void
+eddy_catalog_set_attempt(const EddyAttempt *attempt)
+{
+	Relation	rel = eddy_catalog_open(EDDY_CATALOG_ATTEMPT);
+	Datum		values[ATTEMPT_NCOLUMNS];
+	bool		nulls[ATTEMPT_NCOLUMNS] = {false};
+	ScanKeyData key;
+	HeapTuple	old;
+
+	values[ATTEMPT_SOURCE - 1] = Int32GetDatum(attempt->source);
+	values[ATTEMPT_TOKEN - 1] = Int64GetDatum(attempt->token);
+	values[ATTEMPT_CRASHES - 1] = Int32GetDatum(attempt->crashes);
+	values[ATTEMPT_ALONE - 1] = Int32GetDatum(attempt->alone);
+	values[ATTEMPT_BATCH_LIMIT - 1] = Int32GetDatum(attempt->batch_limit);
+	values[ATTEMPT_MESSAGES - 1] = Int32GetDatum(attempt->messages);
+	values[ATTEMPT_CURRENT - 1] = write_ranges(attempt->current, &nulls[ATTEMPT_CURRENT - 1]);
+	values[ATTEMPT_SUSPECT - 1] = write_ranges(attempt->suspect, &nulls[ATTEMPT_SUSPECT - 1]);
+	values[ATTEMPT_CAUTION - 1] = write_ranges(attempt->caution, &nulls[ATTEMPT_CAUTION - 1]);
+	eddy_catalog_key_int4(&key, ATTEMPT_SOURCE, attempt->source);
+	old = eddy_catalog_find(rel, 1, &key);
+	if (old)
+		eddy_catalog_replace(rel, old, values, nulls);
+	else
+		eddy_catalog_insert(rel, values, nulls);
+	eddy_catalog_close(rel);
+}

@@ -1,0 +1,534 @@
+/*-------------------------------------------------------------------------
+ *
+ * attempt.c
+ *    Crashes of a source worker, and how to get past the message that causes them.
+ *
+ * A crash of a worker is a crash of the whole server: shared memory, and the back-offs in
+ * it, begin again. So what is known of crashes is in a table, eddy._attempt. On
+ * the normal path that costs one transaction when a worker starts and nothing per batch:
+ *
+ *   normal    The row holds a random token that stands for this process. When the
+ *             process ends in any way but a crash of its own, it leaves the token
+ *             in a file. A start that does not find it there comes after a crash.
+ *   cautious  After a crash. Each batch is announced by a transaction of its own,
+ *             which writes the offsets it consists of, and the batch's own transaction takes
+ *             that back. After a crash in a batch the next batches have a 32nd of its
+ *             messages, down to one. A message that has crashed the worker twice by
+ *             itself, after three crashes in a row at least, is rejected without being
+ *             looked at, by the policy of the source. Caution ends when all messages are passed that
+ *             could have been in the batch of the first crash.
+ *
+ *                 crash: no announced batch          past the first batch
+ *      NORMAL  ---------------------------> CAUTIOUS -------------------> NORMAL
+ *                                            |    ^
+ *                                            +----+ crash in an announced batch: smaller ones
+ *
+ * Innocent workers. When one process crashes, the postmaster ends all others with
+ * SIGQUIT. The handler writes the token into the file: what another process
+ * did is not counted, whatever the worker was doing. A worker that is killed with SIGKILL from outside
+ * leaves no token, which costs a phase of caution; messages are rejected only if the
+ * same one is hit again and again. The file is in pg_stat_tmp, which neither
+ * base backups nor standbys have: a start from there begins with caution, too.
+ *
+ * A process that is ended by an error of level FATAL in the middle of a batch, without having been
+ * told to end, has crashed in this sense as well.
+ *
+ * Locking: the source (see process.h) in each of the transactions. Memory: the attempt
+ * is kept in a context of its own. Called on the main thread; the signal handler uses
+ * write() and static variables only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/fd.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "settings.h"
+#include "worker/process.h"
+#include "worker/source.h"
+
+#define SHRINK_FACTOR 32		/* a batch that crashed is tried again in so many parts */
+#define QUARANTINE_CRASHES 3	/* in a row, before a message is rejected */
+#define QUARANTINE_ALONE 2		/* of these, with nothing but this message in the batch */
+#define DELAY_MIN 1000L			/* ms, after the second crash */
+
+/* of the process */
+static EddyAttempt *attempt = NULL;	/* as committed */
+static EddyAttempt *pending = NULL;	/* as the current transaction commits it */
+static MemoryContext attempt_context = NULL;
+
+/* read by signal handlers and at exit */
+static int	token_fd = -1;
+static int64 token;
+static volatile sig_atomic_t applying = false;
+static volatile sig_atomic_t told_to_end = false;
+
+/* ---- the end of a process ---- */
+
+static void
+token_path(char *path, int32 source)
+{
+	snprintf(path, MAXPGPATH, "%s/pg_eddy.%u.%d", PG_STAT_TMP_DIR, MyDatabaseId, source);
+}
+
+/* Leaves the token: this process has not crashed. Safe in a signal handler. */
+static void
+leave_token(void)
+{
+	if (token_fd >= 0)
+	{
+		ssize_t		written pg_attribute_unused();
+
+		written = pwrite(token_fd, &token, sizeof(token), 0);
+	}
+}
+
+/* SIGQUIT: the postmaster ends us because another process has crashed, or at once on demand. */
+static void
+handle_quit(SIGNAL_ARGS)
+{
+	leave_token();
+	_exit(2);
+}
+
+/* SIGTERM: as die, but remembered. */
+static void
+handle_term(SIGNAL_ARGS)
+{
+	told_to_end = true;
+	die(postgres_signal_arg);
+}
+
+/* eddy_attempt_end is called when the process runs its exit handlers. */
+void
+eddy_attempt_end(void)
+{
+	if (!applying || told_to_end)
+		leave_token();
+}
+
+/* Opens the file of the source, and returns whether it has the token of the process before. */
+static bool
+open_token_file(int32 source, int64 expected)
+{
+	char		path[MAXPGPATH];
+	int64		found;
+
+	token_path(path, source);
+	token_fd = BasicOpenFile(path, O_RDWR | O_CREAT | PG_BINARY);
+	if (token_fd < 0)
+	{
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", path),
+				 errdetail("The next start of source %d will look like one after a crash.",
+						   source)));
+		return false;
+	}
+	return pread(token_fd, &found, sizeof(found), 0) == sizeof(found) && found == expected;
+}
+
+/* eddy_attempt_forget removes the file of a source that does not exist any more. */
+void
+eddy_attempt_forget(int32 source)
+{
+	char		path[MAXPGPATH];
+
+	if (token_fd >= 0)
+		close(token_fd);
+	token_fd = -1;
+	token_path(path, source);
+	(void) unlink(path);
+}
+
+/* ---- ranges ---- */
+
+static List *
+copy_ranges(List *ranges)
+{
+	List	   *copy = NIL;
+	ListCell   *lc;
+
+	foreach(lc, ranges)
+	{
+		EddyRange  *range = palloc(sizeof(EddyRange));
+
+		*range = *(EddyRange *) lfirst(lc);
+		copy = lappend(copy, range);
+	}
+	return copy;
+}
+
+static EddyAttempt *
+copy_attempt(const EddyAttempt *from)
+{
+	EddyAttempt *copy = palloc(sizeof(EddyAttempt));
+
+	*copy = *from;
+	copy->current = copy_ranges(from->current);
+	copy->suspect = copy_ranges(from->suspect);
+	copy->caution = copy_ranges(from->caution);
+	return copy;
+}
+
+/* Makes a copy the state of the process. */
+static void
+keep_attempt(const EddyAttempt *from)
+{
+	MemoryContext fresh = AllocSetContextCreate(TopMemoryContext, "pg_eddy attempt",
+												ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(fresh);
+
+	attempt = copy_attempt(from);
+	MemoryContextSwitchTo(old);
+	if (attempt_context)
+		MemoryContextDelete(attempt_context);
+	attempt_context = fresh;
+}
+
+/* Offsets of the messages, one range for each partition. Palloc'ed in the current context. */
+List *
+eddy_attempt_ranges(const EddySourceWorker *worker)
+{
+	List	   *ranges = NIL;
+	EddyRange **by_partition = palloc0(sizeof(EddyRange *) * Max(worker->npartitions, 1));
+
+	for (int i = 0; i < worker->nmessages; i++)
+	{
+		const EddyKafkaMessage *message = &worker->messages[i];
+		EddyRange  *range = by_partition[message->partition];
+
+		if (range == NULL)
+		{
+			range = by_partition[message->partition] = palloc(sizeof(EddyRange));
+			range->partition = message->partition;
+			range->first = message->offset;
+			ranges = lappend(ranges, range);
+		}
+		range->next = message->offset + 1;
+	}
+	pfree(by_partition);
+	return ranges;
+}
+
+/* True if the next message of a partition, as committed or as the batch will, is in one of the ranges. */
+bool
+eddy_attempt_within(const EddySourceWorker *worker, List *ranges, bool committed)
+{
+	ListCell   *lc;
+
+	foreach(lc, ranges)
+	{
+		const EddyRange *range = lfirst(lc);
+		const EddyPartitionState *state;
+		int64		next;
+
+		if (range->partition >= worker->npartitions)
+			continue;
+		state = &worker->partitions[range->partition];
+		next = committed ? state->stored.next_offset : state->next.next_offset;
+		if (next >= range->first && next < range->next)
+			return true;
+	}
+	return false;
+}
+
+/* ---- the start of a process ---- */
+
+/* Any message that can have been in the batch of a crash that was not announced. */
+static List *
+possible_ranges(int32 source)
+{
+	List	   *ranges = NIL;
+	ListCell   *lc;
+
+	foreach(lc, eddy_catalog_list_partitions(source))
+	{
+		const EddyPartition *partition = lfirst(lc);
+		EddyRange  *range = palloc(sizeof(EddyRange));
+
+		range->partition = partition->partition;
+		range->first = partition->next_offset;
+		range->next = partition->next_offset + eddy_settings_batch_rows;
+		if (partition->next_offset >= 0)
+			ranges = lappend(ranges, range);
+	}
+	return ranges;
+}
+
+static bool
+same_message(List *a, List *b)
+{
+	const EddyRange *left = a ? linitial(a) : NULL;
+	const EddyRange *right = b ? linitial(b) : NULL;
+
+	return left && right && left->partition == right->partition && left->first == right->first;
+}
+
+/* Counts a crash of the process before. */
+static void
+count_crash(EddyAttempt *last)
+{
+	last->crashes++;
+	if (last->current == NIL)
+	{
+		/* not in an announced batch; unless caution explains it, it can have been any message */
+		if (last->caution == NIL)
+			last->caution = possible_ranges(last->source);
+		return;
+	}
+	if (last->messages > 1)
+		last->alone = 0;
+	else
+		last->alone = same_message(last->current, last->suspect) ? last->alone + 1 : 1;
+	last->suspect = last->current;
+	last->batch_limit = Max(last->messages / SHRINK_FACTOR, 1);
+}
+
+/*
+ * eddy_attempt_begin notes the process that consumes the source, and finds out how the one before
+ * ended. In *delay it returns how long to wait before the first batch, in ms.
+ */
+EddyOutcome
+eddy_attempt_begin(EddySourceWorker *worker, long *delay)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Relation	stream;
+	EddyOutcome outcome;
+	EddyAttempt *last;
+
+	*delay = 0;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	outcome = eddy_definition_lock(worker, &stream);
+	if (outcome != EDDY_GO_ON)
+	{
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(caller);
+		return outcome;
+	}
+	last = eddy_catalog_get_attempt(worker->number);
+	if (!pg_strong_random(&token, sizeof(token)))
+		token = GetCurrentTimestamp();
+	if (last == NULL)
+	{
+		last = palloc0(sizeof(EddyAttempt));
+		last->source = worker->number;
+		(void) open_token_file(worker->number, 0);
+	}
+	else if (!open_token_file(worker->number, last->token))
+		count_crash(last);
+	last->token = token;
+	last->messages = 0;
+	last->current = NIL;
+	eddy_catalog_set_attempt(last);
+	keep_attempt(last);
+	PopActiveSnapshot();
+	table_close(stream, NoLock);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+
+	pqsignal(SIGQUIT, handle_quit);
+	pqsignal(SIGTERM, handle_term);
+	if (attempt->crashes > 1)
+		*delay = Min(DELAY_MIN << Min(attempt->crashes - 2, 16),
+					 eddy_settings_restart_delay_max * 1000L);
+	return EDDY_GO_ON;
+}
+
+/* ---- caution ---- */
+
+bool
+eddy_attempt_cautious(void)
+{
+	return attempt != NULL && attempt->crashes > 0;
+}
+
+/* eddy_attempt_limit returns the number of messages of a batch, 0 for no limit but the setting. */
+int
+eddy_attempt_limit(void)
+{
+	return eddy_attempt_cautious() ? attempt->batch_limit : 0;
+}
+
+/* eddy_attempt_describe tells what the worker recovers from, palloc'ed in the current context. */
+char *
+eddy_attempt_describe(const EddySourceWorker *worker)
+{
+	List	   *ranges = attempt->suspect ? attempt->suspect : attempt->caution;
+	const EddyRange *range;
+
+	if (ranges == NIL || worker->definition == NULL)
+		return psprintf("recovering from a crash of the worker, attempt %d", attempt->crashes);
+	range = linitial(ranges);
+	if (list_length(ranges) == 1)
+		return psprintf("recovering from a crash of the worker, attempt %d: topic \"%s\", partition %d, offsets "
+						INT64_FORMAT " to " INT64_FORMAT,
+						attempt->crashes, worker->definition->source->topic, range->partition,
+						range->first, range->next - 1);
+	return psprintf("recovering from a crash of the worker, attempt %d: topic \"%s\", partition %d, offsets "
+					INT64_FORMAT " to " INT64_FORMAT ", and %d more partitions",
+					attempt->crashes, worker->definition->source->topic, range->partition,
+					range->first, range->next - 1, list_length(ranges) - 1);
+}
+
+/* Writes the attempt in a transaction of its own, unless the source is gone. */
+static void
+store_attempt(EddyAttempt *changed)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (eddy_catalog_installed())
+	{
+		eddy_process_lock_source(changed->source, RowExclusiveLock);
+		if (eddy_catalog_get_source(changed->source) != NULL)
+			eddy_catalog_set_attempt(changed);
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	keep_attempt(changed);
+}
+
+/* Drops what has been passed; without a rest, caution ends. */
+static void
+reduce_caution(const EddySourceWorker *worker, EddyAttempt *changed, bool committed)
+{
+	ListCell   *lc;
+
+	foreach(lc, changed->caution)
+	{
+		EddyRange  *range = lfirst(lc);
+
+		if (!eddy_attempt_within(worker, list_make1(range), committed))
+			changed->caution = foreach_delete_current(changed->caution, lc);
+	}
+	if (changed->caution == NIL)
+	{
+		changed->crashes = changed->alone = changed->batch_limit = 0;
+		changed->suspect = NIL;
+	}
+}
+
+/*
+ * eddy_attempt_settle is called when the offsets have been settled with the broker: what
+ * it does not have cannot be dangerous.
+ */
+void
+eddy_attempt_settle(EddySourceWorker *worker)
+{
+	EddyAttempt *changed;
+	ListCell   *lc;
+
+	if (!eddy_attempt_cautious())
+		return;
+	changed = copy_attempt(attempt);
+	foreach(lc, changed->caution)
+	{
+		EddyRange  *range = lfirst(lc);
+
+		if (range->partition < worker->npartitions)
+			range->next = Min(range->next,
+							  Max(worker->partitions[range->partition].stored.high_offset,
+								  range->first));
+	}
+	reduce_caution(worker, changed, true);
+	store_attempt(changed);
+}
+
+/* ---- around a batch ---- */
+
+/* eddy_attempt_announce is called before a batch is tried, outside of a transaction. */
+void
+eddy_attempt_announce(EddySourceWorker *worker)
+{
+	if (eddy_attempt_cautious() && worker->nmessages > 0)
+	{
+		EddyAttempt *changed = copy_attempt(attempt);
+
+		changed->messages = worker->nmessages;
+		changed->current = eddy_attempt_ranges(worker);
+		store_attempt(changed);
+	}
+	applying = true;
+}
+
+/*
+ * eddy_attempt_write is the batch's own part: in its transaction, with the offsets that it
+ * will commit, the announcement is taken back and limits grow again. quarantined: the
+ * message that crashed the worker is dealt with by this batch.
+ */
+void
+eddy_attempt_write(EddySourceWorker *worker, bool quarantined)
+{
+	if (!eddy_attempt_cautious())
+		return;
+	pending = copy_attempt(attempt);
+	pending->messages = 0;
+	pending->current = NIL;
+	if (quarantined)
+	{
+		pending->crashes = 1;
+		pending->alone = 0;
+		pending->suspect = NIL;
+	}
+	else if (!eddy_attempt_within(worker, pending->suspect, false))
+	{
+		pending->suspect = NIL;
+		pending->batch_limit = pending->batch_limit * 2 >= eddy_settings_batch_rows ? 0 :
+			pending->batch_limit * 2;
+	}
+	reduce_caution(worker, pending, false);
+	eddy_catalog_set_attempt(pending);
+}
+
+/*
+ * eddy_attempt_finish is called when the batch was committed, or (false) has ended in another way
+ * than by a crash.
+ */
+void
+eddy_attempt_finish(bool committed)
+{
+	applying = false;
+	if (committed && pending)
+		keep_attempt(pending);
+	pending = NULL;
+	if (attempt && attempt->current)
+	{
+		EddyAttempt *changed = copy_attempt(attempt);
+
+		changed->messages = 0;
+		changed->current = NIL;
+		store_attempt(changed);
+	}
+}
+
+/* eddy_attempt_crashed returns how often a message has crashed the worker, if that was too often. */
+int
+eddy_attempt_crashed(const EddyKafkaMessage *message)
+{
+	const EddyRange *range;
+
+	if (!eddy_attempt_cautious() || attempt->crashes < QUARANTINE_CRASHES ||
+		attempt->alone < QUARANTINE_ALONE || attempt->suspect == NIL)
+		return 0;
+	range = linitial(attempt->suspect);
+	return range->partition == message->partition && range->first == message->offset ?
+		attempt->alone : 0;
+}

@@ -1,0 +1,104 @@
+/*-------------------------------------------------------------------------
+ *
+ * clock.c
+ *    The time limit of a batch (pg_eddy.batch_time_limit).
+ *
+ * A timeout of the server's framework ticks while a batch is applied. Ticks are
+ * counted, rather than the time compared with a deadline, so that only time counts in
+ * which the batch was really running: a tick during a wait for another transaction's
+ * lock is not counted, and a process that was suspended gets a single tick for all
+ * that it missed. When the limit is reached, the batch is cancelled as
+ * pg_cancel_backend would. A function that catches the cancel is cancelled once more
+ * when the limit has passed again, and ends the process at the third.
+ *
+ * The handler runs in a signal handler: it sets flags and nothing else. Locking: none.
+ * Memory: none. After a crash nothing is left.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "settings.h"
+#include "worker/source.h"
+
+#define TICKS 16				/* in which the limit is counted */
+#define FINAL_LIMITS 3			/* limits after which the process is ended */
+
+static bool registered = false;
+static TimeoutId timeout;
+static bool running = false;
+
+/* written by the handler */
+static volatile sig_atomic_t ticks = 0;
+static volatile sig_atomic_t expired = false;
+
+static void
+tick(void)
+{
+	if (MyProc->waitStatus == PROC_WAIT_STATUS_WAITING)
+		return;
+	ticks++;
+	if (ticks % TICKS != 0)
+		return;
+	expired = true;
+	QueryCancelPending = true;
+	if (ticks >= TICKS * FINAL_LIMITS)
+		ProcDiePending = true;
+	InterruptPending = true;
+}
+
+/* eddy_clock_start starts the limit anew. */
+void
+eddy_clock_start(void)
+{
+	int			interval = Max(eddy_settings_batch_time_limit / TICKS, 1);
+
+	if (!registered)
+	{
+		timeout = RegisterTimeout(USER_TIMEOUT, tick);
+		registered = true;
+	}
+	eddy_clock_stop();
+	ticks = 0;
+	expired = false;
+	running = true;
+	enable_timeout_every(timeout, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval),
+						 interval);
+}
+
+/* eddy_clock_stop ends counting; what it would have cancelled is not cancelled any more. */
+void
+eddy_clock_stop(void)
+{
+	if (!running)
+		return;
+	disable_timeout(timeout, false);
+	running = false;
+	if (expired)
+		QueryCancelPending = false;
+}
+
+/*
+ * eddy_clock_expired tells whether the limit was reached since the last start, and stops
+ * the clock if so: the error that is being handled has been raised by it.
+ */
+bool
+eddy_clock_expired(void)
+{
+	if (expired)
+		eddy_clock_stop();
+	return expired;
+}
+
+/* eddy_clock_describe gives the reason for a rejection, in the current memory context. */
+char *
+eddy_clock_describe(void)
+{
+	return psprintf("processing exceeded \"pg_eddy.batch_time_limit\" (%d ms)",
+					eddy_settings_batch_time_limit);
+}

@@ -1,0 +1,159 @@
+# 044_time_limit.pl: a batch that takes longer than pg_eddy.batch_time_limit is cancelled,
+# made smaller, and ends with the one message that takes so long as a dead letter of the view
+# that it takes so long in.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $broker = start_broker();
+my $node = new_node('time_limit', "pg_eddy.batch_time_limit = '1s'",
+	"pg_eddy.restart_delay_max = '1s'");
+attach_server($node, $broker->address);
+
+# Endless for one value only, and quick otherwise.
+sql($node, q{
+CREATE FUNCTION slow(value bigint, endless bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	WHILE value = endless LOOP END LOOP;
+	RETURN value;
+END $$;
+});
+
+sub new_stream
+{
+	my ($name, $columns, $on_error, $views) = @_;
+
+	$broker->create_topic($name);
+	sql($node, "CREATE UNLOGGED TABLE $name ($columns); SELECT eddy.create_stream('$name')");
+	sql($node, "SELECT eddy.create_continuous_view('${name}_$_', \$\$$views->{$_}\$\$)")
+	  foreach sort keys %$views;
+	$broker->produce($name, map { [ 0, "k$_", "{\"id\": $_}" ] } 1 .. 200);
+	sql($node,
+		qq{SELECT eddy.attach_kafka('$name', server => 'kafka', topic => '$name',
+			on_error => '$on_error')}
+	);
+	return;
+}
+
+#
+# In a view: the message is that view's dead letter
+#
+
+new_stream(
+	'viewed',
+	'id bigint',
+	'dead_letter',
+	{
+		plain => 'SELECT count(*) AS n, sum(id) AS ids FROM viewed',
+		slow => 'SELECT count(*) AS n, sum(slow(id, 77)) AS ids FROM viewed',
+		slower => 'SELECT count(*) AS n, sum(slow(id, 78)) AS ids FROM viewed'
+	});
+my $error = wait_for_state($node, 'viewed', 'waiting', 'batch_time_limit');
+like($error, qr/topic "viewed", partition 0, offset \d+: .* in a batch of \d+ messages/,
+	'the batch that takes too long is shown');
+wait_for_consumed($node, $broker, 'viewed');
+is(sql($node, 'SELECT * FROM viewed_plain'), '200|20100', 'the other view has all rows');
+is( sql($node, 'SELECT * FROM viewed_slow'),
+	'199|' . (20100 - 77),
+	'the slow view has all rows but one');
+is( sql($node, 'SELECT * FROM viewed_slower'),
+	'199|' . (20100 - 78),
+	'the other slow view has all rows but another one');
+is( sql($node,
+		q{SELECT view, "offset", convert_from(key, 'UTF8'), sqlstate, error FROM eddy.dead_letters
+			WHERE stream = 'viewed'::regclass ORDER BY "offset"}),
+	join("\n",
+		map { "$_|57014|processing exceeded \"pg_eddy.batch_time_limit\" (1000 ms)" }
+		  'viewed_slow|76|k77', 'viewed_slower|77|k78'),
+	'the messages are dead letters of these views, with the reason');
+wait_for_state($node, 'viewed', 'running');
+
+#
+# In the stream: the message is the stream's, by the policy of the source
+#
+
+foreach my $policy ('dead_letter', 'skip', 'stop')
+{
+	my $name = "checked_$policy";
+
+	new_stream($name, 'id bigint CHECK (slow(id, 55) > 0)',
+		$policy, { plain => "SELECT count(*) AS n, sum(id) AS ids FROM $name" });
+	if ($policy eq 'stop')
+	{
+		$error = wait_for_state($node, $name, 'stopped');
+		like($error, qr/topic "$name", partition 0, offset 54: .*batch_time_limit/,
+			'stop: the source stops at the message');
+		is(sql($node, "SELECT * FROM ${name}_plain"), '54|1485',
+			'stop: what comes before it is in the view');
+		next;
+	}
+	wait_for_consumed($node, $broker, $name);
+	is( sql($node, "SELECT * FROM ${name}_plain"),
+		'199|' . (20100 - 55),
+		"$policy: the view has all rows but one");
+	is( sql($node, "SELECT rows, rejected, skipped FROM eddy.partitions WHERE topic = '$name'"),
+		$policy eq 'skip' ? '200|0|1' : '200|1|0',
+		"$policy: the message is counted");
+	is( sql($node,
+			qq{SELECT "offset", sqlstate FROM eddy.dead_letters WHERE stream = '$name'::regclass}),
+		$policy eq 'skip' ? '' : '54|57014',
+		"$policy: dead letters");
+}
+
+#
+# A wait for another transaction is not the batch's time
+#
+
+$broker->create_topic('waits');
+sql($node, q{
+CREATE UNLOGGED TABLE waits (id bigint);
+SELECT eddy.create_stream('waits');
+SELECT eddy.create_continuous_view('waits_sum', 'SELECT count(*) AS n, sum(id) AS ids FROM waits');
+SELECT eddy.attach_kafka('waits', server => 'kafka', topic => 'waits');
+});
+$broker->produce('waits', [ 0, undef, '{"id": 1}' ]);
+wait_for_consumed($node, $broker, 'waits');
+my $session = $node->background_psql('postgres', on_error_stop => 0);
+$session->query_safe('BEGIN; INSERT INTO waits VALUES (2)');
+$broker->produce('waits', [ 0, undef, '{"id": 3}' ]);
+wait_until(
+	$node,
+	q{SELECT count(*) = 1 FROM pg_stat_activity a JOIN eddy.sources s ON s.pid = a.pid
+		WHERE s.topic = 'waits' AND a.wait_event_type = 'Lock'
+			AND a.xact_start < clock_timestamp() - interval '3 s'},
+	'the worker waits for the session, three times as long as the limit');
+$session->query_safe('COMMIT');
+$session->quit;
+wait_for_consumed($node, $broker, 'waits');
+is(sql($node, 'SELECT * FROM waits_sum'), '3|6', 'the batch that waited was applied');
+is(sql($node, q{SELECT count(*) FROM eddy.dead_letters WHERE stream = 'waits'::regclass}),
+	'0', 'and nothing was rejected');
+
+#
+# DDL waits for one limit at most, even if messages take too long for ever
+#
+
+sql($node, q{SELECT eddy.create_continuous_view('waits_strict',
+	'SELECT sum(slow(id, 4)) AS s FROM waits', on_error => 'stop')});
+$broker->produce('waits', [ 0, undef, '{"id": 4}' ]);
+$error = wait_for_state($node, 'waits', 'waiting', 'waits_strict');
+like(
+	$error,
+	qr/offset 2: continuous view "waits_strict" failed on a message: .*batch_time_limit/,
+	'a view with on_error => stop keeps the source waiting, with the reason');
+my $start = time();
+sql($node, q{SELECT eddy.pause('waits'); SELECT eddy.seek('waits', 'waits', '{"0": 3}')});
+sql($node, q{DROP VIEW waits_strict});
+cmp_ok(time() - $start, '<', 20, 'pause, seek and DROP get their turn');
+sql($node, q{SELECT eddy.resume('waits')});
+wait_for_state($node, 'waits', 'running');
+
+done_testing();
