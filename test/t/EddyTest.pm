@@ -117,12 +117,15 @@ sub wait_until
 
 	while (time() < $deadline)
 	{
-		my $ret = $node->psql(
-			'postgres', $query,
-			stdout => \$out,
-			stderr => \$err,
-			timeout => $patience,
-			timed_out => \my $timed_out);
+		# a server that is just crashing can end psql before it has read the query: EPIPE
+		my $ret = eval {
+			$node->psql(
+				'postgres', $query,
+				stdout => \$out,
+				stderr => \$err,
+				timeout => $patience,
+				timed_out => \my $timed_out);
+		};
 		return 1 if defined $ret && $ret == 0 && $out eq 't';
 		Time::HiRes::sleep(0.1);    # between questions, not instead of them
 	}
