@@ -72,6 +72,7 @@ OBJS = \
 	src/worker/launcher.o \
 	src/worker/mapping.o \
 	src/worker/process.o \
+	src/worker/progress.o \
 	src/worker/rows.o \
 	src/worker/slots.o \
 	src/worker/source.o \

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "commands/defrem.h"
+#include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
@@ -105,6 +106,12 @@ apply_settings(rd_kafka_conf_t *conf, const EddyKafkaSettings *settings, EddyKaf
 
 	/* since 2.2; for older versions see wake_fetchers in fetch.c */
 	(void) rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "10", errstr, sizeof(errstr));
+
+	/*
+	 * Since 2.5 the client reports statistics to brokers that ask for them, and says goodbye
+	 * to them when it is closed. Version 2.8.0 can crash in that code, and nobody has asked for it.
+	 */
+	(void) rd_kafka_conf_set(conf, "enable.metrics.push", "false", errstr, sizeof(errstr));
 
 	/* a broker that is back is noticed within seconds, and asking costs little */
 	if (!set_property(conf, "reconnect.backoff.max.ms", "3000", error))
@@ -413,7 +420,10 @@ report_error(EddyKafkaClient *client, rd_kafka_event_t *event, EddyKafkaError *e
 
 		default:
 			eddy_kafka_note_trouble(client, err, reason);
-			return false;
+			if (!client->too_large || err != RD_KAFKA_RESP_ERR__BAD_MSG)
+				return false;
+			eddy_kafka_set_error(error, client, err, "could not fetch from the topic", reason);
+			return true;
 	}
 }
 
@@ -428,6 +438,8 @@ eddy_kafka_serve_events(EddyKafkaClient *client, EddyKafkaError *error)
 	rd_kafka_event_t *event;
 	bool		ok = true;
 
+	/* writing a log line looks for interrupts: the process must not end with an event in hand */
+	HOLD_INTERRUPTS();
 	while ((event = rd_kafka_queue_poll(client->events, 0)) != NULL)
 	{
 		switch (rd_kafka_event_type(event))
@@ -444,5 +456,6 @@ eddy_kafka_serve_events(EddyKafkaClient *client, EddyKafkaError *error)
 		}
 		rd_kafka_event_destroy(event);
 	}
+	RESUME_INTERRUPTS();
 	return ok;
 }

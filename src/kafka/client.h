@@ -147,6 +147,13 @@ extern int64 eddy_kafka_position(EddyKafkaClient *client, const char *topic, int
 /* True when the last poll met the end of the partition (its last stable offset). */
 extern bool eddy_kafka_caught_up(EddyKafkaClient *client, int32 partition);
 
+/*
+ * eddy_kafka_describe_stall fills error for a partition that sends nothing at position
+ * although it has messages up to end, with what is known of the reason.
+ */
+extern void eddy_kafka_describe_stall(EddyKafkaClient *client, int32 partition, int64 position,
+									  int64 end, EddyKafkaError *error);
+
 /* Gives the messages back to librdkafka. */
 extern void eddy_kafka_release(EddyKafkaMessage *messages, int nmessages);
 

@@ -93,6 +93,17 @@ is_away(rd_kafka_resp_err_t err)
 }
 
 /*
+ * is_too_large tells whether the client has refused an answer for its size. librdkafka has
+ * no code of its own for that, and names the property in its words.
+ */
+static bool
+is_too_large(rd_kafka_resp_err_t err, const char *reason)
+{
+	return err == RD_KAFKA_RESP_ERR__BAD_MSG && reason != NULL &&
+		strstr(reason, "receive.message.max.bytes") != NULL;
+}
+
+/*
  * eddy_kafka_set_error fills error with what failed ("could not ...") and why.
  *
  * reason may be NULL: then it is librdkafka's name of the code or, when no answer
@@ -116,8 +127,19 @@ eddy_kafka_set_error(EddyKafkaError *error, EddyKafkaClient *client, rd_kafka_re
 			err = client->trouble_code;
 	}
 	error->kind = classify(err, &error->sqlerrcode);
+	if (is_too_large(err, reason))
+	{
+		/* no message is bad, and with another setting it will be received */
+		error->kind = EDDY_KAFKA_RETRIABLE;
+		error->sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		what = "the next messages do not fit into \"receive.message.max.bytes\", which must be raised";
+	}
 	snprintf(error->message, sizeof(error->message), "%s: %s", what,
 			 reason != NULL ? reason : rd_kafka_err2str(err));
+
+	/* how long the connection lasted is different each time, and nothing new */
+	if (is_too_large(err, reason) && (c = strstr(error->message, " (after ")) != NULL)
+		*c = '\0';
 
 	/* one line: it goes into a column and into the log */
 	for (c = error->message; *c != '\0'; c++)
@@ -130,6 +152,7 @@ void
 eddy_kafka_note_trouble(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *reason)
 {
 	client->trouble_code = err;
+	client->too_large = client->too_large || is_too_large(err, reason);
 	strlcpy(client->trouble, reason, sizeof(client->trouble));
 }
 

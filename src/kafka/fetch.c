@@ -229,6 +229,10 @@ note_error(EddyKafkaClient *client, const rd_kafka_message_t *rkm, EddyKafkaErro
 		rkm->offset >= 0 && rkm->offset < part->start)
 		return false;
 
+	/* an answer was refused for its size: the broker's error has said so, or will */
+	if (rkm->err == RD_KAFKA_RESP_ERR__BAD_MSG && rkm->offset < 0 && client->too_large)
+		return false;
+
 	eddy_kafka_set_error(error, client, rkm->err, "could not fetch from the topic", reason);
 	if (part != NULL)
 	{
@@ -354,6 +358,30 @@ eddy_kafka_caught_up(EddyKafkaClient *client, int32 partition)
 {
 	return partition >= 0 && partition < client->npartitions &&
 		client->partitions[partition].caught_up;
+}
+
+/* eddy_kafka_describe_stall: see client.h. */
+void
+eddy_kafka_describe_stall(EddyKafkaClient *client, int32 partition, int64 position, int64 end,
+						  EddyKafkaError *error)
+{
+	error->kind = EDDY_KAFKA_RETRIABLE;
+	error->partition = partition;
+	error->offset = -1;
+	if (client->too_large)
+	{
+		error->sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		snprintf(error->message, sizeof(error->message),
+				 "the messages at offset " INT64_FORMAT " do not fit into \"receive.message.max.bytes\", which must be raised",
+				 position);
+		return;
+	}
+	error->sqlerrcode = ERRCODE_CONNECTION_FAILURE;
+	snprintf(error->message, sizeof(error->message),
+			 "nothing is received from offset " INT64_FORMAT " on, although the broker has messages up to " INT64_FORMAT "%s%s",
+			 position, end - 1,
+			 client->trouble_code != RD_KAFKA_RESP_ERR_NO_ERROR ? ": " : "",
+			 client->trouble_code != RD_KAFKA_RESP_ERR_NO_ERROR ? client->trouble : "");
 }
 
 /* eddy_kafka_cached_high reads what the last fetch response said. */

@@ -58,6 +58,7 @@ struct EddyKafkaClient
 	bool		failing;		/* between the first trouble and the next sign of life */
 	rd_kafka_resp_err_t trouble_code;	/* of the latest, no error if there is none */
 	char		trouble[256];	/* and in librdkafka's words */
+	bool		too_large;		/* an answer did not fit into receive.message.max.bytes */
 };
 
 /* errors.c */

@@ -43,6 +43,7 @@
 #include "worker/source.h"
 
 #define PROBE_INTERVAL 10000L	/* ms between looks for new partitions */
+#define WATCH_INTERVAL 2000L	/* ms between looks at a partition that stands still */
 #define TROUBLE_INTERVAL_MIN 500L	/* ms between questions while the broker is away */
 #define TROUBLE_INTERVAL_MAX 4000L
 #define GAP_INTERVAL 1000L		/* ms after which an offset without messages is stored */
@@ -52,6 +53,7 @@ typedef struct ReportedStatus
 {
 	bool		valid;
 	bool		running;
+	int			sqlerrcode;
 	char		error[1024];
 } ReportedStatus;
 
@@ -71,7 +73,7 @@ report_running(void)
 		pfree(text);
 		return;
 	}
-	if (reported.valid && reported.running)
+	if (worker->stalled || (reported.valid && reported.running))
 		return;
 	if (reported.valid)
 		ereport(LOG, (errmsg("source %d goes on", worker->number)));
@@ -91,6 +93,7 @@ eddy_source_report_waiting(const char *error, int sqlerrcode)
 	eddy_process_set_status(worker->number, "waiting", error, unpack_sql_state(sqlerrcode));
 	reported.valid = true;
 	reported.running = false;
+	reported.sqlerrcode = sqlerrcode;
 	strlcpy(reported.error, error, sizeof(reported.error));
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
@@ -101,6 +104,12 @@ report_broker_error(const EddyKafkaError *error)
 {
 	char		text[sizeof(reported.error)];
 	const char *topic = worker->definition ? worker->definition->source->topic : "";
+
+	/* an answer that is too large ends the connection: that is not the news */
+	if (worker->stalled && !reported.running &&
+		reported.sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION)
+		return;
 
 	if (error->kind == EDDY_KAFKA_OFFSET_LOST && error->partition < 0)
 		strlcpy(text, error->message, sizeof(text));	/* ours, and names it */
@@ -232,6 +241,9 @@ handle_poll_error(const EddyKafkaError *error)
 		case EDDY_KAFKA_OK:
 			return EDDY_GO_ON;
 		case EDDY_KAFKA_RETRIABLE:
+			/* of what does not pass by itself, only progress is a sign that it has passed */
+			if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+				worker->stalled = true;
 			report_broker_error(error);
 			return EDDY_GO_ON;
 		case EDDY_KAFKA_OFFSET_LOST:
@@ -250,20 +262,23 @@ handle_poll_error(const EddyKafkaError *error)
 	return EDDY_REOPEN;
 }
 
-/* Asks for new partitions, and whether the broker is there again. */
+/* Asks for new partitions and new messages, and whether the broker is there again. */
 static EddyOutcome
 probe(long *interval)
 {
 	EddyKafkaError error = {0};
 	EddyOutcome outcome = eddy_start_probe(worker, &error);
+	bool		watch = false;
 
+	if (outcome == EDDY_GO_ON && error.kind == EDDY_KAFKA_OK)
+		outcome = eddy_progress_check(worker, &watch, &error);
 	if (outcome != EDDY_GO_ON)
 		return outcome;
 	if (error.kind == EDDY_KAFKA_OK)
 	{
 		if (!worker->batch_failed)
 			report_running();
-		*interval = PROBE_INTERVAL;
+		*interval = watch ? WATCH_INTERVAL : PROBE_INTERVAL;
 		return EDDY_GO_ON;
 	}
 	*interval = reported.running ? TROUBLE_INTERVAL_MIN :
@@ -307,6 +322,8 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 			worker->has_bad = true;
 			worker->bad = error;
 		}
+		if (worker->nmessages == 0)
+			worker->drained_at = GetCurrentTimestamp();
 		moved = worker->nmessages == 0 && eddy_batch_moved(worker);
 		now = GetCurrentTimestamp();
 		if (worker->nmessages > 0 || worker->has_bad ||
@@ -396,6 +413,7 @@ run_session(MemoryContext loop_context, EddyKafkaError *error)
 	if (outcome != EDDY_GO_ON)
 		return outcome;
 	eddy_attempt_settle(worker);
+	eddy_progress_reset(worker);
 	MemoryContextSwitchTo(loop_context);
 	if (!worker->batch_failed)
 		report_running();

@@ -9,6 +9,7 @@
  * batch.c       one batch: from messages to COMMIT
  * attempt.c     crashes of the process, and how to get past them
  * clock.c       the time limit of a batch
+ * progress.c    what the broker has, and whether the source gets nearer to it
  * source.c      the process: loop, waiting, back-off, status
  *
  *-------------------------------------------------------------------------
@@ -96,6 +97,8 @@ typedef struct EddySourceWorker
 	bool		begun;			/* eddy_attempt_begin has been called */
 	bool		alone;			/* a batch of one message, tried with care: errors have one cause */
 	bool		batch_failed;	/* the last one did: connected is not yet running */
+	bool		stalled;		/* a partition has messages that do not come: see progress.c */
+	TimestampTz drained_at;		/* when nothing was waiting in librdkafka, last */
 	bool		loss_seen;		/* an offset was lost when the broker was last asked */
 } EddySourceWorker;
 
@@ -184,6 +187,18 @@ extern void eddy_clock_start(void);
 extern void eddy_clock_stop(void);
 extern bool eddy_clock_expired(void);
 extern char *eddy_clock_describe(void);
+
+/* ---- progress.c ---- */
+
+/* Forgets what was seen of the partitions: they have been assigned anew. */
+extern void eddy_progress_reset(EddySourceWorker *worker);
+
+/*
+ * Asks the broker for the ends of all partitions, stores them and looks for partitions that stand
+ * still. error is set if there is one, or no answer; *watch: look again soon.
+ */
+extern EddyOutcome eddy_progress_check(EddySourceWorker *worker, bool *watch,
+									   EddyKafkaError *error);
 
 /* ---- source.c ---- */
 

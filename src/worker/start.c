@@ -340,7 +340,8 @@ settle_partition(EddySourceWorker *worker, int32 p, const EddyPartition *stored,
 
 	if (stored == NULL)
 		eddy_catalog_insert_partition(&partition);
-	else if (partition.next_offset != stored->next_offset &&
+	else if ((partition.next_offset != stored->next_offset ||
+			  partition.high_offset > stored->high_offset) &&
 			 !eddy_catalog_advance_partition(&partition, stored->next_offset))
 		return EDDY_RESTART;	/* eddy.seek was faster */
 	state->stored = state->next = partition;
