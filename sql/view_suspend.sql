@@ -75,6 +75,37 @@ TABLE total;
 COMMIT;
 TABLE total;
 
+-- A view whose owner loses TRIGGER or SELECT is no veto: the writer gets a warning, once.
+SET ROLE regress_eddy_owner;
+REVOKE TRIGGER ON sales FROM regress_eddy_analyst;
+INSERT INTO sales VALUES ('west', 1);
+INSERT INTO sales VALUES ('west', 1);
+SELECT * FROM own ORDER BY region;
+SELECT view, state, error, sqlstate FROM eddy.continuous_views WHERE stream = 'sales'::regclass ORDER BY view::text COLLATE "C";
+SET ROLE regress_eddy_stranger;
+SELECT view, state, error FROM eddy.continuous_views WHERE stream = 'sales'::regclass ORDER BY view::text COLLATE "C";
+SET ROLE regress_eddy_analyst;
+TABLE total;
+SELECT eddy.resume('total');
+SET ROLE regress_eddy_owner;
+GRANT TRIGGER ON sales TO regress_eddy_analyst;
+SET ROLE regress_eddy_analyst;
+SELECT eddy.resume('total');
+SELECT eddy.resume('by_region');
+TABLE total;
+SET ROLE regress_eddy_owner;
+REVOKE SELECT ON sales FROM regress_eddy_analyst;
+BEGIN;
+INSERT INTO sales VALUES ('west', 1);
+INSERT INTO sales VALUES ('west', 1);
+ROLLBACK;
+INSERT INTO sales VALUES ('west', 1);
+SELECT view, state, error, sqlstate FROM eddy.continuous_views WHERE stream = 'sales'::regclass ORDER BY view::text COLLATE "C";
+GRANT SELECT ON sales TO regress_eddy_analyst;
+SET ROLE regress_eddy_analyst;
+SELECT eddy.resume('total');
+TABLE total;
+
 -- Rebuilding needs the privileges that creation needs.
 SELECT eddy.pause('total');
 SET ROLE regress_eddy_owner;
@@ -108,6 +139,16 @@ SELECT eddy.resume('own');
 SELECT data FROM pg_logical_slot_get_changes('regress_eddy_suspend', NULL, NULL,
     'views', 'suspend_test.*', 'include-lsn', 'off', 'include-seq', 'off', 'include-xid', 'off', 'include-timestamp', 'off');
 SELECT pg_drop_replication_slot('regress_eddy_suspend');
+
+-- After an upgrade to another major version the states are not trusted. Rebuilding makes new ones.
+UPDATE eddy._view SET format = 14 WHERE view = 'own'::regclass;
+\c -
+SET search_path = suspend_test;
+INSERT INTO sales VALUES ('south', 4);
+SELECT state, error, sqlstate FROM eddy.continuous_views WHERE view = 'own'::regclass;
+SELECT eddy.resume('own');
+INSERT INTO sales VALUES ('south', 5);
+SELECT * FROM own ORDER BY region;
 
 SET client_min_messages = warning;
 DROP SCHEMA suspend_test CASCADE;

@@ -267,6 +267,8 @@ typedef struct EddyView
 extern EddyView *eddy_catalog_get_view(Oid relid);
 extern List *eddy_catalog_list_views(Oid stream);	/* of EddyView, by relid; InvalidOid: all */
 extern void eddy_catalog_insert_view(const EddyView *view);
+
+/* Replaces the view's aggregates, and its format by view->format. */
 extern void eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates);
 extern void eddy_catalog_delete_view(Oid relid);	/* with its status */
 

@@ -219,6 +219,7 @@ eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates)
 	{
 		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 		values[VIEW_AGGREGATES - 1] = CStringGetTextDatum(aggregates);
+		values[VIEW_FORMAT - 1] = Int32GetDatum(view->format);
 		eddy_catalog_replace(rel, tuple, values, nulls);
 		eddy_catalog_invalidate(view->stream);
 	}

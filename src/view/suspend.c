@@ -157,7 +157,8 @@ eddy_view_resume(Oid relid, bool *emptied)
 		Query	   *query;
 
 		empty_state(view->state_table);
-		/* the states to come are those of the aggregates as they are now */
+		/* the states to come are those of the aggregates, and of the server, as they are now */
+		view->format = PG_VERSION_NUM / 10000;
 		query = eddy_plan_definition_query(view->definition);
 		if (query)
 			eddy_catalog_set_view_aggregates(view, eddy_signature_make(query));
