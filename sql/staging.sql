@@ -71,6 +71,23 @@ INSERT INTO events VALUES (4);
 TRUNCATE events;
 SELECT * FROM events;
 
+-- Without a free segment another one is added, and dropped when it is not needed any more. A view
+-- of a user's that reads this very segment keeps it, and nothing else.
+CREATE UNLOGGED TABLE busy (id int);
+SELECT eddy.create_stream('busy', retention => '1 hour');
+UPDATE eddy._segment SET opened_at = now() - interval '1 minute', closed_at = now()
+WHERE stream = 'busy'::regclass;
+CALL pg_temp.wait_until($$ SELECT segments = 4 FROM eddy.streams WHERE stream = 'busy'::regclass $$);
+CREATE VIEW one_segment AS SELECT * FROM eddy._busy_segment_4;
+UPDATE eddy._segment SET opened_at = NULL, closed_at = NULL WHERE stream = 'busy'::regclass;
+UPDATE eddy._segment SET opened_at = now() - interval '2 hours', closed_at = now() - interval '61 minutes'
+WHERE segment = 'eddy._busy_segment_1'::regclass;
+CALL pg_temp.wait_until($$
+    SELECT opened_at IS NULL FROM eddy._segment WHERE segment = 'eddy._busy_segment_1'::regclass $$);
+SELECT segments FROM eddy.streams WHERE stream = 'busy'::regclass;
+DROP VIEW one_segment;
+CALL pg_temp.wait_until($$ SELECT segments = 3 FROM eddy.streams WHERE stream = 'busy'::regclass $$);
+
 -- A stream that retains nothing has no segments.
 CREATE UNLOGGED TABLE ticks (id int);
 SELECT eddy.create_stream('ticks', retention => '0');
@@ -91,7 +108,7 @@ WHERE stream IN ('a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_
 ORDER BY segment::text COLLATE "C";
 
 -- DROP TABLE takes the segments along, without CASCADE.
-DROP TABLE events, ticks, "Quoted ""Name", a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_,
+DROP TABLE events, busy, ticks, "Quoted ""Name", a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_,
     regress_eddy_two.a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_;
 DROP SCHEMA regress_eddy_two;
 SELECT count(*) FROM eddy._segment g WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = g.segment);

@@ -36,6 +36,9 @@ ALTER TRIGGER pg_eddy_refuse ON sales RENAME TO mine;
 DROP TRIGGER pg_eddy_capture ON sales;
 DROP TRIGGER pg_eddy_refuse ON sales;
 DROP TRIGGER pg_eddy_refuse_apply ON sales;
+CREATE OR REPLACE TRIGGER pg_eddy_capture AFTER INSERT ON sales FOR EACH STATEMENT EXECUTE FUNCTION noop();
+CREATE OR REPLACE TRIGGER pg_eddy_refuse BEFORE UPDATE ON sales FOR EACH STATEMENT EXECUTE FUNCTION noop();
+CREATE TRIGGER another_name AFTER INSERT ON sales FOR EACH STATEMENT EXECUTE FUNCTION eddy._capture();
 ALTER TRIGGER pg_eddy_capture ON sales DEPENDS ON EXTENSION plpgsql;
 -- nor by a name that hides
 CREATE TABLE ddl_test_two.sales (id int);
@@ -123,6 +126,7 @@ SELECT tgname, tgenabled, tgfoid::regproc FROM pg_trigger WHERE tgrelid = 'sales
 
 -- superusers are held to it, too: a stream that does not count is nobody's wish
 RESET ROLE;
+CREATE OR REPLACE TRIGGER pg_eddy_capture AFTER INSERT ON sales FOR EACH STATEMENT EXECUTE FUNCTION noop();
 ALTER TABLE sales DISABLE TRIGGER ALL;
 ALTER TABLE sales SET LOGGED;
 CREATE TABLE child () INHERITS (sales);

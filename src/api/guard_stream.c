@@ -98,7 +98,8 @@ typedef struct Findings
 	List	   *segments;		/* Oids of segments altered by someone who is not a superuser */
 	List	   *views;			/* Oids of views, or parts of views, that were altered */
 	List	   *bereft;			/* Oids of streams with a view that was dropped */
-	List	   *triggers;		/* Oids of triggers of streams */
+	List	   *triggers;		/* Oids of triggers that were altered */
+	List	   *new_triggers;	/* Oids of triggers that were created or replaced */
 	List	   *lost_triggers;	/* Oids of streams that have lost a trigger of ours */
 	bool		dropped;		/* something of ours is gone */
 	bool		server_dropped;
@@ -352,8 +353,10 @@ resolve_trigger(Findings *findings, const Change *change)
 	if (!OidIsValid(relid))
 		return;
 	add_relation(findings, relid, change, true);
-	if (change->kind == CHANGE_ALTERED && is_our_trigger(&form))
+	if (change->kind == CHANGE_ALTERED)
 		findings->triggers = lappend_oid(findings->triggers, change->object);
+	else
+		findings->new_triggers = lappend_oid(findings->new_triggers, change->object);
 }
 
 static void
@@ -456,7 +459,21 @@ static const struct
 };
 
 static void
-check_trigger(Oid trigger)
+refuse_trigger_change(const char *message, const char *trigger, Oid stream)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg(message, trigger, get_rel_name(stream)),
+			 errdetail("Rows inserted meanwhile could be missing from its continuous views."),
+			 errhint("Triggers of yours can be enabled and disabled by name.")));
+}
+
+/*
+ * A trigger of a stream must call our function if, and only if, it has our name. How it is
+ * enabled is checked when that is changed: pg_restore creates it first and enables it then.
+ */
+static void
+check_trigger(Oid trigger, bool altered)
 {
 	FormData_pg_trigger form;
 	Oid			relid = table_of_trigger(trigger, &form);
@@ -464,23 +481,21 @@ check_trigger(Oid trigger)
 
 	if (!OidIsValid(relid) || eddy_catalog_member(relid).kind != EDDY_MEMBER_STREAM)
 		return;
-	function = get_func_name(form.tgfoid);
+	function = is_our_trigger(&form) ? get_func_name(form.tgfoid) : "";
 	for (int i = 0; function && i < (int) lengthof(our_triggers); i++)
 	{
-		if (strcmp(our_triggers[i].function, function) != 0)
-			continue;
-		if (strcmp(our_triggers[i].name, NameStr(form.tgname)) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("cannot rename trigger \"%s\" of stream \"%s\"",
-							our_triggers[i].name, get_rel_name(relid))));
-		if (form.tgenabled != our_triggers[i].enabled)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("cannot enable or disable trigger \"%s\" of stream \"%s\"",
-							our_triggers[i].name, get_rel_name(relid)),
-					 errdetail("Rows inserted meanwhile could be missing from its continuous views."),
-					 errhint("Triggers of yours can be enabled and disabled by name.")));
+		bool		has_function = strcmp(our_triggers[i].function, function) == 0;
+		bool		has_name = strcmp(our_triggers[i].name, NameStr(form.tgname)) == 0;
+
+		if (has_name && !has_function)
+			refuse_trigger_change("cannot replace trigger \"%s\" of stream \"%s\"",
+								  our_triggers[i].name, relid);
+		if (has_function && !has_name)
+			refuse_trigger_change("cannot rename trigger \"%s\" of stream \"%s\"",
+								  our_triggers[i].name, relid);
+		if (has_function && altered && form.tgenabled != our_triggers[i].enabled)
+			refuse_trigger_change("cannot enable or disable trigger \"%s\" of stream \"%s\"",
+								  our_triggers[i].name, relid);
 	}
 }
 
@@ -655,7 +670,9 @@ follow_and_check(const List *changes, DropBehavior behavior)
 	foreach(lc, findings.lost_triggers)
 		check_lost_trigger(lfirst_oid(lc));
 	foreach(lc, findings.triggers)
-		check_trigger(lfirst_oid(lc));
+		check_trigger(lfirst_oid(lc), true);
+	foreach(lc, findings.new_triggers)
+		check_trigger(lfirst_oid(lc), false);
 	foreach(lc, findings.streams)
 		check_stream(lfirst_oid(lc), list_member_oid(findings.altered, lfirst_oid(lc)));
 	if (findings.subscribed)

@@ -188,15 +188,40 @@ empty_segment(const EddySegment *segment, TimestampTz before, int patience)
 	return done;
 }
 
-/* Drops a segment that is one too many. It is empty. */
+/*
+ * Drops a segment that is one too many. It is empty. A view of a user's that reads this very segment
+ * keeps it: then it stays, and housekeeping goes on with the rest.
+ */
 static bool
 drop_segment(const EddySegment *segment)
 {
+	MemoryContext mcxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool dropped = true;
+
 	if (!ConditionalLockRelationOid(segment->stream, ShareUpdateExclusiveLock) ||
 		!ConditionalLockRelationOid(segment->relid, AccessExclusiveLock))
 		return false;
-	eddy_stream_delete_segment(segment->relid);
-	return true;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(mcxt);
+	PG_TRY();
+	{
+		eddy_stream_delete_segment(segment->relid);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(mcxt);
+		if (geterrcode() != ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST)
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		dropped = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(mcxt);
+	CurrentResourceOwner = owner;
+	return dropped;
 }
 
 /* Moves next to an earlier time. */

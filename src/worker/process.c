@@ -23,6 +23,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/snapmgr.h"
 
 #include "view/owner.h"
@@ -99,8 +100,13 @@ eddy_process_lock_source(int32 source, int lockmode)
 bool
 eddy_process_try_lock_source(int32 source, int lockmode)
 {
-	return ConditionalLockDatabaseObject(eddy_catalog_relid(EDDY_CATALOG_SOURCE), (Oid) source, 0,
-										 lockmode);
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, eddy_catalog_relid(EDDY_CATALOG_SOURCE), (Oid) source, 0);
+	if (LockAcquire(&tag, lockmode, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	AcceptInvalidationMessages();
+	return true;
 }
 
 void

@@ -255,6 +255,31 @@ like($out, qr/closed/, 'the segment was closed by the database worker');
 is(scalar(() = $err =~ /WARNING:  planned/g), 1, 'a rotation does not invalidate plans');
 
 #
+# Dump and restore, by several sessions
+#
+
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/streams.dump';
+sql($node, 'CREATE DATABASE restored');
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, '-d', $node->connstr('postgres') ], 'pg_dump');
+$node->command_ok([ 'pg_restore', '-j', '3', '-d', $node->connstr('restored'), $dump ], 'pg_restore');
+$node->safe_psql('restored', q{
+CREATE ROLE keeper;
+ALTER TABLE prepared OWNER TO keeper;
+INSERT INTO goods VALUES (1000, 'by a user');
+});
+is($node->safe_psql('restored', 'SELECT n FROM goods_sum'), $last + 1, 'a restored stream counts');
+($out, $err) = ('', '');
+is( $node->psql('restored',
+		'SET ROLE keeper; ALTER TABLE eddy._prepared_segment_1 NO INHERIT prepared',
+		stdout => \$out, stderr => \$err),
+	3,
+	'a restored segment is guarded');
+like($err, qr/cannot alter segment/, '... by its owner, too');
+is( $node->psql('restored', 'SET ROLE keeper; DROP TABLE prepared', stdout => \$out, stderr => \$err),
+	0,
+	'a restored stream takes its segments along');
+
+#
 # Subscriptions
 #
 
