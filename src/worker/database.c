@@ -180,6 +180,11 @@ eddy_database_worker_main(Datum arg)
 	loop_context = AllocSetContextCreate(TopMemoryContext, "pg_eddy database worker loop",
 										 ALLOCSET_SMALL_SIZES);
 
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	eddy_attempt_sweep();
+	CommitTransactionCommand();
+
 	for (;;)
 	{
 		List	   *wanted;

@@ -25,6 +25,16 @@ BEGIN
 	WHILE value = endless LOOP END LOOP;
 	RETURN value;
 END $$;
+CREATE FUNCTION stubborn(value bigint, endless bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	WHILE value = endless LOOP
+		BEGIN
+			LOOP END LOOP;
+		EXCEPTION WHEN query_canceled THEN NULL;
+		END;
+	END LOOP;
+	RETURN value;
+END $$;
 });
 
 sub new_stream
@@ -136,6 +146,21 @@ wait_for_consumed($node, $broker, 'waits');
 is(sql($node, 'SELECT * FROM waits_sum'), '3|6', 'the batch that waited was applied');
 is(sql($node, q{SELECT count(*) FROM eddy.dead_letters WHERE stream = 'waits'::regclass}),
 	'0', 'and nothing was rejected');
+
+#
+# A function that catches the cancel cannot go on for ever: its process is ended
+#
+
+new_stream('stubborn', 'id bigint', 'dead_letter',
+	{ sum => 'SELECT count(*) AS n, sum(stubborn(id, 99)) AS ids FROM stubborn' });
+wait_for_consumed($node, $broker, 'stubborn');
+is( sql($node, 'SELECT * FROM stubborn_sum'),
+	'199|' . (20100 - 99),
+	'a function that catches the cancel: all rows but one are counted');
+is( sql($node,
+		q{SELECT "offset", error FROM eddy.dead_letters WHERE stream = 'stubborn'::regclass}),
+	'98|crashed the worker in 2 attempts',
+	'a function that catches the cancel: that row is a dead letter');
 
 #
 # DDL waits for one limit at most, even if messages take too long for ever
