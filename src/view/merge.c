@@ -874,6 +874,7 @@ run_merge(EddyMerge *merge, EddyViewPlan *plan, List *deltas)
 	Tuplesortstate *sort;
 	int			position = 0;
 	bool		in_group = false;
+	ListCell   *lc;
 	bool		in_order = plan->nkeys == 0 || merge->written != NULL;
 
 	/* what this transaction wrote to the groups before must be visible */
@@ -885,6 +886,9 @@ run_merge(EddyMerge *merge, EddyViewPlan *plan, List *deltas)
 
 	slot = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsMinimalTuple);
 	group = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsVirtual);
+	/* they may have been read before, for a merge that failed */
+	foreach(lc, deltas)
+		tuplestore_rescan(lfirst(lc));
 	sort = in_order ? NULL : sort_deltas(plan, deltas, slot);
 	while (next_delta(sort, deltas, &position, slot))
 	{
