@@ -22,7 +22,7 @@ SELECT eddy.create_continuous_view('per_kind',
     'SELECT kind, avg(n) AS average, count(*) FROM events GROUP BY kind HAVING count(*) > 1');
 INSERT INTO events VALUES ('a', 1), ('a', 2), ('b', 3);
 RESET ROLE;
-SELECT c.relname, c.relowner = e.extowner AS belongs_to_extension,
+SELECT c.relname, c.relowner = e.extowner AS belongs_to_extension, 'security_invoker=true' = ANY (c.reloptions) AS invoker,
        (SELECT array_agg(format('%s: %s', a.grantee::regrole, a.privilege_type) ORDER BY a.privilege_type)
         FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner) AS grants
 FROM pg_class c, pg_extension e

@@ -29,6 +29,7 @@
 #include "commands/view.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
@@ -113,6 +114,8 @@ create_definition(RangeVar *name, const char *query)
 	stmt->view = copyObject(name);
 	stmt->query = raw->stmt;
 	stmt->withCheckOption = NO_CHECK_OPTION;
+	/* whoever reads the definition itself does so with own rights, not with those of its later owner */
+	stmt->options = list_make1(makeDefElem("security_invoker", (Node *) makeString("true"), -1));
 	address = DefineView(stmt, query, raw->stmt_location, raw->stmt_len);
 	error_context_stack = callback.previous;
 	CommandCounterIncrement();
