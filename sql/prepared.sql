@@ -23,7 +23,7 @@ SELECT * FROM xa_by_kind ORDER BY kind;
 SELECT count(*) FROM xa;
 
 -- Other groups can be written meanwhile; those that the prepared transaction has written are locked.
-BEGIN;
+BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL lock_timeout = '50ms';
 INSERT INTO xa VALUES (5, 'a', 1);
 ROLLBACK;

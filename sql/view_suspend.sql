@@ -132,6 +132,7 @@ RESET ROLE;
 SELECT count(*) FROM eddy._view_status;
 
 -- Consumers of changes see the rebuilding as rows that go and rows that come.
+SET synchronous_commit = on; -- the slot reads what is flushed
 SELECT count(*) FROM pg_create_logical_replication_slot('regress_eddy_suspend', 'pg_eddy_cdc');
 SELECT eddy.pause('own');
 INSERT INTO sales VALUES ('west', 2), ('south', 3);
