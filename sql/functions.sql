@@ -30,7 +30,7 @@ SELECT expression, outcome(expression) FROM unnest(ARRAY['current_date', 'curren
     't::timetz AT TIME ZONE ''Europe/Oslo''', 'nextval(''s'')', 'random()', 'timeofday()', 'set_config(''a.b'', t, true)',
     'date_trunc(''day'', at)', 'at::date', 'to_char(at, ''YYYY'')', 'extract(dow FROM at)', 'to_tsvector(t)::text', 'has_table_privilege(''visits'', ''SELECT'')']) expression;
 
--- Of all stable functions of pg_catalog that an expression can call, those that are refused (in version 15).
+-- Of all stable functions of pg_catalog that an expression can call, these are refused in every version, and in version 15 no others.
 CREATE FUNCTION refused(f regprocedure) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM eddy.create_continuous_view('v', format('SELECT count(*) FROM visits WHERE pg_catalog.%I(%s) IS NULL', proname,
@@ -47,10 +47,21 @@ WHEN OTHERS THEN
     RETURN false;
 END $$;
 CREATE TYPE mood AS ENUM ('sad', 'happy');
-SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) AS refused
+CREATE TEMP TABLE refused_functions AS SELECT DISTINCT proname::text AS name
 FROM pg_proc p WHERE pronamespace = 'pg_catalog'::regnamespace AND provolatile = 's' AND prokind = 'f' AND prorettype <> 'internal'::regtype AND NOT proretset
   AND 'internal'::regtype <> ALL (proargtypes::regtype[]) AND 'cstring'::regtype <> ALL (proargtypes::regtype[]) AND prorettype <> 'cstring'::regtype
-  AND proname !~ '^(pg_stat_get|has|pg_get|to_reg|date|timestamptz|timestamp_)_?' AND current_setting('server_version_num')::int / 10000 = 15 AND refused(oid);
+  AND proname !~ '^(pg_stat_get|has|pg_get|to_reg|date|timestamptz|timestamp_)_?' AND refused(oid);
+CREATE TEMP TABLE known_functions AS SELECT name FROM regexp_split_to_table('
+age current_schema current_schemas current_setting current_user database_to_xml database_to_xml_and_xmlschema
+database_to_xmlschema getpgusername inet_client_addr inet_client_port inet_server_addr inet_server_port
+mxid_age now pg_backend_pid pg_client_encoding pg_column_compression pg_column_size pg_conf_load_time
+pg_current_snapshot pg_current_xact_id pg_current_xact_id_if_assigned pg_filenode_relation
+pg_is_other_temp_schema pg_my_temp_schema pg_postmaster_start_time pg_relation_filenode pg_relation_filepath
+pg_trigger_depth schema_to_xml schema_to_xml_and_xmlschema schema_to_xmlschema session_user
+statement_timestamp table_to_xml table_to_xml_and_xmlschema table_to_xmlschema timezone transaction_timestamp
+txid_current txid_current_if_assigned txid_current_snapshot', '\s+') name WHERE name <> '';
+TABLE known_functions EXCEPT TABLE refused_functions ORDER BY name;
+SELECT name FROM refused_functions WHERE current_setting('server_version_num')::int / 10000 = 15 EXCEPT TABLE known_functions ORDER BY name;
 
 -- Constraints of domains that values are cast to.
 CREATE DOMAIN past AS timestamptz CHECK (VALUE < now());
