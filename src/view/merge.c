@@ -259,6 +259,28 @@ add_to_group(EddyMerge *merge, TupleTableSlot *slot)
 
 /* ---- computing the new version ---- */
 
+/*
+ * A superuser may have set columns of the state table NOT NULL, for REPLICA IDENTITY USING INDEX.
+ * The table access method checks nothing, and a NULL there would make wrong plans.
+ */
+static void
+check_not_null(EddyMerge *merge)
+{
+	TupleDesc	desc = RelationGetDescr(merge->state);
+
+	for (int i = 0; i < merge->plan->ncolumns; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attnotnull && merge->result->tts_isnull[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("null value in column \"%s\" of continuous view \"%s\" violates not-null constraint",
+							NameStr(att->attname), merge->plan->name),
+					 errdetail("The column of its state table was set NOT NULL.")));
+	}
+}
+
 /* Fills merge->result from the group in hand and the stored version (NULL: a new group). */
 static void
 compute_result(EddyMerge *merge, TupleTableSlot *stored)
@@ -341,6 +363,8 @@ compute_result(EddyMerge *merge, TupleTableSlot *stored)
 			BoolGetDatum(!isnull && DatumGetBool(value));
 		result->tts_isnull[plan->visible_column - 1] = false;
 	}
+	if (RelationGetDescr(merge->state)->constr && RelationGetDescr(merge->state)->constr->has_not_null)
+		check_not_null(merge);
 	ExecStoreVirtualTuple(result);
 }
 
