@@ -26,8 +26,11 @@ WHERE i.inhparent = 'events'::regclass ORDER BY c.relname COLLATE "C";
 -- DDL on a segment
 --
 ALTER TABLE eddy._events_segment_1 NO INHERIT events;
+-- newer servers show the place in the command
+\set VERBOSITY terse
 ALTER TABLE eddy._events_segment_1 ALTER COLUMN id TYPE text;
 ALTER TABLE eddy._events_segment_1 ALTER COLUMN note TYPE text COLLATE "C";
+\set VERBOSITY default
 ALTER TABLE eddy._events_segment_1 ADD COLUMN more int;
 ALTER TABLE eddy._events_segment_1 RENAME COLUMN id TO di;
 ALTER TABLE eddy._events_segment_1 ALTER COLUMN id SET NOT NULL;

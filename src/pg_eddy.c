@@ -15,6 +15,7 @@
 
 #include "api/hooks.h"
 #include "apply/apply.h"
+#include "kafka/options.h"
 #include "settings.h"
 #include "view/owner.h"
 #include "view/view.h"
@@ -45,7 +46,7 @@ _PG_init(void)
 				 errdetail("Its background workers and hooks are set up when the server starts."),
 				 errhint("Add pg_eddy to \"shared_preload_libraries\" in postgresql.conf and restart the server.")));
 
-	eddy_settings_define();
+	eddy_settings_define(eddy_kafka_check_brokers_setting);
 	eddy_worker_init();
 	eddy_owner_init();
 	eddy_view_init();

@@ -18,6 +18,7 @@
 
 #define MAX_WORKERS 262143		/* as for max_worker_processes */
 
+bool		eddy_settings_allow_insecure_connections = false;
 char	   *eddy_settings_allowed_brokers = NULL;
 int			eddy_settings_batch_bytes = 16 * 1024;
 int			eddy_settings_batch_rows = 10000;
@@ -30,18 +31,26 @@ int			eddy_settings_restart_delay_max = 60;
 
 /*
  * eddy_settings_define registers the settings with the server and reserves the
- * prefix, so that a misspelt name in the configuration is reported.
+ * prefix, so that a misspelt name in the configuration is reported. What brokers
+ * are is known to src/kafka alone: the caller brings the check.
  */
 void
-eddy_settings_define(void)
+eddy_settings_define(GucStringCheckHook check_brokers)
 {
+	DefineCustomBoolVariable("pg_eddy.allow_insecure_connections",
+							 "Allows options of servers that give up the protection of TLS.",
+							 "Without it certificates and host names are verified, and ciphers encrypt.",
+							 &eddy_settings_allow_insecure_connections,
+							 false,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomStringVariable("pg_eddy.allowed_brokers",
 							   "Hosts that sources may connect to, as host:port or CIDR blocks.",
 							   "An empty list allows any host that a foreign server names.",
 							   &eddy_settings_allowed_brokers,
 							   "",
 							   PGC_SIGHUP, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY,
-							   NULL, NULL, NULL);
+							   check_brokers, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.batch_bytes",
 							"Size of message payloads at which a Kafka batch is committed.",
 							NULL,

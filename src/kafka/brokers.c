@@ -29,6 +29,7 @@
 #include "kafka/options.h"
 
 #define DEFAULT_PORT "9092"
+#define BROKER_SEPARATORS ", \t\r\n\""
 
 typedef struct Address
 {
@@ -150,7 +151,7 @@ next_item(char **rest)
 {
 	char	   *item;
 
-	while (*rest != NULL && (item = strsep(rest, ", \t\r\n\"")) != NULL)
+	while (*rest != NULL && (item = strsep(rest, BROKER_SEPARATORS)) != NULL)
 		if (*item != '\0')
 			return item;
 	return NULL;
@@ -168,7 +169,7 @@ eddy_kafka_brokers_parse(const char *allowed)
 	char	   *rest;
 	char	   *item;
 
-	if (allowed == NULL || allowed[strspn(allowed, ", \t\r\n\"")] == '\0')
+	if (allowed == NULL || allowed[strspn(allowed, BROKER_SEPARATORS)] == '\0')
 		return NULL;
 
 	list = calloc(1, sizeof(*list));
@@ -208,6 +209,79 @@ eddy_kafka_brokers_parse(const char *allowed)
 	}
 	free(copy);
 	return list;
+}
+
+/* is_host tells whether a text can be the name of a host, or an address or block. */
+static bool
+is_host(const char *host)
+{
+	Address		address;
+	size_t		len = strlen(host);
+
+	if (parse_address(host, true, &address))
+		return true;
+	/* digits and dots alone would be an address, and a name has no colon or slash */
+	if (len == 0 || len > 253 || host[strspn(host, "0123456789.")] == '\0')
+		return false;
+	return strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == len &&
+		host[0] != '-' && host[0] != '.';
+}
+
+/* is_port tells whether a text is the number of a port. */
+static bool
+is_port(const char *port)
+{
+	size_t		len = strlen(port);
+
+	return len > 0 && len <= 5 && strspn(port, "0123456789") == len &&
+		atoi(port) >= 1 && atoi(port) <= 65535;
+}
+
+/* check_list is true if every item can be understood; the first that cannot goes to item. */
+static bool
+check_list(const char *allowed, char *item, size_t size)
+{
+	const char *p = allowed;
+
+	while (p != NULL && p[strspn(p, BROKER_SEPARATORS)] != '\0')
+	{
+		char		copy[512];
+		char	   *host;
+		char	   *port;
+		size_t		len;
+
+		p += strspn(p, BROKER_SEPARATORS);
+		len = strcspn(p, BROKER_SEPARATORS);
+		strlcpy(item, p, Min(len + 1, size));
+		if (len >= sizeof(copy))
+			return false;
+		strlcpy(copy, p, len + 1);
+		/* an item has no scheme, and nothing follows brackets but a port */
+		if (strstr(copy, "://") != NULL ||
+			(copy[0] == '[' && (strchr(copy, ']') == NULL ||
+								(strchr(copy, ']')[1] != '\0' && strchr(copy, ']')[1] != ':'))))
+			return false;
+		split_host(copy, &host, &port);
+		if (!is_host(host) || (port != NULL && !is_port(port)))
+			return false;
+		p += len;
+	}
+	return true;
+}
+
+/* An item that is misspelt would allow less than was meant, or nothing at all. */
+bool
+eddy_kafka_check_brokers_setting(char **newval, void **extra pg_attribute_unused(),
+								 GucSource source pg_attribute_unused())
+{
+	char		item[128];
+
+	if (check_list(*newval, item, sizeof(item)))
+		return true;
+	GUC_check_errdetail("\"%s\" is neither host:port, host, address nor a block of addresses.",
+						item);
+	GUC_check_errhint("Write IPv6 addresses with a port in brackets, and blocks as address/bits.");
+	return false;
 }
 
 /* eddy_kafka_brokers_free must come after the client that uses the list is destroyed. */

@@ -35,6 +35,7 @@
 
 #include "kafka/internal.h"
 #include "kafka/options.h"
+#include "settings.h"
 
 /*
  * The largest answer to one fetch request, unless an option says otherwise: it is
@@ -126,7 +127,23 @@ apply_settings(rd_kafka_conf_t *conf, const EddyKafkaSettings *settings, EddyKaf
 		set_property(conf, "check.crcs", settings->check_crcs ? "true" : "false", error);
 }
 
-/* apply_options sets the user's options, which were checked when they were given. */
+/* refuse_weakness fills error for a value that only the administrator can allow. */
+static bool
+refuse_weakness(const char *name, const char *weakness, EddyKafkaError *error)
+{
+	if (weakness == NULL || eddy_settings_allow_insecure_connections)
+		return true;
+	eddy_kafka_set_error(error, NULL, RD_KAFKA_RESP_ERR__INVALID_ARG,
+						 "option of the Kafka server needs the setting \"pg_eddy.allow_insecure_connections\"",
+						 name);
+	error->sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE;
+	return false;
+}
+
+/*
+ * apply_options sets the user's options, which were checked when they were given. What
+ * the administrator allows may have changed since.
+ */
 static bool
 apply_options(rd_kafka_conf_t *conf, List *options, EddyKafkaError *error)
 {
@@ -150,7 +167,8 @@ apply_options(rd_kafka_conf_t *conf, List *options, EddyKafkaError *error)
 			has_brokers = true;
 		if (strcmp(name, "fetch.max.bytes") == 0)
 			has_fetch_max = true;
-		if (!set_property(conf, name, defGetString(option), error))
+		if (!set_property(conf, name, defGetString(option), error) ||
+			!refuse_weakness(name, eddy_kafka_option_weakness(name, defGetString(option)), error))
 			return false;
 	}
 
@@ -178,6 +196,7 @@ static bool
 apply_fixed(rd_kafka_conf_t *conf, EddyKafkaError *error)
 {
 	char		value[64];
+	char		protocol[sizeof(value)];
 	size_t		size = sizeof(value);
 
 	for (size_t i = 0; i < lengthof(fixed_properties); i++)
@@ -187,6 +206,7 @@ apply_fixed(rd_kafka_conf_t *conf, EddyKafkaError *error)
 	if (rd_kafka_conf_get(conf, "security.protocol", value, &size) == RD_KAFKA_CONF_OK &&
 		pg_strncasecmp(value, "sasl", 4) == 0)
 	{
+		strcpy(protocol, value);
 		size = sizeof(value);
 		if (rd_kafka_conf_get(conf, "sasl.mechanisms", value, &size) != RD_KAFKA_CONF_OK ||
 			!eddy_kafka_mechanism_is_allowed(value))
@@ -195,6 +215,8 @@ apply_fixed(rd_kafka_conf_t *conf, EddyKafkaError *error)
 								 "option of the Kafka server is missing", "sasl.mechanism");
 			return false;
 		}
+		return refuse_weakness("security.protocol", eddy_kafka_protocol_weakness(protocol, value),
+							   error);
 	}
 	return true;
 }

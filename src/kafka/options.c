@@ -16,7 +16,8 @@
  *	              refused for safety: whoever may create a server would reach
  *	              further than the database lets him
  *
- * Values are tried on a configuration that is thrown away, so that librdkafka
+ * Values that give up what TLS protects from need the administrator's consent, a
+ * setting. Values are tried on a configuration that is thrown away, so that librdkafka
  * itself says what is wrong with them. That starts no thread.
  *
  *-------------------------------------------------------------------------
@@ -31,6 +32,7 @@
 #include "utils/varlena.h"
 
 #include "kafka/options.h"
+#include "settings.h"
 
 typedef enum Family
 {
@@ -481,6 +483,90 @@ check_value(const char *name, const char *value)
 			 errdetail("librdkafka says: %s", errstr)));
 }
 
+/* understood gives a value as librdkafka reads it, which takes several spellings. */
+static void
+understood(const char *name, const char *value, char *buf, size_t size)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+	buf[0] = '\0';
+	(void) rd_kafka_conf_set(conf, name, value, NULL, 0);
+	if (rd_kafka_conf_get(conf, name, buf, &size) != RD_KAFKA_CONF_OK)
+		buf[0] = '\0';
+	rd_kafka_conf_destroy(conf);
+}
+
+/*
+ * has_weak_cipher looks for ciphers that encrypt nothing, authenticate nobody or are
+ * broken. What a list takes in by wider words is held off by OpenSSL's security
+ * level, unless the list lowers that.
+ */
+static bool
+has_weak_cipher(const char *ciphers)
+{
+	static const char *const weak[] = {"NULL", "ADH", "AECDH", "ANON", "EXP", "LOW", "RC4", "RC2",
+	"DES", "MD5", "COMPLEMENTOF", "@SECLEVEL=0"};
+	char	   *copy = pstrdup(ciphers);
+	char	   *save;
+
+	for (char *token = strtok_r(copy, ":;, ", &save); token != NULL;
+		 token = strtok_r(NULL, ":;, ", &save))
+	{
+		/* these take ciphers out */
+		if (*token == '!' || *token == '-')
+			continue;
+		for (char *c = token; *c != '\0'; c++)
+			*c = pg_toupper((unsigned char) *c);
+		for (size_t i = 0; i < lengthof(weak); i++)
+			if (strstr(token, weak[i]) != NULL)
+				return true;
+	}
+	return false;
+}
+
+const char *
+eddy_kafka_option_weakness(const char *name, const char *value)
+{
+	char		buf[16];
+
+	if (strcmp(name, "enable.ssl.certificate.verification") == 0)
+	{
+		understood(name, value, buf, sizeof(buf));
+		return strcmp(buf, "true") == 0 ? NULL : "Credentials would be sent to whoever answers.";
+	}
+	if (strcmp(name, "ssl.endpoint.identification.algorithm") == 0)
+	{
+		understood(name, value, buf, sizeof(buf));
+		return strcmp(buf, "https") == 0 ? NULL :
+			"Credentials would be sent to any host that has a certificate of the same authority.";
+	}
+	if (strcmp(name, "ssl.cipher.suites") == 0 && has_weak_cipher(value))
+		return "The list has ciphers that do not encrypt, do not authenticate or are broken.";
+	return NULL;
+}
+
+const char *
+eddy_kafka_protocol_weakness(const char *protocol, const char *mechanism)
+{
+	if (protocol != NULL && mechanism != NULL &&
+		pg_strcasecmp(protocol, "sasl_plaintext") == 0 && pg_strcasecmp(mechanism, "PLAIN") == 0)
+		return "The password would be sent in clear text.";
+	return NULL;
+}
+
+/* refuse_weakness raises the error for what only the administrator can allow. */
+static void
+refuse_weakness(const char *name, const char *weakness)
+{
+	if (weakness == NULL || eddy_settings_allow_insecure_connections)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("value of option \"%s\" is not allowed", name),
+			 errdetail_internal("%s", weakness),
+			 errhint("The setting \"pg_eddy.allow_insecure_connections\" allows it.")));
+}
+
 /* eddy_kafka_check_option checks the name, then what the value means for safety, then the value. */
 void
 eddy_kafka_check_option(Oid catalog, const char *name, const char *value)
@@ -504,23 +590,7 @@ eddy_kafka_check_option(Oid catalog, const char *name, const char *value)
 
 	check_value(name, value);
 
-	/* librdkafka takes several spellings of a boolean: look at what it understood */
-	if (strcmp(name, "enable.ssl.certificate.verification") == 0)
-	{
-		rd_kafka_conf_t *conf = rd_kafka_conf_new();
-		char		understood[16] = "";
-		size_t		size = sizeof(understood);
-
-		(void) rd_kafka_conf_set(conf, name, value, NULL, 0);
-		(void) rd_kafka_conf_get(conf, name, understood, &size);
-		rd_kafka_conf_destroy(conf);
-		if (strcmp(understood, "true") != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("option \"%s\" cannot be switched off", name),
-					 errdetail("Credentials would be sent to whoever answers."),
-					 errhint("Give the certificate of the authority in the option \"ssl.ca.pem\".")));
-	}
+	refuse_weakness(name, eddy_kafka_option_weakness(name, value));
 }
 
 /* find_option gives the value of a property that may be given under two names. */
@@ -580,4 +650,8 @@ eddy_kafka_check_options(Oid catalog, List *options)
 				 errmsg("option \"sasl.mechanism\" is required with security protocol \"%s\"",
 						protocol),
 				 errhint("Use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.")));
+
+	refuse_weakness("security.protocol",
+					eddy_kafka_protocol_weakness(protocol,
+												 find_option(options, "sasl.mechanisms")));
 }

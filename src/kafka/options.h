@@ -12,6 +12,7 @@
 #define EDDY_KAFKA_OPTIONS_H
 
 #include "nodes/pg_list.h"
+#include "utils/guc.h"
 
 /*
  * eddy_kafka_check_option checks one option of a catalog (ForeignServerRelationId,
@@ -37,5 +38,18 @@ extern bool eddy_kafka_option_is_secret(const char *name);
 
 /* True for SASL mechanisms that need nothing but a user name and a password. */
 extern bool eddy_kafka_mechanism_is_allowed(const char *mechanism);
+
+/*
+ * eddy_kafka_option_weakness says what a value gives up of the protection of TLS, as a
+ * sentence, or NULL. Such values need the setting pg_eddy.allow_insecure_connections,
+ * when they are given and when a connection is opened.
+ */
+extern const char *eddy_kafka_option_weakness(const char *name, const char *value);
+
+/* The same for what protocol and mechanism mean together; each may be NULL. */
+extern const char *eddy_kafka_protocol_weakness(const char *protocol, const char *mechanism);
+
+/* Check hook of pg_eddy.allowed_brokers: every item must be understood. */
+extern bool eddy_kafka_check_brokers_setting(char **newval, void **extra, GucSource source);
 
 #endif							/* EDDY_KAFKA_OPTIONS_H */

@@ -38,13 +38,18 @@
 #include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/pg_locale.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
 #include "utils/xml.h"
 
 #include "catalog/eddy_catalog.h"
 #include "view/owner.h"
+
+/* from utils/pg_locale.h, which needs the headers of ICU where the server was built with it */
+extern PGDLLIMPORT char *locale_messages;
+extern PGDLLIMPORT char *locale_monetary;
+extern PGDLLIMPORT char *locale_numeric;
+extern PGDLLIMPORT char *locale_time;
 
 /*
  * One pinned setting. Looking up a setting by its name takes as long as a

@@ -88,10 +88,14 @@ check(const std::string &text)
 	bool		accepted = walk(text, &status);
 	auto		expected = parser.parse(text.data(), text.size(), true).get(element);
 
-	if (expected == simdjson::SUCCESS && !accepted && status != EDDY_JSON_DEPTH)
+	/* a byte order mark is removed before; newer versions skip it themselves */
+	if (expected == simdjson::SUCCESS && !accepted && status != EDDY_JSON_DEPTH &&
+		text.compare(0, 3, "\xEF\xBB\xBF") != 0)
 		fail("a valid text was refused", text);
+	/* a number of any size is valid to us; newer versions have a code of its own for large ones */
 	if (accepted && expected != simdjson::SUCCESS && expected != simdjson::NUMBER_ERROR &&
-		expected != simdjson::STRING_ERROR)
+		expected != simdjson::STRING_ERROR &&
+		std::string(simdjson::error_message(expected)).find("64 bits") == std::string::npos)
 		fail("an invalid text was accepted", text);
 }
 

@@ -297,10 +297,11 @@ sub process_cpu
 
 my @brokers;
 
-# Starts Apache Kafka and waits until it answers.
+# Starts Apache Kafka and waits until it answers; in a folder that was prepared, if one is given.
 sub start_broker
 {
-	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir() . '/kafka' },
+	my ($dir) = @_;
+	my $self = bless { dir => $dir // PostgreSQL::Test::Utils::tempdir() . '/kafka' },
 	  'EddyTest::Broker';
 
 	$self->start;
