@@ -63,6 +63,7 @@ OBJS = \
 	src/view/scan.o \
 	src/view/signature.o \
 	src/view/suspend.o \
+	src/view/trial.o \
 	src/view/window.o \
 	src/worker/attempt.o \
 	src/worker/batch.o \

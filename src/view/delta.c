@@ -62,7 +62,7 @@ typedef struct EddyWork
 	bool	   *skip;			/* rows that this view rejects, or NULL */
 	List	   *deltas;			/* of Tuplestorestate */
 	EddyMergeResult *result;	/* computed and not yet written, or NULL */
-	EddyMergeTrial *trial;		/* while bad rows are searched for: what was merged on trial */
+	EddyTrial *trial;		/* while bad rows are searched for: what was merged on trial */
 	bool		strict;			/* what is wrong with the view is an error */
 	bool		suspended;
 	MemoryContext mcxt;			/* outlives the subtransactions of the steps */
@@ -235,7 +235,7 @@ try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool keep, ErrorDa
 	CurrentResourceOwner = oldowner;
 
 	if (step == STEP_TRY_MERGE)
-		eddy_merge_end_try(work->trial, ok && keep);
+		eddy_trial_end_step(work->trial, ok && keep);
 	if (ok && keep && step == STEP_COLLECT)
 		work->deltas = lappend(work->deltas, store);
 	else
@@ -444,9 +444,9 @@ compute_rejecting(EddyWork *work)
 			refuse_batch(work, error);
 		FreeErrorData(error);
 		discard_deltas(work);
-		work->trial = eddy_merge_begin_trial(work->plan, work->mcxt);
+		work->trial = eddy_trial_begin(work->plan, work->mcxt);
 		run_chunks(work, STEP_TRY_MERGE);
-		eddy_merge_end_trial(work->trial);
+		eddy_trial_end(work->trial);
 		work->trial = NULL;
 		if (!work->suspended)
 			collect(work);

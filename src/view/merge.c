@@ -21,7 +21,7 @@
  * A Kafka batch can be repeated, so it does not go to such lengths: it has one pass, it inserts
  * runs of missing groups at once, and a collision fails the batch with 23505.
  *
- * A merge on trial goes into a tree in memory, on top of what is stored, and locks no row.
+ * A merge on trial goes into memory (trial.c), on top of what is stored, and locks no row.
  *
  * Locking: RowExclusiveLock on state table and index, row locks in key order,
  * all until the end of the transaction. Memory: one context that is reset per
@@ -40,20 +40,19 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "executor/executor.h"
-#include "lib/rbtree.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/sortsupport.h"
 #include "utils/tuplesort.h"
 
 #include "compat.h"
 #include "view/combine.h"
 #include "view/merge.h"
 #include "view/owner.h"
+#include "view/trial.h"
 
 /* Missing groups that are inserted together at most. */
 #define MAX_MISSES 64
@@ -71,25 +70,6 @@ struct EddyMergeResult
 	bool	   *same;			/* by group: there is nothing to write */
 	int64		ngroups;
 	int64		room;
-};
-
-/* A group that was merged on trial: a node of the tree, by key. */
-typedef struct TrialGroup
-{
-	RBTNode		node;
-	MinimalTuple tuple;			/* of the state table */
-	Datum	   *keys;			/* point into tuple */
-	bool	   *key_nulls;
-} TrialGroup;
-
-struct EddyMergeTrial
-{
-	EddyViewPlan *plan;
-	MemoryContext mcxt;
-	RBTree	   *groups;
-	List	   *fresh;			/* of MinimalTuple: by the step that is running */
-	TupleDesc	desc;			/* of the state table */
-	SortSupport sort_keys;
 };
 
 /* One run over the deltas of a view. */
@@ -112,7 +92,7 @@ typedef struct EddyMerge
 	EddyMergeResult *computed;	/* pass that computes */
 	EddyMergeResult *written;	/* pass that writes; next is the group in hand */
 	int64		next;
-	EddyMergeTrial *trial;
+	EddyTrial *trial;
 	TupleTableSlot *prepared;	/* a new version that was computed before */
 	TupleTableSlot *tried;		/* a version of the trial, in place of the stored one */
 
@@ -412,134 +392,6 @@ renew_snapshot(EddyMerge *merge)
 	begin_scan(merge);
 }
 
-/* ---- merging on trial ---- */
-
-static int
-compare_trial_groups(const RBTNode *a, const RBTNode *b, void *arg)
-{
-	const TrialGroup *left = (const TrialGroup *) a;
-	const TrialGroup *right = (const TrialGroup *) b;
-	EddyMergeTrial *trial = arg;
-
-	for (int i = 0; i < trial->plan->nkeys; i++)
-	{
-		int			order = ApplySortComparator(left->keys[i], left->key_nulls[i],
-												right->keys[i], right->key_nulls[i],
-												&trial->sort_keys[i]);
-
-		if (order != 0)
-			return order;
-	}
-	return 0;
-}
-
-static void
-replace_trial_group(RBTNode *existing, const RBTNode *new, void *arg)
-{
-	TrialGroup *group = (TrialGroup *) existing;
-	RBTNode		node = group->node;
-
-	memcpy(existing, new, sizeof(TrialGroup));
-	group->node = node;
-	(void) arg;
-}
-
-static RBTNode *
-allocate_trial_group(void *arg)
-{
-	return MemoryContextAllocZero(((EddyMergeTrial *) arg)->mcxt, sizeof(TrialGroup));
-}
-
-EddyMergeTrial *
-eddy_merge_begin_trial(EddyViewPlan *plan, MemoryContext parent)
-{
-	MemoryContext mcxt = AllocSetContextCreate(parent, "pg_eddy merge on trial",
-											   ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(mcxt);
-	EddyMergeTrial *trial = palloc0(sizeof(EddyMergeTrial));
-
-	trial->plan = plan;
-	trial->mcxt = mcxt;
-	trial->groups = rbt_create(sizeof(TrialGroup), compare_trial_groups, replace_trial_group,
-							   allocate_trial_group, NULL, trial);
-	trial->sort_keys = palloc0(sizeof(SortSupportData) * Max(plan->nkeys, 1));
-	for (int i = 0; i < plan->nkeys; i++)
-	{
-		SortSupport key = &trial->sort_keys[i];
-
-		key->ssup_cxt = mcxt;
-		key->ssup_collation = plan->keys[i].collation;
-		PrepareSortSupportFromOrderingOp(plan->keys[i].lt_opr, key);
-	}
-	MemoryContextSwitchTo(old);
-	return trial;
-}
-
-void
-eddy_merge_end_try(EddyMergeTrial *trial, bool keep)
-{
-	EddyViewPlan *plan = trial->plan;
-	MemoryContext old = MemoryContextSwitchTo(trial->mcxt);
-	TupleTableSlot *slot;
-	ListCell   *lc;
-
-	if (keep && trial->fresh)
-	{
-		slot = MakeSingleTupleTableSlot(trial->desc, &TTSOpsMinimalTuple);
-		foreach(lc, trial->fresh)
-		{
-			TrialGroup	group = {.tuple = lfirst(lc)};
-			bool		is_new;
-
-			ExecStoreMinimalTuple(group.tuple, slot, false);
-			group.keys = palloc(sizeof(Datum) * Max(plan->nkeys, 1));
-			group.key_nulls = palloc(sizeof(bool) * Max(plan->nkeys, 1));
-			for (int i = 0; i < plan->nkeys; i++)
-				group.keys[i] = slot_getattr(slot, plan->keys[i].column, &group.key_nulls[i]);
-			rbt_insert(trial->groups, (RBTNode *) &group, &is_new);
-		}
-		ExecDropSingleTupleTableSlot(slot);
-	}
-	list_free(trial->fresh);
-	trial->fresh = NIL;
-	MemoryContextSwitchTo(old);
-}
-
-void
-eddy_merge_end_trial(EddyMergeTrial *trial)
-{
-	MemoryContextDelete(trial->mcxt);
-}
-
-/* The group in hand as an earlier step of the trial left it, or NULL. */
-static TupleTableSlot *
-find_trial_group(EddyMerge *merge)
-{
-	TrialGroup	wanted = {.keys = merge->keys, .key_nulls = merge->key_nulls};
-	TrialGroup *found = (TrialGroup *) rbt_find(merge->trial->groups, (RBTNode *) &wanted);
-
-	if (found == NULL)
-		return NULL;
-	if (merge->tried == NULL)
-		merge->tried = MakeSingleTupleTableSlot(RelationGetDescr(merge->state),
-												&TTSOpsMinimalTuple);
-	ExecStoreMinimalTuple(found->tuple, merge->tried, false);
-	slot_getallattrs(merge->tried);
-	return merge->tried;
-}
-
-static void
-add_trial_group(EddyMerge *merge)
-{
-	EddyMergeTrial *trial = merge->trial;
-	MemoryContext old = MemoryContextSwitchTo(trial->mcxt);
-
-	if (trial->desc == NULL)
-		trial->desc = CreateTupleDescCopy(RelationGetDescr(merge->state));
-	trial->fresh = lappend(trial->fresh, ExecCopySlotMinimalTuple(merge->result));
-	MemoryContextSwitchTo(old);
-}
-
 /* ---- looking up ---- */
 
 /* Looks the group in hand up; true if it is there, in merge->stored. */
@@ -717,12 +569,28 @@ write_group(EddyMerge *merge)
 	}
 }
 
+/* The group in hand as an earlier step of the trial left it, or NULL. */
+static TupleTableSlot *
+find_tried(EddyMerge *merge)
+{
+	MinimalTuple tuple = eddy_trial_find(merge->trial, merge->keys, merge->key_nulls);
+
+	if (tuple == NULL)
+		return NULL;
+	if (merge->tried == NULL)
+		merge->tried = MakeSingleTupleTableSlot(RelationGetDescr(merge->state),
+												&TTSOpsMinimalTuple);
+	ExecStoreMinimalTuple(tuple, merge->tried, false);
+	slot_getallattrs(merge->tried);
+	return merge->tried;
+}
+
 /* Computes the new version of the group in hand, on top of what is stored or was tried. */
 static void
 compute_group(EddyMerge *merge)
 {
 	EddyMergeResult *result = merge->computed;
-	TupleTableSlot *base = merge->trial ? find_trial_group(merge) : NULL;
+	TupleTableSlot *base = merge->trial ? find_tried(merge) : NULL;
 	bool		found;
 
 	CHECK_FOR_INTERRUPTS();
@@ -734,7 +602,7 @@ compute_group(EddyMerge *merge)
 	compute_result(merge, base);
 	if (merge->trial)
 	{
-		add_trial_group(merge);
+		eddy_trial_add(merge->trial, merge->result);
 		return;
 	}
 	if (result->ngroups == result->room)
@@ -951,7 +819,7 @@ eddy_merge(EddyViewPlan *plan, List *deltas)
 }
 
 void
-eddy_merge_try(EddyViewPlan *plan, List *deltas, EddyMergeTrial *trial)
+eddy_merge_try(EddyViewPlan *plan, List *deltas, EddyTrial *trial)
 {
 	EddyMerge	merge = {.trial = trial};
 

@@ -10,6 +10,7 @@
 
 #include "utils/resowner.h"
 #include "view/plan.h"
+#include "view/trial.h"
 
 /*
  * Merges deltas (List of Tuplestorestate, not freed) of a batch that can be repeated. A
@@ -32,15 +33,9 @@ extern void eddy_merge_write(EddyViewPlan *plan, EddyMergeResult *result);
 extern void eddy_merge_free_result(EddyMergeResult *result);
 
 /*
- * Merging on trial, in memory, to find out which rows make a merge fail. Each eddy_merge_try
- * sees what the ones before it have merged, if these were kept by eddy_merge_end_try, which has to
- * follow each of them, failed ones included.
+ * Merges into a trial instead of the table, to find out which rows make a merge fail. Sees what earlier
+ * steps of the trial have merged, on top of what is stored.
  */
-typedef struct EddyMergeTrial EddyMergeTrial;
-
-extern EddyMergeTrial *eddy_merge_begin_trial(EddyViewPlan *plan, MemoryContext parent);
-extern void eddy_merge_try(EddyViewPlan *plan, List *deltas, EddyMergeTrial *trial);
-extern void eddy_merge_end_try(EddyMergeTrial *trial, bool keep);
-extern void eddy_merge_end_trial(EddyMergeTrial *trial);
+extern void eddy_merge_try(EddyViewPlan *plan, List *deltas, EddyTrial *trial);
 
 #endif							/* EDDY_MERGE_H */

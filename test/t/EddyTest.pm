@@ -126,7 +126,7 @@ sub wait_until
 				timeout => $patience,
 				timed_out => \my $timed_out);
 		};
-		return 1 if defined $ret && $ret == 0 && $out eq 't';
+		return $out if defined $ret && $ret == 0 && $out =~ /^t\b/;
 		Time::HiRes::sleep(0.1);    # between questions, not instead of them
 	}
 	fail("waited in vain until $what");
@@ -142,14 +142,14 @@ sub wait_for_state
 	my ($node, $topic, $state, $error) = @_;
 	my $condition = defined $error ? "AND error ~ '$error'" : '';
 
-	wait_until(
+	# the text comes with the answer: a server that crashes again may not give another one
+	my $answer = wait_until(
 		$node,
-		"SELECT count(*) = 1 FROM eddy.sources
+		"SELECT 't ' || coalesce(error, '') FROM eddy.sources
 			WHERE topic = '$topic' AND state = '$state' $condition",
 		"the source of topic \"$topic\" is $state" . (defined $error ? " with \"$error\"" : '')
 	);
-	return $node->safe_psql('postgres',
-		"SELECT error FROM eddy.sources WHERE topic = '$topic'");
+	return $answer ? substr($answer, 2) : '';
 }
 
 # Waits until everything in a topic has been consumed: the offsets are those of the broker.
