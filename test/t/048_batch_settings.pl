@@ -1,0 +1,249 @@
+# 048_batch_settings.pl: the settings that shape batches, queues and retries have their effects.
+#
+# Each of batch_rows, batch_bytes, batch_time, queue_memory and restart_delay_max is
+# set and its effect observed. Rows of one batch have the same xmin. No assertion
+# depends on the speed of the machine: bounds follow from what the worker does,
+# and a comparison of times leaves a multiple of the time that is needed.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use List::Util qw(max min sum);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+# The largest number of messages that a worker takes at once, as docs/configuration.md states
+use constant {
+	POLL_MESSAGES => 2000,
+	POLL_BYTES => 4 * 1024 * 1024,
+	MB => 1024,    # in kB
+};
+
+my $broker = start_broker();
+my $node = new_node('batch_settings');
+attach_server($node, $broker->address);
+
+# Sets values for all processes, including workers that are started afterwards.
+sub configure
+{
+	my (%settings) = @_;
+
+	sql($node, "ALTER SYSTEM SET pg_eddy.$_ = '$settings{$_}'") foreach sort keys %settings;
+	sql($node, 'SELECT pg_reload_conf()');
+
+	# a new session has the values of the postmaster, and so has a new worker
+	wait_until(
+		$node,
+		'SELECT ' . join(' AND ',
+			map { "current_setting('pg_eddy.$_') = '$settings{$_}'" } sort keys %settings),
+		'the settings are read');
+	return;
+}
+
+# Sets the limits of batches to values that no test reaches, except for those given.
+sub configure_batches
+{
+	configure(batch_rows => 1_000_000, batch_bytes => '1GB', batch_time => '1min', @_);
+	return;
+}
+
+# Consumes a whole topic into a new stream.
+sub consume
+{
+	my ($stream, $topic) = @_;
+
+	sql($node, qq{
+CREATE UNLOGGED TABLE $stream (auction bigint);
+SELECT eddy.create_stream('$stream');
+SELECT eddy.attach_kafka('$stream', server => 'kafka', topic => '$topic', start => 'earliest')});
+	wait_for_consumed($node, $broker, $topic);
+	my $batches = sql($node, qq{
+SELECT sum(n), count(*), min(n), max(n)
+FROM (SELECT count(*) AS n FROM $stream GROUP BY xmin::text) b});
+	sql($node, "SELECT eddy.detach_kafka('$stream', '$topic')");
+	note "$stream: messages, batches, smallest, largest: $batches";
+	return split /\|/, $batches;
+}
+
+my ($all, $batches, $smallest, $largest);
+
+#
+# batch_rows and batch_time
+#
+
+my $small = 50_000;
+$broker->create_topic('small');
+$broker->tool('bids', [ '-t', 'small', '-n', $small ]);
+
+configure_batches();
+($all, $batches) = consume('unlimited', 'small');
+is("$all in $batches", "$small in 1", 'with the largest settings a topic is one batch');
+
+configure_batches(batch_rows => 1000);
+($all, $batches, $smallest, $largest) = consume('by_rows', 'small');
+is("$all in $batches, $smallest to $largest", "$small in 50, 1000 to 1000",
+	'batch_rows is the number of messages of a batch');
+
+# the batch ends with the second poll at the latest
+configure_batches(batch_time => 0);
+($all, $batches, $smallest, $largest) = consume('by_time', 'small');
+is($all, $small, 'without time to collect all messages are consumed');
+cmp_ok($largest, '<=', 2 * POLL_MESSAGES, 'in batches of two polls');
+
+#
+# batch_bytes
+#
+
+my $length = 10_000;
+my $large = 2_400;
+my $payload = '{"auction": 1, "extra": "' . 'x' x ($length - 27) . '"}';
+is(length($payload), $length, 'the payload has its length');
+$broker->create_topic('large');
+$broker->produce('large', map { [ 0, undef, $payload ] } 1 .. $large);
+
+configure_batches();
+($all, $batches) = consume('large_unlimited', 'large');
+is("$all in $batches", "$large in 1", 'a topic of large messages is also one batch');
+
+configure_batches(batch_bytes => '8MB');
+($all, $batches, $smallest, $largest) = consume('by_bytes', 'large');
+my $limit = 8 * 1024 * 1024;
+is($all, $large, 'all messages are consumed in batches of 8 MB');
+cmp_ok($largest * $length, '<', $limit + $length, 'none is larger by more than a message');
+cmp_ok($largest * $length, '>=', $limit, 'and they are filled');
+
+configure_batches(batch_bytes => '64kB');
+($all, $batches, $smallest, $largest) = consume('by_few_bytes', 'large');
+is($all, $large, 'all messages are consumed in batches of 64 kB');
+cmp_ok($largest * $length, '<', POLL_BYTES + $length, 'none is larger than one poll');
+
+#
+# queue_memory
+#
+
+# kB of anonymous memory of a process
+sub anonymous
+{
+	my ($pid) = @_;
+
+	return slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB/m ? $1 : 0;
+}
+
+configure(batch_rows => 10000, batch_bytes => '16MB', batch_time => '50ms');
+$broker->create_topic('queued');
+my %queue = (narrow => 1, wide => 32);    # MB
+my %pid;
+my %before;
+my %growth;
+foreach my $stream (sort keys %queue)
+{
+	configure(queue_memory => "$queue{$stream}MB");
+	sql($node, qq{
+CREATE UNLOGGED TABLE $stream (auction bigint);
+SELECT eddy.create_stream('$stream');
+SELECT eddy.attach_kafka('$stream', server => 'kafka', topic => 'queued', start => 'earliest')});
+	wait_until($node,
+		"SELECT state = 'running' AND pid IS NOT NULL FROM eddy.sources WHERE stream = '$stream'::regclass",
+		"\"$stream\" runs");
+}
+$broker->produce('queued', [ 0, undef, $payload ]);
+wait_for_consumed($node, $broker, 'queued');
+
+# nothing can be applied, and the queues fill
+sql($node, q{BEGIN; LOCK TABLE narrow, wide; PREPARE TRANSACTION 'hold'});
+foreach my $stream (keys %queue)
+{
+	$pid{$stream} = sql($node, "SELECT pid FROM eddy.sources WHERE stream = '$stream'::regclass");
+	$before{$stream} = anonymous($pid{$stream});
+	$growth{$stream} = 0;
+}
+my $queued = 8_000;
+$broker->produce('queued', map { [ 0, undef, $payload ] } 1 .. $queued);
+my $deadline = time() + $EddyTest::patience;
+while (time() < $deadline && ($growth{wide} < 24 * MB || $growth{narrow} < 1 * MB))
+{
+	Time::HiRes::sleep(0.05);    # between readings
+	foreach my $stream (keys %queue)
+	{
+		my $now = anonymous($pid{$stream}) - $before{$stream};
+
+		$growth{$stream} = $now if $now > $growth{$stream};
+	}
+}
+note sprintf('"%s" grew by %.1f MB', $_, $growth{$_} / MB) foreach sort keys %queue;
+cmp_ok($growth{wide}, '>=', 24 * MB, 'a queue of 32 MB is filled');
+cmp_ok($growth{narrow}, '>=', 1 * MB, 'a queue of 1 MB is filled');
+cmp_ok($growth{narrow}, '<', 16 * MB, 'and holds no more than an answer beyond it');
+cmp_ok($growth{wide}, '<', 60 * MB, 'the larger queue also holds only a part of the topic');
+sql($node, q{ROLLBACK PREPARED 'hold'});
+wait_for_consumed($node, $broker, 'queued');
+is(sql($node, 'SELECT (SELECT count(*) FROM narrow), (SELECT count(*) FROM wide)'),
+	join('|', ($queued + 1) x 2), 'all messages are consumed through either queue');
+sql($node, "SELECT eddy.detach_kafka('$_', 'queued')") foreach keys %queue;
+
+#
+# restart_delay_max
+#
+
+# The times of the attempts. Each decodes the message twice, the second time in careful mode.
+sub attempts
+{
+	my @times = slurp_file($node->logfile) =~ /LOG:  decoded at ([0-9.]+)/g;
+	my @attempts;
+
+	push @attempts, [ splice(@times, 0, 2) ] while @times >= 2;
+	return @attempts;
+}
+
+# The times that the worker waited between attempts.
+sub delays
+{
+	my @attempts = attempts();
+
+	return map { $attempts[$_][0] - $attempts[ $_ - 1 ][1] } 1 .. $#attempts;
+}
+
+sql($node, q{
+CREATE FUNCTION note_attempt() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE LOG 'decoded at %', extract(epoch FROM clock_timestamp());
+	RETURN 1;
+END $$;
+CREATE UNLOGGED TABLE failing (id int, attempt int DEFAULT note_attempt());
+SELECT eddy.create_stream('failing');
+SELECT eddy.create_continuous_view('quotients',
+	'SELECT 1 / id AS quotient, count(*) AS n FROM failing GROUP BY 1', on_error => 'stop')});
+$broker->create_topic('failing');
+$broker->produce('failing', [ 0, undef, '{"id": 0}' ]);
+sql($node,
+	q{SELECT eddy.attach_kafka('failing', server => 'kafka', topic => 'failing', start => 'earliest')});
+
+# Each wait is twice the previous one, plus or minus 25 %. Signals and commits that concern
+# the source may end a wait early; the next one is longer all the same.
+$deadline = time() + $EddyTest::patience;
+Time::HiRes::sleep(0.1) until max(0, delays()) >= 1.5 || time() >= $deadline;
+cmp_ok(max(0, delays()), '>=', 1.5, 'with the default the waits become longer than 1 s');
+
+configure(restart_delay_max => '1s');
+my $first = attempts();    # the first wait that certainly begins with the new setting
+$deadline = time() + $EddyTest::patience;
+Time::HiRes::sleep(0.1) until delays() >= $first + 3 || time() >= $deadline;
+my @waits = splice(@{ [ delays() ] }, $first, 3);
+is(scalar(@waits), 3, 'the batch is tried three more times');
+my $doubled = sum(map { 0.75 * min(60, 2**$_) } $first .. $first + 2);
+note sprintf('waits of %s s, doubled ones take %.1f s at least',
+	join(', ', map { sprintf '%.1f', $_ } @waits), $doubled);
+cmp_ok(max(@waits), '>=', 0.75, 'with a limit of 1 s the worker still waits');
+cmp_ok(sum(@waits), '<', $doubled, 'but no longer doubles the wait');
+is(sql($node, q{SELECT state, sqlstate FROM eddy.sources WHERE topic = 'failing'}),
+	'waiting|22012', 'the source still waits');
+
+$node->stop;
+$broker->stop;
+done_testing();
