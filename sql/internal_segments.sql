@@ -27,7 +27,7 @@ WHERE i.inhparent = 'events'::regclass ORDER BY c.relname COLLATE "C";
 --
 ALTER TABLE eddy._events_segment_1 NO INHERIT events;
 -- newer servers show the place in the command
-\set VERBOSITY terse
+\set VERBOSITY sqlstate
 ALTER TABLE eddy._events_segment_1 ALTER COLUMN id TYPE text;
 ALTER TABLE eddy._events_segment_1 ALTER COLUMN note TYPE text COLLATE "C";
 \set VERBOSITY default
