@@ -48,6 +48,7 @@ OBJS = \
 	src/stream/shape.o \
 	src/stream/sync.o \
 	src/stream/write.o \
+	src/subtransaction.o \
 	src/view/analyze.o \
 	src/view/combine.o \
 	src/view/define.o \

@@ -42,6 +42,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "subtransaction.h"
 #include "view/merge.h"
 #include "view/owner.h"
 #include "view/plan.h"
@@ -173,13 +174,28 @@ typedef enum EddyStep
 	STEP_TRY_MERGE				/* run the delta query and merge it on trial */
 } EddyStep;
 
-static void
-run_step(EddyWork *work, EddyScanRange *range, EddyStep step, Tuplestorestate *store,
-		 volatile bool *starting)
+/* One run of a step, in a subtransaction. */
+typedef struct EddyStepRun
 {
-	run_query(work, range, store, starting);
-	if (step == STEP_TRY_MERGE)
-		eddy_merge_try(work->plan, list_make1(store), work->trial);
+	EddyWork   *work;
+	EddyScanRange *range;
+	EddyStep	step;
+	Tuplestorestate *store;		/* takes the delta */
+	MemoryContext scratch;
+	volatile bool starting;		/* no row has been read yet */
+} EddyStepRun;
+
+static void
+run_step(void *arg)
+{
+	EddyStepRun *run = arg;
+	MemoryContext old = MemoryContextSwitchTo(run->scratch);
+
+	start_clock(run->work);
+	run_query(run->work, run->range, run->store, &run->starting);
+	if (run->step == STEP_TRY_MERGE)
+		eddy_merge_try(run->work->plan, list_make1(run->store), run->work->trial);
+	MemoryContextSwitchTo(old);
 }
 
 /* The view cannot be maintained, whatever the rows are. */
@@ -201,51 +217,29 @@ suspend(EddyWork *work, ErrorData *error)
 static bool
 try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool keep, ErrorData **error)
 {
-	MemoryContext oldcontext = CurrentMemoryContext;
-	ResourceOwner oldowner = CurrentResourceOwner;
-	MemoryContext scratch = AllocSetContextCreate(oldcontext, "pg_eddy maintenance",
-												  ALLOCSET_DEFAULT_SIZES);
-	Tuplestorestate *store = make_store(work);
-	volatile bool ok = true;
-	volatile bool starting = false;
-	int			depth = maintaining;
+	EddyStepRun run = {.work = work, .range = range, .step = step};
+	bool		ok;
 
-	*error = NULL;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(scratch);
-	start_clock(work);
-	PG_TRY();
-	{
-		maintaining = depth + 1;
-		run_step(work, range, step, store, &starting);
-		maintaining = depth;
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		maintaining = depth;
-		ok = false;
-		MemoryContextSwitchTo(oldcontext);
-		*error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(oldcontext);
-	CurrentResourceOwner = oldowner;
+	run.store = make_store(work);
+	run.scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy maintenance",
+										ALLOCSET_DEFAULT_SIZES);
+	maintaining++;
+	*error = eddy_subtransaction_run(run_step, &run);
+	maintaining--;
+	ok = (*error == NULL);
 
 	if (step == STEP_TRY_MERGE)
 		eddy_trial_end_step(work->trial, ok && keep);
 	if (ok && keep && step == STEP_COLLECT)
-		work->deltas = lappend(work->deltas, store);
+		work->deltas = lappend(work->deltas, run.store);
 	else
-		tuplestore_end(store);
-	MemoryContextDelete(scratch);
+		tuplestore_end(run.store);
+	MemoryContextDelete(run.scratch);
 	if (ok)
 		return true;
 	if (!is_row_error(work, *error))
 		ReThrowError(*error);
-	if (starting)
+	if (run.starting)
 	{
 		suspend(work, *error);
 		return true;
@@ -388,39 +382,24 @@ collect(EddyWork *work)
 		run_rejecting(work, &range, STEP_COLLECT);
 }
 
+static void
+run_compute(void *arg)
+{
+	EddyWork   *work = arg;
+
+	start_clock(work);
+	eddy_merge_compute(work->plan, work->deltas, work->result);
+}
+
 /* Computes what will be written; false, with the error, if that fails on a row. */
 static bool
 compute(EddyWork *work, ErrorData **error)
 {
-	MemoryContext oldcontext = CurrentMemoryContext;
-	ResourceOwner oldowner = CurrentResourceOwner;
-	volatile bool ok = true;
-	int			depth = maintaining;
-
 	work->result = eddy_merge_make_result(work->mcxt, work->owner);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(oldcontext);
-	start_clock(work);
-	PG_TRY();
-	{
-		maintaining = depth + 1;
-		eddy_merge_compute(work->plan, work->deltas, work->result);
-		maintaining = depth;
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		maintaining = depth;
-		ok = false;
-		MemoryContextSwitchTo(oldcontext);
-		*error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(oldcontext);
-	CurrentResourceOwner = oldowner;
-	if (ok)
+	maintaining++;
+	*error = eddy_subtransaction_run(run_compute, work);
+	maintaining--;
+	if (*error == NULL)
 		return true;
 	eddy_merge_free_result(work->result);
 	work->result = NULL;
@@ -477,6 +456,12 @@ write_result(EddyWork *work, bool repeatable)
 	error_context_stack = callback.previous;
 }
 
+static void
+run_write(void *arg)
+{
+	write_result(arg, false);
+}
+
 /*
  * The same in a subtransaction, for a view with expressions over its aggregates: these fail more
  * easily than a sum overflows. False, with the error, if a group was changed by somebody
@@ -485,31 +470,10 @@ write_result(EddyWork *work, bool repeatable)
 static bool
 try_write(EddyWork *work, ErrorData **error)
 {
-	MemoryContext oldcontext = CurrentMemoryContext;
-	ResourceOwner oldowner = CurrentResourceOwner;
-	volatile bool ok = true;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(oldcontext);
-	PG_TRY();
-	{
-		write_result(work, false);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ok = false;
-		MemoryContextSwitchTo(oldcontext);
-		*error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(oldcontext);
-	CurrentResourceOwner = oldowner;
-	if (!ok && !eddy_batch_is_row_error(*error))
+	*error = eddy_subtransaction_run(run_write, work);
+	if (*error && !eddy_batch_is_row_error(*error))
 		ReThrowError(*error);
-	return ok;
+	return *error == NULL;
 }
 
 static void
@@ -551,6 +515,24 @@ make_work(EddyViewPlan *plan, EddyBatch *batch)
 	return work;
 }
 
+typedef struct EddyPlanRun
+{
+	Oid			view;
+	EddyViewPlan *volatile plan;
+} EddyPlanRun;
+
+static void
+run_make_plan(void *arg)
+{
+	EddyPlanRun *run = arg;
+	EddyOwnerSwitch save;
+
+	/* nobody's rights are needed, but an error must stay one: exit_on_error is pinned */
+	eddy_owner_begin(&save, GetUserId());
+	run->plan = eddy_plan_get(run->view);
+	eddy_owner_end(&save);
+}
+
 /*
  * Makes the plan of a view that has none, or whose plan has become invalid. A
  * view that cannot be planned any more is suspended, and gives NULL like one that is gone.
@@ -558,34 +540,11 @@ make_work(EddyViewPlan *plan, EddyBatch *batch)
 static EddyViewPlan *
 make_plan(Oid view)
 {
-	MemoryContext oldcontext = CurrentMemoryContext;
-	ResourceOwner oldowner = CurrentResourceOwner;
-	EddyViewPlan *volatile plan = NULL;
-	ErrorData  *volatile error = NULL;
-	EddyOwnerSwitch save;
+	EddyPlanRun run = {view, NULL};
+	ErrorData  *error = eddy_subtransaction_run(run_make_plan, &run);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(oldcontext);
-	PG_TRY();
-	{
-		/* nobody's rights are needed, but an error must stay one: exit_on_error is pinned */
-		eddy_owner_begin(&save, GetUserId());
-		plan = eddy_plan_get(view);
-		eddy_owner_end(&save);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(oldcontext);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(oldcontext);
-	CurrentResourceOwner = oldowner;
 	if (error == NULL)
-		return plan;
+		return run.plan;
 	if (!eddy_batch_is_row_error(error))
 		ReThrowError(error);
 	eddy_view_suspend(view, error->message, error->sqlerrcode);
@@ -755,8 +714,10 @@ eddy_view_fill(Oid view, EddyBatch *batch)
 static void
 at_xact_end(XactEvent event, void *arg pg_attribute_unused())
 {
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		eddy_plan_at_xact_end();
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	maintaining = 0;
+	eddy_plan_at_xact_end();
 }
 
 void
