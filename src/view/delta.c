@@ -52,6 +52,9 @@
 /* After a first failure rows are run in chunks of this size, so that many bad rows stay cheap. */
 #define CHUNK_ROWS 256
 
+/* Somebody may change things all the time while plans are made: made anew so often. */
+#define PLAN_ATTEMPTS 2
+
 /* Groups that others change all the time: a merge is computed anew so often before it fails. */
 #define MERGE_ATTEMPTS 3
 
@@ -558,14 +561,15 @@ lock_view(Oid view)
 {
 	EddyViewPlan *plan = eddy_plan_ready(view) ? eddy_plan_get(view) : make_plan(view);
 
-	while (plan)
+	for (int attempt = 0; plan; attempt++)
 	{
 		Relation	state = try_table_open(plan->state_table, RowExclusiveLock);
 
 		if (state == NULL)
 			return NULL;		/* it is being dropped and has no say any more */
 		table_close(state, NoLock);
-		if (eddy_plan_ready(view))
+		/* with the lock held, what still makes plans invalid is not about this view */
+		if (eddy_plan_ready(view) || attempt >= PLAN_ATTEMPTS)
 			break;
 		plan = make_plan(view); /* what was waited for has changed it */
 	}
