@@ -288,25 +288,21 @@ note_alter_table(Node *parsetree)
 
 /*
  * COPY writes to our catalog when a dump is restored, and not through its functions. With several
- * sessions at work it can be the last command of all, so it looks after the objects of what it restored.
+ * sessions at work it can be the last command of all, so it records what the dump does not carry.
  */
 static void
 note_restore(const CopyStmt *stmt)
 {
 	Oid			relid = stmt->relation ? RangeVarGetRelid(stmt->relation, NoLock, true) : InvalidOid;
-	ListCell   *lc;
 
 	if (!OidIsValid(relid) || get_rel_namespace(relid) != eddy_catalog_schema() ||
 		!eddy_catalog_installed())
 		return;
 	eddy_catalog_refresh();
 	if (relid == eddy_catalog_relid(EDDY_CATALOG_VIEW))
-		foreach(lc, eddy_catalog_list_views(InvalidOid))
-			eddy_guard_note(((EddyView *) lfirst(lc))->relid);
-	/* not after _stream: segments that come later would be taken for unknown ones */
+		eddy_view_bind_definitions();
 	else if (relid == eddy_catalog_relid(EDDY_CATALOG_SEGMENT))
-		foreach(lc, eddy_catalog_list_streams())
-			eddy_guard_note(((EddyStream *) lfirst(lc))->relid);
+		eddy_stream_bind_segments();
 }
 
 /* What a command that dropped a continuous view does to objects that depend on it. */
@@ -410,8 +406,6 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		if (guarded)
 		{
 			note_alter_table(parsetree);
-			if (copies)
-				note_restore((CopyStmt *) parsetree);
 			eddy_guard_check(behavior);
 		}
 	}
@@ -432,7 +426,10 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		eddy_signature_after_rename(signed_views);
 	}
 	if (copies)
+	{
+		note_restore((CopyStmt *) parsetree);
 		flush_if_outermost();
+	}
 	if (wake)
 		eddy_worker_wakeup_at_commit();
 	if (rename && eddy_catalog_installed())

@@ -170,6 +170,22 @@ eddy_stream_bind_segment(Oid segment, Oid stream)
 	CommandCounterIncrement();
 }
 
+/* Takes no lock that another session could wait for: dumps are restored by several at once. */
+void
+eddy_stream_bind_segments(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, eddy_catalog_list_segments(InvalidOid))
+	{
+		EddySegment *segment = lfirst(lc);
+
+		if (OidIsValid(eddy_owner_of_relation(segment->relid)) &&
+			OidIsValid(eddy_owner_of_relation(segment->stream)))
+			eddy_stream_bind_segment(segment->relid, segment->stream);
+	}
+}
+
 /* The first free name of the form _<stream>_segment_<n> in schema eddy. */
 static char *
 choose_name(const char *stream_name)

@@ -102,7 +102,8 @@ sync_segments(const EddyStream *stream, List *known)
 
 		if (get_rel_namespace(child) != schema || !OidIsValid(child_owner))
 			continue;
-		if (!list_member_oid(known, child))
+		/* while none is known, a dump is being restored and its rows of _segment are still to come */
+		if (known != NIL && !list_member_oid(known, child))
 			adopt_segment(child, stream->relid);
 		eddy_stream_bind_segment(child, stream->relid);
 		if (child_owner != owner)

@@ -254,6 +254,22 @@ eddy_view_sync(Oid part)
 		sync_view(lfirst(lc), owner);
 }
 
+/* Takes no lock that another session could wait for: dumps are restored by several at once. */
+void
+eddy_view_bind_definitions(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, eddy_catalog_list_views(InvalidOid))
+	{
+		EddyView   *view = lfirst(lc);
+
+		if (OidIsValid(eddy_owner_of_relation(view->relid)) &&
+			OidIsValid(eddy_owner_of_relation(view->definition)))
+			bind_definition(view->definition, view->relid);
+	}
+}
+
 /* ---- dropping ---- */
 
 static char *

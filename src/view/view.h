@@ -118,4 +118,7 @@ extern void eddy_view_cleanup_dropped(DropBehavior behavior, const char *(*name_
  */
 extern void eddy_view_sync(Oid part);
 
+/* Records the dependencies of all definitions on their views, which a dump does not carry. */
+extern void eddy_view_bind_definitions(void);
+
 #endif							/* EDDY_VIEW_H */
