@@ -539,6 +539,18 @@ shrink(EddySourceWorker *worker)
 	worker->batch_failed = true;
 }
 
+/* True if the messages of the failed batch are passed, or there is none. */
+static bool
+failure_passed(EddySourceWorker *worker)
+{
+	if (eddy_attempt_within(worker, worker->suspect, true))
+		return false;
+	worker->batch_failed = false;
+	list_free_deep(worker->suspect);
+	worker->suspect = NIL;
+	return true;
+}
+
 /*
  * Batches grow again once the messages of the failed one are passed, but not up to the
  * time limit, if it is plain slowness that made them fail.
@@ -546,18 +558,24 @@ shrink(EddySourceWorker *worker)
 static void
 grow(EddySourceWorker *worker, TimestampTz start)
 {
-	if (eddy_attempt_within(worker, worker->suspect, true))
-		return;
-	worker->batch_failed = false;
-	list_free_deep(worker->suspect);
-	worker->suspect = NIL;
-	if (worker->row_limit == 0 ||
+	if (!failure_passed(worker) || worker->row_limit == 0 ||
 		TimestampDifferenceExceeds(start, GetCurrentTimestamp(),
 								   eddy_settings_batch_time_limit / 4))
 		return;
 	worker->row_limit *= 2;
 	if (worker->row_limit >= eddy_settings_batch_rows)
 		worker->row_limit = 0;
+}
+
+/*
+ * eddy_batch_settle is called when the offsets have been settled: eddy.seek or the topic's retention
+ * may have led past the messages of the failed batch, and no other message may ever come.
+ */
+void
+eddy_batch_settle(EddySourceWorker *worker)
+{
+	if (worker->suspect != NIL)
+		(void) failure_passed(worker);
 }
 
 /* True if the batch holds a message that may have taken many times its size to process. */

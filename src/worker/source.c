@@ -413,6 +413,7 @@ run_session(MemoryContext loop_context, EddyKafkaError *error)
 	if (outcome != EDDY_GO_ON)
 		return outcome;
 	eddy_attempt_settle(worker);
+	eddy_batch_settle(worker);
 	eddy_progress_reset(worker);
 	MemoryContextSwitchTo(loop_context);
 	if (!worker->batch_failed)

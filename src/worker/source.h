@@ -154,6 +154,9 @@ extern EddyOutcome eddy_batch_apply(EddySourceWorker *worker);
 /* True if positions have moved without a message: markers of transactions, gaps. */
 extern bool eddy_batch_moved(EddySourceWorker *worker);
 
+/* Forgets a failed batch whose messages are not the next ones any more. */
+extern void eddy_batch_settle(EddySourceWorker *worker);
+
 /* Gives the messages back. */
 extern void eddy_batch_release(EddySourceWorker *worker);
 

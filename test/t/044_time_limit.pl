@@ -181,4 +181,18 @@ cmp_ok(time() - $start, '<', 20, 'pause, seek and DROP get their turn');
 sql($node, q{SELECT eddy.resume('waits')});
 wait_for_state($node, 'waits', 'running');
 
+# The same in one transaction: the worker has no reason to start anew, and gets no further message.
+sql($node, q{SELECT eddy.create_continuous_view('waits_strict',
+	'SELECT sum(slow(id, 4)) AS s FROM waits', on_error => 'stop')});
+$broker->produce('waits', [ 0, undef, '{"id": 4}' ]);
+wait_for_state($node, 'waits', 'waiting', 'waits_strict');
+sql($node, q{
+BEGIN;
+SELECT eddy.pause('waits');
+SELECT eddy.seek('waits', 'waits', '{"0": 4}');
+DROP VIEW waits_strict;
+SELECT eddy.resume('waits');
+COMMIT});
+wait_for_state($node, 'waits', 'running');
+
 done_testing();
