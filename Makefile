@@ -48,7 +48,6 @@ OBJS = \
 	src/stream/shape.o \
 	src/stream/sync.o \
 	src/stream/write.o \
-	src/subtransaction.o \
 	src/view/analyze.o \
 	src/view/combine.o \
 	src/view/define.o \

@@ -21,6 +21,8 @@
 #include "nodes/pg_list.h"
 #include "utils/tuplestore.h"
 
+#include "subtransaction.h"
+
 typedef struct EddyBatch
 {
 	/* immutable once made */
@@ -124,18 +126,10 @@ eddy_batch_is_row_error(const ErrorData *error)
 {
 	if (eddy_batch_is_raised(error))
 		return true;
-	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
-	{
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_SYSTEM_ERROR:
-		case ERRCODE_TRANSACTION_ROLLBACK:
-			return false;
-		default:
-			return error->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
-				error->sqlerrcode != ERRCODE_INDEX_CORRUPTED &&
-				error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE;
-	}
+	return !eddy_subtransaction_is_disturbed(error) &&
+		error->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
+		error->sqlerrcode != ERRCODE_INDEX_CORRUPTED &&
+		error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
 #endif							/* EDDY_BATCH_H */

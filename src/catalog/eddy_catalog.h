@@ -64,6 +64,9 @@ extern void eddy_catalog_refresh(void);
  */
 extern Oid	eddy_catalog_extension_owner(void);
 
+/* True if an object has a dependency of that type (pg_depend.deptype) on a relation, or on one of its columns. */
+extern bool eddy_catalog_depends(Oid classid, Oid object, Oid relid, bool on_column, char deptype);
+
 /* ---- streams (_stream) ---- */
 
 typedef struct EddyStream

@@ -20,14 +20,12 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "cdc/cdc.h"
+#include "subtransaction.h"
 
 /*
  * Largest message that the server can send, and return as a row of a query, with room for what
@@ -51,7 +49,6 @@ static void append_failure(EddyCdcState *state, const EddyCdcChange *change,
 static void append_record(void *arg);
 static bool attempt_record(EddyCdcState *state, const EddyCdcChange *change,
 						   const ErrorData *error, ErrorData **failure);
-static bool is_about_server(const ErrorData *error);
 
 void
 eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
@@ -140,46 +137,11 @@ eddy_cdc_enlarge(StringInfo out, int len)
 ErrorData *
 eddy_cdc_attempt(void (*function) (void *arg), void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	ErrorData  *error = eddy_subtransaction_run(function, arg);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		function(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		if (is_about_server(error))
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	if (error && eddy_subtransaction_is_disturbed(error))
+		ReThrowError(error);
 	return error;
-}
-
-/* Errors that another attempt may not meet: interrupts, resources, I/O, other transactions. */
-static bool
-is_about_server(const ErrorData *error)
-{
-	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
-	{
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_SYSTEM_ERROR:
-		case ERRCODE_TRANSACTION_ROLLBACK:
-			return true;
-		default:
-			return false;
-	}
 }
 
 void

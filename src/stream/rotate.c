@@ -52,12 +52,12 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "stream/segment.h"
 #include "stream/stream.h"
+#include "subtransaction.h"
 
 /* Milliseconds until we look again: at the latest, without a lock, and after an error. */
 #define INTERVAL_MAX 5000
@@ -120,6 +120,38 @@ is_expired(const EddySegment *segment, TimestampTz before)
 	return false;
 }
 
+typedef struct PatientLock
+{
+	Oid			relid;
+	int			patience;		/* ms */
+} PatientLock;
+
+static void
+lock_with_timeout(void *arg)
+{
+	PatientLock *lock = arg;
+	char		timeout[32];
+
+	snprintf(timeout, sizeof(timeout), "%d", lock->patience);
+	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	LockRelationOid(lock->relid, AccessExclusiveLock);
+}
+
+/* Runs something that may fail with one error, which gives false. */
+static bool
+run_unless(void (*function) (void *), void *arg, int sqlerrcode)
+{
+	ErrorData  *error = eddy_subtransaction_run(function, arg);
+
+	if (error == NULL)
+		return true;
+	if (error->sqlerrcode != sqlerrcode)
+		ReThrowError(error);
+	FreeErrorData(error);
+	return false;
+}
+
 /*
  * lock_patiently waits for a segment's readers, but not long. New readers queue behind us
  * for that time, which lets us in between readers that overlap.
@@ -127,34 +159,9 @@ is_expired(const EddySegment *segment, TimestampTz before)
 static bool
 lock_patiently(Oid relid, int patience)
 {
-	MemoryContext mcxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool locked = true;
-	char		timeout[32];
+	PatientLock lock = {relid, patience};
 
-	snprintf(timeout, sizeof(timeout), "%d", patience);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(mcxt);
-	PG_TRY();
-	{
-		(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
-		LockRelationOid(relid, AccessExclusiveLock);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(mcxt);
-		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		locked = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(mcxt);
-	CurrentResourceOwner = owner;
-	return locked;
+	return run_unless(lock_with_timeout, &lock, ERRCODE_LOCK_NOT_AVAILABLE);
 }
 
 /*
@@ -188,6 +195,12 @@ empty_segment(const EddySegment *segment, TimestampTz before, int patience)
 	return done;
 }
 
+static void
+delete_segment(void *arg)
+{
+	eddy_stream_delete_segment(*(Oid *) arg);
+}
+
 /*
  * Drops a segment that is one too many. It is empty. A view of a user's that reads this very segment
  * keeps it: then it stays, and housekeeping goes on with the rest.
@@ -195,33 +208,12 @@ empty_segment(const EddySegment *segment, TimestampTz before, int patience)
 static bool
 drop_segment(const EddySegment *segment)
 {
-	MemoryContext mcxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool dropped = true;
+	Oid			relid = segment->relid;
 
 	if (!ConditionalLockRelationOid(segment->stream, ShareUpdateExclusiveLock) ||
-		!ConditionalLockRelationOid(segment->relid, AccessExclusiveLock))
+		!ConditionalLockRelationOid(relid, AccessExclusiveLock))
 		return false;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(mcxt);
-	PG_TRY();
-	{
-		eddy_stream_delete_segment(segment->relid);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(mcxt);
-		if (geterrcode() != ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		dropped = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(mcxt);
-	CurrentResourceOwner = owner;
-	return dropped;
+	return run_unless(delete_segment, &relid, ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST);
 }
 
 /* Moves next to an earlier time. */

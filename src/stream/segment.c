@@ -31,7 +31,6 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_depend.h"
 #include "commands/defrem.h"
 #include "commands/tablecmds.h"
 #include "commands/tablespace.h"
@@ -129,40 +128,13 @@ eddy_stream_delete_segment(Oid segment)
 	PG_END_TRY();
 }
 
-bool
-eddy_stream_depends(Oid classid, Oid object, Oid stream, bool on_column)
-{
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found = false;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(classid));
-	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(object));
-	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
-	while (!found && (tuple = systable_getnext(scan)) != NULL)
-	{
-		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
-
-		found = form->refclassid == RelationRelationId && form->refobjid == stream &&
-			(on_column ? form->refobjsubid != 0 :
-			 form->refobjsubid == 0 && form->deptype == DEPENDENCY_AUTO);
-	}
-	systable_endscan(scan);
-	table_close(depend, AccessShareLock);
-	return found;
-}
-
 void
 eddy_stream_bind_segment(Oid segment, Oid stream)
 {
 	ObjectAddress child;
 	ObjectAddress parent;
 
-	if (eddy_stream_depends(RelationRelationId, segment, stream, false))
+	if (eddy_catalog_depends(RelationRelationId, segment, stream, false, DEPENDENCY_AUTO))
 		return;
 	ObjectAddressSet(child, RelationRelationId, segment);
 	ObjectAddressSet(parent, RelationRelationId, stream);

@@ -20,12 +20,6 @@
 #define EDDY_STREAM_REFUSE_TRIGGER "pg_eddy_refuse"
 #define EDDY_STREAM_APPLY_TRIGGER "pg_eddy_refuse_apply"
 
-/*
- * True if an object depends on a column of the stream, or (AUTO, so that it goes with
- * it) on the stream itself.
- */
-extern bool eddy_stream_depends(Oid classid, Oid object, Oid stream, bool on_column);
-
 /* Runs one DDL command. The text must be made of quoted names alone. */
 extern void eddy_stream_execute(const char *command);
 

@@ -73,7 +73,7 @@ sync_event_time(const EddyStream *stream)
 		return;
 	trigger = get_trigger_oid(stream->relid, EDDY_STREAM_CAPTURE_TRIGGER, true);
 	if (OidIsValid(trigger) &&
-		!eddy_stream_depends(TriggerRelationId, trigger, stream->relid, true))
+		!eddy_catalog_depends(TriggerRelationId, trigger, stream->relid, true, DEPENDENCY_NORMAL))
 		eddy_stream_bind_event_time(stream->relid, stream->event_time);
 }
 

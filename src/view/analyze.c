@@ -43,22 +43,27 @@ eddy_analyze_stream(Query *query)
 
 /* ---- aggregates ---- */
 
-typedef struct CollectContext
-{
-	List	   *aggrefs;
-} CollectContext;
-
 static bool
-collect_aggrefs(Node *node, CollectContext *context)
+collect_aggrefs(Node *node, List **aggrefs)
 {
 	if (node == NULL)
 		return false;
 	if (IsA(node, Aggref))
 	{
-		context->aggrefs = list_append_unique(context->aggrefs, node);
+		*aggrefs = list_append_unique(*aggrefs, node);
 		return false;
 	}
-	return expression_tree_walker(node, collect_aggrefs, context);
+	return expression_tree_walker(node, collect_aggrefs, aggrefs);
+}
+
+List *
+eddy_analyze_aggrefs(Query *query)
+{
+	List	   *aggrefs = NIL;
+
+	collect_aggrefs((Node *) query->targetList, &aggrefs);
+	collect_aggrefs(query->havingQual, &aggrefs);
+	return aggrefs;
 }
 
 static void
@@ -290,16 +295,14 @@ analyze_null_state(EddyViewPlan *plan, EddyAggregate *agg)
 static void
 analyze_aggregates(EddyViewPlan *plan, Query *query)
 {
-	CollectContext context = {NIL};
+	List	   *aggrefs = eddy_analyze_aggrefs(query);
 	ListCell   *lc;
 	int			n = 0;
 
-	collect_aggrefs((Node *) query->targetList, &context);
-	collect_aggrefs(query->havingQual, &context);
-	plan->naggs = list_length(context.aggrefs);
+	plan->naggs = list_length(aggrefs);
 	/* with room for one counter each */
 	plan->aggs = palloc0(sizeof(EddyAggregate) * Max(2 * plan->naggs, 1));
-	foreach(lc, context.aggrefs)
+	foreach(lc, aggrefs)
 	{
 		analyze_aggregate(&plan->aggs[n], lfirst_node(Aggref, lc));
 		eddy_function_check_aggregate(&plan->aggs[n]);

@@ -66,7 +66,7 @@ typedef struct EddyWork
 	bool	   *skip;			/* rows that this view rejects, or NULL */
 	List	   *deltas;			/* of Tuplestorestate */
 	EddyMergeResult *result;	/* computed and not yet written, or NULL */
-	EddyTrial *trial;		/* while bad rows are searched for: what was merged on trial */
+	EddyTrial  *trial;			/* while bad rows are searched for: what was merged on trial */
 	bool		strict;			/* what is wrong with the view is an error */
 	bool		suspended;
 	MemoryContext mcxt;			/* outlives the subtransactions of the steps */
@@ -86,13 +86,42 @@ eddy_view_maintaining(void)
 	return maintaining > 0;
 }
 
-/* ---- running the delta query ---- */
-
 static void
 name_view(void *arg)
 {
 	errcontext("maintenance of continuous view \"%s\"", ((EddyViewPlan *) arg)->name);
 }
+
+/*
+ * Runs a part of the maintenance of a view, in a subtransaction of its own if told so; then an
+ * error is returned instead of raised.
+ */
+static ErrorData *
+maintain(EddyWork *work, void (*function) (void *), void *arg, bool in_subtransaction)
+{
+	ErrorContextCallback callback = {error_context_stack, name_view, work->plan};
+	ErrorData  *error = NULL;
+	int			depth = maintaining;
+
+	error_context_stack = &callback;
+	PG_TRY();
+	{
+		maintaining = depth + 1;
+		if (in_subtransaction)
+			error = eddy_subtransaction_run(function, arg);
+		else
+			function(arg);
+	}
+	PG_FINALLY();
+	{
+		maintaining = depth;
+	}
+	PG_END_TRY();
+	error_context_stack = callback.previous;
+	return error;
+}
+
+/* ---- running the delta query ---- */
 
 /* An empty tuplestore whose files belong to the caller of the maintenance, not to a step. */
 static Tuplestorestate *
@@ -226,9 +255,7 @@ try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool keep, ErrorDa
 	run.store = make_store(work);
 	run.scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy maintenance",
 										ALLOCSET_DEFAULT_SIZES);
-	maintaining++;
-	*error = eddy_subtransaction_run(run_step, &run);
-	maintaining--;
+	*error = maintain(work, run_step, &run, true);
 	ok = (*error == NULL);
 
 	if (step == STEP_TRY_MERGE)
@@ -399,9 +426,7 @@ static bool
 compute(EddyWork *work, ErrorData **error)
 {
 	work->result = eddy_merge_make_result(work->mcxt, work->owner);
-	maintaining++;
-	*error = eddy_subtransaction_run(run_compute, work);
-	maintaining--;
+	*error = maintain(work, run_compute, work, true);
 	if (*error == NULL)
 		return true;
 	eddy_merge_free_result(work->result);
@@ -435,34 +460,16 @@ compute_rejecting(EddyWork *work)
 	}
 }
 
-/* Brings what was collected or computed into the state table. */
-static void
-write_result(EddyWork *work, bool repeatable)
-{
-	ErrorContextCallback callback = {error_context_stack, name_view, work->plan};
-	int			depth = maintaining;
-
-	error_context_stack = &callback;
-	maintaining = depth + 1;
-	PG_TRY();
-	{
-		if (repeatable)
-			eddy_merge(work->plan, work->deltas);
-		else
-			eddy_merge_write(work->plan, work->result);
-	}
-	PG_FINALLY();
-	{
-		maintaining = depth;
-	}
-	PG_END_TRY();
-	error_context_stack = callback.previous;
-}
-
+/* Brings what was collected into the state table, or what was computed. */
 static void
 run_write(void *arg)
 {
-	write_result(arg, false);
+	EddyWork   *work = arg;
+
+	if (work->result)
+		eddy_merge_write(work->plan, work->result);
+	else
+		eddy_merge(work->plan, work->deltas);
 }
 
 /*
@@ -473,7 +480,7 @@ run_write(void *arg)
 static bool
 try_write(EddyWork *work, ErrorData **error)
 {
-	*error = eddy_subtransaction_run(run_write, work);
+	*error = maintain(work, run_write, work, true);
 	if (*error && !eddy_batch_is_row_error(*error))
 		ReThrowError(*error);
 	return *error == NULL;
@@ -485,7 +492,7 @@ merge(EddyWork *work, bool repeatable)
 	ErrorData  *error;
 
 	if (repeatable || !work->plan->fallible)
-		write_result(work, repeatable);
+		(void) maintain(work, run_write, work, false);
 	else
 	{
 		for (int attempt = 0; !work->suspended && !try_write(work, &error); attempt++)
@@ -720,7 +727,6 @@ at_xact_end(XactEvent event, void *arg pg_attribute_unused())
 {
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
-	maintaining = 0;
 	eddy_plan_at_xact_end();
 }
 

@@ -30,7 +30,6 @@
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_depend.h"
 #include "commands/tablecmds.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -168,39 +167,13 @@ eddy_view_seize(Oid relid)
 
 /* ---- dependencies ---- */
 
-static bool
-depends_internally(Oid definition, Oid view)
-{
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found = false;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(RelationRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(definition));
-	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
-	while (!found && (tuple = systable_getnext(scan)) != NULL)
-	{
-		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
-
-		found = form->refclassid == RelationRelationId && form->refobjid == view &&
-			form->deptype == DEPENDENCY_INTERNAL;
-	}
-	systable_endscan(scan);
-	table_close(depend, AccessShareLock);
-	return found;
-}
-
 static void
 bind_definition(Oid definition, Oid view)
 {
 	ObjectAddress part;
 	ObjectAddress whole;
 
-	if (depends_internally(definition, view))
+	if (eddy_catalog_depends(RelationRelationId, definition, view, false, DEPENDENCY_INTERNAL))
 		return;
 	ObjectAddressSet(part, RelationRelationId, definition);
 	ObjectAddressSet(whole, RelationRelationId, view);

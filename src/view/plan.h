@@ -153,6 +153,9 @@ extern Oid	eddy_analyze_stream(Query *query);
  */
 extern void eddy_analyze_query(EddyViewPlan *plan, Query *query);
 
+/* The aggregate calls of a definition, each different one once: List of Aggref, not copied. */
+extern List *eddy_analyze_aggrefs(Query *query);
+
 /* ---- plan.c: cached per backend ---- */
 
 /*

@@ -23,7 +23,6 @@
 #include "catalog/pg_aggregate.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
 #include "parser/parse_agg.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
@@ -32,19 +31,6 @@
 #include "view/owner.h"
 #include "view/plan.h"
 #include "view/view.h"
-
-static bool
-collect_aggrefs(Node *node, List **aggrefs)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Aggref))
-	{
-		*aggrefs = list_append_unique(*aggrefs, node);
-		return false;
-	}
-	return expression_tree_walker(node, collect_aggrefs, aggrefs);
-}
 
 static void
 append_aggregate(StringInfo text, Aggref *aggref)
@@ -79,16 +65,13 @@ char *
 eddy_signature_make(Query *query)
 {
 	StringInfoData text;
-	List	   *aggrefs = NIL;
 	ListCell   *lc;
 	EddyOwnerSwitch save;
 
-	collect_aggrefs((Node *) query->targetList, &aggrefs);
-	collect_aggrefs(query->havingQual, &aggrefs);
 	initStringInfo(&text);
 	/* how names are written must not depend on settings of the session */
 	eddy_owner_begin(&save, GetUserId());
-	foreach(lc, aggrefs)
+	foreach(lc, eddy_analyze_aggrefs(query))
 		append_aggregate(&text, lfirst_node(Aggref, lc));
 	eddy_owner_end(&save);
 	return text.data;

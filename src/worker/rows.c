@@ -16,7 +16,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "mb/pg_wchar.h"
@@ -26,7 +25,6 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "view/owner.h"
@@ -290,75 +288,64 @@ finish_row(EddySourceWorker *worker, int64 row, bool converts, bool prepares)
 		reject(worker, row, sqlerrcode, message, stops_on_error(worker));
 }
 
-/*
- * Finishes rows from *row on; false if one failed, which is then *row, with its error. Its
- * message quotes nothing of the row.
- */
-static bool
-finish_rows(EddySourceWorker *worker, volatile int64 *row, ErrorData **error)
+typedef struct FinishRun
 {
+	EddySourceWorker *worker;
+	volatile int64 row;			/* the next one; after an error the one that failed */
+} FinishRun;
+
+/* Finishes the rows that are left. */
+static void
+run_finish(void *arg)
+{
+	FinishRun  *run = arg;
+	EddySourceWorker *worker = run->worker;
 	EddyDefinition *definition = worker->definition;
-	MemoryContext old_context = CurrentMemoryContext;
-	ResourceOwner old_owner = CurrentResourceOwner;
 	bool		converts = eddy_decode_needs_convert(definition->decoder);
 	bool		prepares = eddy_stream_needs_prepare(definition->preparer);
-	volatile bool ok = true;
+	EddyOwnerSwitch save;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(worker->batch_context);
-	PG_TRY();
+	eddy_owner_begin(&save, definition->owner);
+	for (; run->row < row_count(worker); run->row++)
 	{
-		EddyOwnerSwitch save;
-
-		eddy_owner_begin(&save, definition->owner);
-		for (; *row < row_count(worker); (*row)++)
-		{
-			if ((*row % INTERRUPT_ROWS) == 0)
-				CHECK_FOR_INTERRUPTS();
-			if (worker->batch.rejected && worker->batch.rejected[*row])
-				continue;
-			finish_row(worker, *row, converts, prepares);
-		}
-		eddy_owner_end(&save);
-		ReleaseCurrentSubTransaction();
+		if ((run->row % INTERRUPT_ROWS) == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (worker->batch.rejected && worker->batch.rejected[run->row])
+			continue;
+		finish_row(worker, run->row, converts, prepares);
 	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(worker->batch_context);
-		*error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (worker->alone && (*error)->sqlerrcode == ERRCODE_QUERY_CANCELED &&
-			eddy_clock_expired())
-			(*error)->message = eddy_clock_describe();
-		else if (!eddy_batch_is_row_error(*error))
-			ReThrowError(*error);
-		else
-		{
-			char	   *description =
-				eddy_decode_describe_failure(definition->decoder, (*error)->sqlerrcode);
+	eddy_owner_end(&save);
+}
 
-			(*error)->message = description ? description : eddy_batch_describe_error(*error);
-		}
-		ok = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old_context);
-	CurrentResourceOwner = old_owner;
-	return ok;
+/*
+ * What is wrong with a row, from the error that it has raised; quotes nothing of the row. Any other
+ * error is raised again.
+ */
+static const char *
+describe_failure(EddySourceWorker *worker, ErrorData *error)
+{
+	char	   *description;
+
+	if (worker->alone && error->sqlerrcode == ERRCODE_QUERY_CANCELED && eddy_clock_expired())
+		return eddy_clock_describe();
+	if (!eddy_batch_is_row_error(error))
+		ReThrowError(error);
+	description = eddy_decode_describe_failure(worker->definition->decoder, error->sqlerrcode);
+	return description ? description : eddy_batch_describe_error(error);
 }
 
 static void
 finish_all(EddySourceWorker *worker)
 {
-	volatile int64 row = 0;
+	FinishRun	run = {worker, 0};
 	ErrorData  *error;
 
-	while (!finish_rows(worker, &row, &error))
+	while ((error = eddy_subtransaction_run(run_finish, &run)) != NULL)
 	{
-		reject(worker, row, error->sqlerrcode, error->message, stops_on_error(worker));
+		reject(worker, run.row, error->sqlerrcode, describe_failure(worker, error),
+			   stops_on_error(worker));
 		FreeErrorData(error);
-		row++;
+		run.row++;
 	}
 }
 
