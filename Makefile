@@ -14,20 +14,20 @@ OBJS = \
 	src/api/guard_stream.o \
 	src/api/guard_view.o \
 	src/api/hooks.o \
-	src/api/source.o \
-	src/api/stream.o \
-	src/api/view.o \
+	src/api/source_functions.o \
+	src/api/stream_functions.o \
+	src/api/view_functions.o \
 	src/apply/fill.o \
 	src/apply/reject.o \
 	src/apply/statement.o \
-	src/catalog/attempt.o \
-	src/catalog/dead_letter.o \
+	src/catalog/attempt_table.o \
+	src/catalog/dead_letter_table.o \
 	src/catalog/member.o \
-	src/catalog/partition.o \
-	src/catalog/source.o \
-	src/catalog/stream.o \
+	src/catalog/partition_table.o \
+	src/catalog/source_table.o \
+	src/catalog/stream_table.o \
 	src/catalog/table.o \
-	src/catalog/view.o \
+	src/catalog/view_table.o \
 	src/decode/json.o \
 	src/decode/json_shim.o \
 	src/decode/json_walk.o \
@@ -37,8 +37,9 @@ OBJS = \
 	src/kafka/client.o \
 	src/kafka/errors.o \
 	src/kafka/fetch.o \
-	src/kafka/options.o \
+	src/kafka/properties.o \
 	src/kafka/query.o \
+	src/owner.o \
 	src/pg_eddy.o \
 	src/settings.o \
 	src/stream/prepare.o \
@@ -57,7 +58,6 @@ OBJS = \
 	src/view/function.o \
 	src/view/merge.o \
 	src/view/objects.o \
-	src/view/owner.o \
 	src/view/plan.o \
 	src/view/refuse.o \
 	src/view/scan.o \
@@ -76,18 +76,18 @@ OBJS = \
 	src/worker/progress.o \
 	src/worker/rows.o \
 	src/worker/slots.o \
-	src/worker/source.o \
+	src/worker/source_worker.o \
 	src/worker/start.o
 
 PLUGIN_OBJS = \
 	src/cdc/emit.o \
 	src/cdc/encoding.o \
-	src/cdc/json.o \
+	src/cdc/json_writer.o \
 	src/cdc/native.o \
-	src/cdc/options.o \
+	src/cdc/plugin_options.o \
 	src/cdc/plugin.o \
 	src/cdc/relation.o \
-	src/cdc/view.o
+	src/cdc/view_label.o
 
 # A file that nobody listed would be missing from its library without a word.
 UNLISTED = $(filter-out $(OBJS) $(PLUGIN_OBJS),$(addsuffix .o,$(basename \

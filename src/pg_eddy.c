@@ -15,9 +15,9 @@
 
 #include "api/hooks.h"
 #include "apply/apply.h"
-#include "kafka/options.h"
+#include "kafka/properties.h"
 #include "settings.h"
-#include "view/owner.h"
+#include "owner.h"
 #include "view/view.h"
 #include "worker/worker.h"
 

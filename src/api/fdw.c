@@ -16,7 +16,7 @@
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
 
-#include "kafka/options.h"
+#include "kafka/properties.h"
 
 PG_FUNCTION_INFO_V1(eddy_kafka_fdw_validator);
 

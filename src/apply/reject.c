@@ -25,7 +25,7 @@
 #include "utils/rel.h"
 
 #include "apply/reject.h"
-#include "view/owner.h"
+#include "owner.h"
 
 /* Goes back to the first row; pointer 0 is the one that views use, too. */
 static void

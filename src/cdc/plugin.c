@@ -37,10 +37,10 @@
 #include "access/htup_details.h"
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 
 #include "cdc/cdc.h"
+#include "pinned_settings.h"
 #include "compat.h"
 
 PG_MODULE_MAGIC;
@@ -388,18 +388,6 @@ same_value(EddyCdcColumn *column, const EddyCdcRelation *entry)
 void
 eddy_cdc_pin_settings(EddyCdcState *state)
 {
-	static const char *const settings[][2] = {
-		{"bytea_output", "hex"},
-		{"DateStyle", "ISO, YMD"},
-		{"extra_float_digits", "1"},
-		{"IntervalStyle", "postgres"},
-		{"lc_monetary", "C"},
-		{"quote_all_identifiers", "off"},
-		{"search_path", "pg_catalog, pg_temp"},
-		{"TimeZone", "UTC"},
-		{"xmlbinary", "base64"}
-	};
-
 	if (state->settings_pinned)
 		return;
 
@@ -407,8 +395,10 @@ eddy_cdc_pin_settings(EddyCdcState *state)
 	 * The core replays each transaction in a (sub)transaction of its own and
 	 * aborts it at the end, which takes these back, as an error does.
 	 */
-	for (size_t i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
+	for (size_t i = 0; i < lengthof(eddy_pinned_settings); i++)
+		if (eddy_pinned_settings[i].output)
+			(void) set_config_option(eddy_pinned_settings[i].name,
+									 eddy_pinned_settings[i].value, PGC_USERSET,
+									 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	state->settings_pinned = true;
 }

@@ -26,7 +26,7 @@
 #include <sys/socket.h>
 
 #include "kafka/internal.h"
-#include "kafka/options.h"
+#include "kafka/properties.h"
 
 #define DEFAULT_PORT "9092"
 #define BROKER_SEPARATORS ", \t\r\n\""

@@ -34,7 +34,7 @@
 #include "utils/memutils.h"
 
 #include "kafka/internal.h"
-#include "kafka/options.h"
+#include "kafka/properties.h"
 #include "settings.h"
 
 /*

@@ -38,7 +38,7 @@
 
 #include "compat.h"
 #include "stream/stream.h"
-#include "view/owner.h"
+#include "owner.h"
 
 /* An expression whose result goes into a column. */
 typedef struct ColumnExpr

@@ -45,7 +45,7 @@
 #include "compat.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
-#include "view/owner.h"
+#include "owner.h"
 
 static const char *const null_policies[] = {"dead_letter", "skip_watermark", "stop"};
 
@@ -233,7 +233,7 @@ create_triggers(Oid relid, const char *event_time)
 	const char *table = qualified_name(relid);
 	EddyOwnerSwitch save;
 
-	eddy_owner_become_extension(&save);
+	eddy_owner_become(&save, eddy_catalog_extension_owner());
 	eddy_stream_execute(psprintf("CREATE TRIGGER " EDDY_STREAM_CAPTURE_TRIGGER
 								 " AFTER INSERT ON %s REFERENCING NEW TABLE AS eddy_new_rows"
 								 " FOR EACH STATEMENT EXECUTE FUNCTION eddy._capture()", table));

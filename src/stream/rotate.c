@@ -68,9 +68,9 @@
  * How long we queue for a segment that readers hold all the time: this many milliseconds
  * for each segment that had to be added because of them, and how often.
  */
-#define PATIENCE 200
-#define PATIENCE_MAX 2000
-#define PATIENCE_INTERVAL (INT64CONST(10) * USECS_PER_SEC)
+#define LOCK_WAIT_PER_SEGMENT 200
+#define LOCK_WAIT_MAX 2000
+#define LOCK_WAIT_INTERVAL (INT64CONST(10) * USECS_PER_SEC)
 
 /* Notes of horizons per stream: rows stay for up to a quarter of retention longer. */
 #define NOTES 4
@@ -88,19 +88,19 @@ typedef struct Note
 } Note;
 
 /* What is remembered of a stream between rounds. */
-typedef struct StreamMemory
+typedef struct StreamState
 {
 	Oid			relid;
 	bool		seen;			/* in this round */
-	TimestampTz patient_at;		/* when we last queued for a segment */
+	TimestampTz waited_at;		/* when we last queued for a segment */
 	int			nnotes;			/* oldest first */
 	Note		notes[NOTES];
 	bool		sweeping;		/* rows before sweep_horizon are being deleted */
 	FullTransactionId sweep_horizon;
 	BlockNumber sweep_block;	/* next block to look through */
-} StreamMemory;
+} StreamState;
 
-static List *memories = NIL;	/* of StreamMemory, in TopMemoryContext */
+static List *stream_states = NIL;	/* of StreamState, in TopMemoryContext */
 
 /* ---- segments ---- */
 
@@ -120,19 +120,19 @@ is_expired(const EddySegment *segment, TimestampTz before)
 	return false;
 }
 
-typedef struct PatientLock
+typedef struct TimedLock
 {
 	Oid			relid;
-	int			patience;		/* ms */
-} PatientLock;
+	int			lock_wait_ms;		/* ms */
+} TimedLock;
 
 static void
-lock_with_timeout(void *arg)
+take_lock(void *arg)
 {
-	PatientLock *lock = arg;
+	TimedLock *lock = arg;
 	char		timeout[32];
 
-	snprintf(timeout, sizeof(timeout), "%d", lock->patience);
+	snprintf(timeout, sizeof(timeout), "%d", lock->lock_wait_ms);
 	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
 	LockRelationOid(lock->relid, AccessExclusiveLock);
@@ -153,15 +153,15 @@ run_unless(void (*function) (void *), void *arg, int sqlerrcode)
 }
 
 /*
- * lock_patiently waits for a segment's readers, but not long. New readers queue behind us
+ * lock_with_timeout waits for a segment's readers, but not long. New readers queue behind us
  * for that time, which lets us in between readers that overlap.
  */
 static bool
-lock_patiently(Oid relid, int patience)
+lock_with_timeout(Oid relid, int lock_wait_ms)
 {
-	PatientLock lock = {relid, patience};
+	TimedLock lock = {relid, lock_wait_ms};
 
-	return run_unless(lock_with_timeout, &lock, ERRCODE_LOCK_NOT_AVAILABLE);
+	return run_unless(take_lock, &lock, ERRCODE_LOCK_NOT_AVAILABLE);
 }
 
 /*
@@ -170,14 +170,14 @@ lock_patiently(Oid relid, int patience)
  * again before we had the lock, hence the second look.
  */
 static bool
-empty_segment(const EddySegment *segment, TimestampTz before, int patience)
+empty_segment(const EddySegment *segment, TimestampTz before, int lock_wait_ms)
 {
 	Relation	rel;
 	Oid			toast;
 	bool		done = false;
 
 	if (!ConditionalLockRelationOid(segment->relid, AccessExclusiveLock) &&
-		(patience == 0 || !lock_patiently(segment->relid, patience)))
+		(lock_wait_ms == 0 || !lock_with_timeout(segment->relid, lock_wait_ms)))
 		return false;
 	if (!is_expired(segment, before))
 		return false;
@@ -234,14 +234,14 @@ look_again_soon(TimestampTz *next)
  * unless they have made us add segments, and then only now and then.
  */
 static int
-patience_now(StreamMemory *memory, int nsegments, TimestampTz now)
+compute_lock_wait(StreamState *state, int nsegments, TimestampTz now)
 {
 	int			added = nsegments - EDDY_STREAM_SEGMENTS;
 
-	if (added <= 0 || now < memory->patient_at + PATIENCE_INTERVAL)
+	if (added <= 0 || now < state->waited_at + LOCK_WAIT_INTERVAL)
 		return 0;
-	memory->patient_at = now;
-	return Min(added * PATIENCE, PATIENCE_MAX);
+	state->waited_at = now;
+	return Min(added * LOCK_WAIT_PER_SEGMENT, LOCK_WAIT_MAX);
 }
 
 /*
@@ -253,7 +253,7 @@ patience_now(StreamMemory *memory, int nsegments, TimestampTz now)
  * they lock later, are likely to be free.
  */
 static bool
-empty_expired(StreamMemory *memory, const EddyStream *stream, List *segments, TimestampTz now,
+empty_expired(StreamState *state, const EddyStream *stream, List *segments, TimestampTz now,
 			  TimestampTz *next)
 {
 	int64		retention = eddy_stream_interval_usec(&stream->retention);
@@ -263,7 +263,7 @@ empty_expired(StreamMemory *memory, const EddyStream *stream, List *segments, Ti
 	foreach(lc, segments)
 	{
 		EddySegment *segment = lfirst(lc);
-		int			patience = 0;
+		int			lock_wait_ms = 0;
 
 		if (segment->closed_at == 0)
 			continue;
@@ -271,8 +271,8 @@ empty_expired(StreamMemory *memory, const EddyStream *stream, List *segments, Ti
 		if (segment->closed_at > now - retention)
 			continue;
 		if (!done)
-			patience = patience_now(memory, list_length(segments), now);
-		if (!empty_segment(segment, now - retention, patience))
+			lock_wait_ms = compute_lock_wait(state, list_length(segments), now);
+		if (!empty_segment(segment, now - retention, lock_wait_ms))
 			continue;
 		segment->opened_at = segment->closed_at = 0;
 		if (eddy_catalog_update_segment(segment))
@@ -357,7 +357,7 @@ adjust_count(const EddyStream *stream, List *segments, EddySegment *empty, int n
  * of other segments are only written by those who have locked the segment.)
  */
 static bool
-keep_segments(StreamMemory *memory, const EddyStream *stream, TimestampTz *next)
+keep_segments(StreamState *state, const EddyStream *stream, TimestampTz *next)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	List	   *segments = eddy_catalog_list_segments(stream->relid);
@@ -377,32 +377,32 @@ keep_segments(StreamMemory *memory, const EddyStream *stream, TimestampTz *next)
 			nempty++;
 		}
 	}
-	return empty_expired(memory, stream, segments, now, next) ||
+	return empty_expired(state, stream, segments, now, next) ||
 		close_current(stream, segments, nempty > 0, now, next) ||
 		adjust_count(stream, segments, empty, nempty, now);
 }
 
 /* ---- users' own rows ---- */
 
-static StreamMemory *
+static StreamState *
 remember_stream(Oid relid)
 {
 	MemoryContext old_context;
-	StreamMemory *memory;
+	StreamState *state;
 	ListCell   *lc;
 
-	foreach(lc, memories)
+	foreach(lc, stream_states)
 	{
-		memory = lfirst(lc);
-		if (memory->relid == relid)
-			return memory;
+		state = lfirst(lc);
+		if (state->relid == relid)
+			return state;
 	}
 	old_context = MemoryContextSwitchTo(TopMemoryContext);
-	memory = palloc0(sizeof(StreamMemory));
-	memory->relid = relid;
-	memories = lappend(memories, memory);
+	state = palloc0(sizeof(StreamState));
+	state->relid = relid;
+	stream_states = lappend(stream_states, state);
 	MemoryContextSwitchTo(old_context);
-	return memory;
+	return state;
 }
 
 static void
@@ -410,17 +410,17 @@ forget_unseen(void)
 {
 	ListCell   *lc;
 
-	foreach(lc, memories)
+	foreach(lc, stream_states)
 	{
-		StreamMemory *memory = lfirst(lc);
+		StreamState *state = lfirst(lc);
 
-		if (!memory->seen)
+		if (!state->seen)
 		{
-			memories = foreach_delete_current(memories, lc);
-			pfree(memory);
+			stream_states = foreach_delete_current(stream_states, lc);
+			pfree(state);
 		}
 		else
-			memory->seen = false;
+			state->seen = false;
 	}
 }
 
@@ -442,31 +442,31 @@ oldest_running(void)
  * over the oldest note. Lowers *next.
  */
 static void
-note_horizon(StreamMemory *memory, const EddyStream *stream, TimestampTz now, TimestampTz *next)
+note_horizon(StreamState *state, const EddyStream *stream, TimestampTz now, TimestampTz *next)
 {
 	int64		retention = eddy_stream_interval_usec(&stream->retention);
 	int64		age = Max(retention, NOTE_SPAN_MIN);	/* also of streams that retain nothing */
 	int64		span = Max(retention / NOTES, NOTE_SPAN_MIN);
 
-	if (memory->sweeping)
+	if (state->sweeping)
 		return;
-	if (memory->nnotes > 0 && now >= memory->notes[0].at + age)
+	if (state->nnotes > 0 && now >= state->notes[0].at + age)
 	{
-		memory->sweeping = true;
-		memory->sweep_horizon = memory->notes[0].horizon;
-		memory->sweep_block = 0;
-		memory->nnotes--;
-		memmove(&memory->notes[0], &memory->notes[1], sizeof(Note) * memory->nnotes);
+		state->sweeping = true;
+		state->sweep_horizon = state->notes[0].horizon;
+		state->sweep_block = 0;
+		state->nnotes--;
+		memmove(&state->notes[0], &state->notes[1], sizeof(Note) * state->nnotes);
 	}
-	if (memory->nnotes < NOTES &&
-		(memory->nnotes == 0 || now >= memory->notes[memory->nnotes - 1].at + span))
+	if (state->nnotes < NOTES &&
+		(state->nnotes == 0 || now >= state->notes[state->nnotes - 1].at + span))
 	{
-		memory->notes[memory->nnotes].at = now;
-		memory->notes[memory->nnotes].horizon = oldest_running();
-		memory->nnotes++;
+		state->notes[state->nnotes].at = now;
+		state->notes[state->nnotes].horizon = oldest_running();
+		state->nnotes++;
 	}
-	look_again_at(next, memory->notes[0].at + age);
-	look_again_at(next, memory->notes[memory->nnotes - 1].at + span);
+	look_again_at(next, state->notes[0].at + age);
+	look_again_at(next, state->notes[state->nnotes - 1].at + span);
 }
 
 /* True if the transaction that wrote the row had ended when the horizon was noted. */
@@ -491,7 +491,7 @@ is_old(TupleTableSlot *slot, FullTransactionId horizon)
  * the next sweep.
  */
 static bool
-sweep_chunk(StreamMemory *memory)
+sweep_chunk(StreamState *state)
 {
 	Relation	rel;
 	BlockNumber nblocks;
@@ -501,24 +501,24 @@ sweep_chunk(StreamMemory *memory)
 	ItemPointerData from;
 	ItemPointerData to;
 
-	if (!ConditionalLockRelationOid(memory->relid, RowExclusiveLock))
+	if (!ConditionalLockRelationOid(state->relid, RowExclusiveLock))
 		return false;
-	rel = try_table_open(memory->relid, NoLock);
+	rel = try_table_open(state->relid, NoLock);
 	if (rel == NULL)
 	{
-		memory->sweeping = false;
+		state->sweeping = false;
 		return false;
 	}
 	nblocks = RelationGetNumberOfBlocks(rel);
-	if (memory->sweep_block >= nblocks)
+	if (state->sweep_block >= nblocks)
 	{
-		memory->sweeping = false;
+		state->sweeping = false;
 		table_close(rel, NoLock);
 		return false;
 	}
 
-	last = Min(nblocks - memory->sweep_block, SWEEP_BLOCKS) + memory->sweep_block - 1;
-	ItemPointerSet(&from, memory->sweep_block, FirstOffsetNumber);
+	last = Min(nblocks - state->sweep_block, SWEEP_BLOCKS) + state->sweep_block - 1;
+	ItemPointerSet(&from, state->sweep_block, FirstOffsetNumber);
 	ItemPointerSet(&to, last, MaxOffsetNumber);
 	slot = table_slot_create(rel, NULL);
 	scan = table_beginscan_tidrange(rel, GetActiveSnapshot(), &from, &to);
@@ -526,7 +526,7 @@ sweep_chunk(StreamMemory *memory)
 	{
 		TM_FailureData failure;
 
-		if (is_old(slot, memory->sweep_horizon))
+		if (is_old(slot, state->sweep_horizon))
 			(void) table_tuple_delete(rel, &slot->tts_tid, GetCurrentCommandId(true),
 									  GetActiveSnapshot(), InvalidSnapshot, false, &failure,
 									  false);
@@ -535,7 +535,7 @@ sweep_chunk(StreamMemory *memory)
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
-	memory->sweep_block = last + 1;
+	state->sweep_block = last + 1;
 	return true;
 }
 
@@ -561,21 +561,21 @@ end_transaction(void)
  * done and there may be more to do.
  */
 static bool
-keep_stream_once(StreamMemory *memory, TimestampTz *next)
+keep_stream_once(StreamState *state, TimestampTz *next)
 {
 	EddyStream *stream;
 	bool		more = false;
 
 	begin_transaction();
 	/* the lock keeps the table from being dropped under us; its segments follow it */
-	if (!ConditionalLockRelationOid(memory->relid, AccessShareLock))
+	if (!ConditionalLockRelationOid(state->relid, AccessShareLock))
 		look_again_soon(next);
-	else if ((stream = eddy_catalog_get_stream(memory->relid)) != NULL &&
-			 get_rel_relkind(memory->relid) == RELKIND_RELATION)
+	else if ((stream = eddy_catalog_get_stream(state->relid)) != NULL &&
+			 get_rel_relkind(state->relid) == RELKIND_RELATION)
 	{
-		more = keep_segments(memory, stream, next);
+		more = keep_segments(state, stream, next);
 		if (!more)
-			note_horizon(memory, stream, GetCurrentTimestamp(), next);
+			note_horizon(state, stream, GetCurrentTimestamp(), next);
 	}
 	end_transaction();
 	return more;
@@ -585,25 +585,25 @@ keep_stream_once(StreamMemory *memory, TimestampTz *next)
 static void
 keep_stream(Oid relid, TimestampTz *next)
 {
-	StreamMemory *memory = remember_stream(relid);
+	StreamState *state = remember_stream(relid);
 
-	memory->seen = true;
+	state->seen = true;
 	for (int i = 0; i < 2 * EDDY_STREAM_SEGMENTS_MAX; i++)
 	{
-		if (!keep_stream_once(memory, next))
+		if (!keep_stream_once(state, next))
 			break;
 	}
-	for (int i = 0; memory->sweeping && i < SWEEP_CHUNKS; i++)
+	for (int i = 0; state->sweeping && i < SWEEP_CHUNKS; i++)
 	{
 		bool		more;
 
 		begin_transaction();
-		more = sweep_chunk(memory);
+		more = sweep_chunk(state);
 		end_transaction();
 		if (!more)
 			break;
 	}
-	if (memory->sweeping)
+	if (state->sweeping)
 		look_again_soon(next);
 }
 

@@ -45,7 +45,7 @@
 
 #include "stream/segment.h"
 #include "stream/stream.h"
-#include "view/owner.h"
+#include "owner.h"
 
 /* Rotating costs two catalog updates and a truncation: not more often than this. */
 #define SPAN_MIN (INT64CONST(10) * USECS_PER_SEC)
@@ -205,7 +205,7 @@ eddy_stream_add_segment(Oid stream)
 	Relation	parent;
 	char	   *name;
 
-	eddy_owner_become_extension(&save);
+	eddy_owner_become(&save, eddy_catalog_extension_owner());
 	LockRelationOid(eddy_catalog_relid(EDDY_CATALOG_SEGMENT), ShareUpdateExclusiveLock);
 	parent = table_open(stream, ShareUpdateExclusiveLock);
 	name = choose_name(RelationGetRelationName(parent));

@@ -92,7 +92,7 @@ extern bool eddy_stream_needs_prepare(const EddyRowPreparer *preparer);
  * Attributes that are not decoded, and dropped ones, come in as NULL; missing is
  * read for decoded ones only. New values by reference are made in the current
  * memory context. Expressions run as the owner of the stream: call
- * eddy_owner_begin (view/owner.h) once around many rows, else each row switches by itself.
+ * eddy_owner_begin (owner.h) once around many rows, else each row switches by itself.
  */
 extern bool eddy_stream_prepare_row(EddyRowPreparer *preparer, Datum *values, bool *nulls,
 									const bool *missing, int *sqlerrcode, char *message,

@@ -29,7 +29,7 @@
 
 #include "stream/segment.h"
 #include "stream/stream.h"
-#include "view/owner.h"
+#include "owner.h"
 
 static bool
 exists(Oid relid)
@@ -110,7 +110,7 @@ sync_segments(const EddyStream *stream, List *known)
 		{
 			EddyOwnerSwitch save;
 
-			eddy_owner_become_extension(&save);
+			eddy_owner_become(&save, eddy_catalog_extension_owner());
 			eddy_stream_give_segment(child, owner);
 			eddy_owner_end(&save);
 		}

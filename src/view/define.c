@@ -40,7 +40,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
-#include "view/owner.h"
+#include "owner.h"
 #include "view/plan.h"
 #include "view/view.h"
 
@@ -173,7 +173,7 @@ create_state_table(EddyViewPlan *plan, const char *view_name)
 	EddyOwnerSwitch save;
 	Oid			relid;
 
-	eddy_owner_become_extension(&save);
+	eddy_owner_become(&save, eddy_catalog_extension_owner());
 	SPI_connect();
 
 	/*

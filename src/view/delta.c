@@ -44,7 +44,7 @@
 #include "compat.h"
 #include "subtransaction.h"
 #include "view/merge.h"
-#include "view/owner.h"
+#include "owner.h"
 #include "view/plan.h"
 #include "view/scan.h"
 #include "view/view.h"

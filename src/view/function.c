@@ -41,7 +41,7 @@
 #include "catalog/eddy_catalog.h"
 #include "view/combine.h"
 #include "view/function.h"
-#include "view/owner.h"
+#include "owner.h"
 #include "view/refuse.h"
 
 PG_FUNCTION_INFO_V1(eddy_refuse_clock_words);

@@ -51,7 +51,7 @@
 #include "compat.h"
 #include "view/combine.h"
 #include "view/merge.h"
-#include "view/owner.h"
+#include "owner.h"
 #include "view/trial.h"
 
 /* Missing groups that are inserted together at most. */

@@ -41,7 +41,7 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
-#include "view/owner.h"
+#include "owner.h"
 #include "view/plan.h"
 #include "view/view.h"
 

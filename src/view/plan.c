@@ -32,7 +32,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-#include "view/owner.h"
+#include "owner.h"
 #include "view/plan.h"
 
 typedef struct PlanEntry

@@ -28,7 +28,7 @@
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 
-#include "view/owner.h"
+#include "owner.h"
 #include "view/plan.h"
 #include "view/view.h"
 

@@ -34,7 +34,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
-#include "view/owner.h"
+#include "owner.h"
 #include "view/plan.h"
 #include "view/view.h"
 

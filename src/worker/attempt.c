@@ -59,7 +59,7 @@
 
 #include "settings.h"
 #include "worker/process.h"
-#include "worker/source.h"
+#include "worker/source_worker.h"
 
 #define SHRINK_FACTOR 32		/* a batch that crashed is tried again in so many parts */
 #define QUARANTINE_CRASHES 3	/* in a row, before a message is rejected */
@@ -345,7 +345,7 @@ eddy_attempt_begin(EddySourceWorker *worker, long *delay)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	outcome = eddy_definition_lock(worker, &stream);
-	if (outcome != EDDY_GO_ON)
+	if (outcome != EDDY_CONTINUE)
 	{
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(caller);
@@ -377,7 +377,7 @@ eddy_attempt_begin(EddySourceWorker *worker, long *delay)
 	if (attempt->crashes > 1)
 		*delay = Min(DELAY_MIN << Min(attempt->crashes - 2, 16),
 					 eddy_settings_restart_delay_max * 1000L);
-	return EDDY_GO_ON;
+	return EDDY_CONTINUE;
 }
 
 /* ---- caution ---- */

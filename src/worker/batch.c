@@ -32,7 +32,7 @@
 #include "view/view.h"
 #include "worker/process.h"
 #include "worker/slots.h"
-#include "worker/source.h"
+#include "worker/source_worker.h"
 
 #define POLL_CHUNK 2000			/* messages taken from librdkafka at once */
 #define POLL_WAIT 5				/* ms; how long a single call may wait inside librdkafka */
@@ -446,7 +446,7 @@ run_transaction(EddySourceWorker *worker, Relation stream, bool careful, EddyOut
 		return false;
 	eddy_attempt_write(worker, worker->quarantined);
 	if (worker->stop_row < 0 && !stops_at_bad)
-		*outcome = worker->has_bad ? EDDY_RESTART : EDDY_GO_ON;
+		*outcome = worker->has_bad ? EDDY_RESTART : EDDY_CONTINUE;
 	else
 	{
 		stop_source(worker);
@@ -470,7 +470,7 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		*outcome = eddy_definition_lock(worker, &stream);
-		if (*outcome == EDDY_GO_ON)
+		if (*outcome == EDDY_CONTINUE)
 		{
 			MemoryContextSwitchTo(worker->batch_context);
 			eddy_clock_start();
@@ -610,7 +610,7 @@ retry_smaller(EddySourceWorker *worker)
 EddyOutcome
 eddy_batch_apply(EddySourceWorker *worker)
 {
-	EddyOutcome outcome = EDDY_GO_ON;
+	EddyOutcome outcome = EDDY_CONTINUE;
 	ErrorData  *error = NULL;
 	bool		careful = false;
 	bool		large = has_large_message(worker);
@@ -670,7 +670,7 @@ eddy_batch_apply(EddySourceWorker *worker)
 			eddy_decode_forget(worker->definition->decoder);
 		eddy_process_return_memory();
 	}
-	if (outcome == EDDY_GO_ON)
+	if (outcome == EDDY_CONTINUE)
 	{
 		grow(worker, start);
 		eddy_slots_succeed();

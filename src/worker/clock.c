@@ -24,7 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "settings.h"
-#include "worker/source.h"
+#include "worker/source_worker.h"
 
 #define TICKS 16				/* in which the limit is counted */
 #define FINAL_LIMITS 3			/* limits after which the process is ended */

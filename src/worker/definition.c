@@ -32,7 +32,7 @@
 #include "utils/timestamp.h"
 
 #include "worker/process.h"
-#include "worker/source.h"
+#include "worker/source_worker.h"
 
 static bool stale = true;
 static bool reading = false;	/* still set on entry: the last reading failed */
@@ -100,7 +100,7 @@ eddy_definition_stale(void)
 }
 
 void
-eddy_definition_doubt(void)
+eddy_definition_invalidate(void)
 {
 	stale = true;
 }
@@ -212,7 +212,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	bool		reopen;
 
 	if (!stale && !reading && worker->definition)
-		return EDDY_GO_ON;
+		return EDDY_CONTINUE;
 	/* what changes from here on is news again */
 	reopen = server_stale || reading;
 	stale = server_stale = false;
@@ -243,7 +243,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	worker->definition = definition;
 	watched_functions = eddy_stream_calls_functions(definition->preparer);
 	watched_types = types;
-	return reopen && worker->client ? EDDY_REOPEN : EDDY_GO_ON;
+	return reopen && worker->client ? EDDY_REOPEN : EDDY_CONTINUE;
 }
 
 /*
@@ -292,7 +292,7 @@ eddy_definition_lock(EddySourceWorker *worker, Relation *stream)
 	/* taken behind the locks: it sees what they have waited for */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	outcome = eddy_definition_read(worker, *stream);
-	if (outcome != EDDY_GO_ON)
+	if (outcome != EDDY_CONTINUE)
 	{
 		PopActiveSnapshot();
 		table_close(*stream, NoLock);

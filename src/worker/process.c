@@ -26,7 +26,7 @@
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
-#include "view/owner.h"
+#include "owner.h"
 #include "worker/process.h"
 
 /* Free memory that is kept for the next batch. */
@@ -38,23 +38,6 @@
 #endif
 #endif
 
-/*
- * Settings that a worker must not take from ALTER DATABASE, ALTER ROLE or the
- * configuration, because a batch could fail by them. Those that results could
- * depend on are in view/owner.c.
- */
-static const struct
-{
-	const char *name;
-	const char *value;
-}			pinned[] = {
-	{"default_transaction_deferrable", "off"},
-	{"default_transaction_isolation", "read committed"},
-	{"default_transaction_read_only", "off"},
-	{"lock_timeout", "0"},
-	{"statement_timeout", "0"},
-};
-
 void
 eddy_process_connect(Oid database, const char *name)
 {
@@ -62,8 +45,6 @@ eddy_process_connect(Oid database, const char *name)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-	for (int i = 0; i < (int) lengthof(pinned); i++)
-		SetConfigOption(pinned[i].name, pinned[i].value, PGC_SUSET, PGC_S_OVERRIDE);
 	eddy_owner_pin_process();
 	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_SESSION);
 	pgstat_report_appname(name);

@@ -27,7 +27,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "worker/source.h"
+#include "worker/source_worker.h"
 
 #define QUESTION_TIMEOUT 500	/* ms, for some hundred partitions at once */
 #define STALL_TIME 5000			/* ms without progress, though there are messages */
@@ -74,14 +74,14 @@ store_ends(EddySourceWorker *worker, const int64 *ends)
 	for (int p = 0; p < worker->npartitions; p++)
 		news = news || ends[p] > worker->partitions[p].stored.high_offset;
 	if (!news)
-		return EDDY_GO_ON;
+		return EDDY_CONTINUE;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	outcome = eddy_definition_lock(worker, &stream);
-	if (outcome == EDDY_GO_ON)
+	if (outcome == EDDY_CONTINUE)
 	{
-		for (int p = 0; p < worker->npartitions && outcome == EDDY_GO_ON; p++)
+		for (int p = 0; p < worker->npartitions && outcome == EDDY_CONTINUE; p++)
 		{
 			EddyPartition *next = &worker->partitions[p].next;
 
@@ -100,7 +100,7 @@ store_ends(EddySourceWorker *worker, const int64 *ends)
 	else
 		CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
-	for (int p = 0; p < worker->npartitions && outcome == EDDY_GO_ON; p++)
+	for (int p = 0; p < worker->npartitions && outcome == EDDY_CONTINUE; p++)
 		worker->partitions[p].stored = worker->partitions[p].next;
 	return outcome;
 }
@@ -154,14 +154,14 @@ eddy_progress_check(EddySourceWorker *worker, bool *watch, EddyKafkaError *error
 
 	*watch = false;
 	if (worker->npartitions != nprogress)
-		return EDDY_GO_ON;
+		return EDDY_CONTINUE;
 	for (int first = 0; first < worker->npartitions; first += EDDY_KAFKA_QUESTIONS)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!eddy_kafka_list_offsets(worker->client, topic, first,
 									 Min(worker->npartitions - first, EDDY_KAFKA_QUESTIONS),
 									 EDDY_KAFKA_END, QUESTION_TIMEOUT, ends + first, error))
-			return EDDY_GO_ON;
+			return EDDY_CONTINUE;
 	}
 	*watch = find_stalled(worker, ends, error);
 	worker->stalled = (error->kind != EDDY_KAFKA_OK);

@@ -27,8 +27,8 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "view/owner.h"
-#include "worker/source.h"
+#include "owner.h"
+#include "worker/source_worker.h"
 
 #define INTERRUPT_ROWS 256		/* rows between looks for interrupts */
 

@@ -36,7 +36,7 @@
 #include "compat.h"
 #include "settings.h"
 #include "worker/process.h"
-#include "worker/source.h"
+#include "worker/source_worker.h"
 #include "worker/start.h"
 
 #define QUESTION_TIMEOUT 500	/* ms */
@@ -98,7 +98,7 @@ eddy_start_open(EddySourceWorker *worker, EddyKafkaError *error)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	outcome = eddy_definition_lock(worker, &stream);
-	if (outcome == EDDY_GO_ON)
+	if (outcome == EDDY_CONTINUE)
 	{
 		EddyKafkaSettings settings = {
 			.queued_min_messages = QUEUED_MESSAGES,
@@ -295,7 +295,7 @@ move_offset(EddySourceWorker *worker, EddyPartition *partition, const Watermarks
 
 /*
  * settle_partition decides where one partition goes on. stored is its row, NULL if it has
- * none. Returns EDDY_GO_ON with the row written, or what else to do.
+ * none. Returns EDDY_CONTINUE with the row written, or what else to do.
  */
 static EddyOutcome
 settle_partition(EddySourceWorker *worker, int32 p, const EddyPartition *stored, bool is_new,
@@ -345,7 +345,7 @@ settle_partition(EddySourceWorker *worker, int32 p, const EddyPartition *stored,
 			 !eddy_catalog_advance_partition(&partition, stored->next_offset))
 		return EDDY_RESTART;	/* eddy.seek was faster */
 	state->stored = state->next = partition;
-	return EDDY_GO_ON;
+	return EDDY_CONTINUE;
 }
 
 static EddyOutcome
@@ -354,7 +354,7 @@ check_cluster(EddySourceWorker *worker, char *cluster_id)
 	EddySource *source = worker->definition->source;
 
 	if (cluster_id == NULL)
-		return EDDY_GO_ON;
+		return EDDY_CONTINUE;
 	if (source->cluster_id == NULL)
 	{
 		EddySource	copy = *source;
@@ -362,13 +362,13 @@ check_cluster(EddySourceWorker *worker, char *cluster_id)
 		eddy_process_lock_source(worker->number, ExclusiveLock);
 		copy.cluster_id = cluster_id;
 		eddy_catalog_update_source(&copy);
-		return EDDY_GO_ON;
+		return EDDY_CONTINUE;
 	}
 	if (strcmp(source->cluster_id, cluster_id) != 0)
 		return stop(worker,
 					psprintf("server \"%s\" leads to another Kafka cluster, \"%s\" instead of \"%s\": the offsets mean nothing there",
 							 source->server, cluster_id, source->cluster_id));
-	return EDDY_GO_ON;
+	return EDDY_CONTINUE;
 }
 
 static EddyOutcome
@@ -386,14 +386,14 @@ settle(EddySourceWorker *worker, const Watermarks *marks, char *cluster_id,
 
 		if (row->partition < worker->npartitions)
 			stored[row->partition] = row;
-		else if (outcome == EDDY_GO_ON && row->next_offset >= 0 &&	/* else eddy.seek knows */
+		else if (outcome == EDDY_CONTINUE && row->next_offset >= 0 &&	/* else eddy.seek knows */
 				 strcmp(worker->definition->source->on_offset_lost, "stop") == 0)
 			outcome = stop(worker,
 						   psprintf("partition %d of topic \"%s\" does not exist any more: the topic was made anew with %d partitions",
 									row->partition, worker->definition->source->topic,
 									worker->npartitions));
 	}
-	for (int p = 0; p < worker->npartitions && outcome == EDDY_GO_ON; p++)
+	for (int p = 0; p < worker->npartitions && outcome == EDDY_CONTINUE; p++)
 		outcome = settle_partition(worker, p, stored[p], rows != NIL, &marks[p], error);
 	return outcome;
 }
@@ -408,7 +408,7 @@ read_first(EddySourceWorker *worker, bool *first)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	outcome = eddy_definition_lock(worker, &stream);
-	if (outcome == EDDY_GO_ON)
+	if (outcome == EDDY_CONTINUE)
 	{
 		*first = eddy_catalog_list_partitions(worker->number) == NIL;
 		PopActiveSnapshot();
@@ -435,7 +435,7 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 
 	outcome = read_first(worker, &first);
 	MemoryContextSwitchTo(caller);
-	if (outcome != EDDY_GO_ON)
+	if (outcome != EDDY_CONTINUE)
 		return outcome;
 	if (!ask_broker(worker, first, &marks, &cluster_id, error))
 		return EDDY_RESTART;
@@ -443,7 +443,7 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	outcome = eddy_definition_lock(worker, &stream);
-	if (outcome == EDDY_GO_ON)
+	if (outcome == EDDY_CONTINUE)
 	{
 		/* rows appeared or went meanwhile: the questions were not the right ones */
 		if (first != (eddy_catalog_list_partitions(worker->number) == NIL))
@@ -459,7 +459,7 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	else
 		CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
-	if (outcome != EDDY_GO_ON)
+	if (outcome != EDDY_CONTINUE)
 		return outcome;
 	worker->loss_seen = false;
 
@@ -469,7 +469,7 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	if (!eddy_kafka_assign(worker->client, worker->definition->source->topic,
 						   worker->npartitions, offsets, error))
 		return EDDY_REOPEN;
-	return EDDY_GO_ON;
+	return EDDY_CONTINUE;
 }
 
 EddyOutcome
@@ -477,12 +477,12 @@ eddy_start_probe(EddySourceWorker *worker, EddyKafkaError *error)
 {
 	const EddySource *source = worker->definition->source;
 	char	   *cluster_id = NULL;
-	EddyOutcome outcome = EDDY_GO_ON;
+	EddyOutcome outcome = EDDY_CONTINUE;
 	int			count;
 
 	if (!eddy_kafka_partition_count(worker->client, source->topic, QUESTION_TIMEOUT, &count,
 									&cluster_id, error))
-		return EDDY_GO_ON;
+		return EDDY_CONTINUE;
 	if (count != worker->npartitions ||
 		(cluster_id && source->cluster_id && strcmp(cluster_id, source->cluster_id) != 0))
 		outcome = EDDY_RESTART;

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * view.c
+ * view_table.c
  *    Rows of eddy._view and eddy._view_status: definitions of continuous views, and
  *    which of them are suspended.
  *

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * source.h
+ * source_worker.h
  *    The state of a source worker, shared by the files that make it up. Private to src/worker.
  *
  * definition.c  what is consumed and into what, re-read after any DDL
@@ -10,12 +10,12 @@
  * attempt.c     crashes of the process, and how to get past them
  * clock.c       the time limit of a batch
  * progress.c    what the broker has, and whether the source gets nearer to it
- * source.c      the process: loop, waiting, back-off, status
+ * source_worker.c  the process: loop, waiting, back-off, status
  *
  *-------------------------------------------------------------------------
  */
-#ifndef EDDY_SOURCE_H
-#define EDDY_SOURCE_H
+#ifndef EDDY_SOURCE_WORKER_H
+#define EDDY_SOURCE_WORKER_H
 
 #include "batch.h"
 #include "catalog/eddy_catalog.h"
@@ -27,7 +27,7 @@
 /* What the process does after a step. */
 typedef enum EddyOutcome
 {
-	EDDY_GO_ON,					/* -> poll again */
+	EDDY_CONTINUE,					/* -> poll again */
 	EDDY_RESTART,				/* -> read the offsets and assign anew */
 	EDDY_REOPEN,				/* -> the same, with a new client */
 	EDDY_LEAVE					/* -> end of the process, nothing to do any more */
@@ -65,7 +65,7 @@ typedef struct EddySourceWorker
 	/* see definition.c; NULL until first read */
 	EddyDefinition *definition;
 
-	/* made by start.c, freed by source.c */
+	/* made by start.c, freed by source_worker.c */
 	EddyKafkaClient *client;
 	int			npartitions;
 	EddyPartitionState *partitions;
@@ -111,7 +111,7 @@ extern void eddy_definition_watch(void);
 extern bool eddy_definition_stale(void);
 
 /* Makes the next use read the definition again: somebody has woken us. */
-extern void eddy_definition_doubt(void);
+extern void eddy_definition_invalidate(void);
 
 /*
  * eddy_definition_read reads the definition again if it may have changed. Needs a
@@ -122,13 +122,13 @@ extern EddyOutcome eddy_definition_read(EddySourceWorker *worker, Relation strea
 /*
  * eddy_definition_lock begins a transaction's work on a source: locks stream and source, in
  * that order, pushes a snapshot and reads the definition. *stream is the
- * open relation when the result is EDDY_GO_ON, otherwise NULL.
+ * open relation when the result is EDDY_CONTINUE, otherwise NULL.
  */
 extern EddyOutcome eddy_definition_lock(EddySourceWorker *worker, Relation *stream);
 
 /* ---- start.c ---- */
 
-/* A step of the start: EDDY_GO_ON, or what else to do; error is set if the broker is to blame. */
+/* A step of the start: EDDY_CONTINUE, or what else to do; error is set if the broker is to blame. */
 extern EddyOutcome eddy_start_open(EddySourceWorker *worker, EddyKafkaError *error);
 extern EddyOutcome eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error);
 
@@ -203,9 +203,9 @@ extern void eddy_progress_reset(EddySourceWorker *worker);
 extern EddyOutcome eddy_progress_check(EddySourceWorker *worker, bool *watch,
 									   EddyKafkaError *error);
 
-/* ---- source.c ---- */
+/* ---- source_worker.c ---- */
 
 /* Shows in eddy.sources what keeps the source from progress. Outside of transactions. */
 extern void eddy_source_report_waiting(const char *error, int sqlerrcode);
 
-#endif							/* EDDY_SOURCE_H */
+#endif							/* EDDY_SOURCE_WORKER_H */

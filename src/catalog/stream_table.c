@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * stream.c
+ * stream_table.c
  *    Rows of eddy._stream and eddy._segment.
  *
  * Locking, memory and crash behaviour: see table.c.

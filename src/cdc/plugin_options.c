@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * options.c
+ * plugin_options.c
  *    What a client asks for when it starts decoding.
  *
  * Every option stands in one table; a format that needs more options adds

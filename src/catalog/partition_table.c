@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * partition.c
+ * partition_table.c
  *    Rows of eddy._partition: the offsets, the only truth about what was consumed.
  *
  * A row is advanced in the very transaction that applies its messages, by

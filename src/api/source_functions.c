@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * source.c
+ * source_functions.c
  *    SQL-callable functions about sources: attach, detach, pause, resume, seek.
  *
  * They check arguments and rights, change the catalog, and wake the workers when the transaction

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * dead_letter.c
+ * dead_letter_table.c
  *    Rows of eddy.dead_letters: what was rejected, and why.
  *
  * Written in the transaction that moves the offset past the message, so a

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * source.c
+ * source_table.c
  *    Rows of eddy._source and eddy._source_status.
  *
  * Locking, memory and crash behaviour: see table.c.

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * source.c
+ * source_worker.c
  *    The process of a source worker: loop, waiting, back-off, status.
  *
  *   start: open a client -> settle the offsets -> assign
@@ -40,7 +40,7 @@
 #include "compat.h"
 #include "worker/process.h"
 #include "worker/slots.h"
-#include "worker/source.h"
+#include "worker/source_worker.h"
 
 #define PROBE_INTERVAL 10000L	/* ms between looks for new partitions */
 #define WATCH_INTERVAL 2000L	/* ms between looks at a partition that stands still */
@@ -178,7 +178,7 @@ back_off(long delay)
 	CHECK_FOR_INTERRUPTS();
 	eddy_process_reload_config();
 	/* also takes notice of a corrected server or user mapping */
-	eddy_definition_doubt();
+	eddy_definition_invalidate();
 }
 
 /* ---- looking at what others have committed ---- */
@@ -190,11 +190,11 @@ check_definition(void)
 	Relation	stream;
 	EddyOutcome outcome;
 
-	eddy_definition_doubt();
+	eddy_definition_invalidate();
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	outcome = eddy_definition_lock(worker, &stream);
-	if (outcome == EDDY_GO_ON)
+	if (outcome == EDDY_CONTINUE)
 	{
 		if (eddy_start_moved(worker))
 			outcome = EDDY_RESTART;
@@ -215,7 +215,7 @@ wait_after_crash(long delay)
 {
 	static uint32 wait_event = 0;
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
-	EddyOutcome outcome = EDDY_GO_ON;
+	EddyOutcome outcome = EDDY_CONTINUE;
 
 	while (outcome != EDDY_LEAVE && GetCurrentTimestamp() < end)
 	{
@@ -227,7 +227,7 @@ wait_after_crash(long delay)
 		eddy_process_reload_config();
 		outcome = check_definition();
 	}
-	return outcome == EDDY_LEAVE ? EDDY_LEAVE : EDDY_GO_ON;
+	return outcome == EDDY_LEAVE ? EDDY_LEAVE : EDDY_CONTINUE;
 }
 
 /* ---- the loop ---- */
@@ -239,13 +239,13 @@ handle_poll_error(const EddyKafkaError *error)
 	switch (error->kind)
 	{
 		case EDDY_KAFKA_OK:
-			return EDDY_GO_ON;
+			return EDDY_CONTINUE;
 		case EDDY_KAFKA_RETRIABLE:
 			/* of what does not pass by itself, only progress is a sign that it has passed */
 			if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
 				worker->stalled = true;
 			report_broker_error(error);
-			return EDDY_GO_ON;
+			return EDDY_CONTINUE;
 		case EDDY_KAFKA_OFFSET_LOST:
 		case EDDY_KAFKA_TOPIC_MISSING:
 			report_broker_error(error);
@@ -270,16 +270,16 @@ probe(long *interval)
 	EddyOutcome outcome = eddy_start_probe(worker, &error);
 	bool		watch = false;
 
-	if (outcome == EDDY_GO_ON && error.kind == EDDY_KAFKA_OK)
+	if (outcome == EDDY_CONTINUE && error.kind == EDDY_KAFKA_OK)
 		outcome = eddy_progress_check(worker, &watch, &error);
-	if (outcome != EDDY_GO_ON)
+	if (outcome != EDDY_CONTINUE)
 		return outcome;
 	if (error.kind == EDDY_KAFKA_OK)
 	{
 		if (!worker->batch_failed)
 			report_running();
 		*interval = watch ? WATCH_INTERVAL : PROBE_INTERVAL;
-		return EDDY_GO_ON;
+		return EDDY_CONTINUE;
 	}
 	*interval = reported.running ? TROUBLE_INTERVAL_MIN :
 		Min(*interval * 2, TROUBLE_INTERVAL_MAX);
@@ -298,7 +298,7 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 	for (;;)
 	{
 		EddyKafkaError error = {0};
-		EddyOutcome outcome = EDDY_GO_ON;
+		EddyOutcome outcome = EDDY_CONTINUE;
 		TimestampTz now;
 		bool		ok;
 		bool		moved;
@@ -311,7 +311,7 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 		if (look || eddy_definition_stale())
 			outcome = check_definition();
 		look = false;
-		if (outcome != EDDY_GO_ON)
+		if (outcome != EDDY_CONTINUE)
 			return outcome;
 
 		eddy_kafka_drain_fd(worker->client);
@@ -330,7 +330,7 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 			(moved && now - last_store >= GAP_INTERVAL * 1000))
 		{
 			outcome = eddy_batch_apply(worker);
-			if (outcome != EDDY_GO_ON)
+			if (outcome != EDDY_CONTINUE)
 				return outcome;
 			if (!worker->batch_failed)
 				report_running();
@@ -341,7 +341,7 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 		if (!ok)
 		{
 			outcome = handle_poll_error(&error);
-			if (outcome != EDDY_GO_ON)
+			if (outcome != EDDY_CONTINUE)
 				return outcome;
 			if (!reported.running && interval == PROBE_INTERVAL)
 			{
@@ -353,7 +353,7 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 		if (now >= next_probe)
 		{
 			outcome = probe(&interval);
-			if (outcome != EDDY_GO_ON)
+			if (outcome != EDDY_CONTINUE)
 				return outcome;
 			next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
 			eddy_process_return_memory();
@@ -390,14 +390,14 @@ run_session(MemoryContext loop_context, EddyKafkaError *error)
 		long		delay;
 
 		outcome = eddy_attempt_begin(worker, &delay);
-		if (outcome != EDDY_GO_ON)
+		if (outcome != EDDY_CONTINUE)
 			return outcome;
 		worker->begun = true;
 		if (delay > 0)
 		{
 			report_running();
 			outcome = wait_after_crash(delay);
-			if (outcome != EDDY_GO_ON)
+			if (outcome != EDDY_CONTINUE)
 				return outcome;
 		}
 		MemoryContextSwitchTo(loop_context);
@@ -405,12 +405,12 @@ run_session(MemoryContext loop_context, EddyKafkaError *error)
 	if (worker->client == NULL)
 	{
 		outcome = eddy_start_open(worker, error);
-		if (outcome != EDDY_GO_ON)
+		if (outcome != EDDY_CONTINUE)
 			return outcome;
 		MemoryContextSwitchTo(loop_context);
 	}
 	outcome = eddy_start_assign(worker, error);
-	if (outcome != EDDY_GO_ON)
+	if (outcome != EDDY_CONTINUE)
 		return outcome;
 	eddy_attempt_settle(worker);
 	eddy_batch_settle(worker);

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * json.c
+ * json_writer.c
  *    Values of columns as JSON text.
  *
  * The text is what to_json() gives with TimeZone UTC: numbers and booleans as

@@ -35,11 +35,11 @@ extern void eddy_owner_init(void);
 extern void eddy_owner_pin_process(void);
 
 /*
- * eddy_owner_become_extension becomes the owner of the extension, with a pinned
- * search_path, for our own DDL in schema eddy, from quoted names only. No
+ * eddy_owner_become becomes the owner of the extension (eddy_catalog_extension_owner), with a
+ * pinned search_path, for our own DDL in schema eddy, from quoted names only. No
  * expression of a user may be evaluated. Ended by eddy_owner_end, too.
  */
-extern void eddy_owner_become_extension(EddyOwnerSwitch *save);
+extern void eddy_owner_become(EddyOwnerSwitch *save, Oid owner);
 
 /* The owner of a relation, InvalidOid if there is none with that Oid. */
 extern Oid	eddy_owner_of_relation(Oid relid);

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * view.c
+ * view_functions.c
  *    SQL functions for continuous views: arguments in, src/view does the work.
  *
  *-------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * options.c
+ * properties.c
  *    Which librdkafka properties a SERVER and a USER MAPPING may have.
  *
  * The rule is an allow-list: a property that is not in it is refused, also one of
@@ -31,7 +31,7 @@
 #include "commands/defrem.h"
 #include "utils/varlena.h"
 
-#include "kafka/options.h"
+#include "kafka/properties.h"
 #include "settings.h"
 
 typedef enum Family

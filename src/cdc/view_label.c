@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * view.c
+ * view_label.c
  *    Which table is the state table of a continuous view, as of a point of the WAL.
  *
  * Everything is read under the historic snapshot of the transaction that is decoded, and from

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * attempt.c
+ * attempt_table.c
  *    Rows of eddy._attempt: what must be known of a worker after it has crashed.
  *
  * Locking, memory and crash behaviour: see table.c.

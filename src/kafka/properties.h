@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * options.h
+ * properties.h
  *    The allow-list of librdkafka properties for SERVER and USER MAPPING.
  *
  * librdkafka's properties can load code, read files and reach metadata
@@ -8,8 +8,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef EDDY_KAFKA_OPTIONS_H
-#define EDDY_KAFKA_OPTIONS_H
+#ifndef EDDY_KAFKA_PROPERTIES_H
+#define EDDY_KAFKA_PROPERTIES_H
 
 #include "nodes/pg_list.h"
 #include "utils/guc.h"
@@ -52,4 +52,4 @@ extern const char *eddy_kafka_protocol_weakness(const char *protocol, const char
 /* Check hook of pg_eddy.allowed_brokers: every item must be understood. */
 extern bool eddy_kafka_check_brokers_setting(char **newval, void **extra, GucSource source);
 
-#endif							/* EDDY_KAFKA_OPTIONS_H */
+#endif							/* EDDY_KAFKA_PROPERTIES_H */

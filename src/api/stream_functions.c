@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * stream.c
+ * stream_functions.c
  *    SQL-callable functions about streams.
  *
  * They take the arguments apart and delegate to src/stream.

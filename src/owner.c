@@ -1,0 +1,130 @@
+/*-------------------------------------------------------------------------
+ *
+ * owner.c
+ *    Acting with the rights of an owner: of a view, or of the extension.
+ *
+ * Expressions of a view run inside the transactions of other people and of
+ * superuser workers. Before any of them is looked up or evaluated we become
+ * their owner, in a security-restricted operation, with a search_path that
+ * no other role can write to. The other pinned settings make results independent of
+ * the session that computes them, and of ALTER ROLE and ALTER DATABASE.
+ *
+ * The settings are listed in pinned_settings.h.
+ *
+ * No locks, no memory of its own; after an error the (sub)transaction abort
+ * restores user and settings.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "owner.h"
+#include "pinned_settings.h"
+
+void
+eddy_owner_init(void)
+{
+	for (int i = 0; i < (int) lengthof(eddy_pinned_settings); i++)
+	{
+		const char *configured = eddy_pinned_settings[i].configured ?
+			GetConfigOption(eddy_pinned_settings[i].name, true, false) : NULL;
+
+		if (configured)
+			eddy_pinned_settings[i].value = MemoryContextStrdup(TopMemoryContext, configured);
+	}
+}
+
+static inline bool
+has_pinned_value(const EddyPinnedSetting *setting)
+{
+	const char *current;
+
+	if (setting->flag)
+		return *setting->flag == (bool) setting->expected;
+	if (setting->number)
+		return *setting->number == setting->expected;
+	if (setting->string)
+		current = *setting->string;
+	else
+	{
+		/* of a library that is not loaded, or of another version of the server */
+		current = GetConfigOption(setting->name, true, false);
+		if (current == NULL)
+			return true;
+	}
+	return current != NULL && strcmp(current, setting->value) == 0;
+}
+
+void
+eddy_owner_begin(EddyOwnerSwitch *save, Oid owner)
+{
+	GetUserIdAndSecContext(&save->saved_user, &save->saved_context);
+	SetUserIdAndSecContext(owner, save->saved_context | SECURITY_RESTRICTED_OPERATION);
+	save->guc_level = NewGUCNestLevel();
+	for (int i = 0; i < (int) lengthof(eddy_pinned_settings); i++)
+	{
+		const EddyPinnedSetting *setting = &eddy_pinned_settings[i];
+
+		if (setting->workers_only || has_pinned_value(setting))
+			continue;
+
+		/*
+		 * A configured value may be invalid in this database, such as a text search
+		 * configuration that does not exist in it: then the session's is as good.
+		 */
+		(void) set_config_option(setting->name, setting->value, PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, setting->configured ? DEBUG1 : 0,
+								 false);
+	}
+}
+
+void
+eddy_owner_pin_process(void)
+{
+	for (int i = 0; i < (int) lengthof(eddy_pinned_settings); i++)
+	{
+		const EddyPinnedSetting *setting = &eddy_pinned_settings[i];
+
+		if (GetConfigOption(setting->name, true, false) != NULL)
+			(void) set_config_option(setting->name, setting->value, PGC_SUSET, PGC_S_OVERRIDE,
+									 GUC_ACTION_SET, true, setting->configured ? DEBUG1 : 0,
+									 false);
+	}
+}
+
+void
+eddy_owner_end(const EddyOwnerSwitch *save)
+{
+	AtEOXact_GUC(false, save->guc_level);
+	SetUserIdAndSecContext(save->saved_user, save->saved_context);
+}
+
+void
+eddy_owner_become(EddyOwnerSwitch *save, Oid owner)
+{
+	GetUserIdAndSecContext(&save->saved_user, &save->saved_context);
+	SetUserIdAndSecContext(owner, save->saved_context | SECURITY_LOCAL_USERID_CHANGE);
+	save->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+Oid
+eddy_owner_of_relation(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
