@@ -72,6 +72,7 @@ OBJS = \
 	src/worker/definition.o \
 	src/worker/launcher.o \
 	src/worker/mapping.o \
+	src/worker/partitions.o \
 	src/worker/process.o \
 	src/worker/progress.o \
 	src/worker/rows.o \

@@ -98,28 +98,35 @@ extern bool eddy_kafka_partition_count(EddyKafkaClient *client, const char *topi
 									   int *npartitions, char **cluster_id, EddyKafkaError *error);
 
 /*
- * Asks for the position of partitions first .. first + count - 1, in one request for each broker:
- * the oldest offset, the one behind the newest message, or (a time in ms since 1970)
- * the first whose message time is at or after it; -1 if there is none.
- * offsets: array of count, filled. Many partitions are better asked for in pieces
- * of EDDY_KAFKA_QUESTIONS, which also keeps a single wait short.
+ * Asks for a position in each of the partitions (count of them, in ascending order), with one
+ * request for each broker: the oldest offset, the one after the newest message, or (a time in ms
+ * since 1970) the first whose message time is at or after it; -1 if there is none. offsets[i] is
+ * filled for partitions[i]. Ask for many partitions in pieces of EDDY_KAFKA_QUESTIONS, which also
+ * keeps a single wait short.
  */
 #define EDDY_KAFKA_OLDEST (-2)
 #define EDDY_KAFKA_END (-1)
 #define EDDY_KAFKA_QUESTIONS 500
-extern bool eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic, int32 first,
-									int count, int64 position, int timeout_ms, int64 *offsets,
-									EddyKafkaError *error);
+extern bool eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic,
+									const int32 *partitions, int count, int64 position,
+									int timeout_ms, int64 *offsets, EddyKafkaError *error);
 
 /* High watermark as last seen in a fetch response, or -1; no round trip. */
 extern int64 eddy_kafka_cached_high(EddyKafkaClient *client, const char *topic, int32 partition);
 
+/* A partition, and the absolute offset to read it from. */
+typedef struct EddyKafkaStart
+{
+	int32		partition;
+	int64		offset;
+} EddyKafkaStart;
+
 /*
- * Assigns partitions 0..npartitions-1 of topic, each from its absolute offset.
- * Replaces what was assigned before, and forgets what was fetched of it.
+ * Assigns count partitions of the topic, any subset of it. Replaces the previous assignment and
+ * discards what was fetched for it. Messages of other partitions are never returned.
  */
-extern bool eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int npartitions,
-							  const int64 *offsets, EddyKafkaError *error);
+extern bool eddy_kafka_assign(EddyKafkaClient *client, const char *topic,
+							  const EddyKafkaStart *starts, int count, EddyKafkaError *error);
 
 /*
  * Takes up to max more messages that are waiting. The first is waited for at

@@ -43,21 +43,26 @@ drop_batch(EddyKafkaClient *client)
 	client->batch_next = client->batch_count = 0;
 }
 
-/* eddy_kafka_assign starts to fetch all partitions of the topic from the given offsets. */
+/* eddy_kafka_assign starts to fetch the given partitions of the topic from their offsets. */
 bool
-eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int npartitions,
-				  const int64 *offsets, EddyKafkaError *error)
+eddy_kafka_assign(EddyKafkaClient *client, const char *topic, const EddyKafkaStart *starts,
+				  int count, EddyKafkaError *error)
 {
 	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_resp_err_t err;
 	EddyKafkaPartition *partitions;
+	int			npartitions = 0;
 	char	   *name;
 
 	eddy_kafka_clear_error(error);
 
-	list = rd_kafka_topic_partition_list_new(npartitions);
-	for (int p = 0; p < npartitions; p++)
-		rd_kafka_topic_partition_list_add(list, topic, p)->offset = offsets[p];
+	list = rd_kafka_topic_partition_list_new(count);
+	for (int i = 0; i < count; i++)
+	{
+		rd_kafka_topic_partition_list_add(list, topic, starts[i].partition)->offset =
+			starts[i].offset;
+		npartitions = Max(npartitions, starts[i].partition + 1);
+	}
 	err = rd_kafka_assign(client->rk, list);
 	rd_kafka_topic_partition_list_destroy(list);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -72,10 +77,13 @@ eddy_kafka_assign(EddyKafkaClient *client, const char *topic, int npartitions,
 	name = MemoryContextStrdup(TopMemoryContext, topic);
 	partitions = MemoryContextAllocZero(TopMemoryContext,
 										sizeof(EddyKafkaPartition) * Max(npartitions, 1));
-	for (int p = 0; p < npartitions; p++)
+	for (int i = 0; i < count; i++)
 	{
-		partitions[p].start = offsets[p];
-		partitions[p].next = -1;
+		EddyKafkaPartition *part = &partitions[starts[i].partition];
+
+		part->assigned = true;
+		part->start = starts[i].offset;
+		part->next = -1;
 	}
 	if (client->topic != NULL)
 		pfree(client->topic);
@@ -188,8 +196,8 @@ note_error(EddyKafkaClient *client, const rd_kafka_message_t *rkm, EddyKafkaErro
 	const char *reason = rd_kafka_message_errstr(rkm);
 
 	/* an error of a partition carries the topic; one of the client does not */
-	if (rkm->rkt != NULL && rkm->partition >= 0 && rkm->partition < client->npartitions)
-		part = &client->partitions[rkm->partition];
+	if (rkm->rkt != NULL)
+		part = eddy_kafka_partition(client, rkm->partition);
 
 	switch (rkm->err)
 	{
@@ -268,6 +276,7 @@ eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 	{
 		rd_kafka_message_t *rkm = client->batch[client->batch_next++];
 		rd_kafka_timestamp_type_t tstype;
+		EddyKafkaPartition *part;
 
 		if (unlikely(rkm->err != RD_KAFKA_RESP_ERR_NO_ERROR))
 		{
@@ -277,7 +286,8 @@ eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 				break;
 			continue;
 		}
-		if (unlikely(rkm->partition < 0 || rkm->partition >= client->npartitions))
+		part = eddy_kafka_partition(client, rkm->partition);
+		if (unlikely(part == NULL))
 		{
 			rd_kafka_message_destroy(rkm);
 			continue;
@@ -294,8 +304,8 @@ eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 		message++;
 
 		bytes += rkm->len + rkm->key_len;
-		client->partitions[rkm->partition].next = rkm->offset + 1;
-		client->partitions[rkm->partition].caught_up = false;
+		part->next = rkm->offset + 1;
+		part->caught_up = false;
 	}
 
 	if (message > first)
@@ -346,18 +356,20 @@ eddy_kafka_release(EddyKafkaMessage *messages, int nmessages)
 int64
 eddy_kafka_position(EddyKafkaClient *client, const char *topic, int32 partition)
 {
-	if (client->topic == NULL || strcmp(client->topic, topic) != 0 ||
-		partition < 0 || partition >= client->npartitions)
+	const EddyKafkaPartition *part = eddy_kafka_partition(client, partition);
+
+	if (part == NULL || strcmp(client->topic, topic) != 0)
 		return -1;
-	return client->partitions[partition].next;
+	return part->next;
 }
 
 /* eddy_kafka_caught_up tells whether nothing came since the end of the partition was met. */
 bool
 eddy_kafka_caught_up(EddyKafkaClient *client, int32 partition)
 {
-	return partition >= 0 && partition < client->npartitions &&
-		client->partitions[partition].caught_up;
+	const EddyKafkaPartition *part = eddy_kafka_partition(client, partition);
+
+	return part != NULL && part->caught_up;
 }
 
 /* eddy_kafka_describe_stall: see client.h. */

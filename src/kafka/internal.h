@@ -21,6 +21,7 @@ typedef struct EddyKafkaBrokerList EddyKafkaBrokerList;
 /* What is known of a partition since it was assigned. */
 typedef struct EddyKafkaPartition
 {
+	bool		assigned;		/* else the rest is not set */
 	int64		start;			/* where reading began */
 	int64		next;			/* behind the last message or end that poll handed out, or -1 */
 	bool		caught_up;		/* nothing came since its end was met */
@@ -39,8 +40,8 @@ struct EddyKafkaClient
 
 	/* set by eddy_kafka_assign */
 	char	   *topic;
-	int			npartitions;
-	EddyKafkaPartition *partitions;
+	int			npartitions;	/* the highest assigned number + 1 */
+	EddyKafkaPartition *partitions; /* by number */
 
 	/* what librdkafka gave and poll has not yet handed out: [batch_next, batch_count) */
 	rd_kafka_message_t **batch;
@@ -60,6 +61,14 @@ struct EddyKafkaClient
 	char		trouble[256];	/* and in librdkafka's words */
 	bool		too_large;		/* an answer did not fit into receive.message.max.bytes */
 };
+
+/* The partition of that number, NULL if it is not assigned. */
+static inline EddyKafkaPartition *
+eddy_kafka_partition(EddyKafkaClient *client, int32 partition)
+{
+	return partition >= 0 && partition < client->npartitions &&
+		client->partitions[partition].assigned ? &client->partitions[partition] : NULL;
+}
 
 /* errors.c */
 extern void eddy_kafka_set_error(EddyKafkaError *error, EddyKafkaClient *client,

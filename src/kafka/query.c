@@ -126,8 +126,9 @@ eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeo
  * times hands the number on as it is, and to the broker -1 and -2 mean the ends.
  */
 bool
-eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic, int32 first, int count,
-						int64 position, int timeout_ms, int64 *offsets, EddyKafkaError *error)
+eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic, const int32 *partitions,
+						int count, int64 position, int timeout_ms, int64 *offsets,
+						EddyKafkaError *error)
 {
 	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_resp_err_t err;
@@ -137,16 +138,18 @@ eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic, int32 first,
 	if (count <= 0)
 		return true;
 	list = rd_kafka_topic_partition_list_new(count);
-	for (int p = 0; p < count; p++)
-		rd_kafka_topic_partition_list_add(list, topic, first + p)->offset = position;
+	for (int i = 0; i < count; i++)
+		rd_kafka_topic_partition_list_add(list, topic, partitions[i])->offset = position;
 
 	err = rd_kafka_offsets_for_times(client->rk, list, timeout_ms);
-	for (int p = 0; p < count && err == RD_KAFKA_RESP_ERR_NO_ERROR; p++)
+	for (int i = 0; i < count && err == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
 	{
-		const rd_kafka_topic_partition_t *elem = &list->elems[p];
+		/* even if librdkafka has sorted the list, that is the order of partitions */
+		const rd_kafka_topic_partition_t *elem = &list->elems[i];
 
+		Assert(elem->partition == partitions[i]);
 		err = elem->err;
-		offsets[elem->partition - first] = elem->offset;
+		offsets[i] = elem->offset;
 		/* the ends exist: without an answer the partition has no leader */
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && position < 0 && elem->offset < 0)
 			err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;

@@ -235,7 +235,8 @@ List *
 eddy_attempt_ranges(const EddySourceWorker *worker)
 {
 	List	   *ranges = NIL;
-	EddyRange **by_partition = palloc0(sizeof(EddyRange *) * Max(worker->npartitions, 1));
+	EddyRange **by_partition = palloc0(sizeof(EddyRange *) *
+									   Max(worker->partitions.topic_partitions, 1));
 
 	for (int i = 0; i < worker->nmessages; i++)
 	{
@@ -267,9 +268,9 @@ eddy_attempt_within(const EddySourceWorker *worker, List *ranges, bool committed
 		const EddyPartitionState *state;
 		int64		next;
 
-		if (range->partition >= worker->npartitions)
+		state = eddy_partitions_find(&worker->partitions, range->partition);
+		if (state == NULL)
 			continue;
-		state = &worker->partitions[range->partition];
 		next = committed ? state->stored.next_offset : state->next.next_offset;
 		if (next >= range->first && next < range->next)
 			return true;
@@ -473,11 +474,11 @@ eddy_attempt_settle(EddySourceWorker *worker)
 	foreach(lc, changed->caution)
 	{
 		EddyRange  *range = lfirst(lc);
+		const EddyPartitionState *state = eddy_partitions_find(&worker->partitions,
+															   range->partition);
 
-		if (range->partition < worker->npartitions)
-			range->next = Min(range->next,
-							  Max(worker->partitions[range->partition].stored.high_offset,
-								  range->first));
+		if (state)
+			range->next = Min(range->next, Max(state->stored.high_offset, range->first));
 	}
 	reduce_caution(worker, changed, true);
 	store_attempt(changed);

@@ -80,16 +80,17 @@ more_expected(EddySourceWorker *worker)
 {
 	const char *topic = worker->definition->source->topic;
 
-	for (int p = 0; p < worker->npartitions; p++)
+	for (int i = 0; i < worker->partitions.count; i++)
 	{
+		const EddyPartitionState *state = &worker->partitions.states[i];
 		int64		position;
 
-		if (eddy_kafka_caught_up(worker->client, p))
+		if (eddy_kafka_caught_up(worker->client, state->partition))
 			continue;
-		position = eddy_kafka_position(worker->client, topic, p);
+		position = eddy_kafka_position(worker->client, topic, state->partition);
 		if (position < 0)
-			position = worker->partitions[p].stored.next_offset;
-		if (position < eddy_kafka_cached_high(worker->client, topic, p))
+			position = state->stored.next_offset;
+		if (position < eddy_kafka_cached_high(worker->client, topic, state->partition))
 			return true;
 	}
 	return false;
@@ -164,10 +165,14 @@ eddy_batch_moved(EddySourceWorker *worker)
 {
 	const char *topic = worker->definition->source->topic;
 
-	for (int p = 0; p < worker->npartitions; p++)
-		if (eddy_kafka_position(worker->client, topic, p) >
-			worker->partitions[p].stored.next_offset)
+	for (int i = 0; i < worker->partitions.count; i++)
+	{
+		const EddyPartitionState *state = &worker->partitions.states[i];
+
+		if (eddy_kafka_position(worker->client, topic, state->partition) >
+			state->stored.next_offset)
 			return true;
+	}
 	return false;
 }
 
@@ -204,12 +209,12 @@ count_rows(EddySourceWorker *worker)
 	const EddyBatch *batch = &worker->batch;
 	TimestampTz latest = GetCurrentTimestamp() + definition->max_future_skew;
 
-	for (int p = 0; p < worker->npartitions; p++)
-		worker->partitions[p].next = worker->partitions[p].stored;
+	for (int i = 0; i < worker->partitions.count; i++)
+		worker->partitions.states[i].next = worker->partitions.states[i].stored;
 	for (int64 row = 0; row < batch->nrows; row++)
 	{
 		const EddyKafkaMessage *message = &worker->messages[row];
-		EddyPartition *next = &worker->partitions[message->partition].next;
+		EddyPartition *next = &worker->partitions.by_number[message->partition]->next;
 		TimestampTz time;
 
 		if (message->offset < next->next_offset)
@@ -234,16 +239,17 @@ pass_gaps(EddySourceWorker *worker)
 {
 	const char *topic = worker->definition->source->topic;
 
-	for (int p = 0; p < worker->npartitions; p++)
+	for (int i = 0; i < worker->partitions.count; i++)
 	{
-		EddyPartition *next = &worker->partitions[p].next;
+		EddyPartitionState *state = &worker->partitions.states[i];
 
-		next->next_offset = Max(next->next_offset,
-								eddy_kafka_position(worker->client, topic, p));
+		state->next.next_offset = Max(state->next.next_offset,
+									  eddy_kafka_position(worker->client, topic,
+														  state->partition));
 	}
 	if (worker->has_bad)
 	{
-		EddyPartition *next = &worker->partitions[worker->bad.partition].next;
+		EddyPartition *next = &worker->partitions.by_number[worker->bad.partition]->next;
 
 		next->next_offset = Max(next->next_offset, worker->bad.offset + 1);
 	}
@@ -256,13 +262,14 @@ advance_partitions(EddySourceWorker *worker)
 	const char *topic = worker->definition->source->topic;
 	TimestampTz now = GetCurrentTimestamp();
 
-	for (int p = 0; p < worker->npartitions; p++)
+	for (int i = 0; i < worker->partitions.count; i++)
 	{
-		EddyPartitionState *state = &worker->partitions[p];
+		EddyPartitionState *state = &worker->partitions.states[i];
 
 		if (state->next.next_offset == state->stored.next_offset)
 			continue;
-		state->next.high_offset = Max(eddy_kafka_cached_high(worker->client, topic, p),
+		state->next.high_offset = Max(eddy_kafka_cached_high(worker->client, topic,
+															 state->partition),
 									  state->next.next_offset);
 		state->next.updated_at = now;
 		if (!eddy_catalog_advance_partition(&state->next, state->stored.next_offset))
@@ -302,7 +309,7 @@ static void
 write_bad_message(EddySourceWorker *worker)
 {
 	const EddySource *source = worker->definition->source;
-	EddyPartition *next = &worker->partitions[worker->bad.partition].next;
+	EddyPartition *next = &worker->partitions.by_number[worker->bad.partition]->next;
 	EddyDeadLetter letter = {
 		.stream = source->stream,
 		.source = source->source,
@@ -343,7 +350,7 @@ write_rejections(EddySourceWorker *worker)
 	{
 		const EddyRejection *rejection = lfirst(lc);
 		EddyPartition *next =
-			&worker->partitions[worker->messages[rejection->row].partition].next;
+			&worker->partitions.by_number[worker->messages[rejection->row].partition]->next;
 
 		if (rejection->row >= worker->batch.nrows)
 			continue;			/* behind the row that stops the source: it comes again */
@@ -484,8 +491,7 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 			else
 			{
 				CommitTransactionCommand();
-				for (int p = 0; p < worker->npartitions; p++)
-					worker->partitions[p].stored = worker->partitions[p].next;
+				eddy_partitions_store(worker);
 			}
 		}
 		else

@@ -13,8 +13,8 @@
  * taken everything that librdkafka had to give, is stalled. The source is
  * then waiting, with an error that says what is known of the reason.
  *
- * Locking: see batch.c; the ends are written in a transaction of their own. Memory: an
- * array in TopMemoryContext, one entry for each partition. After a crash the ends are asked for anew.
+ * Locking: see batch.c; the ends are written in a transaction of their own. What was observed
+ * of a partition is in its EddyPartitionState. After a crash the ends are requested again.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,51 +29,39 @@
 
 #include "worker/source_worker.h"
 
-#define QUESTION_TIMEOUT 500	/* ms, for some hundred partitions at once */
 #define STALL_TIME 5000			/* ms without progress, though there are messages */
 
-/* A partition at the last look. */
-typedef struct Progress
-{
-	int64		position;
-	TimestampTz since;			/* there were messages behind position; 0: none */
-} Progress;
-
-static Progress *progress = NULL;
-static int	nprogress = 0;
-
-/* eddy_progress_reset forgets all; called when the partitions were assigned anew. */
+/* eddy_progress_reset clears what was observed, after the partitions were assigned. */
 void
 eddy_progress_reset(EddySourceWorker *worker)
 {
-	if (progress)
-		pfree(progress);
-	progress = MemoryContextAllocZero(TopMemoryContext,
-									  mul_size(sizeof(Progress), Max(worker->npartitions, 1)));
-	nprogress = worker->npartitions;
+	for (int i = 0; i < worker->partitions.count; i++)
+		worker->partitions.states[i].behind = false;
 	worker->drained_at = 0;
 	worker->stalled = false;
 }
 
+/* Position after everything that was consumed or is in the current batch. */
 static int64
-position_of(EddySourceWorker *worker, int p)
+position_of(EddySourceWorker *worker, const EddyPartitionState *state)
 {
-	return Max(worker->partitions[p].stored.next_offset,
-			   eddy_kafka_position(worker->client, worker->definition->source->topic, p));
+	return Max(state->stored.next_offset,
+			   eddy_kafka_position(worker->client, worker->definition->source->topic,
+								   state->partition));
 }
 
-/* Stores ends that are beyond the ones known. */
+/* Stores ends (in the order of states) that are beyond the known ones. */
 static EddyOutcome
 store_ends(EddySourceWorker *worker, const int64 *ends)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Relation	stream;
 	EddyOutcome outcome;
-	bool		news = false;
+	bool		changed = false;
 
-	for (int p = 0; p < worker->npartitions; p++)
-		news = news || ends[p] > worker->partitions[p].stored.high_offset;
-	if (!news)
+	for (int i = 0; i < worker->partitions.count; i++)
+		changed = changed || ends[i] > worker->partitions.states[i].stored.high_offset;
+	if (!changed)
 		return EDDY_CONTINUE;
 
 	SetCurrentStatementStartTimestamp();
@@ -81,14 +69,14 @@ store_ends(EddySourceWorker *worker, const int64 *ends)
 	outcome = eddy_definition_lock(worker, &stream);
 	if (outcome == EDDY_CONTINUE)
 	{
-		for (int p = 0; p < worker->npartitions && outcome == EDDY_CONTINUE; p++)
+		for (int i = 0; i < worker->partitions.count && outcome == EDDY_CONTINUE; i++)
 		{
-			EddyPartition *next = &worker->partitions[p].next;
+			EddyPartition *next = &worker->partitions.states[i].next;
 
-			*next = worker->partitions[p].stored;
-			if (ends[p] <= next->high_offset)
+			*next = worker->partitions.states[i].stored;
+			if (ends[i] <= next->high_offset)
 				continue;
-			next->high_offset = ends[p];
+			next->high_offset = ends[i];
 			if (!eddy_catalog_advance_partition(next, next->next_offset))
 				outcome = EDDY_RESTART;
 		}
@@ -100,45 +88,51 @@ store_ends(EddySourceWorker *worker, const int64 *ends)
 	else
 		CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
-	for (int p = 0; p < worker->npartitions && outcome == EDDY_CONTINUE; p++)
-		worker->partitions[p].stored = worker->partitions[p].next;
+	if (outcome == EDDY_CONTINUE)
+		eddy_partitions_store(worker);
 	return outcome;
 }
 
-/* Looks for a partition that stands still. Returns whether one has to be watched. */
+/*
+ * Detects partitions that make no progress; ends is in the order of states. Returns whether the
+ * next check should come soon.
+ */
 static bool
 find_stalled(EddySourceWorker *worker, const int64 *ends, EddyKafkaError *error)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		behind = false;
+	bool		watch = false;
 
-	for (int p = 0; p < worker->npartitions; p++)
+	for (int i = 0; i < worker->partitions.count; i++)
 	{
-		int64		position = position_of(worker, p);
-		Progress   *last = &progress[p];
-		bool		stands;
+		EddyPartitionState *state = &worker->partitions.states[i];
+		int64		position = position_of(worker, state);
+		bool		unchanged;
 
-		if (ends[p] <= position)
+		if (ends[i] <= position)
 		{
-			last->since = 0;
+			state->behind = false;
 			continue;
 		}
-		stands = last->since == 0 || last->position == position;
-		if (last->since == 0 || last->position != position)
+		unchanged = !state->behind || state->behind_position == position;
+		if (!state->behind || state->behind_position != position)
 		{
-			last->position = position;
-			last->since = now;
+			state->behind = true;
+			state->behind_position = position;
+			state->behind_since = now;
 		}
 		/* while other messages come, there is no hurry */
-		behind = behind || !TimestampDifferenceExceeds(worker->drained_at, now, STALL_TIME / 5);
+		watch = watch || !TimestampDifferenceExceeds(worker->drained_at, now, STALL_TIME / 5);
 		/* librdkafka's queue was empty since: had it been fetched, it would have come */
 		if (error->kind == EDDY_KAFKA_OK &&
-			((stands && worker->stalled) ||
-			 (TimestampDifferenceExceeds(last->since, now, STALL_TIME) &&
-			  TimestampDifferenceExceeds(last->since, worker->drained_at, STALL_TIME / 2))))
-			eddy_kafka_describe_stall(worker->client, p, position, ends[p], error);
+			((unchanged && worker->stalled) ||
+			 (TimestampDifferenceExceeds(state->behind_since, now, STALL_TIME) &&
+			  TimestampDifferenceExceeds(state->behind_since, worker->drained_at,
+										 STALL_TIME / 2))))
+			eddy_kafka_describe_stall(worker->client, state->partition, position, ends[i],
+									  error);
 	}
-	return behind;
+	return watch;
 }
 
 /*
@@ -149,25 +143,19 @@ EddyOutcome
 eddy_progress_check(EddySourceWorker *worker, bool *watch, EddyKafkaError *error)
 {
 	const char *topic = worker->definition->source->topic;
-	int64	   *ends = palloc(sizeof(int64) * Max(worker->npartitions, 1));
+	int64	   *ends = palloc(sizeof(int64) * Max(worker->partitions.count, 1));
 	EddyOutcome outcome;
 
 	*watch = false;
-	if (worker->npartitions != nprogress)
+	if (!eddy_partitions_list_offsets(worker, EDDY_KAFKA_END, ends, error))
 		return EDDY_CONTINUE;
-	for (int first = 0; first < worker->npartitions; first += EDDY_KAFKA_QUESTIONS)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (!eddy_kafka_list_offsets(worker->client, topic, first,
-									 Min(worker->npartitions - first, EDDY_KAFKA_QUESTIONS),
-									 EDDY_KAFKA_END, QUESTION_TIMEOUT, ends + first, error))
-			return EDDY_CONTINUE;
-	}
 	*watch = find_stalled(worker, ends, error);
 	worker->stalled = (error->kind != EDDY_KAFKA_OK);
 	/* with an open transaction the end of what was written lies further */
-	for (int p = 0; p < worker->npartitions; p++)
-		ends[p] = Max(ends[p], eddy_kafka_cached_high(worker->client, topic, p));
+	for (int i = 0; i < worker->partitions.count; i++)
+		ends[i] = Max(ends[i],
+					  eddy_kafka_cached_high(worker->client, topic,
+											 worker->partitions.states[i].partition));
 	outcome = store_ends(worker, ends);
 	pfree(ends);
 	return outcome;

@@ -316,8 +316,8 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 
 		eddy_kafka_drain_fd(worker->client);
 		ok = eddy_batch_collect(worker, &error);
-		if (!ok && error.kind == EDDY_KAFKA_BAD_MESSAGE && error.partition >= 0 &&
-			error.partition < worker->npartitions && error.offset >= 0)
+		if (!ok && error.kind == EDDY_KAFKA_BAD_MESSAGE &&
+			error.offset >= 0 && eddy_partitions_find(&worker->partitions, error.partition))
 		{
 			worker->has_bad = true;
 			worker->bad = error;

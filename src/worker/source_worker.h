@@ -5,6 +5,7 @@
  *
  * definition.c  what is consumed and into what, re-read after any DDL
  * start.c       connection, where to start, lost offsets
+ * partitions.c  the partitions that this worker consumes
  * rows.c        from messages to rows
  * batch.c       one batch: from messages to COMMIT
  * attempt.c     crashes of the process, and how to get past them
@@ -33,12 +34,27 @@ typedef enum EddyOutcome
 	EDDY_LEAVE					/* -> end of the process, nothing to do any more */
 } EddyOutcome;
 
-/* A partition: as stored, and what the batch in hand adds. */
+/* One partition that the worker consumes. */
 typedef struct EddyPartitionState
 {
+	int32		partition;		/* its number in the topic */
 	EddyPartition stored;		/* as last committed */
-	EddyPartition next;			/* as the batch in hand would commit it */
+	EddyPartition next;			/* as the current batch would commit it */
+
+	/* of progress.c: where it stood when messages were first seen to be missing */
+	bool		behind;			/* the broker had more; else the rest is not set */
+	int64		behind_position;
+	TimestampTz behind_since;
 } EddyPartitionState;
+
+/* The partitions of the topic that the worker consumes: see partitions.c. */
+typedef struct EddyPartitionSet
+{
+	int			topic_partitions;	/* partitions of the topic, the length of by_number */
+	EddyPartitionState **by_number; /* NULL for a partition that is not consumed here */
+	int			count;			/* the length of states */
+	EddyPartitionState *states; /* in order of partition number */
+} EddyPartitionSet;
 
 /* What the stream, the source and its server say. In a context of its own. */
 typedef struct EddyDefinition
@@ -67,8 +83,7 @@ typedef struct EddySourceWorker
 
 	/* made by start.c, freed by source_worker.c */
 	EddyKafkaClient *client;
-	int			npartitions;
-	EddyPartitionState *partitions;
+	EddyPartitionSet partitions;
 
 	/* messages of the batch in hand */
 	EddyKafkaMessage *messages;
@@ -137,6 +152,21 @@ extern EddyOutcome eddy_start_probe(EddySourceWorker *worker, EddyKafkaError *er
 
 /* True if the stored offsets are not those that the worker goes on from. Needs a transaction. */
 extern bool eddy_start_moved(EddySourceWorker *worker);
+
+/* ---- partitions.c ---- */
+
+extern void eddy_partitions_build(EddySourceWorker *worker, int topic_partitions);
+extern void eddy_partitions_store(EddySourceWorker *worker);
+extern bool eddy_partitions_list_offsets(EddySourceWorker *worker, int64 position,
+										 int64 *offsets, EddyKafkaError *error);
+
+/* The state of a partition by its number; NULL if this worker does not consume it. */
+static inline EddyPartitionState *
+eddy_partitions_find(const EddyPartitionSet *set, int32 partition)
+{
+	return partition >= 0 && partition < set->topic_partitions ?
+		set->by_number[partition] : NULL;
+}
 
 /* ---- rows.c ---- */
 

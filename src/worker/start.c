@@ -172,22 +172,7 @@ start_offset(const EddySource *source, int32 partition, bool is_new, const Water
 
 /* ---- questions to the broker ---- */
 
-/* Asks for a position in all partitions, in pieces. */
-static bool
-ask_offsets(EddySourceWorker *worker, int count, int64 position, int64 *offsets,
-			EddyKafkaError *error)
-{
-	for (int first = 0; first < count; first += EDDY_KAFKA_QUESTIONS)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (!eddy_kafka_list_offsets(worker->client, worker->definition->source->topic, first,
-									 Min(count - first, EDDY_KAFKA_QUESTIONS), position,
-									 QUESTION_TIMEOUT, offsets + first, error))
-			return false;
-	}
-	return true;
-}
-
+/* Builds the set of partitions and reads their watermarks, in the order of its states. */
 static bool
 ask_broker(EddySourceWorker *worker, bool first, Watermarks **marks, char **cluster_id,
 		   EddyKafkaError *error)
@@ -200,23 +185,18 @@ ask_broker(EddySourceWorker *worker, bool first, Watermarks **marks, char **clus
 	if (!eddy_kafka_partition_count(worker->client, source->topic, QUESTION_TIMEOUT, &count,
 									cluster_id, error))
 		return false;
-	if (worker->partitions)
-		pfree(worker->partitions);
-	worker->partitions = NULL;
-	worker->npartitions = 0;
-	worker->partitions = MemoryContextAllocZero(TopMemoryContext,
-												mul_size(count, sizeof(EddyPartitionState)));
-	worker->npartitions = count;
+	eddy_partitions_build(worker, count);
+	count = worker->partitions.count;
 	*marks = palloc0(sizeof(Watermarks) * Max(count, 1));
 	low = palloc(sizeof(int64) * Max(count, 1));
 	high = palloc(sizeof(int64) * Max(count, 1));
-	if (!ask_offsets(worker, count, EDDY_KAFKA_OLDEST, low, error) ||
-		!ask_offsets(worker, count, EDDY_KAFKA_END, high, error))
+	if (!eddy_partitions_list_offsets(worker, EDDY_KAFKA_OLDEST, low, error) ||
+		!eddy_partitions_list_offsets(worker, EDDY_KAFKA_END, high, error))
 		return false;
-	for (int p = 0; p < count; p++)
+	for (int i = 0; i < count; i++)
 	{
-		(*marks)[p].low = low[p];
-		(*marks)[p].high = high[p];
+		(*marks)[i].low = low[i];
+		(*marks)[i].high = high[i];
 	}
 	if (first && starts_by_time(source))
 	{
@@ -226,11 +206,11 @@ ask_broker(EddySourceWorker *worker, bool first, Watermarks **marks, char **clus
 		int64	   *by_time = low;
 
 		/* brokers count time from 1970 on; what is negative has a meaning of its own */
-		if (!ask_offsets(worker, count, Max((start - SetEpochTimestamp()) / 1000, 0), by_time,
-						 error))
+		if (!eddy_partitions_list_offsets(worker, Max((start - SetEpochTimestamp()) / 1000, 0),
+										  by_time, error))
 			return false;
-		for (int p = 0; p < count; p++)
-			(*marks)[p].by_time = by_time[p] >= 0 ? by_time[p] : high[p];
+		for (int i = 0; i < count; i++)
+			(*marks)[i].by_time = by_time[i] >= 0 ? by_time[i] : high[i];
 	}
 	return true;
 }
@@ -298,14 +278,14 @@ move_offset(EddySourceWorker *worker, EddyPartition *partition, const Watermarks
  * none. Returns EDDY_CONTINUE with the row written, or what else to do.
  */
 static EddyOutcome
-settle_partition(EddySourceWorker *worker, int32 p, const EddyPartition *stored, bool is_new,
-				 const Watermarks *marks, EddyKafkaError *error)
+settle_partition(EddySourceWorker *worker, EddyPartitionState *state,
+				 const EddyPartition *stored, bool is_new, const Watermarks *marks,
+				 EddyKafkaError *error)
 {
 	const EddySource *source = worker->definition->source;
-	EddyPartitionState *state = &worker->partitions[p];
 	EddyPartition partition = {
 		.source = worker->number,
-		.partition = p,
+		.partition = state->partition,
 		.epoch = 1,
 		.max_event_time = DT_NOBEGIN
 	};
@@ -314,7 +294,7 @@ settle_partition(EddySourceWorker *worker, int32 p, const EddyPartition *stored,
 	if (stored)
 		partition = *stored;
 	else
-		partition.next_offset = start_offset(source, p, is_new, marks);
+		partition.next_offset = start_offset(source, state->partition, is_new, marks);
 	/* left by eddy.seek */
 	if (partition.next_offset == EDDY_OFFSET_EARLIEST)
 		partition.next_offset = marks->low;
@@ -322,7 +302,7 @@ settle_partition(EddySourceWorker *worker, int32 p, const EddyPartition *stored,
 		partition.next_offset = marks->high;
 	partition.high_offset = marks->high;
 
-	loss = describe_loss(source, p, partition.next_offset, marks);
+	loss = describe_loss(source, state->partition, partition.next_offset, marks);
 	if (loss && !worker->loss_seen)
 	{
 		/* a leader that has just come up may not know its own end yet: ask again */
@@ -377,24 +357,30 @@ settle(EddySourceWorker *worker, const Watermarks *marks, char *cluster_id,
 {
 	EddyOutcome outcome = check_cluster(worker, cluster_id);
 	List	   *rows = eddy_catalog_list_partitions(worker->number);
-	EddyPartition **stored = palloc0(sizeof(EddyPartition *) * Max(worker->npartitions, 1));
+	const EddyPartitionSet *set = &worker->partitions;
+	EddyPartition **stored = palloc0(sizeof(EddyPartition *) * Max(set->topic_partitions, 1));
 	ListCell   *lc;
 
 	foreach(lc, rows)
 	{
 		EddyPartition *row = lfirst(lc);
 
-		if (row->partition < worker->npartitions)
+		if (row->partition < set->topic_partitions)
 			stored[row->partition] = row;
 		else if (outcome == EDDY_CONTINUE && row->next_offset >= 0 &&	/* else eddy.seek knows */
 				 strcmp(worker->definition->source->on_offset_lost, "stop") == 0)
 			outcome = stop(worker,
 						   psprintf("partition %d of topic \"%s\" does not exist any more: the topic was made anew with %d partitions",
 									row->partition, worker->definition->source->topic,
-									worker->npartitions));
+									set->topic_partitions));
 	}
-	for (int p = 0; p < worker->npartitions && outcome == EDDY_CONTINUE; p++)
-		outcome = settle_partition(worker, p, stored[p], rows != NIL, &marks[p], error);
+	for (int i = 0; i < set->count && outcome == EDDY_CONTINUE; i++)
+	{
+		EddyPartitionState *state = &set->states[i];
+
+		outcome = settle_partition(worker, state, stored[state->partition], rows != NIL,
+								   &marks[i], error);
+	}
 	return outcome;
 }
 
@@ -430,7 +416,7 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	EddyOutcome outcome;
 	Watermarks *marks;
 	char	   *cluster_id = NULL;
-	int64	   *offsets;
+	EddyKafkaStart *starts;
 	bool		first = false;
 
 	outcome = read_first(worker, &first);
@@ -463,11 +449,14 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 		return outcome;
 	worker->loss_seen = false;
 
-	offsets = palloc(sizeof(int64) * Max(worker->npartitions, 1));
-	for (int p = 0; p < worker->npartitions; p++)
-		offsets[p] = worker->partitions[p].stored.next_offset;
-	if (!eddy_kafka_assign(worker->client, worker->definition->source->topic,
-						   worker->npartitions, offsets, error))
+	starts = palloc(sizeof(EddyKafkaStart) * Max(worker->partitions.count, 1));
+	for (int i = 0; i < worker->partitions.count; i++)
+	{
+		starts[i].partition = worker->partitions.states[i].partition;
+		starts[i].offset = worker->partitions.states[i].stored.next_offset;
+	}
+	if (!eddy_kafka_assign(worker->client, worker->definition->source->topic, starts,
+						   worker->partitions.count, error))
 		return EDDY_REOPEN;
 	return EDDY_CONTINUE;
 }
@@ -483,7 +472,7 @@ eddy_start_probe(EddySourceWorker *worker, EddyKafkaError *error)
 	if (!eddy_kafka_partition_count(worker->client, source->topic, QUESTION_TIMEOUT, &count,
 									&cluster_id, error))
 		return EDDY_CONTINUE;
-	if (count != worker->npartitions ||
+	if (count != worker->partitions.topic_partitions ||
 		(cluster_id && source->cluster_id && strcmp(cluster_id, source->cluster_id) != 0))
 		outcome = EDDY_RESTART;
 	if (cluster_id)
@@ -500,14 +489,15 @@ eddy_start_moved(EddySourceWorker *worker)
 
 	foreach(lc, rows)
 	{
-		EddyPartition *row = lfirst(lc);
+		const EddyPartition *row = lfirst(lc);
+		const EddyPartitionState *state = eddy_partitions_find(&worker->partitions,
+															   row->partition);
 
-		if (row->partition >= worker->npartitions)
+		if (state == NULL)
 			continue;
 		count++;
-		if (row->next_offset != worker->partitions[row->partition].stored.next_offset ||
-			row->epoch != worker->partitions[row->partition].stored.epoch)
+		if (row->next_offset != state->stored.next_offset || row->epoch != state->stored.epoch)
 			return true;
 	}
-	return count != worker->npartitions;
+	return count != worker->partitions.count;
 }

@@ -1,0 +1,94 @@
+/*-------------------------------------------------------------------------
+ *
+ * partitions.c
+ *    The partitions that a source worker consumes: any subset of the topic's.
+ *
+ * A partition is known by its number in the topic, here as in messages, in Kafka and in
+ * eddy._partition. by_number leads from the number to the state of the partition, or to
+ * NULL if this worker does not consume it: nothing may assume that the numbers of a
+ * worker's partitions are consecutive.
+ *
+ * Memory: TopMemoryContext; the set is replaced as a whole when the partitions are
+ * assigned. No locks. After a crash it is built again from the broker's metadata.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "worker/source_worker.h"
+
+#define REQUEST_TIMEOUT 500		/* ms, for EDDY_KAFKA_QUESTIONS partitions at once */
+
+/* Decides whether this worker consumes a partition: a source has one worker, which has all. */
+static bool
+is_owned(const EddySourceWorker *worker pg_attribute_unused(),
+		 int32 partition pg_attribute_unused())
+{
+	return true;
+}
+
+/* eddy_partitions_build makes the set of a worker, of a topic with so many partitions. */
+void
+eddy_partitions_build(EddySourceWorker *worker, int topic_partitions)
+{
+	EddyPartitionSet *set = &worker->partitions;
+	int			room = Max(topic_partitions, 1);
+
+	if (set->by_number)
+	{
+		pfree(set->by_number);
+		pfree(set->states);
+	}
+	memset(set, 0, sizeof(EddyPartitionSet));
+	set->states = MemoryContextAllocZero(TopMemoryContext,
+										 mul_size(room, sizeof(EddyPartitionState)));
+	set->by_number = MemoryContextAllocZero(TopMemoryContext,
+											mul_size(room, sizeof(EddyPartitionState *)));
+	set->topic_partitions = topic_partitions;
+	for (int32 number = 0; number < topic_partitions; number++)
+	{
+		EddyPartitionState *state = &set->states[set->count];
+
+		if (!is_owned(worker, number))
+			continue;
+		state->partition = number;
+		set->by_number[number] = state;
+		set->count++;
+	}
+}
+
+/* eddy_partitions_store makes the offsets of the current batch the stored ones: it was committed. */
+void
+eddy_partitions_store(EddySourceWorker *worker)
+{
+	for (int i = 0; i < worker->partitions.count; i++)
+		worker->partitions.states[i].stored = worker->partitions.states[i].next;
+}
+
+/*
+ * eddy_partitions_list_offsets asks the broker for a position in each partition of the set.
+ * offsets is in the order of states. Outside of transactions.
+ */
+bool
+eddy_partitions_list_offsets(EddySourceWorker *worker, int64 position, int64 *offsets,
+							 EddyKafkaError *error)
+{
+	const EddyPartitionSet *set = &worker->partitions;
+	int32		numbers[EDDY_KAFKA_QUESTIONS];
+
+	for (int first = 0; first < set->count; first += EDDY_KAFKA_QUESTIONS)
+	{
+		int			count = Min(set->count - first, EDDY_KAFKA_QUESTIONS);
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < count; i++)
+			numbers[i] = set->states[first + i].partition;
+		if (!eddy_kafka_list_offsets(worker->client, worker->definition->source->topic, numbers,
+									 count, position, REQUEST_TIMEOUT, offsets + first, error))
+			return false;
+	}
+	return true;
+}
