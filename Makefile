@@ -20,6 +20,7 @@ OBJS = \
 	src/apply/fill.o \
 	src/apply/reject.o \
 	src/apply/statement.o \
+	src/argument.o \
 	src/catalog/attempt_table.o \
 	src/catalog/dead_letter_table.o \
 	src/catalog/member.o \

@@ -33,6 +33,7 @@
 #include "utils/timestamp.h"
 
 #include "apply/apply.h"
+#include "argument.h"
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "decode/decode.h"
@@ -73,56 +74,23 @@ enum
 	ARG_COUNT
 };
 
+/* Those that must not be null. */
+static const char *const argument_names[ARG_COUNT] = {
+	[ARG_STREAM] = "stream",
+	[ARG_SERVER] = "server",
+	[ARG_TOPIC] = "topic",
+	[ARG_FORMAT] = "format",
+	[ARG_START] = "start",
+	[ARG_ON_ERROR] = "on_error",
+	[ARG_ON_OFFSET_LOST] = "on_offset_lost"
+};
+
 static const char *const formats[] = {"json", NULL};
 static const char *const on_error_values[] = {"dead_letter", "skip", "stop", NULL};
 static const char *const on_offset_lost_values[] = {"stop", "earliest", "latest", NULL};
 static const char *const start_values[] = {"earliest", "latest", NULL};
 
 /* ---- checking arguments ---- */
-
-/* Arguments without a meaning for NULL. */
-static void
-check_not_null(FunctionCallInfo fcinfo)
-{
-	static const char *const names[ARG_COUNT] = {
-		[ARG_STREAM] = "stream",
-		[ARG_SERVER] = "server",
-		[ARG_TOPIC] = "topic",
-		[ARG_FORMAT] = "format",
-		[ARG_START] = "start",
-		[ARG_ON_ERROR] = "on_error",
-		[ARG_ON_OFFSET_LOST] = "on_offset_lost"
-	};
-
-	for (int i = 0; i < ARG_COUNT; i++)
-		if (names[i] && PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("parameter \"%s\" must not be null", names[i])));
-}
-
-/* A word of a list, or an error with the closest one. */
-static char *
-check_word(const char *parameter, char *value, const char *const *words)
-{
-	StringInfoData list;
-	const char *closest;
-
-	initStringInfo(&list);
-	for (int i = 0; words[i]; i++)
-	{
-		if (strcmp(words[i], value) == 0)
-			return value;
-		appendStringInfo(&list, "%s\"%s\"", i > 0 ? ", " : "", words[i]);
-	}
-	closest = eddy_mapping_closest(value, words);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unrecognized value \"%s\" for parameter \"%s\"", value, parameter),
-			 closest ? errhint("Perhaps you meant \"%s\".", closest) :
-			 errhint("Valid values are: %s.", list.data)));
-	return NULL;
-}
 
 static void
 check_topic(const char *topic)
@@ -176,7 +144,6 @@ static char *
 check_start(char *start)
 {
 	TimestampTz time;
-	const char *closest = NULL;
 	struct pg_tm tm;
 	fsec_t		fsec;
 	char		buffer[MAXDATELEN + 1];
@@ -187,21 +154,14 @@ check_start(char *start)
 		if (strcmp(start_values[i], start) == 0)
 			return start;
 	if (word)
-	{
-		closest = eddy_mapping_closest(start, start_values);
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unrecognized value \"%s\" for parameter \"start\"", start),
-				 closest ? errhint("Perhaps you meant \"%s\".", closest) :
-				 errhint("Valid values are \"earliest\", \"latest\" and timestamps.")));
-	}
+		eddy_argument_refuse_choice("argument", "start", start, start_values, "timestamps");
 	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(start),
 												   ObjectIdGetDatum(InvalidOid),
 												   Int32GetDatum(-1)));
 	if (TIMESTAMP_NOT_FINITE(time) || timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp \"%s\" in parameter \"start\" is out of range", start)));
+				 errmsg("timestamp \"%s\" in argument \"start\" is out of range", start)));
 	tm.tm_isdst = 0;			/* else the zone is left out */
 	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, buffer);
 	return pstrdup(buffer);
@@ -226,7 +186,7 @@ parse_partition(const char *name, int32 *partition)
 
 /* One value of an object of offsets: a number, "earliest" or "latest". */
 static int64
-parse_offset(const char *parameter, const char *name, const JsonbValue *value)
+parse_offset(const char *argument, const char *name, const JsonbValue *value)
 {
 	if (value->type == jbvNumeric)
 	{
@@ -250,7 +210,7 @@ parse_offset(const char *parameter, const char *name, const JsonbValue *value)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid offset for partition \"%s\" in parameter \"%s\"", name, parameter),
+			 errmsg("invalid offset for partition \"%s\" in argument \"%s\"", name, argument),
 			 errdetail("An offset is a whole number from 0, \"earliest\" or \"latest\".")));
 	return 0;
 }
@@ -259,7 +219,7 @@ typedef void (*OffsetVisitor) (void *arg, int32 partition, int64 offset);
 
 /* Goes through an object such as {"0": 1234, "1": "latest"}, checking it. */
 static void
-visit_offsets(const char *parameter, Jsonb *json, OffsetVisitor visit, void *arg)
+visit_offsets(const char *argument, Jsonb *json, OffsetVisitor visit, void *arg)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken token;
@@ -267,11 +227,8 @@ visit_offsets(const char *parameter, Jsonb *json, OffsetVisitor visit, void *arg
 	char	   *name = NULL;
 	int32		partition = 0;
 
-	if (!JB_ROOT_IS_OBJECT(json))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("parameter \"%s\" must be a JSON object", parameter),
-				 errhint("Name partitions and offsets, such as {\"0\": 1234, \"1\": \"latest\"}.")));
+	eddy_argument_check_object(argument, json,
+							   "Name partitions and offsets, such as {\"0\": 1234, \"1\": \"latest\"}.");
 	it = JsonbIteratorInit(&json->root);
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
@@ -281,12 +238,12 @@ visit_offsets(const char *parameter, Jsonb *json, OffsetVisitor visit, void *arg
 			if (!parse_partition(name, &partition))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("\"%s\" in parameter \"%s\" is not the number of a partition",
-								name, parameter)));
+						 errmsg("\"%s\" in argument \"%s\" is not the number of a partition",
+								name, argument)));
 		}
 		else if (token == WJB_VALUE)
 		{
-			int64		offset = parse_offset(parameter, name, &value);
+			int64		offset = parse_offset(argument, name, &value);
 
 			if (visit)
 				visit(arg, partition, offset);
@@ -319,7 +276,7 @@ eddy_attach_kafka(PG_FUNCTION_ARGS)
 	EddySource	source = {0};
 	Relation	rel;
 
-	check_not_null(fcinfo);
+	eddy_argument_check_not_null(fcinfo, argument_names, ARG_COUNT);
 	source.stream = PG_GETARG_OID(ARG_STREAM);
 	(void) eddy_stream_check_owner(source.stream);
 	/* the table may not change its columns or go before we have committed */
@@ -342,12 +299,13 @@ eddy_attach_kafka(PG_FUNCTION_ARGS)
 
 	check_server(source.server, rel->rd_rel->relowner);
 	check_topic(source.topic);
-	check_word("format", source.format, formats);
+	(void) eddy_argument_choice("argument", "format", source.format, formats);
 	source.start = check_start(source.start);
 	if (source.start_offsets)
 		visit_offsets("start_offsets", source.start_offsets, NULL, NULL);
-	check_word("on_error", source.on_error, on_error_values);
-	check_word("on_offset_lost", source.on_offset_lost, on_offset_lost_values);
+	(void) eddy_argument_choice("argument", "on_error", source.on_error, on_error_values);
+	(void) eddy_argument_choice("argument", "on_offset_lost", source.on_offset_lost,
+								on_offset_lost_values);
 	check_mapping(rel, &source);
 	if (eddy_catalog_find_source(source.stream, source.topic) != NULL)
 		ereport(ERROR,
@@ -394,7 +352,7 @@ lock_source(Oid stream, const char *topic)
 
 		for (int i = 0; i < list_length(sources); i++)
 			topics[i] = ((EddySource *) list_nth(sources, i))->topic;
-		closest = eddy_mapping_closest(topic, topics);
+		closest = eddy_argument_closest(topic, topics);
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("topic \"%s\" is not attached to stream \"%s\"", topic,
@@ -541,7 +499,7 @@ eddy_seek(PG_FUNCTION_ARGS)
 	SeekTarget	target;
 
 	if (word)
-		check_word("offsets", word, start_values);
+		(void) eddy_argument_choice("argument", "offsets", word, start_values);
 	else
 		visit_offsets("offsets", offsets, NULL, NULL);
 

@@ -14,7 +14,9 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "argument.h"
 #include "catalog/eddy_catalog.h"
+#include "interval.h"
 #include "stream/stream.h"
 #include "worker/worker.h"
 
@@ -37,30 +39,23 @@ enum
 	ARG_COUNT
 };
 
-/* The function is not STRICT, because event_time may be NULL; nothing else may. */
-static void
-check_not_null(FunctionCallInfo fcinfo)
-{
-	static const char *const names[ARG_COUNT] = {
-		"relation", "event_time", "delay", "retention", "idle_timeout", "max_future_skew",
-		"null_event_time", "auto_advance"
-	};
-
-	for (int i = 0; i < ARG_COUNT; i++)
-	{
-		if (i != ARG_EVENT_TIME && PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("parameter \"%s\" must not be null", names[i])));
-	}
-}
+/* All but event_time, which may be null. */
+static const char *const argument_names[ARG_COUNT] = {
+	[ARG_RELATION] = "relation",
+	[ARG_DELAY] = "delay",
+	[ARG_RETENTION] = "retention",
+	[ARG_IDLE_TIMEOUT] = "idle_timeout",
+	[ARG_MAX_FUTURE_SKEW] = "max_future_skew",
+	[ARG_NULL_EVENT_TIME] = "null_event_time",
+	[ARG_AUTO_ADVANCE] = "auto_advance"
+};
 
 Datum
 eddy_create_stream(PG_FUNCTION_ARGS)
 {
 	EddyStream	stream = {0};
 
-	check_not_null(fcinfo);
+	eddy_argument_check_not_null(fcinfo, argument_names, ARG_COUNT);
 	stream.relid = PG_GETARG_OID(ARG_RELATION);
 	if (!PG_ARGISNULL(ARG_EVENT_TIME))
 		stream.event_time = NameStr(*PG_GETARG_NAME(ARG_EVENT_TIME));
@@ -90,7 +85,7 @@ eddy_drop_stream(PG_FUNCTION_ARGS)
 static TimestampTz
 event_time_less(TimestampTz time, const Interval *delay)
 {
-	int64		usec = eddy_stream_interval_usec(delay);
+	int64		usec = eddy_interval_usec(delay);
 
 	if (TIMESTAMP_NOT_FINITE(time))
 		return time;

@@ -16,7 +16,9 @@
 #include "utils/timestamp.h"
 
 #include "apply/apply.h"
+#include "argument.h"
 #include "catalog/eddy_catalog.h"
+#include "interval.h"
 #include "view/view.h"
 
 PG_FUNCTION_INFO_V1(eddy_create_continuous_view);
@@ -35,38 +37,30 @@ enum
 	ARG_START,
 	ARG_MAINTENANCE,
 	ARG_ON_ERROR,
-	ARG_IF_NOT_EXISTS
+	ARG_IF_NOT_EXISTS,
+	ARG_COUNT
 };
 
-static void
-check_not_null(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" cannot be null", name)));
-}
+/* Those that must not be null. */
+static const char *const argument_names[ARG_COUNT] = {
+	[ARG_NAME] = "name",
+	[ARG_QUERY] = "query",
+	[ARG_EMIT] = "emit",
+	[ARG_LATE] = "late",
+	[ARG_ALLOWED_LATENESS] = "allowed_lateness",
+	[ARG_START] = "start",
+	[ARG_MAINTENANCE] = "maintenance",
+	[ARG_ON_ERROR] = "on_error"
+};
 
-/* One of a few words; the error names them all. */
+/* A text argument that takes one of a few words. */
 static char *
-get_choice(FunctionCallInfo fcinfo, int arg, const char *name, const char *const *choices)
+get_choice(FunctionCallInfo fcinfo, int arg, const char *const *choices)
 {
-	StringInfoData list;
-	char	   *value;
+	char	   *value = text_to_cstring(PG_GETARG_TEXT_PP(arg));
 
-	check_not_null(fcinfo, arg, name);
-	value = text_to_cstring(PG_GETARG_TEXT_PP(arg));
-	initStringInfo(&list);
-	for (int i = 0; choices[i]; i++)
-	{
-		if (strcmp(choices[i], value) == 0)
-			return value;
-		appendStringInfo(&list, "%s\"%s\"", i > 0 ? ", " : "", choices[i]);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for argument \"%s\": \"%s\"", name, value),
-			 errhint("Valid values are %s.", list.data)));
+	(void) eddy_argument_choice("argument", argument_names[arg], value, choices);
+	return value;
 }
 
 static void
@@ -86,23 +80,19 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	static const char *const start_choices[] = {"now", "staged", NULL};
 	static const char *const maintenance_choices[] = {"immediate", "deferred", NULL};
 	static const char *const error_choices[] = {"dead_letter", "stop", NULL};
-	static const Interval zero = {0};
 	EddyViewOptions options = {0};
 	bool		created;
 	Oid			view;
 
-	check_not_null(fcinfo, ARG_NAME, "name");
-	check_not_null(fcinfo, ARG_QUERY, "query");
-	check_not_null(fcinfo, ARG_ALLOWED_LATENESS, "allowed_lateness");
-	options.emit = get_choice(fcinfo, ARG_EMIT, "emit", emit_choices);
-	options.late = get_choice(fcinfo, ARG_LATE, "late", late_choices);
+	eddy_argument_check_not_null(fcinfo, argument_names, ARG_COUNT);
+	options.emit = get_choice(fcinfo, ARG_EMIT, emit_choices);
+	options.late = get_choice(fcinfo, ARG_LATE, late_choices);
 	options.allowed_lateness = *PG_GETARG_INTERVAL_P(ARG_ALLOWED_LATENESS);
 	if (!PG_ARGISNULL(ARG_RETENTION))
 		options.retention = PG_GETARG_INTERVAL_P(ARG_RETENTION);
-	options.start = get_choice(fcinfo, ARG_START, "start", start_choices);
-	options.maintenance = get_choice(fcinfo, ARG_MAINTENANCE, "maintenance",
-									 maintenance_choices);
-	options.on_error = get_choice(fcinfo, ARG_ON_ERROR, "on_error", error_choices);
+	options.start = get_choice(fcinfo, ARG_START, start_choices);
+	options.maintenance = get_choice(fcinfo, ARG_MAINTENANCE, maintenance_choices);
+	options.on_error = get_choice(fcinfo, ARG_ON_ERROR, error_choices);
 	options.if_not_exists = !PG_ARGISNULL(ARG_IF_NOT_EXISTS) &&
 		PG_GETARG_BOOL(ARG_IF_NOT_EXISTS);
 
@@ -111,8 +101,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 		refuse_value("emit", options.emit, "Use emit => 'changes'.");
 	if (strcmp(options.late, "drop") != 0)
 		refuse_value("late", options.late, "No row is late: windows stay open.");
-	if (!DatumGetBool(DirectFunctionCall2(interval_eq, IntervalPGetDatum(&zero),
-										  IntervalPGetDatum(&options.allowed_lateness))))
+	if (eddy_interval_usec(&options.allowed_lateness) != 0)
 		refuse_value("allowed_lateness",
 					 DatumGetCString(DirectFunctionCall1(interval_out,
 														 IntervalPGetDatum(&options.allowed_lateness))),

@@ -16,16 +16,13 @@
 #include "parser/scansup.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/varlena.h"
 
 #include "cdc/cdc.h"
+#include "closest_match.h"
 
 /* Largest message that is collected; a single record may be larger. */
 #define MAX_BATCH_BYTES (64 * 1024 * 1024)
 #define DEFAULT_BATCH_BYTES (64 * 1024)
-
-/* The farthest that a name may be from a valid one to be taken for a slip. */
-#define MAX_DISTANCE 3
 
 typedef struct Option Option;
 
@@ -126,29 +123,17 @@ eddy_cdc_wants_view(const EddyCdcOptions *options, const char *schema, const cha
 static const Option *
 find_option(const char *name)
 {
-	const char *closest = NULL;
-	int			distance = MAX_DISTANCE + 1;
-	int			len = strlen(name);
+	EddyClosestMatch closest;
 
+	eddy_closest_init(&closest, name);
 	for (size_t i = 0; i < lengthof(known_options); i++)
 	{
-		const char *candidate = known_options[i].name;
-		int			d;
-
-		if (strcmp(candidate, name) == 0)
+		if (strcmp(known_options[i].name, name) == 0)
 			return &known_options[i];
-		if (len > NAMEDATALEN)
-			continue;			/* too long for the distance, and no slip */
-		d = varstr_levenshtein_less_equal(name, len, candidate, strlen(candidate), 1, 1, 1,
-										  MAX_DISTANCE, true);
-		if (d < distance && d < len)
-		{
-			distance = d;
-			closest = candidate;
-		}
+		eddy_closest_update(&closest, known_options[i].name);
 	}
 
-	if (closest == NULL)
+	if (closest.match == NULL)
 	{
 		StringInfoData names;
 
@@ -165,7 +150,7 @@ find_option(const char *name)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unrecognized option \"%s\" for output plugin \"%s\"", name,
 					EDDY_CDC_PLUGIN),
-			 errhint("Perhaps you meant the option \"%s\".", closest)));
+			 errhint("Perhaps you meant the option \"%s\".", closest.match)));
 }
 
 static void

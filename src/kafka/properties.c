@@ -29,8 +29,8 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
-#include "utils/varlena.h"
 
+#include "closest_match.h"
 #include "kafka/properties.h"
 #include "settings.h"
 
@@ -309,38 +309,17 @@ eddy_kafka_mechanism_is_allowed(const char *mechanism)
 	return false;
 }
 
-/*
- * closest_match finds the allowed option of the family that is spelt most like
- * name, or NULL if none is near. (The server has ClosestMatch since 16 only.)
- */
+/* closest_match finds the allowed option of the family that is closest to name, or NULL. */
 static const char *
 closest_match(const char *name, Family family)
 {
-	const char *best = NULL;
-	int			len = strlen(name);
-	int			limit = Min(4, len / 2);
+	EddyClosestMatch closest;
 
-	/* the function has a limit of its own, and names are identifiers in any case */
-	if (len >= NAMEDATALEN)
-		return NULL;
+	eddy_closest_init(&closest, name);
 	for (size_t i = 0; i < lengthof(properties); i++)
-	{
-		const char *candidate = properties[i].name;
-		int			distance;
-
-		if (properties[i].family != family)
-			continue;
-		distance = varstr_levenshtein_less_equal(name, len, candidate, strlen(candidate),
-												 1, 1, 1, limit, true);
-		if (distance <= limit)
-		{
-			best = candidate;
-			if (distance == 0)
-				break;
-			limit = distance - 1;
-		}
-	}
-	return best;
+		if (properties[i].family == family)
+			eddy_closest_update(&closest, properties[i].name);
+	return closest.match;
 }
 
 /* refuse_for_safety raises the error for a family that reaches out of the database. */

@@ -40,14 +40,16 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/varlena.h"
 
+#include "argument.h"
+#include "closest_match.h"
 #include "compat.h"
+#include "interval.h"
+#include "owner.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
-#include "owner.h"
 
-static const char *const null_policies[] = {"dead_letter", "skip_watermark", "stop"};
+static const char *const null_policies[] = {"dead_letter", "skip_watermark", "stop", NULL};
 
 /* The quoted name of a relation. */
 static char *
@@ -83,27 +85,6 @@ eddy_stream_check_owner(Oid relid)
 				 errmsg("\"%s\" is not a stream", get_rel_name(relid)),
 				 errhint("Register the table with eddy.create_stream.")));
 	return stream;
-}
-
-/* The candidate that is closest to what was typed, or NULL if none is close. */
-static const char *
-closest(const char *typed, const char *candidate, const char *best, int *best_distance)
-{
-	int			distance = varstr_levenshtein_less_equal(typed, strlen(typed), candidate,
-														 strlen(candidate), 1, 1, 1,
-														 *best_distance, true);
-
-	if (distance >= *best_distance)
-		return best;
-	*best_distance = distance;
-	return candidate;
-}
-
-/* More typing errors than that in a word are another word. */
-static int
-distance_limit(const char *typed)
-{
-	return strlen(typed) / 2 + 1;
 }
 
 /* The table must be one whose rows we can stage, keep and forget. */
@@ -157,17 +138,17 @@ static void
 check_event_time(Relation rel, const char *event_time)
 {
 	TupleDesc	tupdesc = RelationGetDescr(rel);
-	const char *best = NULL;
-	int			best_distance = distance_limit(event_time);
+	EddyClosestMatch closest;
 	Oid			type;
 
+	eddy_closest_init(&closest, event_time);
 	for (int i = 0; i < tupdesc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
 
 		if (att->attisdropped)
 			continue;
-		best = closest(event_time, NameStr(att->attname), best, &best_distance);
+		eddy_closest_update(&closest, NameStr(att->attname));
 		if (strcmp(NameStr(att->attname), event_time) != 0)
 			continue;
 		type = getBaseType(att->atttypid);
@@ -183,44 +164,7 @@ check_event_time(Relation rel, const char *event_time)
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("column \"%s\" of table \"%s\" does not exist", event_time,
 					RelationGetRelationName(rel)),
-			 best ? errhint("Perhaps you meant the column \"%s\".", best) : 0));
-}
-
-/* Intervals are added to and taken from time stamps everywhere: no sum may leave their range. */
-static void
-check_interval(const char *parameter, const Interval *value)
-{
-	int64		usec = eddy_stream_interval_usec(value);
-
-	if (usec < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("parameter \"%s\" must not be negative", parameter)));
-	if (usec > EDDY_STREAM_INTERVAL_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("parameter \"%s\" must not be greater than 1000 years", parameter)));
-}
-
-static void
-check_null_policy(const char *value)
-{
-	const char *best = NULL;
-	int			best_distance = distance_limit(value);
-
-	for (int i = 0; i < (int) lengthof(null_policies); i++)
-	{
-		if (strcmp(value, null_policies[i]) == 0)
-			return;
-		/* the limit on lengths of levenshtein distances is 255 bytes */
-		if (strlen(value) < NAMEDATALEN)
-			best = closest(value, null_policies[i], best, &best_distance);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unrecognized value \"%s\" for parameter \"null_event_time\"", value),
-			 errdetail("Valid values are \"dead_letter\", \"skip_watermark\" and \"stop\"."),
-			 best ? errhint("Perhaps you meant \"%s\".", best) : 0));
+			 closest.match ? errhint("Perhaps you meant the column \"%s\".", closest.match) : 0));
 }
 
 /*
@@ -274,11 +218,12 @@ eddy_stream_create(const EddyStream *stream)
 
 	/* before the lock: who does not own the table must not be able to block it */
 	check_owner(stream->relid);
-	check_interval("delay", &stream->delay);
-	check_interval("retention", &stream->retention);
-	check_interval("idle_timeout", &stream->idle_timeout);
-	check_interval("max_future_skew", &stream->max_future_skew);
-	check_null_policy(stream->null_event_time);
+	eddy_argument_check_interval("delay", &stream->delay);
+	eddy_argument_check_interval("retention", &stream->retention);
+	eddy_argument_check_interval("idle_timeout", &stream->idle_timeout);
+	eddy_argument_check_interval("max_future_skew", &stream->max_future_skew);
+	(void) eddy_argument_choice("argument", "null_event_time", stream->null_event_time,
+								null_policies);
 
 	rel = relation_open(stream->relid, ShareRowExclusiveLock);
 	check_owner(stream->relid);
@@ -294,7 +239,7 @@ eddy_stream_create(const EddyStream *stream)
 
 	create_triggers(stream->relid, stream->event_time);
 	eddy_catalog_insert_stream(stream);
-	if (eddy_stream_interval_usec(&stream->retention) > 0)
+	if (eddy_interval_usec(&stream->retention) > 0)
 	{
 		for (int i = 0; i < EDDY_STREAM_SEGMENTS; i++)
 			eddy_stream_add_segment(stream->relid);

@@ -55,6 +55,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "interval.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
 #include "subtransaction.h"
@@ -256,7 +257,7 @@ static bool
 empty_expired(StreamState *state, const EddyStream *stream, List *segments, TimestampTz now,
 			  TimestampTz *next)
 {
-	int64		retention = eddy_stream_interval_usec(&stream->retention);
+	int64		retention = eddy_interval_usec(&stream->retention);
 	bool		done = false;
 	ListCell   *lc;
 
@@ -365,7 +366,7 @@ keep_segments(StreamState *state, const EddyStream *stream, TimestampTz *next)
 	int			nempty = 0;
 	ListCell   *lc;
 
-	if (eddy_stream_interval_usec(&stream->retention) <= 0)
+	if (eddy_interval_usec(&stream->retention) <= 0)
 		return false;
 	foreach(lc, segments)
 	{
@@ -444,7 +445,7 @@ oldest_running(void)
 static void
 note_horizon(StreamState *state, const EddyStream *stream, TimestampTz now, TimestampTz *next)
 {
-	int64		retention = eddy_stream_interval_usec(&stream->retention);
+	int64		retention = eddy_interval_usec(&stream->retention);
 	int64		age = Max(retention, NOTE_SPAN_MIN);	/* also of streams that retain nothing */
 	int64		span = Max(retention / NOTES, NOTE_SPAN_MIN);
 

@@ -43,9 +43,10 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "interval.h"
+#include "owner.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
-#include "owner.h"
 
 /* Rotating costs two catalog updates and a truncation: not more often than this. */
 #define SPAN_MIN (INT64CONST(10) * USECS_PER_SEC)
@@ -65,16 +66,6 @@ eddy_stream_execute(const char *command)
 	SPI_finish();
 }
 
-int64
-eddy_stream_interval_usec(const Interval *interval)
-{
-	double		usec = interval->month * (double) (DAYS_PER_MONTH * USECS_PER_DAY) +
-		interval->day * (double) USECS_PER_DAY + (double) interval->time;
-
-	/* half the range is more than any time stamp: sums with one cannot overflow */
-	return (int64) Max(Min(usec, (double) (PG_INT64_MAX / 4)), (double) (PG_INT64_MIN / 4));
-}
-
 /*
  * All but one segment together hold the retention: with three, each is written
  * for half of it, and the oldest has expired just when a fresh one is wanted.
@@ -82,7 +73,7 @@ eddy_stream_interval_usec(const Interval *interval)
 int64
 eddy_stream_segment_span(const EddyStream *stream)
 {
-	int64		retention = eddy_stream_interval_usec(&stream->retention);
+	int64		retention = eddy_interval_usec(&stream->retention);
 
 	return Max(retention / (EDDY_STREAM_SEGMENTS - 1), SPAN_MIN);
 }

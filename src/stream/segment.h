@@ -49,9 +49,6 @@ extern void eddy_stream_bind_event_time(Oid relid, const char *event_time);
 extern const char *eddy_stream_segment_problem(Relation segment, Oid stream,
 											   TupleDesc stream_desc);
 
-/* The longest interval of a stream: 1000 years of 360 days. */
-#define EDDY_STREAM_INTERVAL_MAX (INT64CONST(360000) * USECS_PER_DAY)
-
 /* How long rows are written into one segment before the next is taken, in microseconds. */
 extern int64 eddy_stream_segment_span(const EddyStream *stream);
 

@@ -61,9 +61,6 @@ extern bool eddy_stream_is_subscribed(Oid relid);
 /* Describes how a segment differs from what its stream makes it; NULL if it does not, or is gone. */
 extern const char *eddy_stream_check_segment(Oid relid, Relation stream);
 
-/* Lengths of an interval in microseconds; a month is 30 days, a day 24 hours. Never overflows. */
-extern int64 eddy_stream_interval_usec(const Interval *interval);
-
 /* ---- preparing rows from Kafka (prepare.c) ---- */
 
 typedef struct EddyRowPreparer EddyRowPreparer;

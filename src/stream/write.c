@@ -40,6 +40,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "interval.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
 
@@ -447,7 +448,7 @@ eddy_stream_write(const EddyStream *stream, EddyBatch *batch)
 	Relation	segment;
 
 	Assert(batch->store == NULL);
-	if (eddy_stream_interval_usec(&stream->retention) <= 0 || batch->nrejected >= batch->nrows)
+	if (eddy_interval_usec(&stream->retention) <= 0 || batch->nrejected >= batch->nrows)
 		return;
 	segment = open_segment(stream);
 	if (segment == NULL)

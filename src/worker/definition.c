@@ -31,6 +31,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "interval.h"
 #include "worker/process.h"
 #include "worker/source_worker.h"
 
@@ -137,7 +138,7 @@ make_definition(EddySource *source, EddyStream *stream, Relation rel, MemoryCont
 	definition->owner = rel->rd_rel->relowner;
 	definition->options = eddy_mapping_read_options(source->options);
 	definition->mapping = eddy_mapping_create(definition->tupdesc, source->mapping, false);
-	definition->max_future_skew = eddy_stream_interval_usec(&stream->max_future_skew);
+	definition->max_future_skew = eddy_interval_usec(&stream->max_future_skew);
 	find_event_time(definition);
 
 	decode_options.time_format = definition->options.time_format;

@@ -15,12 +15,9 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/varlena.h"
 
+#include "argument.h"
 #include "worker/mapping.h"
-
-/* A word further away than this is no misspelling. */
-#define CLOSE_ENOUGH 4
 
 static const char *const metadata_names[] = {
 	[EDDY_METADATA_TOPIC] = "topic",
@@ -57,30 +54,6 @@ static const char *const time_format_names[] = {
 
 static const char *const option_names[] = {"check_crcs", "timestamps", NULL};
 
-const char *
-eddy_mapping_closest(const char *name, const char *const *names)
-{
-	const char *best = NULL;
-	int			best_distance = CLOSE_ENOUGH + 1;
-	int			len = strlen(name);
-
-	if (len > NAMEDATALEN)		/* the distance is computed for short strings only */
-		return NULL;
-	for (; *names; names++)
-	{
-		int			distance = varstr_levenshtein_less_equal(name, len, *names, strlen(*names),
-															 1, 1, 1, CLOSE_ENOUGH, true);
-
-		/* half of the letters wrong is another word */
-		if (distance < best_distance && distance * 2 < Max(len, (int) strlen(*names)))
-		{
-			best = *names;
-			best_distance = distance;
-		}
-	}
-	return best;
-}
-
 static int
 index_of(const char *name, const char *const *names)
 {
@@ -88,15 +61,6 @@ index_of(const char *name, const char *const *names)
 		if (strcmp(name, names[i]) == 0)
 			return i;
 	return -1;
-}
-
-static void
-check_object(const Jsonb *json, const char *parameter)
-{
-	if (!JB_ROOT_IS_OBJECT(json))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("parameter \"%s\" must be a JSON object", parameter)));
 }
 
 static char *
@@ -118,10 +82,10 @@ refuse_column(TupleDesc tupdesc, const char *name)
 	for (int i = 0; i < tupdesc->natts; i++)
 		if (!TupleDescAttr(tupdesc, i)->attisdropped)
 			names[n++] = NameStr(TupleDescAttr(tupdesc, i)->attname);
-	closest = eddy_mapping_closest(name, names);
+	closest = eddy_argument_closest(name, names);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("column \"%s\" in parameter \"mapping\" does not exist", name),
+			 errmsg("column \"%s\" in argument \"mapping\" does not exist", name),
 			 closest ? errhint("Perhaps you meant the column \"%s\".", closest) : 0));
 }
 
@@ -146,12 +110,12 @@ add_metadata(EddyMapping *mapping, Form_pg_attribute att, const char *word)
 
 	if (what < 0)
 	{
-		const char *closest = eddy_mapping_closest(word, metadata_names);
+		const char *closest = eddy_argument_closest(word, metadata_names);
 
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unrecognized value \"%s\" for column \"%s\" in parameter \"mapping\"",
-						word, NameStr(att->attname)),
+				 errmsg("invalid value for column \"%s\" in argument \"mapping\": \"%s\"",
+						NameStr(att->attname), word),
 				 errdetail("A value is a JSON pointer, which begins with \"/\", or one of the words topic, partition, offset, timestamp, key, headers."),
 				 closest ? errhint("Perhaps you meant \"%s\".", closest) :
 				 errhint("For a top-level field write \"/%s\".", word)));
@@ -192,14 +156,14 @@ add_pair(EddyMapping *mapping, TupleDesc tupdesc, const char *name, const JsonbV
 	if (att->attgenerated)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("generated column \"%s\" cannot be in parameter \"mapping\"", name)));
+				 errmsg("generated column \"%s\" cannot be in argument \"mapping\"", name)));
 	named[i] = true;
 	if (value->type == jbvNull)
 		return;
 	if (value->type != jbvString)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("value of column \"%s\" in parameter \"mapping\" must be a string or null",
+				 errmsg("value of column \"%s\" in argument \"mapping\" must be a string or null",
 						name)));
 	target = text_of(value);
 	mapping->decoded[i] = true;
@@ -230,7 +194,7 @@ eddy_mapping_create(TupleDesc tupdesc, const Jsonb *json, bool strict)
 		JsonbValue	value;
 		char	   *name = NULL;
 
-		check_object(json, "mapping");
+		eddy_argument_check_object("mapping", json, NULL);
 		it = JsonbIteratorInit(unconstify(JsonbContainer *, &json->root));
 		while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 		{
@@ -259,10 +223,6 @@ eddy_mapping_create(TupleDesc tupdesc, const Jsonb *json, bool strict)
 static void
 read_option(EddySourceOptions *options, const char *name, const JsonbValue *value)
 {
-	int			format;
-	char	   *word;
-	const char *closest;
-
 	if (strcmp(name, "check_crcs") == 0)
 	{
 		if (value->type != jbvBool)
@@ -273,30 +233,13 @@ read_option(EddySourceOptions *options, const char *name, const JsonbValue *valu
 		return;
 	}
 	if (strcmp(name, "timestamps") != 0)
-	{
-		closest = eddy_mapping_closest(name, option_names);
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unrecognized option \"%s\" in parameter \"options\"", name),
-				 closest ? errhint("Perhaps you meant the option \"%s\".", closest) :
-				 errhint("Valid options are \"check_crcs\" and \"timestamps\".")));
-	}
+		eddy_argument_refuse_option("options", name, option_names);
 	if (value->type != jbvString)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"timestamps\" must be a string")));
-	word = text_of(value);
-	format = index_of(word, time_format_names);
-	if (format < 0)
-	{
-		closest = eddy_mapping_closest(word, time_format_names);
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unrecognized value \"%s\" for option \"timestamps\"", word),
-				 closest ? errhint("Perhaps you meant \"%s\".", closest) :
-				 errhint("Valid values are \"iso\", \"seconds\", \"milliseconds\" and \"microseconds\".")));
-	}
-	options->time_format = format;
+	options->time_format = eddy_argument_choice("option", name, text_of(value),
+												time_format_names);
 }
 
 EddySourceOptions
@@ -310,7 +253,7 @@ eddy_mapping_read_options(const Jsonb *json)
 
 	if (json == NULL)
 		return options;
-	check_object(json, "options");
+	eddy_argument_check_object("options", json, NULL);
 	it = JsonbIteratorInit(unconstify(JsonbContainer *, &json->root));
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{

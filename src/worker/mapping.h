@@ -68,10 +68,4 @@ extern EddyMapping *eddy_mapping_create(TupleDesc tupdesc, const Jsonb *mapping,
 /* Reads {"timestamps": "iso|seconds|milliseconds|microseconds", "check_crcs": bool} or NULL. */
 extern EddySourceOptions eddy_mapping_read_options(const Jsonb *options);
 
-/*
- * eddy_mapping_closest returns the name of a NULL-terminated list that is closest to a
- * wrong one, or NULL if none is close.
- */
-extern const char *eddy_mapping_closest(const char *name, const char *const *names);
-
 #endif							/* EDDY_MAPPING_H */

@@ -1,0 +1,119 @@
+/*-------------------------------------------------------------------------
+ *
+ * argument.c
+ *    Checks of what users give to functions: one wording for the errors of all.
+ *
+ * An error names the argument and its value, the detail lists what is valid, and the hint has
+ * the closest valid name, if there is one. No locks; memory is that of the error.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "argument.h"
+#include "closest_match.h"
+#include "interval.h"
+
+void
+eddy_argument_check_not_null(FunctionCallInfo fcinfo, const char *const *names, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (names[i] && PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument \"%s\" must not be null", names[i])));
+}
+
+const char *
+eddy_argument_closest(const char *name, const char *const *names)
+{
+	EddyClosestMatch closest;
+
+	eddy_closest_init(&closest, name);
+	for (; *names; names++)
+		eddy_closest_update(&closest, *names);
+	return closest.match;
+}
+
+/* The names of a list in double quotes, as in: "a", "b" and others. */
+static char *
+enumerate(const char *const *names, const char *others)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; names[i]; i++)
+		appendStringInfo(&list, "%s\"%s\"",
+						 i == 0 ? "" : names[i + 1] || others ? ", " : " and ", names[i]);
+	if (others)
+		appendStringInfo(&list, " and %s", others);
+	return list.data;
+}
+
+/*
+ * eddy_argument_refuse_choice raises the error for a value that is not one of the choices. kind
+ * says what name is: "argument", "option". others (may be NULL) describes what is valid besides
+ * the choices.
+ */
+void
+eddy_argument_refuse_choice(const char *kind, const char *name, const char *value,
+							const char *const *choices, const char *others)
+{
+	const char *closest = eddy_argument_closest(value, choices);
+	bool		single = choices[0] && choices[1] == NULL && others == NULL;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for %s \"%s\": \"%s\"", kind, name, value),
+			 single ? errdetail("The only valid value is \"%s\".", choices[0]) :
+			 errdetail("Valid values are %s.", enumerate(choices, others)),
+			 closest ? errhint("Perhaps you meant \"%s\".", closest) : 0));
+}
+
+int
+eddy_argument_choice(const char *kind, const char *name, const char *value,
+					 const char *const *choices)
+{
+	for (int i = 0; choices[i]; i++)
+		if (strcmp(choices[i], value) == 0)
+			return i;
+	eddy_argument_refuse_choice(kind, name, value, choices, NULL);
+}
+
+/* Raises the error for a name in an argument that holds options as a JSON object. */
+void
+eddy_argument_refuse_option(const char *argument, const char *option, const char *const *options)
+{
+	const char *closest = eddy_argument_closest(option, options);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized option \"%s\" in argument \"%s\"", option, argument),
+			 errdetail("Valid options are %s.", enumerate(options, NULL)),
+			 closest ? errhint("Perhaps you meant the option \"%s\".", closest) : 0));
+}
+
+void
+eddy_argument_check_interval(const char *name, const Interval *value)
+{
+	int64		usec = eddy_interval_usec(value);
+
+	if (usec < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must not be negative", name)));
+	if (usec > EDDY_INTERVAL_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must not be greater than 1000 years", name)));
+}
+
+void
+eddy_argument_check_object(const char *name, const Jsonb *value, const char *hint)
+{
+	if (!JB_ROOT_IS_OBJECT(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must be a JSON object", name),
+				 hint ? errhint("%s", hint) : 0));
+}

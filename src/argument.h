@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * argument.h
+ *    Checks of what users give to functions: one wording for the errors of all.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_ARGUMENT_H
+#define EDDY_ARGUMENT_H
+
+#include "fmgr.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+/* Raises an error if an argument is null whose name is not NULL; names[] has one per argument. */
+extern void eddy_argument_check_not_null(FunctionCallInfo fcinfo, const char *const *names,
+										 int count);
+
+/* The index of value in the NULL-terminated list of choices. Raises an error if it is not there. */
+extern int	eddy_argument_choice(const char *kind, const char *name, const char *value,
+								 const char *const *choices);
+extern void eddy_argument_refuse_choice(const char *kind, const char *name, const char *value,
+										const char *const *choices, const char *others)
+			pg_attribute_noreturn();
+extern void eddy_argument_refuse_option(const char *argument, const char *option,
+										const char *const *options) pg_attribute_noreturn();
+
+/* Raises an error for a negative interval, or one that is out of range. */
+extern void eddy_argument_check_interval(const char *name, const Interval *value);
+
+extern void eddy_argument_check_object(const char *name, const Jsonb *value, const char *hint);
+
+/* The name of a NULL-terminated list that is closest to a misspelt one, or NULL. */
+extern const char *eddy_argument_closest(const char *name, const char *const *names);
+
+#endif							/* EDDY_ARGUMENT_H */

@@ -1,0 +1,58 @@
+/*-------------------------------------------------------------------------
+ *
+ * closest_match.h
+ *    The valid name that is closest to a misspelt one, for hints.
+ *
+ * The server has this since 16 only (ClosestMatch of varlena.h). Inline, because the output
+ * plugin is a library of its own: a function that both libraries export could be called across
+ * two versions of pg_eddy.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_CLOSEST_MATCH_H
+#define EDDY_CLOSEST_MATCH_H
+
+#include "utils/varlena.h"
+
+/* With more edits than this a word is a different word. */
+#define EDDY_CLOSEST_MAX_DISTANCE 4
+
+/* Longest names that are compared: the server's limit for this distance. */
+#define EDDY_CLOSEST_MAX_LENGTH 255
+
+typedef struct EddyClosestMatch
+{
+	const char *name;
+	const char *match;			/* NULL: none is close */
+	int			limit;			/* distance that a better match must not exceed */
+} EddyClosestMatch;
+
+static inline void
+eddy_closest_init(EddyClosestMatch *state, const char *name)
+{
+	state->name = name;
+	state->match = NULL;
+	state->limit = EDDY_CLOSEST_MAX_DISTANCE;
+}
+
+/* Of candidates at the same distance the first one stays. */
+static inline void
+eddy_closest_update(EddyClosestMatch *state, const char *candidate)
+{
+	int			name_len = strlen(state->name);
+	int			candidate_len = strlen(candidate);
+	int			limit = Min(state->limit, (Max(name_len, candidate_len) - 1) / 2);
+	int			distance;
+
+	/* with half of its letters changed it is a different word as well */
+	if (limit < 0 || name_len > EDDY_CLOSEST_MAX_LENGTH || candidate_len > EDDY_CLOSEST_MAX_LENGTH)
+		return;
+	distance = varstr_levenshtein_less_equal(state->name, name_len, candidate, candidate_len,
+											 1, 1, 1, limit, true);
+	if (distance > limit)
+		return;
+	state->match = candidate;
+	state->limit = distance - 1;
+}
+
+#endif							/* EDDY_CLOSEST_MATCH_H */
