@@ -16,6 +16,15 @@
 
 #include "json_shim.h"
 
+/*
+ * The first stage is not a documented interface of the library. It is the same in all versions
+ * from 3.0 to 4.6, of which 3.0.1, 3.12.3 and 4.6 (Debian 12, 13 and 14) are tested. For another
+ * major version: read internal/dom_parser_implementation.h, run test/unit and test/fuzz with it, and
+ * change the limit.
+ */
+static_assert(simdjson::SIMDJSON_VERSION_MAJOR >= 3 && simdjson::SIMDJSON_VERSION_MAJOR <= 4,
+			  "this version of simdjson is not supported: pg_eddy is tested with simdjson 3.0 to 4.6");
+
 using Implementation = simdjson::internal::dom_parser_implementation;
 
 /* Four bytes of index per byte of message: what we keep at most beyond need. */

@@ -11,7 +11,9 @@
  */
 #include "postgres.h"
 
-#include <malloc.h>
+#ifdef __GLIBC__
+#include <malloc.h>				/* mallopt, mallinfo2, malloc_trim */
+#endif
 
 #include "access/xact.h"
 #include "libpq/pqsignal.h"
@@ -121,7 +123,7 @@ eddy_process_set_status(int32 source, const char *state, const char *error,
  * default the C library gives such pieces back to the kernel at once, and each batch
  * pays for zeroed pages again. Threads share two arenas: each arena keeps
  * free memory of its own, and librdkafka has a thread for each broker. To be called
- * before it starts any.
+ * before it starts any. Other C libraries than glibc keep their defaults.
  */
 void
 eddy_process_keep_memory(void)
