@@ -1,16 +1,18 @@
-# 050_readme.pl: what README.md and docs/quickstart.md tell the reader to type, typed.
+# 050_readme.pl: the commands of README.md, docs/quickstart.md and docs/troubleshooting.md are
+# executed.
 #
-# Each document gets a database and a broker (librdkafka's mock cluster) of its own, and its
-# blocks run from top to bottom. The first line of a block says what becomes of it:
+# README.md and docs/quickstart.md use a database and a broker (librdkafka's mock cluster) each;
+# docs/troubleshooting.md uses those of README.md. The blocks of a document are executed from top to
+# bottom. The first line of a block specifies how:
 #
 #   ```sql         must succeed
-#   ```sql kafka   must succeed; if an output follows, it is asked again until it gives that
-#   ```sql error   must fail; the message is the output that follows
+#   ```sql kafka   must succeed; if an output follows, the query is repeated until it returns that
+#   ```sql error   must fail; the output that follows is the error message
 #   ```sh kafka    a shell command for the broker; must succeed
-#   ```text        right behind one of the above: the output, as psql prints it
-#   ```json        the same without the frame that psql puts around it
+#   ```text        immediately after one of the above: the output, as psql prints it
+#   ```json        the same in psql's unaligned format without headers
 #
-# All other blocks are for reading.
+# All other blocks are not executed.
 
 use strict;
 use warnings;
@@ -31,7 +33,7 @@ sub read_blocks
 	my ($file) = @_;
 	my @blocks;
 	my $open;
-	my $quiet = 0;    # only blank lines since the last block
+	my $adjacent = 0;    # only blank lines since the last block
 
 	open(my $in, '<:encoding(UTF-8)', $file) or die "could not read $file: $!";
 	while (my $line = <$in>)
@@ -44,7 +46,7 @@ sub read_blocks
 				next;
 			}
 			my $kind = join ' ', @{ $open->[1] };
-			if (($kind eq 'text' || $kind eq 'json') && $quiet && @blocks && !$blocks[-1][3])
+			if (($kind eq 'text' || $kind eq 'json') && $adjacent && @blocks && !$blocks[-1][3])
 			{
 				$blocks[-1][3] = [ $kind, $open->[2] ];
 			}
@@ -53,7 +55,7 @@ sub read_blocks
 				push @blocks, $open;
 			}
 			$open = undef;
-			$quiet = 1;
+			$adjacent = 1;
 		}
 		elsif ($line =~ /^```(.*)$/)
 		{
@@ -61,7 +63,7 @@ sub read_blocks
 		}
 		elsif ($line =~ /\S/)
 		{
-			$quiet = 0;
+			$adjacent = 0;
 		}
 	}
 	close($in);
@@ -69,7 +71,7 @@ sub read_blocks
 	return @blocks;
 }
 
-# Text without blanks at the ends of lines and empty lines at its end.
+# Removes blanks at the ends of lines, and empty lines at the end of the text.
 sub tidy
 {
 	my ($text) = @_;
@@ -121,14 +123,14 @@ sub check_block
 	my $want = $expected ? tidy($expected->[1]) : undef;
 	do
 	{
-		Time::HiRes::sleep(0.1) if defined $status;    # between questions
+		Time::HiRes::sleep(0.1) if defined $status;    # before a repetition
 		($status, $out, $err) = run_sql($node, $database, $block);
 	  } while ($how eq 'kafka' && $expected && "$status $out" ne "0 $want" &&
 		time() < $deadline);
 
-	return is($err, $want, "$what: fails as it should") if $how eq 'error';
+	return is($err, $want, "$what: fails with the documented error") if $how eq 'error';
 	is("$status $err", '0 ', "$what: succeeds") or return;
-	is($out, $want, "$what: prints what it should") if $expected;
+	is($out, $want, "$what: prints the documented output") if $expected;
 	return;
 }
 
@@ -154,21 +156,25 @@ $node->append_conf('postgresql.conf', "timezone = 'UTC'\nlc_messages = 'C'\n");
 $node->start;
 kafka_tool();
 
-foreach my $name ('README.md', 'docs/quickstart.md')
+foreach my $names ([ 'README.md', 'docs/troubleshooting.md' ], ['docs/quickstart.md'])
 {
-	my $database = $name =~ /README/ ? 'readme' : 'quickstart';
-	my @blocks = read_blocks("$EddyTest::root/$name");
+	my $database = $names->[0] =~ /README/ ? 'readme' : 'quickstart';
 	my $address = start_mock();
 
-	ok((grep { ($_->[1][0] // '') eq 'sql' } @blocks) >= 5, "$name has blocks to run");
 	$node->safe_psql('postgres', "CREATE DATABASE $database");
-	foreach my $block (@blocks)
+	foreach my $name (@$names)
 	{
-		$block->[2] =~ s/localhost:9092/$address/g;
-		check_block($node, $database, $name, $block);
+		my @blocks = read_blocks("$EddyTest::root/$name");
+
+		ok((grep { ($_->[1][0] // '') eq 'sql' } @blocks) >= 4, "$name has blocks to execute");
+		foreach my $block (@blocks)
+		{
+			$block->[2] =~ s/localhost:9092/$address/g;
+			check_block($node, $database, $name, $block);
+		}
 	}
 
-	# slots that a document makes would outlive its database
+	# the slots of a document must not outlive its database
 	$node->safe_psql('postgres',
 		"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
 			WHERE database = '$database'");
