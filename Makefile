@@ -21,6 +21,7 @@ OBJS = \
 	src/apply/reject.o \
 	src/apply/statement.o \
 	src/argument.o \
+	src/broker_list.o \
 	src/catalog/attempt_table.o \
 	src/catalog/dead_letter_table.o \
 	src/catalog/member.o \
@@ -34,12 +35,12 @@ OBJS = \
 	src/decode/json_walk.o \
 	src/decode/time.o \
 	src/decode/value.o \
-	src/kafka/brokers.o \
 	src/kafka/client.o \
 	src/kafka/errors.o \
 	src/kafka/fetch.o \
 	src/kafka/properties.o \
 	src/kafka/query.o \
+	src/kafka/resolve.o \
 	src/owner.o \
 	src/pg_eddy.o \
 	src/settings.o \

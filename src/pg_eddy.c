@@ -15,7 +15,6 @@
 
 #include "api/hooks.h"
 #include "apply/apply.h"
-#include "kafka/properties.h"
 #include "settings.h"
 #include "owner.h"
 #include "view/view.h"
@@ -46,7 +45,7 @@ _PG_init(void)
 				 errdetail("Its background workers and hooks are set up when the server starts."),
 				 errhint("Add pg_eddy to \"shared_preload_libraries\" in postgresql.conf and restart the server.")));
 
-	eddy_settings_define(eddy_kafka_check_brokers_setting);
+	eddy_settings_define();
 	eddy_worker_init();
 	eddy_owner_init();
 	eddy_view_init();

@@ -14,6 +14,7 @@
 
 #include "utils/guc.h"
 
+#include "broker_list.h"
 #include "settings.h"
 
 #define MAX_WORKERS 262143		/* as for max_worker_processes */
@@ -31,11 +32,10 @@ int			eddy_settings_restart_delay_max = 60;
 
 /*
  * eddy_settings_define registers the settings with the server and reserves the
- * prefix, so that a misspelt name in the configuration is reported. What brokers
- * are is known to src/kafka alone: the caller brings the check.
+ * prefix, so that a misspelt name in the configuration is reported.
  */
 void
-eddy_settings_define(GucStringCheckHook check_brokers)
+eddy_settings_define(void)
 {
 	DefineCustomBoolVariable("pg_eddy.allow_insecure_connections",
 							 "Allows options of servers that give up the protection of TLS.",
@@ -50,7 +50,7 @@ eddy_settings_define(GucStringCheckHook check_brokers)
 							   &eddy_settings_allowed_brokers,
 							   "",
 							   PGC_SIGHUP, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY,
-							   check_brokers, NULL, NULL);
+							   eddy_broker_list_check_setting, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.batch_bytes",
 							"Size of message payloads at which a Kafka batch is committed.",
 							NULL,

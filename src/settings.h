@@ -8,8 +8,6 @@
 #ifndef EDDY_SETTINGS_H
 #define EDDY_SETTINGS_H
 
-#include "utils/guc.h"
-
 extern bool eddy_settings_allow_insecure_connections;	/* TLS without its protection */
 extern char *eddy_settings_allowed_brokers; /* empty: any */
 extern int	eddy_settings_batch_bytes;	/* kB of payload that cut a batch */
@@ -22,6 +20,6 @@ extern int	eddy_settings_reserved_worker_processes;	/* that sources leave to oth
 extern int	eddy_settings_restart_delay_max;	/* s, upper end of the back-off of workers */
 
 /* Defines all settings; call from _PG_init only. */
-extern void eddy_settings_define(GucStringCheckHook check_brokers);
+extern void eddy_settings_define(void);
 
 #endif							/* EDDY_SETTINGS_H */

@@ -264,7 +264,7 @@ EddyKafkaClient *
 eddy_kafka_open(List *options, const EddyKafkaSettings *settings, EddyKafkaError *error)
 {
 	EddyKafkaClient *client;
-	EddyKafkaBrokerList *allowed;
+	EddyBrokerList *allowed;
 	rd_kafka_conf_t *conf;
 	char		brokers[1024];
 	size_t		size = sizeof(brokers);
@@ -274,7 +274,7 @@ eddy_kafka_open(List *options, const EddyKafkaSettings *settings, EddyKafkaError
 	eddy_kafka_clear_error(error);
 
 	client = MemoryContextAllocZero(TopMemoryContext, sizeof(EddyKafkaClient));
-	allowed = eddy_kafka_brokers_parse(settings->allowed_brokers);
+	allowed = eddy_broker_list_parse(settings->allowed_brokers);
 	conf = rd_kafka_conf_new();
 
 	if (!apply_settings(conf, settings, error) ||
@@ -284,14 +284,14 @@ eddy_kafka_open(List *options, const EddyKafkaSettings *settings, EddyKafkaError
 
 	/* a longer list than fits is checked where each name is resolved */
 	if (rd_kafka_conf_get(conf, "bootstrap.servers", brokers, &size) == RD_KAFKA_CONF_OK &&
-		(refused = eddy_kafka_brokers_refused(allowed, brokers)) != NULL)
+		(refused = eddy_broker_list_refused(allowed, brokers)) != NULL)
 	{
 		eddy_kafka_set_error(error, NULL, RD_KAFKA_RESP_ERR__INVALID_ARG,
 							 "broker is not listed in \"pg_eddy.allowed_brokers\"", refused);
 		error->sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE;
 		goto failed;
 	}
-	eddy_kafka_brokers_guard(conf, allowed);
+	eddy_kafka_guard_resolving(conf, allowed);
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR);
 
 	if (!open_pipe(client->pipe))
@@ -325,7 +325,7 @@ eddy_kafka_open(List *options, const EddyKafkaSettings *settings, EddyKafkaError
 
 failed:
 	rd_kafka_conf_destroy(conf);
-	eddy_kafka_brokers_free(allowed);
+	eddy_broker_list_free(allowed);
 	pfree(client);
 	return NULL;
 }
@@ -354,7 +354,7 @@ eddy_kafka_close(EddyKafkaClient *client)
 	close(client->pipe[1]);
 	ReleaseExternalFD();
 	ReleaseExternalFD();
-	eddy_kafka_brokers_free(client->allowed);
+	eddy_broker_list_free(client->allowed);
 
 	if (client->leaders != NULL)
 		rd_kafka_topic_partition_list_destroy(client->leaders);

@@ -6,7 +6,7 @@
  * The only users of rdkafka.h are the files of src/kafka/. All functions run
  * on the main thread of the worker process. What librdkafka has to say comes
  * through its queues, so that no palloc, elog or latch is ever reached from a
- * thread of its own. The one callback (brokers.c, plain C on constant memory)
+ * thread of its own. The one callback (resolve.c, plain C on constant memory)
  * decides on such a thread whether an address may be connected to.
  *
  * Errors are values: functions fill an EddyKafkaError and return false. They

@@ -4,8 +4,8 @@
  *    What the files of src/kafka/ share and nobody else sees.
  *
  * client.c opens and closes, fetch.c assigns and polls, query.c asks the
- * broker, errors.c puts librdkafka's codes into words, brokers.c holds the
- * list of hosts that may be connected to.
+ * broker, errors.c puts librdkafka's codes into words, resolve.c keeps it from hosts
+ * that are not allowed.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,9 +14,8 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "broker_list.h"
 #include "kafka/client.h"
-
-typedef struct EddyKafkaBrokerList EddyKafkaBrokerList;
 
 /* What is known of a partition since it was assigned. */
 typedef struct EddyKafkaPartition
@@ -34,7 +33,7 @@ struct EddyKafkaClient
 	rd_kafka_queue_t *messages; /* of all partitions, with their errors and ends */
 	rd_kafka_queue_t *events;	/* log lines and errors of brokers */
 	int			pipe[2];		/* librdkafka writes a byte to [1] when a queue fills */
-	EddyKafkaBrokerList *allowed;	/* read by librdkafka's threads; NULL: any */
+	EddyBrokerList *allowed;	/* read by librdkafka's threads; NULL: any */
 	int64		queue_bytes;	/* at which librdkafka stops to fetch */
 	int			queue_messages; /* the same by their number */
 
@@ -82,11 +81,7 @@ extern void eddy_kafka_note_life(EddyKafkaClient *client);
 /* client.c: handles what waits in the queue of events; false if that is an error of the source */
 extern bool eddy_kafka_serve_events(EddyKafkaClient *client, EddyKafkaError *error);
 
-/* brokers.c */
-extern EddyKafkaBrokerList *eddy_kafka_brokers_parse(const char *allowed);
-extern void eddy_kafka_brokers_free(EddyKafkaBrokerList *list);
-extern const char *eddy_kafka_brokers_refused(const EddyKafkaBrokerList *list,
-											  const char *bootstrap);
-extern void eddy_kafka_brokers_guard(rd_kafka_conf_t *conf, EddyKafkaBrokerList *list);
+/* resolve.c */
+extern void eddy_kafka_guard_resolving(rd_kafka_conf_t *conf, EddyBrokerList *list);
 
 #endif							/* EDDY_KAFKA_INTERNAL_H */

@@ -12,7 +12,6 @@
 #define EDDY_KAFKA_PROPERTIES_H
 
 #include "nodes/pg_list.h"
-#include "utils/guc.h"
 
 /*
  * eddy_kafka_check_option checks one option of a catalog (ForeignServerRelationId,
@@ -48,8 +47,5 @@ extern const char *eddy_kafka_option_weakness(const char *name, const char *valu
 
 /* The same for what protocol and mechanism mean together; each may be NULL. */
 extern const char *eddy_kafka_protocol_weakness(const char *protocol, const char *mechanism);
-
-/* Check hook of pg_eddy.allowed_brokers: every item must be understood. */
-extern bool eddy_kafka_check_brokers_setting(char **newval, void **extra, GucSource source);
 
 #endif							/* EDDY_KAFKA_PROPERTIES_H */

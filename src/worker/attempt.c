@@ -54,7 +54,6 @@
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "settings.h"
@@ -82,7 +81,7 @@ static volatile sig_atomic_t told_to_end = false;
 static void
 token_path(char *path, int32 source)
 {
-	snprintf(path, MAXPGPATH, "%s/pg_eddy.%u.%d", PG_STAT_TMP_DIR, MyDatabaseId, source);
+	snprintf(path, MAXPGPATH, PG_STAT_TMP_DIR "/" EDDY_TOKEN_FILE, MyDatabaseId, source);
 }
 
 /* Leaves the token: this process has not crashed. Safe in a signal handler. */
@@ -153,36 +152,6 @@ eddy_attempt_forget(int32 source)
 	token_fd = -1;
 	token_path(path, source);
 	(void) unlink(path);
-}
-
-/*
- * eddy_attempt_sweep removes the files of sources and databases that do not exist any more.
- * Called when the worker of a database starts, in a transaction.
- */
-void
-eddy_attempt_sweep(void)
-{
-	DIR		   *dir = AllocateDir(PG_STAT_TMP_DIR);
-	struct dirent *entry;
-
-	while (dir && (entry = ReadDirExtended(dir, PG_STAT_TMP_DIR, LOG)) != NULL)
-	{
-		char		path[MAXPGPATH];
-		Oid			database;
-		int32		source;
-		int			end = 0;
-
-		if (sscanf(entry->d_name, "pg_eddy.%u.%d%n", &database, &source, &end) != 2 ||
-			entry->d_name[end] != '\0')
-			continue;
-		if (database == MyDatabaseId ? eddy_catalog_get_source(source) != NULL :
-			SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database)))
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", PG_STAT_TMP_DIR, entry->d_name);
-		(void) unlink(path);
-	}
-	if (dir)
-		FreeDir(dir);
 }
 
 /* ---- ranges ---- */

@@ -17,11 +17,14 @@
  */
 #include "postgres.h"
 
+#include <unistd.h>
+
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
@@ -29,6 +32,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "catalog/eddy_catalog.h"
@@ -166,6 +170,36 @@ release_all(void)
 	return eddy_slots_list(MyDatabaseId) == NIL;
 }
 
+/*
+ * Removes the token files (attempt.c) of sources and databases that do not exist any more.
+ * Needs a transaction.
+ */
+static void
+remove_token_files(void)
+{
+	DIR		   *dir = AllocateDir(PG_STAT_TMP_DIR);
+	struct dirent *entry;
+
+	while (dir && (entry = ReadDirExtended(dir, PG_STAT_TMP_DIR, LOG)) != NULL)
+	{
+		char		path[MAXPGPATH];
+		Oid			database;
+		int32		source;
+		int			end = 0;
+
+		if (sscanf(entry->d_name, EDDY_TOKEN_FILE "%n", &database, &source, &end) != 2 ||
+			entry->d_name[end] != '\0')
+			continue;
+		if (database == MyDatabaseId ? eddy_catalog_get_source(source) != NULL :
+			SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database)))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", PG_STAT_TMP_DIR, entry->d_name);
+		(void) unlink(path);
+	}
+	if (dir)
+		FreeDir(dir);
+}
+
 void
 eddy_database_worker_main(Datum arg)
 {
@@ -182,7 +216,7 @@ eddy_database_worker_main(Datum arg)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	eddy_attempt_sweep();
+	remove_token_files();
 	CommitTransactionCommand();
 
 	for (;;)

@@ -10,11 +10,11 @@
 
 #include "catalog/eddy_catalog.h"
 
+/* Name of a source's file in PG_STAT_TMP_DIR, of database and source: see attempt.c. */
+#define EDDY_TOKEN_FILE "pg_eddy.%u.%d"
+
 /* Signals, connection, name and pinned settings of a worker process. */
 extern void eddy_process_connect(Oid database, const char *name);
-
-/* attempt.c: removes files of sources and databases that are gone. Needs a transaction. */
-extern void eddy_attempt_sweep(void);
 
 /* Reads the configuration files again if that was asked for. */
 extern void eddy_process_reload_config(void);

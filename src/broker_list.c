@@ -1,32 +1,27 @@
 /*-------------------------------------------------------------------------
  *
- * brokers.c
- *    Which hosts may be connected to: the setting pg_eddy.allowed_brokers.
+ * broker_list.c
+ *    The setting pg_eddy.allowed_brokers: which hosts may be connected to.
  *
  * The setting is a list of host:port, host, address:port, address and CIDR
  * blocks. It holds for the addresses that a server option names and for those
  * that brokers advertise: a broker of a user's choosing must not be able to send
- * the server to a host inside its network. So the check sits where librdkafka
- * resolves names, on one of its own threads. What runs there is plain C, reads a
- * list that does not change while the client lives, and takes memory from malloc
- * alone. No PostgreSQL function may be called from it.
+ * the server to a host inside its network.
  *
- * A name that is not listed itself passes when every address that it resolves to
- * is listed. (Addresses are not taken out of the answer: how a list of addrinfo
- * was allocated is the system's own business.)
+ * The list does not change once it is parsed. The functions that match a name or an
+ * address are called on librdkafka's threads (kafka/resolve.c): they are plain C and
+ * call no PostgreSQL function. Memory: malloc, until eddy_broker_list_free.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include <arpa/inet.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "kafka/internal.h"
-#include "kafka/properties.h"
+#include "broker_list.h"
 
 #define DEFAULT_PORT "9092"
 #define BROKER_SEPARATORS ", \t\r\n\""
@@ -45,7 +40,7 @@ typedef struct Entry
 	Address		address;		/* if host is one, or a block of them */
 } Entry;
 
-struct EddyKafkaBrokerList
+struct EddyBrokerList
 {
 	int			nentries;
 	Entry	   *entries;
@@ -158,13 +153,13 @@ next_item(char **rest)
 }
 
 /*
- * eddy_kafka_brokers_parse reads the setting. NULL if it is empty, which allows
+ * eddy_broker_list_parse reads the setting. NULL if it is empty, which allows
  * any host. An item that cannot be understood matches nothing.
  */
-EddyKafkaBrokerList *
-eddy_kafka_brokers_parse(const char *allowed)
+EddyBrokerList *
+eddy_broker_list_parse(const char *allowed)
 {
-	EddyKafkaBrokerList *list;
+	EddyBrokerList *list;
 	char	   *copy;
 	char	   *rest;
 	char	   *item;
@@ -179,7 +174,7 @@ eddy_kafka_brokers_parse(const char *allowed)
 	if (list == NULL || copy == NULL || list->entries == NULL)
 	{
 		free(copy);
-		eddy_kafka_brokers_free(list);
+		eddy_broker_list_free(list);
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
@@ -199,7 +194,7 @@ eddy_kafka_brokers_parse(const char *allowed)
 		{
 			list->nentries++;
 			free(copy);
-			eddy_kafka_brokers_free(list);
+			eddy_broker_list_free(list);
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY),
 					 errmsg("out of memory")));
@@ -271,7 +266,7 @@ check_list(const char *allowed, char *item, size_t size)
 
 /* An item that is misspelt would allow less than was meant, or nothing at all. */
 bool
-eddy_kafka_check_brokers_setting(char **newval, void **extra pg_attribute_unused(),
+eddy_broker_list_check_setting(char **newval, void **extra pg_attribute_unused(),
 								 GucSource source pg_attribute_unused())
 {
 	char		item[128];
@@ -284,9 +279,9 @@ eddy_kafka_check_brokers_setting(char **newval, void **extra pg_attribute_unused
 	return false;
 }
 
-/* eddy_kafka_brokers_free must come after the client that uses the list is destroyed. */
+/* eddy_broker_list_free must come after the client that uses the list is destroyed. */
 void
-eddy_kafka_brokers_free(EddyKafkaBrokerList *list)
+eddy_broker_list_free(EddyBrokerList *list)
 {
 	if (list == NULL)
 		return;
@@ -306,9 +301,9 @@ port_matches(const Entry *entry, const char *port)
 	return entry->port == NULL || (port != NULL && strcmp(entry->port, port) == 0);
 }
 
-/* allows_name tells whether the host is listed as it is written. */
-static bool
-allows_name(const EddyKafkaBrokerList *list, const char *host, const char *port)
+/* eddy_broker_list_allows_name returns whether the host is listed as it is written. */
+bool
+eddy_broker_list_allows_name(const EddyBrokerList *list, const char *host, const char *port)
 {
 	for (int i = 0; i < list->nentries; i++)
 		if (strcasecmp(list->entries[i].host, host) == 0 &&
@@ -317,9 +312,9 @@ allows_name(const EddyKafkaBrokerList *list, const char *host, const char *port)
 	return false;
 }
 
-/* allows_address tells whether the address is listed, or is in a listed block. */
+/* allows_address returns whether the address is listed, or is in a listed block. */
 static bool
-allows_address(const EddyKafkaBrokerList *list, const Address *address, const char *port)
+allows_address(const EddyBrokerList *list, const Address *address, const char *port)
 {
 	for (int i = 0; i < list->nentries; i++)
 		if (contains(&list->entries[i].address, address) &&
@@ -328,13 +323,29 @@ allows_address(const EddyKafkaBrokerList *list, const Address *address, const ch
 	return false;
 }
 
+/* eddy_broker_list_allows_address does the same for an address that a name resolved to. */
+bool
+eddy_broker_list_allows_address(const EddyBrokerList *list, const struct sockaddr *sockaddr,
+								const char *port)
+{
+	Address		address;
+
+	memset(&address, 0, sizeof(address));
+	address.family = sockaddr->sa_family;
+	if (address.family == AF_INET)
+		memcpy(address.bytes, &((const struct sockaddr_in *) sockaddr)->sin_addr, 4);
+	else if (address.family == AF_INET6)
+		memcpy(address.bytes, &((const struct sockaddr_in6 *) sockaddr)->sin6_addr, 16);
+	return allows_address(list, &address, port);
+}
+
 /*
- * eddy_kafka_brokers_refused returns the first bootstrap address that is refused
+ * eddy_broker_list_refused returns the first bootstrap address that is refused
  * for certain, or NULL. A name that may resolve to a listed address is not: that
  * is found out when it is resolved. The result is palloc'ed.
  */
 const char *
-eddy_kafka_brokers_refused(const EddyKafkaBrokerList *list, const char *bootstrap)
+eddy_broker_list_refused(const EddyBrokerList *list, const char *bootstrap)
 {
 	char	   *rest = pstrdup(bootstrap);
 	char	   *item;
@@ -356,68 +367,11 @@ eddy_kafka_brokers_refused(const EddyKafkaBrokerList *list, const char *bootstra
 		split_host(item, &host, &port);
 		if (port == NULL)
 			port = DEFAULT_PORT;
-		if (allows_name(list, host, port))
+		if (eddy_broker_list_allows_name(list, host, port))
 			continue;
 		if (parse_address(host, false, &address) ?
 			!allows_address(list, &address, port) : !has_address)
 			return shown;
 	}
 	return NULL;
-}
-
-/*
- * resolve is librdkafka's resolver, called on its threads for each connection. It
- * is getaddrinfo(3) that fails for hosts that are not allowed.
- */
-static int
-resolve(const char *node, const char *service, const struct addrinfo *hints,
-		struct addrinfo **res, void *opaque)
-{
-	const EddyKafkaBrokerList *list = opaque;
-	struct addrinfo *found = NULL;
-	int			rc;
-
-	/* librdkafka's way to say: free what you gave me */
-	if (node == NULL && service == NULL && hints == NULL)
-	{
-		freeaddrinfo(*res);
-		return 0;
-	}
-
-	rc = getaddrinfo(node, service, hints, &found);
-	if (rc != 0)
-		return rc;
-
-	if (!allows_name(list, node, service))
-	{
-		for (struct addrinfo *ai = found; ai != NULL; ai = ai->ai_next)
-		{
-			Address		address;
-
-			memset(&address, 0, sizeof(address));
-			address.family = ai->ai_family;
-			if (ai->ai_family == AF_INET)
-				memcpy(address.bytes, &((struct sockaddr_in *) ai->ai_addr)->sin_addr, 4);
-			else if (ai->ai_family == AF_INET6)
-				memcpy(address.bytes, &((struct sockaddr_in6 *) ai->ai_addr)->sin6_addr, 16);
-			if (!allows_address(list, &address, service))
-			{
-				freeaddrinfo(found);
-				return EAI_FAIL;
-			}
-		}
-	}
-
-	*res = found;
-	return 0;
-}
-
-/* eddy_kafka_brokers_guard makes a configuration resolve names through the list. */
-void
-eddy_kafka_brokers_guard(rd_kafka_conf_t *conf, EddyKafkaBrokerList *list)
-{
-	if (list == NULL)
-		return;
-	rd_kafka_conf_set_opaque(conf, list);
-	rd_kafka_conf_set_resolve_cb(conf, resolve);
 }
