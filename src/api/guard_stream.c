@@ -794,7 +794,7 @@ writes_segment(List *permissions, Oid *segment)
 		EddyCompatPermission *permission = lfirst(lc);
 
 		if ((permission->requiredPerms & (ACL_INSERT | ACL_UPDATE | ACL_DELETE)) == 0 ||
-			eddy_catalog_member(permission->relid).kind != EDDY_MEMBER_SEGMENT)
+			!eddy_catalog_is_segment(permission->relid))
 			continue;
 		*segment = permission->relid;
 		return true;

@@ -97,21 +97,21 @@ read_attempt(const Datum *values, const bool *nulls)
 	return attempt;
 }
 
+const EddyTableDesc eddy_catalog_attempt_table = {EDDY_CATALOG_ATTEMPT, ATTEMPT_NCOLUMNS, read_attempt};
+
 EddyAttempt *
 eddy_catalog_get_attempt(int32 source)
 {
 	ScanKeyData key;
-	List	   *rows;
 
 	eddy_catalog_key_int4(&key, ATTEMPT_SOURCE, source);
-	rows = eddy_catalog_scan(EDDY_CATALOG_ATTEMPT, 1, &key, true, read_attempt);
-	return rows ? linitial(rows) : NULL;
+	return eddy_catalog_read(&eddy_catalog_attempt_table, 1, &key);
 }
 
 void
 eddy_catalog_set_attempt(const EddyAttempt *attempt)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_ATTEMPT);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_attempt_table);
 	Datum		values[ATTEMPT_NCOLUMNS];
 	bool		nulls[ATTEMPT_NCOLUMNS] = {false};
 	ScanKeyData key;

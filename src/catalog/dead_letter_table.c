@@ -41,6 +41,10 @@ enum
 	LETTER_NCOLUMNS = LETTER_AT
 };
 
+const EddyTableDesc eddy_catalog_dead_letter_table = {
+	EDDY_CATALOG_DEAD_LETTERS, LETTER_NCOLUMNS, NULL
+};
+
 static Datum
 bytes_or_null(const char *data, size_t len, bool *isnull)
 {
@@ -58,7 +62,7 @@ bytes_or_null(const char *data, size_t len, bool *isnull)
 void
 eddy_catalog_insert_dead_letter(const EddyDeadLetter *letter)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_DEAD_LETTERS);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_dead_letter_table);
 	Datum		values[LETTER_NCOLUMNS];
 	bool		nulls[LETTER_NCOLUMNS] = {false};
 	Oid			sequence = get_relname_relid("dead_letters_id_seq", eddy_catalog_schema());

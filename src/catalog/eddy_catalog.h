@@ -45,7 +45,10 @@ typedef enum EddyCatalogTable
 
 #define EDDY_SCHEMA "eddy"
 
-/* True if extension pg_eddy is installed in this database (as the current transaction sees it). */
+/*
+ * True if extension pg_eddy is installed in this database (as the current transaction sees it), and
+ * its script is not running.
+ */
 extern bool eddy_catalog_installed(void);
 
 /* Oid of schema eddy / of a table in it; InvalidOid if it is not there. */
@@ -129,6 +132,9 @@ typedef struct EddyMember
  * was dropped in this command is still known until its rows are deleted from our catalog.
  */
 extern EddyMember eddy_catalog_member(Oid relid);
+
+/* The same for segments alone, without an error if our catalog is of another version. */
+extern bool eddy_catalog_is_segment(Oid relid);
 
 /* False if no relation of this database is ours. */
 extern bool eddy_catalog_has_members(void);

@@ -141,6 +141,20 @@ eddy_catalog_member(Oid relid)
 	return entry ? entry->member : none;
 }
 
+/*
+ * eddy_catalog_is_segment is for DML, which must not fail in tables of all kinds when our catalog is
+ * of another version. Batches, triggers of streams and DDL do fail then.
+ */
+bool
+eddy_catalog_is_segment(Oid relid)
+{
+	if (!valid && !(eddy_catalog_table_matches(&eddy_catalog_stream_table) &&
+					eddy_catalog_table_matches(&eddy_catalog_segment_table) &&
+					eddy_catalog_table_matches(&eddy_catalog_view_table)))
+		return false;
+	return eddy_catalog_member(relid).kind == EDDY_MEMBER_SEGMENT;
+}
+
 bool
 eddy_catalog_has_members(void)
 {

@@ -57,6 +57,10 @@ read_partition(const Datum *values, const bool *nulls)
 	return partition;
 }
 
+const EddyTableDesc eddy_catalog_partition_table = {
+	EDDY_CATALOG_PARTITION, PARTITION_NCOLUMNS, read_partition
+};
+
 static void
 write_partition(const EddyPartition *partition, Datum *values, bool *nulls)
 {
@@ -89,13 +93,13 @@ eddy_catalog_list_partitions(int32 source)
 	ScanKeyData key;
 
 	eddy_catalog_key_int4(&key, PARTITION_SOURCE, source);
-	return eddy_catalog_scan(EDDY_CATALOG_PARTITION, 1, &key, true, read_partition);
+	return eddy_catalog_scan(&eddy_catalog_partition_table, 1, &key, true);
 }
 
 void
 eddy_catalog_insert_partition(const EddyPartition *partition)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_PARTITION);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_partition_table);
 	Datum		values[PARTITION_NCOLUMNS];
 	bool		nulls[PARTITION_NCOLUMNS];
 
@@ -107,7 +111,7 @@ eddy_catalog_insert_partition(const EddyPartition *partition)
 bool
 eddy_catalog_advance_partition(const EddyPartition *partition, int64 expected_offset)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_PARTITION);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_partition_table);
 	Datum		values[PARTITION_NCOLUMNS];
 	bool		nulls[PARTITION_NCOLUMNS];
 	ScanKeyData keys[2];
@@ -136,7 +140,7 @@ eddy_catalog_advance_partition(const EddyPartition *partition, int64 expected_of
 void
 eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_PARTITION);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_partition_table);
 	Datum		values[PARTITION_NCOLUMNS];
 	bool		nulls[PARTITION_NCOLUMNS];
 	ScanKeyData keys[2];

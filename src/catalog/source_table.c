@@ -72,14 +72,13 @@ read_installation(const Datum *values, const bool *nulls pg_attribute_unused())
 	return id;
 }
 
+const EddyTableDesc eddy_catalog_installation_table = {EDDY_CATALOG_INSTALLATION, 1, read_installation};
+
 /* Identifies this installation of the extension; NULL if it is not installed. */
 static pg_uuid_t *
 get_installation(void)
 {
-	List	   *rows = eddy_catalog_scan(EDDY_CATALOG_INSTALLATION, 0, NULL, false,
-										 read_installation);
-
-	return rows ? linitial(rows) : NULL;
+	return eddy_catalog_read(&eddy_catalog_installation_table, 0, NULL);
 }
 
 /*
@@ -126,6 +125,8 @@ read_source(const Datum *values, const bool *nulls)
 	return source;
 }
 
+const EddyTableDesc eddy_catalog_source_table = {EDDY_CATALOG_SOURCE, SOURCE_NCOLUMNS, read_source};
+
 static void
 write_source(const EddySource *source, Datum *values, bool *nulls)
 {
@@ -159,12 +160,13 @@ EddySource *
 eddy_catalog_get_source(int32 source)
 {
 	ScanKeyData key;
-	List	   *rows;
+	EddySource *result;
 
 	eddy_catalog_key_int4(&key, SOURCE_SOURCE, source);
-	rows = eddy_catalog_scan(EDDY_CATALOG_SOURCE, 1, &key, true, read_source);
-	forget_foreign_databases(rows);
-	return rows ? linitial(rows) : NULL;
+	result = eddy_catalog_read(&eddy_catalog_source_table, 1, &key);
+	if (result)
+		forget_foreign_databases(list_make1(result));
+	return result;
 }
 
 EddySource *
@@ -198,8 +200,7 @@ eddy_catalog_list_sources(Oid stream)
 	List	   *rows;
 
 	eddy_catalog_key_oid(&key, SOURCE_STREAM, stream);
-	rows = eddy_catalog_scan(EDDY_CATALOG_SOURCE, OidIsValid(stream) ? 1 : 0, &key, false,
-							 read_source);
+	rows = eddy_catalog_scan(&eddy_catalog_source_table, OidIsValid(stream) ? 1 : 0, &key, false);
 	forget_foreign_databases(rows);
 	list_sort(rows, compare_sources);
 	return rows;
@@ -216,7 +217,7 @@ eddy_catalog_next_source(void)
 void
 eddy_catalog_insert_source(const EddySource *source)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_SOURCE);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_source_table);
 	Datum		values[SOURCE_NCOLUMNS];
 	bool		nulls[SOURCE_NCOLUMNS];
 
@@ -229,7 +230,7 @@ eddy_catalog_insert_source(const EddySource *source)
 void
 eddy_catalog_update_source(const EddySource *source)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_SOURCE);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_source_table);
 	Datum		values[SOURCE_NCOLUMNS];
 	bool		nulls[SOURCE_NCOLUMNS];
 	ScanKeyData key;
@@ -317,8 +318,8 @@ eddy_catalog_rename_mapping(EddySource *source, const char *old_name, const char
 void
 eddy_catalog_delete_source(int32 source)
 {
-	EddyCatalogTable tables[] = {EDDY_CATALOG_SOURCE, EDDY_CATALOG_SOURCE_STATUS,
-	EDDY_CATALOG_PARTITION, EDDY_CATALOG_ATTEMPT};
+	const EddyTableDesc *tables[] = {&eddy_catalog_source_table, &eddy_catalog_source_status_table,
+	&eddy_catalog_partition_table, &eddy_catalog_attempt_table};
 
 	for (int i = 0; i < (int) lengthof(tables); i++)
 	{
@@ -346,15 +347,17 @@ read_status(const Datum *values, const bool *nulls)
 	return status;
 }
 
+const EddyTableDesc eddy_catalog_source_status_table = {
+	EDDY_CATALOG_SOURCE_STATUS, SOURCE_STATUS_NCOLUMNS, read_status
+};
+
 EddySourceStatus *
 eddy_catalog_get_source_status(int32 source)
 {
 	ScanKeyData key;
-	List	   *rows;
 
 	eddy_catalog_key_int4(&key, SOURCE_STATUS_SOURCE, source);
-	rows = eddy_catalog_scan(EDDY_CATALOG_SOURCE_STATUS, 1, &key, true, read_status);
-	return rows ? linitial(rows) : NULL;
+	return eddy_catalog_read(&eddy_catalog_source_status_table, 1, &key);
 }
 
 static bool
@@ -378,7 +381,7 @@ eddy_catalog_set_source_status(int32 source, const char *state, const char *erro
 		same_text(current->sqlstate, sqlstate))
 		return;
 
-	rel = eddy_catalog_open(EDDY_CATALOG_SOURCE_STATUS);
+	rel = eddy_catalog_open(&eddy_catalog_source_status_table);
 	values[SOURCE_STATUS_SOURCE - 1] = Int32GetDatum(source);
 	values[SOURCE_STATUS_STATE - 1] = CStringGetTextDatum(state);
 	values[SOURCE_STATUS_ERROR - 1] = eddy_catalog_text(error, &nulls[SOURCE_STATUS_ERROR - 1]);

@@ -56,6 +56,8 @@ read_stream(const Datum *values, const bool *nulls)
 	return stream;
 }
 
+const EddyTableDesc eddy_catalog_stream_table = {EDDY_CATALOG_STREAM, STREAM_NCOLUMNS, read_stream};
+
 static void
 write_stream(const EddyStream *stream, Datum *values, bool *nulls)
 {
@@ -75,23 +77,21 @@ EddyStream *
 eddy_catalog_get_stream(Oid relid)
 {
 	ScanKeyData key;
-	List	   *rows;
 
 	eddy_catalog_key_oid(&key, STREAM_STREAM, relid);
-	rows = eddy_catalog_scan(EDDY_CATALOG_STREAM, 1, &key, true, read_stream);
-	return rows ? linitial(rows) : NULL;
+	return eddy_catalog_read(&eddy_catalog_stream_table, 1, &key);
 }
 
 List *
 eddy_catalog_list_streams(void)
 {
-	return eddy_catalog_scan(EDDY_CATALOG_STREAM, 0, NULL, true, read_stream);
+	return eddy_catalog_scan(&eddy_catalog_stream_table, 0, NULL, true);
 }
 
 void
 eddy_catalog_insert_stream(const EddyStream *stream)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_STREAM);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_stream_table);
 	Datum		values[STREAM_NCOLUMNS];
 	bool		nulls[STREAM_NCOLUMNS];
 
@@ -104,7 +104,7 @@ eddy_catalog_insert_stream(const EddyStream *stream)
 void
 eddy_catalog_update_stream(const EddyStream *stream)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_STREAM);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_stream_table);
 	Datum		values[STREAM_NCOLUMNS];
 	bool		nulls[STREAM_NCOLUMNS];
 	ScanKeyData key;
@@ -124,7 +124,7 @@ eddy_catalog_update_stream(const EddyStream *stream)
 void
 eddy_catalog_delete_stream(Oid relid)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_STREAM);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_stream_table);
 	ScanKeyData key;
 
 	eddy_catalog_key_oid(&key, STREAM_STREAM, relid);
@@ -146,6 +146,8 @@ read_segment(const Datum *values, const bool *nulls)
 		segment->closed_at = DatumGetTimestampTz(values[SEGMENT_CLOSED_AT - 1]);
 	return segment;
 }
+
+const EddyTableDesc eddy_catalog_segment_table = {EDDY_CATALOG_SEGMENT, SEGMENT_NCOLUMNS, read_segment};
 
 static void
 write_segment(const EddySegment *segment, Datum *values, bool *nulls)
@@ -175,8 +177,7 @@ eddy_catalog_list_segments(Oid stream)
 	List	   *rows;
 
 	eddy_catalog_key_oid(&key, SEGMENT_STREAM, stream);
-	rows = eddy_catalog_scan(EDDY_CATALOG_SEGMENT, OidIsValid(stream) ? 1 : 0, &key, false,
-							 read_segment);
+	rows = eddy_catalog_scan(&eddy_catalog_segment_table, OidIsValid(stream) ? 1 : 0, &key, false);
 	list_sort(rows, compare_segments);
 	return rows;
 }
@@ -184,7 +185,7 @@ eddy_catalog_list_segments(Oid stream)
 void
 eddy_catalog_insert_segment(const EddySegment *segment)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_SEGMENT);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_segment_table);
 	Datum		values[SEGMENT_NCOLUMNS];
 	bool		nulls[SEGMENT_NCOLUMNS];
 
@@ -197,7 +198,7 @@ eddy_catalog_insert_segment(const EddySegment *segment)
 bool
 eddy_catalog_update_segment(const EddySegment *segment)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_SEGMENT);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_segment_table);
 	Datum		values[SEGMENT_NCOLUMNS];
 	bool		nulls[SEGMENT_NCOLUMNS];
 	ScanKeyData key;
@@ -219,7 +220,7 @@ eddy_catalog_update_segment(const EddySegment *segment)
 void
 eddy_catalog_delete_segment(Oid relid)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_SEGMENT);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_segment_table);
 	ScanKeyData key;
 
 	eddy_catalog_key_oid(&key, SEGMENT_SEGMENT, relid);

@@ -59,14 +59,14 @@ eddy_catalog_relid(EddyCatalogTable table)
 	return OidIsValid(schema) ? get_relname_relid(table_names[table], schema) : InvalidOid;
 }
 
-/*
- * eddy_catalog_installed tells by the extension and by one table: while CREATE
- * EXTENSION runs its script the first is there and the second may not be.
- */
+/* The scripts of CREATE and ALTER EXTENSION pg_eddy create and alter our tables. */
 bool
 eddy_catalog_installed(void)
 {
-	return OidIsValid(get_extension_oid("pg_eddy", true)) &&
+	Oid			extension = get_extension_oid("pg_eddy", true);
+
+	return OidIsValid(extension) &&
+		!(creating_extension && CurrentExtensionObject == extension) &&
 		OidIsValid(eddy_catalog_relid(EDDY_CATALOG_VIEW));
 }
 
@@ -138,12 +138,47 @@ primary_key(Relation rel)
 	return rel->rd_pkindex;
 }
 
+/*
+ * The extension is installed by SQL and the library by a package, so they can be of different
+ * versions until ALTER EXTENSION. Rows of such a table cannot be read as structs.
+ */
+static void
+check_columns(Relation rel, const EddyTableDesc *desc)
+{
+	int			ncolumns = RelationGetNumberOfAttributes(rel);
+
+	Assert(desc->ncolumns <= EDDY_CATALOG_MAX_COLUMNS);
+	if (ncolumns != desc->ncolumns)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"pg_eddy\" and its loaded library are of different versions"),
+				 errdetail("Table \"%s.%s\" has %d columns; the library expects %d.", EDDY_SCHEMA,
+						   RelationGetRelationName(rel), ncolumns, desc->ncolumns),
+				 errhint("Run ALTER EXTENSION pg_eddy UPDATE, or restart the server if it runs an older library.")));
+}
+
+bool
+eddy_catalog_table_matches(const EddyTableDesc *desc)
+{
+	Oid			relid = eddy_catalog_relid(desc->table);
+	Relation	rel = OidIsValid(relid) ? try_table_open(relid, AccessShareLock) : NULL;
+	bool		matches = rel == NULL || RelationGetNumberOfAttributes(rel) == desc->ncolumns;
+
+	if (rel)
+		table_close(rel, AccessShareLock);
+	return matches;
+}
+
+/*
+ * eddy_catalog_scan gives the reader each row that matches keys (AND), the latest committed and
+ * own ones, and returns what it made; NIL also if the extension is not installed. With by_pkey
+ * the keys are the leading columns of the primary key.
+ */
 List *
-eddy_catalog_scan(EddyCatalogTable table, int nkeys, ScanKeyData *keys, bool by_pkey,
-				  EddyRowReader reader)
+eddy_catalog_scan(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys, bool by_pkey)
 {
 	List	   *result = NIL;
-	Oid			relid = eddy_catalog_relid(table);
+	Oid			relid = eddy_catalog_relid(desc->table);
 	Relation	rel;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -156,7 +191,7 @@ eddy_catalog_scan(EddyCatalogTable table, int nkeys, ScanKeyData *keys, bool by_
 	rel = try_table_open(relid, AccessShareLock);
 	if (rel == NULL)
 		return NIL;
-	Assert(RelationGetNumberOfAttributes(rel) <= EDDY_CATALOG_MAX_COLUMNS);
+	check_columns(rel, desc);
 
 	if (by_pkey)
 	{
@@ -166,7 +201,7 @@ eddy_catalog_scan(EddyCatalogTable table, int nkeys, ScanKeyData *keys, bool by_
 		while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
 		{
 			heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
-			result = lappend(result, reader(values, nulls));
+			result = lappend(result, desc->reader(values, nulls));
 		}
 		systable_endscan_ordered(scan);
 		index_close(index, AccessShareLock);
@@ -177,7 +212,7 @@ eddy_catalog_scan(EddyCatalogTable table, int nkeys, ScanKeyData *keys, bool by_
 		while ((tuple = systable_getnext(scan)) != NULL)
 		{
 			heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
-			result = lappend(result, reader(values, nulls));
+			result = lappend(result, desc->reader(values, nulls));
 		}
 		systable_endscan(scan);
 	}
@@ -185,17 +220,28 @@ eddy_catalog_scan(EddyCatalogTable table, int nkeys, ScanKeyData *keys, bool by_
 	return result;
 }
 
-Relation
-eddy_catalog_open(EddyCatalogTable table)
+void *
+eddy_catalog_read(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys)
 {
-	Oid			relid = eddy_catalog_relid(table);
+	List	   *rows = eddy_catalog_scan(desc, nkeys, keys, true);
+
+	return rows ? linitial(rows) : NULL;
+}
+
+Relation
+eddy_catalog_open(const EddyTableDesc *desc)
+{
+	Oid			relid = eddy_catalog_relid(desc->table);
+	Relation	rel;
 
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"pg_eddy\" is not installed in this database"),
 				 errhint("Run CREATE EXTENSION pg_eddy.")));
-	return table_open(relid, RowExclusiveLock);
+	rel = table_open(relid, RowExclusiveLock);
+	check_columns(rel, desc);
+	return rel;
 }
 
 void

@@ -19,20 +19,41 @@
 /* Makes the caller's struct of one row; values of NULL columns are 0. */
 typedef void *(*EddyRowReader) (const Datum *values, const bool *nulls);
 
-/*
- * Gives reader each row that matches keys (AND), the latest committed and own ones,
- * and returns what it made. NIL too if the extension is not installed. With by_pkey
- * the keys are the leading columns of the primary key and the result is in its order.
- */
-extern List *eddy_catalog_scan(EddyCatalogTable table, int nkeys, ScanKeyData *keys, bool by_pkey,
-							   EddyRowReader reader);
+/* A table as this library knows it; defined where its rows are read and written. */
+typedef struct EddyTableDesc
+{
+	EddyCatalogTable table;
+	int			ncolumns;		/* a table with another number is of another version */
+	EddyRowReader reader;		/* NULL: rows are never read */
+} EddyTableDesc;
+
+extern const EddyTableDesc eddy_catalog_attempt_table;
+extern const EddyTableDesc eddy_catalog_dead_letter_table;
+extern const EddyTableDesc eddy_catalog_installation_table;
+extern const EddyTableDesc eddy_catalog_partition_table;
+extern const EddyTableDesc eddy_catalog_segment_table;
+extern const EddyTableDesc eddy_catalog_source_table;
+extern const EddyTableDesc eddy_catalog_source_status_table;
+extern const EddyTableDesc eddy_catalog_stream_table;
+extern const EddyTableDesc eddy_catalog_view_table;
+extern const EddyTableDesc eddy_catalog_view_status_table;
+
+/* True if an installed table has the columns that this library knows. */
+extern bool eddy_catalog_table_matches(const EddyTableDesc *desc);
+
+/* The rows that match all keys, as structs. With by_pkey in the order of the primary key. */
+extern List *eddy_catalog_scan(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys,
+							   bool by_pkey);
+
+/* The row with that primary key as a struct, or NULL. */
+extern void *eddy_catalog_read(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys);
 
 /* Equality scan keys on a column. */
 extern void eddy_catalog_key_oid(ScanKeyData *key, AttrNumber attnum, Oid value);
 extern void eddy_catalog_key_int4(ScanKeyData *key, AttrNumber attnum, int32 value);
 
 /* Opens a table for writing; the lock stays until the transaction ends. Errors if not installed. */
-extern Relation eddy_catalog_open(EddyCatalogTable table);
+extern Relation eddy_catalog_open(const EddyTableDesc *desc);
 extern void eddy_catalog_close(Relation rel);
 
 /* Inserts one row. */

@@ -86,6 +86,8 @@ read_view(const Datum *values, const bool *nulls)
 	return view;
 }
 
+const EddyTableDesc eddy_catalog_view_table = {EDDY_CATALOG_VIEW, VIEW_NCOLUMNS, read_view};
+
 /* Element of a list of suspended views: its Oid, palloc'ed. */
 static void *
 read_status(const Datum *values, const bool *nulls pg_attribute_unused())
@@ -95,6 +97,10 @@ read_status(const Datum *values, const bool *nulls pg_attribute_unused())
 	*view = DatumGetObjectId(values[VIEW_STATUS_VIEW - 1]);
 	return view;
 }
+
+const EddyTableDesc eddy_catalog_view_status_table = {
+	EDDY_CATALOG_VIEW_STATUS, VIEW_STATUS_NCOLUMNS, read_status
+};
 
 /* Fills in "suspended"; rows of _view_status are few. */
 static void
@@ -106,7 +112,7 @@ read_suspended(List *views)
 
 	if (views == NIL)
 		return;
-	suspended = eddy_catalog_scan(EDDY_CATALOG_VIEW_STATUS, 0, NULL, false, read_status);
+	suspended = eddy_catalog_scan(&eddy_catalog_view_status_table, 0, NULL, false);
 	foreach(lc, suspended)
 		foreach(lc2, views)
 		{
@@ -126,7 +132,7 @@ find_one(AttrNumber column, Oid value)
 	List	   *rows;
 
 	eddy_catalog_key_oid(&key, column, value);
-	rows = eddy_catalog_scan(EDDY_CATALOG_VIEW, 1, &key, column == VIEW_VIEW, read_view);
+	rows = eddy_catalog_scan(&eddy_catalog_view_table, 1, &key, column == VIEW_VIEW);
 	read_suspended(rows);
 	return rows ? linitial(rows) : NULL;
 }
@@ -164,8 +170,7 @@ eddy_catalog_list_views(Oid stream)
 	List	   *rows;
 
 	eddy_catalog_key_oid(&key, VIEW_STREAM, stream);
-	rows = eddy_catalog_scan(EDDY_CATALOG_VIEW, OidIsValid(stream) ? 1 : 0, &key, false,
-							 read_view);
+	rows = eddy_catalog_scan(&eddy_catalog_view_table, OidIsValid(stream) ? 1 : 0, &key, false);
 	read_suspended(rows);
 	list_sort(rows, compare_views);
 	return rows;
@@ -174,7 +179,7 @@ eddy_catalog_list_views(Oid stream)
 void
 eddy_catalog_insert_view(const EddyView *view)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_VIEW);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_view_table);
 	Datum		values[VIEW_NCOLUMNS];
 	bool		nulls[VIEW_NCOLUMNS] = {false};
 	Datum	   *keys = palloc(sizeof(Datum) * Max(view->nkeys, 1));
@@ -207,7 +212,7 @@ eddy_catalog_insert_view(const EddyView *view)
 void
 eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_VIEW);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_view_table);
 	Datum		values[VIEW_NCOLUMNS];
 	bool		nulls[VIEW_NCOLUMNS];
 	ScanKeyData key;
@@ -232,7 +237,7 @@ eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates)
 static Relation
 open_status(Oid view)
 {
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_VIEW_STATUS);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_view_status_table);
 
 	LockDatabaseObject(RelationGetRelid(rel), view, 0, ExclusiveLock);
 	return rel;
@@ -282,7 +287,7 @@ void
 eddy_catalog_delete_view(Oid relid)
 {
 	EddyView   *view = eddy_catalog_get_view(relid);
-	Relation	rel = eddy_catalog_open(EDDY_CATALOG_VIEW);
+	Relation	rel = eddy_catalog_open(&eddy_catalog_view_table);
 	ScanKeyData key;
 
 	if (view)
