@@ -1,4 +1,4 @@
--- Every aggregate that has a combine function is maintained, through one mechanism.
+-- All aggregates that have a combine function can be maintained.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -9,7 +9,7 @@ CREATE UNLOGGED TABLE measures (k int, i2 int2, i4 int4, i8 int8, n numeric, f4 
 SELECT eddy.create_stream('measures');
 CREATE TABLE measures_log (LIKE measures);
 
--- The list comes from the catalog: built-in aggregates over one column of our types that combine.
+-- All built-in aggregates with one argument and a combine function, from pg_aggregate.
 CREATE TABLE calls AS
 SELECT row_number() OVER (ORDER BY p.proname, c.column_name) AS id, p.proname AS agg, c.column_name AS arg
 FROM pg_aggregate a
@@ -21,7 +21,7 @@ WHERE a.aggcombinefn <> 0 AND p.pronargs = 1 AND a.aggkind = 'n'
   AND p.proargtypes[0] = (c.udt_schema || '.' || c.udt_name)::regtype;
 SELECT count(*) >= 100 AS enough FROM calls;
 
--- Eight views over all of them, with and without keys.
+-- Eight views that use all of these aggregates, with and without keys.
 CREATE FUNCTION select_list(part int) RETURNS text LANGUAGE sql AS $$
     SELECT string_agg(format('%I(%I) AS c%s', agg, arg, id), ', ' ORDER BY id) FROM calls WHERE id % 4 = part
 $$;
@@ -34,7 +34,7 @@ SELECT eddy.create_continuous_view('pairs', $$
            sum(n) FILTER (WHERE i4 > 0) AS positive
     FROM measures GROUP BY k $$);
 
--- Batches of several sizes, with NULLs, NaN and infinities; floats hold values that add exactly.
+-- Batches of several sizes, with NULLs, NaN and infinities. Values of type float are chosen so that their sums are exact.
 CREATE FUNCTION feed(seed int, rows int) RETURNS void LANGUAGE sql AS $$
     WITH batch AS (
     INSERT INTO measures_log
@@ -87,7 +87,7 @@ SELECT differences('pairs', $$
            sum(n) FILTER (WHERE i4 > 0) AS positive
     FROM measures_log GROUP BY k $$, '{sxx}');
 
--- The comparison itself: an error of 1 in the sum of a column, in one group, or in the tenth digit of a variance is a difference.
+-- The comparison detects an error of 1 in the sum of a column or in one group, and of the tenth digit of a variance.
 SELECT format('SELECT k, %s FROM measures_log GROUP BY k', select_list(part)) AS query, format('sum(i8) AS c%s', id) AS sum, 'per_key_' || part AS view, approximate(part) AS approximate
 FROM calls, LATERAL (SELECT (id % 4)::int AS part) p WHERE agg = 'sum' AND arg = 'i8' \gset
 SELECT max(abs(sum)) > 1e12 AS large FROM (SELECT sum(i8) FROM measures_log GROUP BY k) x;
@@ -100,7 +100,7 @@ SELECT differences('pairs', $$
            sum(n) FILTER (WHERE i4 > 0) AS positive
     FROM measures_log GROUP BY k $$, '{sxx}') > 0 AS variance_differs;
 
--- A user's own aggregate, of two arguments, with functions in SQL.
+-- A user-defined aggregate with two arguments and functions in SQL.
 CREATE FUNCTION weighted_add(s numeric[], v numeric, w numeric) RETURNS numeric[] IMMUTABLE STRICT LANGUAGE sql
     AS 'SELECT ARRAY[s[1] + v * w, s[2] + w]';
 CREATE FUNCTION weighted_combine(a numeric[], b numeric[]) RETURNS numeric[] IMMUTABLE STRICT LANGUAGE sql
@@ -158,7 +158,7 @@ SELECT lost_differences();
 TABLE lost ORDER BY k;
 TABLE lost_overall;
 
--- Groups are compared as their type compares: 1.0 and 1.00 are one numeric, NaN is one, -0 and 0 are one float.
+-- Groups are compared with the operators of their type: 1.0 and 1.00 are one group, NaN is one group, and so are -0 and 0 of type float.
 CREATE UNLOGGED TABLE odd_keys (n numeric, f float8, c "char", a int[]);
 SELECT eddy.create_stream('odd_keys');
 SELECT eddy.create_continuous_view('odd_numeric', 'SELECT n, count(*) FROM odd_keys GROUP BY n');

@@ -1,4 +1,4 @@
--- Changes of continuous views, as a consumer of the output plugin sees them.
+-- Changes of continuous views, as received by a consumer of the output plugin.
 SET timezone = 'UTC';
 SET synchronous_commit = on;
 SET client_min_messages = warning;
@@ -18,30 +18,30 @@ SELECT eddy.create_continuous_view('"Good customers"', $$
 
 SELECT 'ok' FROM pg_create_logical_replication_slot('regress_eddy_cdc', 'pg_eddy_cdc');
 
--- Without the fields that differ from run to run.
+-- Omits fields that vary between runs.
 \set plain '\'batch-bytes\', \'0\', \'include-lsn\', \'off\', \'include-seq\', \'off\', \'include-xid\', \'off\', \'include-timestamp\', \'off\''
 \set get 'pg_logical_slot_get_changes(\'regress_eddy_cdc\', NULL, NULL, ' :plain
 \set peek 'pg_logical_slot_peek_changes(\'regress_eddy_cdc\', NULL, NULL, ' :plain
 \pset format unaligned
 \pset tuples_only on
 
--- A row appears, changes with each statement, and goes.
+-- Insert, update and delete of a row.
 INSERT INTO payments VALUES ('ann', 'card', 7.50, '2026-01-01 00:01');
 INSERT INTO payments VALUES ('ann', 'card', 2.50, '2026-01-01 00:02'), ('ann', 'card', 0, '2026-01-01 00:03');
 DELETE FROM revenue;
 SELECT data FROM :get, 'views', 'cdc.revenue');
 
--- What the row was before, on request.
+-- The option "include-before" adds the old row.
 INSERT INTO payments VALUES ('ann', 'card', 1, '2026-01-01 00:01');
 INSERT INTO payments VALUES ('ann', 'card', 1, '2026-01-01 00:01');
 DELETE FROM revenue;
 SELECT data FROM :get, 'views', 'cdc.revenue', 'include-before', 'on');
 
--- The key is complete even if the view does not show it.
+-- The key is complete even if the view does not select it.
 INSERT INTO payments VALUES ('bob', NULL, 1, '2026-01-01 00:01');
 SELECT data FROM :get, 'views', 'cdc.kinds');
 
--- HAVING: a group appears when it satisfies the condition, and not before.
+-- HAVING: a group is inserted when it satisfies the condition, and deleted when it no longer does.
 INSERT INTO payments VALUES ('eve', 'cash', 10, '2026-01-01 00:01');
 INSERT INTO payments VALUES ('eve', 'cash', 5, '2026-01-01 00:01');
 INSERT INTO payments VALUES ('eve', 'cash', 5, '2026-01-01 00:01');
@@ -49,12 +49,12 @@ INSERT INTO payments VALUES ('eve', 'cash', -15, '2026-01-01 00:01');
 INSERT INTO payments VALUES ('eve', 'cash', -1, '2026-01-01 00:01');
 SELECT data FROM :get, 'views', 'cdc."Good customers"');
 
--- An update that leaves the result as it was is no change of it.
+-- An update that does not change the result is not sent.
 INSERT INTO payments VALUES ('eve', 'cash', 11, '2026-01-01 00:01');
 INSERT INTO payments VALUES ('eve', 'cash', 0, '2026-01-01 00:01');
 SELECT data FROM :get, 'views', 'cdc."Good customers"');
 
--- What was rolled back never happened.
+-- Changes that were rolled back are not sent.
 BEGIN;
 INSERT INTO payments VALUES ('flo', 'cash', 1, '2026-01-01 00:01');
 SAVEPOINT s;
@@ -64,7 +64,7 @@ INSERT INTO payments VALUES ('flo', 'cash', 2, '2026-01-01 00:01');
 COMMIT;
 SELECT data FROM :get, 'views', 'cdc.revenue');
 
--- Records are numbered before every filter: the number of a change does not depend on the options.
+-- Sequence numbers are assigned before filtering: they do not depend on the options.
 CREATE TEMP TABLE numbers (options text, view text, op text, key text, seq int);
 BEGIN;
 INSERT INTO payments VALUES ('num', 'card', 20, '2026-01-01 00:01'), ('ber', 'cash', 1, '2026-01-01 00:01');
@@ -81,7 +81,7 @@ SELECT count(*) FROM numbers n WHERE options <> 'all'
     AND NOT EXISTS (SELECT FROM numbers a WHERE a.options = 'all' AND (a.view, a.op, a.key, a.seq) = (n.view, n.op, n.key, n.seq));
 SELECT count(*) FROM :get);
 
--- Several records travel in one message. The commit of a transaction is one position.
+-- Several records are sent in one message. A transaction has one position, that of its commit.
 INSERT INTO payments SELECT 'c' || i, 'cash', i, '2026-01-01 00:01' FROM generate_series(1, 100) i;
 SELECT count(*) AS messages, sum(regexp_count(data, '"op":"c"')) AS records
 FROM pg_logical_slot_peek_changes('regress_eddy_cdc', NULL, NULL, 'views', 'cdc.revenue');
@@ -89,28 +89,28 @@ SELECT count(DISTINCT data::json->>'lsn'), count(DISTINCT data::json->>'xid'), c
        count(DISTINCT data::json->>'seq')
 FROM pg_logical_slot_get_changes('regress_eddy_cdc', NULL, NULL, 'views', 'cdc.revenue', 'batch-bytes', '0');
 
--- Transactions that change no view leave nothing behind, unless asked for.
+-- Transactions that change no view send nothing, unless requested.
 CREATE TABLE plain (a int);
 INSERT INTO plain VALUES (1);
 SELECT count(*) FROM :peek);
 INSERT INTO plain VALUES (2);
 SELECT DISTINCT data FROM :get, 'skip-empty-xacts', 'off');
 
--- Lists of views: names as in SQL, and wildcards.
+-- Lists of views: SQL names and wildcards.
 INSERT INTO payments VALUES ('gil', 'card', 20, '2026-01-01 00:01');
 SELECT data::json->>'view' FROM :peek) ORDER BY 1;
 SELECT data::json->>'view' FROM :peek, 'views', 'cdc.KINDS, other.*') ORDER BY 1;
 SELECT data::json->>'view' FROM :peek, 'views', '*."Good customers", cdc.revenue') ORDER BY 1;
 SELECT data::json->>'view' FROM :get, 'views', 'public.*') ORDER BY 1;
 
--- A record has the names that held when the change was made.
+-- A record uses the names as of the time of the change.
 INSERT INTO payments VALUES ('hal', 'card', 1, '2026-01-01 00:01');
 ALTER VIEW revenue RENAME TO income;
 ALTER VIEW income RENAME COLUMN total TO sum;
 INSERT INTO payments VALUES ('hal', 'card', 1, '2026-01-01 00:01');
 SELECT data FROM :get, 'views', 'cdc.revenue, cdc.income');
 
--- Values are those of to_json in UTC, whatever the session's settings.
+-- Values are those of to_json in UTC, regardless of the session's settings.
 CREATE UNLOGGED TABLE readings (id int, a int[], b bytea, d date, f float8, i interval, j jsonb, ok boolean,
                                 t text, ts timestamp, tz timestamptz, u uuid);
 SELECT eddy.create_stream('readings');
@@ -137,7 +137,7 @@ RESET intervalstyle;
 RESET extra_float_digits;
 SET timezone = 'UTC';
 
--- A role receives what it may read.
+-- A role receives the changes of the views that it may read.
 CREATE ROLE regress_eddy_consumer REPLICATION;
 INSERT INTO payments VALUES ('ida', 'card', 1, '2026-01-01 00:01');
 SET ROLE regress_eddy_consumer;
@@ -150,7 +150,7 @@ SET ROLE regress_eddy_consumer;
 SELECT data::json->>'view' FROM :get);
 RESET ROLE;
 
--- Options are checked.
+-- Invalid options are refused.
 \set VERBOSITY terse
 SELECT data FROM :peek, 'view', 'cdc.kinds');
 SELECT data FROM :peek, 'views', 'kinds');
@@ -161,7 +161,7 @@ SELECT data FROM :peek, 'emit', 'final');
 SELECT data FROM :peek, 'colour', 'blue');
 \set VERBOSITY default
 
--- Dropped views are gone, and their slots may go as well.
+-- Dropped views send no changes, and their slots can be dropped.
 DROP TABLE payments, readings CASCADE;
 SELECT count(*) FROM :get);
 SELECT pg_drop_replication_slot('regress_eddy_cdc');

@@ -1,4 +1,4 @@
--- Continuous views: a SELECT that is kept up to date.
+-- Continuous views: the result of a SELECT is kept up to date.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -7,7 +7,7 @@ SET timezone = 'UTC';
 CREATE UNLOGGED TABLE orders (order_id bigint, user_id text, amount numeric, event_time timestamptz);
 SELECT eddy.create_stream('orders', event_time => 'event_time', delay => '5 seconds');
 
--- Rows that are there before a view is created are not in it, unless asked for.
+-- Rows inserted before the creation of a view are not counted, unless requested.
 INSERT INTO orders VALUES (1, 'ann', 10.00, '2026-01-01 00:01Z');
 
 SELECT eddy.create_continuous_view('revenue_5m', $$
@@ -16,14 +16,14 @@ SELECT eddy.create_continuous_view('revenue_5m', $$
     GROUP BY user_id, w.window_start, w.window_end $$);
 SELECT eddy.create_continuous_view('revenue_staged', $$
     SELECT user_id, sum(amount) AS revenue FROM orders GROUP BY user_id $$, start => 'staged');
--- Without GROUP BY there is one row, from the beginning.
+-- Without GROUP BY a view has one row, from its creation on.
 SELECT eddy.create_continuous_view('overall', $$
     SELECT count(*), sum(amount), max(order_id) AS last_order FROM orders $$);
 TABLE revenue_5m;
 TABLE revenue_staged;
 TABLE overall;
 
--- Each statement is in the views when it ends.
+-- A statement is counted in the views when it ends.
 INSERT INTO orders VALUES
     (2, 'ann', 5.50, '2026-01-01 00:02Z'),
     (3, 'bob', 7.25, '2026-01-01 00:04:59.999Z'),
@@ -38,7 +38,7 @@ COPY orders FROM stdin;
 \.
 SELECT * FROM revenue_5m ORDER BY window_start, user_id;
 
--- The SELECT itself is the oracle. Compared in both directions: no group too many, and none missing.
+-- Each view is compared with its SELECT, in both directions: no group is missing and none is added.
 CREATE TABLE accepted AS SELECT * FROM orders WHERE order_id > 1;
 CREATE VIEW revenue_5m_expected AS
 SELECT user_id, w.window_start, w.window_end, sum(amount) AS revenue, count(*) AS orders
@@ -47,7 +47,7 @@ GROUP BY user_id, w.window_start, w.window_end;
 SELECT user_id, window_start, window_end, revenue, orders FROM revenue_5m EXCEPT ALL TABLE revenue_5m_expected;
 TABLE revenue_5m_expected EXCEPT ALL SELECT user_id, window_start, window_end, revenue, orders FROM revenue_5m;
 
--- Expressions over aggregates, keys that are not shown, FILTER and HAVING.
+-- Expressions over aggregates, keys that are not selected, FILTER and HAVING.
 SELECT eddy.create_continuous_view('mixed', $$
     SELECT upper(user_id) AS who, sum(amount) / nullif(count(*), 0) AS average,
            count(*) FILTER (WHERE amount >= 5) AS large, 2 * max(amount) + 1 AS twice
@@ -66,7 +66,7 @@ TABLE mixed EXCEPT ALL TABLE mixed_expected;
 TABLE mixed_expected EXCEPT ALL TABLE mixed;
 DROP VIEW revenue_5m_expected, mixed_expected;
 
--- A lookup in an ordinary table is made when the row arrives.
+-- A joined table is read when the row arrives.
 CREATE TABLE customers (user_id text PRIMARY KEY, city text);
 INSERT INTO customers VALUES ('ann', 'Oslo'), ('bob', 'Rome');
 SELECT eddy.create_continuous_view('by_city', $$
@@ -76,7 +76,7 @@ UPDATE customers SET city = 'Bergen' WHERE user_id = 'ann';
 INSERT INTO orders VALUES (202, 'ann', 1, '2026-01-01Z');
 SELECT * FROM by_city ORDER BY city;
 
--- Windows: half-open, aligned in UTC whatever the session's time zone; an offset moves them.
+-- Windows are half-open and aligned in UTC, regardless of the session's time zone; an offset moves them.
 SET timezone = 'America/New_York';
 SELECT * FROM eddy.tumble('2026-03-08 12:00Z', '1 day');
 RESET timezone;
@@ -87,7 +87,7 @@ SELECT * FROM eddy.hop('2026-01-01 00:00:09Z'::timestamptz, '6 s', '12 s');
 SELECT * FROM eddy.cumulate('2026-01-01 00:00:08Z'::timestamptz, '6 s', '18 s');
 SELECT * FROM eddy.tumble('2026-01-01Z'::timestamptz, '1 month');
 
--- Groups can be dropped by hand; nothing else can be written to a result.
+-- Groups can be deleted; other writes to the result are refused.
 DELETE FROM revenue_5m WHERE window_end <= '2026-01-01 00:00Z';
 SELECT count(*) FROM revenue_5m WHERE window_end <= '2026-01-01 00:00Z';
 UPDATE revenue_5m SET revenue = 0;
@@ -97,7 +97,7 @@ SELECT view, stream, emit, late, start FROM eddy.continuous_views ORDER BY view:
 SELECT eddy.create_continuous_view('overall', 'SELECT count(*) FROM orders');
 SELECT eddy.create_continuous_view('overall', 'SELECT count(*) FROM orders', if_not_exists => true);
 
--- DROP TABLE minds its dependents, as always.
+-- DROP TABLE respects dependent views.
 DROP TABLE orders;
 SET client_min_messages = warning;
 DROP TABLE orders CASCADE;

@@ -1,4 +1,4 @@
--- Functions whose result depends on the clock, the session or the server are refused, or their values are.
+-- Functions whose result depends on the current time, the session or the server are refused, or their values are rejected.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -30,7 +30,7 @@ SELECT expression, outcome(expression) FROM unnest(ARRAY['current_date', 'curren
     't::timetz AT TIME ZONE ''Europe/Oslo''', 'nextval(''s'')', 'random()', 'timeofday()', 'set_config(''a.b'', t, true)',
     'date_trunc(''day'', at)', 'at::date', 'to_char(at, ''YYYY'')', 'extract(dow FROM at)', 'to_tsvector(t)::text', 'has_table_privilege(''visits'', ''SELECT'')']) expression;
 
--- Of all stable functions of pg_catalog that an expression can call, these are refused in every version, and in version 15 no others.
+-- Stable functions of pg_catalog that are refused in all versions; in version 15 no others are refused.
 CREATE FUNCTION refused(f regprocedure) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM eddy.create_continuous_view('v', format('SELECT count(*) FROM visits WHERE pg_catalog.%I(%s) IS NULL', proname,
@@ -63,14 +63,14 @@ txid_current txid_current_if_assigned txid_current_snapshot', '\s+') name WHERE 
 TABLE known_functions EXCEPT TABLE refused_functions ORDER BY name;
 SELECT name FROM refused_functions WHERE current_setting('server_version_num')::int / 10000 = 15 EXCEPT TABLE known_functions ORDER BY name;
 
--- Constraints of domains that values are cast to.
+-- Constraints of domains to which values are cast.
 CREATE DOMAIN past AS timestamptz CHECK (VALUE < now());
 CREATE DOMAIN late_past AS past CHECK (VALUE > '1970-01-01');
 CREATE DOMAIN lucky AS int CHECK (VALUE > random());
 CREATE DOMAIN even AS int CHECK (VALUE % 2 = 0);
 SELECT expression, outcome(expression) FROM unnest('{at::past, at::late_past, id::lucky, id::even}'::text[]) expression;
 
--- Words that mean the current time are errors of the rows that have them; the other rows are counted.
+-- Words for the current time are errors of the rows that contain them; the other rows are counted.
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
 CREATE DOMAIN moment AS timestamptz;
@@ -96,7 +96,7 @@ SELECT view, error, count(*) FROM eddy.dead_letters WHERE stream = 'visits'::reg
 SELECT eddy.create_continuous_view('v', $$SELECT count(*) FROM visits WHERE at > 'yesterday'::text::timestamptz$$);
 SELECT eddy._refuse_clock_words(NULL), eddy._refuse_clock_words(''), eddy._refuse_clock_words('snow nowadays, 2 todays');
 
--- Aggregates: volatile support functions, and initial conditions that would count once for each batch.
+-- Aggregates with volatile support functions, and with initial conditions that would be counted once for each batch.
 CREATE FUNCTION roll(s int8, v int8) RETURNS int8 VOLATILE LANGUAGE sql AS 'SELECT s + v';
 CREATE FUNCTION plus(s int8, v int8) RETURNS int8 IMMUTABLE LANGUAGE sql AS 'SELECT s + v';
 CREATE FUNCTION twice(s int8) RETURNS int8 VOLATILE LANGUAGE sql AS 'SELECT 2 * s';

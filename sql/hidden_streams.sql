@@ -1,4 +1,4 @@
--- A stream that the definition does not show would read each batch twice: refused at any depth.
+-- A hidden reference to the stream would count each batch twice: it is refused at any depth.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -35,14 +35,14 @@ SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM taps WHERE n = (SE
 SELECT eddy.create_continuous_view('v', 'SELECT sum(n) FILTER (WHERE EXISTS (SELECT FROM of_taps)) FROM taps');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM taps, LATERAL (SELECT * FROM of_taps o WHERE o.id = taps.id) x');
 
--- Functions in SQL that the planner inlines.
+-- SQL functions that the planner inlines.
 CREATE FUNCTION rows_of_taps() RETURNS SETOF taps STABLE LANGUAGE sql AS 'SELECT * FROM public.taps';
 CREATE FUNCTION rows_of_view() RETURNS SETOF of_taps STABLE LANGUAGE sql BEGIN ATOMIC SELECT * FROM of_taps; END;
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM taps JOIN rows_of_taps() r USING (id)');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM taps JOIN rows_of_view() r USING (id)');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM taps WHERE id IN (SELECT id FROM rows_of_taps())');
 
--- Row security policies of joined tables.
+-- Row-level security policies of joined tables.
 CREATE ROLE regress_eddy_hidden;
 GRANT SELECT, TRIGGER ON taps, basins TO regress_eddy_hidden;
 CREATE SCHEMA hidden_test AUTHORIZATION regress_eddy_hidden;
@@ -62,7 +62,7 @@ INSERT INTO taps VALUES (1, 1), (2, 2), (3, 3);
 TABLE hidden_test.v ORDER BY name;
 TABLE joined;
 
--- A policy or view that is changed later is found when the plan is made again.
+-- A hidden reference in a policy or view that is changed later is detected when the query is planned again.
 DROP POLICY seen ON basins;
 CREATE POLICY seen ON basins USING (EXISTS (SELECT FROM taps t WHERE t.id = basins.id));
 INSERT INTO taps VALUES (1, 1);

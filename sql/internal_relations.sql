@@ -1,4 +1,4 @@
--- The definition and the state table of a continuous view are out of reach of its owner.
+-- The owner of a continuous view cannot alter its definition and its state table.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -13,7 +13,7 @@ GRANT USAGE ON SCHEMA internal_test TO regress_eddy_writer, regress_eddy_allwrit
 SET search_path = internal_test;
 
 SET ROLE regress_eddy_ann;
--- default privileges must not leak through a definition that belongs to a superuser
+-- default privileges must not apply to a definition that belongs to a superuser
 ALTER DEFAULT PRIVILEGES IN SCHEMA internal_test GRANT ALL ON TABLES TO regress_eddy_bob;
 CREATE UNLOGGED TABLE events (kind text, n bigint);
 SELECT eddy.create_stream('events');
@@ -29,7 +29,7 @@ FROM pg_class c, pg_extension e
 WHERE c.relnamespace = 'eddy'::regnamespace AND c.relname LIKE '\_per\_kind\_%' AND c.relkind IN ('r', 'v')
   AND e.extname = 'pg_eddy' ORDER BY 1;
 
--- DDL on the state table. Its bytes are transition states: another type would be read as pointers.
+-- DDL on the state table. It contains transition states: as another type, their bytes would be interpreted as pointers.
 DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO regress_eddy_ann', current_database()); END $$;
 SET client_min_messages = error;
 \set VERBOSITY sqlstate
@@ -73,7 +73,7 @@ ANALYZE eddy._per_kind_state;
 \set VERBOSITY default
 RESET client_min_messages;
 
--- Writing to it.
+-- Writes to the state table.
 INSERT INTO eddy._per_kind_state (kind) VALUES ('c');
 UPDATE eddy._per_kind_state SET _state1 = NULL;
 UPDATE eddy._per_kind_state SET kind = 'c';
@@ -122,7 +122,7 @@ GRANT SELECT ON eddy._per_kind_def TO regress_eddy_bob;
 RESET ROLE;
 DROP VIEW eddy._per_kind_def;
 
--- The same by a function that the view runs, with its owner's rights, in the middle of a batch.
+-- The same commands in a function of the view, which runs with the privileges of its owner during a batch.
 SET ROLE regress_eddy_ann;
 CREATE FUNCTION attack(command text) RETURNS text VOLATILE LANGUAGE plpgsql AS $$
 BEGIN
@@ -156,7 +156,7 @@ INSERT INTO commands VALUES
 RESET ROLE;
 SELECT outcome FROM attacks ORDER BY outcome COLLATE "C";
 
--- A batch is not interrupted by another one, and no view is dropped in the middle of it.
+-- A batch is not interrupted by another one, and no view is dropped during a batch.
 SET ROLE regress_eddy_ann;
 SELECT eddy.create_continuous_view('paused', 'SELECT command, avg(length(command)) AS average FROM commands GROUP BY command');
 SELECT eddy.create_continuous_view('victim', 'SELECT command, avg(length(command)) AS average FROM commands GROUP BY command');
@@ -173,7 +173,7 @@ RESET ROLE;
 SELECT outcome FROM last_attacks ORDER BY outcome COLLATE "C";
 SELECT view, state FROM eddy.continuous_views WHERE stream = 'commands'::regclass ORDER BY view::text COLLATE "C";
 
--- Nor does ANALYZE, which runs with the rights of a table's owner, call functions of the view's owner.
+-- ANALYZE, which runs with the privileges of a table's owner, does not call functions of the view's owner.
 SET ROLE regress_eddy_ann;
 CREATE FUNCTION difference(float8, float8) RETURNS float8 IMMUTABLE LANGUAGE plpgsql AS $$
 BEGIN
@@ -197,12 +197,12 @@ ANALYZE eddy._spans_state;
 SELECT count(*) > 0 AS analyzed FROM pg_stats WHERE tablename = '_spans_state' AND attname IN ('a', 'c');
 DROP VIEW spans;
 
--- All of it has left the views as they were, and working.
+-- None of these commands has changed the views, and they are still maintained.
 INSERT INTO events VALUES ('b', 4), ('c', 1);
 SELECT * FROM per_kind ORDER BY kind;
 SELECT count(*) FROM eddy._per_kind_state;
 
--- What the owner of a view is allowed: to read it, to delete from it, to share both.
+-- The owner of a view may read it, delete from it, and grant both privileges.
 SET ROLE regress_eddy_ann;
 DELETE FROM per_kind WHERE kind = 'a';
 UPDATE per_kind SET count = 0;
@@ -221,7 +221,7 @@ DELETE FROM bobs WHERE kind = 'b' RETURNING *;
 UPDATE bobs SET count = 0;
 DROP VIEW bobs;
 
--- The public view stays the query that creation has given it, whoever asks and however.
+-- The query of the public view cannot be replaced, by any role or command.
 SET ROLE regress_eddy_ann;
 CREATE OR REPLACE VIEW per_kind AS SELECT kind, average, count, 1 AS more FROM eddy._per_kind_state;
 CREATE OR REPLACE VIEW per_kind AS SELECT 'x'::text AS kind, 1.0::numeric AS average, 1::bigint AS count;
@@ -241,7 +241,7 @@ ALTER VIEW hidden_key RENAME COLUMN count TO _key1;
 ALTER VIEW hidden_key RENAME COLUMN count TO events;
 SELECT eddy.drop_continuous_view('hidden_key');
 
--- Objects of others that depend on the result are not dropped with it unasked.
+-- Dependent objects of other roles are not dropped without CASCADE.
 SET ROLE regress_eddy_bob;
 CREATE VIEW bobs_window AS SELECT kind FROM eddy._per_kind_state;
 SET ROLE regress_eddy_ann;
@@ -254,7 +254,7 @@ SELECT count(*) FROM bobs_window;
 DROP VIEW per_kind CASCADE;
 SELECT relname FROM pg_class WHERE relname IN ('bobs_window', 'per_kind', '_per_kind_def', '_per_kind_state');
 
--- Owners: the privileges on the state table follow the owner of the view.
+-- The privileges on the state table follow the owner of the view.
 RESET ROLE;
 SELECT eddy.create_continuous_view('totals', 'SELECT sum(n) AS total FROM events', start => 'staged');
 CREATE FUNCTION grants(OUT grantee regrole, OUT privilege text) RETURNS SETOF record LANGUAGE sql AS $$
@@ -268,7 +268,7 @@ SET ROLE regress_eddy_ann;
 INSERT INTO events VALUES ('d', 100);
 TABLE totals;
 RESET ROLE;
-GRANT SELECT ON eddy._totals_state TO regress_eddy_writer; -- for a publication, say
+GRANT SELECT ON eddy._totals_state TO regress_eddy_writer; -- for instance for a publication
 ALTER TABLE totals OWNER TO regress_eddy_bob;
 SELECT * FROM grants();
 REASSIGN OWNED BY regress_eddy_bob TO regress_eddy_ann;

@@ -1,6 +1,6 @@
 --
--- Segments are out of reach of their users: the owner of a stream owns its segments, and yet
--- nothing but commands on the stream changes them.
+-- Segments cannot be altered: the owner of a stream owns its segments, but only commands on the
+-- stream change them.
 --
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
@@ -26,7 +26,7 @@ WHERE i.inhparent = 'events'::regclass ORDER BY c.relname COLLATE "C";
 -- DDL on a segment
 --
 ALTER TABLE eddy._events_segment_1 NO INHERIT events;
--- newer servers show the place in the command
+-- newer servers show the position in the command
 \set VERBOSITY sqlstate
 ALTER TABLE eddy._events_segment_1 ALTER COLUMN id TYPE text;
 ALTER TABLE eddy._events_segment_1 ALTER COLUMN note TYPE text COLLATE "C";
@@ -61,7 +61,7 @@ DROP TABLE eddy._events_segment_1, other;
 TRUNCATE eddy._events_segment_1;
 TRUNCATE other, eddy._events_segment_1;
 
--- whichever way the command takes
+-- the same by other paths: functions, triggers, recursion
 DO $$ BEGIN EXECUTE 'ALTER TABLE ' || (SELECT min(inhrelid)::regclass FROM pg_inherits
     WHERE inhparent = 'events'::regclass) || ' NO INHERIT events'; END $$;
 DO $$
@@ -70,7 +70,7 @@ BEGIN
 EXCEPTION WHEN insufficient_privilege THEN
     RAISE WARNING 'caught: %', SQLERRM;
 END $$;
--- an inner command does not hide behind an outer one on the stream, nor the other way round
+-- an inner command is checked even if the outer one is on the stream, and vice versa
 CREATE FUNCTION sneak(t text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE 'ALTER TABLE eddy._events_segment_2 ADD COLUMN sneaked int';
@@ -96,7 +96,7 @@ GRANT INSERT ON eddy._events_segment_1 TO regress_eddy_friend;
 SET ROLE regress_eddy_friend;
 INSERT INTO eddy._events_segment_1 VALUES (6);
 SET ROLE regress_eddy_owner;
--- reading is the owner's right
+-- the owner may read a segment
 SELECT count(*) FROM eddy._events_segment_1;
 SELECT count(*) FROM window_to_segment;
 DROP VIEW window_to_segment;
@@ -104,7 +104,7 @@ PREPARE write_other AS INSERT INTO other VALUES (7);
 EXECUTE write_other;
 
 --
--- All that an owner does to a stream works as before, and its segments follow
+-- Commands of the owner on the stream work, and apply to its segments
 --
 CREATE FUNCTION same_shape() RETURNS boolean LANGUAGE sql AS $$
     SELECT count(*) = 3 AND bool_and(
@@ -160,14 +160,14 @@ SELECT * FROM events;
 DROP TABLE events;
 SELECT count(*) FROM pg_class WHERE relnamespace = 'eddy'::regnamespace AND relname ~ '^_events_segment';
 
--- DROP OWNED and DROP SCHEMA take streams and segments along
+-- DROP OWNED and DROP SCHEMA drop streams with their segments
 CREATE UNLOGGED TABLE events (id int);
 SELECT eddy.create_stream('events');
 RESET ROLE;
 DROP OWNED BY regress_eddy_owner, regress_eddy_friend, regress_eddy_heir;
 SELECT count(*) FROM pg_class WHERE relnamespace = 'eddy'::regnamespace AND relname ~ '^_events_segment';
 
--- superusers are not restricted, as pg_restore must not be
+-- superusers are not restricted, because pg_restore must work
 CREATE UNLOGGED TABLE events (id int);
 SELECT eddy.create_stream('events');
 INSERT INTO eddy._events_segment_1 VALUES (1);

@@ -1,9 +1,9 @@
--- Options of Kafka servers and user mappings: exact librdkafka names, from an allow-list.
+-- Options of Kafka servers and user mappings: names of librdkafka properties in an allow-list.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
 
--- Brokers, transport and fetching belong to the server ...
+-- Options for brokers, transport and fetching are allowed for servers ...
 CREATE SERVER kafka_options FOREIGN DATA WRAPPER eddy_kafka OPTIONS (
     "bootstrap.servers" 'kafka-1.example:9093,kafka-2.example:9093',
     "security.protocol" 'sasl_ssl',
@@ -12,7 +12,7 @@ CREATE SERVER kafka_options FOREIGN DATA WRAPPER eddy_kafka OPTIONS (
     "fetch.min.bytes" '1000',
     "socket.keepalive.enable" 'true');
 
--- ... and credentials to the user mapping, which other users cannot read.
+-- ... and credentials for user mappings, which other users cannot read.
 CREATE USER MAPPING FOR CURRENT_USER SERVER kafka_options OPTIONS (
     "sasl.username" 'alice',
     "sasl.password" 'open sesame');
@@ -24,12 +24,12 @@ WHERE s.srvname = 'kafka_options' ORDER BY o.option_name COLLATE "C";
 ALTER SERVER kafka_options OPTIONS (SET "client.rack" 'c', ADD "fetch.wait.max.ms" '20');
 ALTER SERVER kafka_options OPTIONS (DROP "client.rack");
 
--- A server has to name its brokers.
+-- The option "bootstrap.servers" is required.
 CREATE SERVER kafka_none FOREIGN DATA WRAPPER eddy_kafka;
 CREATE SERVER kafka_none FOREIGN DATA WRAPPER eddy_kafka OPTIONS ("bootstrap.servers" ' , ');
 ALTER SERVER kafka_options OPTIONS (DROP "bootstrap.servers");
 
--- Wrong names get the closest right one.
+-- For an unrecognized option, the closest match is suggested.
 ALTER SERVER kafka_options OPTIONS (ADD "bootstrap.server" 'kafka');
 ALTER SERVER kafka_options OPTIONS (ADD "sasl_mechanism" 'PLAIN');
 ALTER SERVER kafka_options OPTIONS (ADD "sasl.pasword" 'open sesame');
@@ -40,12 +40,12 @@ ALTER USER MAPPING FOR CURRENT_USER SERVER kafka_options OPTIONS (ADD "client.ra
 CREATE FOREIGN DATA WRAPPER kafka_wrapper VALIDATOR eddy._kafka_fdw_validator
     OPTIONS ("bootstrap.servers" 'kafka');
 
--- Right names in the wrong place
+-- Options of the other object kind
 ALTER SERVER kafka_options OPTIONS (ADD "sasl.password" 'open sesame');
 ALTER SERVER kafka_options OPTIONS (ADD "ssl.key.pem" 'open sesame');
 ALTER USER MAPPING FOR CURRENT_USER SERVER kafka_options OPTIONS (ADD "client.rack" 'b');
 
--- What delivery depends on is pg_eddy's own.
+-- Options that affect delivery are set by pg_eddy.
 ALTER SERVER kafka_options OPTIONS (ADD "enable.auto.commit" 'true');
 ALTER SERVER kafka_options OPTIONS (ADD "auto.offset.reset" 'latest');
 ALTER SERVER kafka_options OPTIONS (ADD "isolation.level" 'read_uncommitted');
@@ -53,7 +53,7 @@ ALTER SERVER kafka_options OPTIONS (ADD "group.id" 'mine');
 ALTER SERVER kafka_options OPTIONS (ADD "metadata.broker.list" 'kafka');
 ALTER SERVER kafka_options OPTIONS (ADD "linger.ms" '5');
 
--- What reaches out of the database is refused, with the reason.
+-- Options that give access to the server's environment are refused, with the reason.
 ALTER SERVER kafka_options OPTIONS (ADD "plugin.library.paths" '/tmp/evil');
 ALTER SERVER kafka_options OPTIONS (ADD "ssl.engine.location" '/tmp/evil.so');
 ALTER SERVER kafka_options OPTIONS (ADD "ssl.ca.location" '/etc/ssl/certs');
@@ -64,7 +64,7 @@ ALTER SERVER kafka_options OPTIONS (ADD "connect_cb" '0');
 ALTER SERVER kafka_options OPTIONS (ADD "enable.ssl.certificate.verification" 'f');
 ALTER USER MAPPING FOR CURRENT_USER SERVER kafka_options OPTIONS (ADD "ssl.key.location" '/etc/passwd');
 
--- Of all properties of librdkafka, and some of versions to come, these may be set.
+-- All allowed options, out of the properties of librdkafka and of some future versions.
 CREATE FUNCTION pg_temp.verdict(catalog regclass, property text, value text) RETURNS text
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -93,16 +93,16 @@ FROM (VALUES
     ('auto.commit.enable', 'true'), ('test.mock.num.brokers', '3'), ('transactional.id', '-'),
     ('something.new', '-')) AS properties (p, v);
 
--- Values are checked by librdkafka itself; what it says of a secret is not repeated.
+-- librdkafka checks the values; its message about a credential is not shown.
 ALTER SERVER kafka_options OPTIONS (ADD "socket.timeout.ms" 'soon');
 ALTER SERVER kafka_options OPTIONS (SET "security.protocol" 'tls');
 ALTER SERVER kafka_options OPTIONS (SET "sasl.mechanism" 'GSSAPI');
 
--- Options that do not go together
+-- Conflicting options
 ALTER SERVER kafka_options OPTIONS (ADD "sasl.mechanisms" 'PLAIN');
 ALTER SERVER kafka_options OPTIONS (DROP "sasl.mechanism");
 
--- Other roles see neither the password nor, without a grant, a way to make a server.
+-- Other roles cannot see the password, and cannot create a server without USAGE on the wrapper.
 CREATE ROLE regress_eddy_kafka;
 SET ROLE regress_eddy_kafka;
 SELECT srvname, umoptions FROM pg_user_mappings WHERE srvname = 'kafka_options';

@@ -1,4 +1,4 @@
--- What makes one view fail stays with that view, and maintenance leaves nothing behind.
+-- A failure of one view does not affect other views, and a failed maintenance has no effects.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -8,7 +8,7 @@ CREATE UNLOGGED TABLE readings (id int, k text, f float8, m money, n numeric, b 
 SELECT eddy.create_stream('readings');
 SELECT eddy.create_continuous_view('counted', 'SELECT count(*) FROM readings');
 
--- Bare aggregates that overflow when they are merged cost the row at which they do.
+-- If an aggregate overflows in the merge, the row at which it overflows is rejected.
 SELECT eddy.create_continuous_view('floats', 'SELECT sum(f) FROM readings');
 SELECT eddy.create_continuous_view('moneys', 'SELECT k, sum(m) FROM readings GROUP BY k');
 SELECT eddy.create_continuous_view('numerics', 'SELECT sum(n) FROM readings');
@@ -25,7 +25,7 @@ SELECT view, (convert_from(payload, 'UTF8')::json ->> 'id')::int AS id, error, s
 WHERE stream = 'readings'::regclass ORDER BY view::text, 2;
 DELETE FROM eddy.dead_letters WHERE stream = 'readings'::regclass;
 
--- So does a key that no index can take; its neighbours and the other views are counted.
+-- A row whose key is too long for the index is rejected; other rows and other views are unaffected.
 SELECT eddy.create_continuous_view('keyed', 'SELECT k, count(*) FROM readings GROUP BY k');
 INSERT INTO readings (id, k)
 SELECT g, CASE g WHEN 22 THEN (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 200) i) ELSE 'c' END
@@ -33,12 +33,12 @@ FROM generate_series(21, 23) g;
 SELECT left(k, 5) AS k, count FROM keyed;
 SELECT view, (convert_from(payload, 'UTF8')::json ->> 'id')::int AS id, error, sqlstate FROM eddy.dead_letters
 WHERE stream = 'readings'::regclass ORDER BY view::text;
--- what can be compressed fits
+-- a key that can be compressed fits
 INSERT INTO readings (id, k) VALUES (24, repeat('d', 6000));
 SELECT left(k, 5) AS k, count FROM keyed ORDER BY k;
 DELETE FROM eddy.dead_letters WHERE stream = 'readings'::regclass;
 
--- Many bad rows in one statement are found, and no more than these.
+-- All failing rows of a statement are found, and no other row is rejected.
 SELECT eddy.create_continuous_view('quotients', 'SELECT k, 100 / sum(b) AS quotient, count(*) FROM readings GROUP BY k');
 INSERT INTO readings (id, k, b)
 SELECT g, 'group ' || g % 400, CASE WHEN g > 1600 AND g % 400 < 300 THEN -4 ELSE 1 END FROM generate_series(1, 2000) g;
@@ -46,7 +46,7 @@ SELECT count(*), sum(count), min(quotient), max(quotient) FROM quotients;
 SELECT count(*), min(error), bool_and((convert_from(payload, 'UTF8')::json ->> 'b')::int = -4) AS the_last_of_each
 FROM eddy.dead_letters WHERE view = 'quotients'::regclass;
 
--- With on_error => 'stop' the statement fails as a whole.
+-- With on_error => 'stop' the statement fails.
 SELECT eddy.create_continuous_view('strict', 'SELECT sum(f) AS f FROM readings', on_error => 'stop');
 INSERT INTO readings (id, f) VALUES (30, 1e308);
 INSERT INTO readings (id, f) VALUES (31, 1e308);
@@ -54,7 +54,7 @@ TABLE strict;
 SELECT count(*) FROM readings WHERE id = 31;
 DROP VIEW strict;
 
--- A function that a view calls cannot insert into a stream: the row is rejected by that view.
+-- A function of a view cannot insert into a stream: the row is rejected by that view.
 CREATE FUNCTION add_reading() RETURNS void LANGUAGE sql VOLATILE AS 'INSERT INTO public.readings (id) VALUES (-1)';
 CREATE FUNCTION sneaky(i int) RETURNS int LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM public.add_reading(); RETURN i; END $$;
 SELECT eddy.create_continuous_view('sneak', 'SELECT sneaky(id) AS id, count(*) FROM readings WHERE id = 40 GROUP BY 1');
@@ -64,7 +64,7 @@ SELECT (SELECT count(*) FROM sneak), (SELECT count(*) FROM sneak_out), (SELECT c
 SELECT view, error, sqlstate FROM eddy.dead_letters WHERE view IN ('sneak'::regclass, 'sneak_out'::regclass) ORDER BY view::text;
 DROP VIEW sneak, sneak_out;
 
--- A function that changes an array in place does not change what is stored.
+-- A function that changes an array in place does not change the stored array.
 CREATE FUNCTION spoil(a int[]) RETURNS int[] LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN a[1] := -1; RETURN a; END $$;
 CREATE FUNCTION concat_arrays(a int[], b int[]) RETURNS int[] LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN a := coalesce(a, '{}') || b; RETURN a; END $$;
@@ -76,7 +76,7 @@ INSERT INTO readings (id) VALUES (52);
 INSERT INTO readings (id) VALUES (53), (54);
 TABLE spoiled;
 
--- A creation that fails leaves nothing behind, in a block with an exception and behind a savepoint.
+-- Creation is atomic, also in a block with an exception handler and after a savepoint.
 DO $$
 BEGIN
     PERFORM eddy.create_continuous_view('broken', 'SELECT count(*) FROM readings WHERE id > 1 / 0', start => 'staged');
@@ -93,12 +93,12 @@ INSERT INTO readings (id) VALUES (60);
 COMMIT;
 SELECT count(*) FROM eddy.continuous_views WHERE view::text = 'broken';
 
--- Staged rows that a new view fails on are dead letters like any others.
+-- Staged rows on which a new view fails become dead letters.
 SELECT eddy.create_continuous_view('staged', 'SELECT 10 / (id - 60) AS q, count(*) FROM readings WHERE id >= 50 GROUP BY 1', start => 'staged');
 SELECT * FROM staged ORDER BY q;
 SELECT (convert_from(payload, 'UTF8')::json ->> 'id')::int AS id, error FROM eddy.dead_letters WHERE view = 'staged'::regclass;
 
--- After an error in a subtransaction a function that was replaced is used.
+-- A replaced function is used after an error in a subtransaction.
 CREATE FUNCTION times(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN i * 1 / (70 - i); END';
 SELECT eddy.create_continuous_view('pinned', 'SELECT sum(times(id)) AS s FROM readings WHERE id BETWEEN 70 AND 79', on_error => 'stop');
 BEGIN;
@@ -108,7 +108,7 @@ INSERT INTO readings (id) VALUES (70);
 COMMIT;
 TABLE pinned;
 
--- An open session follows what is renamed under a view, and counts what the view has always meant.
+-- An open session handles renames of objects of the view, whose meaning does not change.
 CREATE SCHEMA near;
 CREATE TABLE near.places (id int, home text, work text);
 INSERT INTO near.places VALUES (75, 'h', 'w');
@@ -126,7 +126,7 @@ SET client_min_messages = warning;
 DROP SCHEMA far CASCADE;
 RESET client_min_messages;
 
--- An aggregate that is replaced under a view suspends it; names do not matter.
+-- A view is suspended if one of its aggregates is replaced; names are irrelevant.
 CREATE SCHEMA own_aggregates;
 CREATE AGGREGATE own_aggregates.total(int) (sfunc = int4pl, stype = int, combinefunc = int4pl, initcond = '0');
 SELECT eddy.create_continuous_view('totals', 'SELECT own_aggregates.total(id) AS t FROM readings WHERE id BETWEEN 80 AND 89');
@@ -137,11 +137,11 @@ TABLE totals;
 CREATE OR REPLACE AGGREGATE their_aggregates.grand_total(int) (sfunc = int4mul, stype = int, combinefunc = int4mul, initcond = '1');
 INSERT INTO readings (id) VALUES (80), (81);
 TABLE totals;
--- renaming does not make right what has become wrong
+-- renaming does not restore the view
 ALTER SCHEMA their_aggregates RENAME TO own_aggregates;
 SELECT view, state, error FROM eddy._view_status WHERE view = 'totals'::regclass;
 
--- Nor does a state table that a superuser has changed make the server misread it.
+-- A state table that a superuser has altered is detected.
 SELECT eddy.create_continuous_view('averages', 'SELECT avg(n) FROM readings WHERE id BETWEEN 90 AND 99');
 INSERT INTO readings (id, n) VALUES (90, 1);
 ALTER TABLE eddy._averages_state ALTER COLUMN _state1 TYPE bigint USING 1311768467463790320;
@@ -149,7 +149,7 @@ INSERT INTO readings (id, n) VALUES (91, 2);
 SELECT count(*) FROM readings WHERE id = 91;
 SELECT view, state, error FROM eddy._view_status WHERE view = 'averages'::regclass;
 
--- A table that is altered while its rows wait to be counted is an error.
+-- Altering a stream while its rows are pending is an error.
 CREATE TABLE trigger_table (i int);
 CREATE FUNCTION insert_and_alter() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

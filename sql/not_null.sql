@@ -1,6 +1,6 @@
 --
--- Columns of a state table that a superuser has set NOT NULL, as REPLICA IDENTITY USING INDEX
--- needs it: a row that would write a NULL there is a dead letter of that view.
+-- A superuser has set columns of a state table NOT NULL, as required by REPLICA IDENTITY USING
+-- INDEX: a row that would write a NULL there becomes a dead letter of that view.
 --
 SET client_min_messages = warning;
 CREATE SCHEMA not_null;

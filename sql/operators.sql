@@ -1,4 +1,4 @@
--- Operators that a definition uses without naming them are those of its own parse, whatever search_path says later.
+-- Operators that a definition uses implicitly are those found when it was parsed, regardless of a later search_path.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 CREATE SCHEMA ops;
@@ -6,13 +6,13 @@ CREATE EXTENSION citext SCHEMA ops;
 CREATE EXTENSION ltree SCHEMA ops;
 \set SHOW_CONTEXT never
 
--- A type of our own, whose equality has no relative in pg_catalog: numbers modulo 10.
+-- A user-defined type whose equality operator is not in pg_catalog: numbers modulo 10.
 CREATE TYPE ops.digit AS (n int);
 CREATE FUNCTION ops.digit_eq(a ops.digit, b ops.digit) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT a.n % 10 = b.n % 10';
 CREATE FUNCTION ops.digit_ne(a ops.digit, b ops.digit) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT a.n % 10 <> b.n % 10';
 CREATE OPERATOR ops.= (LEFTARG = ops.digit, RIGHTARG = ops.digit, FUNCTION = ops.digit_eq, NEGATOR = OPERATOR(ops.<>));
 CREATE OPERATOR ops.<> (LEFTARG = ops.digit, RIGHTARG = ops.digit, FUNCTION = ops.digit_ne, NEGATOR = OPERATOR(ops.=));
--- an operator that redefines one of pg_catalog for integers
+-- an operator with the same name and types as one of pg_catalog
 CREATE FUNCTION ops.near(int, int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT abs($1 - $2) <= 1';
 CREATE OPERATOR ops.= (LEFTARG = int, RIGHTARG = int, FUNCTION = ops.near);
 RESET client_min_messages;
@@ -57,7 +57,7 @@ BEGIN
     EXECUTE command;
     RETURN command;
 END $$;
--- each query is parsed under a search_path of its own, and maintained under others
+-- each query is parsed with a search_path of its own, and maintained with others
 SELECT count(under(path, format('SELECT eddy.create_continuous_view(%L, %L)::text', 'public.' || name, query))) AS views FROM definitions;
 CREATE FUNCTION feed(seed int) RETURNS void LANGUAGE sql AS $$
     WITH rows AS (
@@ -76,7 +76,7 @@ RESET search_path;
 CREATE FUNCTION differences(path text, view text, query text) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE result bigint;
 BEGIN
-    -- the very SELECT, under the search_path of its definition; rows are compared as text
+    -- the same SELECT with the search_path of its definition; rows are compared as text
     PERFORM set_config('search_path', path, true);
     EXECUTE format('CREATE TEMP TABLE expected AS %s', replace(query, 'FROM mails', 'FROM public.mails_log mails'));
     EXECUTE format('SELECT count(*) FROM ((SELECT lower(v::text) FROM public.%1$I v EXCEPT ALL SELECT lower(e::text) FROM expected e)

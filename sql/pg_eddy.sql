@@ -5,7 +5,7 @@
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
--- Plain CREATE: a schema of that name made by somebody else must stop us here.
+-- Without IF NOT EXISTS: the installation must fail if another role has created this schema.
 CREATE SCHEMA eddy;
 REVOKE ALL ON SCHEMA eddy FROM PUBLIC;
 GRANT USAGE ON SCHEMA eddy TO PUBLIC;
@@ -13,8 +13,8 @@ COMMENT ON SCHEMA eddy IS 'pg_eddy: streams, sources and continuous views';
 
 /*
  * Catalog tables. Their names begin with an underscore; users read the views
- * further below. They are written by C code alone (src/catalog), never by SQL
- * text, and hold SQL names and reg* types, so that pg_dump carries them.
+ * further below. Only C code (src/catalog) writes them, never SQL text. They
+ * contain SQL names and reg* types, so that pg_dump can dump them.
  */
 
 CREATE TABLE eddy._stream (
@@ -28,7 +28,7 @@ CREATE TABLE eddy._stream (
     auto_advance    boolean     NOT NULL
 );
 
--- One row for each staging segment. Both times NULL: empty. opened_at alone: rows are written into it.
+-- One row for each segment. Both times NULL: empty. Only opened_at set: the segment accepts rows.
 CREATE TABLE eddy._segment (
     segment         regclass    NOT NULL PRIMARY KEY,
     stream          regclass    NOT NULL,
@@ -56,13 +56,13 @@ CREATE TABLE eddy._source (
     UNIQUE (stream, topic)
 );
 COMMENT ON COLUMN eddy._source.database IS
-    'database that consumes the source: a copy made with CREATE DATABASE ... TEMPLATE must not start by itself';
+    'database that consumes the source: in a copy made with CREATE DATABASE ... TEMPLATE it must not start automatically';
 COMMENT ON COLUMN eddy._source.installation IS
-    'eddy._installation where the source was attached: a restored dump must not start by itself, even if the OIDs are equal';
+    'eddy._installation where the source was attached: in a restored dump it must not start automatically, even if the OIDs are equal';
 
 /*
- * Identifies this installation of the extension. Not part of a dump, so that a restored database has
- * another one; physical copies, TEMPLATE and pg_upgrade keep it.
+ * Identifies this installation of the extension. Not dumped, so that a restored database has
+ * a different value; physical copies, TEMPLATE and pg_upgrade preserve it.
  */
 CREATE TABLE eddy._installation (
     id              uuid        NOT NULL PRIMARY KEY
@@ -70,7 +70,7 @@ CREATE TABLE eddy._installation (
 INSERT INTO eddy._installation VALUES (gen_random_uuid());
 CREATE SEQUENCE eddy._source_seq AS integer;
 
--- What became of a source last. Written when the state changes, not per batch.
+-- Last known state of each source. Written when the state changes, not per batch.
 CREATE TABLE eddy._source_status (
     source          integer     NOT NULL PRIMARY KEY,
     state           text        NOT NULL CHECK (state IN ('running', 'waiting', 'stopped')),
@@ -80,7 +80,7 @@ CREATE TABLE eddy._source_status (
 );
 
 /*
- * The offsets: the only truth about what has been consumed. Updated once per
+ * The offsets: the only record of the consumed messages. Updated once per
  * batch and partition by compare-and-set on (next_offset, epoch); no index on
  * a column that changes, so that every update is HOT.
  */
@@ -97,13 +97,13 @@ CREATE TABLE eddy._partition (
     updated_at      timestamptz,
     PRIMARY KEY (source, partition)
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
-COMMENT ON COLUMN eddy._partition.epoch IS 'raised by eddy.seek: fences the batch of a worker that has not seen it';
+COMMENT ON COLUMN eddy._partition.epoch IS 'increased by eddy.seek, so that the compare-and-set of a concurrent batch fails';
 
 /*
- * What must be known of a source's worker after it has crashed, see
+ * Information about the worker of a source that is needed after a crash, see
  * src/worker/attempt.c. Written when a worker starts, and per batch only after a
- * crash. Ranges are triples: partition, first offset, next offset. Not dumped:
- * it is about processes of this cluster.
+ * crash. Ranges are triples: partition, first offset, next offset. Not dumped,
+ * because it describes processes of this cluster.
  */
 CREATE TABLE eddy._attempt (
     source          integer     NOT NULL PRIMARY KEY,
@@ -146,7 +146,7 @@ COMMENT ON COLUMN eddy._view.format IS
 COMMENT ON COLUMN eddy._view.aggregates IS
     'types and functions of the aggregates whose transition states the state table holds';
 
--- One row for each view that is not maintained. Apart from _view, where nothing that happens to a view is stored.
+-- One row for each view that is not maintained. Separate from _view, which does not store the state of views.
 CREATE TABLE eddy._view_status (
     view            regclass    NOT NULL PRIMARY KEY,
     state           text        NOT NULL CHECK (state IN ('suspended')),
@@ -156,7 +156,7 @@ CREATE TABLE eddy._view_status (
 );
 COMMENT ON COLUMN eddy._view_status.error IS 'why the view could not be maintained, NULL after eddy.pause';
 
--- C code invalidates what sessions keep of these tables; so must changes by SQL, such as those of pg_restore.
+-- C code invalidates the contents of these tables cached by sessions; changes by SQL, such as those of pg_restore, must do the same.
 CREATE FUNCTION eddy._catalog_changed() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_catalog_changed';
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eddy._stream
     FOR EACH STATEMENT EXECUTE FUNCTION eddy._catalog_changed();
@@ -168,7 +168,7 @@ ALTER TABLE eddy._stream ENABLE ALWAYS TRIGGER changed;
 ALTER TABLE eddy._segment ENABLE ALWAYS TRIGGER changed;
 ALTER TABLE eddy._view ENABLE ALWAYS TRIGGER changed;
 
--- Rejected rows: a table, so that its owner may delete what has been dealt with.
+-- Rejected messages and rows: a table, so that the owner of a stream can delete them once resolved.
 CREATE TABLE eddy.dead_letters (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     stream          regclass    NOT NULL,
@@ -187,10 +187,10 @@ CREATE TABLE eddy.dead_letters (
 COMMENT ON TABLE eddy.dead_letters IS
     'messages and rows that were rejected, with the reason; "view" is set when only that view rejected the row';
 COMMENT ON COLUMN eddy.dead_letters.payload IS
-    'the message as it came; for rows of users'' statements the row as JSON text in UTF-8';
+    'the original message; for rows of users'' statements the row as JSON text in UTF-8';
 ALTER TABLE eddy.dead_letters ENABLE ROW LEVEL SECURITY;
--- No policy of the stream can be applied to a message that is no row: with row-level security only
--- those see dead letters whom it does not restrict, such as the owner.
+-- A policy of the stream cannot be applied to a message that is not a row: with row-level security,
+-- only roles that it does not restrict, such as the owner, can read dead letters.
 CREATE POLICY read ON eddy.dead_letters FOR SELECT
     USING (has_table_privilege(stream, 'SELECT') AND NOT row_security_active(stream));
 CREATE POLICY purge ON eddy.dead_letters FOR DELETE
@@ -207,7 +207,7 @@ CREATE TABLE eddy.late_rows (
     row_data        jsonb,
     at              timestamptz NOT NULL
 );
-COMMENT ON TABLE eddy.late_rows IS 'rows that came after their window was final, for views with late => ''keep''';
+COMMENT ON TABLE eddy.late_rows IS 'rows that arrived after their window was final, for views with late => ''keep''';
 ALTER TABLE eddy.late_rows ENABLE ROW LEVEL SECURITY;
 CREATE POLICY read ON eddy.late_rows FOR SELECT
     USING (has_table_privilege(view, 'SELECT'));
@@ -215,7 +215,7 @@ CREATE POLICY read ON eddy.late_rows FOR SELECT
 GRANT SELECT, DELETE ON eddy.dead_letters TO PUBLIC; -- rows by policy
 GRANT SELECT ON eddy.late_rows TO PUBLIC;            -- rows by policy
 
--- dumped as data of the user's: definitions, offsets and rejected rows travel with pg_dump
+-- definitions, offsets and rejected rows are user data for pg_dump
 SELECT pg_extension_config_dump('eddy._stream', '');
 SELECT pg_extension_config_dump('eddy._segment', '');
 SELECT pg_extension_config_dump('eddy._source', '');
@@ -229,9 +229,9 @@ SELECT pg_extension_config_dump('eddy.dead_letters_id_seq', '');
 SELECT pg_extension_config_dump('eddy.late_rows', '');
 
 /*
- * Windows. eddy.tumble is SQL that the planner inlines. The SELECT of a continuous view runs in
- * psql as well. Lengths are fixed: a day is 24 hours, windows are aligned in UTC to 1970-01-01
- * whatever TimeZone says. Not STRICT: a length that is null is an error.
+ * Windows. eddy.tumble is SQL that the planner inlines. The SELECT of a continuous view can also
+ * be run in psql. Lengths are fixed: a day is 24 hours. Windows are aligned in UTC to 1970-01-01,
+ * regardless of TimeZone. Not STRICT: a null length is an error.
  */
 
 CREATE FUNCTION eddy._window_start(ts timestamptz, size interval, "offset" interval)
@@ -277,22 +277,22 @@ CREATE FUNCTION eddy.cumulate(ts timestamp, step interval, size interval, "offse
 RETURNS SETOF record LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 10
 AS 'MODULE_PATHNAME', 'eddy_cumulate';
 
--- casts of text to dates and times are guarded by it in the queries of continuous views
+-- in queries of continuous views, guards casts of text to dates and times
 CREATE FUNCTION eddy._refuse_clock_words(value text)
 RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_refuse_clock_words';
 
 COMMENT ON FUNCTION eddy.tumble(timestamptz, interval, interval) IS
-    'fixed window [window_start, window_end) that holds ts';
+    'fixed window [window_start, window_end) that contains ts';
 COMMENT ON FUNCTION eddy.tumble(timestamp, interval, interval) IS
-    'fixed window [window_start, window_end) that holds ts';
+    'fixed window [window_start, window_end) that contains ts';
 COMMENT ON FUNCTION eddy.hop(timestamptz, interval, interval, interval) IS
-    'windows of length size, one starting every slide, that hold ts';
+    'windows of length size, one starting every slide, that contain ts';
 COMMENT ON FUNCTION eddy.hop(timestamp, interval, interval, interval) IS
-    'windows of length size, one starting every slide, that hold ts';
+    'windows of length size, one starting every slide, that contain ts';
 COMMENT ON FUNCTION eddy.cumulate(timestamptz, interval, interval, interval) IS
-    'windows that hold ts and grow by step from the start of a cycle of length size';
+    'windows that contain ts and grow by step from the start of a cycle of length size';
 COMMENT ON FUNCTION eddy.cumulate(timestamp, interval, interval, interval) IS
-    'windows that hold ts and grow by step from the start of a cycle of length size';
+    'windows that contain ts and grow by step from the start of a cycle of length size';
 
 /* Streams */
 
@@ -314,7 +314,7 @@ COMMENT ON FUNCTION eddy.drop_stream IS 'drops a stream, as DROP TABLE does';
 CREATE FUNCTION eddy.watermark(stream regclass)
 RETURNS timestamptz LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'eddy_watermark';
 COMMENT ON FUNCTION eddy.watermark IS
-    'smallest, over the partitions of the stream, of the largest event time seen less the allowed delay; NULL until each has one';
+    'minimum, over the partitions of the stream, of the largest event time minus the allowed delay; NULL if a partition has no event time yet';
 
 CREATE FUNCTION eddy._event_time_less(at timestamptz, delay interval)
 RETURNS timestamptz LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_event_time_less';
@@ -324,7 +324,7 @@ RETURNS timestamptz LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAM
 CREATE FUNCTION eddy._kafka_fdw_validator(options text[], catalog oid)
 RETURNS void LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'eddy_kafka_fdw_validator';
 
--- USAGE is not granted to PUBLIC: who may name a host to connect to is the administrator's decision.
+-- USAGE is not granted to PUBLIC: an administrator decides which roles may specify hosts to connect to.
 CREATE FOREIGN DATA WRAPPER eddy_kafka VALIDATOR eddy._kafka_fdw_validator;
 COMMENT ON FOREIGN DATA WRAPPER eddy_kafka IS 'Kafka brokers for eddy.attach_kafka; options are librdkafka properties';
 
@@ -336,7 +336,7 @@ COMMENT ON FUNCTION eddy.attach_kafka IS 'attaches a Kafka topic to a stream and
 
 CREATE FUNCTION eddy.detach_kafka(stream regclass, topic text)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_detach_kafka';
-COMMENT ON FUNCTION eddy.detach_kafka IS 'detaches a Kafka topic from a stream and forgets its offsets';
+COMMENT ON FUNCTION eddy.detach_kafka IS 'detaches a Kafka topic from a stream and removes its offsets';
 
 CREATE FUNCTION eddy.pause(relation regclass)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_pause';
@@ -346,17 +346,17 @@ COMMENT ON FUNCTION eddy.pause IS
 CREATE FUNCTION eddy.resume(relation regclass)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_resume';
 COMMENT ON FUNCTION eddy.resume IS
-    'consumes the sources of a stream again, those that an error stopped included; or rebuilds a suspended continuous view from the rows that its stream still stages';
+    'starts the sources of a stream, including those stopped by an error; or rebuilds a suspended continuous view from the rows that its stream still holds';
 
 CREATE FUNCTION eddy.seek(stream regclass, topic text, offsets jsonb)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_seek';
 COMMENT ON FUNCTION eddy.seek IS
-    'sets the next offset of partitions of a source, such as {"0": 1234}, or of all with "earliest" or "latest", and starts it again';
+    'sets the next offset of partitions of a source, such as {"0": 1234}, or of all with "earliest" or "latest", and starts it';
 
 CREATE FUNCTION eddy._workers(OUT source integer, OUT pid integer, OUT database oid, OUT problem text)
 RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_workers';
 COMMENT ON FUNCTION eddy._workers IS
-    'background workers as shared memory knows them; source 0 is the database''s own worker';
+    'background workers according to shared memory; source 0 is the database worker';
 
 -- Wakes the launcher at commit; called at the end of this script and by triggers.
 CREATE FUNCTION eddy._notify() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_notify';
@@ -372,13 +372,13 @@ COMMENT ON FUNCTION eddy.create_continuous_view IS
 
 CREATE FUNCTION eddy.drop_continuous_view(view regclass)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_drop_continuous_view';
-COMMENT ON FUNCTION eddy.drop_continuous_view IS 'drops a continuous view, as DROP VIEW does; the owner of its stream may, too';
+COMMENT ON FUNCTION eddy.drop_continuous_view IS 'drops a continuous view, as DROP VIEW does; also allowed for the owner of its stream';
 
--- On state tables: only DELETE is a user's, to drop groups by hand; the view passes it on.
+-- On state tables: users may only DELETE groups, through the view.
 CREATE FUNCTION eddy._refuse_state_change() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_state_change';
 
-/* What users read */
+/* Views for users */
 
 CREATE VIEW eddy.streams AS
 SELECT s.stream, s.event_time, s.delay, s.retention, s.idle_timeout, s.max_future_skew, s.null_event_time,
@@ -398,7 +398,7 @@ SELECT s.source, s.stream, s.server, s.topic, s.format,
             THEN NULL
             WHEN s.database <> (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
                  OR s.installation IS DISTINCT FROM (SELECT i.id FROM eddy._installation i)
-            THEN 'the database is a copy or was restored: eddy.resume makes it consume'
+            THEN 'the database is a copy or was restored: eddy.resume starts the source'
             ELSE coalesce(t.error, w.problem, (
                 SELECT o.problem FROM eddy._workers() o WHERE o.source = 0 AND o.database = s.database)) END AS error,
        t.sqlstate, t.since, s.start, s.start_offsets, s.mapping, s.on_error, s.on_offset_lost, s.options,
@@ -407,7 +407,7 @@ FROM eddy._source s
 LEFT JOIN eddy._source_status t ON t.source = s.source
 LEFT JOIN eddy._workers() w ON w.source = s.source
      AND w.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
-COMMENT ON VIEW eddy.sources IS 'Kafka topics attached to streams, and how they are doing';
+COMMENT ON VIEW eddy.sources IS 'Kafka topics attached to streams, and their status';
 
 CREATE VIEW eddy.partitions AS
 SELECT p.source, s.stream, s.topic, p.partition, p.next_offset, p.high_offset,
@@ -424,7 +424,7 @@ CREATE VIEW eddy.continuous_views AS
 SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.late, v.state_table,
        v.allowed_lateness, v.retention, v.start, v.maintenance, v.on_error,
        coalesce(t.state, 'running') AS state,
-       -- as in eddy.sources; whoever owns the view has to see why it is suspended
+       -- as in eddy.sources; the owner of the view must see why it is suspended
        CASE WHEN has_table_privilege(v.stream, 'SELECT') OR has_table_privilege(v.view, 'SELECT')
             THEN t.error END AS error,
        t.sqlstate, t.since
@@ -445,7 +445,7 @@ LEFT JOIN LATERAL (
            sum(greatest(p.high_offset - p.next_offset, 0))::bigint AS lag, max(p.updated_at) AS last_batch
     FROM eddy._source o JOIN eddy._partition p ON p.source = o.source
     WHERE o.stream = s.stream) k ON true;
-COMMENT ON VIEW eddy.stat_streams IS 'rows taken from Kafka and rejected, and the size of staging, for each stream';
+COMMENT ON VIEW eddy.stat_streams IS 'rows read from Kafka, rejected rows, and the size of stored rows, for each stream';
 
 CREATE VIEW eddy.stat_continuous_views AS
 SELECT v.view, v.stream,
@@ -457,24 +457,24 @@ SELECT v.view, v.stream,
        (SELECT count(*) FROM eddy.late_rows l WHERE l.view = v.view) AS late_rows,
        pg_table_size(v.state_table) AS state_bytes
 FROM eddy._view v JOIN pg_class c ON c.oid = v.state_table;
-COMMENT ON VIEW eddy.stat_continuous_views IS 'groups written and the size of the state, for each continuous view';
+COMMENT ON VIEW eddy.stat_continuous_views IS 'numbers of groups written and the size of the state, for each continuous view';
 
 /*
- * Privileges. Functions check for themselves who may do what to a stream or
- * view (ownership, USAGE on the server); internals are nobody's.
+ * Privileges. Functions check the privileges of the caller (ownership of a stream
+ * or view, USAGE on the server). Internal functions are not granted to any role.
  */
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA eddy FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     eddy.tumble(timestamptz, interval, interval), eddy.tumble(timestamp, interval, interval),
     eddy.hop(timestamptz, interval, interval, interval), eddy.hop(timestamp, interval, interval, interval),
     eddy.cumulate(timestamptz, interval, interval, interval), eddy.cumulate(timestamp, interval, interval, interval),
-    -- what eddy.tumble consists of once it is inlined
+    -- called by eddy.tumble when it is inlined
     eddy._window_start(timestamptz, interval, interval), eddy._window_start(timestamp, interval, interval),
     eddy._window_end(timestamptz, interval, interval), eddy._window_end(timestamp, interval, interval),
-    eddy._refuse_clock_words,   -- runs with the rights of the owner of a view
+    eddy._refuse_clock_words,   -- runs with the privileges of the owner of a view
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.create_continuous_view, eddy.drop_continuous_view,
-    -- read through eddy.sources and eddy.partitions, whose reader's rights they run with
+    -- called by eddy.sources and eddy.partitions with the privileges of their readers
     eddy._workers, eddy._event_time_less
 TO PUBLIC;
 GRANT SELECT ON eddy.streams, eddy.sources, eddy.partitions, eddy.continuous_views, eddy.stat_streams,

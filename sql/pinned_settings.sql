@@ -1,10 +1,10 @@
--- Results depend on the view alone: no setting of the session that inserts can change them.
+-- Results depend on the view only: settings of the inserting session do not change them.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
 \set SHOW_CONTEXT never
 
--- What expressions make of a value, for every setting that could change it.
+-- Expressions whose results depend on settings, for all such settings.
 CREATE FUNCTION probe(expression text) RETURNS text STABLE LANGUAGE plpgsql AS $$
 DECLARE result text;
 BEGIN
@@ -59,7 +59,7 @@ SELECT eddy.create_stream('probed');
 SELECT eddy.create_continuous_view('results', 'SELECT setting, probe(expression) AS result, sum(run) AS runs, 10 / min(run) AS always_ten FROM probed GROUP BY 1, 2');
 INSERT INTO probed SELECT 1, * FROM probes;
 
--- Another session, which changes all of them.
+-- A session that changes all of these settings.
 \c -
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
@@ -73,7 +73,7 @@ SET search_path = public, pg_catalog;
 INSERT INTO probed SELECT 2, * FROM probes;
 INSERT INTO probed SELECT 4, * FROM probes;
 
--- A row that fails is a dead letter; it does not end the session, which has set exit_on_error.
+-- A failing row becomes a dead letter and does not terminate the session, which has set exit_on_error.
 CREATE UNLOGGED TABLE divisors (d int);
 SELECT eddy.create_stream('divisors');
 SELECT eddy.create_continuous_view('quotients', 'SELECT 10 / d AS q, count(*) FROM divisors GROUP BY 1');

@@ -1,4 +1,4 @@
--- Prepared transactions: what a stream's rows count for is decided by COMMIT PREPARED, not before.
+-- Prepared transactions: the rows of a stream are counted by COMMIT PREPARED.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -9,11 +9,11 @@ CREATE UNLOGGED TABLE xa (id int, kind text, value int);
 SELECT eddy.create_stream('xa');
 SELECT eddy.create_continuous_view('xa_by_kind', 'SELECT kind, count(*), sum(value), avg(value)::numeric(9,2) FROM xa GROUP BY kind');
 SELECT eddy.create_continuous_view('xa_all', 'SELECT count(*), sum(value) FROM xa');
--- one that may fail, and is merged row by row where it does
+-- a view whose expressions can fail
 SELECT eddy.create_continuous_view('xa_ratio', 'SELECT kind, 100 / sum(value) AS ratio FROM xa GROUP BY kind HAVING count(*) > 0');
 INSERT INTO xa VALUES (1, 'a', 10);
 
--- Prepared: not visible yet, to nobody.
+-- A prepared transaction is not visible to any session.
 BEGIN;
 INSERT INTO xa VALUES (2, 'a', 20), (3, 'b', 5);
 INSERT INTO xa VALUES (4, 'c', 7);
@@ -22,7 +22,7 @@ PREPARE TRANSACTION 'eddy_one';
 SELECT * FROM xa_by_kind ORDER BY kind;
 SELECT count(*) FROM xa;
 
--- Other groups can be written meanwhile; those that the prepared transaction has written are locked.
+-- Other groups can be written concurrently; groups written by the prepared transaction are locked.
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL lock_timeout = '50ms';
 INSERT INTO xa VALUES (5, 'a', 1);
@@ -32,7 +32,7 @@ SELECT * FROM xa_by_kind ORDER BY kind;
 TABLE xa_all;
 SELECT * FROM xa_ratio ORDER BY kind;
 
--- Rolled back: as if nothing had been.
+-- ROLLBACK PREPARED undoes all changes.
 BEGIN;
 INSERT INTO xa VALUES (6, 'a', 1000);
 COPY xa FROM stdin;
@@ -45,7 +45,7 @@ SELECT * FROM xa_by_kind ORDER BY kind;
 TABLE xa_all;
 INSERT INTO xa VALUES (9, 'd', 1);
 
--- Savepoints, exceptions and dead letters in one that is prepared.
+-- Savepoints, exceptions and dead letters in a prepared transaction.
 BEGIN;
 SAVEPOINT one;
 INSERT INTO xa VALUES (10, 'e', 1000);
@@ -68,7 +68,7 @@ SELECT * FROM xa_by_kind WHERE kind IN ('e', 'f') ORDER BY kind;
 SELECT * FROM xa_ratio WHERE kind IN ('e', 'f') ORDER BY kind;
 SELECT view, error, sqlstate, convert_from(payload, 'UTF8')::json->>'id' AS id FROM eddy.dead_letters WHERE stream = 'xa'::regclass;
 
--- A prepared transaction under REPEATABLE READ, and one that only reads.
+-- A prepared transaction under REPEATABLE READ, and a read-only one.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 INSERT INTO xa VALUES (15, 'g', 1);
 PREPARE TRANSACTION 'eddy_four';
@@ -79,7 +79,7 @@ COMMIT PREPARED 'eddy_five';
 COMMIT PREPARED 'eddy_four';
 SELECT count, sum FROM xa_by_kind WHERE kind = 'g';
 
--- DDL: streams and views that are made, changed or dropped by a prepared transaction.
+-- DDL: streams and views created, altered or dropped by a prepared transaction.
 BEGIN;
 CREATE UNLOGGED TABLE xa_made (id int);
 SELECT eddy.create_stream('xa_made');
@@ -112,7 +112,7 @@ COMMIT PREPARED 'eddy_rename';
 INSERT INTO xa VALUES (17, 'h', 9);
 SELECT * FROM xa_by_kind WHERE kind = 'h';
 
--- All of it once more, by the definition itself.
+-- Each view is compared with its definition.
 SELECT (SELECT count FROM xa_all) = (SELECT count(*) FROM xa) AS counts, (SELECT sum FROM xa_all) = (SELECT sum(amount) FROM xa) AS sums;
 (SELECT kind, count, sum FROM xa_by_kind EXCEPT ALL SELECT kind, count(*), sum(amount) FROM xa GROUP BY kind)
 UNION ALL

@@ -1,4 +1,4 @@
--- Who may do what, and with whose rights expressions run.
+-- Required privileges, and the privileges with which expressions run.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -18,7 +18,7 @@ SELECT eddy.create_stream('sales');
 SELECT eddy.create_continuous_view('by_region', 'SELECT region, sum(amount) FROM sales GROUP BY region');
 GRANT INSERT ON sales TO regress_eddy_writer;
 
--- A writer needs INSERT and nothing else; it gains nothing by writing.
+-- A writer needs only INSERT, and gains no privileges by writing.
 SET ROLE regress_eddy_writer;
 INSERT INTO sales VALUES ('north', 10), ('south', 20);
 TABLE by_region;
@@ -26,7 +26,7 @@ TABLE sales;
 SELECT * FROM eddy._by_region_state;
 SELECT current_user;
 
--- Others see nothing, make nothing a stream, and hang no view on somebody's stream.
+-- Roles without privileges cannot read, create streams, or create views on streams of other roles.
 SET ROLE regress_eddy_nobody;
 INSERT INTO sales VALUES ('east', 1);
 SELECT eddy.drop_stream('sales');
@@ -43,7 +43,7 @@ SELECT eddy.create_stream('admins_table');
 SET ROLE regress_eddy_analyst;
 SELECT eddy.create_continuous_view('spy', 'SELECT count(*) FROM sales');
 
--- With TRIGGER and SELECT an analyst can; the view runs with the analyst's rights, whoever writes.
+-- A role with TRIGGER and SELECT can create views. They run with its privileges, regardless of the writer.
 SET ROLE regress_eddy_owner;
 GRANT TRIGGER ON sales TO regress_eddy_analyst;
 SET ROLE regress_eddy_analyst;
@@ -64,7 +64,7 @@ SHOW timezone;
 SELECT current_user = session_user AS myself_again;
 RESET timezone;
 
--- Escalation is refused inside: no SET ROLE, no temporary objects, no lasting settings.
+-- Expressions of views cannot use SET ROLE, create temporary objects, or change settings permanently.
 SET ROLE regress_eddy_analyst;
 CREATE FUNCTION escalate(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
 BEGIN
@@ -79,7 +79,7 @@ INSERT INTO sales VALUES ('north', 1);
 SELECT outcome, count FROM attack;
 SELECT current_user = session_user AS myself_still;
 
--- Operators and functions of the writer's schemas are not found by the view's query, nor by functions that it calls.
+-- The query of a view and its functions do not find operators and functions in the writer's schemas.
 RESET ROLE;
 CREATE SCHEMA priv_trap AUTHORIZATION regress_eddy_writer;
 GRANT USAGE ON SCHEMA priv_trap TO PUBLIC;
@@ -105,7 +105,7 @@ CREATE OPERATOR priv_trap.> (LEFTARG = int, RIGHTARG = int, FUNCTION = priv_trap
 CREATE OPERATOR priv_trap.= (LEFTARG = int, RIGHTARG = int, FUNCTION = priv_trap.never);
 CREATE OPERATOR priv_trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = priv_trap.never);
 CREATE OPERATOR priv_trap.>= (LEFTARG = bigint, RIGHTARG = int, FUNCTION = priv_trap.never);
--- the trap is set
+-- the functions exist in the writer's schema
 SELECT 1 + 1 AS sum, 2 > 1 AS greater, abs(-1) AS abs, 'a'::text = 'a'::text AS equal, 2::bigint >= 1 AS at_least;
 INSERT INTO sales VALUES ('south', 5), ('trap', 12), ('trap', 3), ('trap', 30);
 \c -
@@ -123,7 +123,7 @@ TABLE by_size ORDER BY large;
 SELECT eddy.drop_continuous_view('by_size');
 SELECT * FROM by_region ORDER BY region;
 
--- Row-level security of the stream holds for the owner of a view.
+-- Row-level security of the stream applies to the owner of a view.
 CREATE UNLOGGED TABLE visits (tenant text, n int);
 SELECT eddy.create_stream('visits');
 ALTER TABLE visits ENABLE ROW LEVEL SECURITY;
@@ -136,7 +136,7 @@ INSERT INTO visits VALUES ('public', 1), ('secret', 2);
 SET ROLE regress_eddy_analyst;
 TABLE visible_visits;
 
--- Rejected rows are shown to those who may read all of the stream, and purged by its owner.
+-- Dead letters are visible to roles that may read all rows of the stream; its owner may delete them.
 SELECT eddy.create_continuous_view('failing', 'SELECT sum(1 / n) FROM visits');
 SET ROLE regress_eddy_owner;
 INSERT INTO visits VALUES ('public', 0);
@@ -150,13 +150,13 @@ SET ROLE regress_eddy_owner;
 DELETE FROM eddy.dead_letters WHERE stream = 'visits'::regclass;
 RESET ROLE;
 
--- A table right taken away after the view was made suspends the view, and says why.
+-- Revoking a privilege on a table suspends the views that need it, with the error.
 REVOKE SELECT ON sales FROM regress_eddy_analyst;
 INSERT INTO sales VALUES ('north', 1);
 GRANT SELECT ON sales TO regress_eddy_analyst;
 INSERT INTO sales VALUES ('north', 1);
 
--- What is granted to everybody is what the documentation says, and no more.
+-- The privileges of PUBLIC are exactly those that are documented.
 \pset footer off
 SELECT p.oid::regprocedure AS callable FROM pg_proc p
 WHERE p.pronamespace = 'eddy'::regnamespace AND has_function_privilege('regress_eddy_nobody', p.oid, 'EXECUTE') ORDER BY 1;

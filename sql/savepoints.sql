@@ -1,11 +1,11 @@
--- DDL on streams and views inside savepoints: what is rolled back never was, what is released stays.
+-- DDL on streams and views in savepoints, which are rolled back or released.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
 \set SHOW_CONTEXT never
 SET timezone = 'UTC';
 
--- What exists of the objects of this test, by our catalogs and by the server's.
+-- Existing objects of this test, according to the catalogs of pg_eddy and of the server.
 CREATE VIEW sp_objects AS
 SELECT 'stream' AS what, stream::text AS name FROM eddy.streams WHERE stream::text ~ '^sp_'
 UNION ALL SELECT 'view', view || ' of ' || stream FROM eddy.continuous_views WHERE stream::text ~ '^sp_'
@@ -51,7 +51,7 @@ COMMIT;
 TABLE sp_pages;
 SELECT * FROM sp_objects ORDER BY 1, 2;
 
--- start => 'staged' counts what is there; a failed one leaves nothing that harms what follows
+-- start => 'staged' counts existing rows; a failed creation has no effect on later ones
 BEGIN;
 SAVEPOINT one;
 SELECT eddy.create_continuous_view('sp_staged', 'SELECT 1 / (count(*) - count(*)) AS x FROM sp_clicks', start => 'staged');
@@ -67,7 +67,7 @@ SELECT count = (SELECT count(*) FROM sp_clicks) AS staged FROM sp_staged;
 COMMIT;
 SELECT count = (SELECT count(*) FROM sp_clicks) AS staged FROM sp_staged;
 
--- The same in PL/pgSQL: errors that are caught, one level in another.
+-- The same in PL/pgSQL with nested exception handlers.
 DO $$
 BEGIN
     PERFORM eddy.create_continuous_view('sp_failing', 'SELECT nonsense FROM sp_clicks');
@@ -93,7 +93,7 @@ END $$;
 TABLE sp_failing;
 SELECT * FROM sp_pages WHERE page = '/b';
 
--- A hundred levels of savepoints, every tenth one rolled back.
+-- A hundred nested savepoints, every tenth of which is rolled back.
 CREATE FUNCTION sp_nest(depth int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO sp_clicks VALUES ('/nested', depth);
@@ -145,7 +145,7 @@ SELECT * FROM sp_pages WHERE page = '/c';
 COMMIT;
 INSERT INTO sp_clicks VALUES ('/c', 8, 'FI');
 SELECT * FROM sp_pages WHERE page = '/c';
--- a type that is in use cannot be changed, and the failure is undone with its savepoint
+-- the type of a used column cannot be changed, and the failure is undone with its savepoint
 BEGIN;
 SAVEPOINT one;
 \set VERBOSITY terse
@@ -185,7 +185,7 @@ COMMIT;
 SELECT * FROM sp_pages WHERE page = '/e';
 SELECT * FROM sp_objects ORDER BY 1, 2;
 
--- A view that is dropped and created again under its name, in one transaction and its savepoints.
+-- A view that is dropped and recreated under the same name, in one transaction with savepoints.
 BEGIN;
 INSERT INTO sp_clicks VALUES ('/f', 1, 'FI');
 SELECT eddy.drop_continuous_view('sp_pages');
@@ -202,7 +202,7 @@ TABLE sp_pages;
 COMMIT;
 TABLE sp_pages;
 
--- Functions of a view that change inside a savepoint.
+-- Functions of a view that are replaced in a savepoint.
 CREATE FUNCTION sp_section(text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT substr($1, 1, 2) $$;
 SELECT eddy.create_continuous_view('sp_sections', 'SELECT sp_section(page), count(*) FROM sp_clicks GROUP BY 1');
 BEGIN;
@@ -217,7 +217,7 @@ COMMIT;
 INSERT INTO sp_clicks VALUES ('/abc', 1, 'FI');
 TABLE sp_sections;
 
--- A cursor that is open over it all keeps its snapshot.
+-- A cursor that remains open keeps its snapshot.
 BEGIN;
 DECLARE pages CURSOR FOR SELECT * FROM sp_sections;
 FETCH pages;

@@ -1,9 +1,9 @@
--- Settings: what values they take. What each one does is in the tests of what it steers.
+-- Values of settings. The effect of each setting is tested with the feature that it controls.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
 
--- these are for administrators, and take effect with a reload
+-- only administrators can change these; they take effect with a reload
 SELECT name, context, unit, min_val, max_val, boot_val FROM pg_settings
 WHERE name ~ '^pg_eddy\.(allow|max_workers|reserved)' ORDER BY name COLLATE "C";
 CREATE ROLE regress_eddy_settings;
@@ -16,7 +16,7 @@ RESET ROLE;
 DROP ROLE regress_eddy_settings;
 SET pg_eddy.no_such_setting = on;
 
--- brokers: each item of the list must be understood
+-- brokers: each item of the list must have valid syntax
 ALTER SYSTEM SET pg_eddy.allowed_brokers = 'kafka';
 ALTER SYSTEM SET pg_eddy.allowed_brokers = 'kafka-1.example:9092', '10.0.0.0/8', '192.0.2.7:9093';
 ALTER SYSTEM SET pg_eddy.allowed_brokers = '[2001:db8::1]:9092', '2001:db8::/32', '::1';
@@ -39,7 +39,7 @@ ALTER SYSTEM SET pg_eddy.max_workers_per_database = -2;
 ALTER SYSTEM SET pg_eddy.reserved_worker_processes = -1;
 ALTER SYSTEM SET pg_eddy.batch_rows = 0;
 
--- options that give up the protection of TLS need the administrator
+-- options that disable the protection of TLS require an administrator
 CREATE SERVER settings_kafka FOREIGN DATA WRAPPER eddy_kafka
     OPTIONS ("bootstrap.servers" '127.0.0.1:1', "sasl.mechanism" 'PLAIN');
 ALTER SERVER settings_kafka OPTIONS (ADD "ssl.endpoint.identification.algorithm" 'none');

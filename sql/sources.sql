@@ -1,5 +1,5 @@
--- Sources: attaching Kafka topics to streams. No broker is needed here: whether one answers is seen
--- in eddy.sources, not by who attaches.
+-- Sources: attaching Kafka topics to streams. No broker is needed: the result of connecting to one
+-- appears in eddy.sources, not in the session that attaches.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -16,7 +16,7 @@ CREATE UNLOGGED TABLE orders (order_id bigint, user_id text, amount numeric, at 
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders');
 SELECT eddy.create_stream('orders', event_time => 'at');
 
--- what is wrong is said, and nothing is half attached
+-- invalid arguments are reported, and attaching is atomic
 SELECT eddy.attach_kafka('orders', server => 'nowhere', topic => 'orders');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => '');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'no blanks');
@@ -27,7 +27,7 @@ SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     on_offset_lost => 'ignore');
 
--- where to start: a word, a timestamp, or offsets by partition
+-- the start position: a word, a timestamp, or offsets by partition
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders', start => 'lastest');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     start => '2026-01-01 25:00');
@@ -42,7 +42,7 @@ SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     start_offsets => '{"0": 1.5}');
 
--- the mapping: columns to JSON pointers, or to what else a message has
+-- the mapping of columns to JSON pointers, or to metadata of the message
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     mapping => '{"user": "/user/id"}');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
@@ -71,7 +71,7 @@ SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     options => '{"check_crcs": "yes"}');
 SELECT count(*) FROM eddy.sources WHERE stream = 'orders'::regclass;
 
--- this is right
+-- valid arguments
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     start => '2026-01-01 12:00:00+02', start_offsets => '{"0": 5, "1": "latest"}',
     mapping => '{"user_id": "/user/id", "part": "partition", "code": null}',
@@ -81,11 +81,11 @@ SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders')
 SELECT stream, server, topic, format, start, start_offsets, mapping, on_error, on_offset_lost, options
 FROM eddy.sources WHERE stream = 'orders'::regclass ORDER BY topic;
 
--- a renamed column goes on being filled from the same field
+-- a renamed column still takes the same field
 ALTER TABLE orders RENAME COLUMN amount TO price;
 SELECT topic, mapping FROM eddy.sources WHERE stream = 'orders'::regclass ORDER BY topic;
 
--- a server in use stays
+-- a server that is in use cannot be dropped
 DROP SERVER sources_kafka;
 
 -- pause and resume
@@ -96,7 +96,7 @@ SELECT topic, state <> 'paused' AS goes_on FROM eddy.sources
 WHERE stream = 'orders'::regclass ORDER BY topic;
 SELECT eddy.pause('eddy.sources');
 
--- seek; a source that was never started has no offsets yet: then it is the start that changes
+-- seek; if the source was never started, it has no offsets yet and the start position changes
 SELECT eddy.seek('orders', 'order', '{"0": 1}');
 SELECT eddy.seek('orders', 'orders', '"oldest"');
 SELECT eddy.seek('orders', 'orders', '{"0": "later"}');
@@ -105,7 +105,7 @@ SELECT eddy.seek('orders', 'orders', '{"0": 7, "2": "earliest"}');
 SELECT eddy.seek('orders', 'returns', '"latest"');
 SELECT topic, start, start_offsets FROM eddy.sources WHERE stream = 'orders'::regclass ORDER BY topic;
 
--- only the owner of a stream attaches, and only to servers that it may use
+-- only the owner of a stream can attach, and only to servers on which it has USAGE
 CREATE ROLE regress_eddy_sources;
 GRANT USAGE, CREATE ON SCHEMA sources TO regress_eddy_sources;
 SET ROLE regress_eddy_sources;
@@ -117,7 +117,7 @@ CREATE UNLOGGED TABLE own (a integer);
 SELECT eddy.create_stream('own');
 SELECT eddy.attach_kafka('own', server => 'sources_kafka', topic => 'own');
 RESET ROLE;
--- the worker connects as the owner, whoever attaches
+-- the worker connects as the owner, regardless of the role that attaches
 SELECT eddy.attach_kafka('own', server => 'sources_kafka', topic => 'own');
 GRANT USAGE ON FOREIGN SERVER sources_kafka TO regress_eddy_sources;
 SET ROLE regress_eddy_sources;
@@ -126,7 +126,7 @@ SELECT eddy.detach_kafka('own', 'own');
 DROP TABLE own;
 RESET ROLE;
 
--- detach; dropping a stream detaches what is left
+-- detach; dropping a stream detaches the remaining sources
 SELECT eddy.detach_kafka('orders', 'ordres');
 SELECT eddy.detach_kafka('orders', 'orders');
 SELECT topic FROM eddy.sources WHERE stream = 'orders'::regclass;

@@ -1,5 +1,5 @@
 --
--- Staging: where the recent rows of a stream are, and how they go
+-- Storage of the recent rows of a stream, and their removal
 --
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
@@ -7,7 +7,7 @@ SET TimeZone = 'UTC';
 SET DateStyle = 'ISO, YMD';
 SET IntervalStyle = 'postgres';
 
--- Polls until a query is true: the database's worker does its work by itself.
+-- Polls until a query returns true: the database worker runs concurrently.
 CREATE PROCEDURE pg_temp.wait_until(query text) LANGUAGE plpgsql AS $$
 DECLARE
     done boolean;
@@ -18,7 +18,7 @@ BEGIN
         EXIT WHEN done;
         tries := tries + 1;
         IF tries > 1200 THEN
-            RAISE EXCEPTION 'waited in vain for: %', query;
+            RAISE EXCEPTION 'timed out waiting for: %', query;
         END IF;
         PERFORM eddy._notify();
         COMMIT;
@@ -29,25 +29,25 @@ END $$;
 CREATE UNLOGGED TABLE events (id int, note text);
 SELECT eddy.create_stream('events', retention => '1 hour');
 
--- Rows from Kafka are kept in segments, children of the table in schema eddy; at first none is in use.
+-- Rows from Kafka are stored in segments, children of the table in schema eddy; initially all are empty.
 SELECT segment, opened_at, closed_at FROM eddy._segment WHERE stream = 'events'::regclass
 ORDER BY segment::text COLLATE "C";
 SELECT DISTINCT c.relpersistence, c.relkind, c.relowner = s.relowner AS same_owner
 FROM pg_class s JOIN pg_inherits i ON i.inhparent = s.oid JOIN pg_class c ON c.oid = i.inhrelid
 WHERE s.oid = 'events'::regclass;
 
--- Reading the stream shows the rows of users and of segments.
+-- SELECT on the stream returns the rows of users and of segments.
 INSERT INTO events VALUES (1, 'from a user');
 INSERT INTO eddy._events_segment_1 VALUES (2, 'as from Kafka');
 SELECT * FROM events ORDER BY id;
 SELECT * FROM ONLY events;
 
--- Columns come and go in all of them.
+-- Columns are added to and dropped from all segments.
 ALTER TABLE events ADD COLUMN kind text DEFAULT 'event';
 ALTER TABLE events DROP COLUMN note;
 SELECT * FROM events ORDER BY id;
 
--- A segment whose time is over is closed, and emptied when the retention has passed since.
+-- A segment is closed after its time, and truncated after the retention period.
 UPDATE eddy._segment SET opened_at = now() - interval '45 minutes'
 WHERE segment = 'eddy._events_segment_1'::regclass;
 CALL pg_temp.wait_until($$
@@ -61,18 +61,18 @@ CALL pg_temp.wait_until($$
 SELECT * FROM events ORDER BY id;
 SELECT pg_relation_size('eddy._events_segment_1');
 
--- A segment that got lost is replaced.
+-- A lost segment is replaced.
 DROP TABLE eddy._events_segment_2;
 CALL pg_temp.wait_until($$ SELECT segments = 3 FROM eddy.streams WHERE stream = 'events'::regclass $$);
 
--- TRUNCATE empties them all.
+-- TRUNCATE removes the rows of all segments.
 INSERT INTO eddy._events_segment_1 VALUES (3);
 INSERT INTO events VALUES (4);
 TRUNCATE events;
 SELECT * FROM events;
 
--- Without a free segment another one is added, and dropped when it is not needed any more. A view
--- of a user's that reads this very segment keeps it, and nothing else.
+-- If no segment can accept rows, another one is added, and is dropped when it is no longer needed. A view
+-- of a user that reads this segment prevents that.
 CREATE UNLOGGED TABLE busy (id int);
 SELECT eddy.create_stream('busy', retention => '1 hour');
 UPDATE eddy._segment SET opened_at = now() - interval '1 minute', closed_at = now()
@@ -88,12 +88,12 @@ SELECT segments FROM eddy.streams WHERE stream = 'busy'::regclass;
 DROP VIEW one_segment;
 CALL pg_temp.wait_until($$ SELECT segments = 3 FROM eddy.streams WHERE stream = 'busy'::regclass $$);
 
--- A stream that retains nothing has no segments.
+-- A stream with retention 0 has no segments.
 CREATE UNLOGGED TABLE ticks (id int);
 SELECT eddy.create_stream('ticks', retention => '0');
 SELECT segments FROM eddy.streams WHERE stream = 'ticks'::regclass;
 
--- Names are cut to fit and made unique.
+-- Names are truncated and made unique.
 CREATE UNLOGGED TABLE a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_ (id int);
 CREATE SCHEMA regress_eddy_two;
 CREATE UNLOGGED TABLE regress_eddy_two.a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_ (id int);
@@ -107,7 +107,7 @@ WHERE stream IN ('a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_
                  '"Quoted ""Name"'::regclass)
 ORDER BY segment::text COLLATE "C";
 
--- DROP TABLE takes the segments along, without CASCADE.
+-- DROP TABLE also drops the segments, without CASCADE.
 DROP TABLE events, busy, ticks, "Quoted ""Name", a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_,
     regress_eddy_two.a_table_with_a_name_that_is_as_long_as_names_of_tables_can_be_;
 DROP SCHEMA regress_eddy_two;

@@ -7,16 +7,16 @@ SET TimeZone = 'UTC';
 SET DateStyle = 'ISO, YMD';
 SET IntervalStyle = 'postgres';
 
--- A stream is an unlogged table of the user's.
+-- A stream is a user's unlogged table.
 CREATE UNLOGGED TABLE orders (order_id bigint, user_id text, amount numeric, event_time timestamptz);
 SELECT eddy.create_stream('orders', event_time => 'event_time', delay => '5 seconds', retention => '1 hour');
 SELECT stream, event_time, delay, retention, idle_timeout, max_future_skew, null_event_time, auto_advance, segments
 FROM eddy.streams WHERE stream = 'orders'::regclass;
--- no source has said anything yet
+-- no partition has an event time yet
 SELECT eddy.watermark('orders');
 
 --
--- What is refused, and what to do instead
+-- Refused tables and arguments, with hints
 --
 SELECT eddy.create_stream('orders');
 
@@ -56,21 +56,21 @@ SELECT eddy.create_stream('clicks', max_future_skew => '-1 month');
 SELECT eddy.create_stream('clicks', delay => NULL);
 SELECT eddy.create_stream('clicks', null_event_time => 'dead_leter');
 SELECT eddy.create_stream('clicks', null_event_time => 'nothing alike');
--- nothing of all that was half created
+-- creation is atomic: none of these objects exists
 SELECT count(*) FROM eddy.streams WHERE stream = 'clicks'::regclass;
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'clicks'::regclass;
 SELECT count(*) FROM pg_inherits WHERE inhparent = 'clicks'::regclass;
 
--- a rollback leaves nothing either
+-- a rollback removes all objects
 BEGIN;
 SELECT eddy.create_stream('clicks', event_time => 'clicked_at');
 ROLLBACK;
 SELECT count(*) FROM eddy.streams WHERE stream = 'clicks'::regclass;
 
 --
--- The watermark: the least of the partitions' event times, less the delay
+-- The watermark: the minimum of the event times of the partitions, minus the delay
 --
--- two sources as they are in the catalog; of another database, so that no worker runs them
+-- two sources, inserted into the catalog; of another database, so that no worker runs them
 INSERT INTO eddy._source
 SELECT i, 'orders'::regclass, 'kafka', 'topic' || i, 'json', 'earliest', NULL, NULL, 'stop', 'stop', NULL, true, NULL, 0
 FROM generate_series(900001, 900002) i;
@@ -78,13 +78,13 @@ SELECT eddy.watermark('orders');
 INSERT INTO eddy._partition VALUES
     (900001, 0, 10, 0, 10, '2026-01-01 00:01:00', 10, 0, 0, NULL),
     (900001, 1, 10, 0, 10, '2026-01-01 00:00:30', 10, 0, 0, NULL);
--- the second source has not delivered
+-- the second source has delivered no row
 SELECT eddy.watermark('orders');
 INSERT INTO eddy._partition VALUES (900002, 0, 0, 0, NULL, NULL, 0, 0, 0, NULL);
 SELECT eddy.watermark('orders');
 UPDATE eddy._partition SET max_event_time = '2026-01-01 00:00:50' WHERE source = 900002;
 SELECT eddy.watermark('orders');
--- a paused source does not count
+-- a paused source is ignored
 UPDATE eddy._source SET enabled = false WHERE source = 900001;
 SELECT watermark FROM eddy.streams WHERE stream = 'orders'::regclass;
 DELETE FROM eddy._partition WHERE source IN (900001, 900002);
@@ -92,7 +92,7 @@ DELETE FROM eddy._source WHERE source IN (900001, 900002);
 SELECT eddy.watermark('pg_class');
 
 --
--- Users insert as into any table ...
+-- Users can insert as into any table ...
 --
 INSERT INTO orders VALUES (1, 'ann', 10, '2026-01-01 00:00:01'), (2, 'bob', 20, '2026-01-01 00:00:02');
 INSERT INTO orders SELECT i, 'ann', i, '2026-01-01' FROM generate_series(3, 5) i;
@@ -105,7 +105,7 @@ WITH new AS (INSERT INTO orders VALUES (8, 'eve', 80, '2026-01-01 00:00:08') RET
 SELECT * FROM new;
 SELECT order_id, user_id, amount, event_time FROM orders ORDER BY order_id;
 
--- ... but rows are facts: they are not changed, whatever statement tries it
+-- ... but no statement can change existing rows
 UPDATE orders SET amount = 0;
 DELETE FROM orders WHERE order_id = 1;
 MERGE INTO orders USING (VALUES (1)) AS v (id) ON order_id = v.id WHEN MATCHED THEN DELETE;
@@ -114,7 +114,7 @@ UPDATE orders SET amount = 0;
 RESET session_replication_role;
 SELECT count(*), sum(amount) FROM orders;
 
--- TRUNCATE empties the staged rows
+-- TRUNCATE removes the staged rows
 TRUNCATE orders;
 SELECT count(*) FROM orders;
 
@@ -124,7 +124,7 @@ SELECT count(*) FROM orders;
 INSERT INTO orders VALUES (10, 'ann', 1, '2026-01-01'), (11, 'bob', 2, NULL), (12, 'ann "the" bee', 3, NULL);
 SELECT view, source, topic, partition, convert_from(payload, 'UTF8') AS payload, error, sqlstate
 FROM eddy.dead_letters WHERE stream = 'orders'::regclass ORDER BY id;
--- a rollback takes its dead letters back
+-- a rollback removes its dead letters
 BEGIN;
 INSERT INTO orders VALUES (13, 'bob', 4, NULL);
 SELECT count(*) FROM eddy.dead_letters WHERE stream = 'orders'::regclass;
@@ -142,7 +142,7 @@ SELECT count(*) FROM readings;
 SELECT count(*) FROM eddy.dead_letters WHERE stream IN ('clicks'::regclass, 'readings'::regclass);
 
 --
--- DDL does the natural thing
+-- DDL on a stream works as on any table
 --
 ALTER TABLE clicks RENAME COLUMN clicked_at TO at;
 SELECT event_time FROM eddy.streams WHERE stream = 'clicks'::regclass;
@@ -166,7 +166,7 @@ INSERT INTO page_views VALUES ('bob', '2026-01-02', '/');
 SELECT * FROM page_views ORDER BY at;
 
 --
--- Who may: the owner of the table
+-- Required privilege: ownership of the table
 --
 CREATE ROLE regress_eddy_owner;
 CREATE ROLE regress_eddy_writer;
@@ -180,7 +180,7 @@ SELECT eddy.create_stream('regress_eddy_shop.sales', event_time => 'at');
 GRANT INSERT ON regress_eddy_shop.sales TO regress_eddy_writer;
 SELECT segments FROM eddy.streams WHERE stream = 'regress_eddy_shop.sales'::regclass;
 
--- the writer needs INSERT and nothing else
+-- the writer needs only INSERT
 SET ROLE regress_eddy_writer;
 INSERT INTO regress_eddy_shop.sales VALUES (1, '2026-01-01'), (2, NULL);
 SELECT * FROM regress_eddy_shop.sales;
@@ -195,7 +195,7 @@ SELECT convert_from(payload, 'UTF8') FROM eddy.dead_letters;
 RESET ROLE;
 DELETE FROM eddy.dead_letters WHERE stream = 'regress_eddy_shop.sales'::regclass;
 
--- segments follow the owner of their stream
+-- segments belong to the owner of their stream
 ALTER TABLE regress_eddy_shop.sales OWNER TO regress_eddy_other;
 SELECT DISTINCT relowner::regrole FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid
 WHERE i.inhparent = 'regress_eddy_shop.sales'::regclass;
@@ -207,7 +207,7 @@ SELECT eddy.drop_stream('pg_class');
 SET ROLE regress_eddy_other;
 SELECT eddy.drop_stream('regress_eddy_shop.sales');
 RESET ROLE;
--- neither catalog rows nor segments stay behind
+-- neither catalog rows nor segments remain
 DELETE FROM eddy.dead_letters WHERE stream = 'orders'::regclass;
 DROP TABLE orders, page_views, readings;
 SELECT count(*) FROM eddy._stream s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.stream);

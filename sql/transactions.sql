@@ -1,4 +1,4 @@
--- Maintenance is part of the writer's own transaction.
+-- Maintenance is part of the writer's transaction.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -9,7 +9,7 @@ SELECT eddy.create_stream('events');
 SELECT eddy.create_continuous_view('by_kind', 'SELECT kind, count(*), sum(value) FROM events GROUP BY kind');
 SELECT eddy.create_continuous_view('all_kinds', 'SELECT count(*), sum(value) FROM events');
 
--- The next statement of a transaction sees what the one before did; rollback undoes it.
+-- The next statement of a transaction sees the effects of the previous one; a rollback undoes them.
 BEGIN;
 INSERT INTO events VALUES (1, 'a', 10), (2, 'b', 20);
 SELECT * FROM by_kind ORDER BY kind;
@@ -19,7 +19,7 @@ ROLLBACK;
 SELECT * FROM by_kind ORDER BY kind;
 TABLE all_kinds;
 
--- Savepoints undo their part and nothing else.
+-- A rollback to a savepoint undoes only the changes after the savepoint.
 BEGIN;
 INSERT INTO events VALUES (1, 'a', 1);
 SAVEPOINT one;
@@ -36,7 +36,7 @@ COMMIT;
 SELECT * FROM by_kind ORDER BY kind;
 TABLE all_kinds;
 
--- An exception block in a function is a savepoint, too; the function sees its own rows.
+-- An exception block in a function is also a savepoint; the function sees its own rows.
 CREATE FUNCTION try_events() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE seen bigint;
 BEGIN
@@ -53,7 +53,7 @@ END $$;
 SELECT try_events();
 SELECT * FROM by_kind WHERE kind = 'd';
 
--- INSERT ... SELECT, two modifying CTEs on one stream, RETURNING, MERGE.
+-- INSERT ... SELECT, two data-modifying CTEs on one stream, RETURNING, MERGE.
 INSERT INTO events SELECT g, 'e', g FROM generate_series(1, 100) g;
 WITH first AS (INSERT INTO events VALUES (9, 'f', 1) RETURNING value),
      second AS (INSERT INTO events VALUES (10, 'f', 2) RETURNING value)
@@ -65,7 +65,7 @@ MERGE INTO events e USING incoming i ON e.id = i.id AND e.kind = 'f'
 INSERT INTO events VALUES (13, 'f', 5) RETURNING id, (SELECT sum FROM by_kind WHERE kind = 'f') AS sum_before;
 SELECT * FROM by_kind WHERE kind IN ('e', 'f') ORDER BY kind;
 
--- Rows that a trigger of another table adds are merged once, when the outer statement ends.
+-- Rows that a trigger of another table adds are merged once, at the end of the outer statement.
 CREATE FUNCTION log_incoming() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO events VALUES (new.id, 'g', new.value);
@@ -94,7 +94,7 @@ EXECUTE add_event(16);
 EXECUTE add_event(32);
 SELECT * FROM by_kind WHERE kind = 'h';
 
--- A trigger that the session's replication role would silence counts all the same.
+-- Rows are also counted with session_replication_role = replica.
 SET session_replication_role = replica;
 INSERT INTO events VALUES (19, 'i', 1);
 RESET session_replication_role;
@@ -103,7 +103,7 @@ ALTER TABLE events DISABLE TRIGGER USER;
 ALTER TABLE events DISABLE TRIGGER pg_eddy_capture;
 ALTER TABLE events ENABLE REPLICA TRIGGER pg_eddy_capture;
 
--- Rows are facts: they cannot be changed afterwards. TRUNCATE forgets the rows, not the results.
+-- Rows cannot be changed. TRUNCATE removes the rows and keeps the results.
 UPDATE events SET value = 0;
 DELETE FROM events;
 MERGE INTO events e USING incoming i ON e.id = i.id WHEN MATCHED THEN DELETE;
@@ -111,7 +111,7 @@ TRUNCATE events;
 SELECT count(*) FROM events;
 TABLE all_kinds;
 
--- Everything above in one look: the views agree with each other.
+-- The views are consistent with each other after all of the above.
 SELECT (SELECT sum(count) FROM by_kind) = (SELECT count FROM all_kinds) AS counts,
        (SELECT sum(sum) FROM by_kind) = (SELECT sum FROM all_kinds) AS sums;
 

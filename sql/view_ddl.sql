@@ -1,4 +1,4 @@
--- Streams and continuous views are tables and views: DDL does to them what it always does.
+-- DDL on streams and continuous views works as on any tables and views.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -14,7 +14,7 @@ SELECT eddy.create_stream('clicks', event_time => 'at');
 SELECT eddy.create_continuous_view('per_page', 'SELECT page, count(*), sum(ms) AS ms FROM clicks GROUP BY page');
 INSERT INTO clicks (page, ms, at) VALUES ('/', 10, now());
 
--- Renaming stream, view, columns and schemas.
+-- Renaming streams, views, columns and schemas.
 ALTER TABLE clicks RENAME TO page_clicks;
 ALTER TABLE page_clicks RENAME COLUMN ms TO duration;
 ALTER TABLE page_clicks RENAME COLUMN at TO clicked_at;
@@ -27,7 +27,7 @@ SELECT stream, event_time FROM eddy.streams WHERE stream = 'page_clicks'::regcla
 SELECT view, stream, pg_get_viewdef('ddl_other.pages'::regclass) ~ 'total_ms' AS renamed
 FROM eddy.continuous_views WHERE stream = 'page_clicks'::regclass;
 
--- New columns are there at once; columns in use are protected.
+-- New columns can be used immediately; used columns cannot be dropped.
 ALTER TABLE page_clicks ADD COLUMN country text DEFAULT 'NO';
 SELECT eddy.create_continuous_view('countries', 'SELECT country, count(*) FROM page_clicks GROUP BY country');
 INSERT INTO page_clicks (page, duration) VALUES ('/a', 1);
@@ -41,7 +41,7 @@ SELECT * FROM ddl_other.pages ORDER BY page;
 SELECT * FROM countries ORDER BY country;
 ALTER TABLE page_clicks ALTER COLUMN duration TYPE bigint;
 
--- A function that a view uses can be replaced: rows from then on go by the new one.
+-- A function of a view can be replaced: later rows use the new one.
 CREATE FUNCTION section(text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT substr($1, 1, 2) $$;
 SELECT eddy.create_continuous_view('sections', 'SELECT section(page), count(*) FROM page_clicks GROUP BY 1');
 INSERT INTO page_clicks VALUES ('/abc', 1, now(), 'SE');
@@ -50,7 +50,7 @@ INSERT INTO page_clicks VALUES ('/abc', 1, now(), 'SE');
 SELECT * FROM sections ORDER BY section;
 DROP FUNCTION section(text);
 
--- Owners: what stands behind a view belongs to the extension, whoever owns the view.
+-- The objects behind a view belong to the extension, regardless of the owner of the view.
 ALTER VIEW ddl_other.pages OWNER TO regress_eddy_ann;
 GRANT USAGE ON SCHEMA ddl_test TO regress_eddy_ann, regress_eddy_bob;
 GRANT SELECT, TRIGGER ON page_clicks TO regress_eddy_ann;
@@ -76,7 +76,7 @@ SELECT count(*) > 0 AS readable FROM ddl_other.pages;
 DELETE FROM ddl_other.pages;
 RESET ROLE;
 
--- Dropping, by whatever command.
+-- Dropping, by all commands.
 SELECT eddy.drop_continuous_view('sections');
 CREATE VIEW on_top AS SELECT count FROM countries;
 DROP VIEW countries;

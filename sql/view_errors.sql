@@ -1,4 +1,4 @@
--- What a continuous view cannot be, and what becomes of rows it fails on.
+-- Queries that are refused, and rows on which a view fails.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -10,7 +10,7 @@ CREATE UNLOGGED TABLE others (id int);
 SELECT eddy.create_stream('items');
 SELECT eddy.create_stream('others');
 
--- Shapes that cannot be maintained are refused, with the reason and a way out.
+-- Queries that cannot be maintained are refused, with the reason and a hint.
 SELECT eddy.create_continuous_view('v', 'SELECT id FROM items');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM plain');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items; SELECT 1');
@@ -44,7 +44,7 @@ SELECT eddy.create_continuous_view('pg_temp.v', 'SELECT count(*) FROM items');
 SELECT eddy.create_continuous_view('no_such_schema.v', 'SELECT count(*) FROM items');
 SELECT eddy.create_continuous_view('v', NULL);
 
--- Wrong values name the right ones.
+-- For invalid values, the valid values are shown.
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', emit => 'change');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', emit => 'on_close');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', late => 'keep');
@@ -54,11 +54,11 @@ SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', retention 
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', allowed_lateness => '1 min');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', on_error => 'skip');
 
--- Nothing of all that was left behind.
+-- Creation is atomic: none of these objects exists.
 SELECT count(*) FROM eddy.continuous_views WHERE stream = 'items'::regclass;
 SELECT relname FROM pg_class WHERE relname ~ '^_?v(_|$)';
 
--- A row that one view fails on goes to the dead letters under that view's name; the others count it.
+-- A row on which one view fails becomes a dead letter of that view; the other views count it.
 SELECT eddy.create_continuous_view('ratios', 'SELECT t, sum(a / b) AS ratio, count(*) FROM items GROUP BY t');
 SELECT eddy.create_continuous_view('ratio_of_sums', 'SELECT t, sum(a) / sum(b) AS ratio, count(*) FROM items GROUP BY t');
 SELECT eddy.create_continuous_view('counts', 'SELECT t, count(*) FROM items GROUP BY t');
@@ -73,13 +73,13 @@ GROUP BY view, error, sqlstate ORDER BY view::text;
 SELECT view, topic, partition, "offset", convert_from(payload, 'UTF8')::jsonb ->> 'id' AS id FROM eddy.dead_letters
 WHERE stream = 'items'::regclass AND convert_from(payload, 'UTF8')::jsonb ->> 't' <> 'x' ORDER BY view::text, id;
 
--- An aggregate that overflows costs the row at which it does.
+-- If an aggregate overflows, the row at which it overflows is rejected.
 SELECT eddy.create_continuous_view('products', 'SELECT sum(power(a, b)) FROM items WHERE t = ''p''');
 INSERT INTO items VALUES (1, 2, 10, 'p'), (2, 10, 1000000, 'p'), (3, 3, 2, 'p');
 TABLE products;
 SELECT error FROM eddy.dead_letters WHERE view = 'products'::regclass;
 
--- With on_error => 'stop' the statement fails instead, and nothing is half done.
+-- With on_error => 'stop' the statement fails and has no effects.
 SELECT eddy.create_continuous_view('strict', 'SELECT sum(a / b) FROM items', on_error => 'stop');
 INSERT INTO items VALUES (1004, 5, 1, 'w'), (1005, 5, 0, 'w');
 SELECT * FROM counts WHERE t = 'w';

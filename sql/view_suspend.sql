@@ -1,4 +1,4 @@
--- A view that is suspended keeps its content and is passed by, until its owner has it rebuilt.
+-- A suspended view keeps its content and is not maintained until its owner rebuilds it.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -21,7 +21,7 @@ SELECT eddy.create_continuous_view('total', 'SELECT count(*) FROM sales');
 SET ROLE regress_eddy_owner;
 INSERT INTO sales VALUES ('north', 10), ('south', 20);
 
--- The owner of the view and the owner of the stream may suspend it, others may not.
+-- The owner of the view and the owner of the stream may suspend it, other roles may not.
 SET ROLE regress_eddy_stranger;
 SELECT eddy.pause('by_region');
 SELECT eddy.resume('by_region');
@@ -29,7 +29,7 @@ SELECT eddy.drop_continuous_view('by_region');
 SET ROLE regress_eddy_analyst;
 SELECT eddy.pause('own');
 SELECT eddy.pause('by_region');
-SELECT eddy.pause('by_region'); -- nothing happens
+SELECT eddy.pause('by_region'); -- no effect
 SELECT view, state, error, sqlstate, since <= now() + interval '1 minute' AS dated FROM eddy.continuous_views
 WHERE stream = 'sales'::regclass ORDER BY view::text COLLATE "C";
 SET ROLE regress_eddy_owner;
@@ -39,10 +39,10 @@ SET ROLE regress_eddy_analyst;
 SELECT region, sum, round(average, 1) AS average FROM by_region ORDER BY region;
 TABLE total;
 
--- Rebuilding counts the staged rows, including those that came meanwhile, but not what is no longer there.
+-- Rebuilding counts all staged rows, including those that arrived while the view was suspended, but no removed rows.
 SELECT eddy.resume('by_region');
 SELECT region, sum, round(average, 1) AS average FROM by_region ORDER BY region;
-SELECT eddy.resume('by_region'); -- nothing happens
+SELECT eddy.resume('by_region'); -- no effect
 SELECT count(*) FROM eddy.continuous_views WHERE stream = 'sales'::regclass AND state = 'suspended';
 SET ROLE regress_eddy_owner;
 INSERT INTO sales VALUES ('north', 1);
@@ -57,7 +57,7 @@ TABLE total;
 SELECT eddy.resume('total');
 TABLE total;
 
--- Suspending and rebuilding are transactional, at any isolation level.
+-- Suspending and rebuilding are transactional, at all isolation levels.
 BEGIN;
 SELECT eddy.pause('total');
 SET LOCAL ROLE regress_eddy_owner;
@@ -75,7 +75,7 @@ TABLE total;
 COMMIT;
 TABLE total;
 
--- A view whose owner loses TRIGGER or SELECT is no veto: the writer gets a warning, once.
+-- If the owner of a view loses TRIGGER or SELECT, writers get one warning and do not fail.
 SET ROLE regress_eddy_owner;
 REVOKE TRIGGER ON sales FROM regress_eddy_analyst;
 INSERT INTO sales VALUES ('west', 1);
@@ -106,12 +106,12 @@ SET ROLE regress_eddy_analyst;
 SELECT eddy.resume('total');
 TABLE total;
 
--- Rebuilding needs the privileges that creation needs.
+-- Rebuilding requires the same privileges as creation.
 SELECT eddy.pause('total');
 SET ROLE regress_eddy_owner;
 REVOKE TRIGGER ON sales FROM regress_eddy_analyst;
 SELECT eddy.pause('by_region');
-SELECT eddy.resume('by_region'); -- the views of others are not the owner's of the stream to start
+SELECT eddy.resume('by_region'); -- the owner of the stream cannot resume views of other roles
 SET ROLE regress_eddy_analyst;
 SELECT eddy.resume('total');
 SET ROLE regress_eddy_owner;
@@ -122,7 +122,7 @@ SELECT eddy.resume('total');
 SELECT view, state FROM eddy.continuous_views WHERE stream = 'sales'::regclass ORDER BY view::text COLLATE "C";
 TABLE total;
 
--- The owner of the stream gets rid of views of others.
+-- The owner of the stream can drop views of other roles.
 SET ROLE regress_eddy_owner;
 DROP VIEW total;
 SELECT eddy.drop_continuous_view('total');
@@ -131,8 +131,8 @@ SELECT view, state FROM eddy.continuous_views WHERE stream = 'sales'::regclass O
 RESET ROLE;
 SELECT count(*) FROM eddy._view_status;
 
--- Consumers of changes see the rebuilding as rows that go and rows that come.
-SET synchronous_commit = on; -- the slot reads what is flushed
+-- Consumers of changes receive a rebuild as deletes and inserts.
+SET synchronous_commit = on; -- the slot reads flushed WAL
 SELECT count(*) FROM pg_create_logical_replication_slot('regress_eddy_suspend', 'pg_eddy_cdc');
 SELECT eddy.pause('own');
 INSERT INTO sales VALUES ('west', 2), ('south', 3);
@@ -141,7 +141,7 @@ SELECT data FROM pg_logical_slot_get_changes('regress_eddy_suspend', NULL, NULL,
     'views', 'suspend_test.*', 'include-lsn', 'off', 'include-seq', 'off', 'include-xid', 'off', 'include-timestamp', 'off');
 SELECT pg_drop_replication_slot('regress_eddy_suspend');
 
--- After an upgrade to another major version the states are not trusted. Rebuilding makes new ones.
+-- After an upgrade to another major version the stored states are refused. Rebuilding computes new ones.
 UPDATE eddy._view SET format = 14 WHERE view = 'own'::regclass;
 \c -
 SET search_path = suspend_test;

@@ -1,14 +1,14 @@
--- The window functions: which windows hold a time, and the errors of times and lengths that have none.
+-- Window functions: the windows that contain a time, and errors for invalid times and lengths.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
 \set SHOW_CONTEXT never
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
--- none of this may take long
+-- none of these statements may take long
 SET statement_timeout = '60 s';
 
--- Compared with arithmetic on numeric, for times before and after 1970, both types, and odd lengths.
+-- Comparison with numeric arithmetic, for times before and after 1970, both types, and unusual lengths.
 CREATE FUNCTION usec(at timestamptz) RETURNS numeric IMMUTABLE LANGUAGE sql AS 'SELECT extract(epoch FROM at) * 1000000';
 CREATE FUNCTION usec(i interval) RETURNS numeric IMMUTABLE LANGUAGE sql AS 'SELECT extract(epoch FROM i) * 1000000';
 CREATE TABLE times AS
@@ -46,12 +46,12 @@ CREATE TABLE expectations AS SELECT * FROM expected;
 SELECT f, count(*) FROM expectations GROUP BY f ORDER BY f;
 (TABLE expectations EXCEPT ALL TABLE actual) UNION ALL (TABLE actual EXCEPT ALL TABLE expectations);
 (TABLE expectations EXCEPT ALL TABLE actual_without_zone) UNION ALL (TABLE actual_without_zone EXCEPT ALL TABLE expectations);
--- TimeZone changes nothing
+-- TimeZone has no effect
 SET timezone = 'America/New_York';
 (TABLE expectations EXCEPT ALL TABLE actual) UNION ALL (TABLE actual EXCEPT ALL TABLE expectations);
 SET timezone = 'UTC';
 
--- What a call gives: a list of windows, their number, or the error.
+-- Returns the result of a call: a list of windows, their number, or the error.
 CREATE FUNCTION outcome(call text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE result text;
 BEGIN
@@ -77,10 +77,10 @@ SELECT o.*, outcome(format('eddy.tumble(timestamptz ''2026-01-01 00:00Z'', %L::i
        outcome(format('eddy.hop(timestamptz ''2026-01-01 00:00Z'', %L::interval, %L::interval, %L::interval)', step, size, "offset")) AS hop,
        outcome(format('eddy.cumulate(timestamptz ''2026-01-01 00:00Z'', %L::interval, %L::interval, %L::interval)', step, size, "offset")) AS cumulate
 FROM odd_lengths o;
--- a length is checked even where the time is null
+-- a length is checked even if the time is null
 SELECT * FROM eddy.tumble(NULL::timestamptz, '-1 s');
 
--- In a view each of them is an error of its row, and of no other; the SELECT over stored rows says the same.
+-- In a view each of these errors rejects only its row; the SELECT over stored rows raises the same error.
 CREATE UNLOGGED TABLE moments (id int, at timestamptz, local timestamp, step interval, size interval);
 SELECT eddy.create_stream('moments');
 CREATE TABLE stored (LIKE moments);
@@ -98,7 +98,7 @@ UNION ALL SELECT 200 + g, timestamptz '2026-01-01 00:00Z' + g * interval '700 ms
 INSERT INTO moments SELECT * FROM stored ORDER BY id * 7919 % 101;
 SELECT view::text, error, count(*) FROM eddy.dead_letters WHERE stream = 'moments'::regclass GROUP BY 1, 2 ORDER BY 1, 2;
 
--- The SELECT over one stored row fails with the error of its dead letter, or else the row is in the view.
+-- The SELECT over each stored row either fails with the error of its dead letter, or the row is in the view.
 CREATE FUNCTION verdict(query text, row_id int) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE replace(query, 'FROM moments', format('FROM (SELECT * FROM stored WHERE id = %s) m', row_id));
@@ -120,7 +120,7 @@ BEGIN
 END $$;
 SELECT name, differences(name, query) FROM definitions ORDER BY name;
 
--- Constant lengths that are wrong are refused when the view is created.
+-- Invalid constant lengths are refused when the view is created.
 \set VERBOSITY terse
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM moments, eddy.tumble(at, NULL) w');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM moments, eddy.tumble(at, ''-1 s'') w');
@@ -134,7 +134,7 @@ SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM moments, eddy.tumb
 \set VERBOSITY default
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM moments, eddy.hop(at, ''1 s'', ''1 week'') w');
 
--- eddy.tumble is inlined: no function scan.
+-- eddy.tumble is inlined: the plan has no function scan.
 EXPLAIN (COSTS OFF, VERBOSE) SELECT w.* FROM stored, eddy.tumble(at, '5 minutes') w;
 
 SET client_min_messages = warning;
