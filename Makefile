@@ -90,7 +90,8 @@ PLUGIN_OBJS = \
 	src/cdc/plugin_options.o \
 	src/cdc/plugin.o \
 	src/cdc/relation.o \
-	src/cdc/view_label.o
+	src/cdc/view_label.o \
+	src/cdc/view_row.o
 
 # A file that nobody listed would be missing from its library without a word.
 UNLISTED = $(filter-out $(OBJS) $(PLUGIN_OBJS),$(addsuffix .o,$(basename \

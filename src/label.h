@@ -1,33 +1,74 @@
 /*-------------------------------------------------------------------------
  *
  * label.h
- *    The security labels by which the output plugin recognizes state tables.
+ *    The security labels by which the output plugin recognizes continuous views.
  *
  * The plugin reads the catalogs as of a past point of the WAL. A table of our own could be
  * read only as a user_catalog_table, which fails for good once its files were rewritten or
  * the extension was dropped: the server maps only system catalogs to their current files.
  * pg_seclabel is a system catalog. A label is written when a view is created, never changes,
- * is dropped with its object, is dumped and restored with it, and can be set by nobody but
- * superusers (view/label.c).
+ * is dropped with its object, is dumped and restored with it, and can be set by superusers
+ * alone (view/label.c). Still, a dump can have been edited: what does not match this grammar,
+ * or names columns that the table does not have, is refused (cdc/view_label.c).
  *
- *   on the state table   "state 1 ID columns N visible N keys N ..."
- *   on the view          "view 1 ID"
+ *   label   = "2 " ID " " role
+ *   role    = "view"                                                 the view that users read
+ *           | "rows columns" numbers " keys" numbers [ " visible " number ]
+ *           | "auxiliary"                                            any other state table
+ *   numbers = { " " number }
  *
- * 1 is the version of the format. ID is random and links the two: that a view reads a state
- * table proves nothing, as its owner can make a view read any table. "columns" is how many of
- * the first columns of the state table are those of the view, in their order; "visible" the
- * number of the column with the result of the HAVING condition, 0 without HAVING; "keys" the
- * numbers of the columns of the group key, none without GROUP BY.
+ * 2 is the version of the format; labels of other versions are refused. ID, which is random, is
+ * the same in all labels of a view. A number is the attribute number of a column of the labelled
+ * table, in decimal notation without sign and leading zeros; the table may have columns that its
+ * label does not mention.
+ *
+ * "rows": the rows of the table are those of the view, and their changes are sent. The n-th number
+ * of "columns" is the table's column that holds the n-th column of the view; "keys" are the
+ * columns that identify a row, none if there is one row only; rows for which the boolean column
+ * "visible" is not true are not in the view. The view of the table is the one that reads it and has
+ * the same ID: reading alone proves nothing, as owners can make a view read any table.
+ *
+ * "auxiliary": changes of the table are not sent. A view may have any number of such tables, and
+ * any number of tables with role "rows", also none.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef EDDY_LABEL_H
 #define EDDY_LABEL_H
 
+#include "access/attnum.h"
+
 #define EDDY_LABEL_PROVIDER "pg_eddy"
-#define EDDY_LABEL_VERSION 1
+#define EDDY_LABEL_VERSION "2"
 
 /* hexadecimal digits of an ID */
 #define EDDY_LABEL_ID_LEN 32
+
+/* the words of the grammar */
+#define EDDY_LABEL_VIEW "view"
+#define EDDY_LABEL_ROWS "rows"
+#define EDDY_LABEL_AUXILIARY "auxiliary"
+#define EDDY_LABEL_COLUMNS "columns"
+#define EDDY_LABEL_KEYS "keys"
+#define EDDY_LABEL_VISIBLE "visible"
+
+typedef enum EddyTableRole
+{
+	EDDY_TABLE_ROWS,
+	EDDY_TABLE_AUXILIARY
+} EddyTableRole;
+
+/* What the label of a state table says. The columns are those of the table. */
+typedef struct EddyTableLabel
+{
+	EddyTableRole role;
+
+	/* of EDDY_TABLE_ROWS */
+	int			ncolumns;
+	AttrNumber *columns;		/* in the order of the view's columns */
+	int			nkeys;
+	AttrNumber *keys;
+	AttrNumber	visible;		/* 0: all rows are visible */
+} EddyTableLabel;
 
 #endif							/* EDDY_LABEL_H */

@@ -6,12 +6,12 @@
  * Records are collected in state->records and sent as one protocol message, newline between
  * them: a walsender spends about 6 us on each message, more than on the record. A message is
  * sent when another record follows, not when it is full, so that the last message of a
- * transaction is sent at its commit and says that the transaction is complete (plugin.c).
+ * transaction is sent at its commit and its position marks the transaction as complete (plugin.c).
  *
  * A record that cannot be made must not keep the slot from advancing: the same change would fail
- * for ever. Its place is taken by a record that says so. Only values that can fail pay for the
- * subtransaction this takes: types whose output function may raise errors, and rows that are
- * large enough for their text to exceed what a server can send.
+ * every time. A record that reports the error is sent instead. Only values that can fail are
+ * written in a subtransaction: types whose output function may raise errors, and
+ * rows that are large enough for their text to exceed what a server can send.
  *
  * Memory is bounded by batch-bytes and the largest record, of which another copy is made to send
  * it.
@@ -20,18 +20,10 @@
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
 
-#include "cdc/cdc.h"
-#include "subtransaction.h"
-
-/*
- * Largest message that the server can send, and return as a row of a query, with room for what
- * surrounds it.
- */
-#define MAX_MESSAGE ((int) MaxAllocSize - 1024 * 1024)
+#include "cdc/emit.h"
 
 /* More space than this is not kept for the next records. */
 #define MAX_IDLE_SPACE (80 * 1024 * 1024)
@@ -78,16 +70,16 @@ eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 	state->nrecords++;
 }
 
-/* Appends what can be said of a change that cannot be sent. */
+/* Appends the best possible record for a change that cannot be sent. */
 static void
 append_failure(EddyCdcState *state, const EddyCdcChange *change, const ErrorData *error)
 {
 	EddyCdcChange rest = *change;
 	ErrorData  *more;
 
-	/* the key is all that is needed of a row that has gone */
+	/* of a deleted row the key suffices */
 	rest.whole = false;
-	if (change->op == 'd' && change->whole && attempt_record(state, &rest, NULL, &more))
+	if (change->op == EDDY_CDC_DELETE && change->whole && attempt_record(state, &rest, NULL, &more))
 		return;
 	if (!attempt_record(state, change, error, &more))
 		state->options.format->failed(state, change, error, false);
@@ -121,27 +113,6 @@ append_record(void *arg)
 	else
 		state->options.format->failed(state, attempt->change, attempt->error, true);
 	eddy_cdc_enlarge(&state->records, 0);
-}
-
-void
-eddy_cdc_enlarge(StringInfo out, int len)
-{
-	CHECK_FOR_INTERRUPTS();
-	if (len > MAX_MESSAGE - out->len)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("record is larger than %d bytes", MAX_MESSAGE)));
-	enlargeStringInfo(out, len);
-}
-
-ErrorData *
-eddy_cdc_attempt(void (*function) (void *arg), void *arg)
-{
-	ErrorData  *error = eddy_subtransaction_run(function, arg);
-
-	if (error && eddy_subtransaction_is_disturbed(error))
-		ReThrowError(error);
-	return error;
 }
 
 void

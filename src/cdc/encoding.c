@@ -25,7 +25,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
-#include "cdc/cdc.h"
+#include "cdc/json_writer.h"
 
 /* Bytes that are converted at once; characters that are cut off are converted with the next. */
 #define CHUNK 128

@@ -6,14 +6,14 @@
  * The text is what to_json() gives with TimeZone UTC: numbers and booleans as
  * such, NaN and infinities as strings, json and jsonb embedded, arrays as JSON
  * arrays, dates and times in ISO 8601. Unlike to_json() composite values are
- * strings, and casts to json are not looked for: they may be user functions,
+ * strings, and casts to json are not used: they may be user functions,
  * and the plugin calls no function but the output functions of types.
  *
  * A record is one line. JSON strings hold no raw line ends, so that the only
  * ones are white space within values of type json, which become spaces.
  *
  * The values are in the encoding of the database; every server encoding is a superset of
- * ASCII, hence bytes can be looked at one by one. encoding.c takes care of the others.
+ * ASCII, hence bytes can be inspected one by one. encoding.c handles the others.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,18 +30,25 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#include "cdc/cdc.h"
+#include "cdc/json_writer.h"
+
+/*
+ * Largest message that the server can send, and return as a row of a query, with room for the
+ * surrounding protocol.
+ */
+#define MAX_MESSAGE ((int) MaxAllocSize - 1024 * 1024)
 
 /* Bytes that a JSON string may not hold as they are. */
 #define IS_SPECIAL(c) \
 	((unsigned char) (c) < 0x20 || (c) == '"' || (c) == '\\' || IS_HIGHBIT_SET(c))
 
 /*
- * Arrays of domains over arrays of domains ... can be nested as deep as their owner likes, and
- * the stack is not.
+ * Arrays of domains over arrays of domains ... can be nested to any depth, and the stack is
+ * limited.
  */
 #define MAX_NESTING 32
 
@@ -154,8 +161,8 @@ describe_type(EddyCdcType *type, Oid oid, int nesting)
 		default:
 
 			/*
-			 * Enums, composite types and ranges read catalogs, types of other extensions do
-			 * what they like.
+			 * Enums, composite types and ranges read catalogs, types of other extensions can
+			 * do anything.
 			 */
 			type->needs_settings = true;
 			type->can_fail = true;
@@ -233,6 +240,17 @@ eddy_cdc_append_value(StringInfo out, EddyCdcType *type, Datum value)
 			eddy_cdc_append_string(out, text, strlen(text));
 			break;
 	}
+}
+
+void
+eddy_cdc_enlarge(StringInfo out, int len)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (len > MAX_MESSAGE - out->len)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("record is larger than %d bytes", MAX_MESSAGE)));
+	enlargeStringInfo(out, len);
 }
 
 /* Appends a JSON string. Most have nothing to escape: runs of plain bytes are copied at once. */

@@ -3,9 +3,9 @@
  * native.c
  *    Format "native": one JSON object per change.
  *
- * docs/output-protocol.md is the specification. A record needs nothing from
- * other records: there is no begin and no commit, each carries the commit's
- * position, transaction and time itself.
+ * docs/output-protocol.md is the specification. Each record is complete in
+ * itself: there are none for the begin and the commit, each carries the commit's
+ * position, transaction and time.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,7 +15,14 @@
 #include "utils/json.h"
 #include "utils/timestamp.h"
 
-#include "cdc/cdc.h"
+#include "cdc/format.h"
+
+/* The end of the transaction's records, in which only the sequence number differs. */
+typedef struct Native
+{
+	StringInfoData tail;
+	int			seq_at;			/* where in it the sequence number belongs */
+} Native;
 
 static void append_field(EddyCdcState *state, EddyCdcColumn *column, bool *first,
 						  const Datum *values, const bool *nulls);
@@ -24,17 +31,26 @@ static void append_row(EddyCdcState *state, EddyCdcRelation *relation, const Dat
 static void append_tail(EddyCdcState *state);
 static void append_time(StringInfo out, TimestampTz time);
 
-/* Makes the end of the transaction's records, in which only the sequence number differs. */
+static void
+start_native(EddyCdcState *state)
+{
+	Native	   *native = palloc(sizeof(Native));
+
+	initStringInfo(&native->tail);
+	state->format_state = native;
+}
+
 static void
 begin_native(EddyCdcState *state, ReorderBufferTXN *txn)
 {
+	Native	   *native = state->format_state;
 	EddyCdcOptions *options = &state->options;
-	StringInfo	tail = &state->tail;
+	StringInfo	tail = &native->tail;
 
 	resetStringInfo(tail);
 	if (options->include_lsn)
 		appendStringInfo(tail, ",\"lsn\":\"%X/%X\"", LSN_FORMAT_ARGS(txn->final_lsn));
-	state->tail_seq = tail->len;
+	native->seq_at = tail->len;
 	if (options->include_xid)
 		appendStringInfo(tail, ",\"xid\":%u", txn->xid);
 	if (options->include_timestamp)
@@ -43,8 +59,11 @@ begin_native(EddyCdcState *state, ReorderBufferTXN *txn)
 }
 
 static void
-append_native(EddyCdcState *state, const EddyCdcChange *change)
+append_change(EddyCdcState *state, const EddyCdcChange *change)
 {
+	static const char ops[] = {
+		[EDDY_CDC_CREATE] = 'c', [EDDY_CDC_UPDATE] = 'u', [EDDY_CDC_DELETE] = 'd'
+	};
 	EddyCdcRelation *relation = change->relation;
 	StringInfo	out = &state->records;
 	bool		first = true;
@@ -53,7 +72,7 @@ append_native(EddyCdcState *state, const EddyCdcChange *change)
 		relation->columns[i].text_row = NULL;
 
 	eddy_cdc_append_literal(out, "{\"op\":\"");
-	eddy_cdc_append_bytes(out, &change->op, 1);
+	eddy_cdc_append_bytes(out, &ops[change->op], 1);
 	eddy_cdc_append_literal(out, "\",\"view\":");
 	eddy_cdc_append_bytes(out, relation->name, relation->name_len);
 	eddy_cdc_append_literal(out, ",\"key\":{");
@@ -61,19 +80,19 @@ append_native(EddyCdcState *state, const EddyCdcChange *change)
 		append_field(state, relation->keys[i], &first, change->values, change->nulls);
 	eddy_cdc_append_literal(out, "}");
 
-	if (change->op != 'd')
+	if (change->op != EDDY_CDC_DELETE)
 	{
 		eddy_cdc_append_literal(out, ",\"after\":");
 		append_row(state, relation, change->values, change->nulls);
 	}
 	if (state->options.include_before)
 	{
-		if (change->op == 'd' && change->whole)
+		if (change->op == EDDY_CDC_DELETE && change->whole)
 		{
 			eddy_cdc_append_literal(out, ",\"before\":");
 			append_row(state, relation, change->values, change->nulls);
 		}
-		else if (change->op == 'u' && change->old_values != NULL)
+		else if (change->op == EDDY_CDC_UPDATE && change->old_values != NULL)
 		{
 			eddy_cdc_append_literal(out, ",\"before\":");
 			append_row(state, relation, change->old_values, change->old_nulls);
@@ -131,8 +150,8 @@ append_row(EddyCdcState *state, EddyCdcRelation *relation, const Datum *values, 
 }
 
 /*
- * Appends one field. An out-of-line value that the WAL record does not hold,
- * as the update did not touch it and the old row is not there, is left out.
+ * Appends one field. An out-of-line value that the WAL record does not hold, as the update did not
+ * change it and the old row is not available, is left out.
  */
 static void
 append_field(EddyCdcState *state, EddyCdcColumn *column, bool *first, const Datum *values,
@@ -172,16 +191,17 @@ append_field(EddyCdcState *state, EddyCdcColumn *column, bool *first, const Datu
 static void
 append_tail(EddyCdcState *state)
 {
-	StringInfo	tail = &state->tail;
+	Native	   *native = state->format_state;
+	StringInfo	tail = &native->tail;
 
-	eddy_cdc_append_bytes(&state->records, tail->data, state->tail_seq);
+	eddy_cdc_append_bytes(&state->records, tail->data, native->seq_at);
 	if (state->options.include_seq)
 	{
 		eddy_cdc_append_literal(&state->records, ",\"seq\":");
 		eddy_cdc_append_int64(&state->records, state->seq);
 	}
-	eddy_cdc_append_bytes(&state->records, tail->data + state->tail_seq,
-						  tail->len - state->tail_seq);
+	eddy_cdc_append_bytes(&state->records, tail->data + native->seq_at,
+						  tail->len - native->seq_at);
 }
 
 /* Appends the commit time in UTC, always with six digits of the second. */
@@ -200,9 +220,9 @@ append_time(StringInfo out, TimestampTz time)
 }
 
 const EddyCdcFormat eddy_cdc_native_format = {
-	.name = "native",
+	.startup = start_native,
 	.begin = begin_native,
-	.change = append_native,
+	.change = append_change,
 	.empty = append_empty,
 	.failed = append_failed
 };

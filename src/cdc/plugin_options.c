@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * plugin_options.c
- *    What a client asks for when it starts decoding.
+ *    The options that a client gives when it starts decoding.
  *
- * Every option stands in one table; a format that needs more options adds
- * lines to it. All input is text of the client, checked here once: nothing in
- * it names a file, a program or a function.
+ * All options and all formats are in one table each; a new one is a line in it. All input is text
+ * of the client, checked here once: nothing in it names a file, a program or a function.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,20 +16,31 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
-#include "cdc/cdc.h"
+#include "cdc/format.h"
 #include "closest_match.h"
 
 /* Largest message that is collected; a single record may be larger. */
 #define MAX_BATCH_BYTES (64 * 1024 * 1024)
-#define DEFAULT_BATCH_BYTES (64 * 1024)
+
+
+/* One element of option "views"; NULL stands for any name. */
+typedef struct Pattern
+{
+	char	   *schema;
+	char	   *view;
+} Pattern;
 
 typedef struct Option Option;
+
+/* value is NULL if the client gave none */
+typedef void (*ParseOption) (const Option *option, const char *value, EddyCdcOptions *options);
 
 struct Option
 {
 	const char *name;
-	void		(*parse) (const Option *option, const char *value, EddyCdcOptions *options);
-	size_t		offset;			/* in EddyCdcOptions, of what parse writes */
+	const char *initial;		/* value if the option is not given, NULL: as zero */
+	ParseOption parse;
+	size_t		offset;			/* in EddyCdcOptions, of the field that parse_boolean sets */
 };
 
 static void parse_batch_bytes(const Option *option, const char *value, EddyCdcOptions *options);
@@ -40,29 +50,35 @@ static void parse_format(const Option *option, const char *value, EddyCdcOptions
 static void parse_progress(const Option *option, const char *value, EddyCdcOptions *options);
 static void parse_views(const Option *option, const char *value, EddyCdcOptions *options);
 
-#define BOOLEAN(name, field) {name, parse_boolean, offsetof(EddyCdcOptions, field)}
+#define BOOLEAN(name, initial, field) \
+	{name, initial, parse_boolean, offsetof(EddyCdcOptions, field)}
 
 static const Option known_options[] = {
-	{"batch-bytes", parse_batch_bytes, 0},
-	BOOLEAN("check-acl", check_acl),
-	{"emit", parse_emit, 0},
-	{"format", parse_format, 0},
-	BOOLEAN("include-before", include_before),
-	BOOLEAN("include-lsn", include_lsn),
-	BOOLEAN("include-seq", include_seq),
-	BOOLEAN("include-timestamp", include_timestamp),
-	BOOLEAN("include-xid", include_xid),
-	{"progress", parse_progress, 0},
-	BOOLEAN("skip-empty-xacts", skip_empty_xacts),
-	{"views", parse_views, 0}
+	{"batch-bytes", "64kB", parse_batch_bytes, 0},
+	BOOLEAN("check-acl", "on", check_acl),
+	{"emit", "changes", parse_emit, 0},
+	{"format", "native", parse_format, 0},
+	BOOLEAN("include-before", "off", include_before),
+	BOOLEAN("include-lsn", "on", include_lsn),
+	BOOLEAN("include-seq", "on", include_seq),
+	BOOLEAN("include-timestamp", "on", include_timestamp),
+	BOOLEAN("include-xid", "on", include_xid),
+	{"progress", "off", parse_progress, 0},
+	BOOLEAN("skip-empty-xacts", "on", skip_empty_xacts),
+	{"views", NULL, parse_views, 0}
 };
 
-static const EddyCdcFormat *const formats[] = {
-	&eddy_cdc_native_format
+/* NULL: the protocol reserves the name, but there is no such format yet. */
+static const struct
+{
+	const char *name;
+	const EddyCdcFormat *format;
+}			known_formats[] = {
+	{"debezium", NULL},
+	{"native", &eddy_cdc_native_format},
+	{"upsert", NULL},
+	{"wal2json", NULL}
 };
-
-/* Names that the protocol has reserved for formats to come. */
-static const char *const reserved_formats[] = {"debezium", "upsert", "wal2json"};
 
 static const Option *find_option(const char *name);
 static void refuse_value(const Option *option, const char *value, const char *hint);
@@ -75,14 +91,13 @@ eddy_cdc_parse_options(List *list, EddyCdcOptions *options)
 	ListCell   *cell;
 
 	memset(options, 0, sizeof(*options));
-	options->format = &eddy_cdc_native_format;
-	options->batch_bytes = DEFAULT_BATCH_BYTES;
-	options->check_acl = true;
-	options->include_lsn = true;
-	options->include_seq = true;
-	options->include_timestamp = true;
-	options->include_xid = true;
-	options->skip_empty_xacts = true;
+	for (size_t i = 0; i < lengthof(known_options); i++)
+	{
+		const Option *option = &known_options[i];
+
+		if (option->initial != NULL)
+			option->parse(option, option->initial, options);
+	}
 
 	foreach(cell, list)
 	{
@@ -96,7 +111,6 @@ eddy_cdc_parse_options(List *list, EddyCdcOptions *options)
 					 errdetail("Option \"%s\" is given more than once.", option->name)));
 		seen[option - known_options] = true;
 
-		/* an option without a value is a switch */
 		option->parse(option, element->arg != NULL ? strVal(element->arg) : NULL, options);
 	}
 }
@@ -110,7 +124,7 @@ eddy_cdc_wants_view(const EddyCdcOptions *options, const char *schema, const cha
 		return true;
 	foreach(cell, options->views)
 	{
-		const EddyCdcPattern *pattern = lfirst(cell);
+		const Pattern *pattern = lfirst(cell);
 
 		if ((pattern->schema == NULL || strcmp(pattern->schema, schema) == 0) &&
 			(pattern->view == NULL || strcmp(pattern->view, view) == 0))
@@ -119,7 +133,7 @@ eddy_cdc_wants_view(const EddyCdcOptions *options, const char *schema, const cha
 	return false;
 }
 
-/* Finds an option by its name; raises an error that names the closest one. */
+/* Finds an option by its name; raises an error with the closest one if there is none. */
 static const Option *
 find_option(const char *name)
 {
@@ -192,23 +206,34 @@ parse_batch_bytes(const Option *option, const char *value, EddyCdcOptions *optio
 static void
 parse_format(const Option *option, const char *value, EddyCdcOptions *options)
 {
-	for (size_t i = 0; value != NULL && i < lengthof(formats); i++)
+	bool		reserved = false;
+	char	   *hint;
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (size_t i = 0; i < lengthof(known_formats); i++)
 	{
-		if (strcmp(formats[i]->name, value) == 0)
+		const EddyCdcFormat *format = known_formats[i].format;
+		bool		asked = value != NULL && strcmp(known_formats[i].name, value) == 0;
+
+		if (format == NULL)
+			reserved |= asked;
+		else if (asked)
 		{
-			options->format = formats[i];
+			options->format = format;
 			return;
 		}
+		else
+			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", known_formats[i].name);
 	}
-	for (size_t i = 0; value != NULL && i < lengthof(reserved_formats); i++)
-	{
-		if (strcmp(reserved_formats[i], value) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("format \"%s\" is not supported", value),
-					 errhint("Use the format \"native\".")));
-	}
-	refuse_value(option, value, "The only format is \"native\".");
+
+	hint = psprintf("Valid formats are: %s.", names.data);
+	if (reserved)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("format \"%s\" is not supported", value),
+				 errhint("%s", hint)));
+	refuse_value(option, value, hint);
 }
 
 /* Which changes are sent. Final results are not distinguished from others yet. */
@@ -253,7 +278,7 @@ parse_views(const Option *option, const char *value, EddyCdcOptions *options)
 
 	for (;;)
 	{
-		EddyCdcPattern *pattern = palloc0(sizeof(EddyCdcPattern));
+		Pattern    *pattern = palloc0(sizeof(Pattern));
 
 		while (scanner_isspace(*cursor))
 			cursor++;

@@ -1,20 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * relation.c
- *    What the plugin knows of a decoded table: is it the state table of a
- *    continuous view, and what does that view look like.
+ *    What the plugin knows of a decoded table: whether it is a state table of a
+ *    continuous view, and the columns of that view.
  *
  * Everything is read under the historic snapshot of the transaction that is
- * decoded, so a change is described by the names that held when it was made.
+ * decoded, so a change is described by the names of the time when it was made.
  *
- * Entries are built once and live until an invalidation message says that the
+ * Entries are built once and live until an invalidation message reports that the
  * table, its view, a schema or a role membership has changed. The
  * callbacks only mark: they may run while an entry is in use. They cannot be
  * unregistered and outlive the decoding, which in an ordinary backend is one
  * SQL statement; a reset callback of the decoding's memory context makes them
- * harmless, whether the decoding ends in order or by an error.
+ * harmless, whether the decoding ends normally or by an error.
  *
- * Memory: each described entry owns a small context below relations_context.
+ * Memory: each described entry owns a small context below that of the cache.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,11 +32,22 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-#include "cdc/cdc.h"
+#include "cdc/plugin.h"
+#include "cdc/relation.h"
+#include "cdc/view_label.h"
 #include "compat.h"
 
-/* More tables than this are forgotten between transactions. */
+/* A cache of more tables than this is emptied between transactions. */
 #define MAX_RELATIONS 4096
+
+typedef struct EddyCdcCache
+{
+	MemoryContext context;		/* of the entries */
+	HTAB	   *relations;		/* NULL: the cache is being emptied */
+	dlist_head	state_tables;	/* entries of state tables */
+	uint64		generation;		/* entries of another one are described again */
+	EddyCdcRelation *last;		/* found last */
+} EddyCdcCache;
 
 /* The arguments of describe_relation. */
 typedef struct Description
@@ -46,34 +57,35 @@ typedef struct Description
 	Relation	relation;
 } Description;
 
-/* The decoding in progress in this process; there is at most one, as for slots. */
-static EddyCdcState *active = NULL;
+/* The cache of the decoding in progress in this process; there is at most one, as for slots. */
+static EddyCdcCache *active = NULL;
 
 static void add_column(EddyCdcColumn *column, TupleDesc desc, AttrNumber attnum, const char *name);
 static bool allows_select(Oid view, Oid schema);
-static void create_cache(EddyCdcState *state);
 static void clear_entry(EddyCdcRelation *entry);
-static void describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyCdcView *view);
+static void deactivate(void *arg);
+static void describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *label);
 static void describe_relation(void *arg);
-static EddyCdcIdentity find_identity(Relation relation, const EddyCdcView *view);
-static void forget_active(void *arg);
+static void fill_cache(EddyCdcState *state);
+static EddyCdcIdentity find_identity(Relation relation, const EddyTableLabel *label);
 static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_syscache(Datum arg, int cacheid, uint32 hashvalue);
 
 void
-eddy_cdc_init_relations(EddyCdcState *state)
+eddy_cdc_init_cache(EddyCdcState *state)
 {
 	static bool registered = false;
 	MemoryContextCallback *callback = MemoryContextAllocZero(state->context,
 															 sizeof(MemoryContextCallback));
 
-	state->generation = 1;
-	create_cache(state);
+	state->cache = MemoryContextAllocZero(state->context, sizeof(EddyCdcCache));
+	state->cache->generation = 1;
+	fill_cache(state);
 
-	callback->func = forget_active;
-	callback->arg = state;
+	callback->func = deactivate;
+	callback->arg = state->cache;
 	MemoryContextRegisterResetCallback(state->context, callback);
-	active = state;
+	active = state->cache;
 
 	if (!registered)
 	{
@@ -84,33 +96,64 @@ eddy_cdc_init_relations(EddyCdcState *state)
 	}
 }
 
+/* Gives the cache a new, empty table. */
+static void
+fill_cache(EddyCdcState *state)
+{
+	EddyCdcCache *cache = state->cache;
+	HASHCTL		ctl = {0};
+
+	cache->last = NULL;
+	dlist_init(&cache->state_tables);
+	cache->context = AllocSetContextCreate(state->context, "pg_eddy_cdc relations",
+										   ALLOCSET_DEFAULT_SIZES);
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(EddyCdcRelation);
+	ctl.hcxt = cache->context;
+	cache->relations = hash_create("pg_eddy_cdc relations", 64, &ctl,
+								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+void
+eddy_cdc_trim_cache(EddyCdcState *state)
+{
+	EddyCdcCache *cache = state->cache;
+
+	if (hash_get_num_entries(cache->relations) <= MAX_RELATIONS)
+		return;
+	cache->relations = NULL;	/* invalidations may come in before there is another table */
+	MemoryContextDelete(cache->context);
+	fill_cache(state);
+}
+
 EddyCdcRelation *
 eddy_cdc_get_relation(EddyCdcState *state, Relation relation)
 {
+	EddyCdcCache *cache = state->cache;
 	Oid			relid = RelationGetRelid(relation);
-	EddyCdcRelation *entry = state->last;
+	EddyCdcRelation *entry = cache->last;
 
 	if (entry == NULL || entry->relid != relid)
 	{
 		bool		found;
 
-		entry = hash_search(state->relations, &relid, HASH_ENTER, &found);
+		entry = hash_search(cache->relations, &relid, HASH_ENTER, &found);
 		if (!found)
 		{
 			memset((char *) entry + sizeof(Oid), 0, sizeof(*entry) - sizeof(Oid));
 			entry->generation = 0;
 		}
-		state->last = entry;
+		cache->last = entry;
 	}
 
 	/* an invalidation may come in while the entry is built */
-	while (entry->generation != state->generation)
+	while (entry->generation != cache->generation)
 	{
 		Description description = {.state = state, .entry = entry, .relation = relation};
 		MemoryContext old_context;
 		ErrorData  *error;
 
-		entry->generation = state->generation;
+		entry->generation = cache->generation;
 		clear_entry(entry);
 		eddy_cdc_pin_settings(state);	/* quoting of identifiers */
 		old_context = MemoryContextSwitchTo(state->change_context);
@@ -130,7 +173,7 @@ eddy_cdc_get_relation(EddyCdcState *state, Relation relation)
 	return entry->emitted ? entry : NULL;
 }
 
-/* Forgets what an entry says. Its generation is the caller's. */
+/* Resets what an entry says of its table. Its generation is the caller's. */
 static void
 clear_entry(EddyCdcRelation *entry)
 {
@@ -141,37 +184,11 @@ clear_entry(EddyCdcRelation *entry)
 		MemoryContextDelete(entry->context);
 	entry->context = NULL;
 	entry->emitted = false;
-	entry->complained = false;
-}
-
-void
-eddy_cdc_trim_relations(EddyCdcState *state)
-{
-	if (hash_get_num_entries(state->relations) <= MAX_RELATIONS)
-		return;
-	state->relations = NULL;	/* invalidations may come in before there is another */
-	MemoryContextDelete(state->relations_context);
-	create_cache(state);
+	entry->warned = false;
 }
 
 static void
-create_cache(EddyCdcState *state)
-{
-	HASHCTL		ctl = {0};
-
-	state->last = NULL;
-	dlist_init(&state->views);
-	state->relations_context = AllocSetContextCreate(state->context, "pg_eddy_cdc relations",
-													 ALLOCSET_DEFAULT_SIZES);
-	ctl.keysize = sizeof(Oid);
-	ctl.entrysize = sizeof(EddyCdcRelation);
-	ctl.hcxt = state->relations_context;
-	state->relations = hash_create("pg_eddy_cdc relations", 64, &ctl,
-								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-}
-
-static void
-forget_active(void *arg)
+deactivate(void *arg)
 {
 	if (active == arg)
 		active = NULL;
@@ -194,7 +211,7 @@ invalidate_relation(Datum arg pg_attribute_unused(), Oid relid)
 	entry = hash_search(active->relations, &relid, HASH_FIND, NULL);
 	if (entry != NULL)
 		entry->generation = 0;
-	dlist_foreach(iter, &active->views)
+	dlist_foreach(iter, &active->state_tables)
 	{
 		entry = dlist_container(EddyCdcRelation, node, iter.cur);
 		if (entry->view == relid)
@@ -217,20 +234,23 @@ describe_relation(void *arg)
 	EddyCdcState *state = ((Description *) arg)->state;
 	EddyCdcRelation *entry = ((Description *) arg)->entry;
 	Relation	relation = ((Description *) arg)->relation;
-	EddyCdcView view;
+	EddyTableLabel label;
+	Oid			view;
 	HeapTuple	tuple;
 	Form_pg_class class;
 	MemoryContext old_context;
 	char	   *schema;
 	bool		emitted;
 
-	if (!eddy_cdc_find_view(relation, &view))
+	view = eddy_cdc_find_view(relation, &label);
+	if (!OidIsValid(view))
 		return;
 
-	/* known from here on to depend on the view, whatever comes of it */
-	entry->view = view.relid;
-	dlist_push_tail(&state->views, &entry->node);
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(view.relid));
+	/* from here on the entry depends on the view, also if it is not emitted */
+	entry->view = view;
+	entry->role = label.role;
+	dlist_push_tail(&state->cache->state_tables, &entry->node);
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(view));
 	if (!HeapTupleIsValid(tuple))
 		return;
 
@@ -238,14 +258,14 @@ describe_relation(void *arg)
 	schema = get_namespace_name(class->relnamespace);
 	emitted = schema != NULL &&
 		eddy_cdc_wants_view(&state->options, schema, NameStr(class->relname)) &&
-		(!state->options.check_acl || allows_select(view.relid, class->relnamespace));
+		(!state->options.check_acl || allows_select(view, class->relnamespace));
 
 	if (emitted)
 	{
 		char	   *qualified = quote_qualified_identifier(schema, NameStr(class->relname));
 		StringInfoData name;
 
-		entry->context = AllocSetContextCreate(state->relations_context, "pg_eddy_cdc relation",
+		entry->context = AllocSetContextCreate(state->cache->context, "pg_eddy_cdc relation",
 											   ALLOCSET_SMALL_SIZES);
 		old_context = MemoryContextSwitchTo(entry->context);
 		initStringInfo(&name);
@@ -253,10 +273,10 @@ describe_relation(void *arg)
 		entry->name = name.data;
 		entry->name_len = name.len;
 
-		/* a view that was replaced can have more columns than its state table gives it */
-		view.ncolumns = Min(class->relnatts, view.ncolumns);
-		entry->identity = find_identity(relation, &view);
-		describe_columns(entry, RelationGetDescr(relation), &view);
+		/* a superuser may have replaced the view by one with fewer columns */
+		label.ncolumns = Min(class->relnatts, label.ncolumns);
+		entry->identity = find_identity(relation, &label);
+		describe_columns(entry, RelationGetDescr(relation), &label);
 		MemoryContextSwitchTo(old_context);
 	}
 	ReleaseSysCache(tuple);
@@ -268,23 +288,25 @@ describe_relation(void *arg)
  * table that was dropped is left out.
  */
 static void
-describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyCdcView *view)
+describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *label)
 {
-	entry->columns = palloc0(sizeof(EddyCdcColumn) * Max(view->ncolumns + view->nkeys, 1));
-	entry->keys = palloc0(sizeof(EddyCdcColumn *) * Max(view->nkeys, 1));
+	entry->columns = palloc0(sizeof(EddyCdcColumn) * Max(label->ncolumns + label->nkeys, 1));
+	entry->keys = palloc0(sizeof(EddyCdcColumn *) * Max(label->nkeys, 1));
 	entry->nstored = 0;
-	for (int i = 0; i < view->ncolumns; i++)
+	for (int i = 0; i < label->ncolumns; i++)
 	{
-		if (!TupleDescAttr(desc, i)->attisdropped)
-			add_column(&entry->columns[entry->nstored++], desc, i + 1,
-					   get_attname(view->relid, i + 1, false));
+		AttrNumber	attnum = label->columns[i];
+
+		if (!TupleDescAttr(desc, attnum - 1)->attisdropped)
+			add_column(&entry->columns[entry->nstored++], desc, attnum,
+					   get_attname(entry->view, i + 1, false));
 	}
 	entry->ncolumns = entry->nstored;
 
 	entry->nkeys = 0;
-	for (int i = 0; i < view->nkeys; i++)
+	for (int i = 0; i < label->nkeys; i++)
 	{
-		AttrNumber	attnum = view->keys[i];
+		AttrNumber	attnum = label->keys[i];
 		EddyCdcColumn *column = NULL;
 
 		if (TupleDescAttr(desc, attnum - 1)->attisdropped)
@@ -302,7 +324,7 @@ describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyCdcView *view
 		entry->keys[entry->nkeys++] = column;
 	}
 
-	entry->visible = view->visible - 1;
+	entry->visible = label->visible - 1;
 	entry->needs_settings = false;
 	entry->can_fail = false;
 	for (int i = 0; i < entry->nstored; i++)
@@ -336,24 +358,24 @@ add_column(EddyCdcColumn *column, TupleDesc desc, AttrNumber attnum, const char 
  * superuser may have changed.
  */
 static EddyCdcIdentity
-find_identity(Relation relation, const EddyCdcView *view)
+find_identity(Relation relation, const EddyTableLabel *label)
 {
 	Bitmapset  *columns;
 
 	if (relation->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
 		return EDDY_CDC_IDENTITY_FULL;
 	columns = RelationGetIdentityKeyBitmap(relation);
-	for (int i = 0; i < view->nkeys; i++)
+	for (int i = 0; i < label->nkeys; i++)
 	{
-		if (!bms_is_member(view->keys[i] - FirstLowInvalidHeapAttributeNumber, columns))
+		if (!bms_is_member(label->keys[i] - FirstLowInvalidHeapAttributeNumber, columns))
 			return EDDY_CDC_IDENTITY_NONE;
 	}
 	return columns != NULL ? EDDY_CDC_IDENTITY_KEY : EDDY_CDC_IDENTITY_NONE;
 }
 
 /*
- * Tells whether the user of this session could SELECT all columns of the view.
- * Decoding itself asks for REPLICATION only.
+ * True if the user of this session could SELECT all columns of the view. Decoding itself requires
+ * REPLICATION only.
  */
 static bool
 allows_select(Oid view, Oid schema)

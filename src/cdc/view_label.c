@@ -1,16 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * view_label.c
- *    Which table is the state table of a continuous view, as of a point of the WAL.
+ *    Which table is a state table of a continuous view, as of a point of the WAL.
  *
  * Everything is read under the historic snapshot of the transaction that is decoded, and from
  * system catalogs only: the server maps these to their current files, whatever rewrote them,
- * while a table of our own could not be read any more after VACUUM FULL of its index or after
+ * while a table of our own could no longer be read after VACUUM FULL of its index or after
  * DROP EXTENSION. label.h describes the security labels that are read here.
  *
- * A label of our provider can be set by pg_eddy and by superusers alone, so a table that has
- * one is trusted to be what the label says; no name of a schema or table proves that. All
- * numbers are checked nevertheless: a dump can have been edited.
+ * Only pg_eddy and superusers can set a label of our provider, so a table that has one is trusted
+ * to be what the label says; the name of a schema or table proves nothing. The text and all
+ * numbers in it are checked nevertheless: a dump can have been edited.
+ *
+ * Memory: the caller's context.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,86 +31,141 @@
 #include "commands/seclabel.h"
 #include "utils/fmgroids.h"
 
-#include "cdc/cdc.h"
-#include "label.h"
+#include "cdc/plugin.h"
+#include "cdc/view_label.h"
 
-static bool parse_label(const char *label, EddyCdcView *view, char *id);
-static Oid	find_labelled_view(Oid state_table, const char *label);
+static bool fits_table(const EddyTableLabel *label, TupleDesc desc);
+static Oid	find_labelled_view(Oid table, const char *text);
 static char *get_label(Oid relid);
-static bool is_column(TupleDesc desc, AttrNumber attnum);
+static bool parse_label(const char *text, EddyTableLabel *label, char *id);
+static bool parse_numbers(const char **cursor, AttrNumber *numbers, int max, int *count);
+static bool skip(const char **cursor, const char *text);
 static Oid	view_of_rule(Oid rule);
 
-/* Tells whether a table is a state table; if so, fills *view. */
-bool
-eddy_cdc_find_view(Relation relation, EddyCdcView *view)
+Oid
+eddy_cdc_find_view(Relation relation, EddyTableLabel *label)
 {
-	TupleDesc	desc = RelationGetDescr(relation);
-	char	   *label = get_label(RelationGetRelid(relation));
+	char	   *text = get_label(RelationGetRelid(relation));
 	char		id[EDDY_LABEL_ID_LEN + 1];
-	bool		valid;
 
-	if (label == NULL)
-		return false;
-	valid = parse_label(label, view, id) && view->ncolumns <= desc->natts;
-	for (int i = 0; i < view->nkeys && valid; i++)
-		valid = view->keys[i] >= 1 && view->keys[i] <= desc->natts;
-	if (valid && view->visible != 0)
-		valid = is_column(desc, view->visible) &&
-			TupleDescAttr(desc, view->visible - 1)->atttypid == BOOLOID;
-	if (!valid)
+	if (text == NULL)
+		return InvalidOid;
+	if (!parse_label(text, label, id) || !fits_table(label, RelationGetDescr(relation)))
 	{
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("changes of table \"%s\" are not sent", RelationGetRelationName(relation)),
 				 errdetail("Its security label \"%s\" does not describe a state table that this version of output plugin \"%s\" can decode.",
-						   label, EDDY_CDC_PLUGIN)));
-		return false;
+						   text, EDDY_CDC_PLUGIN)));
+		return InvalidOid;
 	}
-	view->relid = find_labelled_view(RelationGetRelid(relation),
-									 psprintf("view %d %s", EDDY_LABEL_VERSION, id));
-	return OidIsValid(view->relid);
+	return find_labelled_view(RelationGetRelid(relation),
+							  psprintf(EDDY_LABEL_VERSION " %s " EDDY_LABEL_VIEW, id));
 }
 
-/* Parses the label of a state table; false if it is not one that we understand. */
+/* Parses the label of a state table; false if it is not valid. */
 static bool
-parse_label(const char *label, EddyCdcView *view, char *id)
+parse_label(const char *text, EddyTableLabel *label, char *id)
 {
-	int			version;
-	int			ncolumns;
-	int			visible;
-	int			end = 0;
-	const char *p;
+	const char *cursor = text;
+	int			nvisible = 0;
 
-	view->nkeys = 0;
-	if (sscanf(label, "state %d %32[0-9a-f] columns %d visible %d keys%n",
-			   &version, id, &ncolumns, &visible, &end) != 4 || end == 0)
+	memset(label, 0, sizeof(*label));
+	if (!skip(&cursor, EDDY_LABEL_VERSION " ") ||
+		strspn(cursor, "0123456789abcdef") != EDDY_LABEL_ID_LEN)
 		return false;
-	if (version != EDDY_LABEL_VERSION || strlen(id) != EDDY_LABEL_ID_LEN ||
-		ncolumns < 0 || ncolumns > MaxHeapAttributeNumber ||
-		visible < 0 || visible > MaxHeapAttributeNumber)
-		return false;
-	view->ncolumns = ncolumns;
-	view->visible = visible;
+	strlcpy(id, cursor, EDDY_LABEL_ID_LEN + 1);
+	cursor += EDDY_LABEL_ID_LEN;
 
-	for (p = label + end; *p != '\0';)
+	if (skip(&cursor, " " EDDY_LABEL_AUXILIARY))
 	{
-		char	   *next;
-		long		key;
+		label->role = EDDY_TABLE_AUXILIARY;
+		return *cursor == '\0';
+	}
 
-		if (*p != ' ' || view->nkeys == INDEX_MAX_KEYS)
+	label->role = EDDY_TABLE_ROWS;
+	label->columns = palloc(sizeof(AttrNumber) * MaxHeapAttributeNumber);
+	label->keys = palloc(sizeof(AttrNumber) * INDEX_MAX_KEYS);
+	if (!skip(&cursor, " " EDDY_LABEL_ROWS " " EDDY_LABEL_COLUMNS) ||
+		!parse_numbers(&cursor, label->columns, MaxHeapAttributeNumber, &label->ncolumns) ||
+		!skip(&cursor, " " EDDY_LABEL_KEYS) ||
+		!parse_numbers(&cursor, label->keys, INDEX_MAX_KEYS, &label->nkeys))
+		return false;
+	if (skip(&cursor, " " EDDY_LABEL_VISIBLE) &&
+		(!parse_numbers(&cursor, &label->visible, 1, &nvisible) || nvisible == 0))
+		return false;
+	return *cursor == '\0';
+}
+
+/* Moves the cursor past a text; false if it does not stand before it. */
+static bool
+skip(const char **cursor, const char *text)
+{
+	size_t		len = strlen(text);
+
+	if (strncmp(*cursor, text, len) != 0)
+		return false;
+	*cursor += len;
+	return true;
+}
+
+/* Parses attribute numbers, each after one space; false if one is not valid or there are too many. */
+static bool
+parse_numbers(const char **cursor, AttrNumber *numbers, int max, int *count)
+{
+	const char *p = *cursor;
+
+	*count = 0;
+	while (p[0] == ' ' && p[1] >= '0' && p[1] <= '9')
+	{
+		int			number = 0;
+
+		for (p++; *p >= '0' && *p <= '9'; p++)
+		{
+			number = number * 10 + (*p - '0');
+			if (number < 1 || number > MaxHeapAttributeNumber)
+				return false;	/* a leading zero, or too large */
+		}
+		if (*count == max)
 			return false;
-		key = strtol(p + 1, &next, 10);
-		if (next == p + 1 || key < 1 || key > MaxHeapAttributeNumber)
+		numbers[(*count)++] = number;
+	}
+	*cursor = p;
+	return true;
+}
+
+/* True if the table has the columns that its label names. Dropped ones are for the caller. */
+static bool
+fits_table(const EddyTableLabel *label, TupleDesc desc)
+{
+	for (int i = 0; i < label->ncolumns; i++)
+	{
+		if (label->columns[i] > desc->natts)
 			return false;
-		view->keys[view->nkeys++] = key;
-		p = next;
+	}
+	for (int i = 0; i < label->nkeys; i++)
+	{
+		if (label->keys[i] > desc->natts)
+			return false;
+		for (int j = 0; j < i; j++)
+		{
+			if (label->keys[j] == label->keys[i])
+				return false;
+		}
+	}
+	if (label->visible != InvalidAttrNumber)
+	{
+		if (label->visible > desc->natts)
+			return false;
+		/* the type of a dropped column is 0 */
+		return TupleDescAttr(desc, label->visible - 1)->atttypid == BOOLOID;
 	}
 	return true;
 }
 
 /* Finds the view with this label among those that read the table; there can be others. */
 static Oid
-find_labelled_view(Oid state_table, const char *label)
+find_labelled_view(Oid table, const char *text)
 {
 	Relation	depend = table_open(DependRelationId, AccessShareLock);
 	Oid			rule = InvalidOid;
@@ -120,7 +177,7 @@ find_labelled_view(Oid state_table, const char *label)
 	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(RelationRelationId));
 	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(state_table));
+				ObjectIdGetDatum(table));
 	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 2, keys);
 	while (!OidIsValid(result) && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
@@ -134,7 +191,7 @@ find_labelled_view(Oid state_table, const char *label)
 		rule = row->objid;
 		view = view_of_rule(rule);
 		view_label = OidIsValid(view) ? get_label(view) : NULL;
-		if (view_label != NULL && strcmp(view_label, label) == 0)
+		if (view_label != NULL && strcmp(view_label, text) == 0)
 			result = view;
 	}
 	systable_endscan(scan);
@@ -169,10 +226,4 @@ get_label(Oid relid)
 
 	ObjectAddressSet(address, RelationRelationId, relid);
 	return GetSecurityLabel(&address, EDDY_LABEL_PROVIDER);
-}
-
-static bool
-is_column(TupleDesc desc, AttrNumber attnum)
-{
-	return attnum >= 1 && attnum <= desc->natts && !TupleDescAttr(desc, attnum - 1)->attisdropped;
 }

@@ -247,6 +247,25 @@ create_public_view(EddyViewPlan *plan, Oid schema, const char *name)
 	return get_relname_relid(name, schema);
 }
 
+/* ---- labels for the output plugin ---- */
+
+static void
+label_relations(const EddyView *view, const EddyViewPlan *plan)
+{
+	EddyTableLabel label = {
+		.role = EDDY_TABLE_ROWS,
+		.ncolumns = plan->noutputs,
+		.columns = palloc(sizeof(AttrNumber) * plan->noutputs),
+		.nkeys = view->nkeys,
+		.keys = view->key_columns,
+		.visible = view->visible_column
+	};
+
+	for (int i = 0; i < plan->noutputs; i++)
+		label.columns[i] = i + 1;
+	eddy_view_label_table(eddy_view_label(view->relid), view->state_table, &label);
+}
+
 /* ---- creation ---- */
 
 static bool
@@ -317,7 +336,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	row.format = PG_VERSION_NUM / 10000;
 	row.aggregates = eddy_signature_make(parsed);
 	eddy_catalog_insert_view(&row);
-	eddy_view_label(&row, layout.noutputs);
+	label_relations(&row, &layout);
 
 	eddy_view_sync(row.relid);
 	return row.relid;

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * label.c
- *    Security labels that describe a continuous view to the output plugin.
+ *    Writes the security labels that describe a continuous view to the output plugin.
  *
- * label.h says what they hold and why. Locking: the caller creates both objects in its
- * transaction, so nobody else sees them yet. A crash leaves nothing.
+ * label.h has their format, and why they are labels. Locking: the caller has created the
+ * relations in its transaction, so no other session sees them yet. Memory: the caller's
+ * context. Crash: the labels are rows of the caller's transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +19,7 @@
 #include "label.h"
 #include "view/view.h"
 
-/* SECURITY LABEL is for restoring dumps, which superusers do. */
+/* Checks a SECURITY LABEL command: it is for restoring dumps, which superusers do. */
 static void
 check_relabel(const ObjectAddress *object pg_attribute_unused(),
 			  const char *label pg_attribute_unused())
@@ -31,19 +32,19 @@ check_relabel(const ObjectAddress *object pg_attribute_unused(),
 				 errdetail("These labels describe continuous views to the output plugin.")));
 }
 
+/* Registers the provider of our labels, without which dumps could not be restored. */
 void
 eddy_view_register_labels(void)
 {
 	register_label_provider(EDDY_LABEL_PROVIDER, check_relabel);
 }
 
-void
-eddy_view_label(const EddyView *view, int ncolumns)
+char *
+eddy_view_label(Oid view)
 {
 	uint8		random[EDDY_LABEL_ID_LEN / 2];
-	char		id[EDDY_LABEL_ID_LEN + 1];
+	char	   *id = palloc(EDDY_LABEL_ID_LEN + 1);
 	ObjectAddress address;
-	StringInfoData label;
 
 	if (!pg_strong_random(random, sizeof(random)))
 		ereport(ERROR,
@@ -52,16 +53,41 @@ eddy_view_label(const EddyView *view, int ncolumns)
 	for (size_t i = 0; i < sizeof(random); i++)
 		snprintf(id + 2 * i, 3, "%02x", random[i]);
 
-	initStringInfo(&label);
-	appendStringInfo(&label, "state %d %s columns %d visible %d keys", EDDY_LABEL_VERSION, id,
-					 ncolumns, view->visible_column);
-	for (int i = 0; i < view->nkeys; i++)
-		appendStringInfo(&label, " %d", view->key_columns[i]);
-	ObjectAddressSet(address, RelationRelationId, view->state_table);
-	SetSecurityLabel(&address, EDDY_LABEL_PROVIDER, label.data);
+	ObjectAddressSet(address, RelationRelationId, view);
+	SetSecurityLabel(&address, EDDY_LABEL_PROVIDER,
+					 psprintf(EDDY_LABEL_VERSION " %s " EDDY_LABEL_VIEW, id));
+	return id;
+}
 
-	resetStringInfo(&label);
-	appendStringInfo(&label, "view %d %s", EDDY_LABEL_VERSION, id);
-	ObjectAddressSet(address, RelationRelationId, view->relid);
-	SetSecurityLabel(&address, EDDY_LABEL_PROVIDER, label.data);
+static void
+append_numbers(StringInfo text, const char *word, const AttrNumber *numbers, int count)
+{
+	appendStringInfo(text, " %s", word);
+	for (int i = 0; i < count; i++)
+		appendStringInfo(text, " %d", numbers[i]);
+}
+
+void
+eddy_view_label_table(const char *id, Oid table, const EddyTableLabel *label)
+{
+	StringInfoData text;
+	ObjectAddress address;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, EDDY_LABEL_VERSION " %s ", id);
+	switch (label->role)
+	{
+		case EDDY_TABLE_ROWS:
+			appendStringInfoString(&text, EDDY_LABEL_ROWS);
+			append_numbers(&text, EDDY_LABEL_COLUMNS, label->columns, label->ncolumns);
+			append_numbers(&text, EDDY_LABEL_KEYS, label->keys, label->nkeys);
+			if (label->visible != InvalidAttrNumber)
+				append_numbers(&text, EDDY_LABEL_VISIBLE, &label->visible, 1);
+			break;
+		case EDDY_TABLE_AUXILIARY:
+			appendStringInfoString(&text, EDDY_LABEL_AUXILIARY);
+			break;
+	}
+	ObjectAddressSet(address, RelationRelationId, table);
+	SetSecurityLabel(&address, EDDY_LABEL_PROVIDER, text.data);
 }

@@ -10,6 +10,7 @@
 
 #include "batch.h"
 #include "catalog/eddy_catalog.h"
+#include "label.h"
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 
@@ -60,14 +61,15 @@ typedef struct EddyViewOptions
 extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewOptions *options,
 							 bool *created);
 
-/* Makes SECURITY LABEL know our labels, so that dumps can be restored. From _PG_init only. */
+/* Makes SECURITY LABEL accept our labels, for restoring dumps. From _PG_init only. */
 extern void eddy_view_register_labels(void);
 
 /*
- * Labels a new view and its state table for the output plugin; the first ncolumns columns of
- * the state table are those of the view. Whoever replaces a state table labels both again.
+ * eddy_view_label labels a new view for the output plugin and returns the ID that
+ * eddy_view_label_table takes, which labels each of its state tables.
  */
-extern void eddy_view_label(const EddyView *view, int ncolumns);
+extern char *eddy_view_label(Oid view);
+extern void eddy_view_label_table(const char *id, Oid table, const EddyTableLabel *label);
 
 /*
  * eddy_view_suspend stops the maintenance of a view because of an error, with a WARNING, or

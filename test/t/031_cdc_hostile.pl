@@ -1,9 +1,8 @@
 # 031_cdc_hostile.pl: the output plugin under hostile conditions.
 #
-# Catalogs that are rewritten or dropped while changes wait to be delivered, labels and schemas
-# that somebody else made, databases of other encodings, values that have no text or too much
-# of it, tables whose replica identity was changed. A slot must never stop, the server never
-# crash, and every record must be JSON in UTF-8.
+# Catalogs that are rewritten or dropped while changes wait to be delivered, labels that
+# are not valid, and labels, tables and schemas of other roles that imitate those of pg_eddy. No
+# slot may stop, the server must not crash, and every record must be JSON in UTF-8.
 
 use strict;
 use warnings;
@@ -20,7 +19,7 @@ use Test::More;
 
 my $node = new_node('cdc_hostile', 'autovacuum = off');
 my $json = JSON::PP->new->canonical->allow_nonref->utf8;
-my $warnings;    # what the last call of changes() was warned of
+my $warnings;    # of the last call of changes()
 
 # Runs SQL in a database; the test ends if it fails.
 sub run
@@ -78,7 +77,7 @@ foreach my $rewrite (@rewrites)
 	$n += 2;
 }
 
-# All of them between undelivered transactions, and a view made and renamed among them.
+# All of them between undelivered transactions, in which a view is created and another renamed.
 foreach my $rewrite (@rewrites)
 {
 	run('postgres', "INSERT INTO t VALUES ('a', 1)");
@@ -127,7 +126,7 @@ is(brief(changes('postgres', 's', 'views', '*.w, *.last')), 'c:e=1 c:c=1 c:d=1 c
 	'DROP and CREATE EXTENSION');
 
 #
-# Labels and schemas of others
+# Labels that other roles set, or that are not valid
 #
 
 run('postgres', q{
@@ -141,16 +140,16 @@ SELECT eddy.create_continuous_view('mine', 'SELECT k, count(*) AS n FROM t GROUP
 CREATE TABLE fake (k text, n bigint);
 });
 foreach my $sql (
-	q{SECURITY LABEL FOR pg_eddy ON TABLE fake IS 'state 1 0 columns 2 visible 0 keys 1'},
+	q{SECURITY LABEL FOR pg_eddy ON TABLE fake IS '2 0 rows columns 1 2 keys 1'},
 	q{SECURITY LABEL FOR pg_eddy ON VIEW mine IS NULL},
-	q{SECURITY LABEL ON TABLE fake IS 'state'})
+	q{SECURITY LABEL ON TABLE fake IS 'rows'})
 {
 	my ($status, undef, $error) = $node->psql('postgres', "SET ROLE regress_eddy_thief; $sql");
 	like($error, qr/permission denied to set a security label of provider "pg_eddy"/, $sql);
 }
 
 my $label = run('postgres', q{SELECT label FROM pg_seclabel WHERE objoid = 'mine'::regclass});
-like($label, qr/^view 1 [0-9a-f]{32}$/, 'label of a view');
+like($label, qr/^2 [0-9a-f]{32} view$/, 'label of a view');
 
 # A view that reads a state table and has the label of another view is not the view of that
 # table. Owners cannot replace the query of a continuous view, but the plugin does not rely on it.
@@ -166,44 +165,64 @@ is(join(' ', sort map { $_->{view} } @records), 'public.mine public.w',
 	'the labels of a view and its state table belong together');
 run('postgres', 'DROP VIEW other_secrets, other_state, mine');
 
-# Labels that a superuser wrote by hand, into a dump perhaps.
+# Labels that a superuser has set, perhaps in an edited dump.
 my $id = '0123456789abcdef' x 2;
 run('postgres', q{CREATE VIEW over AS SELECT * FROM secrets});
-foreach my $text ('', 'state', "state 2 $id columns 2 visible 0 keys 1",
-	"state 1 $id columns 30000 visible 0 keys 1", "state 1 $id columns -1 visible 0 keys 1",
-	"state 1 $id columns 2 visible 30000 keys", "state 1 $id columns 2 visible 1 keys 1",
-	"state 1 $id columns 2 visible 0 keys 0", "state 1 $id columns 2 visible 0 keys 99999999999",
-	"state 1 $id columns 2 visible 0 keys 1x", "state 1 $id columns 2 visible 0 keys  1,2",
-	"state 1 0 columns 2 visible 0 keys 1",
-	"state 1 $id columns 2 visible 0 keys" . ' 1' x 33)
+foreach my $text (
+	'', 'rows', 'state 1 $id columns 2 visible 0 keys 1', '1 $id rows columns 1 2 keys 1',
+	'3 $id rows columns 1 2 keys 1', '2 $id', '2 $id view', '2 $id other', '2 $id auxiliary 1',
+	'2 $id auxiliary ', '2 0 rows columns 1 2 keys 1', '2 ${id}0 rows columns 1 2 keys 1',
+	'2 ' . 'A' x 32 . ' rows columns 1 2 keys 1', '2  $id rows columns 1 2 keys 1',
+	' 2 $id rows columns 1 2 keys 1', '2 $id rows', '2 $id rows columns 1 2', '2 $id rows keys 1',
+	'2 $id rows columns 1 30000 keys 1', '2 $id rows columns 1 4 keys 1',
+	'2 $id rows columns 0 keys 1', '2 $id rows columns 01 keys 1', '2 $id rows columns -1 keys 1',
+	'2 $id rows columns 1,2 keys 1', '2 $id rows columns 1 99999999999 keys 1',
+	'2 $id rows columns' . ' 1' x 1601 . ' keys 1', '2 $id rows columns 1 2 keys 0',
+	'2 $id rows columns 1 2 keys 4', '2 $id rows columns 1 2 keys 1x',
+	'2 $id rows columns 1 2 keys  1', '2 $id rows columns 1 2 keys 1 ',
+	'2 $id rows columns 1 2 keys 2 2', '2 $id rows columns 1 2 keys' . ' 1' x 33,
+	'2 $id rows columns 1 2 keys 1 visible', '2 $id rows columns 1 2 keys 1 visible 0',
+	'2 $id rows columns 1 2 keys 1 visible 1', '2 $id rows columns 1 2 keys 1 visible 4',
+	'2 $id rows columns 1 2 keys 1 visible 3 3', '2 $id rows columns 1 2 keys 1 visible 3 keys 1')
 {
+	my $label = $text =~ s/\$id|\$\{id\}/$id/r;
+	my $name = length($text) > 100 ? substr($text, 0, 50) . ' ...' : $text;
+
 	run('postgres', qq{
-SECURITY LABEL FOR pg_eddy ON TABLE secrets IS '$text';
-SECURITY LABEL FOR pg_eddy ON VIEW over IS 'view 1 $id';
+SECURITY LABEL FOR pg_eddy ON TABLE secrets IS '$label';
+SECURITY LABEL FOR pg_eddy ON VIEW over IS '2 $id view';
 INSERT INTO secrets VALUES ('k', 1), ('l', 2)});
-	is(scalar(changes('postgres', 's', 'views', '*.over')), 0, "label \"$text\"");
-	next if $text eq '';    # which is no label
+	is(scalar(changes('postgres', 's', 'views', '*.over')), 0, "label \"$name\"");
+	next if $text eq '';    # removes the label
 	like($warnings, qr/WARNING:  changes of table "secrets" are not sent/, '... warns');
 	is(() = $warnings =~ /WARNING/g, 1, '... once');
 }
 
-# A view with more columns than its state table gives it: hidden ones have no public name.
+# A view with more columns than the label of its state table: the others are not sent.
 run('postgres', qq{
-SECURITY LABEL FOR pg_eddy ON TABLE secrets IS 'state 1 $id columns 1 visible 0 keys 1';
+SECURITY LABEL FOR pg_eddy ON TABLE secrets IS '2 $id rows columns 1 keys 1';
 INSERT INTO secrets VALUES ('k', 1);});
 @records = changes('postgres', 's', 'views', '*.over');
-is($json->encode([ map { $_->{after} } @records ]), '[{"k":"k"}]', 'columns of the view only');
+is($json->encode([ map { $_->{after} } @records ]), '[{"k":"k"}]', 'columns of the label only');
+
+# And one with fewer: they have no name in the view.
+run('postgres', qq{
+SECURITY LABEL FOR pg_eddy ON TABLE secrets IS '2 $id rows columns 1 1 3 2 keys 1';
+INSERT INTO secrets VALUES ('z', 1, true);});
+@records = changes('postgres', 's', 'views', '*.over');
+is($json->encode([ map { $_->{after} } @records ]), '[{"flag":true,"k":"z","n":"z"}]',
+	'columns of the view only');
 
 # What makes it a state table is the pair of labels; dropped columns are left out.
 run('postgres', qq{
-SECURITY LABEL FOR pg_eddy ON TABLE secrets IS 'state 1 $id columns 2 visible 3 keys 2 1';
+SECURITY LABEL FOR pg_eddy ON TABLE secrets IS '2 $id rows columns 1 2 keys 2 1 visible 3';
 INSERT INTO secrets VALUES ('k', 1, true), ('l', 2, false), ('m', 3, NULL);
 UPDATE secrets SET n = 4 WHERE k = 'k';
 DELETE FROM secrets WHERE k = 'k';
 DROP VIEW over;
 ALTER TABLE secrets DROP COLUMN n;
 CREATE VIEW over AS SELECT k, k AS other FROM secrets;
-SECURITY LABEL FOR pg_eddy ON VIEW over IS 'view 1 $id';
+SECURITY LABEL FOR pg_eddy ON VIEW over IS '2 $id view';
 INSERT INTO secrets VALUES ('dropped', true);
 ALTER TABLE secrets ADD COLUMN added int DEFAULT 5;
 UPDATE secrets SET flag = false WHERE k = 'dropped'});
@@ -218,6 +237,61 @@ is($json->encode(\@records), $json->encode([
 	'a table with the labels of a state table') or diag(explain(\@records));
 run('postgres', 'DROP TABLE secrets CASCADE');
 
+#
+# Views with several state tables, and hidden columns anywhere
+#
+
+run('postgres', qq{
+CREATE TABLE final (h1 text, n bigint, h2 int, k text, seen boolean, other text);
+CREATE TABLE panes (k text, n bigint, PRIMARY KEY (k));
+CREATE TABLE closed (n bigint, key text);
+CREATE VIEW several AS
+	SELECT k, n FROM final WHERE seen UNION ALL SELECT k, n FROM panes WHERE false
+	UNION ALL SELECT key, n FROM closed;
+ALTER TABLE final REPLICA IDENTITY FULL;
+ALTER TABLE closed REPLICA IDENTITY FULL;
+SECURITY LABEL FOR pg_eddy ON TABLE final IS '2 $id rows columns 4 2 keys 4 visible 5';
+SECURITY LABEL FOR pg_eddy ON TABLE panes IS '2 $id auxiliary';
+SECURITY LABEL FOR pg_eddy ON VIEW several IS '2 $id view';
+BEGIN;
+INSERT INTO panes VALUES ('p', 1);
+INSERT INTO final VALUES ('x', 1, 7, 'a', true, 'y'), (NULL, 2, NULL, 'b', false, NULL);
+UPDATE panes SET n = 2;
+UPDATE final SET h1 = 'z', h2 = 8, other = NULL;
+UPDATE final SET n = n + 10, seen = true;
+DELETE FROM panes;
+INSERT INTO closed VALUES (5, 'c');
+DELETE FROM final WHERE k = 'a';
+COMMIT});
+@records = changes('postgres', 's', 'views', '*.several', 'include-before', 'on', 'include-lsn', 'off');
+is($json->encode(\@records), $json->encode([
+	{ op => 'c', view => 'public.several', seq => 2, key => { k => 'a' }, after => { k => 'a', n => 1 } },
+	{ op => 'u', view => 'public.several', seq => 10, key => { k => 'a' }, before => { k => 'a', n => 1 },
+		after => { k => 'a', n => 11 } },
+	{ op => 'c', view => 'public.several', seq => 12, key => { k => 'b' }, after => { k => 'b', n => 12 } },
+	{ op => 'd', view => 'public.several', seq => 16, key => { k => 'a' }, before => { k => 'a', n => 11 } } ]),
+	'one table has the rows, one is auxiliary, one has no label') or diag(explain(\@records));
+is($warnings, '', '... without a warning');
+
+run('postgres', qq{
+SECURITY LABEL FOR pg_eddy ON TABLE closed IS '2 $id rows columns 2 1 keys 2';
+INSERT INTO final VALUES (NULL, 1, NULL, 'f', true, NULL);
+INSERT INTO closed VALUES (6, 'c')});
+is(brief(changes('postgres', 's', 'views', '*.several')), 'c:f=1 c:c=6', 'two tables have rows');
+
+run('postgres', qq{
+SECURITY LABEL FOR pg_eddy ON TABLE final IS '2 $id auxiliary';
+SECURITY LABEL FOR pg_eddy ON TABLE closed IS '2 $id auxiliary';
+INSERT INTO final VALUES (NULL, 1, NULL, 'f', true, NULL);
+INSERT INTO closed VALUES (6, 'c')});
+is(scalar(changes('postgres', 's', 'views', '*.several')), 0, 'no table has rows');
+is($warnings, '', '... without a warning');
+run('postgres', 'DROP VIEW several; DROP TABLE final, panes, closed');
+
+#
+# Copies, and imitations
+#
+
 # A dump carries the labels.
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
 run('postgres', 'CREATE DATABASE restored TEMPLATE template0');
@@ -230,7 +304,7 @@ is(brief(changes('restored', 'restored', 'views', '*.w')), 'c:restored=1', 'a re
 run('restored', q{SELECT pg_drop_replication_slot('restored')});
 run('postgres', 'DROP DATABASE restored');
 
-# A database without the extension, where a role makes what the plugin might mistake for it.
+# A database without the extension, in which a role creates objects with the names of ours.
 run('postgres', 'CREATE DATABASE bare');
 run('postgres', 'GRANT CREATE ON DATABASE bare TO regress_eddy_thief');
 run('bare', q{
@@ -246,10 +320,10 @@ CREATE TABLE eddy._x_state (k text, n bigint);
 CREATE VIEW eddy.x AS SELECT * FROM eddy._x_state;
 INSERT INTO eddy._view VALUES ('eddy.x', 'eddy._x_state', NULL, 30000), (NULL, 'eddy._x_state', '{1}', NULL);
 INSERT INTO eddy._x_state VALUES ('a', 1);
-COMMENT ON TABLE eddy._x_state IS 'state 1';
+COMMENT ON TABLE eddy._x_state IS '2 0123456789abcdef0123456789abcdef rows columns 1 2 keys 1';
 UPDATE eddy._x_state SET n = 2;
 TRUNCATE eddy._x_state});
-is(scalar(changes('bare', 'bare', 'check-acl', 'off')), 0, 'a schema of that name shows nothing');
+is(scalar(changes('bare', 'bare', 'check-acl', 'off')), 0, 'a schema of that name has no changes');
 run('bare', q{SELECT pg_drop_replication_slot('bare')});
 run('postgres', q{DROP DATABASE bare});
 

@@ -115,8 +115,8 @@ my $id = '0123456789abcdef' x 2;
 sql($node, qq{
 CREATE TABLE hand (k int PRIMARY KEY, n int, t text);
 CREATE VIEW h AS SELECT * FROM hand;
-SECURITY LABEL FOR pg_eddy ON TABLE hand IS 'state 1 $id columns 3 visible 0 keys 1';
-SECURITY LABEL FOR pg_eddy ON VIEW h IS 'view 1 $id'});
+SECURITY LABEL FOR pg_eddy ON TABLE hand IS '2 $id rows columns 1 2 3 keys 1';
+SECURITY LABEL FOR pg_eddy ON VIEW h IS '2 $id view'});
 foreach my $case (
 	[ 'FULL', 'd key(k=1) before(k=1,n=1,t=null)', 'c key(k=2) after(k=2,n=2,t=null)',
 		'u key(k=2) before(k=2,n=2,t=null) after(k=2,n=3,t=null)', 'd key(k=2) before(k=2,n=3,t=null)' ],

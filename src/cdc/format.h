@@ -1,0 +1,57 @@
+/*-------------------------------------------------------------------------
+ *
+ * format.h
+ *    What a format has to provide. Each is one file and one line in plugin_options.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_CDC_FORMAT_H
+#define EDDY_CDC_FORMAT_H
+
+#include "cdc/relation.h"
+
+typedef enum EddyCdcOp
+{
+	EDDY_CDC_CREATE,
+	EDDY_CDC_UPDATE,
+	EDDY_CDC_DELETE
+} EddyCdcOp;
+
+/* A change of a row of a view. Old values are NULL where they are not known. */
+typedef struct EddyCdcChange
+{
+	EddyCdcOp	op;
+	EddyCdcRelation *relation;
+	const Datum *values;		/* the row after the change; of a delete, the row before */
+	const bool *nulls;
+	bool		whole;			/* values hold more than the key */
+	const Datum *old_values;	/* the row before an update */
+	const bool *old_nulls;
+	bool		large;			/* its text may exceed the largest record */
+} EddyCdcChange;
+
+/*
+ * The operations of a format. All but startup and begin append one record, without a line end, to
+ * state->records.
+ */
+typedef struct EddyCdcFormat
+{
+	/* Sets state->format_state, in the current context, which lives as long as the decoding. */
+	void		(*startup) (EddyCdcState *state);
+
+	/* Prepares what all records of the transaction share; only if it has any. */
+	void		(*begin) (EddyCdcState *state, ReorderBufferTXN *txn);
+
+	void		(*change) (EddyCdcState *state, const EddyCdcChange *change);
+
+	/* The transaction has changed no row of a view. */
+	void		(*empty) (EddyCdcState *state);
+
+	/* The change cannot be sent because of the error; with_key: but the key of the row can be. */
+	void		(*failed) (EddyCdcState *state, const EddyCdcChange *change,
+						   const ErrorData *error, bool with_key);
+} EddyCdcFormat;
+
+extern const EddyCdcFormat eddy_cdc_native_format;
+
+#endif							/* EDDY_CDC_FORMAT_H */

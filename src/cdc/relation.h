@@ -1,0 +1,78 @@
+/*-------------------------------------------------------------------------
+ *
+ * relation.h
+ *    What is known of a decoded table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_CDC_RELATION_H
+#define EDDY_CDC_RELATION_H
+
+#include "cdc/json_writer.h"
+#include "cdc/plugin.h"
+#include "label.h"
+#include "lib/ilist.h"
+#include "utils/rel.h"
+
+typedef struct EddyCdcColumn
+{
+	int			index;			/* in the state table, from 0 */
+	char	   *name;			/* "name": as JSON, with the colon */
+	int			name_len;
+	EddyCdcType type;
+
+	/* JSON text of the value in the current record, to be copied when it is needed again */
+	const Datum *text_row;		/* of which row; NULL: none */
+	int			text_start;		/* in state->records */
+	int			text_len;
+} EddyCdcColumn;
+
+/* How much of the old row an UPDATE or DELETE carries. */
+typedef enum EddyCdcIdentity
+{
+	EDDY_CDC_IDENTITY_NONE,		/* not even the key */
+	EDDY_CDC_IDENTITY_KEY,		/* the key; absent in an UPDATE that does not change it */
+	EDDY_CDC_IDENTITY_FULL
+} EddyCdcIdentity;
+
+typedef struct EddyCdcRelation
+{
+	/* the cache's own */
+	Oid			relid;			/* hash key */
+	uint64		generation;		/* differs from that of the cache: describe again */
+	bool		emitted;		/* a state table whose view is asked for and may be read */
+	dlist_node	node;			/* in the cache's list, if view is set */
+	MemoryContext context;		/* of the following */
+
+	Oid			view;			/* InvalidOid: not a state table, the rest is not set */
+	EddyTableRole role;
+	char	   *name;			/* of the view, as JSON */
+	int			name_len;
+	int			ncolumns;		/* of the view */
+	int			nkeys;
+	EddyCdcColumn *columns;		/* columns of the view, then keys that it does not show */
+	int			nstored;		/* of them all */
+	EddyCdcColumn **keys;		/* in columns */
+	int			visible;		/* index of the result of the HAVING condition, -1: none */
+	EddyCdcIdentity identity;
+	bool		needs_settings; /* any column of a type that does */
+	bool		can_fail;		/* likewise */
+	bool		warned;			/* that deleted rows are not sent */
+
+	/* space for one change */
+	Datum	   *new_values;
+	bool	   *new_nulls;
+	Datum	   *old_values;
+	bool	   *old_nulls;
+} EddyCdcRelation;
+
+/* Starts an empty cache and makes invalidations reach it. */
+extern void eddy_cdc_init_cache(EddyCdcState *state);
+
+/* What is known of a table, NULL if its changes are not sent. Valid until the next change. */
+extern EddyCdcRelation *eddy_cdc_get_relation(EddyCdcState *state, Relation relation);
+
+/* Keeps the cache from growing with every table ever decoded; call between transactions. */
+extern void eddy_cdc_trim_cache(EddyCdcState *state);
+
+#endif							/* EDDY_CDC_RELATION_H */

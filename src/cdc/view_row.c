@@ -1,0 +1,260 @@
+/*-------------------------------------------------------------------------
+ *
+ * view_row.c
+ *    From a change of a state table to changes of its view.
+ *
+ * The rows of a table with role EDDY_TABLE_ROWS are those of the view, with hidden columns. The
+ * change is what a user of the view saw: a row that starts to satisfy HAVING is created, one
+ * that no longer does is deleted, and an update of hidden columns only is no change at all.
+ *
+ * Memory: values are in the current context, which is reset after each change.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "replication/reorderbuffer.h"
+
+#include "cdc/emit.h"
+#include "cdc/view_row.h"
+#include "compat.h"
+
+/* Rows whose values are larger may have a text that does not fit into a record. */
+#define LARGE_ROW (4 * 1024 * 1024)
+
+static void delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
+					   HeapTuple old_tuple);
+static void insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
+					   HeapTuple new_tuple);
+static bool is_large(const EddyCdcRelation *entry, HeapTuple tuple, const Datum *values,
+					 const bool *nulls);
+static bool is_visible(const EddyCdcRelation *entry, const Datum *values, const bool *nulls);
+static bool same_value(EddyCdcColumn *column, const EddyCdcRelation *entry);
+static void update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
+					   HeapTuple old_tuple, HeapTuple new_tuple);
+static void warn_identity(EddyCdcRelation *entry, Relation relation);
+
+void
+eddy_cdc_change_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
+					ReorderBufferChange *change)
+{
+	HeapTuple	old_tuple = eddy_compat_decoded_tuple(change->data.tp.oldtuple);
+	HeapTuple	new_tuple = eddy_compat_decoded_tuple(change->data.tp.newtuple);
+
+	if (entry->needs_settings)
+		eddy_cdc_pin_settings(ctx->output_plugin_private);
+
+	switch (change->action)
+	{
+		case REORDER_BUFFER_CHANGE_INSERT:
+			insert_row(ctx, entry, relation, new_tuple);
+			break;
+		case REORDER_BUFFER_CHANGE_UPDATE:
+			update_row(ctx, entry, relation, old_tuple, new_tuple);
+			break;
+		case REORDER_BUFFER_CHANGE_DELETE:
+			delete_row(ctx, entry, relation, old_tuple);
+			break;
+		default:
+			break;				/* the server passes no others */
+	}
+}
+
+static void
+insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
+		   HeapTuple new_tuple)
+{
+	EddyCdcChange created = {
+		.op = EDDY_CDC_CREATE, .relation = entry,
+		.values = entry->new_values, .nulls = entry->new_nulls, .whole = true
+	};
+
+	if (new_tuple == NULL)
+		return;
+	heap_deform_tuple(new_tuple, RelationGetDescr(relation), entry->new_values, entry->new_nulls);
+	created.large = is_large(entry, new_tuple, entry->new_values, entry->new_nulls);
+	if (is_visible(entry, entry->new_values, entry->new_nulls))
+		eddy_cdc_emit(ctx, &created);
+}
+
+/*
+ * Determines the effect of an update of the state table on the row of the view. An old
+ * row that is not in the WAL, because the replica identity was changed,
+ * counts as visible and different: a consumer gets an update of a row that is
+ * new to it, or the delete of one that it never had, rather than nothing.
+ */
+static void
+update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
+		   HeapTuple old_tuple, HeapTuple new_tuple)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+	bool		whole = entry->identity == EDDY_CDC_IDENTITY_FULL && old_tuple != NULL;
+	bool		has_key = entry->identity != EDDY_CDC_IDENTITY_NONE && old_tuple != NULL;
+	bool		was_visible = true;
+	bool		visible;
+	bool		same_key = true;
+	bool		same = whole;
+	EddyCdcChange removed = {
+		.op = EDDY_CDC_DELETE, .relation = entry,
+		.values = entry->old_values, .nulls = entry->old_nulls, .whole = whole
+	};
+	EddyCdcChange written = {
+		.op = EDDY_CDC_UPDATE, .relation = entry,
+		.values = entry->new_values, .nulls = entry->new_nulls, .whole = true,
+		.old_values = whole ? entry->old_values : NULL,
+		.old_nulls = whole ? entry->old_nulls : NULL
+	};
+
+	if (new_tuple == NULL)
+		return;
+	heap_deform_tuple(new_tuple, desc, entry->new_values, entry->new_nulls);
+	if (has_key)
+		heap_deform_tuple(old_tuple, desc, entry->old_values, entry->old_nulls);
+	if (whole)
+	{
+		/* a pointer to an out-of-line value means that the value was not changed */
+		for (int i = 0; i < entry->nstored; i++)
+		{
+			EddyCdcColumn *column = &entry->columns[i];
+			int			at = column->index;
+
+			if (column->type.len == -1 && !entry->new_nulls[at] && !entry->old_nulls[at] &&
+				VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(entry->new_values[at])))
+				entry->new_values[at] = entry->old_values[at];
+		}
+		was_visible = is_visible(entry, entry->old_values, entry->old_nulls);
+	}
+	visible = is_visible(entry, entry->new_values, entry->new_nulls);
+	written.large = is_large(entry, new_tuple, entry->new_values, entry->new_nulls) ||
+		(has_key && is_large(entry, old_tuple, entry->old_values, entry->old_nulls));
+	removed.large = written.large;
+
+	if (has_key)
+	{
+		for (int i = 0; i < entry->nkeys && same_key; i++)
+			same_key = same_value(entry->keys[i], entry);
+	}
+	for (int i = 0; i < entry->ncolumns && same; i++)
+		same = same_value(&entry->columns[i], entry);
+
+	if (was_visible && visible && same_key)
+	{
+		if (!same)
+			eddy_cdc_emit(ctx, &written);
+		return;
+	}
+	if (was_visible)
+	{
+		/* without an old row the key of the new one is the key: it has not changed */
+		if (!has_key)
+		{
+			removed.values = entry->new_values;
+			removed.nulls = entry->new_nulls;
+		}
+		eddy_cdc_emit(ctx, &removed);
+	}
+	if (visible)
+	{
+		written.op = EDDY_CDC_CREATE;
+		eddy_cdc_emit(ctx, &written);
+	}
+}
+
+static void
+delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
+		   HeapTuple old_tuple)
+{
+	bool		whole = entry->identity == EDDY_CDC_IDENTITY_FULL;
+	EddyCdcChange removed = {
+		.op = EDDY_CDC_DELETE, .relation = entry,
+		.values = entry->old_values, .nulls = entry->old_nulls, .whole = whole
+	};
+
+	if (old_tuple == NULL || entry->identity == EDDY_CDC_IDENTITY_NONE)
+	{
+		warn_identity(entry, relation);
+		return;
+	}
+	heap_deform_tuple(old_tuple, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
+	removed.large = is_large(entry, old_tuple, entry->old_values, entry->old_nulls);
+	if (!whole || is_visible(entry, entry->old_values, entry->old_nulls))
+		eddy_cdc_emit(ctx, &removed);
+}
+
+/* Warns, once per description of a table, that deletes cannot be decoded. */
+static void
+warn_identity(EddyCdcRelation *entry, Relation relation)
+{
+	if (entry->warned)
+		return;
+	entry->warned = true;
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("deleted rows of table \"%s\" are not sent", RelationGetRelationName(relation)),
+			 errdetail("Its replica identity does not hold the key."),
+			 errhint("Use ALTER TABLE ... REPLICA IDENTITY FULL.")));
+}
+
+/*
+ * True if the values of a row are so large that their text, escaped and repeated, might not fit
+ * into a record. Small values that can have a long text are of a type that can_fail.
+ */
+static bool
+is_large(const EddyCdcRelation *entry, HeapTuple tuple, const Datum *values, const bool *nulls)
+{
+	Size		size = 0;
+
+	if (!HeapTupleHasExternal(tuple) && tuple->t_len <= BLCKSZ)
+		return false;
+	for (int i = 0; i < entry->nstored; i++)
+	{
+		int			at = entry->columns[i].index;
+
+		if (entry->columns[i].type.len == -1 && !nulls[at])
+			size += toast_raw_datum_size(values[at]);
+	}
+	return size > LARGE_ROW;
+}
+
+/* The result of the HAVING condition; NULL counts as false, as it does there. */
+static bool
+is_visible(const EddyCdcRelation *entry, const Datum *values, const bool *nulls)
+{
+	if (entry->visible < 0)
+		return true;
+	return !nulls[entry->visible] && DatumGetBool(values[entry->visible]);
+}
+
+/* Compares the old and the new value of a column as bytes, after decompression. */
+static bool
+same_value(EddyCdcColumn *column, const EddyCdcRelation *entry)
+{
+	int			at = column->index;
+	Datum		new_value = entry->new_values[at];
+	Datum		old_value = entry->old_values[at];
+
+	if (entry->new_nulls[at] || entry->old_nulls[at])
+		return entry->new_nulls[at] == entry->old_nulls[at];
+	if (column->type.byval)
+		return new_value == old_value;
+	if (new_value == old_value)
+		return true;
+	if (column->type.len == -1)
+	{
+		struct varlena *a;
+		struct varlena *b;
+
+		if (VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(new_value)) ||
+			VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(old_value)))
+			return false;
+		a = PG_DETOAST_DATUM_PACKED(new_value);
+		b = PG_DETOAST_DATUM_PACKED(old_value);
+		return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+			memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+	}
+	if (column->type.len == -2)
+		return strcmp(DatumGetCString(new_value), DatumGetCString(old_value)) == 0;
+	return memcmp(DatumGetPointer(new_value), DatumGetPointer(old_value), column->type.len) == 0;
+}
