@@ -39,10 +39,8 @@
 #include "apply/apply.h"
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
-#include "stream/segment.h"
 #include "stream/stream.h"
 #include "view/view.h"
-#include "worker/process.h"
 #include "worker/worker.h"
 
 static ExecutorRun_hook_type prev_executor_run = NULL;

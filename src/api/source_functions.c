@@ -10,7 +10,7 @@
  *
  * Locking: the stream, with ShareUpdateExclusiveLock, which does not conflict with batches and
  * INSERT but with DDL and with these functions; then each source that is changed, which
- * is locked against its own batches (see worker/process.h), in order of their numbers. All until
+ * is locked against its own batches (see worker/worker.h), in order of their numbers. All until
  * the end of the transaction, which may alter the stream next.
  *
  *-------------------------------------------------------------------------
@@ -40,8 +40,6 @@
 #include "stream/stream.h"
 #include "view/view.h"
 #include "worker/mapping.h"
-#include "worker/process.h"
-#include "worker/start.h"
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(eddy_attach_kafka);

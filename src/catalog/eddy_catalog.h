@@ -192,6 +192,10 @@ extern void eddy_catalog_set_source_status(int32 source, const char *state, cons
 
 /* ---- partitions (_partition): the offsets ---- */
 
+/* Values of next_offset that eddy.seek stores; the worker replaces them when it starts. */
+#define EDDY_OFFSET_LATEST (-1)
+#define EDDY_OFFSET_EARLIEST (-2)
+
 typedef struct EddyPartition
 {
 	int32		source;

@@ -36,9 +36,6 @@ extern void eddy_stream_delete_segment(Oid segment);
 /* Makes the dependency that lets DROP TABLE take the segment along, unless it is there. */
 extern void eddy_stream_bind_segment(Oid segment, Oid stream);
 
-/* The same for all segments that the catalog knows: after a restore. */
-extern void eddy_stream_bind_segments(void);
-
 /* Makes the capture trigger depend on the event time column (see register.c). */
 extern void eddy_stream_bind_event_time(Oid relid, const char *event_time);
 

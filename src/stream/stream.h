@@ -33,6 +33,9 @@ extern void eddy_stream_cleanup_dropped(const List *streams);
  */
 extern void eddy_stream_sync(Oid relid);
 
+/* After a restore: makes the dependencies by which DROP TABLE drops all segments of a stream. */
+extern void eddy_stream_bind_segments(void);
+
 /* True while pg_eddy itself creates, drops or gives away a segment. */
 extern bool eddy_stream_altering_segment(void);
 

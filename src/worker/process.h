@@ -9,6 +9,7 @@
 #define EDDY_PROCESS_H
 
 #include "catalog/eddy_catalog.h"
+#include "worker/worker.h"
 
 /* Name of a source's file in PG_STAT_TMP_DIR, of database and source: see attempt.c. */
 #define EDDY_TOKEN_FILE "pg_eddy.%u.%d"
@@ -22,14 +23,7 @@ extern void eddy_process_reload_config(void);
 /* Whether the source is to be consumed here and now. Needs a transaction. */
 extern bool eddy_process_may_run(const EddySource *source);
 
-/*
- * eddy_process_lock_source makes changes of a source and its batches wait for each
- * other, until the end of the transaction: a batch holds RowExclusiveLock, whoever changes the
- * source's row, status or offsets ExclusiveLock.
- */
-extern void eddy_process_lock_source(int32 source, int lockmode);
-
-/* Does not wait: false if the lock is not available now. */
+/* As eddy_process_lock_source (worker.h), but false if the lock is not available now. */
 extern bool eddy_process_try_lock_source(int32 source, int lockmode);
 
 /* Releases the lock before the transaction ends, when nothing was done under it. */

@@ -37,7 +37,6 @@
 #include "settings.h"
 #include "worker/process.h"
 #include "worker/source_worker.h"
-#include "worker/start.h"
 
 #define QUESTION_TIMEOUT 500	/* ms */
 #define FETCH_WAIT 20			/* ms that the broker may collect messages before it answers */

@@ -24,6 +24,13 @@ extern void eddy_worker_wakeup_at_commit(void);
 extern void eddy_worker_evict(Oid database);
 extern void eddy_worker_readmit(Oid database);
 
+/*
+ * eddy_process_lock_source makes changes of a source and its batches wait for each other, until
+ * the end of the transaction: a batch holds RowExclusiveLock, a change of the source's row,
+ * status or offsets ExclusiveLock.
+ */
+extern void eddy_process_lock_source(int32 source, int lockmode);
+
 /* One background worker, as shared memory knows it. */
 typedef struct EddyWorkerInfo
 {
