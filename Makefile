@@ -72,15 +72,18 @@ OBJS = \
 	src/worker/clock.o \
 	src/worker/database.o \
 	src/worker/definition.o \
+	src/worker/evict.o \
 	src/worker/launcher.o \
 	src/worker/mapping.o \
 	src/worker/partitions.o \
 	src/worker/process.o \
 	src/worker/progress.o \
 	src/worker/rows.o \
+	src/worker/shared_state.o \
 	src/worker/slots.o \
 	src/worker/source_worker.o \
-	src/worker/start.o
+	src/worker/start.o \
+	src/worker/wakeup.o
 
 PLUGIN_OBJS = \
 	src/cdc/emit.o \

@@ -353,10 +353,11 @@ RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_seek';
 COMMENT ON FUNCTION eddy.seek IS
     'sets the next offset of partitions of a source, such as {"0": 1234}, or of all with "earliest" or "latest", and starts it';
 
-CREATE FUNCTION eddy._workers(OUT source integer, OUT pid integer, OUT database oid, OUT problem text)
+CREATE FUNCTION eddy._workers(OUT database oid, OUT kind text, OUT id integer, OUT shard integer, OUT pid integer,
+    OUT problem text)
 RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_workers';
 COMMENT ON FUNCTION eddy._workers IS
-    'background workers according to shared memory; source 0 is the database worker';
+    'background workers according to shared memory: kind is ''database'' (id and shard are NULL) or ''source'' (id is its number)';
 
 -- Wakes the launcher at commit; called at the end of this script and by triggers.
 CREATE FUNCTION eddy._notify() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_notify';
@@ -400,12 +401,12 @@ SELECT s.source, s.stream, s.server, s.topic, s.format,
                  OR s.installation IS DISTINCT FROM (SELECT i.id FROM eddy._installation i)
             THEN 'the database is a copy or was restored: eddy.resume starts the source'
             ELSE coalesce(t.error, w.problem, (
-                SELECT o.problem FROM eddy._workers() o WHERE o.source = 0 AND o.database = s.database)) END AS error,
+                SELECT o.problem FROM eddy._workers() o WHERE o.kind = 'database' AND o.database = s.database)) END AS error,
        t.sqlstate, t.since, s.start, s.start_offsets, s.mapping, s.on_error, s.on_offset_lost, s.options,
        w.pid
 FROM eddy._source s
 LEFT JOIN eddy._source_status t ON t.source = s.source
-LEFT JOIN eddy._workers() w ON w.source = s.source
+LEFT JOIN eddy._workers() w ON w.kind = 'source' AND w.id = s.source
      AND w.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
 COMMENT ON VIEW eddy.sources IS 'Kafka topics attached to streams, and their status';
 

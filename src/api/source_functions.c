@@ -543,15 +543,19 @@ eddy_workers(PG_FUNCTION_ARGS)
 	workers = eddy_worker_list(&count);
 	for (int i = 0; i < count; i++)
 	{
-		Datum		values[4];
-		bool		nulls[4] = {false};
+		const EddyWorkerInfo *worker = &workers[i];
+		Datum		values[6];
+		bool		nulls[6] = {false};
 
-		values[0] = Int32GetDatum(workers[i].source);
-		values[1] = Int32GetDatum(workers[i].pid);
-		nulls[1] = (workers[i].pid == 0);
-		values[2] = ObjectIdGetDatum(workers[i].database);
-		values[3] = CStringGetTextDatum(workers[i].problem);
-		nulls[3] = (workers[i].problem[0] == '\0');
+		values[0] = ObjectIdGetDatum(worker->id.database);
+		values[1] = CStringGetTextDatum(worker->kind);
+		values[2] = Int32GetDatum(worker->id.id);
+		values[3] = Int32GetDatum(worker->id.shard);
+		nulls[2] = nulls[3] = (worker->id.kind == EDDY_WORKER_DATABASE);
+		values[4] = Int32GetDatum(worker->pid);
+		nulls[4] = !worker->running;
+		values[5] = CStringGetTextDatum(worker->problem);
+		nulls[5] = (worker->problem[0] == '\0');
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -122,20 +122,20 @@ eddy_attempt_end(void)
 
 /* Opens the file of the source, and returns whether it has the token of the process before. */
 static bool
-open_token_file(int32 source, int64 expected)
+open_token_file(const EddySourceWorker *worker, int64 expected)
 {
 	char		path[MAXPGPATH];
 	int64		found;
 
-	token_path(path, source);
+	token_path(path, worker->id.id);
 	token_fd = BasicOpenFile(path, O_RDWR | O_CREAT | PG_BINARY);
 	if (token_fd < 0)
 	{
 		ereport(LOG,
 				(errcode_for_file_access(),
 				 errmsg("could not open file \"%s\": %m", path),
-				 errdetail("The next start of source %d will look like one after a crash.",
-						   source)));
+				 errdetail("The next start of the source of stream \"%s\", topic \"%s\" will be treated as one after a crash.",
+						   worker->stream_name, worker->topic_name)));
 		return false;
 	}
 	return pread(token_fd, &found, sizeof(found), 0) == sizeof(found) && found == expected;
@@ -321,16 +321,16 @@ eddy_attempt_begin(EddySourceWorker *worker, long *delay)
 		MemoryContextSwitchTo(caller);
 		return outcome;
 	}
-	last = eddy_catalog_get_attempt(worker->number);
+	last = eddy_catalog_get_attempt(worker->id.id);
 	if (!pg_strong_random(&token, sizeof(token)))
 		token = GetCurrentTimestamp();
 	if (last == NULL)
 	{
 		last = palloc0(sizeof(EddyAttempt));
-		last->source = worker->number;
-		(void) open_token_file(worker->number, 0);
+		last->source = worker->id.id;
+		(void) open_token_file(worker, 0);
 	}
-	else if (!open_token_file(worker->number, last->token))
+	else if (!open_token_file(worker, last->token))
 		count_crash(last);
 	last->token = token;
 	last->messages = 0;

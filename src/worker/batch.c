@@ -391,11 +391,13 @@ stop_source(EddySourceWorker *worker)
 		error = psprintf("topic \"%s\", partition %d, offset " INT64_FORMAT ": %s",
 						 worker->definition->source->topic, worker->bad.partition,
 						 worker->bad.offset, worker->bad.message);
-	eddy_catalog_set_source_status(worker->number, "stopped", error,
+	eddy_catalog_set_source_status(worker->id.id, "stopped", error,
 								   unpack_sql_state(worker->stop_row >= 0 ?
 													worker->stop_sqlerrcode :
 													worker->bad.sqlerrcode));
-	ereport(LOG, (errmsg("source %d stops: %s", worker->number, error)));
+	ereport(LOG,
+			(errmsg("source of stream \"%s\", topic \"%s\" stopped: %s", worker->stream_name,
+					worker->topic_name, error)));
 }
 
 /* How an attempt ended. */

@@ -1,17 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * database.c
- *    A database's own worker: starts its sources' workers, keeps staging bounded.
+ *    The database worker: starts the source workers of its database, keeps staging bounded.
  *
- * It leaves when the database does not have the extension (any more). Otherwise it compares
- * the sources that should run with those that do, whenever somebody has committed a change
- * or a worker has gone. Sources do not run while they are paused, stopped by
+ * It exits when the database does not have the extension. Otherwise it compares
+ * the sources that should run with those that do, whenever a transaction has committed a change
+ * or a worker has exited. Sources do not run while they are paused, stopped by
  * an error, or were attached in another database: a copy made with CREATE DATABASE
  * ... TEMPLATE and a restored dump wait for eddy.resume, because the original may
- * be consuming still. That costs correctness nothing, but nobody expects two readers.
+ * still be consuming. Two readers would each be correct, but they are not expected.
  *
- * Locking: none beyond slots.c and short reads; housekeeping never waits. After a crash
- * the launcher starts it anew.
+ * Locking: see shared_state.c, and short reads; housekeeping never waits. After a crash
+ * the launcher starts it again.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,10 +41,18 @@
 #include "worker/process.h"
 #include "worker/slots.h"
 
-#define LOOK_INTERVAL 60000L	/* ms between looks that nobody asked for */
+#define CHECK_INTERVAL 60000L	/* ms between checks without a wake-up */
 #define RETRY_INTERVAL 5000L	/* ms between attempts while sources wait for a worker */
 
-/* Numbers of the sources that should run; sets *installed. In the caller's context. */
+/* A source that should run. */
+typedef struct WantedSource
+{
+	int32		source;
+	char	   *topic;
+	char	   *problem;		/* why it has no worker, NULL if there is no problem */
+} WantedSource;
+
+/* The sources that should run: List of WantedSource in the caller's context. Sets *installed. */
 static List *
 read_wanted(bool *installed)
 {
@@ -62,11 +70,15 @@ read_wanted(bool *installed)
 		{
 			EddySource *source = lfirst(lc);
 			MemoryContext old_context;
+			WantedSource *entry;
 
 			if (!eddy_process_may_run(source))
 				continue;
 			old_context = MemoryContextSwitchTo(caller);
-			wanted = lappend_int(wanted, source->source);
+			entry = palloc0(sizeof(WantedSource));
+			entry->source = source->source;
+			entry->topic = pstrdup(source->topic);
+			wanted = lappend(wanted, entry);
 			MemoryContextSwitchTo(old_context);
 		}
 	}
@@ -78,11 +90,11 @@ read_wanted(bool *installed)
 
 /*
  * Writes to the status of sources why they have no worker. There may be very many, and
- * nearly always they show it already: that is found out in one transaction, and
- * each that does not is written in one of its own, because it takes a lock.
+ * nearly always their status already shows it: that is checked in one transaction, and
+ * each status that differs is written in one of its own, because that takes a lock.
  */
 static void
-report_waiting(List *waiting, List *problems)
+report_waiting(List *waiting)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	bool	   *shown = palloc0(sizeof(bool) * list_length(waiting));
@@ -93,11 +105,12 @@ report_waiting(List *waiting, List *problems)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(lc, waiting)
 	{
-		int			i = foreach_current_index(lc);
-		EddySourceStatus *status = eddy_catalog_get_source_status(lfirst_int(lc));
+		const WantedSource *entry = lfirst(lc);
+		EddySourceStatus *status = eddy_catalog_get_source_status(entry->source);
 
-		shown[i] = status != NULL && strcmp(status->state, "waiting") == 0 &&
-			status->error != NULL && strcmp(status->error, list_nth(problems, i)) == 0;
+		shown[foreach_current_index(lc)] = status != NULL &&
+			strcmp(status->state, "waiting") == 0 &&
+			status->error != NULL && strcmp(status->error, entry->problem) == 0;
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -105,51 +118,65 @@ report_waiting(List *waiting, List *problems)
 
 	foreach(lc, waiting)
 	{
-		int			i = foreach_current_index(lc);
+		const WantedSource *entry = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
-		if (!shown[i])
-			eddy_process_set_status(lfirst_int(lc), "waiting", list_nth(problems, i), "53400");
+		if (!shown[foreach_current_index(lc)])
+			eddy_process_set_status(entry->source, "waiting", entry->problem, "53400");
 	}
 }
 
+static bool
+is_wanted(List *wanted, int32 source)
+{
+	ListCell   *lc;
+
+	foreach(lc, wanted)
+		if (((WantedSource *) lfirst(lc))->source == source)
+			return true;
+	return false;
+}
+
 /*
- * Starts workers for the wanted sources. The workers of others leave by themselves: what
- * has woken us has woken them. Returns the ms until a failed one may be started again.
+ * Starts workers for the wanted sources. The workers of other sources exit by themselves: the
+ * commit that has woken this worker has woken them. Returns the ms until a failed one may be
+ * started again.
  */
 static long
 start_workers(List *wanted)
 {
-	long		wait = LOOK_INTERVAL;
+	long		wait = CHECK_INTERVAL;
 	TimestampTz now = GetCurrentTimestamp();
 	List	   *waiting = NIL;
-	List	   *problems = NIL;
 	ListCell   *lc;
 
-	foreach(lc, eddy_slots_list(MyDatabaseId))
+	foreach(lc, eddy_slots_list_in(MyDatabaseId, EDDY_WORKER_SOURCE))
 	{
 		EddySlotView *view = lfirst(lc);
 
-		if (!list_member_int(wanted, view->source))
-			eddy_slots_release(MyDatabaseId, view->source);
+		if (!is_wanted(wanted, view->id.id))
+			eddy_slots_release(view->id);
 	}
 	foreach(lc, wanted)
 	{
-		const char *problem = eddy_slots_start(MyDatabaseId, lfirst_int(lc));
+		WantedSource *entry = lfirst(lc);
+		const char *problem = eddy_slots_start(eddy_worker_of_source(MyDatabaseId,
+																	 entry->source, 0),
+											   entry->topic);
 
 		if (problem)
 		{
-			waiting = lappend_int(waiting, lfirst_int(lc));
-			problems = lappend(problems, pstrdup(problem));
+			entry->problem = pstrdup(problem);
+			waiting = lappend(waiting, entry);
 		}
 	}
 	if (waiting != NIL)
 	{
 		/* they have no slots: their state is in the table alone */
-		report_waiting(waiting, problems);
+		report_waiting(waiting);
 		wait = Min(wait, RETRY_INTERVAL);
 	}
-	foreach(lc, eddy_slots_list(MyDatabaseId))
+	foreach(lc, eddy_slots_list_in(MyDatabaseId, EDDY_WORKER_SOURCE))
 	{
 		EddySlotView *view = lfirst(lc);
 
@@ -159,15 +186,15 @@ start_workers(List *wanted)
 	return wait;
 }
 
-/* The extension is gone: gives up all slots; true when no worker of a source is left. */
+/* The extension was dropped: releases all slots; true when no source worker is left. */
 static bool
 release_all(void)
 {
 	ListCell   *lc;
 
-	foreach(lc, eddy_slots_list(MyDatabaseId))
-		eddy_slots_release(MyDatabaseId, ((EddySlotView *) lfirst(lc))->source);
-	return eddy_slots_list(MyDatabaseId) == NIL;
+	foreach(lc, eddy_slots_list_in(MyDatabaseId, EDDY_WORKER_SOURCE))
+		eddy_slots_release(((EddySlotView *) lfirst(lc))->id);
+	return eddy_slots_list_in(MyDatabaseId, EDDY_WORKER_SOURCE) == NIL;
 }
 
 /*
@@ -206,11 +233,9 @@ eddy_database_worker_main(Datum arg)
 	static uint32 wait_event = 0;
 	MemoryContext loop_context;
 	TimestampTz next_housekeeping = 0;
-	Oid			database;
-	int32		source;
+	EddyWorkerId id = eddy_slots_attach(arg);
 
-	eddy_slots_attach(arg, &database, &source);
-	eddy_process_connect(database, "eddy database worker");
+	eddy_process_connect(id.database);
 	loop_context = AllocSetContextCreate(TopMemoryContext, "pg_eddy database worker loop",
 										 ALLOCSET_SMALL_SIZES);
 
@@ -239,7 +264,7 @@ eddy_database_worker_main(Datum arg)
 		}
 		if (!installed)
 		{
-			/* sources' workers have been woken by what has woken us; each wakes us when it goes */
+			/* source workers were woken by the same commit; each sets our latch when it exits */
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000L,
 							 eddy_compat_wait_event(&wait_event, "EddyDatabaseMain"));
 			continue;

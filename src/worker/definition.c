@@ -25,6 +25,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -201,6 +202,18 @@ free_definition(EddySourceWorker *worker)
 	MemoryContextDelete(old->mcxt);
 }
 
+/* Keeps the names that messages show; what cannot be read keeps its last name. */
+static void
+set_names(EddySourceWorker *worker, const EddySource *source)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(source->stream));
+	char	   *name = get_rel_name(source->stream);
+
+	if (schema && name)
+		snprintf(worker->stream_name, sizeof(worker->stream_name), "%s.%s", schema, name);
+	strlcpy(worker->topic_name, source->topic, sizeof(worker->topic_name));
+}
+
 EddyOutcome
 eddy_definition_read(EddySourceWorker *worker, Relation stream)
 {
@@ -222,7 +235,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy source definition",
 								 ALLOCSET_DEFAULT_SIZES);
 	old_context = MemoryContextSwitchTo(mcxt);
-	source = eddy_catalog_get_source(worker->number);
+	source = eddy_catalog_get_source(worker->id.id);
 	row = source ? eddy_catalog_get_stream(source->stream) : NULL;
 	if (row == NULL || source->stream != RelationGetRelid(stream) ||
 		!eddy_process_may_run(source))
@@ -231,6 +244,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 		MemoryContextDelete(mcxt);
 		return EDDY_LEAVE;
 	}
+	set_names(worker, source);
 	types = hash_types(RelationGetDescr(stream));
 	definition = make_definition(source, row, stream, mcxt);
 	MemoryContextSwitchTo(old_context);
@@ -279,14 +293,15 @@ eddy_definition_lock(EddySourceWorker *worker, Relation *stream)
 		return EDDY_LEAVE;
 	if (!OidIsValid(relid))
 	{
-		EddySource *source = eddy_catalog_get_source(worker->number);
+		EddySource *source = eddy_catalog_get_source(worker->id.id);
 
 		if (source == NULL)
 			return EDDY_LEAVE;
+		set_names(worker, source);
 		relid = source->stream;
 	}
 	watched_stream = relid;
-	*stream = lock_both(worker->number, relid);
+	*stream = lock_both(worker->id.id, relid);
 	if (*stream == NULL)
 		return EDDY_LEAVE;
 

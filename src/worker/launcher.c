@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.c
- *    The launcher: one process that gives every database with the extension its worker.
+ *    The launcher: one process that starts the worker of every database with the extension.
  *
- * It sees shared catalogs only and cannot tell which databases have the
+ * It reads shared catalogs only and cannot determine which databases have the
  * extension. So it starts a worker in each database that allows connections and is
- * no template; one that finds nothing to do leaves, and the database is
- * left alone until something is committed there that may have changed that
- * (CREATE EXTENSION wakes us). New databases are found when CREATE DATABASE wakes us and by
- * a look every ten seconds.
+ * not a template; one that finds no work to do exits, and the database is
+ * skipped until a transaction commits there that may have changed that
+ * (CREATE EXTENSION wakes the launcher). New databases are found when CREATE DATABASE wakes the
+ * launcher, and by a scan every ten seconds.
  *
- * Locking: none beyond slots.c; pg_database is read in a short transaction. What it knows
- * about databases is its own memory and is found out again after a restart. It
- * starts after recovery only, so not on a standby before promotion.
+ * Locking: see shared_state.c; pg_database is read in a short transaction. Memory: the list of
+ * databases, which is rebuilt after a restart. The launcher starts after recovery only, so not
+ * on a standby before promotion.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,17 +39,20 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "worker/shared_state.h"
 #include "worker/slots.h"
+#include "worker/wakeup.h"
 
-#define LOOK_INTERVAL 10000L	/* ms between looks at pg_database */
+#define SCAN_INTERVAL 10000L	/* ms between scans of pg_database */
 
 /* What is known about a database. */
 typedef struct KnownDatabase
 {
 	Oid			database;
-	bool		exists;			/* seen by the present look */
-	bool		dormant;		/* its worker left, having found nothing to do */
-	bool		asked;			/* look again, also if the worker is just leaving */
+	char		name[NAMEDATALEN];
+	bool		exists;			/* found by the current scan of pg_database */
+	bool		dormant;		/* its worker has exited, having found no work to do */
+	bool		requested;		/* to be checked again, even if the worker is just exiting */
 } KnownDatabase;
 
 static List *known = NIL;		/* of KnownDatabase, in TopMemoryContext */
@@ -70,7 +73,7 @@ find_known(Oid database)
 }
 
 static void
-see_database(Oid database)
+note_database(Oid database, const char *name)
 {
 	KnownDatabase *entry = find_known(database);
 
@@ -84,11 +87,12 @@ see_database(Oid database)
 		MemoryContextSwitchTo(old_context);
 	}
 	entry->exists = true;
+	strlcpy(entry->name, name, sizeof(entry->name));
 }
 
-/* Brings what we know in line with pg_database. */
+/* Brings the list of known databases in line with pg_database. */
 static void
-look_at_databases(void)
+scan_databases(void)
 {
 	Relation	rel;
 	TableScanDesc scan;
@@ -108,7 +112,7 @@ look_at_databases(void)
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
 
 		if (form->datallowconn && !form->datistemplate)
-			see_database(form->oid);
+			note_database(form->oid, NameStr(form->datname));
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -120,7 +124,7 @@ look_at_databases(void)
 
 		if (entry->exists)
 			continue;
-		eddy_slots_release(entry->database, 0);
+		eddy_slots_release(eddy_worker_of_database(entry->database));
 		known = foreach_delete_current(known, lc);
 		pfree(entry);
 	}
@@ -131,7 +135,7 @@ static void
 take_requests(void)
 {
 	bool		all;
-	List	   *requests = eddy_slots_take_requests(&all);
+	List	   *requests = eddy_wakeup_take_requests(&all);
 	ListCell   *lc;
 
 	foreach(lc, known)
@@ -139,45 +143,46 @@ take_requests(void)
 		KnownDatabase *entry = lfirst(lc);
 
 		if (all || list_member_oid(requests, entry->database))
-			entry->asked = true;
+			entry->requested = true;
 	}
 	list_free(requests);
 }
 
-/* Takes note of workers that have left. */
+/* Processes the slots of workers that have exited. */
 static void
 collect_exits(void)
 {
-	List	   *views = eddy_slots_list(InvalidOid);
+	List	   *views = eddy_slots_list(EDDY_WORKER_DATABASE);
 	ListCell   *lc;
 
 	foreach(lc, views)
 	{
 		EddySlotView *view = lfirst(lc);
-		KnownDatabase *entry = find_known(view->database);
+		KnownDatabase *entry = find_known(view->id.database);
 
 		if (view->state == EDDY_SLOT_DONE)
 		{
 			if (entry)
 				entry->dormant = true;
-			eddy_slots_release(view->database, 0);
+			eddy_slots_release(view->id);
 		}
 		else if (view->state == EDDY_SLOT_FAILED && entry == NULL)
-			eddy_slots_release(view->database, 0);	/* its database was dropped under it */
+			eddy_slots_release(view->id);	/* its database was dropped */
 	}
 }
 
 /*
- * Starts what has to be started; returns how long until the next one may
- * have to be. Failures show in eddy._workers and are logged once per series.
+ * Starts the workers that should run; returns the ms until a failed one may be started
+ * again. Failures show in eddy._workers() and are logged once per series.
  */
 static long
 start_workers(void)
 {
-	static bool complained = false;
+	static bool logged = false;
 	TimestampTz now = GetCurrentTimestamp();
-	long		wait = LOOK_INTERVAL;
+	long		wait = SCAN_INTERVAL;
 	const char *problem = NULL;
+	const char *name = NULL;
 	ListCell   *lc;
 
 	foreach(lc, known)
@@ -185,15 +190,18 @@ start_workers(void)
 		KnownDatabase *entry = lfirst(lc);
 		const char *reason;
 
-		if (entry->dormant && !entry->asked)
+		if (entry->dormant && !entry->requested)
 			continue;
 		if (entry->dormant)
-			entry->asked = entry->dormant = false;
-		reason = eddy_slots_start(entry->database, 0);
+			entry->requested = entry->dormant = false;
+		reason = eddy_slots_start(eddy_worker_of_database(entry->database), entry->name);
 		if (reason)
+		{
 			problem = reason;
+			name = entry->name;
+		}
 	}
-	foreach(lc, eddy_slots_list(InvalidOid))
+	foreach(lc, eddy_slots_list(EDDY_WORKER_DATABASE))
 	{
 		EddySlotView *view = lfirst(lc);
 
@@ -201,12 +209,12 @@ start_workers(void)
 			wait = Min(wait, TimestampDifferenceMilliseconds(now, view->next_start) + 1);
 	}
 
-	if (problem && !complained)
+	if (problem && !logged)
 		ereport(LOG,
-				(errmsg("could not start a worker of pg_eddy"),
+				(errmsg("could not start pg_eddy background worker for database \"%s\"", name),
 				 errdetail("Reason: %s.", problem),
-				 errhint("The function eddy._workers() shows what is not running and why.")));
-	complained = (problem != NULL);
+				 errhint("The function eddy._workers() shows which workers do not run and why.")));
+	logged = (problem != NULL);
 	return wait;
 }
 
@@ -221,7 +229,7 @@ eddy_launcher_main(Datum arg pg_attribute_unused())
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("eddy launcher");
-	eddy_slots_set_launcher();
+	eddy_wakeup_set_launcher();
 	loop_context = AllocSetContextCreate(TopMemoryContext, "pg_eddy launcher loop",
 										 ALLOCSET_SMALL_SIZES);
 
@@ -239,8 +247,8 @@ eddy_launcher_main(Datum arg pg_attribute_unused())
 		MemoryContextSwitchTo(loop_context);
 		MemoryContextReset(loop_context);
 
-		/* any wake-up may mean a new database: the look costs some 20 microseconds */
-		look_at_databases();
+		/* any wake-up may mean a new database: the scan costs some 20 microseconds */
+		scan_databases();
 		MemoryContextSwitchTo(loop_context);
 		take_requests();
 		eddy_slots_check_starting();
@@ -251,4 +259,23 @@ eddy_launcher_main(Datum arg pg_attribute_unused())
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, wait,
 						 eddy_compat_wait_event(&wait_event, "EddyLauncherMain"));
 	}
+}
+
+void
+eddy_worker_init(void)
+{
+	BackgroundWorker worker = {0};
+
+	eddy_shared_init();
+	eddy_wakeup_init();
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	/* on a standby not before promotion */
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 5;
+	strlcpy(worker.bgw_library_name, "pg_eddy", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "eddy_launcher_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "eddy launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "eddy launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
 }

@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * process.c
- *    What the worker processes of a database have in common.
+ *    What the worker processes of a database share.
  *
- * Locking: a source's life is guarded by an object lock on its number, see
- * process.h; it is always taken after the stream's lock and before any row. Memory: nothing is
- * kept.
+ * Locking: a source is guarded by an object lock on its number, see process.h; it is always
+ * taken after the stream's lock and before any row. Memory: nothing is kept.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,8 +40,10 @@
 #endif
 
 void
-eddy_process_connect(Oid database, const char *name)
+eddy_process_connect(Oid database)
 {
+	const char *name = MyBgworkerEntry->bgw_name;
+
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
@@ -76,7 +77,7 @@ eddy_process_may_run(const EddySource *source)
 void
 eddy_process_lock_source(int32 source, int lockmode)
 {
-	/* shared with nobody: no real object of that class has its number there */
+	/* no object of that class uses this lock: relations are locked as such */
 	LockDatabaseObject(eddy_catalog_relid(EDDY_CATALOG_SOURCE), (Oid) source, 0, lockmode);
 }
 
@@ -136,8 +137,8 @@ eddy_process_keep_memory(void)
 }
 
 /*
- * The trim threshold counts what is free at the end of the heap only. What a large
- * message leaves may lie below something that is in use.
+ * The trim threshold counts only what is free at the end of the heap. The memory that a large
+ * message leaves free may lie below a piece that is in use.
  */
 void
 eddy_process_return_memory(void)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * process.h
- *    What the worker processes of a database have in common. Private to src/worker.
+ *    What the worker processes of a database share. Private to src/worker.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,13 +14,13 @@
 /* Name of a source's file in PG_STAT_TMP_DIR, of database and source: see attempt.c. */
 #define EDDY_TOKEN_FILE "pg_eddy.%u.%d"
 
-/* Signals, connection, name and pinned settings of a worker process. */
-extern void eddy_process_connect(Oid database, const char *name);
+/* Signals, connection, application_name and pinned settings of a worker process. */
+extern void eddy_process_connect(Oid database);
 
-/* Reads the configuration files again if that was asked for. */
+/* Reads the configuration files again if that was requested. */
 extern void eddy_process_reload_config(void);
 
-/* Whether the source is to be consumed here and now. Needs a transaction. */
+/* Whether the source is to be consumed now, in this database. Needs a transaction. */
 extern bool eddy_process_may_run(const EddySource *source);
 
 /* As eddy_process_lock_source (worker.h), but false if the lock is not available now. */
@@ -31,7 +31,7 @@ extern void eddy_process_unlock_source(int32 source, int lockmode);
 
 /*
  * eddy_process_set_status writes a source's status in a transaction of its own,
- * unless the source is gone. Must be called outside a transaction.
+ * unless the source was detached. Must be called outside a transaction.
  */
 extern void eddy_process_set_status(int32 source, const char *state, const char *error,
 									const char *sqlstate);

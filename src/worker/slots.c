@@ -1,88 +1,54 @@
 /*-------------------------------------------------------------------------
  *
  * slots.c
- *    Which background workers run, in shared memory.
+ *    The life of a worker's slot: claimed, started, running, failed.
  *
- * One array of slots, sized by max_worker_processes, and one of evictions, sized by
- * MaxBackends. The first slots are for sources, the others for databases' own workers, so
- * that no number of sources keeps a database from having one. Neither holds pointers or descriptors: processes are known by
- * pid, which the exiting process itself takes out, so a pid read under the
- * lock is a live process of ours.
+ * Between registering a worker and its first instruction no process exists. The slot is
+ * then STARTING with a generation number, which the child gets along with its identity:
+ * eviction and a starter's own exit raise the number, and a child that finds another one
+ * exits before it connects to any database.
  *
- * Locking: one LWLock (tranche "Eddy") guards everything; it is held for loops over
- * the arrays only, never while waiting. Whoever waits for workers to go
- * sleeps on the condition variable, which every exit broadcasts.
- *
- * Between registering a worker and its first instruction there is no process
- * to see. The slot is then STARTING with a generation number, which the child
- * brings along: eviction and a starter's own exit raise the number, and a child that
- * finds another one leaves before it connects to any database.
- *
- * After a crash of the server the memory is made anew and all slots are free.
+ * Locking: see shared_state.c. Memory: handles of workers that are starting, in TopMemoryContext
+ * of their starter. After a crash all slots are free and back-offs begin again.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <signal.h>
-
-#include "access/xact.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "postmaster/bgworker.h"
-#include "storage/condition_variable.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
-#include "storage/lwlock.h"
-#include "storage/proc.h"
-#include "storage/procarray.h"
-#include "storage/shmem.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 #include "settings.h"
+#include "worker/shared_state.h"
 #include "worker/slots.h"
 
 #define RESTART_DELAY_MIN 1000L /* ms */
-#define DATABASE_SLOTS 256		/* databases whose worker runs, or has a reason not to */
-#define MAX_REQUESTS 32			/* more of them: all databases are looked at */
-#define EVICT_RECHECK 1000L		/* ms */
 
-typedef struct Slot
+/* Kinds of workers, in the order of the enum. */
+static const struct
 {
-	/* guarded by the lock */
-	EddySlotState state;
-	uint32		generation;		/* raised whenever the slot changes hands */
-	Oid			database;
-	int32		source;
-	int			pid;			/* of the worker, 0 unless RUNNING */
-	int			starter;		/* pid of who started it */
-	int			failures;		/* in a row */
-	TimestampTz next_start;
-	char		problem[128];
-} Slot;
-
-typedef struct Eviction
+	const char *name;			/* in eddy._workers() */
+	const char *type;			/* backend_type in pg_stat_activity */
+	const char *main;
+}			worker_kinds[] =
 {
-	Oid			database;		/* InvalidOid: free entry */
-	int			pid;			/* who asked for it */
-} Eviction;
+	{"database", "eddy database worker", "eddy_database_worker_main"},
+	{"source", "eddy source worker", "eddy_source_worker_main"},
+};
 
-typedef struct SharedState
+/* What a started process gets in bgw_extra; its slot is the argument. */
+typedef struct Handover
 {
-	LWLock	   *lock;			/* immutable */
-	ConditionVariable exited;	/* broadcast whenever a worker has gone */
+	EddyWorkerId id;
+	uint32		generation;		/* of the slot */
+} Handover;
 
-	/* guarded by the lock */
-	int			launcher;		/* pid, 0 if not running */
-	bool		look_at_all;
-	int			nrequests;
-	Oid			requests[MAX_REQUESTS];
-	int			nslots;			/* immutable */
-	int			nevictions;		/* immutable */
-} SharedState;
+StaticAssertDecl(sizeof(Handover) <= BGW_EXTRALEN, "a worker's identity must fit into bgw_extra");
 
 /* A worker that this process has registered and not seen running yet. */
 typedef struct StartingWorker
@@ -92,253 +58,123 @@ typedef struct StartingWorker
 	BackgroundWorkerHandle *handle;
 } StartingWorker;
 
-static SharedState *shared = NULL;
-static Slot *slots = NULL;
-static Eviction *evictions = NULL;
+/* Whether a slot was claimed. */
+typedef enum ClaimResult
+{
+	CLAIMED,
+	CLAIM_NOT_NEEDED,			/* the worker runs, or may not be started now */
+	CLAIM_REFUSED				/* with a reason */
+} ClaimResult;
 
-static shmem_request_hook_type prev_shmem_request = NULL;
-static shmem_startup_hook_type prev_shmem_startup = NULL;
-
-static Slot *my_slot = NULL;	/* of a worker */
+static EddySlot *my_slot = NULL;	/* of a worker */
 static bool finished = false;
 static List *starting = NIL;	/* of StartingWorker */
-static bool starter_callback_set = false;
-static bool evict_callback_set = false;
-static bool wake_at_commit = false;
 
-/* ---- setting up ---- */
+/* ---- slots ---- */
 
-/* Twice the workers that can run: the others wait, with a reason to show. */
-static int
-source_slot_count(void)
+static bool
+same_worker(EddyWorkerId a, EddyWorkerId b)
 {
-	return 2 * max_worker_processes;
+	return a.database == b.database && a.kind == b.kind && a.id == b.id && a.shard == b.shard;
 }
 
-static int
-slot_count(void)
+/* The slot of a worker, or NULL. The caller holds the lock. */
+static EddySlot *
+find_slot(EddyWorkerId id)
 {
-	return source_slot_count() + Max(max_worker_processes, DATABASE_SLOTS);
-}
-
-static Size
-shared_size(void)
-{
-	Size		size = MAXALIGN(sizeof(SharedState));
-
-	size = add_size(size, MAXALIGN(mul_size(slot_count(), sizeof(Slot))));
-	return add_size(size, mul_size(MaxBackends, sizeof(Eviction)));
-}
-
-static void
-shmem_request(void)
-{
-	if (prev_shmem_request)
-		prev_shmem_request();
-	RequestAddinShmemSpace(shared_size());
-	RequestNamedLWLockTranche("Eddy", 1);
-}
-
-static void
-shmem_startup(void)
-{
-	bool		found;
-
-	if (prev_shmem_startup)
-		prev_shmem_startup();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("pg_eddy", shared_size(), &found);
-	slots = (Slot *) ((char *) shared + MAXALIGN(sizeof(SharedState)));
-	evictions = (Eviction *) ((char *) slots + MAXALIGN(slot_count() * sizeof(Slot)));
-	if (!found)
+	for (int i = 0; i < eddy_shared->nslots; i++)
 	{
-		memset(shared, 0, shared_size());
-		shared->lock = &(GetNamedLWLockTranche("Eddy"))->lock;
-		ConditionVariableInit(&shared->exited);
-		shared->nslots = slot_count();
-		shared->nevictions = MaxBackends;
+		EddySlot   *slot = &eddy_shared_slots[i];
+
+		if (slot->state != EDDY_SLOT_FREE && same_worker(slot->id, id))
+			return slot;
 	}
-	LWLockRelease(AddinShmemInitLock);
+	return NULL;
 }
 
-/* ---- latches and wake-ups ---- */
-
-/* Caller holds the lock, so the process has not passed its exit callback. */
-static void
-wake_process(int pid)
+/* A free slot for a kind of worker, or NULL. The caller holds the lock. */
+static EddySlot *
+find_free_slot(EddyWorkerKind kind)
 {
-	PGPROC	   *proc = pid ? BackendPidGetProc(pid) : NULL;
+	int			boundary = eddy_shared->nslots - eddy_shared_database_slots();
+	int			first = kind == EDDY_WORKER_DATABASE ? boundary : 0;
+	int			last = kind == EDDY_WORKER_DATABASE ? eddy_shared->nslots : boundary;
 
-	if (proc)
-		SetLatch(&proc->procLatch);
+	for (int i = first; i < last; i++)
+		if (eddy_shared_slots[i].state == EDDY_SLOT_FREE)
+			return &eddy_shared_slots[i];
+	return NULL;
 }
 
-bool
-eddy_slots_wake(Oid database)
+static List *
+list_slots(EddyWorkerKind kind, bool in_all, Oid database)
 {
-	bool		found = false;
-
-	LWLockAcquire(shared->lock, LW_SHARED);
-	for (int i = 0; i < shared->nslots; i++)
-	{
-		if (slots[i].state != EDDY_SLOT_RUNNING || slots[i].database != database)
-			continue;
-		wake_process(slots[i].pid);
-		found = found || slots[i].source == 0;
-	}
-	LWLockRelease(shared->lock);
-	return found;
-}
-
-/*
- * Wakes everybody who looks after a database. The launcher is told even if the database
- * has a worker: it may be about to leave, having found no extension.
- */
-static void
-request_attention(Oid database)
-{
-	bool		known = false;
-
-	(void) eddy_slots_wake(database);
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < shared->nrequests; i++)
-		known = known || shared->requests[i] == database;
-	if (!known && shared->nrequests < MAX_REQUESTS)
-		shared->requests[shared->nrequests++] = database;
-	else if (!known)
-		shared->look_at_all = true;
-	wake_process(shared->launcher);
-	LWLockRelease(shared->lock);
-}
-
-List *
-eddy_slots_take_requests(bool *all)
-{
-	Oid			taken[MAX_REQUESTS];
-	int			ntaken;
-	List	   *result = NIL;
-
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	*all = shared->look_at_all;
-	ntaken = shared->nrequests;
-	memcpy(taken, shared->requests, sizeof(Oid) * ntaken);
-	shared->nrequests = 0;
-	shared->look_at_all = false;
-	LWLockRelease(shared->lock);
-
-	for (int i = 0; i < ntaken; i++)
-		result = lappend_oid(result, taken[i]);
-	return result;
-}
-
-/*
- * What was committed is visible to others by now. A transaction that prepares wakes no
- * worker: whoever executes COMMIT PREPARED does, see hooks.c.
- */
-static void
-at_xact_end(XactEvent event, void *arg pg_attribute_unused())
-{
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-			if (wake_at_commit && shared)
-				request_attention(MyDatabaseId);
-			wake_at_commit = false;
-			break;
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:
-			wake_at_commit = false;
-			break;
-		default:
-			break;
-	}
-}
-
-void
-eddy_worker_wakeup_at_commit(void)
-{
-	wake_at_commit = true;
-}
-
-/* ---- starters ---- */
-
-static void
-launcher_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
-{
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	shared->launcher = 0;
-	LWLockRelease(shared->lock);
-}
-
-void
-eddy_slots_set_launcher(void)
-{
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	shared->launcher = MyProcPid;
-	LWLockRelease(shared->lock);
-	on_shmem_exit(launcher_exit, (Datum) 0);
-}
-
-List *
-eddy_slots_list(Oid database)
-{
-	EddySlotView *views = palloc(sizeof(EddySlotView) * shared->nslots);
+	EddySlotView *views = palloc(sizeof(EddySlotView) * eddy_shared->nslots);
 	List	   *result = NIL;
 	int			count = 0;
 
-	LWLockAcquire(shared->lock, LW_SHARED);
-	for (int i = 0; i < shared->nslots; i++)
+	LWLockAcquire(eddy_shared->lock, LW_SHARED);
+	for (int i = 0; i < eddy_shared->nslots; i++)
 	{
-		const Slot *slot = &slots[i];
+		const EddySlot *slot = &eddy_shared_slots[i];
 
-		if (slot->state == EDDY_SLOT_FREE)
+		if (slot->state == EDDY_SLOT_FREE || slot->id.kind != kind ||
+			(!in_all && slot->id.database != database))
 			continue;
-		if (OidIsValid(database) ? slot->database != database || slot->source == 0 :
-			slot->source != 0)
-			continue;
-		views[count].database = slot->database;
-		views[count].source = slot->source;
+		views[count].id = slot->id;
 		views[count].state = slot->state;
 		views[count].next_start = slot->next_start;
 		count++;
 	}
-	LWLockRelease(shared->lock);
+	LWLockRelease(eddy_shared->lock);
 	for (int i = 0; i < count; i++)
 		result = lappend(result, &views[i]);
 	return result;
 }
 
-static int
-find_slot(Oid database, int32 source)
+List *
+eddy_slots_list(EddyWorkerKind kind)
 {
-	for (int i = 0; i < shared->nslots; i++)
-		if (slots[i].state != EDDY_SLOT_FREE && slots[i].database == database &&
-			slots[i].source == source)
-			return i;
-	return -1;
+	return list_slots(kind, true, InvalidOid);
 }
 
-static bool
-is_evicted(Oid database)
+List *
+eddy_slots_list_in(Oid database, EddyWorkerKind kind)
 {
-	for (int i = 0; i < shared->nevictions; i++)
-		if (evictions[i].database == database)
-			return true;
-	return false;
+	return list_slots(kind, false, database);
 }
 
-static void
-free_slot(Slot *slot)
+EddyWorkerInfo *
+eddy_worker_list(int *count)
 {
-	uint32		generation = slot->generation + 1;
+	EddyWorkerInfo *result;
 
-	memset(slot, 0, sizeof(Slot));
-	slot->generation = generation;
+	*count = 0;
+	if (eddy_shared == NULL)
+		return NULL;
+	result = palloc0(sizeof(EddyWorkerInfo) * eddy_shared->nslots);
+	LWLockAcquire(eddy_shared->lock, LW_SHARED);
+	for (int i = 0; i < eddy_shared->nslots; i++)
+	{
+		const EddySlot *slot = &eddy_shared_slots[i];
+		EddyWorkerInfo *info = &result[*count];
+
+		if (slot->state == EDDY_SLOT_FREE || slot->state == EDDY_SLOT_DONE)
+			continue;
+		info->id = slot->id;
+		info->kind = worker_kinds[slot->id.kind].name;
+		info->running = (slot->state == EDDY_SLOT_RUNNING);
+		info->pid = slot->pid;
+		strlcpy(info->problem, slot->problem, sizeof(info->problem));
+		(*count)++;
+	}
+	LWLockRelease(eddy_shared->lock);
+	return result;
 }
 
-/* Back-off: 1 s, 2 s, 4 s ... up to the setting, 25 % more or less, so that a herd spreads. */
+/* Back-off: 1 s, 2 s, 4 s ... up to the setting, 25 % more or less to avoid a thundering herd. */
 static long
-next_delay(Slot *slot)
+next_delay(EddySlot *slot)
 {
 	long		limit = eddy_settings_restart_delay_max * 1000L;
 	long		delay = RESTART_DELAY_MIN << Min(slot->failures, 16);
@@ -349,24 +185,29 @@ next_delay(Slot *slot)
 }
 
 static void
-slot_failed(Slot *slot, const char *problem)
+slot_failed(EddySlot *slot, const char *problem)
 {
 	slot->state = EDDY_SLOT_FAILED;
 	slot->generation++;
-	slot->pid = 0;
 	slot->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), next_delay(slot));
 	strlcpy(slot->problem, problem, sizeof(slot->problem));
 }
 
-/* A starter that goes gives up what it has registered: those children will leave at once. */
+/* ---- starters ---- */
+
+/* An exiting starter releases the slots it has registered workers for: those exit at once. */
 static void
 starter_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < shared->nslots; i++)
-		if (slots[i].state == EDDY_SLOT_STARTING && slots[i].starter == MyProcPid)
-			free_slot(&slots[i]);
-	LWLockRelease(shared->lock);
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < eddy_shared->nslots; i++)
+	{
+		EddySlot   *slot = &eddy_shared_slots[i];
+
+		if (slot->state == EDDY_SLOT_STARTING && slot->starter == MyProcPid)
+			eddy_shared_free_slot(slot);
+	}
+	LWLockRelease(eddy_shared->lock);
 }
 
 /* Number of sources of a database that may be consumed at the same time. */
@@ -379,10 +220,10 @@ database_limit(void)
 }
 
 /*
- * Why no source of the database may be started now, or NULL. The words do not change while
- * the settings do not: they are written to a table when they do.
+ * Returns whether no source of the database may be started now, with the reason. Its text is the
+ * same as long as the settings are: it is written to a table when it changes.
  */
-static const char *
+static bool
 refuse_source(Oid database, char *reason, size_t size)
 {
 	int			total = 1;		/* the launcher */
@@ -390,18 +231,20 @@ refuse_source(Oid database, char *reason, size_t size)
 	int			failed = 0;
 	int			limit = database_limit();
 
-	for (int i = 0; i < shared->nslots; i++)
+	for (int i = 0; i < eddy_shared->nslots; i++)
 	{
-		bool		runs = slots[i].state == EDDY_SLOT_STARTING ||
-			slots[i].state == EDDY_SLOT_RUNNING;
+		const EddySlot *slot = &eddy_shared_slots[i];
+		bool		runs = slot->state == EDDY_SLOT_STARTING || slot->state == EDDY_SLOT_RUNNING;
 
+		if (slot->state == EDDY_SLOT_FREE)
+			continue;
 		if (runs)
 			total++;
-		if (slots[i].database != database || slots[i].source == 0)
+		if (slot->id.kind != EDDY_WORKER_SOURCE || slot->id.database != database)
 			continue;
 		if (runs)
 			active++;
-		else if (slots[i].state == EDDY_SLOT_FAILED)
+		else if (slot->state == EDDY_SLOT_FAILED)
 			failed++;
 	}
 	if (active >= limit)
@@ -416,104 +259,101 @@ refuse_source(Oid database, char *reason, size_t size)
 				 "no background worker is left: max_worker_processes = %d, pg_eddy.reserved_worker_processes = %d",
 				 max_worker_processes, eddy_settings_reserved_worker_processes);
 	else
-		return NULL;
-	return reason;
+		return false;
+	return true;
 }
 
-/*
- * Takes a slot for (database, source) and makes it STARTING. Returns its index, -1 if there
- * is nothing to do, -2 if there is none, with the reason.
- */
-static int
-claim_slot(Oid database, int32 source, char *reason, size_t size)
+/* Takes a slot for a worker and makes it STARTING. The caller holds the lock. */
+static ClaimResult
+claim_slot(EddyWorkerId id, EddySlot **claimed, char *reason, size_t size)
 {
-	int			i = find_slot(database, source);
-	int			first = source == 0 ? source_slot_count() : 0;
-	int			last = source == 0 ? shared->nslots : source_slot_count();
+	EddySlot   *slot = find_slot(id);
 
-	if (is_evicted(database))
-		return -1;
-	if (i >= 0 && slots[i].state != EDDY_SLOT_FAILED && slots[i].state != EDDY_SLOT_DONE)
-		return -1;
-	if (i >= 0 && slots[i].next_start > GetCurrentTimestamp())
-		return -1;
+	if (eddy_shared_is_evicted(id.database))
+		return CLAIM_NOT_NEEDED;
+	if (slot && slot->state != EDDY_SLOT_FAILED && slot->state != EDDY_SLOT_DONE)
+		return CLAIM_NOT_NEEDED;
+	if (slot && slot->next_start > GetCurrentTimestamp())
+		return CLAIM_NOT_NEEDED;
 	/* one that has failed shows its own reason, and keeps its slot */
-	if (source != 0 && refuse_source(database, reason, size) != NULL)
-		return i >= 0 && slots[i].state == EDDY_SLOT_FAILED ? -1 : -2;
-	for (int j = first; i < 0 && j < last; j++)
-		if (slots[j].state == EDDY_SLOT_FREE)
-			i = j;
-	if (i < 0)
-		return -2;
-	slots[i].state = EDDY_SLOT_STARTING;
-	slots[i].generation++;
-	slots[i].database = database;
-	slots[i].source = source;
-	slots[i].pid = 0;
-	slots[i].starter = MyProcPid;
-	return i;
+	if (id.kind == EDDY_WORKER_SOURCE && refuse_source(id.database, reason, size))
+		return slot && slot->state == EDDY_SLOT_FAILED ? CLAIM_NOT_NEEDED : CLAIM_REFUSED;
+	if (slot == NULL)
+		slot = find_free_slot(id.kind);
+	if (slot == NULL)
+		return CLAIM_REFUSED;
+	slot->state = EDDY_SLOT_STARTING;
+	slot->generation++;
+	slot->id = id;
+	slot->starter = MyProcPid;
+	*claimed = slot;
+	return CLAIMED;
+}
+
+/* The name of a worker, for process titles and the server log: printable ASCII, cut to fit. */
+static void
+name_worker(char *name, EddyWorkerKind kind, const char *subject)
+{
+	snprintf(name, BGW_MAXLEN, "%s: %s", worker_kinds[kind].type, subject);
+	for (char *c = name; *c != '\0'; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
 }
 
 static BackgroundWorkerHandle *
-register_worker(int i, uint32 generation, Oid database, int32 source)
+register_worker(int slot, uint32 generation, EddyWorkerId id, const char *subject)
 {
 	BackgroundWorker worker = {0};
 	BackgroundWorkerHandle *handle;
+	Handover	handover = {.id = id, .generation = generation};
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	strlcpy(worker.bgw_library_name, "pg_eddy", BGW_MAXLEN);
-	if (source == 0)
-	{
-		strlcpy(worker.bgw_function_name, "eddy_database_worker_main", BGW_MAXLEN);
-		snprintf(worker.bgw_name, BGW_MAXLEN, "eddy database worker for database %u", database);
-		strlcpy(worker.bgw_type, "eddy database worker", BGW_MAXLEN);
-	}
-	else
-	{
-		strlcpy(worker.bgw_function_name, "eddy_source_worker_main", BGW_MAXLEN);
-		snprintf(worker.bgw_name, BGW_MAXLEN, "eddy source worker %d", source);
-		strlcpy(worker.bgw_type, "eddy source worker", BGW_MAXLEN);
-	}
-	worker.bgw_main_arg = Int32GetDatum(i);
-	memcpy(worker.bgw_extra, &generation, sizeof(generation));
+	strlcpy(worker.bgw_function_name, worker_kinds[id.kind].main, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, worker_kinds[id.kind].type, BGW_MAXLEN);
+	name_worker(worker.bgw_name, id.kind, subject);
+	worker.bgw_main_arg = Int32GetDatum(slot);
+	memcpy(worker.bgw_extra, &handover, sizeof(handover));
 	worker.bgw_notify_pid = MyProcPid;
 	return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : NULL;
 }
 
 const char *
-eddy_slots_start(Oid database, int32 source)
+eddy_slots_start(EddyWorkerId id, const char *subject)
 {
-	static char reason[sizeof(slots->problem)];
+	static bool registered = false;
+	static char reason[sizeof(eddy_shared_slots->problem)];
 	MemoryContext old_context;
 	BackgroundWorkerHandle *handle;
-	StartingWorker *worker;
+	EddySlot   *slot = NULL;
 	uint32		generation = 0;
-	int			i;
+	ClaimResult result;
 
-	if (!starter_callback_set)
+	if (!registered)
 	{
 		before_shmem_exit(starter_exit, (Datum) 0);
-		starter_callback_set = true;
+		registered = true;
 	}
 	snprintf(reason, sizeof(reason),
 			 "all %d background worker slots are in use (max_worker_processes)",
 			 max_worker_processes);
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	i = claim_slot(database, source, reason, sizeof(reason));
-	if (i >= 0)
-		generation = slots[i].generation;
-	LWLockRelease(shared->lock);
-	if (i < 0)
-		return i == -2 ? reason : NULL;
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
+	result = claim_slot(id, &slot, reason, sizeof(reason));
+	if (result == CLAIMED)
+		generation = slot->generation;
+	LWLockRelease(eddy_shared->lock);
+	if (result != CLAIMED)
+		return result == CLAIM_REFUSED ? reason : NULL;
 
 	old_context = MemoryContextSwitchTo(TopMemoryContext);
-	handle = register_worker(i, generation, database, source);
+	handle = register_worker(slot - eddy_shared_slots, generation, id, subject);
 	if (handle)
 	{
-		worker = palloc(sizeof(StartingWorker));
-		worker->slot = i;
+		StartingWorker *worker = palloc(sizeof(StartingWorker));
+
+		worker->slot = slot - eddy_shared_slots;
 		worker->generation = generation;
 		worker->handle = handle;
 		starting = lappend(starting, worker);
@@ -522,13 +362,13 @@ eddy_slots_start(Oid database, int32 source)
 	if (handle)
 		return NULL;
 
-	/* a source's starter shows the reason; those that wait need no slot */
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (slots[i].generation == generation && source != 0)
-		free_slot(&slots[i]);
-	else if (slots[i].generation == generation)
-		slot_failed(&slots[i], reason);
-	LWLockRelease(shared->lock);
+	/* a database worker shows the reason in its slot; other kinds need no slot while they wait */
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
+	if (slot->generation == generation && id.kind == EDDY_WORKER_DATABASE)
+		slot_failed(slot, reason);
+	else if (slot->generation == generation)
+		eddy_shared_free_slot(slot);
+	LWLockRelease(eddy_shared->lock);
 	return reason;
 }
 
@@ -540,20 +380,20 @@ eddy_slots_check_starting(void)
 	foreach(lc, starting)
 	{
 		StartingWorker *worker = lfirst(lc);
-		Slot	   *slot = &slots[worker->slot];
+		EddySlot   *slot = &eddy_shared_slots[worker->slot];
 		pid_t		pid;
 		bool		stopped;
 		bool		waiting;
 
 		stopped = GetBackgroundWorkerPid(worker->handle, &pid) == BGWH_STOPPED;
-		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
 		waiting = slot->generation == worker->generation && slot->state == EDDY_SLOT_STARTING;
 		if (waiting && stopped)
 		{
 			slot_failed(slot, "the background worker could not be started");
 			waiting = false;
 		}
-		LWLockRelease(shared->lock);
+		LWLockRelease(eddy_shared->lock);
 		if (!waiting)
 		{
 			pfree(worker->handle);
@@ -564,15 +404,15 @@ eddy_slots_check_starting(void)
 }
 
 void
-eddy_slots_release(Oid database, int32 source)
+eddy_slots_release(EddyWorkerId id)
 {
-	int			i;
+	EddySlot   *slot;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	i = find_slot(database, source);
-	if (i >= 0 && (slots[i].state == EDDY_SLOT_FAILED || slots[i].state == EDDY_SLOT_DONE))
-		free_slot(&slots[i]);
-	LWLockRelease(shared->lock);
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(id);
+	if (slot && (slot->state == EDDY_SLOT_FAILED || slot->state == EDDY_SLOT_DONE))
+		eddy_shared_free_slot(slot);
+	LWLockRelease(eddy_shared->lock);
 }
 
 /* ---- workers ---- */
@@ -580,60 +420,59 @@ eddy_slots_release(Oid database, int32 source)
 static void
 worker_exit(int code, Datum arg pg_attribute_unused())
 {
-	int			starter = 0;
+	int			starter;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
+	starter = my_slot->starter;
 	if (finished || code == 0)
 	{
 		my_slot->state = EDDY_SLOT_DONE;
 		my_slot->generation++;
-		my_slot->pid = 0;
 		my_slot->failures = 0;
 		my_slot->problem[0] = '\0';
-		/* should it be wanted all the same, then not in a tight loop */
+		/* if it is wanted all the same, not in a tight loop */
 		my_slot->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 														  RESTART_DELAY_MIN);
 	}
 	else
 		slot_failed(my_slot, "the background worker ended with an error, see the server log");
-	starter = my_slot->starter;
-	/* nobody looks after what an evicted database had: it starts afresh afterwards */
-	if (is_evicted(my_slot->database))
-		free_slot(my_slot);
-	wake_process(starter);
-	wake_process(shared->launcher);
-	LWLockRelease(shared->lock);
-	ConditionVariableBroadcast(&shared->exited);
+	/* slots of an evicted database have no starter that would release them */
+	if (eddy_shared_is_evicted(my_slot->id.database))
+		eddy_shared_free_slot(my_slot);
+	eddy_shared_wake(starter);
+	eddy_shared_wake_launcher();
+	LWLockRelease(eddy_shared->lock);
+	ConditionVariableBroadcast(&eddy_shared->exited);
 }
 
-void
-eddy_slots_attach(Datum arg, Oid *database, int32 *source)
+EddyWorkerId
+eddy_slots_attach(Datum arg)
 {
-	Slot	   *slot = &slots[DatumGetInt32(arg)];
-	uint32		generation;
+	EddySlot   *slot = &eddy_shared_slots[DatumGetInt32(arg)];
+	Handover	handover;
 	bool		mine;
 
-	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	mine = slot->generation == generation && slot->state == EDDY_SLOT_STARTING;
+	memcpy(&handover, MyBgworkerEntry->bgw_extra, sizeof(handover));
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
+	mine = slot->generation == handover.generation && slot->state == EDDY_SLOT_STARTING;
 	if (mine)
 	{
+		Assert(same_worker(slot->id, handover.id));
 		slot->state = EDDY_SLOT_RUNNING;
 		slot->pid = MyProcPid;
 		slot->problem[0] = '\0';
-		*database = slot->database;
-		*source = slot->source;
 		my_slot = slot;
 	}
-	LWLockRelease(shared->lock);
+	LWLockRelease(eddy_shared->lock);
 	if (!mine)
 		proc_exit(0);
 
 	/*
 	 * Registered before the process joins the array of backends, so run after
-	 * it has left: whoever sees the slot without a pid sees no backend either.
+	 * it has left: if the slot is not RUNNING, there is no backend either.
 	 */
 	on_shmem_exit(worker_exit, (Datum) 0);
+	return handover.id;
 }
 
 void
@@ -648,10 +487,10 @@ eddy_slots_succeed(void)
 	/* read without the lock: only this process raises it while it runs */
 	if (my_slot->failures == 0 && my_slot->problem[0] == '\0')
 		return;
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
 	my_slot->failures = 0;
 	my_slot->problem[0] = '\0';
-	LWLockRelease(shared->lock);
+	LWLockRelease(eddy_shared->lock);
 }
 
 long
@@ -659,169 +498,8 @@ eddy_slots_fail(void)
 {
 	long		delay;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
 	delay = next_delay(my_slot);
-	LWLockRelease(shared->lock);
+	LWLockRelease(eddy_shared->lock);
 	return delay;
-}
-
-EddyWorkerInfo *
-eddy_worker_list(int *count)
-{
-	EddyWorkerInfo *result;
-
-	*count = 0;
-	if (shared == NULL)
-		return NULL;
-	result = palloc0(sizeof(EddyWorkerInfo) * shared->nslots);
-	LWLockAcquire(shared->lock, LW_SHARED);
-	for (int i = 0; i < shared->nslots; i++)
-	{
-		const Slot *slot = &slots[i];
-		EddyWorkerInfo *info = &result[*count];
-
-		if (slot->state == EDDY_SLOT_FREE || slot->state == EDDY_SLOT_DONE)
-			continue;
-		info->database = slot->database;
-		info->source = slot->source;
-		info->pid = slot->pid;
-		strlcpy(info->problem, slot->problem, sizeof(info->problem));
-		(*count)++;
-	}
-	LWLockRelease(shared->lock);
-	return result;
-}
-
-/* ---- eviction ---- */
-
-static void
-evict_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
-{
-	eddy_worker_readmit(InvalidOid);
-}
-
-/*
- * Ends the workers of a database that run and calls off those that are starting. Returns how
- * many are not gone yet. The database's own worker goes first in effect: once its entry stands,
- * nobody can start another.
- */
-static int
-end_workers(Oid database)
-{
-	int			left = 0;
-
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < shared->nslots; i++)
-	{
-		Slot	   *slot = &slots[i];
-
-		if (slot->state == EDDY_SLOT_FREE || slot->database != database)
-			continue;
-		if (slot->state == EDDY_SLOT_RUNNING)
-		{
-			kill(slot->pid, SIGTERM);
-			left++;
-		}
-		else
-			free_slot(slot);
-	}
-	LWLockRelease(shared->lock);
-	return left;
-}
-
-void
-eddy_worker_evict(Oid database)
-{
-	static uint32 wait_event = 0;
-	bool		noted = false;
-
-	if (shared == NULL)
-		return;
-	if (!evict_callback_set)
-	{
-		before_shmem_exit(evict_exit, (Datum) 0);
-		evict_callback_set = true;
-	}
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < shared->nevictions && !noted; i++)
-	{
-		if (OidIsValid(evictions[i].database))
-			continue;
-		evictions[i].database = database;
-		evictions[i].pid = MyProcPid;
-		noted = true;
-	}
-	LWLockRelease(shared->lock);
-	if (!noted)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many databases are kept free of workers at the same time")));
-
-	PG_TRY();
-	{
-		ConditionVariablePrepareToSleep(&shared->exited);
-		while (end_workers(database) > 0)
-			(void) ConditionVariableTimedSleep(&shared->exited, EVICT_RECHECK,
-											   eddy_compat_wait_event(&wait_event,
-																	  "EddyEvict"));
-		ConditionVariableCancelSleep();
-	}
-	PG_CATCH();
-	{
-		/* cancelled: the caller is not yet where it would readmit */
-		ConditionVariableCancelSleep();
-		eddy_worker_readmit(database);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-}
-
-/* InvalidOid: every database that this process keeps. */
-void
-eddy_worker_readmit(Oid database)
-{
-	bool		found = false;
-
-	if (shared == NULL)
-		return;
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < shared->nevictions && !(found && OidIsValid(database)); i++)
-	{
-		if (!OidIsValid(evictions[i].database) || evictions[i].pid != MyProcPid ||
-			(OidIsValid(database) && evictions[i].database != database))
-			continue;
-		evictions[i].database = InvalidOid;
-		evictions[i].pid = 0;
-		found = true;
-	}
-	if (found)
-	{
-		shared->look_at_all = true;
-		wake_process(shared->launcher);
-	}
-	LWLockRelease(shared->lock);
-}
-
-/* ---- library load ---- */
-
-void
-eddy_worker_init(void)
-{
-	BackgroundWorker worker = {0};
-
-	prev_shmem_request = shmem_request_hook;
-	shmem_request_hook = shmem_request;
-	prev_shmem_startup = shmem_startup_hook;
-	shmem_startup_hook = shmem_startup;
-	RegisterXactCallback(at_xact_end, NULL);
-
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	/* on a standby not before promotion */
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = 5;
-	strlcpy(worker.bgw_library_name, "pg_eddy", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "eddy_launcher_main", BGW_MAXLEN);
-	strlcpy(worker.bgw_name, "eddy launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "eddy launcher", BGW_MAXLEN);
-	RegisterBackgroundWorker(&worker);
 }

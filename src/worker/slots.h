@@ -14,8 +14,8 @@
 #include "worker/worker.h"
 
 /*
- * Life of a slot. It belongs to the starter: the launcher for a database's
- * worker, the database's worker for a source's.
+ * Life of a slot. It belongs to the starter: the launcher for a database
+ * worker, the database worker for all others.
  *
  *            claim                attach                 exit
  *   FREE  ----------> STARTING ----------> RUNNING ------------> FAILED | DONE
@@ -29,57 +29,72 @@ typedef enum EddySlotState
 	EDDY_SLOT_STARTING,			/* -> RUNNING, FAILED, FREE */
 	EDDY_SLOT_RUNNING,			/* -> FAILED, DONE */
 	EDDY_SLOT_FAILED,			/* -> STARTING (again), FREE */
-	EDDY_SLOT_DONE				/* had nothing to do. -> STARTING, FREE */
+	EDDY_SLOT_DONE				/* had no work to do. -> STARTING, FREE */
 } EddySlotState;
 
-/* What the starter sees of a slot: a copy. */
+/* A copy of a slot, for its starter. */
 typedef struct EddySlotView
 {
-	Oid			database;
-	int32		source;
+	EddyWorkerId id;
 	EddySlotState state;
-	TimestampTz next_start;		/* not before */
+	TimestampTz next_start;		/* FAILED and DONE: not before */
 } EddySlotView;
+
+/*
+ * Identities. A source has one worker, shard 0. Slots, wake-ups and eviction make no difference
+ * between shards; a second worker of a source would need, besides:
+ *
+ * - database.c to start a worker for each shard;
+ * - a rule for who consumes which partition (is_owned in partitions.c), and a decision whether a
+ *   partition without a row is new (settle in start.c) that does not depend on the rows of others;
+ * - a row of eddy._attempt and a file with a token for each shard (attempt.c);
+ * - one state of the source made of those of its workers (eddy._source_status, eddy.sources).
+ */
+static inline EddyWorkerId
+eddy_worker_of_database(Oid database)
+{
+	return (EddyWorkerId) {.database = database, .kind = EDDY_WORKER_DATABASE};
+}
+
+static inline EddyWorkerId
+eddy_worker_of_source(Oid database, int32 source, int32 shard)
+{
+	return (EddyWorkerId) {
+		.database = database, .kind = EDDY_WORKER_SOURCE, .id = source, .shard = shard
+	};
+}
 
 /* ---- for starters ---- */
 
-/* Remembers the latch of the launcher, to be set when something needs its attention. */
-extern void eddy_slots_set_launcher(void);
-
-/* Slots of a database's sources, or (InvalidOid) of all databases' own workers. */
-extern List *eddy_slots_list(Oid database);
+/* Slots in use by workers of a kind, in all databases or in one: List of EddySlotView. */
+extern List *eddy_slots_list(EddyWorkerKind kind);
+extern List *eddy_slots_list_in(Oid database, EddyWorkerKind kind);
 
 /*
- * eddy_slots_start starts the worker of (database, source) unless it runs, is
- * starting or waits for its back-off. Returns NULL if that went well or there is nothing
- * to do; otherwise a reason for the user to read, in a static buffer.
+ * eddy_slots_start starts a worker unless it runs, is starting or waits for its back-off. subject
+ * is what its process title shows after the kind. Returns NULL if it was started or there
+ * is nothing to do; otherwise a reason for the user to read, in a static buffer.
  */
-extern const char *eddy_slots_start(Oid database, int32 source);
+extern const char *eddy_slots_start(EddyWorkerId id, const char *subject);
 
-/* Forgets a slot that is not running. */
-extern void eddy_slots_release(Oid database, int32 source);
+/* Frees a slot that is not running. */
+extern void eddy_slots_release(EddyWorkerId id);
 
-/* Looks after workers that were registered but never came up. */
+/* Detects workers that were registered but could not be started. */
 extern void eddy_slots_check_starting(void);
-
-/* Sets the latch of every worker of a database; true if its own worker was among them. */
-extern bool eddy_slots_wake(Oid database);
-
-/* Databases to be looked at again, because something was committed there; *all: every one. */
-extern List *eddy_slots_take_requests(bool *all);
 
 /* ---- for workers ---- */
 
 /*
  * eddy_slots_attach takes over the slot that the process was started for, and must be
- * the first thing it does. Exits silently if the starter has given it up.
+ * the first thing it does. Exits silently if the starter has given the slot up.
  */
-extern void eddy_slots_attach(Datum arg, Oid *database, int32 *source);
+extern EddyWorkerId eddy_slots_attach(Datum arg);
 
-/* Tells that the end of this process is not a failure. */
+/* Marks the end of this process as regular. */
 extern void eddy_slots_finish(void);
 
-/* The work goes well: the next failure starts with the shortest back-off again. */
+/* Resets the back-off: the next failure starts with the shortest one again. */
 extern void eddy_slots_succeed(void);
 
 /* Counts a failure that the process survives and returns how long to wait, in ms. */

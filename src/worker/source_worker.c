@@ -76,8 +76,10 @@ report_running(void)
 	if (worker->stalled || (reported.valid && reported.running))
 		return;
 	if (reported.valid)
-		ereport(LOG, (errmsg("source %d goes on", worker->number)));
-	eddy_process_set_status(worker->number, "running", NULL, NULL);
+		ereport(LOG,
+				(errmsg("source of stream \"%s\", topic \"%s\" resumed", worker->stream_name,
+						worker->topic_name)));
+	eddy_process_set_status(worker->id.id, "running", NULL, NULL);
 	reported.valid = reported.running = true;
 	pgstat_report_activity(STATE_RUNNING, "consuming");
 }
@@ -87,10 +89,12 @@ eddy_source_report_waiting(const char *error, int sqlerrcode)
 {
 	if (reported.valid && !reported.running && strcmp(reported.error, error) == 0)
 		return;
-	/* a series of failures is logged once, whatever words the later ones come in */
+	/* a series of failures is logged once, even if the text of later ones differs */
 	ereport(reported.valid && !reported.running ? DEBUG1 : LOG,
-			(errcode(sqlerrcode), errmsg("source %d waits: %s", worker->number, error)));
-	eddy_process_set_status(worker->number, "waiting", error, unpack_sql_state(sqlerrcode));
+			(errcode(sqlerrcode),
+			 errmsg("source of stream \"%s\", topic \"%s\" is waiting: %s", worker->stream_name,
+					worker->topic_name, error)));
+	eddy_process_set_status(worker->id.id, "waiting", error, unpack_sql_state(sqlerrcode));
 	reported.valid = true;
 	reported.running = false;
 	reported.sqlerrcode = sqlerrcode;
@@ -497,8 +501,8 @@ leave(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (eddy_catalog_get_source(worker->number) == NULL)
-		eddy_attempt_forget(worker->number);
+	if (eddy_catalog_get_source(worker->id.id) == NULL)
+		eddy_attempt_forget(worker->id.id);
 	CommitTransactionCommand();
 }
 
@@ -507,16 +511,12 @@ eddy_source_worker_main(Datum arg)
 {
 	MemoryContext loop_context;
 	long		broker_delay = TROUBLE_INTERVAL_MIN;
-	char		name[NAMEDATALEN];
-	Oid			database;
-	int32		number;
+	EddyWorkerId id = eddy_slots_attach(arg);
 
-	eddy_slots_attach(arg, &database, &number);
 	worker = MemoryContextAllocZero(TopMemoryContext, sizeof(EddySourceWorker));
-	worker->number = number;
+	worker->id = id;
 	worker->stop_row = -1;
-	snprintf(name, sizeof(name), "eddy source worker %d", number);
-	eddy_process_connect(database, name);
+	eddy_process_connect(id.database);
 	on_shmem_exit(at_exit, (Datum) 0);
 	eddy_definition_watch();
 

@@ -24,6 +24,7 @@
 #include "kafka/client.h"
 #include "stream/stream.h"
 #include "worker/mapping.h"
+#include "worker/worker.h"
 
 /* What the process does after a step. */
 typedef enum EddyOutcome
@@ -76,7 +77,11 @@ typedef struct EddyDefinition
 
 typedef struct EddySourceWorker
 {
-	int32		number;			/* of the source */
+	EddyWorkerId id;			/* id.id is the number of the source */
+
+	/* for messages: as of the last read of the definition, or the attempt to read it */
+	char		stream_name[2 * NAMEDATALEN];	/* with its schema */
+	char		topic_name[NAMEDATALEN * 4];	/* Kafka allows 249 bytes */
 
 	/* see definition.c; NULL until first read */
 	EddyDefinition *definition;
@@ -235,7 +240,7 @@ extern EddyOutcome eddy_progress_check(EddySourceWorker *worker, bool *watch,
 
 /* ---- source_worker.c ---- */
 
-/* Shows in eddy.sources what keeps the source from progress. Outside of transactions. */
+/* Shows in eddy.sources what keeps the source from making progress. Outside of transactions. */
 extern void eddy_source_report_waiting(const char *error, int sqlerrcode);
 
 #endif							/* EDDY_SOURCE_WORKER_H */

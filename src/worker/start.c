@@ -108,7 +108,7 @@ eddy_start_open(EddySourceWorker *worker, EddyKafkaError *error)
 		};
 
 		settings.client_id = psprintf("pg_eddy/%s/%d", get_database_name(MyDatabaseId),
-									  worker->number);
+									  worker->id.id);
 		worker->client = eddy_kafka_open(connection_options(worker->definition), &settings,
 										 error);
 		if (worker->client == NULL)
@@ -235,8 +235,10 @@ describe_loss(const EddySource *source, int32 partition, int64 offset, const Wat
 static EddyOutcome
 stop(EddySourceWorker *worker, const char *message)
 {
-	ereport(LOG, (errmsg("source %d stops: %s", worker->number, message)));
-	eddy_catalog_set_source_status(worker->number, "stopped",
+	ereport(LOG,
+			(errmsg("source of stream \"%s\", topic \"%s\" stopped: %s", worker->stream_name,
+					worker->topic_name, message)));
+	eddy_catalog_set_source_status(worker->id.id, "stopped",
 								   psprintf("%s; eddy.seek sets where to go on", message),
 								   "55000");
 	return EDDY_LEAVE;
@@ -266,7 +268,9 @@ move_offset(EddySourceWorker *worker, EddyPartition *partition, const Watermarks
 								message, lost, target - 1);
 	else
 		letter.error = psprintf("%s; going on with " INT64_FORMAT, message, target);
-	ereport(LOG, (errmsg("source %d: %s", worker->number, letter.error)));
+	ereport(LOG,
+			(errmsg("source of stream \"%s\", topic \"%s\" has moved: %s", worker->stream_name,
+					worker->topic_name, letter.error)));
 	eddy_catalog_insert_dead_letter(&letter);
 }
 
@@ -283,7 +287,7 @@ settle_partition(EddySourceWorker *worker, EddyPartitionState *state,
 {
 	const EddySource *source = worker->definition->source;
 	EddyPartition partition = {
-		.source = worker->number,
+		.source = worker->id.id,
 		.partition = state->partition,
 		.epoch = 1,
 		.max_event_time = DT_NOBEGIN
@@ -338,7 +342,7 @@ check_cluster(EddySourceWorker *worker, char *cluster_id)
 	{
 		EddySource	copy = *source;
 
-		eddy_process_lock_source(worker->number, ExclusiveLock);
+		eddy_process_lock_source(worker->id.id, ExclusiveLock);
 		copy.cluster_id = cluster_id;
 		eddy_catalog_update_source(&copy);
 		return EDDY_CONTINUE;
@@ -355,7 +359,7 @@ settle(EddySourceWorker *worker, const Watermarks *marks, char *cluster_id,
 	   EddyKafkaError *error)
 {
 	EddyOutcome outcome = check_cluster(worker, cluster_id);
-	List	   *rows = eddy_catalog_list_partitions(worker->number);
+	List	   *rows = eddy_catalog_list_partitions(worker->id.id);
 	const EddyPartitionSet *set = &worker->partitions;
 	EddyPartition **stored = palloc0(sizeof(EddyPartition *) * Max(set->topic_partitions, 1));
 	ListCell   *lc;
@@ -395,7 +399,7 @@ read_first(EddySourceWorker *worker, bool *first)
 	outcome = eddy_definition_lock(worker, &stream);
 	if (outcome == EDDY_CONTINUE)
 	{
-		*first = eddy_catalog_list_partitions(worker->number) == NIL;
+		*first = eddy_catalog_list_partitions(worker->id.id) == NIL;
 		PopActiveSnapshot();
 		table_close(stream, NoLock);
 	}
@@ -431,7 +435,7 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	if (outcome == EDDY_CONTINUE)
 	{
 		/* rows appeared or went meanwhile: the questions were not the right ones */
-		if (first != (eddy_catalog_list_partitions(worker->number) == NIL))
+		if (first != (eddy_catalog_list_partitions(worker->id.id) == NIL))
 			outcome = EDDY_RESTART;
 		else
 			outcome = settle(worker, marks, cluster_id, error);
@@ -482,7 +486,7 @@ eddy_start_probe(EddySourceWorker *worker, EddyKafkaError *error)
 bool
 eddy_start_moved(EddySourceWorker *worker)
 {
-	List	   *rows = eddy_catalog_list_partitions(worker->number);
+	List	   *rows = eddy_catalog_list_partitions(worker->id.id);
 	int			count = 0;
 	ListCell   *lc;
 

@@ -1,25 +1,41 @@
 /*-------------------------------------------------------------------------
  *
  * worker.h
- *    Background workers: launcher, one worker per database, one per source.
+ *    Background workers: launcher, one worker for each database, one for each source.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef EDDY_WORKER_H
 #define EDDY_WORKER_H
 
-#include "catalog/eddy_catalog.h"
+#include "postgres_ext.h"
+
+/* Kinds of workers. A new one needs an entry in worker_kinds of slots.c and a process that starts it. */
+typedef enum EddyWorkerKind
+{
+	EDDY_WORKER_DATABASE,		/* the database's own; started by the launcher */
+	EDDY_WORKER_SOURCE			/* started by the database's own, as are all further kinds */
+} EddyWorkerKind;
+
+/* What identifies a worker. */
+typedef struct EddyWorkerId
+{
+	Oid			database;
+	EddyWorkerKind kind;
+	int32		id;				/* of a source: its number; not used for EDDY_WORKER_DATABASE */
+	int32		shard;			/* of a source: 0 .. n-1, if n workers consume it */
+} EddyWorkerId;
 
 /* Requests shared memory, installs its hooks and registers the launcher. From _PG_init only. */
 extern void eddy_worker_init(void);
 
-/* Wakes launcher and this database's worker when the current transaction commits, once. */
+/* Wakes launcher and this database's workers when the current transaction commits, once. */
 extern void eddy_worker_wakeup_at_commit(void);
 
 /*
- * eddy_worker_evict stops all workers of a database and keeps them away until
- * eddy_worker_readmit, so that DROP DATABASE, RENAME or a copy as TEMPLATE finds nobody
- * connected. Waits for them to be gone. Released by itself at the end of the process.
+ * eddy_worker_evict terminates all workers of a database, waits until they have exited, and keeps
+ * new ones from being started until eddy_worker_readmit or the end of this process: DROP DATABASE,
+ * RENAME and a copy as TEMPLATE need a database without connections.
  */
 extern void eddy_worker_evict(Oid database);
 extern void eddy_worker_readmit(Oid database);
@@ -34,10 +50,11 @@ extern void eddy_process_lock_source(int32 source, int lockmode);
 /* One background worker, as shared memory knows it. */
 typedef struct EddyWorkerInfo
 {
-	Oid			database;
-	int32		source;			/* 0: the database's own worker */
-	int			pid;			/* 0: not running */
-	char		problem[128];	/* why it is not running, empty if nothing is wrong */
+	EddyWorkerId id;
+	const char *kind;			/* its name: "database", "source" */
+	bool		running;
+	int			pid;			/* if running */
+	char		problem[128];	/* why it is not running, empty if there is no problem */
 } EddyWorkerInfo;
 
 /* All known workers, palloc'ed; *count is set. */

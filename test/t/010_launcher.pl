@@ -97,6 +97,20 @@ wait_for_workers('database worker', q{'postgres'}, 0, 'and that of the database'
 $node->safe_psql('postgres', 'CREATE DATABASE shop');
 setup_stream('shop');
 wait_for_count('shop', 10, 'a new database is noticed');
+is( $node->safe_psql(
+		'shop',
+		q{SELECT string_agg(format('%s %s', kind, application_name), ', ' ORDER BY kind)
+			FROM eddy._workers() JOIN pg_stat_activity USING (pid) WHERE datname = 'shop'}),
+	'database eddy database worker: shop, source eddy source worker: events',
+	'workers are named for what they work on');
+is( $node->safe_psql(
+		'shop',
+		q{SELECT string_agg(concat_ws(' ', w.kind, coalesce(w.id = s.source, true), w.shard), ', '
+				ORDER BY w.kind)
+			FROM eddy._workers() w, pg_database d, eddy.sources s
+			WHERE w.database = d.oid AND d.datname = current_database()}),
+	'database t, source t 0',
+	'and identified by database, kind, number and shard');
 
 $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE shop');
 pass('a database with running workers can be a template');

@@ -209,7 +209,7 @@ sql($node, 'DROP TABLE txn CASCADE');
 wait_until(
 	$node,
 	q{SELECT (SELECT count(*) FROM eddy.sources WHERE topic IN ('txn', 'second')) = 0
-		AND (SELECT count(*) FROM eddy._workers() WHERE source > 0) = 2},
+		AND (SELECT count(*) FROM eddy._workers() WHERE kind = 'source') = 2},
 	'workers of a dropped stream are gone');
 is(sql($node, q{SELECT count(*) FROM eddy.partitions WHERE topic IN ('txn', 'second')}),
 	'0', 'and so are its offsets');

@@ -84,7 +84,7 @@ foreach my $i (1 .. 3)
 		'waiting|t',
 		'it stays visible');
 }
-unlike(slurp_file($node->logfile), qr/source 1 goes on/, 'without a break');
+unlike(slurp_file($node->logfile), qr/topic "large" resumed/, 'without a break');
 
 sql($node, q{
 ALTER SERVER kafka OPTIONS (SET "receive.message.max.bytes" '100000000',
@@ -94,6 +94,10 @@ SELECT eddy.resume('large');
 wait_for_consumed($node, $broker, 'large');
 is(sql($node, 'SELECT * FROM large_sum'), '5|36', 'with a larger limit it goes on');
 wait_for_state($node, 'large', 'running');
+my $log = slurp_file($node->logfile);
+like($log, qr/source of stream "public.large", topic "large" is waiting: .*receive.message.max.bytes/,
+	'the log names stream and topic when a source waits');
+like($log, qr/source of stream "public.large", topic "large" resumed/, 'and when it resumes');
 is(sql($node, q{SELECT sum(lag) FROM eddy.partitions WHERE topic = 'large'}),
 	'0', 'and there is no lag');
 
