@@ -58,6 +58,8 @@ OBJS = \
 	src/view/delta_plan.o \
 	src/view/label.o \
 	src/view/function.o \
+	src/view/kind.o \
+	src/view/kind_combining.o \
 	src/view/merge.o \
 	src/view/objects.o \
 	src/view/plan.o \
@@ -66,6 +68,7 @@ OBJS = \
 	src/view/signature.o \
 	src/view/suspend.o \
 	src/view/trial.o \
+	src/view/upsert.o \
 	src/view/window.o \
 	src/worker/attempt.o \
 	src/worker/batch.o \

@@ -122,7 +122,9 @@ CREATE TABLE eddy._view (
     view            regclass    NOT NULL PRIMARY KEY,
     stream          regclass    NOT NULL,
     definition      regclass    NOT NULL,
-    state_table     regclass    NOT NULL,
+    kind            text        NOT NULL,
+    state_tables    regclass[]  NOT NULL,
+    view_columns    int2[]      NOT NULL,
     key_columns     int2[]      NOT NULL,
     visible_column  int2        NOT NULL,
     emit            text        NOT NULL CHECK (emit IN ('changes', 'on_close')),
@@ -135,16 +137,20 @@ CREATE TABLE eddy._view (
     format          integer     NOT NULL,
     aggregates      text        NOT NULL
 );
-CREATE UNIQUE INDEX _view_state_table ON eddy._view (state_table);
 CREATE INDEX _view_stream ON eddy._view (stream);
+COMMENT ON COLUMN eddy._view.kind IS 'how the view is maintained: what its state tables hold';
+COMMENT ON COLUMN eddy._view.state_tables IS
+    'tables that hold the result and what is needed to maintain it; the view reads the first';
+COMMENT ON COLUMN eddy._view.view_columns IS
+    'attribute numbers, in the first state table, of the columns of the view';
 COMMENT ON COLUMN eddy._view.key_columns IS
-    'attribute numbers of the group key in the state table; its first columns are those of the view, in their order';
+    'attribute numbers, in the first state table, of the group key; empty without GROUP BY';
 COMMENT ON COLUMN eddy._view.visible_column IS
-    'attribute number of the boolean column of the state table that holds the result of the HAVING condition, 0 without HAVING';
+    'attribute number, in the first state table, of the boolean column that holds the result of the HAVING condition, 0 without HAVING';
 COMMENT ON COLUMN eddy._view.format IS
-    'major version of the server whose transition states the state table holds';
+    'major version of the server whose transition states the state tables hold';
 COMMENT ON COLUMN eddy._view.aggregates IS
-    'types and functions of the aggregates whose transition states the state table holds';
+    'types and functions of the aggregates whose transition states the state tables hold';
 
 -- One row for each view that is not maintained. Separate from _view, which does not store the state of views.
 CREATE TABLE eddy._view_status (
@@ -422,7 +428,7 @@ JOIN eddy._stream t ON t.stream = s.stream;
 COMMENT ON VIEW eddy.partitions IS 'partitions of the attached topics: next offset to read, lag, event time';
 
 CREATE VIEW eddy.continuous_views AS
-SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.late, v.state_table,
+SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.late, v.state_tables[1] AS state_table,
        v.allowed_lateness, v.retention, v.start, v.maintenance, v.on_error,
        coalesce(t.state, 'running') AS state,
        -- as in eddy.sources; the owner of the view must see why it is suspended
@@ -450,14 +456,14 @@ COMMENT ON VIEW eddy.stat_streams IS 'rows read from Kafka, rejected rows, and t
 
 CREATE VIEW eddy.stat_continuous_views AS
 SELECT v.view, v.stream,
-       pg_stat_get_live_tuples(v.state_table) AS groups,
-       pg_stat_get_tuples_inserted(v.state_table) AS inserted,
-       pg_stat_get_tuples_updated(v.state_table) AS updated,
-       pg_stat_get_tuples_hot_updated(v.state_table) AS hot_updated,
-       pg_stat_get_tuples_deleted(v.state_table) AS deleted,
+       pg_stat_get_live_tuples(c.oid) AS groups,
+       pg_stat_get_tuples_inserted(c.oid) AS inserted,
+       pg_stat_get_tuples_updated(c.oid) AS updated,
+       pg_stat_get_tuples_hot_updated(c.oid) AS hot_updated,
+       pg_stat_get_tuples_deleted(c.oid) AS deleted,
        (SELECT count(*) FROM eddy.late_rows l WHERE l.view = v.view) AS late_rows,
-       pg_table_size(v.state_table) AS state_bytes
-FROM eddy._view v JOIN pg_class c ON c.oid = v.state_table;
+       (SELECT sum(pg_table_size(t.oid))::bigint FROM pg_class t WHERE t.oid = ANY (v.state_tables)) AS state_bytes
+FROM eddy._view v JOIN pg_class c ON c.oid = v.state_tables[1];
 COMMENT ON VIEW eddy.stat_continuous_views IS 'numbers of groups written and the size of the state, for each continuous view';
 
 /*

@@ -7,8 +7,8 @@
  * them. What is left are the public view, which belongs to a user, and the privileges that this
  * user has on the state table:
  *
- * - The query of the public view must stay what creation has made it: the output plugin takes
- *   its columns to be the first ones of the state table. CREATE OR REPLACE VIEW,
+ * - The query of the public view must stay what creation has made it: catalog and output plugin
+ *   know which columns of the state table it shows. CREATE OR REPLACE VIEW,
  *   CREATE RULE and ALTER COLUMN SET DEFAULT are recognized by the Oid of the view, where the
  *   server reports the new catalog row, whatever command or name led there.
  * - A view is not dropped by a function that it or another view calls in the middle of a batch.
@@ -49,7 +49,7 @@
 #include "api/hooks.h"
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
-#include "view/plan.h"
+#include "view/view.h"
 
 static object_access_hook_type prev_object_access = NULL;
 static ExecutorStart_hook_type prev_executor_start = NULL;
@@ -70,7 +70,7 @@ get_public_view(Oid relid)
 	return eddy_catalog_get_view(relid);
 }
 
-/* The continuous view whose state table this is, or NULL. Cheap for tables outside schema eddy. */
+/* The continuous view that a state table belongs to, or NULL. Cheap for tables outside schema eddy. */
 static EddyView *
 get_view_of_state(Oid relid)
 {
@@ -79,7 +79,7 @@ get_view_of_state(Oid relid)
 	if (get_rel_namespace(relid) != eddy_catalog_schema() || !eddy_catalog_installed())
 		return NULL;
 	view = eddy_catalog_find_view(relid);
-	return view && view->state_table == relid ? view : NULL;
+	return view && list_member_oid(view->state_tables, relid) ? view : NULL;
 }
 
 /* ---- DDL on the public view ---- */
@@ -176,11 +176,12 @@ check_column_name(const EddyView *view, AttrNumber attnum)
 	if (HeapTupleIsValid(tuple))
 	{
 		const char *name = NameStr(((Form_pg_attribute) GETSTRUCT(tuple))->attname);
-		Relation	public_view = relation_open(view->relid, NoLock);
-		int			ncolumns = RelationGetNumberOfAttributes(public_view);
+		AttrNumber	column = get_attnum(view->state_table, name);
+		bool		shown = false;
 
-		relation_close(public_view, NoLock);
-		if (get_attnum(view->state_table, name) > ncolumns)
+		for (int i = 0; i < view->ncolumns; i++)
+			shown |= (view->columns[i] == column);
+		if (column != InvalidAttrNumber && !shown)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_COLUMN),
 					 errmsg("column name \"%s\" of continuous view \"%s\" is reserved", name,

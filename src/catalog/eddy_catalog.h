@@ -118,7 +118,7 @@ typedef enum EddyMemberKind
 	EDDY_MEMBER_NONE,
 	EDDY_MEMBER_STREAM,
 	EDDY_MEMBER_SEGMENT,
-	EDDY_MEMBER_VIEW			/* a continuous view, its definition or its state table */
+	EDDY_MEMBER_VIEW			/* a continuous view, its definition or a state table */
 } EddyMemberKind;
 
 typedef struct EddyMember
@@ -261,10 +261,17 @@ typedef struct EddyView
 	Oid			relid;			/* what the user reads */
 	Oid			stream;
 	Oid			definition;		/* view in schema eddy that holds the query */
-	Oid			state_table;
+	char	   *kind;			/* how it is maintained (view/kind.h) */
+	List	   *state_tables;	/* of Oid, in the order of the kind's layout */
+	Oid			state_table;	/* the first of them, which the view reads */
+
+	/* columns of state_table */
+	int			ncolumns;
+	AttrNumber *columns;		/* those of the view, in its order */
 	int			nkeys;
-	AttrNumber *key_columns;	/* in the state table */
+	AttrNumber *key_columns;	/* the group key */
 	AttrNumber	visible_column; /* 0: no HAVING */
+
 	char	   *emit;
 	char	   *late;
 	Interval	allowed_lateness;
@@ -286,8 +293,8 @@ extern void eddy_catalog_set_view_aggregates(const EddyView *view, const char *a
 extern void eddy_catalog_delete_view(Oid relid);	/* with its status */
 
 /*
- * The view that an object belongs to: the view itself, its definition or its state table. NULL
- * for any other object.
+ * The view that an object belongs to: the view itself, its definition or one of its state tables.
+ * NULL for any other object.
  */
 extern EddyView *eddy_catalog_find_view(Oid part);
 

@@ -89,10 +89,12 @@ read_members(void)
 	foreach(lc, eddy_catalog_list_views(InvalidOid))
 	{
 		EddyView   *view = lfirst(lc);
+		ListCell   *lt;
 
 		add_member(view->relid, EDDY_MEMBER_VIEW, view->stream);
 		add_member(view->definition, EDDY_MEMBER_VIEW, view->stream);
-		add_member(view->state_table, EDDY_MEMBER_VIEW, view->stream);
+		foreach(lt, view->state_tables)
+			add_member(lfirst_oid(lt), EDDY_MEMBER_VIEW, view->stream);
 	}
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(scratch);

@@ -30,7 +30,9 @@ enum
 	VIEW_VIEW = 1,
 	VIEW_STREAM,
 	VIEW_DEFINITION,
-	VIEW_STATE_TABLE,
+	VIEW_KIND,
+	VIEW_STATE_TABLES,
+	VIEW_VIEW_COLUMNS,
 	VIEW_KEY_COLUMNS,
 	VIEW_VISIBLE_COLUMN,
 	VIEW_EMIT,
@@ -56,19 +58,70 @@ enum
 	VIEW_STATUS_NCOLUMNS = VIEW_STATUS_SINCE
 };
 
+/* ---- arrays ---- */
+
+static List *
+read_oids(Datum value)
+{
+	ArrayType  *array = DatumGetArrayTypeP(value);
+	const Oid  *oids = (const Oid *) ARR_DATA_PTR(array);
+	List	   *list = NIL;
+
+	for (int i = 0; i < ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)); i++)
+		list = lappend_oid(list, oids[i]);
+	return list;
+}
+
+static Datum
+make_oids(List *list)
+{
+	Datum	   *oids = palloc(sizeof(Datum) * Max(list_length(list), 1));
+	ListCell   *lc;
+
+	foreach(lc, list)
+		oids[foreach_current_index(lc)] = ObjectIdGetDatum(lfirst_oid(lc));
+	return PointerGetDatum(construct_array(oids, list_length(list), REGCLASSOID, sizeof(Oid), true,
+										   TYPALIGN_INT));
+}
+
+static AttrNumber *
+read_columns(Datum value, int *n)
+{
+	ArrayType  *array = DatumGetArrayTypeP(value);
+	AttrNumber *columns;
+
+	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	columns = palloc(sizeof(AttrNumber) * Max(*n, 1));
+	memcpy(columns, ARR_DATA_PTR(array), sizeof(AttrNumber) * *n);
+	return columns;
+}
+
+static Datum
+make_columns(const AttrNumber *columns, int n)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		values[i] = Int16GetDatum(columns[i]);
+	return PointerGetDatum(construct_array(values, n, INT2OID, sizeof(int16), true,
+										   TYPALIGN_SHORT));
+}
+
+/* ---- reading ---- */
+
 static void *
 read_view(const Datum *values, const bool *nulls)
 {
 	EddyView   *view = palloc0(sizeof(EddyView));
-	ArrayType  *keys = DatumGetArrayTypeP(values[VIEW_KEY_COLUMNS - 1]);
 
 	view->relid = DatumGetObjectId(values[VIEW_VIEW - 1]);
 	view->stream = DatumGetObjectId(values[VIEW_STREAM - 1]);
 	view->definition = DatumGetObjectId(values[VIEW_DEFINITION - 1]);
-	view->state_table = DatumGetObjectId(values[VIEW_STATE_TABLE - 1]);
-	view->nkeys = ArrayGetNItems(ARR_NDIM(keys), ARR_DIMS(keys));
-	view->key_columns = palloc(sizeof(AttrNumber) * Max(view->nkeys, 1));
-	memcpy(view->key_columns, ARR_DATA_PTR(keys), sizeof(AttrNumber) * view->nkeys);
+	view->kind = TextDatumGetCString(values[VIEW_KIND - 1]);
+	view->state_tables = read_oids(values[VIEW_STATE_TABLES - 1]);
+	view->state_table = view->state_tables ? linitial_oid(view->state_tables) : InvalidOid;
+	view->columns = read_columns(values[VIEW_VIEW_COLUMNS - 1], &view->ncolumns);
+	view->key_columns = read_columns(values[VIEW_KEY_COLUMNS - 1], &view->nkeys);
 	view->visible_column = DatumGetInt16(values[VIEW_VISIBLE_COLUMN - 1]);
 	view->emit = TextDatumGetCString(values[VIEW_EMIT - 1]);
 	view->late = TextDatumGetCString(values[VIEW_LATE - 1]);
@@ -124,33 +177,16 @@ read_suspended(List *views)
 	list_free_deep(suspended);
 }
 
-/* The first view that matches one key. */
-static EddyView *
-find_one(AttrNumber column, Oid value)
-{
-	ScanKeyData key;
-	List	   *rows;
-
-	eddy_catalog_key_oid(&key, column, value);
-	rows = eddy_catalog_scan(&eddy_catalog_view_table, 1, &key, column == VIEW_VIEW);
-	read_suspended(rows);
-	return rows ? linitial(rows) : NULL;
-}
-
 EddyView *
 eddy_catalog_get_view(Oid relid)
 {
-	return find_one(VIEW_VIEW, relid);
-}
+	ScanKeyData key;
+	EddyView   *view;
 
-EddyView *
-eddy_catalog_find_view(Oid part)
-{
-	static const AttrNumber columns[] = {VIEW_VIEW, VIEW_STATE_TABLE, VIEW_DEFINITION};
-	EddyView   *view = NULL;
-
-	for (int i = 0; view == NULL && i < (int) lengthof(columns); i++)
-		view = find_one(columns[i], part);
+	eddy_catalog_key_oid(&key, VIEW_VIEW, relid);
+	view = eddy_catalog_read(&eddy_catalog_view_table, 1, &key);
+	if (view)
+		read_suspended(list_make1(view));
 	return view;
 }
 
@@ -176,23 +212,39 @@ eddy_catalog_list_views(Oid stream)
 	return rows;
 }
 
+EddyView *
+eddy_catalog_find_view(Oid part)
+{
+	EddyView   *view = eddy_catalog_get_view(part);
+	ListCell   *lc;
+
+	if (view)
+		return view;
+	foreach(lc, eddy_catalog_list_views(InvalidOid))
+	{
+		view = lfirst(lc);
+		if (view->definition == part || list_member_oid(view->state_tables, part))
+			return view;
+	}
+	return NULL;
+}
+
+/* ---- writing ---- */
+
 void
 eddy_catalog_insert_view(const EddyView *view)
 {
 	Relation	rel = eddy_catalog_open(&eddy_catalog_view_table);
 	Datum		values[VIEW_NCOLUMNS];
 	bool		nulls[VIEW_NCOLUMNS] = {false};
-	Datum	   *keys = palloc(sizeof(Datum) * Max(view->nkeys, 1));
 
-	for (int i = 0; i < view->nkeys; i++)
-		keys[i] = Int16GetDatum(view->key_columns[i]);
 	values[VIEW_VIEW - 1] = ObjectIdGetDatum(view->relid);
 	values[VIEW_STREAM - 1] = ObjectIdGetDatum(view->stream);
 	values[VIEW_DEFINITION - 1] = ObjectIdGetDatum(view->definition);
-	values[VIEW_STATE_TABLE - 1] = ObjectIdGetDatum(view->state_table);
-	values[VIEW_KEY_COLUMNS - 1] =
-		PointerGetDatum(construct_array(keys, view->nkeys, INT2OID, sizeof(int16), true,
-										TYPALIGN_SHORT));
+	values[VIEW_KIND - 1] = CStringGetTextDatum(view->kind);
+	values[VIEW_STATE_TABLES - 1] = make_oids(view->state_tables);
+	values[VIEW_VIEW_COLUMNS - 1] = make_columns(view->columns, view->ncolumns);
+	values[VIEW_KEY_COLUMNS - 1] = make_columns(view->key_columns, view->nkeys);
 	values[VIEW_VISIBLE_COLUMN - 1] = Int16GetDatum(view->visible_column);
 	values[VIEW_EMIT - 1] = CStringGetTextDatum(view->emit);
 	values[VIEW_LATE - 1] = CStringGetTextDatum(view->late);

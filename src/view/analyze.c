@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * analyze.c
- *    Takes the SELECT of a continuous view apart: keys, aggregates, columns.
+ *    Takes the SELECT of a continuous view apart: keys, aggregates, outputs, delta statement.
  *
- * Which queries are accepted is decided in refuse.c.
- *
- * The result depends on the definition alone, so that each backend comes to the
- * same layout of the state table.
+ * Which queries are accepted is decided in refuse.c, and what the state tables look like by the
+ * kind of the view. The result depends on the definition alone, so that each backend gets the same
+ * layout of the state tables.
  *
  * Takes no locks; works in the caller's memory context.
  *
@@ -30,8 +29,9 @@
 #include "utils/typcache.h"
 
 #include "compat.h"
+#include "view/analyze.h"
 #include "view/function.h"
-#include "view/plan.h"
+#include "view/kind.h"
 #include "view/refuse.h"
 #include "view/scan.h"
 
@@ -349,135 +349,28 @@ analyze_outputs(EddyViewPlan *plan, Query *query)
 	}
 }
 
-/* ---- layout of the state table ---- */
-
-static bool
-column_exists(EddyViewPlan *plan, const char *name)
+/* eddy_analyze_groups fills keys, aggregates, outputs and HAVING, in the current memory context. */
+void
+eddy_analyze_groups(EddyViewPlan *plan, Query *query)
 {
-	for (int i = 0; i < plan->ncolumns; i++)
-		if (strcmp(plan->columns[i].name, name) == 0)
-			return true;
-	return false;
+	analyze_keys(plan, query);
+	analyze_aggregates(plan, query);
+	analyze_outputs(plan, query);
 }
 
-static AttrNumber
-add_column(EddyViewPlan *plan, const char *name, Oid type, int32 typmod, Oid collation)
-{
-	EddyStateColumn *column;
-	char	   *unique = pstrdup(name);
+/* ---- all of a definition ---- */
 
-	/* hidden names make way for columns of the view */
-	for (int i = 1; plan->ncolumns >= plan->noutputs && column_exists(plan, unique); i++)
-		unique = psprintf("%s_%d", name, i);
-	column = &plan->columns[plan->ncolumns++];
-	column->name = unique;
-	column->type = type;
-	column->typmod = typmod;
-	column->collation = collation;
-	return plan->ncolumns;
-}
-
-static void
-lay_out_columns(EddyViewPlan *plan)
-{
-	plan->columns = palloc0(sizeof(EddyStateColumn) *
-							(plan->noutputs + plan->nkeys + plan->naggs + 2));
-	for (int i = 0; i < plan->noutputs; i++)
-	{
-		EddyOutput *output = &plan->outputs[i];
-		AttrNumber	column = add_column(plan, output->name, output->type, output->typmod,
-										output->collation);
-
-		if (output->kind == EDDY_OUTPUT_KEY && plan->keys[output->index].column == 0)
-			plan->keys[output->index].column = column;
-		if (output->kind == EDDY_OUTPUT_AGGREGATE && plan->aggs[output->index].state_is_final &&
-			plan->aggs[output->index].state_column == 0)
-			plan->aggs[output->index].state_column = column;
-	}
-	for (int i = 0; i < plan->nkeys; i++)
-	{
-		EddyKey    *key = &plan->keys[i];
-
-		if (key->column == 0)
-			key->column = add_column(plan, psprintf("_key%d", i + 1), key->type, key->typmod,
-									 key->collation);
-	}
-	if (plan->nkeys == 0)
-		plan->constant_key = add_column(plan, "_key", INT2OID, -1, InvalidOid);
-	for (int i = 0; i < plan->naggs; i++)
-	{
-		EddyAggregate *agg = &plan->aggs[i];
-
-		if (agg->state_column == 0)
-			agg->state_column = add_column(plan, psprintf("_state%d", i + 1), agg->state_type,
-										   agg->state_typmod,
-										   agg->state_is_final ? agg->aggref->aggcollid :
-										   get_typcollation(agg->state_type));
-	}
-	if (plan->having)
-		plan->visible_column = add_column(plan, "_visible", BOOLOID, -1, InvalidOid);
-}
-
-static void
-make_descriptors(EddyViewPlan *plan)
-{
-	int			natts = plan->nkeys + plan->naggs;
-
-	plan->delta_desc = CreateTemplateTupleDesc(natts);
-	plan->final_desc = CreateTemplateTupleDesc(natts);
-	for (int i = 0; i < plan->nkeys; i++)
-	{
-		EddyKey    *key = &plan->keys[i];
-
-		TupleDescInitEntry(plan->delta_desc, i + 1, NULL, key->type, key->typmod, 0);
-		TupleDescInitEntryCollation(plan->delta_desc, i + 1, key->collation);
-		TupleDescInitEntry(plan->final_desc, i + 1, NULL, key->type, key->typmod, 0);
-		TupleDescInitEntryCollation(plan->final_desc, i + 1, key->collation);
-	}
-	for (int i = 0; i < plan->naggs; i++)
-	{
-		EddyAggregate *agg = &plan->aggs[i];
-
-		TupleDescInitEntry(plan->delta_desc, plan->nkeys + i + 1, NULL, agg->partial_type, -1, 0);
-		TupleDescInitEntry(plan->final_desc, plan->nkeys + i + 1, NULL, agg->aggref->aggtype,
-						   -1, 0);
-		TupleDescInitEntryCollation(plan->final_desc, plan->nkeys + i + 1,
-									agg->aggref->aggcollid);
-	}
-}
-
-/*
- * The delta query: the keys and the bare aggregates, with FROM, WHERE and
- * GROUP BY as they are, over the rows of a batch.
- */
+/* The delta statement: what the kind makes of the definition, with the batch as the stream. */
 static void
 make_delta_query(EddyViewPlan *plan, Query *query, Index stream_rti)
 {
 	Query	   *delta = copyObject(query);
-	List	   *tlist = NIL;
 	ListCell   *lc;
 
-	foreach(lc, delta->groupClause)
-	{
-		SortGroupClause *clause = lfirst(lc);
-		TargetEntry *tle = get_sortgroupclause_tle(clause, delta->targetList);
-		TargetEntry *copy = flatCopyTargetEntry(tle);
-
-		copy->resno = list_length(tlist) + 1;
-		copy->resname = psprintf("k%d", copy->resno);
-		copy->resjunk = false;
-		tlist = lappend(tlist, copy);
-	}
-	for (int i = 0; i < plan->naggs; i++)
-		tlist = lappend(tlist, makeTargetEntry((Expr *) copyObject(plan->aggs[i].aggref),
-											   list_length(tlist) + 1, psprintf("a%d", i + 1),
-											   false));
-	delta->targetList = tlist;
-	delta->havingQual = NULL;
-	delta->hasAggs = (plan->naggs > 0);
+	plan->kind->make_delta(plan, delta);
 	eddy_scan_mark(rt_fetch(stream_rti, delta->rtable));
 
-	/* rules of views have entries for the view itself, up to 15: nobody reads them or needs locks */
+	/* up to 15, rules have entries for their own view, which nothing reads: they need no locks */
 	foreach(lc, delta->rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
@@ -491,19 +384,18 @@ make_delta_query(EddyViewPlan *plan, Query *query, Index stream_rti)
 	plan->delta_query = delta;
 }
 
+/*
+ * eddy_analyze_query takes a definition apart into *plan, all in the current memory context. Raises
+ * ERRCODE_FEATURE_NOT_SUPPORTED with reason and hint for what cannot be maintained incrementally.
+ */
 void
 eddy_analyze_query(EddyViewPlan *plan, Query *query)
 {
-	Index		stream_rti;
+	Index		stream_rti = eddy_refuse_query(query);
 
-	stream_rti = eddy_refuse_query(query);
 	eddy_compat_flatten_group(query);
 	query = eddy_function_guard_times(query);
 	plan->stream = rt_fetch(stream_rti, query->rtable)->relid;
-	analyze_keys(plan, query);
-	analyze_aggregates(plan, query);
-	analyze_outputs(plan, query);
-	lay_out_columns(plan);
-	make_descriptors(plan);
+	plan->kind->layout(plan, query);
 	make_delta_query(plan, query, stream_rti);
 }

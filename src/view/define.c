@@ -41,7 +41,8 @@
 
 #include "compat.h"
 #include "owner.h"
-#include "view/plan.h"
+#include "view/analyze.h"
+#include "view/kind.h"
 #include "view/view.h"
 
 static void
@@ -134,18 +135,25 @@ create_definition(RangeVar *name, const char *query)
 	return address.objectId;
 }
 
-/* ---- the state table ---- */
+/* ---- state tables ---- */
 
 static void
-append_column(StringInfo sql, const EddyStateColumn *column, bool not_null)
+append_column(StringInfo sql, const EddyStateColumn *column)
 {
 	appendStringInfo(sql, "%s %s", quote_identifier(column->name),
 					 format_type_extended(column->type, column->typmod,
 										  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 	if (OidIsValid(column->collation) && column->collation != get_typcollation(column->type))
 		appendStringInfo(sql, " COLLATE %s", generate_collation_name(column->collation));
-	if (not_null)
+	if (column->not_null)
 		appendStringInfoString(sql, " NOT NULL");
+}
+
+/* The quoted name of a column. */
+static const char *
+column_name(const EddyStateTable *table, AttrNumber column)
+{
+	return quote_identifier(table->columns[column - 1].name);
 }
 
 /*
@@ -164,10 +172,11 @@ is_unsafe_to_analyze(Oid type)
 }
 
 static Oid
-create_state_table(EddyViewPlan *plan, const char *view_name)
+create_state_table(const EddyStateTable *table, const char *view_name)
 {
 	Oid			schema = eddy_catalog_schema();
-	char	   *name = ChooseRelationName(psprintf("_%s", view_name), NULL, "state", schema, false);
+	char	   *name = ChooseRelationName(psprintf("_%s", view_name), NULL, table->suffix, schema,
+										  false);
 	const char *qualified = quote_qualified_identifier(EDDY_SCHEMA, name);
 	StringInfoData sql;
 	EddyOwnerSwitch save;
@@ -182,31 +191,26 @@ create_state_table(EddyViewPlan *plan, const char *view_name)
 	 */
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE TABLE %s (", qualified);
-	for (int i = 0; i < plan->ncolumns; i++)
+	for (int i = 0; i < table->ncolumns; i++)
 	{
 		if (i > 0)
 			appendStringInfoString(&sql, ", ");
-		append_column(&sql, &plan->columns[i],
-					  i + 1 == plan->constant_key || i + 1 == plan->visible_column);
+		append_column(&sql, &table->columns[i]);
 	}
 	appendStringInfoString(&sql, ") USING heap WITH (fillfactor = 50,"
 						   " autovacuum_vacuum_scale_factor = 0.01,"
 						   " autovacuum_vacuum_insert_scale_factor = 0.1)");
 	execute(sql.data);
 
-	for (int i = 0; i < plan->ncolumns; i++)
-		if (is_unsafe_to_analyze(plan->columns[i].type))
+	for (int i = 0; i < table->ncolumns; i++)
+		if (is_unsafe_to_analyze(table->columns[i].type))
 			execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STATISTICS 0", qualified,
-							 quote_identifier(plan->columns[i].name)));
+							 quote_identifier(table->columns[i].name)));
 
 	resetStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON %s (", qualified);
-	if (plan->constant_key)
-		appendStringInfoString(&sql,
-							   quote_identifier(plan->columns[plan->constant_key - 1].name));
-	for (int i = 0; i < plan->nkeys; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
-						 quote_identifier(plan->columns[plan->keys[i].column - 1].name));
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", column_name(table, table->keys[i].column));
 	appendStringInfoString(&sql, ") NULLS NOT DISTINCT");
 	execute(sql.data);
 
@@ -226,20 +230,21 @@ create_state_table(EddyViewPlan *plan, const char *view_name)
 /* ---- the view that users read ---- */
 
 static Oid
-create_public_view(EddyViewPlan *plan, Oid schema, const char *name)
+create_public_view(const EddyViewPlan *plan, Oid schema, const char *name)
 {
+	const EddyStateTable *table = eddy_plan_main_table(plan);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE VIEW %s AS SELECT ",
 					 quote_qualified_identifier(get_namespace_name(schema), name));
 	for (int i = 0; i < plan->noutputs; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(plan->columns[i].name));
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
+						 column_name(table, plan->outputs[i].column));
 	appendStringInfo(&sql, " FROM %s",
-					 quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(plan->state_table)));
+					 quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(table->relid)));
 	if (plan->visible_column)
-		appendStringInfo(&sql, " WHERE %s",
-						 quote_identifier(plan->columns[plan->visible_column - 1].name));
+		appendStringInfo(&sql, " WHERE %s", column_name(table, plan->visible_column));
 	SPI_connect();
 	execute(sql.data);
 	SPI_finish();
@@ -249,21 +254,25 @@ create_public_view(EddyViewPlan *plan, Oid schema, const char *name)
 
 /* ---- labels for the output plugin ---- */
 
+/* The plugin sends the changes of the main state table and of no other. */
 static void
-label_relations(const EddyView *view, const EddyViewPlan *plan)
+label_relations(const EddyView *view)
 {
-	EddyTableLabel label = {
+	EddyTableLabel main_table = {
 		.role = EDDY_TABLE_ROWS,
-		.ncolumns = plan->noutputs,
-		.columns = palloc(sizeof(AttrNumber) * plan->noutputs),
+		.ncolumns = view->ncolumns,
+		.columns = view->columns,
 		.nkeys = view->nkeys,
 		.keys = view->key_columns,
 		.visible = view->visible_column
 	};
+	EddyTableLabel other = {.role = EDDY_TABLE_AUXILIARY};
+	char	   *id = eddy_view_label(view->relid);
+	ListCell   *lc;
 
-	for (int i = 0; i < plan->noutputs; i++)
-		label.columns[i] = i + 1;
-	eddy_view_label_table(eddy_view_label(view->relid), view->state_table, &label);
+	foreach(lc, view->state_tables)
+		eddy_view_label_table(id, lfirst_oid(lc),
+							  lfirst_oid(lc) == view->state_table ? &main_table : &other);
 }
 
 /* ---- creation ---- */
@@ -284,6 +293,23 @@ exists_already(RangeVar *name, Oid schema, bool if_not_exists, Oid *relid)
 	return true;
 }
 
+/* What the catalog records of the layout. */
+static void
+describe_layout(EddyView *row, const EddyViewPlan *layout)
+{
+	row->kind = pstrdup(layout->kind->name);
+	row->state_table = linitial_oid(row->state_tables);
+	row->ncolumns = layout->noutputs;
+	row->columns = palloc(sizeof(AttrNumber) * Max(layout->noutputs, 1));
+	for (int i = 0; i < layout->noutputs; i++)
+		row->columns[i] = layout->outputs[i].column;
+	row->nkeys = layout->nkeys;
+	row->key_columns = palloc(sizeof(AttrNumber) * Max(layout->nkeys, 1));
+	for (int i = 0; i < layout->nkeys; i++)
+		row->key_columns[i] = layout->keys[i].column;
+	row->visible_column = layout->visible_column;
+}
+
 Oid
 eddy_view_create(const char *name, const char *query, const EddyViewOptions *options,
 				 bool *created)
@@ -294,6 +320,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	Query	   *parsed;
 	Oid			schema;
 	Oid			relid;
+	ListCell   *lc;
 
 	eddy_view_check_context("create");
 	schema = RangeVarGetCreationNamespace(rangevar);
@@ -316,16 +343,18 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 				 errmsg("stream was dropped concurrently")));
 	eddy_view_check_stream(row.stream, GetUserId());
 
+	layout.kind = eddy_kind_choose(parsed);
 	eddy_analyze_query(&layout, parsed);
-	layout.state_table = create_state_table(&layout, rangevar->relname);
+	foreach(lc, layout.state_tables)
+	{
+		EddyStateTable *table = lfirst(lc);
+
+		table->relid = create_state_table(table, rangevar->relname);
+		row.state_tables = lappend_oid(row.state_tables, table->relid);
+	}
 
 	row.relid = create_public_view(&layout, schema, rangevar->relname);
-	row.state_table = layout.state_table;
-	row.nkeys = layout.nkeys;
-	row.key_columns = palloc(sizeof(AttrNumber) * Max(row.nkeys, 1));
-	for (int i = 0; i < layout.nkeys; i++)
-		row.key_columns[i] = layout.keys[i].column;
-	row.visible_column = layout.visible_column;
+	describe_layout(&row, &layout);
 	row.emit = pstrdup(options->emit);
 	row.late = pstrdup(options->late);
 	row.allowed_lateness = options->allowed_lateness;
@@ -336,7 +365,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	row.format = PG_VERSION_NUM / 10000;
 	row.aggregates = eddy_signature_make(parsed);
 	eddy_catalog_insert_view(&row);
-	label_relations(&row, &layout);
+	label_relations(&row);
 
 	eddy_view_sync(row.relid);
 	return row.relid;

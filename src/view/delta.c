@@ -425,7 +425,7 @@ run_compute(void *arg)
 static bool
 compute(EddyWork *work, ErrorData **error)
 {
-	work->result = eddy_merge_make_result(work->mcxt, work->owner);
+	work->result = eddy_merge_make_result(work->plan, work->mcxt, work->owner);
 	*error = maintain(work, run_compute, work, true);
 	if (*error == NULL)
 		return true;
@@ -562,7 +562,25 @@ make_plan(Oid view)
 	return NULL;
 }
 
-/* The plan of a view that is to be maintained, with its state table locked, or NULL. */
+/* Locks the state tables of a view; false if it is being dropped. */
+static bool
+lock_state_tables(const EddyViewPlan *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->state_tables)
+	{
+		Relation	rel = try_table_open(((EddyStateTable *) lfirst(lc))->relid,
+										 RowExclusiveLock);
+
+		if (rel == NULL)
+			return false;
+		table_close(rel, NoLock);
+	}
+	return true;
+}
+
+/* The plan of a view that is to be maintained, with its state tables locked, or NULL. */
 static EddyViewPlan *
 lock_view(Oid view)
 {
@@ -570,11 +588,8 @@ lock_view(Oid view)
 
 	for (int attempt = 0; plan; attempt++)
 	{
-		Relation	state = try_table_open(plan->state_table, RowExclusiveLock);
-
-		if (state == NULL)
-			return NULL;		/* it is being dropped and has no say any more */
-		table_close(state, NoLock);
+		if (!lock_state_tables(plan))
+			return NULL;
 		/* with the lock held, what still makes plans invalid is not about this view */
 		if (eddy_plan_ready(view) || attempt >= PLAN_ATTEMPTS)
 			break;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * merge.h
- *    Merges deltas into a state table.
+ *    Merging deltas into state tables, in one pass, in two passes or on trial.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,30 +12,51 @@
 #include "view/plan.h"
 #include "view/trial.h"
 
+/* ---- for the maintenance of a view: deltas are a List of Tuplestorestate, not freed ---- */
+
 /*
- * Merges deltas (List of Tuplestorestate, not freed) of a batch that can be repeated. A
- * new group that somebody else inserts at the same time is an error (23505), after which the
- * caller's transaction has to be done again.
+ * For a batch that can be repeated: a new row that a concurrent transaction inserts as well
+ * is an error (23505).
  */
 extern void eddy_merge(EddyViewPlan *plan, List *deltas);
 
-/*
- * The same in two passes. eddy_merge_compute raises every error that a row can be to blame for
- * and writes nothing; eddy_merge_write writes. Under REPEATABLE READ and stricter levels the latter
- * fails with 40001 when a group was changed by somebody else. The result's memory is in mcxt, its
- * temporary files belong to owner, so it can outlive the subtransaction that computes it.
- */
+/* The same in two passes: the first computes and writes nothing, the second writes. */
 typedef struct EddyMergeResult EddyMergeResult;
 
-extern EddyMergeResult *eddy_merge_make_result(MemoryContext mcxt, ResourceOwner owner);
+extern EddyMergeResult *eddy_merge_make_result(EddyViewPlan *plan, MemoryContext mcxt,
+											   ResourceOwner owner);
 extern void eddy_merge_compute(EddyViewPlan *plan, List *deltas, EddyMergeResult *result);
 extern void eddy_merge_write(EddyViewPlan *plan, EddyMergeResult *result);
 extern void eddy_merge_free_result(EddyMergeResult *result);
 
-/*
- * Merges into a trial instead of the table, to find out which rows make a merge fail. Sees what earlier
- * steps of the trial have merged, on top of what is stored.
- */
+/* On trial: into memory, on top of what earlier steps of the trial have merged. */
 extern void eddy_merge_try(EddyViewPlan *plan, List *deltas, EddyTrial *trial);
+
+/* ---- for kinds of views ---- */
+
+/* What one call of the kind's operation merge works with. */
+typedef struct EddyMerge EddyMerge;
+
+/* The input, in order of its first nkeys columns. */
+extern TupleTableSlot *eddy_merge_next(EddyMerge *merge);
+
+/* The state tables, by their position in plan->state_tables. */
+extern TupleDesc eddy_merge_desc(EddyMerge *merge, int table);
+
+/*
+ * A group goes through these in this order, and through the last two again until store returns
+ * true:
+ *
+ *		if (eddy_merge_keeps(merge)) eddy_merge_keep(merge, delta row of the whole group);
+ *		if (eddy_merge_write_computed(merge, table)) the group is complete;
+ *		stored = eddy_merge_find(merge, table, key);
+ *		eddy_merge_store(merge, table, new version computed from stored);
+ */
+extern bool eddy_merge_keeps(const EddyMerge *merge);
+extern void eddy_merge_keep(EddyMerge *merge, TupleTableSlot *group);
+extern bool eddy_merge_write_computed(EddyMerge *merge, int table);
+extern TupleTableSlot *eddy_merge_find(EddyMerge *merge, int table, const Datum *keys,
+									   const bool *nulls);
+extern bool eddy_merge_store(EddyMerge *merge, int table, TupleTableSlot *version);
 
 #endif							/* EDDY_MERGE_H */

@@ -183,22 +183,35 @@ bind_definition(Oid definition, Oid view)
 
 /* ---- after ALTER and after a restore ---- */
 
+/* False if a state table was dropped. */
+static bool
+has_state_tables(const EddyView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, view->state_tables)
+		if (!OidIsValid(eddy_owner_of_relation(lfirst_oid(lc))))
+			return false;
+	return true;
+}
+
 static void
 sync_view(const EddyView *view, Oid extension_owner)
 {
 	Oid			view_owner = eddy_owner_of_relation(view->relid);
 	Oid			definition_owner = eddy_owner_of_relation(view->definition);
-	Oid			state_owner = eddy_owner_of_relation(view->state_table);
+	ListCell   *lc;
 
-	if (!OidIsValid(view_owner) || !OidIsValid(definition_owner) || !OidIsValid(state_owner))
+	if (!OidIsValid(view_owner) || !OidIsValid(definition_owner) || !has_state_tables(view))
 		return;
 	if (definition_owner != extension_owner)
 		eddy_view_seize(view->definition);
-	if (state_owner != extension_owner)
-	{
-		ATExecChangeOwner(view->state_table, extension_owner, true, AccessExclusiveLock);
-		CommandCounterIncrement();
-	}
+	foreach(lc, view->state_tables)
+		if (eddy_owner_of_relation(lfirst_oid(lc)) != extension_owner)
+		{
+			ATExecChangeOwner(lfirst_oid(lc), extension_owner, true, AccessExclusiveLock);
+			CommandCounterIncrement();
+		}
 	sync_privileges(view->state_table, view_owner, extension_owner);
 	bind_definition(view->definition, view->relid);
 }
@@ -254,19 +267,53 @@ replace_all(const char *subject, const char *from, const char *to)
 													   CStringGetTextDatum(to)));
 }
 
+/* Adds the state tables that still exist to objects. */
+static void
+add_state_tables(const EddyView *view, ObjectAddresses *objects)
+{
+	ListCell   *lc;
+
+	foreach(lc, view->state_tables)
+	{
+		ObjectAddress table;
+
+		if (!OidIsValid(eddy_owner_of_relation(lfirst_oid(lc))))
+			continue;
+		ObjectAddressSet(table, RelationRelationId, lfirst_oid(lc));
+		add_exact_object_address(&table, objects);
+	}
+}
+
+/* Their descriptions, such as "table eddy._a_state": List of char *. */
+static List *
+describe_state_tables(const EddyView *view)
+{
+	List	   *descriptions = NIL;
+	ListCell   *lc;
+
+	foreach(lc, view->state_tables)
+	{
+		ObjectAddress table;
+		char	   *description;
+
+		ObjectAddressSet(table, RelationRelationId, lfirst_oid(lc));
+		description = getObjectDescription(&table, true);
+		if (description)
+			descriptions = lappend(descriptions, description);
+	}
+	return descriptions;
+}
+
 /*
  * Deletes objects of a view unless others depend on them. The error then names the continuous
- * view, by its description, instead of its state table.
+ * view, by its description, instead of its state tables.
  */
 static void
-delete_objects(const ObjectAddresses *objects, Oid state_table, const char *description)
+delete_objects(const ObjectAddresses *objects, const EddyView *view, const char *description)
 {
 	MemoryContext context = CurrentMemoryContext;
-	ObjectAddress state;
-	char	   *state_name;
+	List	   *hidden = describe_state_tables(view);
 
-	ObjectAddressSet(state, RelationRelationId, state_table);
-	state_name = getObjectDescription(&state, false);
 	PG_TRY();
 	{
 		performMultipleDeletions(objects, DROP_RESTRICT, 0);
@@ -274,6 +321,7 @@ delete_objects(const ObjectAddresses *objects, Oid state_table, const char *desc
 	PG_CATCH();
 	{
 		ErrorData  *error;
+		ListCell   *lc;
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
@@ -282,10 +330,13 @@ delete_objects(const ObjectAddresses *objects, Oid state_table, const char *desc
 		{
 			error->message = psprintf("cannot drop %s because other objects depend on it",
 									  description);
-			if (error->detail)
-				error->detail = replace_all(error->detail, state_name, description);
-			if (error->detail_log)
-				error->detail_log = replace_all(error->detail_log, state_name, description);
+			foreach(lc, hidden)
+			{
+				if (error->detail)
+					error->detail = replace_all(error->detail, lfirst(lc), description);
+				if (error->detail_log)
+					error->detail_log = replace_all(error->detail_log, lfirst(lc), description);
+			}
 		}
 		ReThrowError(error);
 	}
@@ -318,25 +369,25 @@ eddy_view_cleanup_dropped(DropBehavior behavior, const char *(*name_of) (Oid vie
 	{
 		EddyView   *view = lfirst(lc);
 		bool		has_view = OidIsValid(eddy_owner_of_relation(view->relid));
-		bool		has_state = OidIsValid(eddy_owner_of_relation(view->state_table));
+		ListCell   *lt;
 
-		if (has_view && has_state && OidIsValid(eddy_owner_of_relation(view->definition)))
+		if (has_view && has_state_tables(view) &&
+			OidIsValid(eddy_owner_of_relation(view->definition)))
 			continue;
 		eddy_catalog_delete_view(view->relid);
-		if (behavior == DROP_RESTRICT && !has_view && has_state)
+		if (behavior == DROP_RESTRICT && !has_view)
 		{
 			ObjectAddresses *objects = new_object_addresses();
-			ObjectAddress state;
 			const char *name = name_of(view->relid);
 
-			ObjectAddressSet(state, RelationRelationId, view->state_table);
-			add_exact_object_address(&state, objects);
-			delete_objects(objects, view->state_table,
+			add_state_tables(view, objects);
+			delete_objects(objects, view,
 						   psprintf("continuous view %s", name ? name : "?"));
 		}
 		drop_relation(view->relid);
 		drop_relation(view->definition);
-		drop_relation(view->state_table);
+		foreach(lt, view->state_tables)
+			drop_relation(lfirst_oid(lt));
 	}
 }
 
@@ -346,7 +397,6 @@ eddy_view_drop(Oid relid)
 	EddyView   *view = eddy_catalog_get_view(relid);
 	ObjectAddresses *objects = new_object_addresses();
 	ObjectAddress public_view;
-	ObjectAddress state;
 
 	if (view == NULL)
 		ereport(ERROR,
@@ -360,9 +410,8 @@ eddy_view_drop(Oid relid)
 	LockRelationOid(view->stream, ShareRowExclusiveLock);
 	ObjectAddressSet(public_view, RelationRelationId, view->relid);
 	add_exact_object_address(&public_view, objects);
-	ObjectAddressSet(state, RelationRelationId, view->state_table);
-	add_exact_object_address(&state, objects);
-	delete_objects(objects, view->state_table,
+	add_state_tables(view, objects);
+	delete_objects(objects, view,
 				   psprintf("continuous %s", getObjectDescription(&public_view, false)));
 	/* before a command or the transaction ends, when the guard would see it */
 	eddy_view_cleanup_dropped(DROP_CASCADE, NULL);

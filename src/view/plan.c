@@ -33,6 +33,8 @@
 #include "utils/syscache.h"
 
 #include "owner.h"
+#include "view/analyze.h"
+#include "view/kind.h"
 #include "view/plan.h"
 
 typedef struct PlanEntry
@@ -62,6 +64,17 @@ eddy_plan_invalidations(void)
 	return invalidations;
 }
 
+static bool
+has_state_table(const EddyViewPlan *plan, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->state_tables)
+		if (((EddyStateTable *) lfirst(lc))->relid == relid)
+			return true;
+	return false;
+}
+
 static void
 invalidate_relation(Datum arg pg_attribute_unused(), Oid relid)
 {
@@ -80,7 +93,7 @@ invalidate_relation(Datum arg pg_attribute_unused(), Oid relid)
 		if (plan == NULL)
 			continue;
 		if (!OidIsValid(relid) || relid == plan->stream || relid == plan->definition ||
-			relid == plan->state_table || relid == plan->view)
+			relid == plan->view || has_state_table(plan, relid))
 			plan->valid = false;
 		else if (plan->delta_valid && list_member_oid(plan->delta->relationOids, relid))
 			plan->delta_valid = false;
@@ -190,56 +203,43 @@ eddy_plan_definition_query(Oid definition)
 	return query;
 }
 
-/*
- * The unique index over the keys. Users may add indexes of their own, so it is
- * told by its columns.
- */
-static Oid
-find_state_index(Relation state, EddyViewPlan *plan)
+/* Locks the state tables until the end of the transaction. False if one was dropped. */
+static bool
+lock_state_tables(const EddyView *view)
 {
 	ListCell   *lc;
-	int			nkeys = Max(plan->nkeys, 1);
 
-	foreach(lc, RelationGetIndexList(state))
+	foreach(lc, view->state_tables)
 	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		bool		match = index->rd_index->indisunique && index->rd_index->indisvalid &&
-			IndexRelationGetNumberOfKeyAttributes(index) == nkeys;
+		Relation	rel = try_table_open(lfirst_oid(lc), RowExclusiveLock);
 
-		for (int i = 0; match && i < nkeys; i++)
-			match = index->rd_index->indkey.values[i] ==
-				(plan->nkeys ? plan->keys[i].column : plan->constant_key);
-		index_close(index, AccessShareLock);
-		if (match)
-			return lfirst_oid(lc);
+		if (rel == NULL)
+			return false;
+		table_close(rel, NoLock);
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("state table \"%s\" has lost the unique index over its group keys",
-					RelationGetRelationName(state)),
-			 errhint("Create the index again, with NULLS NOT DISTINCT, or drop and create the continuous view.")));
+	return true;
 }
 
-void
-eddy_plan_check_layout(const EddyViewPlan *plan, Relation state)
+/* Adds to the layout of the state tables where they are, and checks that they have it. */
+static void
+find_state_tables(EddyViewPlan *plan, const EddyView *view)
 {
-	TupleDesc	desc = RelationGetDescr(state);
-	bool		same = desc->natts == plan->ncolumns;
+	ListCell   *lc;
+	ListCell   *lo;
 
-	for (int i = 0; same && i < desc->natts; i++)
+	if (list_length(plan->state_tables) != list_length(view->state_tables))
+		elog(ERROR, "continuous view \"%s\" has %d state tables instead of %d", plan->name,
+			 list_length(view->state_tables), list_length(plan->state_tables));
+	forboth(lc, plan->state_tables, lo, view->state_tables)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		const EddyStateColumn *column = &plan->columns[i];
+		EddyStateTable *table = lfirst(lc);
+		Relation	rel = table_open(lfirst_oid(lo), NoLock);
 
-		same = !att->attisdropped && att->atttypid == column->type &&
-			att->atttypmod == column->typmod && att->attcollation == column->collation;
+		table->relid = lfirst_oid(lo);
+		eddy_upsert_check_layout(rel, table);
+		table->index = eddy_upsert_find_index(rel, table);
+		table_close(rel, NoLock);
 	}
-	if (!same)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("state table \"%s\" does not have the columns of its continuous view",
-						RelationGetRelationName(state)),
-				 errhint("Drop the continuous view and create it again.")));
 }
 
 /* ---- what a plan depends on ---- */
@@ -305,20 +305,17 @@ make_plan(const EddyView *view)
 	MemoryContext old;
 	EddyViewPlan *plan;
 	Query	   *query;
-	Relation	state;
 	EddyOwnerSwitch save;
 	Oid			owner = eddy_owner_of_relation(view->relid);
 	uint64		before = invalidations;
 
 	/* the plan points into the query */
 	old = MemoryContextSwitchTo(mcxt);
-	state = OidIsValid(owner) ? try_table_open(view->state_table, RowExclusiveLock) : NULL;
-	query = state ? eddy_plan_definition_query(view->definition) : NULL;
+	query = OidIsValid(owner) && lock_state_tables(view) ?
+		eddy_plan_definition_query(view->definition) : NULL;
 	if (query == NULL)
 	{
 		MemoryContextSwitchTo(old);
-		if (state)
-			table_close(state, NoLock);
 		return NULL;			/* dropped meanwhile */
 	}
 	if (view->format != PG_VERSION_NUM / 10000)
@@ -334,7 +331,7 @@ make_plan(const EddyView *view)
 	plan->mcxt = mcxt;
 	plan->view = view->relid;
 	plan->definition = view->definition;
-	plan->state_table = view->state_table;
+	plan->kind = eddy_kind_get(view->kind);
 	plan->owner = owner;
 	plan->name = pstrdup(get_rel_name(view->relid) ? get_rel_name(view->relid) : "");
 	MemoryContextSetIdentifier(mcxt, plan->name);
@@ -351,11 +348,9 @@ make_plan(const EddyView *view)
 		plan->having_state = compile(plan, plan->having);
 	eddy_owner_end(&save);
 
-	eddy_plan_check_layout(plan, state);
-	plan->state_index = find_state_index(state, plan);
+	find_state_tables(plan, view);
 	plan->valid = (before == invalidations);
 	MemoryContextSwitchTo(old);
-	table_close(state, NoLock);
 
 	/* nothing can fail any more: keep it */
 	MemoryContextSetParent(mcxt, CacheMemoryContext);

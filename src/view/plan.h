@@ -1,14 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * plan.h
- *    A continuous view taken apart: keys, aggregates, result columns, delta query.
+ *    A continuous view taken apart: keys, aggregates, columns, state tables, delta statement.
  *
- * Layout of a state table, fixed by the definition alone:
- *
- *    columns of the view | keys that it does not show | states | verdict of HAVING
- *
- * A shown column that is a bare group key or a bare aggregate serves as key or
- * as state itself, so most views have no hidden columns at all.
+ * For the files of view/ alone; other layers use view.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +16,7 @@
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 #include "utils/rel.h"
+#include "view/upsert.h"
 
 /* One GROUP BY expression. */
 typedef struct EddyKey
@@ -30,8 +26,8 @@ typedef struct EddyKey
 	int32		typmod;
 	Oid			collation;
 	Oid			lt_opr;			/* of the default btree class: the order of locking */
-	AttrNumber	column;			/* in the state table */
 	FmgrInfo	eq;
+	AttrNumber	column;			/* in the state table */
 } EddyKey;
 
 /*
@@ -90,71 +86,48 @@ typedef struct EddyOutput
 	Oid			type;
 	int32		typmod;
 	Oid			collation;
+	AttrNumber	column;			/* in the main state table */
 } EddyOutput;
 
-/* A column of the state table, in order. */
-typedef struct EddyStateColumn
-{
-	char	   *name;
-	Oid			type;
-	int32		typmod;
-	Oid			collation;
-} EddyStateColumn;
+typedef struct EddyViewKind EddyViewKind;	/* kind.h */
 
 typedef struct EddyViewPlan
 {
 	Oid			view;
 	Oid			stream;
 	Oid			definition;
-	Oid			state_table;
-	Oid			state_index;	/* unique index over the keys */
 	Oid			owner;
 	char	   *name;			/* for messages */
-	bool		fallible;		/* has expressions over aggregates, or HAVING, which can fail */
+	const EddyViewKind *kind;
 	bool		dead_letters;	/* policy for rows that expressions fail on; false: stop */
 
-	int			nkeys;			/* 0: one row for the whole stream */
+	/* made by the kind's operation layout */
+	int			nkeys;			/* 0: no GROUP BY */
 	EddyKey    *keys;
 	int			naggs;
 	EddyAggregate *aggs;
 	int			noutputs;
 	EddyOutput *outputs;
-	Expr	   *having;			/* over the same Vars, or NULL */
+	Expr	   *having;			/* over the same Vars as outputs, or NULL */
 	ExprState  *having_state;
-	AttrNumber	visible_column; /* 0: no HAVING */
-	int			ncolumns;		/* of the state table */
-	EddyStateColumn *columns;
-	AttrNumber	constant_key;	/* column of the key of a view without GROUP BY, else 0 */
+	bool		fallible;		/* has expressions over aggregates, or HAVING, which can fail */
+	TupleDesc	final_desc;		/* keys, then final values: what these expressions read */
+	List	   *state_tables;	/* of EddyStateTable; the first is the main one, which the view reads */
+	AttrNumber	visible_column; /* of the main one: the result of HAVING; 0: no HAVING */
 
-	TupleDesc	delta_desc;		/* keys, then partial states */
-	TupleDesc	final_desc;		/* keys, then final values: what expressions read */
-	/* the delta query: the keys and bare aggregates over a batch (delta_plan.c) */
+	/* the delta statement: what the view's SELECT gives over a batch (delta_plan.c) */
 	Query	   *delta_query;
+	TupleDesc	delta_desc;		/* the group keys come first */
 	char	   *delta_name;		/* stands for its text where servers and logs want one */
 	PlannedStmt *delta;			/* NULL until first used */
 	MemoryContext delta_mcxt;	/* holds delta */
-	bool		delta_valid;	/* false: something it depends on changed, plan anew */
+	bool		delta_valid;	/* false: something it depends on has changed */
 
 	List	   *depends;		/* of PlanInvalItem: functions, types and aggregates used */
 	MemoryContext mcxt;			/* holds all of it */
-	bool		valid;			/* false: something changed, make it anew */
+	bool		valid;			/* false: something it depends on has changed */
 	int			users;			/* while > 0 it is not freed */
 } EddyViewPlan;
-
-/* ---- analyze.c ---- */
-
-/* Oid of the stream that a definition reads; errors for shapes that cannot be maintained. */
-extern Oid	eddy_analyze_stream(Query *query);
-
-/*
- * eddy_analyze_query takes a definition apart into *plan (keys, aggregates, outputs,
- * columns, delta query), all in the current memory context. Raises
- * ERRCODE_FEATURE_NOT_SUPPORTED with reason and hint for what cannot be maintained incrementally.
- */
-extern void eddy_analyze_query(EddyViewPlan *plan, Query *query);
-
-/* The aggregate calls of a definition, each different one once: List of Aggref, not copied. */
-extern List *eddy_analyze_aggrefs(Query *query);
 
 /* ---- plan.c: cached per backend ---- */
 
@@ -182,11 +155,12 @@ extern Query *eddy_plan_definition_query(Oid definition);
 extern void eddy_plan_pin(EddyViewPlan *plan);
 extern void eddy_plan_unpin(EddyViewPlan *plan);
 
-/*
- * Raises an error unless the state table has just the columns that the plan computes: values
- * would be taken for what they are not.
- */
-extern void eddy_plan_check_layout(const EddyViewPlan *plan, Relation state);
+/* The state table that the view reads. */
+static inline EddyStateTable *
+eddy_plan_main_table(const EddyViewPlan *plan)
+{
+	return linitial(plan->state_tables);
+}
 
 /* Frees plans that are invalid. At the end of a transaction. */
 extern void eddy_plan_at_xact_end(void);
@@ -209,13 +183,6 @@ extern bool eddy_view_may_maintain(const EddyViewPlan *plan);
 
 /* Errors unless a role has the TRIGGER privilege on a stream. */
 extern void eddy_view_check_stream(Oid stream, Oid role);
-
-/*
- * Errors if the caller is an expression of a view, of a stream or of anything else that runs with
- * the rights of its owner: a batch must not begin in the middle of another one. command: the
- * verb for the message.
- */
-extern void eddy_view_check_context(const char *command);
 
 /* Errors unless the current user owns the view or, if that is allowed, its stream. */
 extern void eddy_view_check_owner(const EddyView *view, bool allow_stream_owner);

@@ -27,6 +27,7 @@
 
 #include "catalog/eddy_catalog.h"
 #include "view/function.h"
+#include "view/kind.h"
 #include "view/refuse.h"
 #include "view/window.h"
 
@@ -190,7 +191,7 @@ check_clauses(Query *query)
 	if (query->hasTargetSRFs)
 		eddy_refuse("set-returning functions are not supported in the select list of a continuous view",
 			   NULL, "Put them into FROM.");
-	if (!query->hasAggs && query->groupClause == NIL)
+	if (eddy_kind_choose(query) == NULL)
 		eddy_refuse("the query of a continuous view must aggregate",
 			   "It has neither GROUP BY nor an aggregate.",
 			   "Read the rows of the stream with an ordinary view.");

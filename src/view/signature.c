@@ -29,6 +29,7 @@
 #include "utils/syscache.h"
 
 #include "owner.h"
+#include "view/analyze.h"
 #include "view/plan.h"
 #include "view/view.h"
 

@@ -22,8 +22,6 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -109,25 +107,40 @@ eddy_view_pause(Oid relid)
 
 /*
  * Deletes all rows of a state table, whatever snapshot the transaction has. Not by TRUNCATE:
- * the write-ahead log has to carry the keys that are gone.
+ * the write-ahead log has to carry the keys that are deleted.
  */
 static void
-empty_state(Oid state_table)
+empty_state_table(const EddyViewPlan *plan, const EddyStateTable *table)
 {
-	Relation	rel = table_open(state_table, ShareRowExclusiveLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	EddyUpsert *upsert;
+	TupleTableSlot *row;
 
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	PushActiveSnapshot(GetLatestSnapshot());
+	upsert = eddy_upsert_open(table, plan->name);
+	eddy_upsert_seek(upsert, 0, NULL, NULL);
+	while ((row = eddy_upsert_next(upsert)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		simple_table_tuple_delete(rel, &slot->tts_tid, snapshot);
+		if (!eddy_upsert_delete(upsert, &row->tts_tid))
+			elog(ERROR, "state table %u was written although it is locked", table->relid);
 	}
-	table_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(rel, NoLock);
+	eddy_upsert_close(upsert);
+	PopActiveSnapshot();
+}
+
+static void
+empty_view(const EddyView *view)
+{
+	EddyViewPlan *plan;
+	ListCell   *lc;
+
+	foreach(lc, view->state_tables)
+		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+	plan = eddy_plan_get(view->relid);
+	if (plan == NULL)
+		elog(ERROR, "continuous view %u does not exist", view->relid);
+	foreach(lc, plan->state_tables)
+		empty_state_table(plan, lfirst(lc));
 	CommandCounterIncrement();
 }
 
@@ -156,12 +169,12 @@ eddy_view_resume(Oid relid, bool *emptied)
 	{
 		Query	   *query;
 
-		empty_state(view->state_table);
 		/* the states to come are those of the aggregates, and of the server, as they are now */
 		view->format = PG_VERSION_NUM / 10000;
 		query = eddy_plan_definition_query(view->definition);
 		if (query)
 			eddy_catalog_set_view_aggregates(view, eddy_signature_make(query));
+		empty_view(view);
 		*emptied = true;
 	}
 	return true;

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * trial.c
- *    Groups that were merged on trial, kept in memory.
+ *    Rows of state tables that were merged on trial, kept in memory.
  *
- * When a merge fails, the rows to blame are searched by merging part after part of the batch on
+ * When a merge fails, the failing rows are searched by merging part after part of the batch on
  * trial: what a part that passes has made of a group is found here by the next one, and the
- * table is left alone. A tree by key, in the order of the key's operator class, because not every type
- * that can be sorted can be hashed.
+ * tables are not written. There is a tree by key for each table, in the order of the key's operator class,
+ * because not every type that can be sorted can be hashed.
  *
- * No locks. Memory: a context of its own, as large as the groups that were touched.
+ * No locks. Memory: a context of its own, as large as the groups that were changed.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,37 +21,45 @@
 
 #include "view/trial.h"
 
-/* A group that was merged on trial: a node of the tree, by key. */
-typedef struct TrialGroup
+/* A row that was merged on trial: a node of the tree, by key. */
+typedef struct TrialRow
 {
 	RBTNode		node;
-	MinimalTuple tuple;			/* of the state table */
+	MinimalTuple tuple;
 	Datum	   *keys;			/* point into tuple */
-	bool	   *key_nulls;
-} TrialGroup;
+	bool	   *nulls;
+} TrialRow;
+
+/* The rows of one state table. */
+typedef struct TrialTable
+{
+	const EddyStateTable *table;
+	MemoryContext mcxt;
+	TupleDesc	desc;
+	RBTree	   *rows;
+	List	   *added;			/* of MinimalTuple: by the current step */
+	SortSupport sort_keys;
+} TrialTable;
 
 struct EddyTrial
 {
-	EddyViewPlan *plan;
 	MemoryContext mcxt;
-	RBTree	   *groups;
-	List	   *fresh;			/* of MinimalTuple: by the step that is running */
-	TupleDesc	desc;			/* of the state table */
-	SortSupport sort_keys;
+	int			ntables;
+	TrialTable	tables[FLEXIBLE_ARRAY_MEMBER];
 };
 
 static int
-compare_trial_groups(const RBTNode *a, const RBTNode *b, void *arg)
+compare_rows(const RBTNode *a, const RBTNode *b, void *arg)
 {
-	const TrialGroup *left = (const TrialGroup *) a;
-	const TrialGroup *right = (const TrialGroup *) b;
-	EddyTrial *trial = arg;
+	const TrialRow *left = (const TrialRow *) a;
+	const TrialRow *right = (const TrialRow *) b;
+	TrialTable *trial_table = arg;
 
-	for (int i = 0; i < trial->plan->nkeys; i++)
+	for (int i = 0; i < trial_table->table->nkeys; i++)
 	{
-		int			order = ApplySortComparator(left->keys[i], left->key_nulls[i],
-												right->keys[i], right->key_nulls[i],
-												&trial->sort_keys[i]);
+		int			order = ApplySortComparator(left->keys[i], left->nulls[i],
+												right->keys[i], right->nulls[i],
+												&trial_table->sort_keys[i]);
 
 		if (order != 0)
 			return order;
@@ -60,74 +68,95 @@ compare_trial_groups(const RBTNode *a, const RBTNode *b, void *arg)
 }
 
 static void
-replace_trial_group(RBTNode *existing, const RBTNode *new, void *arg)
+replace_row(RBTNode *existing, const RBTNode *new, void *arg)
 {
-	TrialGroup *group = (TrialGroup *) existing;
-	RBTNode		node = group->node;
+	TrialRow   *row = (TrialRow *) existing;
+	RBTNode		node = row->node;
 
-	memcpy(existing, new, sizeof(TrialGroup));
-	group->node = node;
+	memcpy(existing, new, sizeof(TrialRow));
+	row->node = node;
 	(void) arg;
 }
 
 static RBTNode *
-allocate_trial_group(void *arg)
+allocate_row(void *arg)
 {
-	return MemoryContextAllocZero(((EddyTrial *) arg)->mcxt, sizeof(TrialGroup));
+	return MemoryContextAllocZero(((TrialTable *) arg)->mcxt, sizeof(TrialRow));
 }
 
+static void
+begin_table(TrialTable *trial_table, const EddyStateTable *table, MemoryContext mcxt)
+{
+	trial_table->table = table;
+	trial_table->mcxt = mcxt;
+	trial_table->rows = rbt_create(sizeof(TrialRow), compare_rows, replace_row, allocate_row,
+								   NULL, trial_table);
+	trial_table->sort_keys = palloc0(sizeof(SortSupportData) * table->nkeys);
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		SortSupport key = &trial_table->sort_keys[i];
+
+		key->ssup_cxt = mcxt;
+		key->ssup_collation = table->keys[i].collation;
+		PrepareSortSupportFromOrderingOp(table->keys[i].lt_opr, key);
+	}
+}
+
+/* eddy_trial_begin begins a trial of a view; its memory is a child of parent. */
 EddyTrial *
-eddy_trial_begin(EddyViewPlan *plan, MemoryContext parent)
+eddy_trial_begin(const EddyViewPlan *plan, MemoryContext parent)
 {
 	MemoryContext mcxt = AllocSetContextCreate(parent, "pg_eddy merge on trial",
 											   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(mcxt);
-	EddyTrial *trial = palloc0(sizeof(EddyTrial));
+	int			ntables = list_length(plan->state_tables);
+	EddyTrial  *trial = palloc0(offsetof(EddyTrial, tables) + sizeof(TrialTable) * ntables);
 
-	trial->plan = plan;
 	trial->mcxt = mcxt;
-	trial->groups = rbt_create(sizeof(TrialGroup), compare_trial_groups, replace_trial_group,
-							   allocate_trial_group, NULL, trial);
-	trial->sort_keys = palloc0(sizeof(SortSupportData) * Max(plan->nkeys, 1));
-	for (int i = 0; i < plan->nkeys; i++)
-	{
-		SortSupport key = &trial->sort_keys[i];
-
-		key->ssup_cxt = mcxt;
-		key->ssup_collation = plan->keys[i].collation;
-		PrepareSortSupportFromOrderingOp(plan->keys[i].lt_opr, key);
-	}
+	trial->ntables = ntables;
+	for (int i = 0; i < ntables; i++)
+		begin_table(&trial->tables[i], list_nth(plan->state_tables, i), mcxt);
 	MemoryContextSwitchTo(old);
 	return trial;
 }
 
+static void
+keep_added(TrialTable *trial_table)
+{
+	const EddyStateTable *table = trial_table->table;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(trial_table->desc, &TTSOpsMinimalTuple);
+	ListCell   *lc;
+
+	foreach(lc, trial_table->added)
+	{
+		TrialRow	row = {.tuple = lfirst(lc)};
+		bool		is_new;
+
+		ExecStoreMinimalTuple(row.tuple, slot, false);
+		row.keys = palloc(sizeof(Datum) * table->nkeys);
+		row.nulls = palloc(sizeof(bool) * table->nkeys);
+		for (int i = 0; i < table->nkeys; i++)
+			row.keys[i] = slot_getattr(slot, table->keys[i].column, &row.nulls[i]);
+		rbt_insert(trial_table->rows, (RBTNode *) &row, &is_new);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* eddy_trial_end_step ends a step, even one that failed: keeps what it has added, or discards it. */
 void
 eddy_trial_end_step(EddyTrial *trial, bool keep)
 {
-	EddyViewPlan *plan = trial->plan;
 	MemoryContext old = MemoryContextSwitchTo(trial->mcxt);
-	TupleTableSlot *slot;
-	ListCell   *lc;
 
-	if (keep && trial->fresh)
+	for (int i = 0; i < trial->ntables; i++)
 	{
-		slot = MakeSingleTupleTableSlot(trial->desc, &TTSOpsMinimalTuple);
-		foreach(lc, trial->fresh)
-		{
-			TrialGroup	group = {.tuple = lfirst(lc)};
-			bool		is_new;
+		TrialTable *trial_table = &trial->tables[i];
 
-			ExecStoreMinimalTuple(group.tuple, slot, false);
-			group.keys = palloc(sizeof(Datum) * Max(plan->nkeys, 1));
-			group.key_nulls = palloc(sizeof(bool) * Max(plan->nkeys, 1));
-			for (int i = 0; i < plan->nkeys; i++)
-				group.keys[i] = slot_getattr(slot, plan->keys[i].column, &group.key_nulls[i]);
-			rbt_insert(trial->groups, (RBTNode *) &group, &is_new);
-		}
-		ExecDropSingleTupleTableSlot(slot);
+		if (keep && trial_table->added)
+			keep_added(trial_table);
+		list_free(trial_table->added);
+		trial_table->added = NIL;
 	}
-	list_free(trial->fresh);
-	trial->fresh = NIL;
 	MemoryContextSwitchTo(old);
 }
 
@@ -137,22 +166,31 @@ eddy_trial_end(EddyTrial *trial)
 	MemoryContextDelete(trial->mcxt);
 }
 
+/*
+ * eddy_trial_find returns the version of a row that earlier steps have made, or NULL. It lives until
+ * it is replaced.
+ */
 MinimalTuple
-eddy_trial_find(EddyTrial *trial, Datum *keys, bool *key_nulls)
+eddy_trial_find(EddyTrial *trial, int table, const Datum *keys, const bool *nulls)
 {
-	TrialGroup	wanted = {.keys = keys, .key_nulls = key_nulls};
-	TrialGroup *found = (TrialGroup *) rbt_find(trial->groups, (RBTNode *) &wanted);
+	TrialRow	wanted = {
+		.keys = unconstify(Datum *, keys),
+		.nulls = unconstify(bool *, nulls)
+	};
+	TrialRow   *found = (TrialRow *) rbt_find(trial->tables[table].rows, (RBTNode *) &wanted);
 
 	return found ? found->tuple : NULL;
 }
 
+/* eddy_trial_add adds a version that the current step has made. It is found once the step is kept. */
 void
-eddy_trial_add(EddyTrial *trial, TupleTableSlot *version)
+eddy_trial_add(EddyTrial *trial, int table, TupleTableSlot *version)
 {
 	MemoryContext old = MemoryContextSwitchTo(trial->mcxt);
+	TrialTable *trial_table = &trial->tables[table];
 
-	if (trial->desc == NULL)
-		trial->desc = CreateTupleDescCopy(version->tts_tupleDescriptor);
-	trial->fresh = lappend(trial->fresh, ExecCopySlotMinimalTuple(version));
+	if (trial_table->desc == NULL)
+		trial_table->desc = CreateTupleDescCopy(version->tts_tupleDescriptor);
+	trial_table->added = lappend(trial_table->added, ExecCopySlotMinimalTuple(version));
 	MemoryContextSwitchTo(old);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * trial.h
- *    Groups that were merged on trial, kept in memory.
+ *    Rows of state tables that were merged on trial, kept in memory.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,18 +13,13 @@
 
 typedef struct EddyTrial EddyTrial;
 
-/* Begins a trial for a view; its memory is a child of parent. */
-extern EddyTrial *eddy_trial_begin(EddyViewPlan *plan, MemoryContext parent);
-
-/* The version of a group that earlier steps have made, or NULL. Lives until it is replaced. */
-extern MinimalTuple eddy_trial_find(EddyTrial *trial, Datum *keys, bool *key_nulls);
-
-/* Adds a version that the running step has made. It is found once the step has been kept. */
-extern void eddy_trial_add(EddyTrial *trial, TupleTableSlot *version);
-
-/* Ends a step, failed ones included: keeps what it has added, or forgets it. */
+extern EddyTrial *eddy_trial_begin(const EddyViewPlan *plan, MemoryContext parent);
 extern void eddy_trial_end_step(EddyTrial *trial, bool keep);
-
 extern void eddy_trial_end(EddyTrial *trial);
+
+/* State tables by their position in plan->state_tables. */
+extern MinimalTuple eddy_trial_find(EddyTrial *trial, int table, const Datum *keys,
+									const bool *nulls);
+extern void eddy_trial_add(EddyTrial *trial, int table, TupleTableSlot *version);
 
 #endif							/* EDDY_TRIAL_H */

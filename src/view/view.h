@@ -104,6 +104,13 @@ extern bool eddy_view_resume(Oid relid, bool *emptied);
 /* eddy.drop_continuous_view: as DROP VIEW, for the owner of the view or of its stream. */
 extern void eddy_view_drop(Oid relid);
 
+/*
+ * Errors if the caller is an expression of a view, of a stream or of anything else that runs with
+ * the rights of its owner: a batch must not begin in the middle of another one. command: the
+ * verb for the message.
+ */
+extern void eddy_view_check_context(const char *command);
+
 /* ---- objects.c ---- */
 
 /*

@@ -134,7 +134,7 @@ foreach my $copy (qw(plain parallel foreign_owner))
 	(my $expected = $original{$objects}) =~ s/\|boss\|/|postgres|/g;
 	is($owned{$objects}, $expected, "$copy: owners and privileges are those of the original");
 	is(query($copy, q{
-		SELECT count(*) FROM eddy._view v JOIN pg_class c ON c.oid IN (v.definition, v.state_table)
+		SELECT count(*) FROM eddy._view v JOIN pg_class c ON c.oid = ANY (v.definition || v.state_tables)
 		JOIN pg_extension e ON e.extname = 'pg_eddy' AND e.extowner = c.relowner}),
 		'8', "$copy: definitions and state tables belong to the extension's owner");
 	is($owned{$contents}, $original{$contents}, "$copy: the views have their content");

@@ -1,0 +1,44 @@
+/*-------------------------------------------------------------------------
+ *
+ * kind.h
+ *    Kinds of continuous views: what differs in how they are maintained.
+ *
+ * A kind is one file, kind_NAME.c, and a line in the array of kind.c. Operations that only other
+ * kinds need, closing windows and removing expired rows, are to be added here, called where
+ * batches end, and left NULL by kinds that do neither.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_KIND_H
+#define EDDY_KIND_H
+
+#include "view/merge.h"
+#include "view/plan.h"
+
+struct EddyViewKind
+{
+	const char *name;			/* eddy._view.kind */
+
+	/* True if views with this query are of this kind. The query can still be refused. */
+	bool		(*accepts) (const Query *query);
+
+	/*
+	 * Takes a definition apart and lays out the state tables: fills what plan.h lists as the
+	 * kind's, all in the current memory context. Raises ERRCODE_FEATURE_NOT_SUPPORTED for
+	 * what cannot be maintained incrementally.
+	 */
+	void		(*layout) (EddyViewPlan *plan, Query *query);
+
+	/* Makes the delta statement of a copy of the definition: its select list, and plan->delta_desc. */
+	void		(*make_delta) (EddyViewPlan *plan, Query *delta);
+
+	/* Merges what the delta statement gave into the state tables, by the functions of merge.h. */
+	void		(*merge) (EddyViewPlan *plan, EddyMerge *merge);
+};
+
+extern const EddyViewKind eddy_kind_combining;	/* kind_combining.c */
+
+extern const EddyViewKind *eddy_kind_choose(const Query *query);
+extern const EddyViewKind *eddy_kind_get(const char *name);
+
+#endif							/* EDDY_KIND_H */

@@ -1,0 +1,519 @@
+/*-------------------------------------------------------------------------
+ *
+ * kind_combining.c
+ *    Views that combine transition states: one row for each group, in one state table.
+ *
+ * Columns of the state table, in order:
+ *
+ *    columns of the view | keys that it does not show | states | result of HAVING
+ *
+ * A column of the view that is a bare group key or a bare aggregate also serves as the key or
+ * the state, so most views have no hidden columns at all. A view without GROUP BY has one row,
+ * whose key is a constant.
+ *
+ * The delta statement is the definition with its group keys and bare aggregates as select list. It
+ * gives one row of transition states for each group of the batch. These are combined with what
+ * is stored of the group, and finalized.
+ *
+ * Locking: see upsert.c. Memory: one context that is reset for each group. A crash leaves nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/typcache.h"
+
+#include "view/analyze.h"
+#include "view/combine.h"
+#include "view/kind.h"
+
+/* The one state table. */
+#define STATE 0
+
+/* One merge. */
+typedef struct Combining
+{
+	EddyViewPlan *plan;
+	EddyMerge  *merge;
+	const EddyStateTable *table;
+	EddyCombiner *combiner;
+	ExprContext *econtext;
+	TupleTableSlot *group;		/* the current group as one row of the delta */
+	TupleTableSlot *finals;		/* keys and final values, for expressions */
+	TupleTableSlot *result;		/* the version to be written */
+
+	/* the current group; by-reference values live in combiner->mcxt */
+	Datum	   *keys;			/* of the state table */
+	bool	   *key_nulls;
+	EddyState  *partials;
+} Combining;
+
+/* ---- layout ---- */
+
+/* Every query that aggregates. */
+static bool
+accepts(const Query *query)
+{
+	return query->hasAggs || query->groupClause != NIL;
+}
+
+static bool
+column_exists(const EddyStateTable *table, const char *name)
+{
+	for (int i = 0; i < table->ncolumns; i++)
+		if (strcmp(table->columns[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static AttrNumber
+add_column(EddyStateTable *table, const char *name, Oid type, int32 typmod, Oid collation,
+		   bool not_null)
+{
+	EddyStateColumn *column = &table->columns[table->ncolumns++];
+
+	column->name = pstrdup(name);
+	column->type = type;
+	column->typmod = typmod;
+	column->collation = collation;
+	column->not_null = not_null;
+	return table->ncolumns;
+}
+
+/* Its name gives way to those of the view. */
+static AttrNumber
+add_hidden_column(EddyStateTable *table, const char *name, Oid type, int32 typmod, Oid collation,
+				  bool not_null)
+{
+	const char *unique = name;
+
+	for (int i = 1; column_exists(table, unique); i++)
+		unique = psprintf("%s_%d", name, i);
+	return add_column(table, unique, type, typmod, collation, not_null);
+}
+
+/* The columns of the view; those that are keys or final states serve as such. */
+static void
+lay_out_view_columns(EddyViewPlan *plan, EddyStateTable *table)
+{
+	for (int i = 0; i < plan->noutputs; i++)
+	{
+		EddyOutput *output = &plan->outputs[i];
+
+		output->column = add_column(table, output->name, output->type, output->typmod,
+									output->collation, false);
+		if (output->kind == EDDY_OUTPUT_KEY && plan->keys[output->index].column == 0)
+			plan->keys[output->index].column = output->column;
+		if (output->kind == EDDY_OUTPUT_AGGREGATE && plan->aggs[output->index].state_is_final &&
+			plan->aggs[output->index].state_column == 0)
+			plan->aggs[output->index].state_column = output->column;
+	}
+}
+
+static void
+lay_out_key(EddyViewPlan *plan, EddyStateTable *table)
+{
+	table->nkeys = Max(plan->nkeys, 1);
+	table->keys = palloc0(sizeof(EddyStateKey) * table->nkeys);
+	for (int i = 0; i < plan->nkeys; i++)
+	{
+		EddyKey    *key = &plan->keys[i];
+
+		if (key->column == 0)
+			key->column = add_hidden_column(table, psprintf("_key%d", i + 1), key->type,
+											key->typmod, key->collation, false);
+		table->keys[i].column = key->column;
+		table->keys[i].lt_opr = key->lt_opr;
+		table->keys[i].collation = key->collation;
+	}
+	if (plan->nkeys == 0)
+	{
+		table->keys[0].column = add_hidden_column(table, "_key", INT2OID, -1, InvalidOid, true);
+		table->keys[0].lt_opr = lookup_type_cache(INT2OID, TYPECACHE_LT_OPR)->lt_opr;
+	}
+}
+
+static void
+lay_out_states(EddyViewPlan *plan, EddyStateTable *table)
+{
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		EddyAggregate *agg = &plan->aggs[i];
+
+		if (agg->state_column == 0)
+			agg->state_column = add_hidden_column(table, psprintf("_state%d", i + 1),
+												  agg->state_type, agg->state_typmod,
+												  agg->state_is_final ?
+												  agg->aggref->aggcollid :
+												  get_typcollation(agg->state_type), false);
+	}
+}
+
+/* Keys and final values: what expressions over groups read. */
+static TupleDesc
+make_final_desc(EddyViewPlan *plan)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(plan->nkeys + plan->naggs);
+
+	for (int i = 0; i < plan->nkeys; i++)
+	{
+		TupleDescInitEntry(desc, i + 1, NULL, plan->keys[i].type, plan->keys[i].typmod, 0);
+		TupleDescInitEntryCollation(desc, i + 1, plan->keys[i].collation);
+	}
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		Aggref	   *aggref = plan->aggs[i].aggref;
+
+		TupleDescInitEntry(desc, plan->nkeys + i + 1, NULL, aggref->aggtype, -1, 0);
+		TupleDescInitEntryCollation(desc, plan->nkeys + i + 1, aggref->aggcollid);
+	}
+	return desc;
+}
+
+static void
+layout(EddyViewPlan *plan, Query *query)
+{
+	EddyStateTable *table = palloc0(sizeof(EddyStateTable));
+
+	eddy_analyze_groups(plan, query);
+	table->suffix = "state";
+	table->columns = palloc0(sizeof(EddyStateColumn) *
+							 (plan->noutputs + plan->nkeys + plan->naggs + 2));
+	lay_out_view_columns(plan, table);
+	lay_out_key(plan, table);
+	lay_out_states(plan, table);
+	if (plan->having)
+		plan->visible_column = add_hidden_column(table, "_visible", BOOLOID, -1, InvalidOid,
+												 true);
+	plan->state_tables = list_make1(table);
+	plan->final_desc = make_final_desc(plan);
+}
+
+/* ---- the delta statement ---- */
+
+static void
+make_delta(EddyViewPlan *plan, Query *delta)
+{
+	List	   *tlist = NIL;
+	ListCell   *lc;
+
+	plan->delta_desc = CreateTemplateTupleDesc(plan->nkeys + plan->naggs);
+	foreach(lc, delta->groupClause)
+	{
+		TargetEntry *tle = flatCopyTargetEntry(get_sortgroupclause_tle(lfirst(lc),
+																	   delta->targetList));
+		EddyKey    *key = &plan->keys[foreach_current_index(lc)];
+
+		tle->resno = list_length(tlist) + 1;
+		tle->resname = psprintf("k%d", tle->resno);
+		tle->resjunk = false;
+		tlist = lappend(tlist, tle);
+		TupleDescInitEntry(plan->delta_desc, tle->resno, NULL, key->type, key->typmod, 0);
+		TupleDescInitEntryCollation(plan->delta_desc, tle->resno, key->collation);
+	}
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		EddyAggregate *agg = &plan->aggs[i];
+		AttrNumber	resno = list_length(tlist) + 1;
+
+		tlist = lappend(tlist, makeTargetEntry((Expr *) copyObject(agg->aggref), resno,
+											   psprintf("a%d", i + 1), false));
+		TupleDescInitEntry(plan->delta_desc, resno, NULL, agg->partial_type, -1, 0);
+	}
+	delta->targetList = tlist;
+	delta->havingQual = NULL;
+	delta->hasAggs = (plan->naggs > 0);
+}
+
+/* ---- reading the delta ---- */
+
+static bool
+same_group(const Combining *c, TupleTableSlot *row)
+{
+	EddyViewPlan *plan = c->plan;
+
+	for (int i = 0; i < plan->nkeys; i++)
+	{
+		if (c->key_nulls[i] != row->tts_isnull[i])
+			return false;
+		if (!c->key_nulls[i] &&
+			!DatumGetBool(FunctionCall2Coll(&plan->keys[i].eq, plan->keys[i].collation,
+											c->keys[i], row->tts_values[i])))
+			return false;
+	}
+	return true;
+}
+
+/* Makes a row of the delta the current group. */
+static void
+start_group(Combining *c, TupleTableSlot *row)
+{
+	EddyViewPlan *plan = c->plan;
+	MemoryContext old;
+
+	MemoryContextReset(c->combiner->mcxt);
+	old = MemoryContextSwitchTo(c->combiner->mcxt);
+	for (int i = 0; i < plan->nkeys + plan->naggs; i++)
+	{
+		bool		isnull = row->tts_isnull[i];
+		Form_pg_attribute att = TupleDescAttr(plan->delta_desc, i);
+		Datum		value = isnull ? (Datum) 0 :
+			datumCopy(row->tts_values[i], att->attbyval, att->attlen);
+
+		if (i < plan->nkeys)
+		{
+			c->keys[i] = value;
+			c->key_nulls[i] = isnull;
+		}
+		else
+		{
+			c->partials[i - plan->nkeys].value = value;
+			c->partials[i - plan->nkeys].isnull = isnull;
+		}
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * True for a NULL state that a strict transition function has returned, which is the result of
+ * the group from then on. counter: the state that counts its inputs, if there is one.
+ */
+static inline bool
+is_lost(const EddyAggregate *agg, bool isnull, Datum counter)
+{
+	return isnull && (agg->null_is_lost || (agg->counter && DatumGetInt64(counter) > 0));
+}
+
+/* Combines another row of the delta with the current group. */
+static void
+add_to_group(Combining *c, TupleTableSlot *row)
+{
+	EddyViewPlan *plan = c->plan;
+
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		EddyAggregate *agg = &plan->aggs[i];
+		EddyState	more = {
+			row->tts_values[plan->nkeys + i],
+			row->tts_isnull[plan->nkeys + i]
+		};
+
+		/* counters come after the aggregates whose input they count */
+		if (is_lost(agg, c->partials[i].isnull, c->partials[agg->counter].value) ||
+			is_lost(agg, more.isnull, row->tts_values[plan->nkeys + agg->counter]))
+			c->partials[i].isnull = true;
+		else
+			eddy_combine_partial(c->combiner, agg, &c->partials[i], &more);
+	}
+}
+
+/* ---- computing the new version ---- */
+
+static void
+compute_keys(Combining *c, TupleTableSlot *stored)
+{
+	for (int i = 0; i < c->table->nkeys; i++)
+	{
+		int			column = c->table->keys[i].column - 1;
+
+		/* equal keys can look different (1.0, 1.00): the first stays, as its index entry does */
+		c->result->tts_values[column] = stored ? stored->tts_values[column] : c->keys[i];
+		c->result->tts_isnull[column] = c->key_nulls[i];
+		if (i < c->plan->nkeys)
+		{
+			c->finals->tts_values[i] = c->result->tts_values[column];
+			c->finals->tts_isnull[i] = c->key_nulls[i];
+		}
+	}
+}
+
+static void
+compute_states(Combining *c, TupleTableSlot *stored)
+{
+	EddyViewPlan *plan = c->plan;
+
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		EddyAggregate *agg = &plan->aggs[i];
+		int			column = agg->state_column - 1;
+		EddyState	partial = c->partials[i];
+		EddyState	old = {(Datum) 0, true};
+		EddyState	new_stored;
+		EddyState	final;
+		bool		lost;
+
+		lost = is_lost(agg, partial.isnull, c->partials[agg->counter].value);
+		if (stored)
+		{
+			old.value = stored->tts_values[column];
+			old.isnull = stored->tts_isnull[column];
+			lost |= is_lost(agg, old.isnull,
+							stored->tts_values[plan->aggs[agg->counter].state_column - 1]);
+		}
+		if (lost)
+			partial.isnull = old.isnull = true;
+		/* as for a new group: NULL is final, it does not combine */
+		eddy_combine_stored(c->combiner, agg, &old, stored == NULL || lost, &partial,
+							&new_stored, &final);
+		c->result->tts_values[column] = new_stored.value;
+		c->result->tts_isnull[column] = new_stored.isnull;
+		c->finals->tts_values[plan->nkeys + i] = final.value;
+		c->finals->tts_isnull[plan->nkeys + i] = final.isnull;
+	}
+}
+
+static void
+compute_outputs(Combining *c)
+{
+	EddyViewPlan *plan = c->plan;
+	TupleTableSlot *result = c->result;
+	TupleTableSlot *finals = c->finals;
+
+	c->econtext->ecxt_scantuple = finals;
+	for (int i = 0; i < plan->noutputs; i++)
+	{
+		EddyOutput *output = &plan->outputs[i];
+		int			column = output->column - 1;
+
+		if (output->kind == EDDY_OUTPUT_EXPRESSION)
+			result->tts_values[column] = ExecEvalExprSwitchContext(output->state, c->econtext,
+																   &result->tts_isnull[column]);
+		else
+		{
+			int			from = output->kind == EDDY_OUTPUT_KEY ? output->index :
+				plan->nkeys + output->index;
+
+			result->tts_values[column] = finals->tts_values[from];
+			result->tts_isnull[column] = finals->tts_isnull[from];
+		}
+	}
+	if (plan->visible_column)
+	{
+		int			column = plan->visible_column - 1;
+		bool		isnull;
+		Datum		value = ExecEvalExprSwitchContext(plan->having_state, c->econtext, &isnull);
+
+		result->tts_values[column] = BoolGetDatum(!isnull && DatumGetBool(value));
+		result->tts_isnull[column] = false;
+	}
+}
+
+/* Fills c->result from the current group and the stored version (NULL: a new group). */
+static void
+compute_result(Combining *c, TupleTableSlot *stored)
+{
+	ExecClearTuple(c->result);
+	ExecClearTuple(c->finals);
+	ResetExprContext(c->econtext);
+	memset(c->result->tts_isnull, true, sizeof(bool) * c->table->ncolumns);
+	compute_keys(c, stored);
+	compute_states(c, stored);
+	ExecStoreVirtualTuple(c->finals);
+	compute_outputs(c);
+	ExecStoreVirtualTuple(c->result);
+}
+
+/* ---- merging ---- */
+
+static void
+keep_group(Combining *c)
+{
+	EddyViewPlan *plan = c->plan;
+	TupleTableSlot *group = ExecClearTuple(c->group);
+
+	for (int i = 0; i < plan->nkeys; i++)
+	{
+		group->tts_values[i] = c->keys[i];
+		group->tts_isnull[i] = c->key_nulls[i];
+	}
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		group->tts_values[plan->nkeys + i] = c->partials[i].value;
+		group->tts_isnull[plan->nkeys + i] = c->partials[i].isnull;
+	}
+	eddy_merge_keep(c->merge, ExecStoreVirtualTuple(group));
+}
+
+/* The current group is complete: merges it with what is stored, again after each collision. */
+static void
+merge_group(Combining *c)
+{
+	TupleTableSlot *stored;
+
+	if (eddy_merge_keeps(c->merge))
+		keep_group(c);
+	if (eddy_merge_write_computed(c->merge, STATE))
+		return;
+	do
+	{
+		stored = eddy_merge_find(c->merge, STATE, c->keys, c->key_nulls);
+		compute_result(c, stored);
+	} while (!eddy_merge_store(c->merge, STATE, c->result));
+}
+
+static void
+begin(Combining *c)
+{
+	EddyViewPlan *plan = c->plan;
+
+	c->table = linitial(plan->state_tables);
+	c->combiner = eddy_combine_begin();
+	c->econtext = CreateStandaloneExprContext();
+	c->group = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsVirtual);
+	c->finals = MakeSingleTupleTableSlot(plan->final_desc, &TTSOpsVirtual);
+	c->result = MakeSingleTupleTableSlot(eddy_merge_desc(c->merge, STATE), &TTSOpsVirtual);
+	/* the constant key of a view without GROUP BY is 0 */
+	c->keys = palloc0(sizeof(Datum) * c->table->nkeys);
+	c->key_nulls = palloc0(sizeof(bool) * c->table->nkeys);
+	c->partials = palloc(sizeof(EddyState) * Max(plan->naggs, 1));
+}
+
+static void
+end(Combining *c)
+{
+	ExecDropSingleTupleTableSlot(c->group);
+	ExecDropSingleTupleTableSlot(c->finals);
+	ExecDropSingleTupleTableSlot(c->result);
+	FreeExprContext(c->econtext, true);
+	eddy_combine_end(c->combiner);
+}
+
+static void
+merge(EddyViewPlan *plan, EddyMerge *merge)
+{
+	Combining	c = {.plan = plan, .merge = merge};
+	bool		in_group = false;
+	TupleTableSlot *row;
+
+	begin(&c);
+	while ((row = eddy_merge_next(merge)) != NULL)
+	{
+		if (in_group && same_group(&c, row))
+			add_to_group(&c, row);
+		else
+		{
+			if (in_group)
+				merge_group(&c);
+			start_group(&c, row);
+			in_group = true;
+		}
+	}
+	if (in_group)
+		merge_group(&c);
+	end(&c);
+}
+
+const EddyViewKind eddy_kind_combining = {
+	.name = "combining",
+	.accepts = accepts,
+	.layout = layout,
+	.make_delta = make_delta,
+	.merge = merge,
+};

@@ -1,0 +1,427 @@
+/*-------------------------------------------------------------------------
+ *
+ * upsert.c
+ *    Reading and writing the rows of a state table by key.
+ *
+ * Rows are found through the unique index over the key and written directly through the
+ * table access method, below triggers. What the columns mean is not known here: what a row
+ * becomes is computed by the kind of the view.
+ *
+ * Updates and deletes are optimistic: the version that was read is replaced if it is still the
+ * latest. A row that does not exist yet is inserted speculatively, as ON CONFLICT does, because a
+ * concurrent transaction may be inserting it. If such a transaction was first, the caller
+ * continues, under READ COMMITTED, with a new snapshot, in which it reads the row again; under
+ * the stricter levels the statement fails with 40001. Where the whole transaction can be
+ * repeated, new rows are inserted many at a time, and a collision is an error (23505).
+ *
+ * All reads are made with the active snapshot, which the caller pushes before it opens the
+ * table and pops after closing it.
+ *
+ * Locking: RowExclusiveLock on table and index, row locks in the order of the calls, all until the
+ * end of the transaction; callers write in order of key, so that they never deadlock among themselves.
+ * Memory: the context in which the table was opened. A crash leaves nothing: all of it is part
+ * of one WAL-logged transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/itup.h"
+#include "access/nbtree.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "storage/lmgr.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "view/upsert.h"
+
+/* New rows that are inserted together at most. */
+#define MAX_ADDED 64
+
+struct EddyUpsert
+{
+	const EddyStateTable *table;
+	const char *view_name;		/* for messages */
+	Relation	rel;
+	Relation	index;
+	IndexScanDesc scan;			/* NULL: none with the active snapshot */
+	int			scan_nkeys;
+	ScanKeyData *scan_keys;
+	TupleTableSlot *stored;		/* the row that was read last */
+	EState	   *estate;
+	ResultRelInfo *rri;
+	TupleTableSlot *added[MAX_ADDED];	/* rows that are not inserted yet */
+	int			nadded;
+};
+
+/* ---- opening ---- */
+
+/*
+ * eddy_upsert_check_layout raises an error unless a relation has exactly the columns of a state
+ * table: values would be read as what they are not.
+ */
+void
+eddy_upsert_check_layout(Relation rel, const EddyStateTable *table)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		same = desc->natts == table->ncolumns;
+
+	for (int i = 0; same && i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		const EddyStateColumn *column = &table->columns[i];
+
+		same = !att->attisdropped && att->atttypid == column->type &&
+			att->atttypmod == column->typmod && att->attcollation == column->collation;
+	}
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("state table \"%s\" does not have the columns of its continuous view",
+						RelationGetRelationName(rel)),
+				 errhint("Drop the continuous view and create it again.")));
+}
+
+/*
+ * eddy_upsert_find_index returns the unique index over the key. Superusers may add indexes of
+ * their own, so it is recognized by its columns.
+ */
+Oid
+eddy_upsert_find_index(Relation rel, const EddyStateTable *table)
+{
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		bool		match = index->rd_index->indisunique && index->rd_index->indisvalid &&
+			IndexRelationGetNumberOfAttributes(index) == table->nkeys;
+
+		for (int i = 0; match && i < table->nkeys; i++)
+			match = index->rd_index->indkey.values[i] == table->keys[i].column;
+		index_close(index, AccessShareLock);
+		if (match)
+			return lfirst_oid(lc);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("state table \"%s\" is missing the unique index over its key",
+					RelationGetRelationName(rel)),
+			 errhint("Create the index again, with NULLS NOT DISTINCT, or drop and create the continuous view.")));
+}
+
+static ScanKeyData *
+make_scan_keys(Relation index, int nkeys)
+{
+	ScanKeyData *keys = palloc0(sizeof(ScanKeyData) * nkeys);
+
+	for (int i = 0; i < nkeys; i++)
+	{
+		Oid			type = index->rd_opcintype[i];
+		Oid			equal = get_opfamily_member(index->rd_opfamily[i], type, type,
+												BTEqualStrategyNumber);
+
+		ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
+							   index->rd_indcollation[i], get_opcode(equal), (Datum) 0);
+	}
+	return keys;
+}
+
+EddyUpsert *
+eddy_upsert_open(const EddyStateTable *table, const char *view_name)
+{
+	EddyUpsert *upsert = palloc0(sizeof(EddyUpsert));
+
+	upsert->table = table;
+	upsert->view_name = view_name;
+	upsert->rel = table_open(table->relid, RowExclusiveLock);
+	eddy_upsert_check_layout(upsert->rel, table);
+	upsert->index = index_open(table->index, RowExclusiveLock);
+	upsert->scan_keys = make_scan_keys(upsert->index, table->nkeys);
+	upsert->stored = table_slot_create(upsert->rel, NULL);
+	upsert->estate = CreateExecutorState();
+	upsert->rri = makeNode(ResultRelInfo);
+	InitResultRelInfo(upsert->rri, upsert->rel, 0, NULL, 0);
+	ExecOpenIndices(upsert->rri, true);
+	return upsert;
+}
+
+static void
+end_scan(EddyUpsert *upsert)
+{
+	ExecClearTuple(upsert->stored);
+	if (upsert->scan)
+		index_endscan(upsert->scan);
+	upsert->scan = NULL;
+}
+
+void
+eddy_upsert_close(EddyUpsert *upsert)
+{
+	Assert(upsert->nadded == 0);
+	end_scan(upsert);
+	for (int i = 0; i < MAX_ADDED && upsert->added[i]; i++)
+		ExecDropSingleTupleTableSlot(upsert->added[i]);
+	ExecDropSingleTupleTableSlot(upsert->stored);
+	ExecCloseIndices(upsert->rri);
+	FreeExecutorState(upsert->estate);
+	index_close(upsert->index, NoLock);
+	table_close(upsert->rel, NoLock);
+	pfree(upsert->scan_keys);
+	pfree(upsert);
+}
+
+TupleDesc
+eddy_upsert_desc(const EddyUpsert *upsert)
+{
+	return RelationGetDescr(upsert->rel);
+}
+
+/* ---- reading ---- */
+
+/*
+ * eddy_upsert_seek begins to read the rows whose key columns begin with the given values: the
+ * one row that has a key, all rows with a prefix of the key, or, with nkeys = 0, all rows.
+ */
+void
+eddy_upsert_seek(EddyUpsert *upsert, int nkeys, const Datum *keys, const bool *nulls)
+{
+	Assert(nkeys <= upsert->table->nkeys);
+	if (upsert->scan && upsert->scan_nkeys != nkeys)
+		end_scan(upsert);
+	if (upsert->scan == NULL)
+	{
+		upsert->scan = eddy_compat_index_beginscan(upsert->rel, upsert->index,
+												   GetActiveSnapshot(), nkeys);
+		upsert->scan_nkeys = nkeys;
+	}
+	for (int i = 0; i < nkeys; i++)
+	{
+		upsert->scan_keys[i].sk_argument = keys[i];
+		upsert->scan_keys[i].sk_flags = nulls[i] ? SK_ISNULL | SK_SEARCHNULL : 0;
+	}
+	index_rescan(upsert->scan, upsert->scan_keys, nkeys, NULL, 0);
+}
+
+/*
+ * eddy_upsert_next returns the next row, with all its columns deformed, or NULL. The slot is
+ * valid until the next row is read.
+ */
+TupleTableSlot *
+eddy_upsert_next(EddyUpsert *upsert)
+{
+	if (!index_getnext_slot(upsert->scan, ForwardScanDirection, upsert->stored))
+		return NULL;
+	slot_getallattrs(upsert->stored);
+	return upsert->stored;
+}
+
+/* eddy_upsert_find returns the row with a key, deformed and valid as above, or NULL. */
+TupleTableSlot *
+eddy_upsert_find(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
+{
+	eddy_upsert_seek(upsert, upsert->table->nkeys, keys, nulls);
+	return eddy_upsert_next(upsert);
+}
+
+/* ---- what a row can have ---- */
+
+/*
+ * eddy_upsert_check_key raises an error for a key that the index cannot hold. Callers check
+ * before anything is written, because a row causes it. The limit is that of nbtree.h, less
+ * what a place in the table takes.
+ */
+void
+eddy_upsert_check_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
+{
+	const Size	limit = MAXALIGN_DOWN((BLCKSZ - MAXALIGN(SizeOfPageHeaderData +
+														 3 * sizeof(ItemIdData)) -
+									   MAXALIGN(sizeof(BTPageOpaqueData))) / 3) -
+		MAXALIGN(sizeof(ItemPointerData));
+	const EddyStateTable *table = upsert->table;
+	Size		size = 0;
+	IndexTuple	entry;
+
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(upsert->rel),
+											  table->keys[i].column - 1);
+
+		if (!nulls[i])
+			size += datumGetSize(keys[i], att->attbyval, att->attlen);
+	}
+	if (size < limit / 2)
+		return;
+	/* compression can make it smaller */
+	entry = index_form_tuple(RelationGetDescr(upsert->index), unconstify(Datum *, keys),
+							 unconstify(bool *, nulls));
+	size = IndexTupleSize(entry);
+	pfree(entry);
+	if (size > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("group key of continuous view \"%s\" is too long", upsert->view_name),
+				 errdetail("It takes %zu bytes in an index, where at most %zu are possible.",
+						   size, limit)));
+}
+
+/*
+ * eddy_upsert_check_row raises an error for a NULL in a column that a superuser has set NOT NULL,
+ * for REPLICA IDENTITY USING INDEX. The table access method checks nothing, and a NULL there
+ * would make plans wrong.
+ */
+void
+eddy_upsert_check_row(EddyUpsert *upsert, const TupleTableSlot *row)
+{
+	TupleDesc	desc = RelationGetDescr(upsert->rel);
+
+	if (desc->constr == NULL || !desc->constr->has_not_null)
+		return;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attnotnull && row->tts_isnull[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("null value in column \"%s\" of continuous view \"%s\" violates not-null constraint",
+							NameStr(att->attname), upsert->view_name),
+					 errdetail("The column of its state table was set NOT NULL.")));
+	}
+}
+
+/* ---- writing ---- */
+
+/* True if a version was replaced or deleted, false if it was not the latest one. */
+static bool
+check_result(EddyUpsert *upsert, TM_Result result)
+{
+	switch (result)
+	{
+		case TM_Ok:
+			return true;
+		case TM_Updated:
+		case TM_Deleted:
+			return false;
+		default:
+			elog(ERROR, "unexpected result %d of writing to state table \"%s\"", result,
+				 RelationGetRelationName(upsert->rel));
+	}
+}
+
+/* eddy_upsert_update replaces the version at a place. */
+bool
+eddy_upsert_update(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row)
+{
+	TM_FailureData tmfd;
+	LockTupleMode lockmode;
+	bool		update_indexes;
+	TM_Result	result = eddy_compat_tuple_update(upsert->rel, place, row,
+												  GetCurrentCommandId(true),
+												  GetActiveSnapshot(), &tmfd, &lockmode,
+												  &update_indexes);
+
+	if (!check_result(upsert, result))
+		return false;
+	if (update_indexes)
+	{
+		list_free(eddy_compat_insert_index_tuples(upsert->rri, row, upsert->estate, true, false,
+												  NULL));
+		ResetPerTupleExprContext(upsert->estate);
+	}
+	return true;
+}
+
+/* eddy_upsert_delete deletes the version at a place. */
+bool
+eddy_upsert_delete(EddyUpsert *upsert, ItemPointer place)
+{
+	TM_FailureData tmfd;
+
+	return check_result(upsert, table_tuple_delete(upsert->rel, place, GetCurrentCommandId(true),
+												   GetActiveSnapshot(), InvalidSnapshot, true,
+												   &tmfd, false));
+}
+
+/*
+ * eddy_upsert_insert inserts a row whose key was not found just before, so no other transaction is
+ * expected to have inserted it; only if one has, its end is waited for.
+ */
+bool
+eddy_upsert_insert(EddyUpsert *upsert, TupleTableSlot *row)
+{
+	ItemPointerData conflict_place;
+	uint32		token;
+	bool		conflict = false;
+
+	ItemPointerSetInvalid(&row->tts_tid);
+	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+	table_tuple_insert_speculative(upsert->rel, row, GetCurrentCommandId(true), 0, NULL, token);
+	list_free(eddy_compat_insert_index_tuples(upsert->rri, row, upsert->estate, false, true,
+											  &conflict));
+	table_tuple_complete_speculative(upsert->rel, row, token, !conflict);
+	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+	if (conflict)
+	{
+		ItemPointerSetInvalid(&row->tts_tid);
+		(void) eddy_compat_check_index_constraints(upsert->rri, row, upsert->estate,
+												   &conflict_place);
+	}
+	ResetPerTupleExprContext(upsert->estate);
+	return !conflict;
+}
+
+/*
+ * eddy_upsert_renew replaces the active snapshot by one that sees the row that a concurrent
+ * transaction has written, or raises 40001.
+ */
+void
+eddy_upsert_renew(EddyUpsert *upsert)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access to continuous view \"%s\" due to concurrent update",
+						upsert->view_name),
+				 errhint("The transaction might succeed if retried.")));
+	end_scan(upsert);
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetLatestSnapshot());
+}
+
+/* eddy_upsert_add adds a copy of a row to those that eddy_upsert_flush inserts. */
+void
+eddy_upsert_add(EddyUpsert *upsert, TupleTableSlot *row)
+{
+	TupleTableSlot **slot = &upsert->added[upsert->nadded];
+
+	if (*slot == NULL)
+		*slot = table_slot_create(upsert->rel, NULL);
+	ExecCopySlot(*slot, row);
+	if (++upsert->nadded == MAX_ADDED)
+		eddy_upsert_flush(upsert);
+}
+
+void
+eddy_upsert_flush(EddyUpsert *upsert)
+{
+	if (upsert->nadded == 0)
+		return;
+	table_multi_insert(upsert->rel, upsert->added, upsert->nadded, GetCurrentCommandId(true), 0,
+					   NULL);
+	for (int i = 0; i < upsert->nadded; i++)
+	{
+		list_free(eddy_compat_insert_index_tuples(upsert->rri, upsert->added[i], upsert->estate,
+												  false, false, NULL));
+		ResetPerTupleExprContext(upsert->estate);
+		ExecClearTuple(upsert->added[i]);
+	}
+	upsert->nadded = 0;
+}

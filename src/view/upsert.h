@@ -1,0 +1,78 @@
+/*-------------------------------------------------------------------------
+ *
+ * upsert.h
+ *    Reading and writing the rows of a state table by key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_UPSERT_H
+#define EDDY_UPSERT_H
+
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+
+/* A column of a state table. */
+typedef struct EddyStateColumn
+{
+	char	   *name;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	bool		not_null;
+} EddyStateColumn;
+
+/* A column of the key of a state table. */
+typedef struct EddyStateKey
+{
+	AttrNumber	column;
+	Oid			lt_opr;			/* of the default btree operator class */
+	Oid			collation;
+} EddyStateKey;
+
+/* A state table, as the kind of its view lays it out. */
+typedef struct EddyStateTable
+{
+	const char *suffix;			/* of its name: _<view>_<suffix> */
+	int			ncolumns;
+	EddyStateColumn *columns;
+	int			nkeys;			/* at least 1 */
+	EddyStateKey *keys;
+	Oid			relid;
+	Oid			index;			/* unique index over the key */
+} EddyStateTable;
+
+extern void eddy_upsert_check_layout(Relation rel, const EddyStateTable *table);
+extern Oid	eddy_upsert_find_index(Relation rel, const EddyStateTable *table);
+
+/* A state table that is open. */
+typedef struct EddyUpsert EddyUpsert;
+
+extern EddyUpsert *eddy_upsert_open(const EddyStateTable *table, const char *view_name);
+extern void eddy_upsert_close(EddyUpsert *upsert);
+extern TupleDesc eddy_upsert_desc(const EddyUpsert *upsert);
+
+/* The row with a key, or NULL. */
+extern TupleTableSlot *eddy_upsert_find(EddyUpsert *upsert, const Datum *keys, const bool *nulls);
+
+/* The rows whose key begins with nkeys values, in order of their keys. */
+extern void eddy_upsert_seek(EddyUpsert *upsert, int nkeys, const Datum *keys, const bool *nulls);
+extern TupleTableSlot *eddy_upsert_next(EddyUpsert *upsert);
+
+/* Errors for what no row of the table can have. */
+extern void eddy_upsert_check_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls);
+extern void eddy_upsert_check_row(EddyUpsert *upsert, const TupleTableSlot *row);
+
+/*
+ * Write one row. False if a concurrent transaction has written it first: then call
+ * eddy_upsert_renew, and read the row again.
+ */
+extern bool eddy_upsert_insert(EddyUpsert *upsert, TupleTableSlot *row);
+extern bool eddy_upsert_update(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row);
+extern bool eddy_upsert_delete(EddyUpsert *upsert, ItemPointer place);
+extern void eddy_upsert_renew(EddyUpsert *upsert);
+
+/* Insert many rows; one that a concurrent transaction has inserted first is an error (23505). */
+extern void eddy_upsert_add(EddyUpsert *upsert, TupleTableSlot *row);
+extern void eddy_upsert_flush(EddyUpsert *upsert);
+
+#endif							/* EDDY_UPSERT_H */
