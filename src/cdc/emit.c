@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * emit.c
- *    From changes to messages: appends records, and sends them.
+ *    Appends the records of changes, and sends them in messages.
  *
  * Records are collected in state->records and sent as one protocol message, newline between
  * them: a walsender spends about 6 us on each message, more than on the record. A message is
@@ -25,7 +25,7 @@
 
 #include "cdc/emit.h"
 
-/* More space than this is not kept for the next records. */
+/* A larger buffer is not kept for the next records. */
 #define MAX_IDLE_SPACE (80 * 1024 * 1024)
 
 /* The arguments of append_record. */
@@ -42,6 +42,7 @@ static void append_record(void *arg);
 static bool attempt_record(EddyCdcState *state, const EddyCdcChange *change,
 						   const ErrorData *error, ErrorData **failure);
 
+/* Adds the record of a change to the pending ones, which are sent first if they fill a message. */
 void
 eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 {
@@ -115,6 +116,7 @@ append_record(void *arg)
 	eddy_cdc_enlarge(&state->records, 0);
 }
 
+/* Sends the pending records. */
 void
 eddy_cdc_send(LogicalDecodingContext *ctx)
 {

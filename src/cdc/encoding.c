@@ -3,8 +3,8 @@
  * encoding.c
  *    Text of the database's encoding within JSON strings, which are UTF-8.
  *
- * The text that leaves here is valid UTF-8 in every database. It also has to be valid text of
- * the database's encoding, as the SQL functions return it as such. Hence:
+ * The output is valid UTF-8 in every database. It also has to be valid text of the database's
+ * encoding, as which the SQL functions return it. Hence:
  *
  *   UTF8, SQL_ASCII   valid UTF-8 is copied
  *   all others        characters other than ASCII become \u escapes
@@ -27,13 +27,13 @@
 
 #include "cdc/json_writer.h"
 
-/* Bytes that are converted at once; characters that are cut off are converted with the next. */
+/* Bytes that are converted at once; an incomplete character is converted with the next ones. */
 #define CHUNK 128
 
 static void append_escapes(StringInfo out, const unsigned char *utf8, int len);
 static FmgrInfo *find_conversion(void);
 
-/* Appends text that consists of bytes with the high bit. */
+/* Appends text of the database's encoding that consists of bytes with the high bit. */
 void
 eddy_cdc_append_non_ascii(StringInfo out, const char *data, int len)
 {
@@ -76,6 +76,7 @@ eddy_cdc_append_non_ascii(StringInfo out, const char *data, int len)
 	}
 }
 
+/* Appends one UTF-16 unit as a JSON escape. */
 void
 eddy_cdc_append_escape(StringInfo out, unsigned int unit)
 {
@@ -110,8 +111,8 @@ append_escapes(StringInfo out, const unsigned char *utf8, int len)
 }
 
 /*
- * The server's own conversion to UTF-8, whatever the search path has; NULL if there is none, as
- * for MULE_INTERNAL. Found once: a database does not change its encoding.
+ * Finds the server's own conversion to UTF-8, regardless of search_path; NULL if it does not exist, as
+ * for MULE_INTERNAL. It is cached: a database does not change its encoding.
  */
 static FmgrInfo *
 find_conversion(void)

@@ -10,7 +10,7 @@
  * and the plugin calls no function but the output functions of types.
  *
  * A record is one line. JSON strings hold no raw line ends, so that the only
- * ones are white space within values of type json, which become spaces.
+ * line ends are white space within values of type json, which become spaces.
  *
  * The values are in the encoding of the database; every server encoding is a superset of
  * ASCII, hence bytes can be inspected one by one. encoding.c handles the others.
@@ -61,6 +61,7 @@ static void append_json(StringInfo out, const char *data, int len);
 static void append_number(StringInfo out, const char *text, int len);
 static void describe_type(EddyCdcType *type, Oid oid, int nesting);
 
+/* Describes a type. Allocations are in the current context. */
 void
 eddy_cdc_describe_type(EddyCdcType *type, Oid oid)
 {
@@ -171,6 +172,7 @@ describe_type(EddyCdcType *type, Oid oid, int nesting)
 	fmgr_info(function, &type->output);
 }
 
+/* Appends a value, which is not NULL. Temporary allocations are in the current context. */
 void
 eddy_cdc_append_value(StringInfo out, EddyCdcType *type, Datum value)
 {
@@ -242,6 +244,7 @@ eddy_cdc_append_value(StringInfo out, EddyCdcType *type, Datum value)
 	}
 }
 
+/* Makes room for more bytes, or raises an error if the message would be too large. */
 void
 eddy_cdc_enlarge(StringInfo out, int len)
 {
@@ -253,7 +256,10 @@ eddy_cdc_enlarge(StringInfo out, int len)
 	enlargeStringInfo(out, len);
 }
 
-/* Appends a JSON string. Most have nothing to escape: runs of plain bytes are copied at once. */
+/*
+ * Appends text of the database's encoding as a JSON string, in UTF-8. Most strings have nothing to
+ * escape: runs of plain bytes are copied at once.
+ */
 void
 eddy_cdc_append_string(StringInfo out, const char *data, int len)
 {

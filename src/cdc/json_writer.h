@@ -47,17 +47,13 @@ typedef struct EddyCdcType
 	char		memo_text[MAXDATELEN + 3];
 } EddyCdcType;
 
-/* Describes a type; what it allocates is in the current context. */
 extern void eddy_cdc_describe_type(EddyCdcType *type, Oid oid);
 
-/* Appends a value, which is not NULL; garbage is left in the current context. */
 extern void eddy_cdc_append_value(StringInfo out, EddyCdcType *type, Datum value);
-
-/* Appends text of the database's encoding as a JSON string, in UTF-8. */
 extern void eddy_cdc_append_string(StringInfo out, const char *data, int len);
 extern void eddy_cdc_append_int64(StringInfo out, int64 value);
 
-/* encoding.c: parts of a JSON string */
+/* encoding.c */
 extern void eddy_cdc_append_escape(StringInfo out, unsigned int unit);
 extern void eddy_cdc_append_non_ascii(StringInfo out, const char *data, int len);
 

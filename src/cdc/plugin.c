@@ -93,7 +93,7 @@ begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused())
 	state->settings_pinned = false;
 }
 
-/* A change of any table. What it means to the client depends on the table's role for its view. */
+/* Decodes a change of any table. A state table's role decides what the change means for its view. */
 static void
 change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 	   ReorderBufferChange *change)
@@ -160,6 +160,7 @@ begin_records(EddyCdcState *state, ReorderBufferTXN *txn)
 	state->begun = true;
 }
 
+/* Makes type output independent of the session's settings until the transaction's replay ends. */
 void
 eddy_cdc_pin_settings(EddyCdcState *state)
 {
@@ -178,6 +179,11 @@ eddy_cdc_pin_settings(EddyCdcState *state)
 	state->settings_pinned = true;
 }
 
+/*
+ * Calls a function that may raise an error because of a value or of the catalogs. Returns NULL,
+ * or the error, allocated in the current context. Errors for which neither is the cause, such as a
+ * cancel request, are raised.
+ */
 ErrorData *
 eddy_cdc_attempt(void (*function) (void *arg), void *arg)
 {

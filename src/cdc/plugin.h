@@ -3,10 +3,10 @@
  * plugin.h
  *    The state of one decoding, which all files of the output plugin share.
  *
- * plugin.c has the callbacks; plugin_options.c the client's options; view_label.c finds out which
- * tables are state tables, and relation.c what is known of them; view_row.c turns changes of their
- * rows into changes of views; emit.c sends these in the records that a format (format.h) makes of
- * them; json_writer.c turns values into JSON, and encoding.c text into UTF-8.
+ * plugin.c has the callbacks, plugin_options.c the client's options. view_label.c determines which
+ * tables are state tables, and relation.c caches their descriptions. view_row.c turns changes of
+ * their rows into changes of views, and emit.c sends these as records of a format (format.h).
+ * json_writer.c turns values into JSON, and encoding.c text into UTF-8.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,14 +41,9 @@ typedef struct EddyCdcState
 	int			quiet_changes;	/* since progress was reported */
 } EddyCdcState;
 
-/* Makes type output independent of the session's settings until the transaction's replay ends. */
 extern void eddy_cdc_pin_settings(EddyCdcState *state);
 
-/*
- * Calls a function that may raise an error because of a value or of the catalogs. Returns NULL,
- * or the error, allocated in the current context. Errors for which neither is the cause, such as a
- * cancel request, are raised.
- */
+/* Calls a function in a subtransaction; returns NULL, or the error that it raised. */
 extern ErrorData *eddy_cdc_attempt(void (*function) (void *arg), void *arg);
 
 #endif							/* EDDY_CDC_PLUGIN_H */

@@ -22,7 +22,6 @@
 /* Largest message that is collected; a single record may be larger. */
 #define MAX_BATCH_BYTES (64 * 1024 * 1024)
 
-
 /* One element of option "views"; NULL stands for any name. */
 typedef struct Pattern
 {
@@ -32,13 +31,13 @@ typedef struct Pattern
 
 typedef struct Option Option;
 
-/* value is NULL if the client gave none */
+/* Parses a value, which is NULL if the client gave the name of the option only. */
 typedef void (*ParseOption) (const Option *option, const char *value, EddyCdcOptions *options);
 
 struct Option
 {
 	const char *name;
-	const char *initial;		/* value if the option is not given, NULL: as zero */
+	const char *initial;		/* the default value, NULL: the field stays zero */
 	ParseOption parse;
 	size_t		offset;			/* in EddyCdcOptions, of the field that parse_boolean sets */
 };
@@ -81,9 +80,14 @@ static const struct
 };
 
 static const Option *find_option(const char *name);
-static void refuse_value(const Option *option, const char *value, const char *hint);
+static void refuse_value(const Option *option, const char *value, const char *hint)
+			pg_attribute_noreturn();
 static bool parse_pattern_part(const char **cursor, char **name);
 
+/*
+ * Fills *options from the client's list of DefElem, and from the defaults. Errors have SQLSTATE 22023,
+ * or 0A000 for what the protocol has reserved.
+ */
 void
 eddy_cdc_parse_options(List *list, EddyCdcOptions *options)
 {
@@ -115,6 +119,7 @@ eddy_cdc_parse_options(List *list, EddyCdcOptions *options)
 	}
 }
 
+/* True if option "views" includes the view, or was not given. */
 bool
 eddy_cdc_wants_view(const EddyCdcOptions *options, const char *schema, const char *view)
 {
@@ -167,6 +172,7 @@ find_option(const char *name)
 			 errhint("Perhaps you meant the option \"%s\".", closest.match)));
 }
 
+/* Raises the error for a value that is not valid, or missing. */
 static void
 refuse_value(const Option *option, const char *value, const char *hint)
 {
@@ -199,8 +205,7 @@ parse_batch_bytes(const Option *option, const char *value, EddyCdcOptions *optio
 		refuse_value(option, value,
 					 "Give a size from 0 to 64MB, such as \"64kB\"; "
 					 "0 stands for one record per message.");
-	else
-		options->batch_bytes = bytes;
+	options->batch_bytes = bytes;
 }
 
 static void
@@ -236,7 +241,7 @@ parse_format(const Option *option, const char *value, EddyCdcOptions *options)
 	refuse_value(option, value, hint);
 }
 
-/* Which changes are sent. Final results are not distinguished from others yet. */
+/* Selects the changes to send. Final results are not distinguished from others yet. */
 static void
 parse_emit(const Option *option, const char *value, EddyCdcOptions *options pg_attribute_unused())
 {
@@ -250,7 +255,7 @@ parse_emit(const Option *option, const char *value, EddyCdcOptions *options pg_a
 	refuse_value(option, value, "The only value is \"changes\".");
 }
 
-/* Whether the progress of the watermark is sent, for which there are no records yet. */
+/* Requests records of the watermark's progress, which do not exist yet. */
 static void
 parse_progress(const Option *option, const char *value,
 			   EddyCdcOptions *options pg_attribute_unused())

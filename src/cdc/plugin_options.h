@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * plugin_options.h
- *    What the client asked for.
+ *    The options of the client.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,10 +24,7 @@ typedef struct EddyCdcOptions
 	bool		skip_empty_xacts;
 } EddyCdcOptions;
 
-/* Fills *options from the client's list of DefElem; errors have SQLSTATE 22023 or 0A000. */
 extern void eddy_cdc_parse_options(List *list, EddyCdcOptions *options);
-
-/* True if option "views" asks for the view. */
 extern bool eddy_cdc_wants_view(const EddyCdcOptions *options, const char *schema,
 								const char *view);
 

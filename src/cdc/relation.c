@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * relation.c
- *    What the plugin knows of a decoded table: whether it is a state table of a
+ *    Descriptions of decoded tables: whether a table is a state table of a
  *    continuous view, and the columns of that view.
  *
  * Everything is read under the historic snapshot of the transaction that is
@@ -71,6 +71,7 @@ static EddyCdcIdentity find_identity(Relation relation, const EddyTableLabel *la
 static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_syscache(Datum arg, int cacheid, uint32 hashvalue);
 
+/* Creates the cache and registers its invalidation. */
 void
 eddy_cdc_init_cache(EddyCdcState *state)
 {
@@ -114,6 +115,7 @@ fill_cache(EddyCdcState *state)
 								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
+/* Empties the cache if it is large: it would grow with every table ever decoded. */
 void
 eddy_cdc_trim_cache(EddyCdcState *state)
 {
@@ -126,6 +128,7 @@ eddy_cdc_trim_cache(EddyCdcState *state)
 	fill_cache(state);
 }
 
+/* Returns the description of a table, or NULL if its changes are not sent. */
 EddyCdcRelation *
 eddy_cdc_get_relation(EddyCdcState *state, Relation relation)
 {
@@ -173,7 +176,7 @@ eddy_cdc_get_relation(EddyCdcState *state, Relation relation)
 	return entry->emitted ? entry : NULL;
 }
 
-/* Resets what an entry says of its table. Its generation is the caller's. */
+/* Resets the description of an entry. The caller sets its generation. */
 static void
 clear_entry(EddyCdcRelation *entry)
 {

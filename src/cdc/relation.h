@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * relation.h
- *    What is known of a decoded table.
+ *    The description of a decoded table.
  *
  *-------------------------------------------------------------------------
  */
@@ -66,13 +66,12 @@ typedef struct EddyCdcRelation
 	bool	   *old_nulls;
 } EddyCdcRelation;
 
-/* Starts an empty cache and makes invalidations reach it. */
 extern void eddy_cdc_init_cache(EddyCdcState *state);
 
-/* What is known of a table, NULL if its changes are not sent. Valid until the next change. */
+/* NULL if changes of the table are not sent. Valid until the next change. */
 extern EddyCdcRelation *eddy_cdc_get_relation(EddyCdcState *state, Relation relation);
 
-/* Keeps the cache from growing with every table ever decoded; call between transactions. */
+/* Call between transactions. */
 extern void eddy_cdc_trim_cache(EddyCdcState *state);
 
 #endif							/* EDDY_CDC_RELATION_H */

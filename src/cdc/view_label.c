@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * view_label.c
- *    Which table is a state table of a continuous view, as of a point of the WAL.
+ *    Recognizes state tables of continuous views, as of a point of the WAL.
  *
  * Everything is read under the historic snapshot of the transaction that is decoded, and from
  * system catalogs only: the server maps these to their current files, whatever rewrote them,
@@ -42,6 +42,10 @@ static bool parse_numbers(const char **cursor, AttrNumber *numbers, int max, int
 static bool skip(const char **cursor, const char *text);
 static Oid	view_of_rule(Oid rule);
 
+/*
+ * Returns the Oid of the view that a table is a state table of, or InvalidOid; *label is what the label of
+ * the table says. A label that is not valid is a warning, as the slot has to advance.
+ */
 Oid
 eddy_cdc_find_view(Relation relation, EddyTableLabel *label)
 {
@@ -97,7 +101,7 @@ parse_label(const char *text, EddyTableLabel *label, char *id)
 	return *cursor == '\0';
 }
 
-/* Moves the cursor past a text; false if it does not stand before it. */
+/* Moves the cursor past a text; false if it is not followed by this text. */
 static bool
 skip(const char **cursor, const char *text)
 {
@@ -134,7 +138,7 @@ parse_numbers(const char **cursor, AttrNumber *numbers, int max, int *count)
 	return true;
 }
 
-/* True if the table has the columns that its label names. Dropped ones are for the caller. */
+/* True if the table has the columns that its label mentions; dropped ones count. */
 static bool
 fits_table(const EddyTableLabel *label, TupleDesc desc)
 {
@@ -199,6 +203,7 @@ find_labelled_view(Oid table, const char *text)
 	return result;
 }
 
+/* Returns the Oid of the view whose query a rule is. */
 static Oid
 view_of_rule(Oid rule)
 {

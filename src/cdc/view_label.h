@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * view_label.h
- *    Which view a decoded table belongs to.
+ *    The view that a decoded table belongs to.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,7 +11,7 @@
 #include "label.h"
 #include "utils/rel.h"
 
-/* Oid of the view of a state table, whose label is parsed into *label; InvalidOid for others. */
+/* The view of a state table, with its label in *label; InvalidOid for other tables. */
 extern Oid	eddy_cdc_find_view(Relation relation, EddyTableLabel *label);
 
 #endif							/* EDDY_CDC_VIEW_LABEL_H */

@@ -36,6 +36,7 @@ static void update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Rela
 					   HeapTuple old_tuple, HeapTuple new_tuple);
 static void warn_identity(EddyCdcRelation *entry, Relation relation);
 
+/* Emits a change of a table with role EDDY_TABLE_ROWS, unless users of the view cannot see it. */
 void
 eddy_cdc_change_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
 					ReorderBufferChange *change)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * view_row.h
- *    From a change of a state table to changes of its view.
+ *    Changes of rows of a view.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,6 @@
 
 #include "cdc/relation.h"
 
-/* Emits the change of a row of a table with role EDDY_TABLE_ROWS, unless users cannot see it. */
 extern void eddy_cdc_change_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry,
 								Relation relation, ReorderBufferChange *change);
 

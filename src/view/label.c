@@ -39,6 +39,10 @@ eddy_view_register_labels(void)
 	register_label_provider(EDDY_LABEL_PROVIDER, check_relabel);
 }
 
+/*
+ * Labels a new view for the output plugin. Returns the ID for eddy_view_label_table, which labels each
+ * of its state tables.
+ */
 char *
 eddy_view_label(Oid view)
 {
@@ -67,6 +71,7 @@ append_numbers(StringInfo text, const char *word, const AttrNumber *numbers, int
 		appendStringInfo(text, " %d", numbers[i]);
 }
 
+/* Labels a state table of the view that has this ID. */
 void
 eddy_view_label_table(const char *id, Oid table, const EddyTableLabel *label)
 {

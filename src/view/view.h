@@ -64,10 +64,7 @@ extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewO
 /* Makes SECURITY LABEL accept our labels, for restoring dumps. From _PG_init only. */
 extern void eddy_view_register_labels(void);
 
-/*
- * eddy_view_label labels a new view for the output plugin and returns the ID that
- * eddy_view_label_table takes, which labels each of its state tables.
- */
+/* Label a new view, and with the ID that this returns each of its state tables. */
 extern char *eddy_view_label(Oid view);
 extern void eddy_view_label_table(const char *id, Oid table, const EddyTableLabel *label);
 

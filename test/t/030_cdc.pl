@@ -1,8 +1,8 @@
 # 030_cdc.pl: a consumer of changes over the replication protocol.
 #
-# The consumer applies what pg_recvlogical receives to rows in memory, as the protocol's
-# documentation tells it to: in order, dropping what is not above the last (lsn, seq).
-# Whatever happens to it and to the server, in the end it holds what the views hold.
+# The consumer applies the records that pg_recvlogical receives to rows in memory, as
+# docs/output-protocol.md specifies: in order, without those that are not above the last
+# (lsn, seq). Both it and the server are killed; in the end its rows equal those of the views.
 
 use strict;
 use warnings;
@@ -19,7 +19,7 @@ use Test::More;
 my $node = new_node('cdc', "logical_decoding_work_mem = '64kB'", 'autovacuum = off');
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $dir = PostgreSQL::Test::Utils::tempdir();
-my $out;    # of the consumer that runs
+my $out;    # of the running consumer
 
 # First the slot: a view without GROUP BY has its row from its creation on.
 sql($node, "SELECT pg_create_logical_replication_slot('changes', 'pg_eddy_cdc')");
@@ -42,7 +42,7 @@ SELECT eddy.create_continuous_view('everything',
 
 my %applied;    # view -> key -> row, as JSON text
 my $token = [ 0, 0 ];    # of the last record applied
-my ($received, $doubled, $wrong) = (0, 0, 0);
+my ($received, $repeated, $wrong) = (0, 0, 0);
 my $position = 0;    # in the file
 
 # "16/B374D848" as a number
@@ -52,7 +52,7 @@ sub lsn
 	return hex($high) * 4294967296 + hex($low);
 }
 
-# Applies what has been received since the last time; the last line may be cut off.
+# Applies the records received since the last call; the last line may be incomplete.
 sub apply
 {
 	open(my $fh, '<', $out) or return;
@@ -70,7 +70,7 @@ sub apply
 		my $lsn = lsn($record->{lsn});
 		if ($lsn < $token->[0] || ($lsn == $token->[0] && $record->{seq} <= $token->[1]))
 		{
-			$doubled++;
+			$repeated++;
 			next;
 		}
 
@@ -94,14 +94,14 @@ sub apply
 	return;
 }
 
-# Each run writes a file of its own: one that is killed may leave a line cut off.
+# Each run writes a separate file: a killed one may leave an incomplete line.
 my ($consumer, $runs) = (undef, 0);
 
 sub start_consumer
 {
 	my (@options) = @_;
 
-	# a killed one keeps the slot until the server notices
+	# a killed one keeps the slot until the server detects it
 	wait_until($node, "SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'changes'",
 		'the slot is free');
 	$out = "$dir/changes" . ++$runs;
@@ -113,12 +113,12 @@ sub start_consumer
 	return;
 }
 
-# Waits until everything that is committed now has been confirmed, and applies it.
+# Waits until all changes committed so far have been confirmed, and applies them.
 sub catch_up
 {
 	my $lsn = sql($node, 'SELECT pg_current_wal_insert_lsn()');
 
-	# one more transaction: confirmations go with what follows
+	# one more transaction: a later position for the consumer to confirm
 	sql($node, q{SELECT pg_logical_emit_message(true, 'test', '')});
 	wait_until($node, qq{
 SELECT confirmed_flush_lsn >= '$lsn' FROM pg_replication_slots WHERE slot_name = 'changes'},
@@ -127,7 +127,7 @@ SELECT confirmed_flush_lsn >= '$lsn' FROM pg_replication_slots WHERE slot_name =
 	return;
 }
 
-# Compares what the consumer holds with the views.
+# Compares the rows of the consumer with the views.
 sub equal_views
 {
 	my ($name) = @_;
@@ -140,11 +140,11 @@ sub equal_views
 		my $got = join "\n", sort values %{ $applied{"public.$view"} // {} };
 		ok($got eq $want, "$name: $view");
 	}
-	is($wrong, 0, "$name: every record fits");
+	is($wrong, 0, "$name: every record is consistent with the previous ones");
 	return;
 }
 
-# Inserts rows in so many statements.
+# Inserts random rows, in a number of statements.
 sub bid
 {
 	my ($statements, $rows) = @_;
@@ -166,7 +166,7 @@ sql($node, q{DELETE FROM per_window WHERE auction < 5; DELETE FROM rich WHERE au
 bid(20, 50);
 catch_up();
 equal_views('connected');
-is($doubled, 0, 'nothing came twice');
+is($repeated, 0, 'no record is received twice');
 
 # A transaction that does not fit into memory, in many messages.
 sql($node, q{
@@ -199,15 +199,15 @@ foreach my $round (1 .. 3)
 catch_up();
 equal_views('killed and crashed');
 
-# A quiet view does not hold WAL back while other tables are written.
+# Changes of other tables are confirmed as well, so that the slot does not retain WAL.
 sql($node, 'CREATE TABLE other (a int)');
 $before = $received;
 sql($node, 'INSERT INTO other SELECT generate_series(1, 1000)');
 catch_up();
-is($received, $before, 'other tables give no records');
+is($received, $before, 'other tables produce no records');
 stop_process($consumer, 'INT');
 
-# The closest name is told over this road, too, and nothing is taken without a check.
+# Options that are not valid are refused, with a hint.
 my $recvlogical = $node->installed_command('pg_recvlogical');
 foreach my $case (
 	[ 'inclde-before=on', qr/option "inclde-before".*meant the option "include-before"/s ],
@@ -228,7 +228,7 @@ foreach my $case (
 	like($stderr, $message, "option $option is refused");
 }
 
-# Receives up to now with options and gives the records.
+# Receives all changes committed so far and returns the records.
 sub receive
 {
 	my ($user, @options) = @_;
@@ -244,7 +244,7 @@ sub receive
 	return map { $json->decode($_) } split /\n/, $stdout;
 }
 
-# Roles receive the views that they may read, also when only columns were granted.
+# Roles receive changes of the views that they may read, by table or column privileges.
 my $superuser = sql($node, 'SELECT current_user');
 sql($node, q{
 CREATE ROLE regress_eddy_cdc LOGIN REPLICATION;
@@ -254,14 +254,14 @@ GRANT SELECT (n) ON per_window TO regress_eddy_cdc;
 INSERT INTO bids VALUES (1, 2000, '2026-01-01')});
 my %views = map { $_->{view} => 1 } receive('regress_eddy_cdc');
 is(join(' ', sort keys %views),
-	'public.everything public.rich', 'a role receives what it may read');
+	'public.everything public.rich', 'a role receives changes of views that it may read');
 sql($node, "INSERT INTO bids VALUES (1, 2000, '2026-01-01')");
 my @records = receive($superuser, 'views=public.everything', 'include-before', 'include-xid=off');
-is(scalar(@records), 1, 'one view was asked for');
+is(scalar(@records), 1, 'option views');
 is(join(' ', sort keys %{ $records[0] }),
-	'after before key lsn op seq ts view', 'fields as asked for');
+	'after before key lsn op seq ts view', 'options include-before and include-xid');
 is($records[0]->{after}->{total} - $records[0]->{before}->{total},
-	2000, 'before and after');
+	2000, 'values of before and after');
 like($records[0]->{ts}, qr/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00$/, 'commit time');
 
 done_testing();

@@ -29,7 +29,7 @@ sub run
 	return $node->safe_psql($database, $sql);
 }
 
-# Receives the changes that wait in a slot, by the SQL function: a list of records.
+# Consumes the pending changes of a slot with the SQL function: a list of records.
 sub changes
 {
 	my ($database, $slot, @options) = @_;
@@ -51,7 +51,7 @@ sub brief
 }
 
 #
-# Catalogs that are rewritten, with changes waiting from before and after
+# Catalogs that are rewritten between pending changes
 #
 
 run('postgres', q{
@@ -91,7 +91,7 @@ my @records = changes('postgres', 's', 'views', 'public.v, public.w, public.late
 is(brief(@records), join(' ', (map { "u:a=$_" } $n + 1 .. $n + @rewrites), 'c:b=1', 'c:b=1'),
 	'all rewrites at once');
 is(join(' ', map { $_->{view} } @records[ -2, -1 ]), 'public.w public.later',
-	'names as of the change');
+	'names are those of the time of the change');
 is($warnings, '', 'no warning');
 
 #
@@ -113,7 +113,7 @@ foreach my $round (1, 2)
 	if ($round == 1)
 	{
 		is(brief(changes('postgres', 's', 'views', '*.w, *.last')), 'c:c=1 c:d=1 c:d=7',
-			'DROP EXTENSION leaves what was committed before');
+			'changes committed before DROP EXTENSION are sent');
 	}
 	run('postgres', q{
 		CREATE EXTENSION pg_eddy;
@@ -152,7 +152,7 @@ my $label = run('postgres', q{SELECT label FROM pg_seclabel WHERE objoid = 'mine
 like($label, qr/^2 [0-9a-f]{32} view$/, 'label of a view');
 
 # A view that reads a state table and has the label of another view is not the view of that
-# table. Owners cannot replace the query of a continuous view, but the plugin does not rely on it.
+# table. Owners cannot replace the query of a continuous view, but the plugin does not rely on that.
 run('postgres', qq{
 CREATE VIEW other_secrets AS SELECT k, n FROM secrets;
 SECURITY LABEL FOR pg_eddy ON VIEW other_secrets IS '$label';
@@ -213,7 +213,7 @@ INSERT INTO secrets VALUES ('z', 1, true);});
 is($json->encode([ map { $_->{after} } @records ]), '[{"flag":true,"k":"z","n":"z"}]',
 	'columns of the view only');
 
-# What makes it a state table is the pair of labels; dropped columns are left out.
+# A pair of labels makes any table a state table; dropped columns are left out.
 run('postgres', qq{
 SECURITY LABEL FOR pg_eddy ON TABLE secrets IS '2 $id rows columns 1 2 keys 2 1 visible 3';
 INSERT INTO secrets VALUES ('k', 1, true), ('l', 2, false), ('m', 3, NULL);

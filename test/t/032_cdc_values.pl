@@ -1,8 +1,8 @@
-# 032_cdc_values.pl: values and names on the wire, whatever the encoding and the settings.
+# 032_cdc_values.pl: values and names in records, in all encodings and with any settings.
 #
 # Every record must be JSON in UTF-8, over the replication protocol and from the SQL functions,
-# and hold what to_json() gives. A value that has no text, or too much of it, costs its own
-# record only.
+# and have the values that to_json() returns. A value that has no text, or too long a text,
+# affects its own record only.
 
 use strict;
 use warnings;
@@ -20,7 +20,7 @@ use Test::More;
 my $node = new_node('cdc_values', 'autovacuum = off');
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $dir = PostgreSQL::Test::Utils::tempdir();
-my $warnings;    # what the last call of changes() was warned of
+my $warnings;    # of the last call of changes()
 
 sub run
 {
@@ -29,7 +29,7 @@ sub run
 	return $node->safe_psql($database, $sql);
 }
 
-# Decodes bytes that have to be UTF-8 and JSON.
+# Decodes bytes that must be UTF-8 and JSON.
 sub decode
 {
 	my ($bytes) = @_;
@@ -37,7 +37,7 @@ sub decode
 	return $json->decode(Encode::decode('UTF-8', $bytes, Encode::FB_CROAK));
 }
 
-# Receives the changes that wait in a slot by the SQL function.
+# Peeks at the pending changes of a slot with the SQL function: a list of records.
 sub changes
 {
 	my ($database, $slot, @options) = @_;
@@ -52,7 +52,7 @@ sub changes
 	return map { decode($_) } split /\n/, $out;
 }
 
-# The same over the replication protocol, with the client's encoding; consumes them.
+# Consumes them over the replication protocol, with a client encoding.
 sub receive
 {
 	my ($database, $slot, $encoding) = @_;
@@ -79,7 +79,7 @@ foreach my $case (
 	[ 'win1252', 'WIN1252', '80e9', "\x{20ac}\xe9" ],
 	[ 'euc_jp', 'EUC_JP', 'c6fccbdc8eb1', "\x{65e5}\x{672c}\x{ff71}" ],
 	[ 'euc_jis', 'EUC_JIS_2004', 'a4f7aea2', "\x{304b}\x{309a}\x{2000b}" ],
-	# bytes that are not text, in a database that does not care: \xe9 alone, a truncated character
+	# bytes that are not valid UTF-8: \xe9 alone, a truncated character
 	[ 'ascii', 'SQL_ASCII', '4bc3a9e94ce69741ff', "K\xe9\x{f7e9}L\x{f7e6}\x{f797}A\x{f7ff}" ],
 	# valid in EUC_JP, but Unicode has no such character
 	[ 'unmapped', 'EUC_JP', '41a9a142', "A\x{f7a9}\x{f7a1}B" ])
@@ -107,7 +107,7 @@ END \$do\$});
 	is($records[0]->{view}, "\"$text\".\"$text\"", "$name: name");
 	foreach my $client ($encoding, 'UTF8')
 	{
-		next if $client eq 'UTF8' && $name eq 'unmapped';    # psql would fail by itself
+		next if $client eq 'UTF8' && $name eq 'unmapped';    # the server could not convert it
 		my @same = changes($name, $name, \"SET client_encoding = '$client';");
 		is($json->encode(\@same), $json->encode(\@records), "$name: client_encoding $client")
 		  unless $encoding eq 'UTF8' || $encoding eq 'SQL_ASCII';
@@ -189,7 +189,7 @@ INSERT INTO long SELECT string_agg(md5(i::text), '') FROM generate_series(1, 80)
 is(length($records[0]->{key}->{k}), 2560, 'a long key');
 
 #
-# Settings of the reader
+# Settings of the session that decodes
 #
 
 run('postgres', q{
@@ -207,7 +207,7 @@ foreach my $settings (q{SET search_path = ''}, 'SET search_path = public, pg_cat
 }
 
 #
-# Values without a text, and with too much
+# Values without a text, and with too long a text
 #
 
 run('postgres', q{
@@ -255,8 +255,8 @@ is(join("\n", sort @brief), join("\n", sort(
 run('postgres', q{SELECT pg_replication_slot_advance('s', pg_current_wal_insert_lsn());
 DROP VIEW bad_values, bad_keys});
 
-# Text that is small when stored: numbers with 131,072 digits, and characters that need escapes.
-# What is small enough beside it is sent.
+# Values that are small when stored: numbers with 131,072 digits, and characters that need escapes.
+# Other records of the same transaction are sent.
 run('postgres', q{
 SELECT eddy.create_continuous_view('large_array', 'SELECT k, max(a) AS a FROM things GROUP BY k');
 SELECT eddy.create_continuous_view('large_text', 'SELECT k, max(t) AS t FROM things GROUP BY k');
@@ -284,7 +284,7 @@ is(join("\n", sort @lines), join("\n", sort(
 	'{"op":"d","view":"public.large_text","key":{"k":"b"}}')), 'records above 1 GB');
 my $size = 0;
 $size += length $_ foreach map { $json->encode($_) } receive('postgres', 's', 'UTF8');
-cmp_ok($size, '<', 10000, 'they stop no slot');
+cmp_ok($size, '<', 10000, 'the slot advances');
 
 #
 # Types that are nested deeper than the stack
@@ -308,6 +308,6 @@ INSERT INTO nested VALUES ('x', NULL, '$value');
 });
 @records = changes('postgres', 's', 'views', '*.deep, *.flat');
 is($json->encode([ map { $_->{after}->{flat} } @records ]), '[[[[[[[1]]]]]]]', 'arrays of domains');
-like($warnings, qr/changes of table "_deep_state" are not sent/, 'too deep');
+like($warnings, qr/changes of table "_deep_state" are not sent/, '... nested too deeply');
 
 done_testing();

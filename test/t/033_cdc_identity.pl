@@ -1,9 +1,7 @@
-# 033_cdc_identity.pl: what the output plugin makes of each replica identity, and of transactions
-# of every kind.
+# 033_cdc_identity.pl: records for each replica identity, and for transactions of every kind.
 #
-# State tables are created with REPLICA IDENTITY FULL. A superuser can change that; what is
-# then known of old rows decides which records there are. The records are those that
-# docs/output-protocol.md specifies.
+# State tables are created with REPLICA IDENTITY FULL. A superuser can change that, and the
+# records then depend on how much of the old row is in the WAL, as docs/output-protocol.md specifies.
 
 use strict;
 use warnings;
@@ -19,9 +17,9 @@ use Test::More;
 
 my $node = new_node('cdc_identity', 'autovacuum = off', "logical_decoding_work_mem = '64kB'");
 my $json = JSON::PP->new->canonical->allow_nonref;
-my $warnings;
+my $warnings;    # of the last call of changes()
 
-# Consumes the changes that wait in the slot: a list of records.
+# Consumes the pending changes of the slot: a list of records.
 sub changes
 {
 	my (@options) = @_;
@@ -35,7 +33,7 @@ sub changes
 	return map { $json->decode($_) } split /\n/, $out;
 }
 
-# A record as text: long values as their length, values that are missing not at all.
+# A record as text: long values as their length, without values that are missing.
 sub brief
 {
 	my ($record) = @_;
@@ -60,7 +58,7 @@ ALTER TABLE eddy._r_state ALTER k SET NOT NULL;
 });
 
 #
-# Each identity: FULL knows the old row, the index its key, the others nothing
+# Each identity: with FULL the old row is in the WAL, with an index its key, otherwise nothing
 #
 
 my $long = 5000;
@@ -82,7 +80,7 @@ $expected{'NOTHING'} = $expected{'DEFAULT'};
 foreach my $identity (sort keys %expected)
 {
 	sql($node, "ALTER TABLE eddy._r_state REPLICA IDENTITY $identity");
-	# hidden; visible; still; hidden; still; visible; gone
+	# hidden; visible; visible; hidden; hidden; visible; deleted
 	sql($node, "INSERT INTO s VALUES (1, 5, repeat('x', $long))");
 	sql($node, "INSERT INTO s VALUES (1, $_, NULL)") foreach 10, 1, -10, -1, 20;
 	sql($node, 'DELETE FROM r WHERE k = 1');
@@ -109,8 +107,8 @@ is(join("\n", map { brief($_) } changes('include-before', 'on')), join("\n",
 	'c key(k=2) after(k=2,n=11,t=a)', 'u key(k=2) after(k=2,n=12,t=b)',
 	'u key(k=2) before(k=2,n=12,t=b) after(k=2,n=13,t=c)'), 'identity of each change');
 
-# The key itself changes, which maintenance never does: in a table that has the labels of a state
-# table. Without the old key there is nothing but the new row.
+# The key itself changes, which maintenance never does: in a table that has the label of a state
+# table. Without the old key, only the new row is known.
 my $id = '0123456789abcdef' x 2;
 sql($node, qq{
 CREATE TABLE hand (k int PRIMARY KEY, n int, t text);
@@ -145,10 +143,10 @@ COMMIT});
 		"key changes, REPLICA IDENTITY $identity");
 	my @numbers = map { $_->{seq} } @records;
 	is(join(' ', @numbers), join(' ', sort { $a <=> $b } keys %{ { map { $_ => 1 } @numbers } }),
-		'... each record has a number of its own, in order');
+		'... sequence numbers are distinct and in order');
 }
 
-# TRUNCATE is no record.
+# TRUNCATE produces no record.
 sql($node, 'ALTER TABLE hand REPLICA IDENTITY FULL; INSERT INTO hand VALUES (1, 1); TRUNCATE hand');
 is(join("\n", map { brief($_) } changes()), 'c key(k=1) after(k=1,n=1,t=null)', 'TRUNCATE');
 
@@ -156,11 +154,11 @@ is(join("\n", map { brief($_) } changes()), 'c key(k=1) after(k=1,n=1,t=null)', 
 # Transactions
 #
 
-# PREPARE TRANSACTION: records come at COMMIT PREPARED, also for a slot that asks for two-phase.
+# PREPARE TRANSACTION: records are sent at COMMIT PREPARED, also for a two-phase slot.
 sql($node, q{SELECT pg_create_logical_replication_slot('two', 'pg_eddy_cdc', false, true)});
 sql($node, q{BEGIN; INSERT INTO s VALUES (5, 50, 'p'); PREPARE TRANSACTION 'p'});
 sql($node, q{BEGIN; INSERT INTO s VALUES (6, 60, 'q'); PREPARE TRANSACTION 'q'});
-is(scalar(changes()), 0, 'prepared transactions have no records');
+is(scalar(changes()), 0, 'prepared transactions produce no records');
 sql($node, q{COMMIT PREPARED 'p'});
 sql($node, q{ROLLBACK PREPARED 'q'});
 my $two = sql($node, q{
@@ -199,9 +197,9 @@ foreach my $record (changes())
 		$applied{$k} = $record->{after};
 	}
 }
-is($wrong, 0, 'subtransactions: every record fits');
+is($wrong, 0, 'subtransactions: every record is consistent with the previous ones');
 is($json->encode(\%applied), $json->encode(\%rows), 'subtransactions: all changes');
 cmp_ok(sql($node, q{SELECT spill_count FROM pg_stat_replication_slots WHERE slot_name = 's'}), '>', 0,
-	'they were spilled to disk');
+	'subtransactions: changes were spilled to disk');
 
 done_testing();
