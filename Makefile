@@ -52,6 +52,7 @@ OBJS = \
 	src/stream/sync.o \
 	src/stream/write.o \
 	src/view/analyze.o \
+	src/view/bisect.o \
 	src/view/combine.o \
 	src/view/define.o \
 	src/view/delta.o \
@@ -60,6 +61,7 @@ OBJS = \
 	src/view/function.o \
 	src/view/kind.o \
 	src/view/kind_combining.o \
+	src/view/maintain.o \
 	src/view/merge.o \
 	src/view/objects.o \
 	src/view/plan.o \

@@ -1,0 +1,402 @@
+/*-------------------------------------------------------------------------
+ *
+ * maintain.c
+ *    Maintaining the views of streams: all views that a batch concerns, in their order.
+ *
+ * For each view the delta statement runs over the batch (delta.c), and its result is merged into
+ * the state tables (merge.c). All views of all streams concerned are maintained in one total order, by
+ * Oid, and their groups by key, so that maintenance never deadlocks with maintenance.
+ *
+ * Everything that can fail because of a row is done before anything is written, in internal
+ * subtransactions that only read: running the delta statement, combining with what is stored,
+ * and the view's own expressions over the results.
+ *
+ * A batch from Kafka can be repeated. It is merged in one pass first, and repeated carefully only if
+ * that fails.
+ *
+ * Locking: RowExclusiveLock on each view's state tables until the end of the transaction, in
+ * order of the views' Oid; so a view cannot be dropped meanwhile. Memory: one context, which is
+ * deleted at the end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "owner.h"
+#include "subtransaction.h"
+#include "view/maintain.h"
+#include "view/view.h"
+
+/* Attempts to make a plan that no concurrent change invalidates before it is used. */
+#define PLAN_ATTEMPTS 2
+
+/* Attempts to compute a merge whose groups concurrent transactions keep changing. */
+#define MERGE_ATTEMPTS 3
+
+/* ---- the parts of maintenance ---- */
+
+/* Computes the delta of one view, without the rows that fail. */
+static void
+collect(EddyWork *work)
+{
+	EddyScanRange range = {work->batch, 0, work->batch->nrows, work->skip, -1};
+	ErrorData  *error;
+
+	if (eddy_delta_try_step(work, &range, EDDY_STEP_COLLECT, true, &error))
+		return;
+	if (!work->plan->dead_letters || range.position < 0)
+		eddy_delta_refuse_batch(work, error);
+	eddy_bisect_batch(work, EDDY_STEP_CHECK);
+	/* if it still fails, an aggregate over rows of several chunks does */
+	range.skip = work->skip;
+	range.position = -1;
+	if (!work->suspended)
+		eddy_bisect_range(work, &range, EDDY_STEP_COLLECT);
+}
+
+static void
+run_compute(void *arg)
+{
+	EddyWork   *work = arg;
+
+	eddy_delta_start_clock(work);
+	eddy_merge_compute(work->plan, work->deltas, work->result);
+}
+
+/* Computes what will be written; false, with the error, if that fails on a row. */
+static bool
+compute(EddyWork *work, ErrorData **error)
+{
+	work->result = eddy_merge_make_result(work->plan, work->mcxt, work->owner);
+	*error = eddy_delta_run(work, run_compute, work, true);
+	if (*error == NULL)
+		return true;
+	eddy_merge_free_result(work->result);
+	work->result = NULL;
+	if (!eddy_delta_is_row_error(work, *error))
+		ReThrowError(*error);
+	return false;
+}
+
+/*
+ * Computes what will be written, without the rows that make it fail. These are searched by
+ * merging on trial, chunk by chunk, into memory, without row locks.
+ */
+static void
+compute_rejecting(EddyWork *work)
+{
+	ErrorData  *error = NULL;
+
+	for (int attempt = 0; !work->suspended && !compute(work, &error); attempt++)
+	{
+		if (!work->plan->dead_letters || attempt >= MERGE_ATTEMPTS)
+			eddy_delta_refuse_batch(work, error);
+		FreeErrorData(error);
+		eddy_delta_discard(work);
+		work->trial = eddy_trial_begin(work->plan, work->mcxt);
+		eddy_bisect_batch(work, EDDY_STEP_TRY_MERGE);
+		eddy_trial_end(work->trial);
+		work->trial = NULL;
+		if (!work->suspended)
+			collect(work);
+	}
+}
+
+/* Merges what was collected into the state tables, or writes what was computed. */
+static void
+run_write(void *arg)
+{
+	EddyWork   *work = arg;
+
+	if (work->result)
+		eddy_merge_write(work->plan, work->result);
+	else
+		eddy_merge(work->plan, work->deltas);
+}
+
+/*
+ * The same in a subtransaction, for a view with expressions over its aggregates: these fail more
+ * easily than a sum overflows. False, with the error, if a concurrent transaction changed a group
+ * after it was computed and the group now fails.
+ */
+static bool
+try_write(EddyWork *work, ErrorData **error)
+{
+	*error = eddy_delta_run(work, run_write, work, true);
+	if (*error && !eddy_batch_is_row_error(*error))
+		ReThrowError(*error);
+	return *error == NULL;
+}
+
+static void
+merge(EddyWork *work, bool repeatable)
+{
+	ErrorData  *error;
+
+	if (repeatable || !work->plan->fallible)
+		(void) eddy_delta_run(work, run_write, work, false);
+	else
+	{
+		for (int attempt = 0; !work->suspended && !try_write(work, &error); attempt++)
+		{
+			if (attempt >= MERGE_ATTEMPTS)
+				ReThrowError(error);
+			FreeErrorData(error);
+			eddy_merge_free_result(work->result);
+			work->result = NULL;
+			compute_rejecting(work);
+		}
+	}
+	if (work->result)
+		eddy_merge_free_result(work->result);
+	work->result = NULL;
+	eddy_delta_discard(work);
+}
+
+/* ---- all views of a batch ---- */
+
+static EddyWork *
+make_work(EddyViewPlan *plan, EddyBatch *batch)
+{
+	EddyWork   *work = palloc0(sizeof(EddyWork));
+
+	work->plan = plan;
+	work->batch = batch;
+	work->mcxt = CurrentMemoryContext;
+	work->owner = CurrentResourceOwner;
+	return work;
+}
+
+typedef struct EddyPlanRun
+{
+	Oid			view;
+	EddyViewPlan *volatile plan;
+} EddyPlanRun;
+
+static void
+run_make_plan(void *arg)
+{
+	EddyPlanRun *run = arg;
+	EddyOwnerSwitch save;
+
+	/* no other rights are needed, but an error must stay one: exit_on_error is pinned */
+	eddy_owner_begin(&save, GetUserId());
+	run->plan = eddy_plan_get(run->view);
+	eddy_owner_end(&save);
+}
+
+/*
+ * Makes the plan of a view that has none, or whose plan has become invalid. NULL if the view was
+ * dropped, or cannot be planned any more, and is then suspended.
+ */
+static EddyViewPlan *
+make_plan(Oid view)
+{
+	EddyPlanRun run = {view, NULL};
+	ErrorData  *error = eddy_subtransaction_run(run_make_plan, &run);
+
+	if (error == NULL)
+		return run.plan;
+	if (!eddy_batch_is_row_error(error))
+		ReThrowError(error);
+	eddy_view_suspend(view, error->message, error->sqlerrcode);
+	FreeErrorData(error);
+	return NULL;
+}
+
+/* Locks the state tables of a view; false if it is being dropped. */
+static bool
+lock_state_tables(const EddyViewPlan *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->state_tables)
+	{
+		Relation	rel = try_table_open(((EddyStateTable *) lfirst(lc))->relid,
+										 RowExclusiveLock);
+
+		if (rel == NULL)
+			return false;
+		table_close(rel, NoLock);
+	}
+	return true;
+}
+
+/* The plan of a view that is to be maintained, with its state tables locked, or NULL. */
+static EddyViewPlan *
+lock_view(Oid view)
+{
+	EddyViewPlan *plan = eddy_plan_ready(view) ? eddy_plan_get(view) : make_plan(view);
+
+	for (int attempt = 0; plan; attempt++)
+	{
+		if (!lock_state_tables(plan))
+			return NULL;
+		/* with the lock held, changes that still invalidate plans do not concern this view */
+		if (eddy_plan_ready(view) || attempt >= PLAN_ATTEMPTS)
+			break;
+		plan = make_plan(view); /* the transaction that was waited for has changed it */
+	}
+	if (plan && !eddy_view_may_maintain(plan))
+	{
+		eddy_view_suspend(view, psprintf("permission denied for stream \"%s\"",
+										 get_rel_name(plan->stream)),
+						  ERRCODE_INSUFFICIENT_PRIVILEGE);
+		return NULL;
+	}
+	return plan;
+}
+
+typedef struct ViewOfBatch
+{
+	Oid			view;
+	EddyBatch  *batch;
+} ViewOfBatch;
+
+static int
+compare_views(const ListCell *a, const ListCell *b)
+{
+	Oid			left = ((const ViewOfBatch *) lfirst(a))->view;
+	Oid			right = ((const ViewOfBatch *) lfirst(b))->view;
+
+	return left < right ? -1 : left > right;
+}
+
+/* The views to maintain, in the order of all writers, with their state tables locked: List of EddyWork. */
+static List *
+make_works(List *batches)
+{
+	List	   *views = NIL;
+	List	   *works = NIL;
+	ListCell   *lc;
+
+	foreach(lc, batches)
+	{
+		EddyBatch  *batch = lfirst(lc);
+		ListCell   *lv;
+
+		if (batch->nrows == batch->nrejected)
+			continue;
+		foreach(lv, eddy_plan_views(batch->stream))
+		{
+			ViewOfBatch *entry = palloc(sizeof(ViewOfBatch));
+
+			entry->view = lfirst_oid(lv);
+			entry->batch = batch;
+			views = lappend(views, entry);
+		}
+	}
+	list_sort(views, compare_views);
+	foreach(lc, views)
+	{
+		ViewOfBatch *entry = lfirst(lc);
+		EddyViewPlan *plan = lock_view(entry->view);
+
+		if (plan)
+			works = lappend(works, make_work(plan, entry->batch));
+	}
+	return works;
+}
+
+static void
+do_works(List *works, bool repeatable)
+{
+	ListCell   *lc;
+
+	/* first the steps that only read, then those that lock rows, from the first view to the last */
+	foreach(lc, works)
+	{
+		EddyWork   *work = lfirst(lc);
+
+		collect(work);
+		if (!repeatable)
+			compute_rejecting(work);
+	}
+	foreach(lc, works)
+	{
+		EddyWork   *work = lfirst(lc);
+
+		if (!work->suspended)
+			merge(work, repeatable);
+	}
+	CommandCounterIncrement();
+}
+
+static void
+run_works(List *works, bool repeatable)
+{
+	ListCell   *lc;
+
+	if (works == NIL)
+		return;
+	foreach(lc, works)
+		eddy_plan_pin(((EddyWork *) lfirst(lc))->plan);
+	PG_TRY();
+	{
+		/*
+		 * Between the pass that computes and the one that writes, the versions that were read
+		 * must not be vacuumed: other rows could take their places.
+		 */
+		PushActiveSnapshot(GetTransactionSnapshot());
+		do_works(works, repeatable);
+		PopActiveSnapshot();
+	}
+	PG_FINALLY();
+	{
+		foreach(lc, works)
+			eddy_plan_unpin(((EddyWork *) lfirst(lc))->plan);
+	}
+	PG_END_TRY();
+}
+
+void
+eddy_view_apply(List *batches, bool repeatable)
+{
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy views of a batch",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+
+	run_works(make_works(batches), repeatable);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mcxt);
+}
+
+void
+eddy_view_fill(Oid view, EddyBatch *batch)
+{
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy views of a batch",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	EddyViewPlan *plan = eddy_plan_get(view);
+	EddyWork   *work;
+
+	if (plan == NULL)
+		elog(ERROR, "continuous view %u does not exist", view);
+	work = make_work(plan, batch);
+	work->strict = true;
+	run_works(list_make1(work), false);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mcxt);
+}
+
+static void
+at_xact_end(XactEvent event, void *arg pg_attribute_unused())
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	eddy_plan_at_xact_end();
+}
+
+void
+eddy_view_init(void)
+{
+	eddy_scan_init();
+	RegisterXactCallback(at_xact_end, NULL);
+}

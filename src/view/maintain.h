@@ -1,0 +1,55 @@
+/*-------------------------------------------------------------------------
+ *
+ * maintain.h
+ *    The maintenance of one view by one batch, as the files that do it share it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_MAINTAIN_H
+#define EDDY_MAINTAIN_H
+
+#include "batch.h"
+#include "utils/resowner.h"
+#include "view/merge.h"
+#include "view/plan.h"
+#include "view/scan.h"
+
+typedef struct EddyWork
+{
+	EddyViewPlan *plan;
+	EddyBatch  *batch;
+	bool	   *skip;			/* rows that this view rejects, or NULL */
+	List	   *deltas;			/* of Tuplestorestate */
+	EddyMergeResult *result;	/* computed and not yet written, or NULL */
+	EddyTrial  *trial;			/* during the search for rows that make a merge fail, or NULL */
+	bool		strict;			/* errors of the view itself are raised */
+	bool		suspended;
+	MemoryContext mcxt;			/* outlives the subtransactions of the steps */
+	ResourceOwner owner;		/* of temporary files */
+} EddyWork;
+
+/* What is done with a part of the batch, in a subtransaction that only reads. */
+typedef enum EddyStep
+{
+	EDDY_STEP_COLLECT,			/* run the delta statement, keep the delta */
+	EDDY_STEP_CHECK,			/* run the delta statement, keep nothing */
+	EDDY_STEP_TRY_MERGE			/* run the delta statement and merge it on trial */
+} EddyStep;
+
+/* ---- delta.c ---- */
+
+extern ErrorData *eddy_delta_run(EddyWork *work, void (*function) (void *), void *arg,
+								 bool in_subtransaction);
+extern bool eddy_delta_try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool keep,
+								ErrorData **error);
+extern void eddy_delta_discard(EddyWork *work);
+extern void eddy_delta_start_clock(EddyWork *work);
+extern bool eddy_delta_is_row_error(EddyWork *work, const ErrorData *error);
+extern void eddy_delta_refuse_batch(EddyWork *work, ErrorData *error) pg_attribute_noreturn();
+
+/* ---- bisect.c ---- */
+
+extern void eddy_bisect_range(EddyWork *work, EddyScanRange *range, EddyStep step);
+extern void eddy_bisect_batch(EddyWork *work, EddyStep step);
+
+#endif							/* EDDY_MAINTAIN_H */
