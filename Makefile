@@ -11,6 +11,7 @@ PLUGIN = pg_eddy_cdc
 
 OBJS = \
 	src/api/fdw.o \
+	src/api/guard_changes.o \
 	src/api/guard_stream.o \
 	src/api/guard_view.o \
 	src/api/hooks.o \

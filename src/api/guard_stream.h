@@ -8,31 +8,18 @@
 #ifndef EDDY_GUARD_STREAM_H
 #define EDDY_GUARD_STREAM_H
 
-#include "nodes/parsenodes.h"
-
-/* The objects that one utility command has touched; on the stack of its caller. */
-typedef struct EddyGuardFrame
-{
-	List	   *changes;
-	struct EddyGuardFrame *outer;
-} EddyGuardFrame;
+#include "api/guard_changes.h"
 
 /* Before DROP VIEW: locks the streams of continuous views, in order of Oid. */
 extern void eddy_guard_lock_streams(const DropStmt *stmt);
 
-/* Installs the hooks. From _PG_init only. */
+/* At the end of a command with these changes (EddyChange): updates our catalog and checks. */
+extern void eddy_guard_follow(const List *changes, DropBehavior behavior);
+
+/* Before TRUNCATE empties a table, which reports a table and then its children. */
+extern void eddy_guard_check_truncate(Oid relid, Oid *truncating);
+
+/* Installs the hook. From _PG_init only. */
 extern void eddy_guard_stream_init(void);
-
-/*
- * Around a utility command: begin, the command, check if it succeeded, end in each case. The check
- * raises an error if the command left a stream or segment in a state that is not permitted, or
- * dropped a continuous view by DROP_RESTRICT on whose state table others depend.
- */
-extern void eddy_guard_begin(EddyGuardFrame *frame);
-
-/* Notes a relation that the command has altered without reporting it. */
-extern void eddy_guard_note(Oid relid);
-extern void eddy_guard_check(DropBehavior behavior);
-extern void eddy_guard_end(EddyGuardFrame *frame);
 
 #endif							/* EDDY_GUARD_STREAM_H */

@@ -449,5 +449,6 @@ eddy_hooks_init(void)
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
 	eddy_guard_view_init();
+	eddy_guard_changes_init();
 	eddy_guard_stream_init();
 }

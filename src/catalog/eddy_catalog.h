@@ -23,6 +23,7 @@
 #define EDDY_CATALOG_H
 
 #include "access/attnum.h"
+#include "access/htup.h"
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
@@ -66,6 +67,9 @@ extern void eddy_catalog_refresh(void);
  * Errors if not installed.
  */
 extern Oid	eddy_catalog_extension_owner(void);
+
+/* A copy of the row with that Oid of a system catalog without a syscache for it, or NULL. */
+extern HeapTuple eddy_catalog_find_by_oid(Oid catalog, Oid index, AttrNumber attnum, Oid object);
 
 /* True if an object has a dependency of that type (pg_depend.deptype) on a relation, or on one of its columns. */
 extern bool eddy_catalog_depends(Oid classid, Oid object, Oid relid, bool on_column, char deptype);

@@ -73,22 +73,35 @@ eddy_catalog_installed(void)
 Oid
 eddy_catalog_extension_owner(void)
 {
-	Oid			extension = get_extension_oid("pg_eddy", false);
 	Oid			owner = InvalidOid;
-	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	HeapTuple	tuple = eddy_catalog_find_by_oid(ExtensionRelationId, ExtensionOidIndexId,
+												 Anum_pg_extension_oid,
+												 get_extension_oid("pg_eddy", false));
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+		heap_freetuple(tuple);
+	}
+	return owner;
+}
+
+HeapTuple
+eddy_catalog_find_by_oid(Oid catalog, Oid index, AttrNumber attnum, Oid object)
+{
+	Relation	rel = table_open(catalog, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(extension));
-	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
+	eddy_catalog_key_oid(&key, attnum, object);
+	scan = systable_beginscan(rel, index, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
-		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+		tuple = heap_copytuple(tuple);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return owner;
+	return tuple;
 }
 
 bool

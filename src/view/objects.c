@@ -359,7 +359,8 @@ drop_relation(Oid relid)
  * DROP SCHEMA, and the definition with it; the state table follows.
  */
 void
-eddy_view_cleanup_dropped(DropBehavior behavior, const char *(*name_of) (Oid view))
+eddy_view_cleanup_dropped(DropBehavior behavior, const char *(*name_of) (Oid view, const void *arg),
+						  const void *arg)
 {
 	ListCell   *lc;
 
@@ -378,7 +379,7 @@ eddy_view_cleanup_dropped(DropBehavior behavior, const char *(*name_of) (Oid vie
 		if (behavior == DROP_RESTRICT && !has_view)
 		{
 			ObjectAddresses *objects = new_object_addresses();
-			const char *name = name_of(view->relid);
+			const char *name = name_of(view->relid, arg);
 
 			add_state_tables(view, objects);
 			delete_objects(objects, view,
@@ -414,5 +415,5 @@ eddy_view_drop(Oid relid)
 	delete_objects(objects, view,
 				   psprintf("continuous %s", getObjectDescription(&public_view, false)));
 	/* before a command or the transaction ends, when the guard would see it */
-	eddy_view_cleanup_dropped(DROP_CASCADE, NULL);
+	eddy_view_cleanup_dropped(DROP_CASCADE, NULL, NULL);
 }

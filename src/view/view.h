@@ -113,9 +113,10 @@ extern void eddy_view_check_context(const char *command);
 /*
  * Drops what is left of views whose public view, definition or state table was dropped. Under
  * DROP_RESTRICT it is an error if other objects depend on the state table; name_of gives the
- * quoted name that a dropped view had, or NULL.
+ * quoted name that a dropped view had, or NULL; arg is passed to it.
  */
-extern void eddy_view_cleanup_dropped(DropBehavior behavior, const char *(*name_of) (Oid view));
+extern void eddy_view_cleanup_dropped(DropBehavior behavior, const char *(*name_of) (Oid view, const void *arg),
+									  const void *arg);
 
 /*
  * eddy_view_sync makes owners, privileges and dependencies of the objects behind views what
