@@ -17,8 +17,12 @@ OBJS = \
 	src/api/hooks.o \
 	src/api/source_functions.o \
 	src/api/stream_functions.o \
+	src/api/stream_triggers.o \
 	src/api/view_functions.o \
+	src/apply/dead_letter.o \
+	src/apply/event_time.o \
 	src/apply/fill.o \
+	src/apply/pipeline.o \
 	src/apply/reject.o \
 	src/apply/statement.o \
 	src/argument.o \
@@ -30,6 +34,7 @@ OBJS = \
 	src/catalog/source_table.o \
 	src/catalog/stream_table.o \
 	src/catalog/table.o \
+	src/catalog/user_partition_table.o \
 	src/catalog/view_table.o \
 	src/decode/json.o \
 	src/decode/json_shim.o \

@@ -100,6 +100,23 @@ CREATE TABLE eddy._partition (
 COMMENT ON COLUMN eddy._partition.epoch IS 'increased by eddy.seek, so that the compare-and-set of a concurrent batch fails';
 
 /*
+ * What users' statements have added to streams, shown as partition -1. A stream has several rows,
+ * whose sum counts, so that concurrent transactions need not wait for each other: each updates one that
+ * no other is updating (src/catalog/user_partition_table.c). No index on a column that changes.
+ */
+CREATE TABLE eddy._user_partition (
+    stream          regclass    NOT NULL,
+    stripe          bigint      NOT NULL,
+    max_event_time  timestamptz,
+    rows            bigint      NOT NULL,
+    rejected        bigint      NOT NULL,
+    skipped         bigint      NOT NULL,
+    updated_at      timestamptz NOT NULL,
+    PRIMARY KEY (stream, stripe)
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
+CREATE SEQUENCE eddy._user_partition_seq;
+
+/*
  * Information about the worker of a source that is needed after a crash, see
  * src/worker/attempt.c. Written when a worker starts, and per batch only after a
  * crash. Ranges are triples: partition, first offset, next offset. Not dumped,
@@ -228,6 +245,8 @@ SELECT pg_extension_config_dump('eddy._source', '');
 SELECT pg_extension_config_dump('eddy._source_seq', '');
 SELECT pg_extension_config_dump('eddy._source_status', '');
 SELECT pg_extension_config_dump('eddy._partition', '');
+SELECT pg_extension_config_dump('eddy._user_partition', '');
+SELECT pg_extension_config_dump('eddy._user_partition_seq', '');
 SELECT pg_extension_config_dump('eddy._view', '');
 SELECT pg_extension_config_dump('eddy._view_status', '');
 SELECT pg_extension_config_dump('eddy.dead_letters', '');
@@ -424,8 +443,18 @@ SELECT p.source, s.stream, s.topic, p.partition, p.next_offset, p.high_offset,
        p.rows, p.rejected, p.skipped, p.updated_at
 FROM eddy._partition p
 JOIN eddy._source s ON s.source = p.source
-JOIN eddy._stream t ON t.stream = s.stream;
-COMMENT ON VIEW eddy.partitions IS 'partitions of the attached topics: next offset to read, lag, event time';
+JOIN eddy._stream t ON t.stream = s.stream
+UNION ALL
+SELECT NULL, u.stream, NULL, -1, NULL, NULL, NULL, u.max_event_time,
+       eddy._event_time_less(u.max_event_time, t.delay),
+       u.updated_at < clock_timestamp() - t.idle_timeout,
+       u.rows, u.rejected, u.skipped, u.updated_at
+FROM (SELECT stream, max(max_event_time) AS max_event_time, sum(rows)::bigint AS rows,
+             sum(rejected)::bigint AS rejected, sum(skipped)::bigint AS skipped, max(updated_at) AS updated_at
+      FROM eddy._user_partition GROUP BY stream) u
+JOIN eddy._stream t ON t.stream = u.stream;
+COMMENT ON VIEW eddy.partitions IS
+    'partitions of the attached topics: next offset to read, lag, event time; partition -1 counts the rows that users have inserted';
 
 CREATE VIEW eddy.continuous_views AS
 SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.late, v.state_tables[1] AS state_table,
@@ -449,10 +478,10 @@ FROM eddy._stream s
 JOIN pg_class c ON c.oid = s.stream
 LEFT JOIN LATERAL (
     SELECT sum(p.rows)::bigint AS rows, sum(p.rejected)::bigint AS rejected, sum(p.skipped)::bigint AS skipped,
-           sum(greatest(p.high_offset - p.next_offset, 0))::bigint AS lag, max(p.updated_at) AS last_batch
-    FROM eddy._source o JOIN eddy._partition p ON p.source = o.source
-    WHERE o.stream = s.stream) k ON true;
-COMMENT ON VIEW eddy.stat_streams IS 'rows read from Kafka, rejected rows, and the size of stored rows, for each stream';
+           sum(p.lag)::bigint AS lag, max(p.updated_at) AS last_batch
+    FROM eddy.partitions p WHERE p.stream = s.stream) k ON true;
+COMMENT ON VIEW eddy.stat_streams IS
+    'rows from Kafka and from users, rejected rows, and the size of stored rows, for each stream';
 
 CREATE VIEW eddy.stat_continuous_views AS
 SELECT v.view, v.stream,

@@ -17,6 +17,7 @@
 #endif
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
@@ -49,6 +50,26 @@ eddy_compat_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot, C
 #else
 	return table_tuple_update(rel, otid, slot, cid, snapshot, InvalidSnapshot, true, tmfd,
 							  lockmode, update_indexes);
+#endif
+}
+
+/*
+ * eddy_compat_try_heap_update replaces a row without waiting: false if another transaction is changing it,
+ * or has changed it. Since 16 heap_update has an argument for what HeapTupleIsHeapOnly shows as well.
+ */
+static inline bool
+eddy_compat_try_heap_update(Relation rel, ItemPointer otid, HeapTuple tuple)
+{
+	TM_FailureData tmfd;
+	LockTupleMode lockmode;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes which;
+
+	return heap_update(rel, otid, tuple, GetCurrentCommandId(true), InvalidSnapshot, false, &tmfd,
+					   &lockmode, &which) == TM_Ok;
+#else
+	return heap_update(rel, otid, tuple, GetCurrentCommandId(true), InvalidSnapshot, false, &tmfd,
+					   &lockmode) == TM_Ok;
 #endif
 }
 

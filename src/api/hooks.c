@@ -32,7 +32,6 @@
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
 
 #include "api/guard_stream.h"
 #include "api/hooks.h"
@@ -47,21 +46,7 @@ static ExecutorRun_hook_type prev_executor_run = NULL;
 static ExecutorFinish_hook_type prev_executor_finish = NULL;
 static ProcessUtility_hook_type prev_process_utility = NULL;
 
-/* How many data-modifying statements and trigger phases we are inside of. */
-static int	nesting = 0;
-
-/* ---- flushing at the end of statements ---- */
-
-static void
-flush_if_outermost(void)
-{
-	if (nesting > 0 || !eddy_apply_pending())
-		return;
-	/* COPY and the end of a portal may have popped their snapshot by now */
-	PushActiveSnapshot(GetTransactionSnapshot());
-	eddy_apply_flush();
-	PopActiveSnapshot();
-}
+/* ---- the end of statements ---- */
 
 static void
 executor_run(EDDY_COMPAT_EXECUTOR_RUN_ARGS)
@@ -70,7 +55,7 @@ executor_run(EDDY_COMPAT_EXECUTOR_RUN_ARGS)
 		queryDesc->plannedstmt->hasModifyingCTE;
 
 	if (modifies)
-		nesting++;
+		eddy_statement_enter();
 	PG_TRY();
 	{
 		if (prev_executor_run)
@@ -81,7 +66,7 @@ executor_run(EDDY_COMPAT_EXECUTOR_RUN_ARGS)
 	PG_FINALLY();
 	{
 		if (modifies)
-			nesting--;
+			eddy_statement_leave();
 	}
 	PG_END_TRY();
 }
@@ -90,7 +75,7 @@ executor_run(EDDY_COMPAT_EXECUTOR_RUN_ARGS)
 static void
 executor_finish(QueryDesc *queryDesc)
 {
-	nesting++;
+	eddy_statement_enter();
 	PG_TRY();
 	{
 		if (prev_executor_finish)
@@ -100,10 +85,10 @@ executor_finish(QueryDesc *queryDesc)
 	}
 	PG_FINALLY();
 	{
-		nesting--;
+		eddy_statement_leave();
 	}
 	PG_END_TRY();
-	flush_if_outermost();
+	eddy_statement_flush();
 }
 
 /* ---- utility commands ---- */
@@ -395,7 +380,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	if (OidIsValid(database))
 		eddy_worker_evict(database);
 	if (copies)
-		nesting++;
+		eddy_statement_enter();
 	if (guarded)
 		eddy_guard_begin(&frame);
 	PG_TRY();
@@ -412,7 +397,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		if (guarded)
 			eddy_guard_end(&frame);
 		if (copies)
-			nesting--;
+			eddy_statement_leave();
 		if (OidIsValid(database))
 			eddy_worker_readmit(database);
 	}
@@ -426,7 +411,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	if (copies)
 	{
 		note_restore((CopyStmt *) parsetree);
-		flush_if_outermost();
+		eddy_statement_flush();
 	}
 	if (wake)
 		eddy_worker_wakeup_at_commit();

@@ -1,27 +1,148 @@
 /*-------------------------------------------------------------------------
  *
  * apply.h
- *    Bringing rows that users have added into the views of their streams.
+ *    The driver of a batch, whether its rows come from Kafka or from a user's statement.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef EDDY_APPLY_H
 #define EDDY_APPLY_H
 
+#include "batch.h"
+#include "catalog/eddy_catalog.h"
+#include "utils/rel.h"
+
+/* ---- event_time.c ---- */
+
+/* What happens to a row whose event time is NULL. */
+typedef enum EddyNullEventTime
+{
+	EDDY_NULL_EVENT_TIME_DEAD_LETTER,	/* the row is rejected */
+	EDDY_NULL_EVENT_TIME_SKIP_WATERMARK,	/* it is accepted */
+	EDDY_NULL_EVENT_TIME_STOP	/* it is an error */
+} EddyNullEventTime;
+
+/* The event time of a stream. */
+typedef struct EddyEventTime
+{
+	AttrNumber	attnum;			/* 0: the stream has none */
+	const char *column;
+	EddyNullEventTime on_null;
+	int64		max_future_skew;	/* microseconds */
+} EddyEventTime;
+
+/* The event time of a stream with these columns; refers to the memory of stream. */
+extern EddyEventTime eddy_event_time_resolve(const EddyStream *stream, TupleDesc tupdesc);
+
+/* ---- pipeline.c ---- */
+
+typedef struct EddyApply EddyApply;
+
+/* Operations of an input: where batches come from. */
+typedef struct EddyInput
+{
+	/*
+	 * Makes the rows of the batch, rejecting what cannot become a row. False if the batch is not
+	 * the next one of its input any more: the transaction must be aborted. NULL if the rows exist.
+	 */
+	bool		(*make_rows) (EddyApply *apply);
+
+	/*
+	 * Adds to a dead letter what is known of the message that a row was made from; may replace
+	 * the error. NULL if there are no messages: then the row itself is kept.
+	 */
+	void		(*describe_row) (EddyApply *apply, const EddyRejection *rejection,
+								 EddyDeadLetter *letter);
+
+	/*
+	 * Stores how far the input has been consumed, with apply->counts. False as for make_rows.
+	 */
+	bool		(*finish) (EddyApply *apply);
+
+	/*
+	 * True if a batch can end before a row that policy stop forbids, because the input delivers
+	 * that row again; otherwise such a row raises an error.
+	 */
+	bool		can_stop;
+} EddyInput;
+
+/* What a batch adds to the counts of one partition. */
+typedef struct EddyRowCounts
+{
+	int64		rejected;		/* rows that are dead letters of the stream */
+	int64		skipped;		/* rows that the policy skips */
+	TimestampTz max_event_time; /* DT_NOBEGIN: none */
+} EddyRowCounts;
+
+/* A batch while it is applied. */
+struct EddyApply
+{
+	EddyBatch	batch;			/* first: a List of these is one of batches */
+
+	/* set by the caller, after eddy_apply_begin */
+	const EddyInput *input;
+	void	   *arg;			/* for the operations of the input */
+	const EddyStream *stream;
+	const EddyEventTime *event_time;
+	bool		skips;			/* rows rejected for the whole stream are only counted */
+	EddyRowCounts *counts;
+	const int32 *partitions;	/* for each row the element of counts; NULL: the first */
+
+	/* results */
+	List	   *rejections;		/* of EddyRejection, by the whole stream; in batch.mcxt */
+	bool		stopped;		/* the batch ends before a row that must not be passed: */
+	int			stop_sqlerrcode;
+	char	   *stop_message;	/* in batch.mcxt */
+};
+
+/* Clears *apply and makes it an empty batch of a stream. */
+extern void eddy_apply_begin(EddyApply *apply, Oid stream, TupleDesc tupdesc, MemoryContext mcxt);
+
+/*
+ * eddy_apply_run applies batches (List of EddyApply, one for each stream) in the current transaction:
+ * makes their rows, stages them, maintains the views, writes dead letters and finishes the
+ * inputs. For repeatable see eddy_view_apply, which also lists the errors. False if an operation
+ * of an input returned false. The caller holds RowExclusiveLock on the streams and has set an
+ * active snapshot.
+ */
+extern bool eddy_apply_run(List *applies, bool repeatable);
+
+/* ---- reject.c ---- */
+
+/* Leaves a row out of the batch without a rejection: a message that makes no row. */
+extern void eddy_reject_omit(EddyApply *apply, int64 row);
+
+/* Rejects a row for the whole stream; with stops, the batch ends before it. */
+extern void eddy_reject_row(EddyApply *apply, int64 row, int sqlerrcode, const char *message,
+							bool stops);
+
+/* ---- dead_letter.c ---- */
+
+/* Counts and writes, or skips, a message that made no row at all. */
+extern void eddy_dead_letter_add(EddyApply *apply, EddyRowCounts *counts,
+								 const EddyDeadLetter *letter);
+
 /* ---- statement.c ---- */
 
 /* Registers transaction callbacks. From _PG_init only. */
-extern void eddy_apply_init(void);
-
-/* True while rows that statements have added wait to be counted in this transaction. */
-extern bool eddy_apply_pending(void);
+extern void eddy_statement_init(void);
 
 /*
- * Brings the waiting rows into all views of their streams. Raises 40001 under
- * REPEATABLE READ and SERIALIZABLE if a group was changed concurrently, and the errors of
- * views with on_error => 'stop'. An active snapshot must be set.
+ * Around what belongs to one statement: rows that are added within are applied when the outermost
+ * statement ends, by eddy_statement_flush. After an error, too, eddy_statement_leave must be called.
  */
-extern void eddy_apply_flush(void);
+extern void eddy_statement_enter(void);
+extern void eddy_statement_leave(void);
+
+/* Keeps rows that a statement has added to a stream. */
+extern void eddy_statement_add(Relation rel, Tuplestorestate *rows);
+
+/*
+ * Applies the rows that wait, unless a statement is still running. Raises 40001 under REPEATABLE READ and
+ * SERIALIZABLE if a group was changed concurrently, and the errors of views with
+ * on_error => 'stop'.
+ */
+extern void eddy_statement_flush(void);
 
 /* ---- fill.c ---- */
 

@@ -3,10 +3,11 @@
  * fill.c
  *    The first content of a continuous view: from the rows that its stream has staged.
  *
- * The staged rows, users' own and those of the segments, become one batch, which the view is
- * maintained with like with any other. So what holds for batches holds here: a row that the view
- * fails on is a dead letter, and the rights and policies are those of the view's owner.
- * Rows that the stream had refused are still in its table; they are left out again.
+ * The staged rows, users' own and those of the segments, become one batch, with which the view is
+ * maintained as with any other. So what holds for batches holds here: a row that the view fails on is
+ * a dead letter, and the rights and policies are those of the view's owner. Rows that the stream
+ * has rejected are still in its table and are left out again. The rows were counted when they
+ * were added.
  *
  * Locking: the caller has locked writers out; AccessShareLock on the segments. Memory: the
  * caller's; the rows spill to a temporary file beyond work_mem.
@@ -24,9 +25,11 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "apply/apply.h"
-#include "apply/reject.h"
+#include "apply/steps.h"
 #include "view/view.h"
+
+/* No input delivers these rows; the batch is over with its dead letters. */
+static const EddyInput staged_rows = {0};
 
 /* Adds the rows of the stream's table or of one of its segments, in the stream's shape. */
 static void
@@ -57,20 +60,25 @@ eddy_apply_fill(Oid view, bool staged)
 {
 	EddyView   *row = eddy_catalog_get_view(view);
 	EddyStream *stream = row ? eddy_catalog_get_stream(row->stream) : NULL;
-	EddyBatch	batch = {0};
+	EddyApply	apply;
+	EddyBatch  *batch = &apply.batch;
+	EddyEventTime event_time;
+	EddyRowCounts counts = {0};
 	Relation	rel;
 	ListCell   *lc;
 
 	if (stream == NULL)
-		elog(ERROR, "continuous view %u is gone", view);
+		elog(ERROR, "continuous view %u does not exist", view);
 	rel = table_open(row->stream, AccessShareLock);
-	batch.stream = row->stream;
-	batch.tupdesc = RelationGetDescr(rel);
-	batch.natts = batch.tupdesc->natts;
-	batch.mcxt = CurrentMemoryContext;
-	batch.store = tuplestore_begin_heap(false, false, work_mem);
+	event_time = eddy_event_time_resolve(stream, RelationGetDescr(rel));
+	eddy_apply_begin(&apply, row->stream, RelationGetDescr(rel), CurrentMemoryContext);
+	apply.input = &staged_rows;
+	apply.stream = stream;
+	apply.event_time = &event_time;
+	apply.counts = &counts;
+	batch->store = tuplestore_begin_heap(false, false, work_mem);
 
-	/* rows that were committed while the lock was waited for are staged, too */
+	/* rows that were committed while the lock was waited for are staged as well */
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (staged)
 	{
@@ -78,15 +86,16 @@ eddy_apply_fill(Oid view, bool staged)
 		{
 			Relation	part = table_open(lfirst_oid(lc), NoLock);
 
-			read_rows(&batch, part);
+			read_rows(batch, part);
 			table_close(part, NoLock);
 		}
-		(void) eddy_reject_null_event_times(&batch, rel, stream);
+		eddy_event_time_take(&apply);
+		/* these have their dead letters already */
+		apply.rejections = NIL;
 	}
-	eddy_view_fill(view, &batch);
-	if (batch.view_rejections)
-		eddy_reject_write(&batch, rel, batch.view_rejections);
+	eddy_view_fill(view, batch);
+	eddy_dead_letter_write(&apply);
 	PopActiveSnapshot();
-	tuplestore_end(batch.store);
+	tuplestore_end(batch->store);
 	table_close(rel, NoLock);
 }

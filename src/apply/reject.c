@@ -1,157 +1,76 @@
 /*-------------------------------------------------------------------------
  *
  * reject.c
- *    Rows of users' statements that are not accepted, and their dead letters.
+ *    Rows of a batch that are in no view and are not staged.
  *
- * Rows that the stream refuses (NULL event time) and rows that a view's expressions
- * fail on become dead letters, with the row as JSON text. They stay in
- * the table itself, where the user has put them, until retention removes them.
+ * A row is rejected for the whole stream if its message cannot be decoded or converted, if it
+ * violates a constraint, or if it lacks an event time. Under policy stop the batch ends before the
+ * row instead. Rows that single views reject are found by src/view and are in
+ * batch.view_rejections.
  *
- * Locking: dead letters are written last, behind the rows of all state tables. Memory: the
- * batch's. All is part of the user's transaction: a rollback, also to a savepoint, undoes it.
+ * No locks. Memory: batch.mcxt.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "executor/executor.h"
-#include "executor/tuptable.h"
-#include "mb/pg_wchar.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 
-#include "apply/reject.h"
-#include "owner.h"
+#include "apply/steps.h"
 
-/* Goes back to the first row; pointer 0 is the one that views use, too. */
-static void
-rewind_rows(EddyBatch *batch)
+void
+eddy_reject_omit(EddyApply *apply, int64 row)
 {
-	tuplestore_select_read_pointer(batch->store, 0);
-	tuplestore_rescan(batch->store);
-}
+	EddyBatch  *batch = &apply->batch;
 
-/* The event time column if NULLs in it have to be looked for, else 0. */
-static AttrNumber
-column_to_check(Relation rel, const EddyStream *stream)
-{
-	AttrNumber	attnum;
-
-	if (stream->event_time == NULL || strcmp(stream->null_event_time, "skip_watermark") == 0)
-		return 0;
-	attnum = get_attnum(RelationGetRelid(rel), stream->event_time);
-	if (attnum == InvalidAttrNumber || TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attnotnull)
-		return 0;
-	return attnum;
-}
-
-List *
-eddy_reject_null_event_times(EddyBatch *batch, Relation rel, const EddyStream *stream)
-{
-	AttrNumber	attnum = column_to_check(rel, stream);
-	List	   *rejections = NIL;
-	MemoryContext old;
-	TupleTableSlot *slot;
-
-	if (attnum == 0)
-		return NIL;
-	old = MemoryContextSwitchTo(batch->mcxt);
-	slot = MakeSingleTupleTableSlot(batch->tupdesc, &TTSOpsMinimalTuple);
-	rewind_rows(batch);
-	for (int64 row = 0; tuplestore_gettupleslot(batch->store, true, false, slot); row++)
-	{
-		EddyRejection *rejection;
-
-		if (!slot_attisnull(slot, attnum))
-			continue;
-		if (strcmp(stream->null_event_time, "stop") == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("null value in event time column \"%s\" of stream \"%s\"",
-							stream->event_time, RelationGetRelationName(rel)),
-					 errdetail("The stream was created with null_event_time => 'stop'.")));
-		if (batch->rejected == NULL)
-			batch->rejected = MemoryContextAllocExtended(batch->mcxt, batch->nrows,
-														 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-		batch->rejected[row] = true;
-		batch->nrejected++;
-		rejection = palloc0(sizeof(EddyRejection));
-		rejection->row = row;
-		rejection->sqlerrcode = ERRCODE_NULL_VALUE_NOT_ALLOWED;
-		rejection->message = psprintf("null value in event time column \"%s\"",
-									  stream->event_time);
-		rejections = lappend(rejections, rejection);
-	}
-	ExecDropSingleTupleTableSlot(slot);
-	MemoryContextSwitchTo(old);
-	return rejections;
-}
-
-static int
-compare_rejections(const ListCell *a, const ListCell *b)
-{
-	const EddyRejection *left = lfirst(a);
-	const EddyRejection *right = lfirst(b);
-
-	if (left->row != right->row)
-		return left->row < right->row ? -1 : 1;
-	return left->view < right->view ? -1 : left->view > right->view;
-}
-
-/* A row as JSON text in UTF-8. */
-static char *
-row_as_json(TupleTableSlot *slot)
-{
-	Datum		row = ExecFetchSlotHeapTupleDatum(slot);
-	char	   *json = TextDatumGetCString(OidFunctionCall1(F_ROW_TO_JSON_RECORD, row));
-
-	return pg_server_to_any(json, strlen(json), PG_UTF8);
+	if (batch->rejected == NULL)
+		batch->rejected = MemoryContextAllocExtended(batch->mcxt, batch->nrows,
+													 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	batch->rejected[row] = true;
+	batch->nrejected++;
 }
 
 void
-eddy_reject_write(EddyBatch *batch, Relation rel, List *rejections)
+eddy_reject_row(EddyApply *apply, int64 row, int sqlerrcode, const char *message, bool stops)
 {
-	EddyOwnerSwitch save;
-	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy dead letter",
-													  ALLOCSET_DEFAULT_SIZES);
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(batch->tupdesc, &TTSOpsMinimalTuple);
-	int64		position = -1;	/* row in the slot */
+	MemoryContext old_context = MemoryContextSwitchTo(apply->batch.mcxt);
+
+	Assert(row < apply->batch.nrows);
+	if (stops)
+	{
+		apply->stopped = true;
+		apply->stop_sqlerrcode = sqlerrcode;
+		apply->stop_message = pstrdup(message);
+		apply->batch.nrows = row;
+	}
+	else
+	{
+		EddyRejection *rejection = palloc0(sizeof(EddyRejection));
+
+		rejection->row = row;
+		rejection->sqlerrcode = sqlerrcode;
+		rejection->message = pstrdup(message);
+		apply->rejections = lappend(apply->rejections, rejection);
+		eddy_reject_omit(apply, row);
+	}
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+eddy_reject_settle(EddyApply *apply)
+{
+	EddyBatch  *batch = &apply->batch;
 	ListCell   *lc;
 
-	eddy_owner_begin(&save, rel->rd_rel->relowner);
-	list_sort(rejections, compare_rejections);
-	rewind_rows(batch);
-	foreach(lc, rejections)
+	if (!apply->stopped || batch->rejected == NULL)
+		return;
+	/* the input delivers these again */
+	foreach(lc, apply->rejections)
 	{
-		EddyRejection *rejection = lfirst(lc);
-		EddyDeadLetter letter = {
-			.stream = batch->stream,
-			.view = rejection->view,
-			.partition = -1,
-			.offset = -1,
-			.error = rejection->message,
-			.sqlerrcode = rejection->sqlerrcode
-		};
-		MemoryContext old_context;
-
-		while (position < rejection->row)
-		{
-			if (!tuplestore_gettupleslot(batch->store, true, false, slot))
-				elog(ERROR, "row " INT64_FORMAT " is not in the batch", rejection->row);
-			position++;
-		}
-		old_context = MemoryContextSwitchTo(row_context);
-		letter.payload = row_as_json(slot);
-		letter.payload_len = strlen(letter.payload);
-		eddy_catalog_insert_dead_letter(&letter);
-		MemoryContextSwitchTo(old_context);
-		MemoryContextReset(row_context);
+		if (((EddyRejection *) lfirst(lc))->row >= batch->nrows)
+			apply->rejections = foreach_delete_current(apply->rejections, lc);
 	}
-	ExecDropSingleTupleTableSlot(slot);
-	MemoryContextDelete(row_context);
-	eddy_owner_end(&save);
+	batch->nrejected = 0;
+	for (int64 row = 0; row < batch->nrows; row++)
+		batch->nrejected += batch->rejected[row];
 }

@@ -1,20 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * statement.c
- *    Rows that users' statements add to streams, from the trigger to the views.
+ *    Batches of users' statements: rows that wait for the end of the outermost statement.
  *
- * The trigger eddy_capture runs once per statement, after it, whatever road the rows came by
- * (INSERT, COPY, MERGE, modifying CTEs), and keeps a copy of them: transition tables are gone when
- * the triggers of the statement have run. They wait until the outermost statement ends, which
- * api/hooks.c knows; then all views of all streams concerned are maintained at once, in
- * one order, with the rows at hand in case that some make it fail. So a statement that fires a
- * thousand inner INSERTs writes each group once.
+ * The capture trigger hands over a copy of the rows that a statement has added, because transition
+ * tables are gone when the triggers of the statement have run. The rows wait until the outermost
+ * statement ends, as reported by the executor and utility hooks; then all views of all streams concerned
+ * are maintained at once, in one order. So a statement that fires a thousand inner INSERTs
+ * writes each group once. Rows that still wait when the transaction commits are applied then.
  *
  * Rows belong to the subtransaction that added them and vanish with it.
  *
- * Locking: RowExclusiveLock on the stream is there already. Memory: rows wait in
- * TopTransactionContext and spill to temporary files beyond work_mem. All is part of the user's
- * transaction: a rollback, also to a savepoint, undoes it.
+ * The definition of a stream is cached until its relcache entry is invalidated, as each change
+ * of its catalog row does.
+ *
+ * Locking: the statement has locked its streams. Memory: rows wait in TopTransactionContext and
+ * spill to temporary files beyond work_mem. All is part of the user's transaction: a
+ * rollback, also to a savepoint, undoes it.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,49 +24,125 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "commands/trigger.h"
-#include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "replication/logicalworker.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "apply/apply.h"
-#include "apply/reject.h"
-#include "batch.h"
-#include "catalog/eddy_catalog.h"
 #include "view/view.h"
 
-PG_FUNCTION_INFO_V1(eddy_capture);
-PG_FUNCTION_INFO_V1(eddy_refuse_change);
-PG_FUNCTION_INFO_V1(eddy_refuse_apply);
-
 /* Rows of one stream that one subtransaction has added. */
-typedef struct EddyCaptured
+typedef struct EddyPending
 {
 	Oid			stream;
 	SubTransactionId subid;
 	TupleDesc	tupdesc;		/* of the stream when they were added */
 	Tuplestorestate *store;
 	int64		nrows;
-} EddyCaptured;
+} EddyPending;
 
-static List *captured = NIL;	/* of EddyCaptured, in TopTransactionContext, in order of arrival */
+static List *pending = NIL;		/* of EddyPending, in TopTransactionContext, in order of arrival */
 
-/* The flush has them in hand: what ends within it is not the end of the statement. */
+/* How many data-modifying statements and trigger phases are running. */
+static int	nesting = 0;
+
+/* While rows are applied, statements of user functions end, but not the outermost one. */
 static bool flushing = false;
 
-/* ---- capture ---- */
+/* ---- definitions of streams ---- */
+
+typedef struct CachedStream
+{
+	Oid			relid;			/* hash key */
+	bool		valid;
+	MemoryContext mcxt;			/* holds the rest */
+	EddyStream *stream;
+	EddyEventTime event_time;
+} CachedStream;
+
+static HTAB *streams = NULL;
+
+static void
+at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	CachedStream *entry;
+
+	if (OidIsValid(relid))
+	{
+		entry = hash_search(streams, &relid, HASH_FIND, NULL);
+		if (entry)
+			entry->valid = false;
+		return;
+	}
+	hash_seq_init(&scan, streams);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		entry->valid = false;
+}
+
+static void
+make_cache(void)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(Oid),
+		.entrysize = sizeof(CachedStream),
+		.hcxt = CacheMemoryContext
+	};
+
+	streams = hash_create("pg_eddy streams of statements", 16, &control,
+						  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
+}
+
+/* The definition of a stream; NULL if the table is not a stream any more. */
+static const CachedStream *
+find_stream(Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+	CachedStream *entry;
+	MemoryContext old;
+	bool		found;
+
+	if (streams == NULL)
+		make_cache();
+	entry = hash_search(streams, &relid, HASH_ENTER, &found);
+	if (!found)
+	{
+		entry->valid = false;
+		entry->mcxt = NULL;
+	}
+	if (entry->valid)
+		return entry;
+	if (entry->mcxt == NULL)
+		entry->mcxt = AllocSetContextCreate(CacheMemoryContext, "pg_eddy stream",
+											ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(entry->mcxt);
+	old = MemoryContextSwitchTo(entry->mcxt);
+	/* before it is read: what changes meanwhile is read again next time */
+	entry->valid = true;
+	entry->stream = eddy_catalog_get_stream(relid);
+	if (entry->stream)
+		entry->event_time = eddy_event_time_resolve(entry->stream, RelationGetDescr(rel));
+	else
+		entry->valid = false;
+	MemoryContextSwitchTo(old);
+	return entry->stream ? entry : NULL;
+}
+
+/* ---- rows that wait ---- */
 
 /* Where rows of a stream go. Temporary files belong to the transaction, as the list does. */
-static EddyCaptured *
-find_captured(Relation rel)
+static EddyPending *
+find_pending(Relation rel)
 {
-	EddyCaptured *entry = captured ? llast(captured) : NULL;
+	EddyPending *entry = pending ? llast(pending) : NULL;
 	MemoryContext old;
 	ResourceOwner owner;
 
@@ -76,52 +154,39 @@ find_captured(Relation rel)
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	owner = CurrentResourceOwner;
 	CurrentResourceOwner = TopTransactionResourceOwner;
-	entry = palloc0(sizeof(EddyCaptured));
+	entry = palloc0(sizeof(EddyPending));
 	entry->stream = RelationGetRelid(rel);
 	entry->subid = GetCurrentSubTransactionId();
 	entry->tupdesc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	entry->store = tuplestore_begin_heap(false, false, work_mem);
-	captured = lappend(captured, entry);
+	pending = lappend(pending, entry);
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(old);
 	return entry;
 }
 
 static void
-end_captured(EddyCaptured *entry)
+end_pending(EddyPending *entry)
 {
 	tuplestore_end(entry->store);
 	FreeTupleDesc(entry->tupdesc);
 	pfree(entry);
 }
 
-Datum
-eddy_capture(PG_FUNCTION_ARGS)
+void
+eddy_statement_add(Relation rel, Tuplestorestate *rows)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	Tuplestorestate *rows;
-	EddyCaptured *entry;
+	EddyPending *entry;
 	TupleTableSlot *slot;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
-		!TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) || trigger->tg_newtable == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"eddy._capture\" can only be the trigger of a stream"),
-				 errhint("Use eddy.create_stream.")));
-
-	rows = trigger->tg_newtable;
-	if (tuplestore_tuple_count(rows) == 0)
-		return PointerGetDatum(NULL);
 	if (flushing || eddy_view_maintaining())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("cannot insert into stream \"%s\" while a continuous view is maintained",
-						RelationGetRelationName(trigger->tg_relation)),
+						RelationGetRelationName(rel)),
 				 errdetail("A function that is called for the maintenance has tried to.")));
 
-	entry = find_captured(trigger->tg_relation);
+	entry = find_pending(rel);
 	slot = MakeSingleTupleTableSlot(entry->tupdesc, &TTSOpsMinimalTuple);
 	tuplestore_select_read_pointer(rows, 0);
 	tuplestore_rescan(rows);
@@ -131,63 +196,6 @@ eddy_capture(PG_FUNCTION_ARGS)
 		entry->nrows++;
 	}
 	ExecDropSingleTupleTableSlot(slot);
-	return PointerGetDatum(NULL);
-}
-
-Datum
-eddy_refuse_change(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	const char *name;
-	bool		update;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"eddy._refuse_change\" can only be the trigger of a stream"),
-				 errhint("Use eddy.create_stream.")));
-	name = RelationGetRelationName(trigger->tg_relation);
-	update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 update ? errmsg("cannot update rows of stream \"%s\"", name) :
-			 errmsg("cannot delete rows of stream \"%s\"", name),
-			 errdetail("The rows of a stream are events that its continuous views have counted."),
-			 update ? errhint("Insert a new row instead.") :
-			 errhint("Rows go after the retention; TRUNCATE empties the stream, not its views.")));
-	return PointerGetDatum(NULL);
-}
-
-/*
- * eddy_refuse_apply keeps apply and table synchronization workers from writing rows that no view
- * would see. Sessions that have set session_replication_role fire it, too: they pass.
- */
-Datum
-eddy_refuse_apply(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"eddy._refuse_apply\" can only be the trigger of a stream"),
-				 errhint("Use eddy.create_stream.")));
-	if (IsLogicalWorker())
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot replicate into stream \"%s\"",
-						RelationGetRelationName(trigger->tg_relation)),
-				 errdetail("Its continuous views cannot see the rows that a subscription writes."),
-				 errhint("Take the table out of the publication.")));
-	return PointerGetDatum(NULL);
-}
-
-/* ---- flush ---- */
-
-bool
-eddy_apply_pending(void)
-{
-	return captured != NIL && !flushing && !eddy_view_maintaining();
 }
 
 static void
@@ -202,7 +210,7 @@ refuse_altered(Oid stream)
 
 /* Moves the rows of several savepoints of one stream into one store. */
 static void
-append_rows(EddyCaptured *to, EddyCaptured *from)
+append_rows(EddyPending *to, EddyPending *from)
 {
 	TupleTableSlot *slot;
 
@@ -215,17 +223,17 @@ append_rows(EddyCaptured *to, EddyCaptured *from)
 	to->nrows += from->nrows;
 }
 
-/* One entry for each stream. */
+/* Leaves one entry for each stream. */
 static void
-unite_captured(void)
+unite_pending(void)
 {
-	for (int i = 0; i < list_length(captured); i++)
+	for (int i = 0; i < list_length(pending); i++)
 	{
-		EddyCaptured *to = list_nth(captured, i);
+		EddyPending *to = list_nth(pending, i);
 
-		for (int j = i + 1; j < list_length(captured);)
+		for (int j = i + 1; j < list_length(pending);)
 		{
-			EddyCaptured *from = list_nth(captured, j);
+			EddyPending *from = list_nth(pending, j);
 
 			if (from->stream != to->stream)
 			{
@@ -233,29 +241,52 @@ unite_captured(void)
 				continue;
 			}
 			append_rows(to, from);
-			captured = list_delete_nth_cell(captured, j);
-			end_captured(from);
+			pending = list_delete_nth_cell(pending, j);
+			end_pending(from);
 		}
 	}
 }
 
-/* A batch and what belongs to it while it is applied. */
+/* ---- batches ---- */
+
+/* A batch of a statement, and what belongs to it. */
 typedef struct StatementBatch
 {
-	EddyBatch	batch;			/* first, so that a list of these is one of batches */
+	EddyApply	apply;			/* first, so that a list of these is one of EddyApply */
+	EddyRowCounts counts;
 	Relation	rel;
-	List	   *rejections;		/* by the stream */
 } StatementBatch;
 
-/* The batch of one entry; NULL if its table is gone, or is no stream any more. */
+/* Users' rows are partition -1 of their stream. */
+static bool
+finish_statement(EddyApply *apply)
+{
+	EddyUserPartition added = {
+		.stream = apply->batch.stream,
+		.rows = apply->batch.nrows,
+		.rejected = apply->counts->rejected,
+		.skipped = apply->counts->skipped,
+		.max_event_time = apply->counts->max_event_time,
+		.updated_at = GetCurrentTimestamp()
+	};
+
+	eddy_catalog_add_user_rows(&added);
+	return true;
+}
+
+static const EddyInput statement_input = {
+	.finish = finish_statement
+};
+
+/* The batch of one entry; NULL if its table was dropped, or is not a stream any more. */
 static StatementBatch *
-make_batch(EddyCaptured *entry)
+make_batch(EddyPending *entry)
 {
 	Relation	rel = try_table_open(entry->stream, AccessShareLock);
-	EddyStream *stream = rel ? eddy_catalog_get_stream(entry->stream) : NULL;
+	const CachedStream *cached = rel ? find_stream(rel) : NULL;
 	StatementBatch *statement;
 
-	if (stream == NULL)
+	if (cached == NULL)
 	{
 		if (rel)
 			table_close(rel, NoLock);
@@ -263,69 +294,92 @@ make_batch(EddyCaptured *entry)
 	}
 	statement = palloc0(sizeof(StatementBatch));
 	statement->rel = rel;
-	statement->batch.stream = entry->stream;
-	statement->batch.tupdesc = entry->tupdesc;
-	statement->batch.natts = entry->tupdesc->natts;
-	statement->batch.mcxt = CurrentMemoryContext;
-	statement->batch.store = entry->store;
-	statement->batch.nrows = entry->nrows;
-	if (!eddy_batch_fits(&statement->batch, RelationGetDescr(rel)))
+	statement->counts.max_event_time = DT_NOBEGIN;
+	eddy_apply_begin(&statement->apply, entry->stream, entry->tupdesc, CurrentMemoryContext);
+	statement->apply.batch.store = entry->store;
+	statement->apply.batch.nrows = entry->nrows;
+	if (!eddy_batch_fits(&statement->apply.batch, RelationGetDescr(rel)))
 		refuse_altered(entry->stream);
-	statement->rejections = eddy_reject_null_event_times(&statement->batch, rel, stream);
+	statement->apply.input = &statement_input;
+	statement->apply.stream = cached->stream;
+	statement->apply.event_time = &cached->event_time;
+	statement->apply.counts = &statement->counts;
 	return statement;
 }
 
 static void
-apply_captured(void)
+apply_pending(void)
 {
 	List	   *batches = NIL;
 	ListCell   *lc;
 
-	unite_captured();
-	foreach(lc, captured)
+	unite_pending();
+	foreach(lc, pending)
 	{
 		StatementBatch *statement = make_batch(lfirst(lc));
 
 		if (statement)
 			batches = lappend(batches, statement);
 	}
-	eddy_view_apply(batches, false);
+	(void) eddy_apply_run(batches, false);
 	foreach(lc, batches)
-	{
-		StatementBatch *statement = lfirst(lc);
-		List	   *rejections = list_concat(statement->rejections,
-											 statement->batch.view_rejections);
-
-		if (rejections)
-			eddy_reject_write(&statement->batch, statement->rel, rejections);
-		table_close(statement->rel, NoLock);
-	}
+		table_close(((StatementBatch *) lfirst(lc))->rel, NoLock);
 }
 
-void
-eddy_apply_flush(void)
+static void
+flush_pending(void)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy statement",
 											   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(mcxt);
 	ListCell   *lc;
 
+	/* COPY and the end of a portal may have popped their snapshot already */
+	PushActiveSnapshot(GetTransactionSnapshot());
 	flushing = true;
 	PG_TRY();
 	{
-		apply_captured();
+		apply_pending();
 	}
 	PG_FINALLY();
 	{
 		flushing = false;
 	}
 	PG_END_TRY();
-	foreach(lc, captured)
-		end_captured(lfirst(lc));
-	list_free(captured);
-	captured = NIL;
+	PopActiveSnapshot();
+	foreach(lc, pending)
+		end_pending(lfirst(lc));
+	list_free(pending);
+	pending = NIL;
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(mcxt);
+}
+
+/* ---- the outermost statement ---- */
+
+void
+eddy_statement_enter(void)
+{
+	nesting++;
+}
+
+void
+eddy_statement_leave(void)
+{
+	nesting--;
+}
+
+static bool
+has_pending(void)
+{
+	return pending != NIL && !flushing && !eddy_view_maintaining();
+}
+
+void
+eddy_statement_flush(void)
+{
+	if (nesting == 0 && has_pending())
+		flush_pending();
 }
 
 /* ---- end of transactions ---- */
@@ -337,19 +391,15 @@ at_xact_end(XactEvent event, void *arg pg_attribute_unused())
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			/* all hooks were passed by */
-			if (eddy_apply_pending())
-			{
-				PushActiveSnapshot(GetTransactionSnapshot());
-				eddy_apply_flush();
-				PopActiveSnapshot();
-			}
+			/* rows of statements that have not ended with a hook */
+			if (has_pending())
+				flush_pending();
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			/* the entries themselves go with TopTransactionContext */
-			captured = NIL;
+			/* the entries themselves vanish with TopTransactionContext */
+			pending = NIL;
 			break;
 		default:
 			break;
@@ -362,9 +412,9 @@ at_subxact_end(SubXactEvent event, SubTransactionId subid, SubTransactionId pare
 {
 	ListCell   *lc;
 
-	foreach(lc, captured)
+	foreach(lc, pending)
 	{
-		EddyCaptured *entry = lfirst(lc);
+		EddyPending *entry = lfirst(lc);
 
 		if (entry->subid != subid)
 			continue;
@@ -372,14 +422,14 @@ at_subxact_end(SubXactEvent event, SubTransactionId subid, SubTransactionId pare
 			entry->subid = parent;
 		else if (event == SUBXACT_EVENT_ABORT_SUB)
 		{
-			captured = foreach_delete_current(captured, lc);
-			end_captured(entry);
+			pending = foreach_delete_current(pending, lc);
+			end_pending(entry);
 		}
 	}
 }
 
 void
-eddy_apply_init(void)
+eddy_statement_init(void)
 {
 	RegisterXactCallback(at_xact_end, NULL);
 	RegisterSubXactCallback(at_subxact_end, NULL);

@@ -13,8 +13,8 @@
  *   check no privileges (their callers do) and end with CommandCounterIncrement.
  * - A change of _stream, _segment, _source, _view or _view_status invalidates the relcache entry
  *   of the stream (and of _view), so that caches in other backends can register a
- *   relcache callback. _partition, _source_status,
- *   _attempt and dead_letters do not.
+ *   relcache callback. _partition, _user_partition,
+ *   _source_status, _attempt and dead_letters do not.
  * - Missing rows give NULL or false, never an error, unless said otherwise.
  *
  *-------------------------------------------------------------------------
@@ -38,6 +38,7 @@ typedef enum EddyCatalogTable
 	EDDY_CATALOG_SOURCE,
 	EDDY_CATALOG_SOURCE_STATUS,
 	EDDY_CATALOG_PARTITION,
+	EDDY_CATALOG_USER_PARTITION,
 	EDDY_CATALOG_ATTEMPT,
 	EDDY_CATALOG_VIEW,
 	EDDY_CATALOG_VIEW_STATUS,
@@ -231,6 +232,25 @@ extern bool eddy_catalog_advance_partition(const EddyPartition *partition, int64
  * missing. For eddy.seek.
  */
 extern void eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset);
+
+/* ---- users' rows (_user_partition): partition -1 ---- */
+
+typedef struct EddyUserPartition
+{
+	Oid			stream;
+	int64		rows;			/* accepted and rejected */
+	int64		rejected;		/* of these, dead letters of the stream */
+	int64		skipped;		/* of these, skipped by policy */
+	TimestampTz max_event_time; /* DT_NOBEGIN: none */
+	TimestampTz updated_at;
+} EddyUserPartition;
+
+/*
+ * Adds counts to those of the stream, and raises its latest event time. Does not wait for
+ * concurrent transactions, and does not fail because of them.
+ */
+extern void eddy_catalog_add_user_rows(const EddyUserPartition *added);
+extern void eddy_catalog_delete_user_partition(Oid stream);
 
 /* ---- attempts (_attempt): crashes of workers ---- */
 

@@ -39,6 +39,7 @@ static const char *const table_names[] = {
 	[EDDY_CATALOG_SOURCE] = "_source",
 	[EDDY_CATALOG_SOURCE_STATUS] = "_source_status",
 	[EDDY_CATALOG_PARTITION] = "_partition",
+	[EDDY_CATALOG_USER_PARTITION] = "_user_partition",
 	[EDDY_CATALOG_ATTEMPT] = "_attempt",
 	[EDDY_CATALOG_VIEW] = "_view",
 	[EDDY_CATALOG_VIEW_STATUS] = "_view_status",
@@ -142,9 +143,14 @@ eddy_catalog_key_int4(ScanKeyData *key, AttrNumber attnum, int32 value)
 	ScanKeyInit(key, attnum, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(value));
 }
 
-/* The primary key's index; all our tables have one. */
-static Oid
-primary_key(Relation rel)
+void
+eddy_catalog_key_int8(ScanKeyData *key, AttrNumber attnum, int64 value)
+{
+	ScanKeyInit(key, attnum, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(value));
+}
+
+Oid
+eddy_catalog_primary_key(Relation rel)
 {
 	if (!rel->rd_indexvalid)
 		list_free(RelationGetIndexList(rel));
@@ -208,7 +214,7 @@ eddy_catalog_scan(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys, bool 
 
 	if (by_pkey)
 	{
-		Relation	index = index_open(primary_key(rel), AccessShareLock);
+		Relation	index = index_open(eddy_catalog_primary_key(rel), AccessShareLock);
 
 		scan = systable_beginscan_ordered(rel, index, NULL, nkeys, keys);
 		while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
@@ -277,7 +283,8 @@ eddy_catalog_insert(Relation rel, const Datum *values, const bool *nulls)
 HeapTuple
 eddy_catalog_find(Relation rel, int nkeys, ScanKeyData *keys)
 {
-	SysScanDesc scan = systable_beginscan(rel, primary_key(rel), true, NULL, nkeys, keys);
+	SysScanDesc scan = systable_beginscan(rel, eddy_catalog_primary_key(rel), true, NULL, nkeys,
+										  keys);
 	HeapTuple	tuple = systable_getnext(scan);
 
 	if (tuple)

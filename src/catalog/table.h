@@ -35,6 +35,7 @@ extern const EddyTableDesc eddy_catalog_segment_table;
 extern const EddyTableDesc eddy_catalog_source_table;
 extern const EddyTableDesc eddy_catalog_source_status_table;
 extern const EddyTableDesc eddy_catalog_stream_table;
+extern const EddyTableDesc eddy_catalog_user_partition_table;
 extern const EddyTableDesc eddy_catalog_view_table;
 extern const EddyTableDesc eddy_catalog_view_status_table;
 
@@ -51,6 +52,10 @@ extern void *eddy_catalog_read(const EddyTableDesc *desc, int nkeys, ScanKeyData
 /* Equality scan keys on a column. */
 extern void eddy_catalog_key_oid(ScanKeyData *key, AttrNumber attnum, Oid value);
 extern void eddy_catalog_key_int4(ScanKeyData *key, AttrNumber attnum, int32 value);
+extern void eddy_catalog_key_int8(ScanKeyData *key, AttrNumber attnum, int64 value);
+
+/* The index of the primary key; all our tables have one. */
+extern Oid	eddy_catalog_primary_key(Relation rel);
 
 /* Opens a table for writing; the lock stays until the transaction ends. Errors if not installed. */
 extern Relation eddy_catalog_open(const EddyTableDesc *desc);

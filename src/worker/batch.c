@@ -19,10 +19,8 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
-#include "utils/date.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -176,61 +174,34 @@ eddy_batch_moved(EddySourceWorker *worker)
 	return false;
 }
 
-/* ---- what the batch does to the partitions ---- */
+/* ---- partitions ---- */
 
-/* Event time of a row in microseconds, or DT_NOBEGIN if it has none that counts. */
-static TimestampTz
-event_time(const EddyDefinition *definition, const Datum *values, const bool *nulls)
-{
-	Datum		value = values[definition->event_time - 1];
-	TimestampTz result;
-
-	if (nulls[definition->event_time - 1])
-		return DT_NOBEGIN;
-	if (definition->event_time_type == DATEOID)
-	{
-		DateADT		date = DatumGetDateADT(value);
-
-		return DATE_NOT_FINITE(date) ? DT_NOBEGIN : date * USECS_PER_DAY;
-	}
-	/* a timestamp without time zone is taken as UTC */
-	result = DatumGetTimestampTz(value);
-	return TIMESTAMP_NOT_FINITE(result) ? DT_NOBEGIN : result;
-}
-
-/*
- * Counts the rows of the batch into next of their partitions, and moves offsets
- * behind them. False if an offset is below the expected one: the message was seen before.
- */
-static bool
+/* Adds the counts of the batch to the next state of each partition. */
+static void
 count_rows(EddySourceWorker *worker)
 {
-	const EddyDefinition *definition = worker->definition;
-	const EddyBatch *batch = &worker->batch;
-	TimestampTz latest = GetCurrentTimestamp() + definition->max_future_skew;
+	const EddyApply *apply = &worker->apply;
 
 	for (int i = 0; i < worker->partitions.count; i++)
-		worker->partitions.states[i].next = worker->partitions.states[i].stored;
-	for (int64 row = 0; row < batch->nrows; row++)
+	{
+		EddyPartitionState *state = &worker->partitions.states[i];
+		const EddyRowCounts *counts = &apply->counts[state->partition];
+
+		state->next = state->stored;
+		state->next.rejected += counts->rejected;
+		state->next.skipped += counts->skipped;
+		state->next.max_event_time = Max(state->next.max_event_time, counts->max_event_time);
+	}
+	for (int64 row = 0; row < apply->batch.nrows; row++)
 	{
 		const EddyKafkaMessage *message = &worker->messages[row];
 		EddyPartition *next = &worker->partitions.by_number[message->partition]->next;
-		TimestampTz time;
 
-		if (message->offset < next->next_offset)
-			return false;
 		next->next_offset = message->offset + 1;
 		next->rows++;
 		if (message->payload == NULL)
 			next->skipped++;
-		if (definition->event_time == 0 || (batch->rejected && batch->rejected[row]))
-			continue;
-		time = event_time(definition, batch->values + row * batch->natts,
-						  batch->nulls + row * batch->natts);
-		if (time > next->max_event_time && time <= latest)
-			next->max_event_time = time;
 	}
-	return true;
 }
 
 /* Once everything that was polled is in the batch, offsets pass control records and gaps, too. */
@@ -278,30 +249,28 @@ advance_partitions(EddySourceWorker *worker)
 	return true;
 }
 
-/* ---- dead letters ---- */
+/* ---- operations of the input ---- */
 
 static void
-write_dead_letter(EddySourceWorker *worker, const EddyRejection *rejection)
+describe_row(EddyApply *apply, const EddyRejection *rejection, EddyDeadLetter *letter)
 {
+	EddySourceWorker *worker = apply->arg;
 	const EddySource *source = worker->definition->source;
 	const EddyKafkaMessage *message = &worker->messages[rejection->row];
-	EddyDeadLetter letter = {
-		.stream = source->stream,
-		.view = rejection->view,
-		.source = source->source,
-		.topic = source->topic,
-		.partition = message->partition,
-		.offset = message->offset,
-		.key = message->key,
-		.key_len = message->key_len,
-		.payload = message->payload,
-		.payload_len = message->payload_len,
-		.error = rejection->message,
-		.sqlerrcode = rejection->sqlerrcode
-	};
 
-	letter.headers = eddy_kafka_headers_json(message);
-	eddy_catalog_insert_dead_letter(&letter);
+	letter->source = source->source;
+	letter->topic = source->topic;
+	letter->partition = message->partition;
+	letter->offset = message->offset;
+	letter->key = message->key;
+	letter->key_len = message->key_len;
+	letter->headers = eddy_kafka_headers_json(message);
+	letter->payload = message->payload;
+	letter->payload_len = message->payload_len;
+	/* a cancel by the clock is the view's error of the message */
+	if (worker->alone && OidIsValid(rejection->view) &&
+		rejection->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		letter->error = eddy_clock_describe();
 }
 
 /* A message that could not be fetched leaves its place and the reason. */
@@ -310,6 +279,7 @@ write_bad_message(EddySourceWorker *worker)
 {
 	const EddySource *source = worker->definition->source;
 	EddyPartition *next = &worker->partitions.by_number[worker->bad.partition]->next;
+	EddyRowCounts counts = {0};
 	EddyDeadLetter letter = {
 		.stream = source->stream,
 		.source = source->source,
@@ -320,54 +290,42 @@ write_bad_message(EddySourceWorker *worker)
 		.sqlerrcode = worker->bad.sqlerrcode
 	};
 
+	eddy_dead_letter_add(&worker->apply, &counts, &letter);
 	next->rows++;
-	if (strcmp(source->on_error, "skip") == 0)
-	{
-		next->skipped++;
-		return;
-	}
-	next->rejected++;
-	eddy_catalog_insert_dead_letter(&letter);
+	next->rejected += counts.rejected;
+	next->skipped += counts.skipped;
 }
 
-/*
- * Rejections become dead letters; those of the whole stream may be merely counted
- * instead. What a view refuses goes by the view's own policy, and is a letter.
- */
-static void
-write_rejections(EddySourceWorker *worker)
+/* True if the source stops before a message that could not be fetched. */
+static bool
+stops_at_bad(const EddySourceWorker *worker)
 {
-	bool		skips = strcmp(worker->definition->source->on_error, "skip") == 0;
-	MemoryContext old_context;
-	MemoryContext letter_context;
-	ListCell   *lc;
-
-	if (worker->rejections == NIL)
-		return;
-	letter_context = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy dead letter",
-										   ALLOCSET_DEFAULT_SIZES);
-	foreach(lc, worker->rejections)
-	{
-		const EddyRejection *rejection = lfirst(lc);
-		EddyPartition *next =
-			&worker->partitions.by_number[worker->messages[rejection->row].partition]->next;
-
-		if (rejection->row >= worker->batch.nrows)
-			continue;			/* behind the row that stops the source: it comes again */
-		if (skips && !OidIsValid(rejection->view))
-		{
-			next->skipped++;
-			continue;
-		}
-		if (!OidIsValid(rejection->view))
-			next->rejected++;
-		old_context = MemoryContextSwitchTo(letter_context);
-		write_dead_letter(worker, rejection);
-		MemoryContextSwitchTo(old_context);
-		MemoryContextReset(letter_context);
-	}
-	MemoryContextDelete(letter_context);
+	return worker->has_bad && !worker->apply.stopped &&
+		strcmp(worker->definition->source->on_error, "stop") == 0;
 }
+
+/* False if the offsets have been changed by eddy.seek or another worker. */
+static bool
+finish(EddyApply *apply)
+{
+	EddySourceWorker *worker = apply->arg;
+
+	count_rows(worker);
+	if (!apply->stopped && !stops_at_bad(worker))
+	{
+		if (worker->has_bad)
+			write_bad_message(worker);
+		pass_gaps(worker);
+	}
+	return advance_partitions(worker);
+}
+
+static const EddyInput kafka_input = {
+	.make_rows = eddy_rows_make,
+	.describe_row = describe_row,
+	.finish = finish,
+	.can_stop = true
+};
 
 /* ---- the transaction ---- */
 
@@ -379,21 +337,21 @@ describe_message(const EddySourceWorker *worker, int64 row, const char *error)
 					worker->messages[row].offset, error);
 }
 
-/* The source stops before a message: in the transaction that takes in what came before it. */
+/* The source stops before a message, in the transaction that applies those before it. */
 static void
 stop_source(EddySourceWorker *worker)
 {
+	const EddyApply *apply = &worker->apply;
 	char	   *error;
 
-	if (worker->stop_row >= 0)
-		error = describe_message(worker, worker->stop_row, worker->stop_message);
+	if (apply->stopped)
+		error = describe_message(worker, apply->batch.nrows, apply->stop_message);
 	else
 		error = psprintf("topic \"%s\", partition %d, offset " INT64_FORMAT ": %s",
 						 worker->definition->source->topic, worker->bad.partition,
 						 worker->bad.offset, worker->bad.message);
 	eddy_catalog_set_source_status(worker->id.id, "stopped", error,
-								   unpack_sql_state(worker->stop_row >= 0 ?
-													worker->stop_sqlerrcode :
+								   unpack_sql_state(apply->stopped ? apply->stop_sqlerrcode :
 													worker->bad.sqlerrcode));
 	ereport(LOG,
 			(errmsg("source of stream \"%s\", topic \"%s\" stopped: %s", worker->stream_name,
@@ -408,18 +366,27 @@ typedef enum EddyAttemptResult
 	ATTEMPT_FAILED				/* with an error */
 } EddyAttemptResult;
 
-/* A cancel that the clock sent is the view's error of the message: say so. */
 static void
-name_expired(EddySourceWorker *worker)
+begin_apply(EddySourceWorker *worker, Relation stream)
 {
-	ListCell   *lc;
+	const EddyDefinition *definition = worker->definition;
+	EddyApply  *apply = &worker->apply;
+	int			npartitions = worker->partitions.topic_partitions;
 
-	foreach(lc, worker->rejections)
+	eddy_apply_begin(apply, RelationGetRelid(stream), definition->tupdesc, worker->batch_context);
+	apply->input = &kafka_input;
+	apply->arg = worker;
+	apply->stream = definition->stream;
+	apply->event_time = &definition->event_time;
+	apply->skips = strcmp(definition->source->on_error, "skip") == 0;
+	apply->counts = MemoryContextAllocZero(worker->batch_context,
+										   sizeof(EddyRowCounts) * Max(npartitions, 1));
+	for (int i = 0; i < npartitions; i++)
+		apply->counts[i].max_event_time = DT_NOBEGIN;
+	if (worker->alone)
 	{
-		EddyRejection *rejection = lfirst(lc);
-
-		if (OidIsValid(rejection->view) && rejection->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			rejection->message = eddy_clock_describe();
+		apply->batch.start_clock = eddy_clock_start;
+		apply->batch.clock_expired = eddy_clock_expired;
 	}
 }
 
@@ -427,34 +394,12 @@ name_expired(EddySourceWorker *worker)
 static bool
 run_transaction(EddySourceWorker *worker, Relation stream, bool careful, EddyOutcome *outcome)
 {
-	bool		stops_at_bad = false;
-
 	worker->alone = careful && worker->nmessages == 1;
-	eddy_rows_decode(worker, stream);
-	if (!count_rows(worker))
-		return false;
-	if (worker->batch.nrows > worker->batch.nrejected)
-	{
-		eddy_stream_write(worker->definition->stream, &worker->batch);
-		eddy_view_apply(list_make1(&worker->batch), !careful);
-		worker->rejections = list_concat(worker->rejections, worker->batch.view_rejections);
-		if (worker->alone)
-			name_expired(worker);
-	}
-	write_rejections(worker);
-	if (worker->stop_row < 0)
-	{
-		stops_at_bad = worker->has_bad &&
-			strcmp(worker->definition->source->on_error, "stop") == 0;
-		if (worker->has_bad && !stops_at_bad)
-			write_bad_message(worker);
-		if (!stops_at_bad)
-			pass_gaps(worker);
-	}
-	if (!advance_partitions(worker))
+	begin_apply(worker, stream);
+	if (!eddy_apply_run(list_make1(&worker->apply), !careful))
 		return false;
 	eddy_attempt_write(worker, worker->quarantined);
-	if (worker->stop_row < 0 && !stops_at_bad)
+	if (!worker->apply.stopped && !stops_at_bad(worker))
 		*outcome = worker->has_bad ? EDDY_RESTART : EDDY_CONTINUE;
 	else
 	{

@@ -32,7 +32,6 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#include "interval.h"
 #include "worker/process.h"
 #include "worker/source_worker.h"
 
@@ -107,25 +106,6 @@ eddy_definition_invalidate(void)
 	stale = true;
 }
 
-/* Finds the event time column; a name that no column has (any more) is none. */
-static void
-find_event_time(EddyDefinition *definition)
-{
-	definition->event_time = 0;
-	if (definition->stream->event_time == NULL)
-		return;
-	for (int i = 0; i < definition->tupdesc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(definition->tupdesc, i);
-
-		if (att->attisdropped ||
-			strcmp(NameStr(att->attname), definition->stream->event_time) != 0)
-			continue;
-		definition->event_time = att->attnum;
-		definition->event_time_type = att->atttypid;
-	}
-}
-
 static EddyDefinition *
 make_definition(EddySource *source, EddyStream *stream, Relation rel, MemoryContext mcxt)
 {
@@ -139,8 +119,7 @@ make_definition(EddySource *source, EddyStream *stream, Relation rel, MemoryCont
 	definition->owner = rel->rd_rel->relowner;
 	definition->options = eddy_mapping_read_options(source->options);
 	definition->mapping = eddy_mapping_create(definition->tupdesc, source->mapping, false);
-	definition->max_future_skew = eddy_interval_usec(&stream->max_future_skew);
-	find_event_time(definition);
+	definition->event_time = eddy_event_time_resolve(stream, definition->tupdesc);
 
 	decode_options.time_format = definition->options.time_format;
 	definition->decoder = eddy_decode_create_json(mcxt, definition->tupdesc,

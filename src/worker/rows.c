@@ -4,13 +4,13 @@
  *    From messages to rows.
  *
  * Row i of the batch is message i; messages that make no row (tombstones, rejected
- * ones) stay in the array and are marked. What the decoder finds wrong comes
- * back as a value. Input functions, defaults and constraints can raise errors: they
- * run over the batch in one internal subtransaction, and when a row fails, what was
- * done to the rows before it stays (it is only memory) and the rest goes on behind it.
+ * ones) stay in the array and are marked. Errors that the decoder finds are
+ * returned as values. Input functions, defaults and constraints can raise errors: they
+ * run over the batch in one internal subtransaction. When a row fails, the results for the rows
+ * before it are kept (they are only memory), and a new subtransaction continues after it.
  *
  * Memory: values by reference are in the batch's context; arrays are reused from batch to
- * batch. No locks. A batch that is tried again is decoded again.
+ * batch. No locks. A batch that is retried is decoded again.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,58 +30,14 @@
 #include "owner.h"
 #include "worker/source_worker.h"
 
-#define INTERRUPT_ROWS 256		/* rows between looks for interrupts */
+#define INTERRUPT_ROWS 256		/* rows between checks for interrupts */
 
-/* Rows of the batch before the one that stops the source, or all. */
-static inline int64
-row_count(const EddySourceWorker *worker)
-{
-	return worker->stop_row >= 0 ? worker->stop_row : worker->nmessages;
-}
-
+/* A message cannot become a row. */
 static void
-mark_rejected(EddySourceWorker *worker, int64 row)
+reject(EddySourceWorker *worker, int64 row, int sqlerrcode, const char *message)
 {
-	EddyBatch  *batch = &worker->batch;
-
-	if (batch->rejected == NULL)
-		batch->rejected = MemoryContextAllocZero(worker->batch_context,
-												 sizeof(bool) * Max(worker->nmessages, 1));
-	batch->rejected[row] = true;
-}
-
-/* A message cannot become a row: remember why, or end the batch before it. */
-static void
-reject(EddySourceWorker *worker, int64 row, int sqlerrcode, const char *message, bool stops)
-{
-	MemoryContext old_context = MemoryContextSwitchTo(worker->batch_context);
-
-	if (stops)
-	{
-		if (worker->stop_row < 0 || row < worker->stop_row)
-		{
-			worker->stop_row = row;
-			worker->stop_sqlerrcode = sqlerrcode;
-			worker->stop_message = pstrdup(message);
-		}
-	}
-	else
-	{
-		EddyRejection *rejection = palloc0(sizeof(EddyRejection));
-
-		rejection->row = row;
-		rejection->sqlerrcode = sqlerrcode;
-		rejection->message = pstrdup(message);
-		worker->rejections = lappend(worker->rejections, rejection);
-		mark_rejected(worker, row);
-	}
-	MemoryContextSwitchTo(old_context);
-}
-
-static bool
-stops_on_error(const EddySourceWorker *worker)
-{
-	return strcmp(worker->definition->source->on_error, "stop") == 0;
+	eddy_reject_row(&worker->apply, row, sqlerrcode, message,
+					strcmp(worker->definition->source->on_error, "stop") == 0);
 }
 
 /* ---- first step: the decoder ---- */
@@ -107,7 +63,7 @@ make_room(EddySourceWorker *worker, int natts)
 		worker->missing = MemoryContextAllocHuge(TopMemoryContext, cells);
 		worker->cells = cells;
 	}
-	/* columns that no message fills are null, and take their default when there is one */
+	/* columns that no message fills are null, and get their default if they have one */
 	memset(worker->nulls, true, cells);
 	memset(worker->missing, false, cells);
 }
@@ -122,7 +78,8 @@ decode_messages(EddySourceWorker *worker)
 	int			crashes;
 
 	worker->quarantined = false;
-	for (int64 row = 0; row < worker->nmessages; row++)
+	/* a row that stops the batch is its new end */
+	for (int64 row = 0; row < worker->apply.batch.nrows; row++)
 	{
 		const EddyKafkaMessage *message = &worker->messages[row];
 
@@ -132,28 +89,22 @@ decode_messages(EddySourceWorker *worker)
 		{
 			snprintf(error.message, sizeof(error.message),
 					 "crashed the worker in %d attempts", crashes);
-			reject(worker, row, ERRCODE_CRASH_SHUTDOWN, error.message, stops_on_error(worker));
+			reject(worker, row, ERRCODE_CRASH_SHUTDOWN, error.message);
 			worker->quarantined = true;
-			if (worker->stop_row >= 0)
-				return;
 		}
 		else if (message->payload == NULL)
-			mark_rejected(worker, row);
+			eddy_reject_omit(&worker->apply, row);
 		else if (!eddy_decode_message(definition->decoder, message->payload,
 									  message->payload_len, worker->values + row * natts,
 									  worker->nulls + row * natts,
 									  worker->missing + row * natts, &error))
-		{
-			reject(worker, row, error.sqlerrcode, error.message, stops_on_error(worker));
-			if (worker->stop_row >= 0)
-				return;
-		}
+			reject(worker, row, error.sqlerrcode, error.message);
 	}
 }
 
 /* ---- second step: input functions, metadata, defaults, constraints ---- */
 
-/* Text of a message in the encoding of the database; raises an error for what is no text. */
+/* Text of a message in the encoding of the database; raises an error for invalid text. */
 static Datum
 text_datum(const char *data, size_t len)
 {
@@ -186,7 +137,7 @@ headers_datum(Oid type, char *json)
 {
 	if (type == JSONBOID)
 		return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
-	/* json and text have the same form; what jsonb_in would check is true of our own writing */
+	/* json and text have the same form, and our own writing is valid */
 	return CStringGetTextDatum(json);
 }
 
@@ -285,7 +236,7 @@ finish_row(EddySourceWorker *worker, int64 row, bool converts, bool prepares)
 		fill_metadata(worker, &worker->messages[row], values, nulls);
 	if (prepares && !eddy_stream_prepare_row(definition->preparer, values, nulls, missing,
 											 &sqlerrcode, message, sizeof(message)))
-		reject(worker, row, sqlerrcode, message, stops_on_error(worker));
+		reject(worker, row, sqlerrcode, message);
 }
 
 typedef struct FinishRun
@@ -294,23 +245,24 @@ typedef struct FinishRun
 	volatile int64 row;			/* the next one; after an error the one that failed */
 } FinishRun;
 
-/* Finishes the rows that are left. */
+/* Finishes the remaining rows. */
 static void
 run_finish(void *arg)
 {
 	FinishRun  *run = arg;
 	EddySourceWorker *worker = run->worker;
 	EddyDefinition *definition = worker->definition;
+	EddyBatch  *batch = &worker->apply.batch;
 	bool		converts = eddy_decode_needs_convert(definition->decoder);
 	bool		prepares = eddy_stream_needs_prepare(definition->preparer);
 	EddyOwnerSwitch save;
 
 	eddy_owner_begin(&save, definition->owner);
-	for (; run->row < row_count(worker); run->row++)
+	for (; run->row < batch->nrows; run->row++)
 	{
 		if ((run->row % INTERRUPT_ROWS) == 0)
 			CHECK_FOR_INTERRUPTS();
-		if (worker->batch.rejected && worker->batch.rejected[run->row])
+		if (batch->rejected && batch->rejected[run->row])
 			continue;
 		finish_row(worker, run->row, converts, prepares);
 	}
@@ -318,8 +270,8 @@ run_finish(void *arg)
 }
 
 /*
- * What is wrong with a row, from the error that it has raised; quotes nothing of the row. Any other
- * error is raised again.
+ * The message of a row's error, without content of the row. An error that is not the row's is
+ * raised again.
  */
 static const char *
 describe_failure(EddySourceWorker *worker, ErrorData *error)
@@ -342,71 +294,57 @@ finish_all(EddySourceWorker *worker)
 
 	while ((error = eddy_subtransaction_run(run_finish, &run)) != NULL)
 	{
-		reject(worker, run.row, error->sqlerrcode, describe_failure(worker, error),
-			   stops_on_error(worker));
+		reject(worker, run.row, error->sqlerrcode, describe_failure(worker, error));
 		FreeErrorData(error);
 		run.row++;
 	}
 }
 
-/* ---- event time ---- */
+/* ---- the batch ---- */
 
-/* Rows without an event time go by the policy of the stream. */
-static void
-check_event_times(EddySourceWorker *worker)
+/*
+ * Finds the partition of each row. False if an offset is below the expected one: the message was
+ * delivered twice.
+ */
+static bool
+check_offsets(EddySourceWorker *worker)
 {
-	const EddyDefinition *definition = worker->definition;
-	int			natts = definition->tupdesc->natts;
-	bool		stops = strcmp(definition->stream->null_event_time, "stop") == 0;
-	const bool *isnull = worker->nulls + definition->event_time - 1;
-	char	   *message = NULL;
+	int32	   *partitions = palloc(sizeof(int32) * Max(worker->nmessages, 1));
 
-	if (definition->event_time == 0 ||
-		strcmp(definition->stream->null_event_time, "skip_watermark") == 0)
-		return;
-	for (int64 row = 0; row < row_count(worker); row++, isnull += natts)
+	for (int i = 0; i < worker->partitions.count; i++)
+		worker->partitions.states[i].next = worker->partitions.states[i].stored;
+	for (int row = 0; row < worker->nmessages; row++)
 	{
-		if (!*isnull || (worker->batch.rejected && worker->batch.rejected[row]))
-			continue;
-		if (message == NULL)
-			message = psprintf("null value in event time column \"%s\"",
-							   definition->stream->event_time);
-		reject(worker, row, ERRCODE_NULL_VALUE_NOT_ALLOWED, message, stops);
+		const EddyKafkaMessage *message = &worker->messages[row];
+		EddyPartition *next = &worker->partitions.by_number[message->partition]->next;
+
+		if (message->offset < next->next_offset)
+			return false;
+		next->next_offset = message->offset + 1;
+		partitions[row] = message->partition;
 	}
+	worker->apply.partitions = partitions;
+	return true;
 }
 
-void
-eddy_rows_decode(EddySourceWorker *worker, Relation stream)
+bool
+eddy_rows_make(EddyApply *apply)
 {
-	EddyDefinition *definition = worker->definition;
-	EddyBatch  *batch = &worker->batch;
+	EddySourceWorker *worker = apply->arg;
+	EddyBatch  *batch = &apply->batch;
 	MemoryContext old_context = MemoryContextSwitchTo(worker->batch_context);
+	bool		ok = check_offsets(worker);
 
-	memset(batch, 0, sizeof(EddyBatch));
-	worker->rejections = NIL;
-	worker->stop_row = -1;
-	make_room(worker, definition->tupdesc->natts);
-	batch->stream = RelationGetRelid(stream);
-	batch->tupdesc = definition->tupdesc;
-	batch->natts = definition->tupdesc->natts;
-	batch->mcxt = worker->batch_context;
-	batch->values = worker->values;
-	batch->nulls = worker->nulls;
-
-	if (worker->alone)
+	if (ok)
 	{
-		batch->start_clock = eddy_clock_start;
-		batch->clock_expired = eddy_clock_expired;
+		make_room(worker, batch->natts);
+		batch->values = worker->values;
+		batch->nulls = worker->nulls;
+		batch->nrows = worker->nmessages;
+		decode_messages(worker);
+		if (worker->definition->in_two_steps)
+			finish_all(worker);
 	}
-
-	decode_messages(worker);
-	if (definition->in_two_steps)
-		finish_all(worker);
-	check_event_times(worker);
-
-	batch->nrows = row_count(worker);
-	if (batch->rejected)
-		for (int64 row = 0; row < batch->nrows; row++)
-			batch->nrejected += batch->rejected[row];
 	MemoryContextSwitchTo(old_context);
+	return ok;
 }

@@ -515,7 +515,6 @@ eddy_source_worker_main(Datum arg)
 
 	worker = MemoryContextAllocZero(TopMemoryContext, sizeof(EddySourceWorker));
 	worker->id = id;
-	worker->stop_row = -1;
 	eddy_process_connect(id.database);
 	on_shmem_exit(at_exit, (Datum) 0);
 	eddy_definition_watch();

@@ -18,7 +18,7 @@
 #ifndef EDDY_SOURCE_WORKER_H
 #define EDDY_SOURCE_WORKER_H
 
-#include "batch.h"
+#include "apply/apply.h"
 #include "catalog/eddy_catalog.h"
 #include "decode/decode.h"
 #include "kafka/client.h"
@@ -67,9 +67,7 @@ typedef struct EddyDefinition
 	EddyMapping *mapping;
 	TupleDesc	tupdesc;		/* a copy of the stream's */
 	Oid			owner;			/* of the stream */
-	int			event_time;		/* attribute number, 0 if none */
-	Oid			event_time_type;
-	int64		max_future_skew;	/* microseconds */
+	EddyEventTime event_time;
 	EddyDecoder *decoder;
 	EddyRowPreparer *preparer;
 	bool		in_two_steps;	/* rows need converting or preparing */
@@ -100,17 +98,11 @@ typedef struct EddySourceWorker
 
 	/* rows of the batch in hand; the arrays are reused */
 	MemoryContext batch_context;	/* values by reference, reset after each batch */
-	EddyBatch	batch;
+	EddyApply	apply;
 	Datum	   *values;
 	bool	   *nulls;
 	bool	   *missing;
 	int64		cells;			/* room in values, nulls and missing */
-	List	   *rejections;		/* of EddyRejection, batch_context */
-
-	/* a row that stops the source (on_error => 'stop'), -1 if none: the batch ends before it */
-	int64		stop_row;
-	int			stop_sqlerrcode;
-	char	   *stop_message;	/* batch_context */
 
 	int			row_limit;		/* of a batch; below the setting after a failure, 0: none */
 	List	   *suspect;		/* of EddyRange, TopMemoryContext: in it row_limit does not grow */
@@ -175,8 +167,8 @@ eddy_partitions_find(const EddyPartitionSet *set, int32 partition)
 
 /* ---- rows.c ---- */
 
-/* Decodes worker->messages into worker->batch, with worker->rejections. */
-extern void eddy_rows_decode(EddySourceWorker *worker, Relation stream);
+/* Makes the rows of the worker's messages; an operation of EddyInput. */
+extern bool eddy_rows_make(EddyApply *apply);
 
 /* ---- batch.c ---- */
 

@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * steps.h
+ *    The steps of applying a batch; for src/apply alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_APPLY_STEPS_H
+#define EDDY_APPLY_STEPS_H
+
+#include "apply/apply.h"
+
+/* Finds the latest event time of each partition; rows without one go by the policy of the stream. */
+extern void eddy_event_time_take(EddyApply *apply);
+
+/* Once all rows are made: forgets rejections behind the end of a batch that has stopped. */
+extern void eddy_reject_settle(EddyApply *apply);
+
+/* Counts the rejections and writes them to eddy.dead_letters, in order of the rows. */
+extern void eddy_dead_letter_write(EddyApply *apply);
+
+/* Goes back to the first row of a tuplestore. */
+static inline void
+eddy_apply_rewind(const EddyBatch *batch)
+{
+	/* views read through the same pointer */
+	tuplestore_select_read_pointer(batch->store, 0);
+	tuplestore_rescan(batch->store);
+}
+
+#endif							/* EDDY_APPLY_STEPS_H */
