@@ -1,16 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * batch.h
- *    The rows that one transaction adds to a stream, as all layers see them.
+ *    The rows that one transaction adds to a stream.
  *
- * A batch from Kafka is an array of rows in memory: values and nulls, one row
- * behind the other, in the shape of the stream's tuple descriptor. A batch
- * from a user's statement is the transition tuplestore of that statement, read
- * in place. Both can be scanned any number of times, in parts, and less the
- * rows that were rejected.
+ * A batch from Kafka is an array of rows in memory: values and nulls, row after row,
+ * with the columns of the stream. A batch from a user's statement is a tuplestore.
+ * Both can be scanned any number of times, in parts, and without the rows that were
+ * rejected.
  *
- * Types, and the rules which errors are a row's and what may be told of them; no layer's functions
- * are used.
+ * Also the rules which errors belong to a row, and which of their messages may be
+ * shown. Used by all layers, so it uses none.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,47 +27,46 @@ typedef struct EddyBatch
 	/* immutable once made */
 	Oid			stream;			/* the stream's relation */
 	TupleDesc	tupdesc;		/* of the stream's relation, owned by the caller */
-	int			natts;			/* tupdesc->natts: also the stride of values and nulls */
+	int			natts;			/* of tupdesc, and the stride of values and nulls */
 	MemoryContext mcxt;			/* holds the arrays and all values by reference */
 
-	/* rows as an array (Kafka); NULL for a statement's rows */
+	/* the rows of a batch from Kafka, otherwise NULL */
 	Datum	   *values;			/* row i, attribute a: values[i * natts + a - 1] */
 	bool	   *nulls;
 
-	/* rows as a transition tuplestore (users' statements); else NULL */
+	/* the rows of a user's statement, otherwise NULL */
 	Tuplestorestate *store;
 
 	int64		nrows;			/* rows in values or store, rejected ones included */
 
 	/*
-	 * rejected[i]: row i was refused for the whole stream (it is in no view and
-	 * not staged). NULL while there is none; nrejected counts them.
+	 * rejected[i]: row i is not part of the stream: it is in no view and not staged.
+	 * NULL if there is none.
 	 */
 	bool	   *rejected;
 	int64		nrejected;
 
-	List	   *view_rejections;	/* of EddyRejection: rows that single views refused, in mcxt */
+	List	   *view_rejections;	/* of EddyRejection: rows rejected by single views, in mcxt */
 
 	/*
-	 * The time limit of a worker's batch that is down to one message and tried with care;
-	 * otherwise NULL. start_clock starts the limit anew before a step of one view. If
-	 * the step ends with an error of SQLSTATE query_canceled, clock_expired tells whether that is the
-	 * limit's: it is then that view's error of the row.
+	 * The time limit of a batch of one message in careful mode; otherwise NULL. start_clock
+	 * restarts the limit before a step of one view. If the step fails with query_canceled and
+	 * clock_expired returns true, that is the view's error of the row.
 	 */
 	void		(*start_clock) (void);
 	bool		(*clock_expired) (void);
 } EddyBatch;
 
-/* A row that one view, or the stream itself, refused, and why. */
+/* A row that a view, or the stream itself, has rejected. */
 typedef struct EddyRejection
 {
 	int64		row;			/* index in the batch */
-	Oid			view;			/* InvalidOid: refused for the whole stream */
+	Oid			view;			/* InvalidOid: rejected for the whole stream */
 	int			sqlerrcode;
-	char	   *message;		/* primary message only, no content of the row added by us */
+	char	   *message;		/* primary message only */
 } EddyRejection;
 
-/* True if the rows have the columns of desc: the stream was not altered since they were made. */
+/* True if the rows have the columns of desc: the stream has not been altered since. */
 static inline bool
 eddy_batch_fits(const EddyBatch *batch, TupleDesc desc)
 {
@@ -97,10 +95,9 @@ eddy_batch_is_raised(const ErrorData *error)
 }
 
 /*
- * eddy_batch_describe_error returns the message of a row's error without the content of the row,
- * palloc'ed. The server quotes values in its messages with double quotes, and so quotes
- * names of constraints; what a procedural language raises can be anything. A message that may hold
- * content is replaced by the SQLSTATE.
+ * eddy_batch_describe_error returns the message of a row's error without content of the row,
+ * palloc'ed. The server puts values, and names of constraints, into double quotes; a procedural
+ * language can raise any text. A message that may contain values is replaced by the SQLSTATE.
  */
 static inline char *
 eddy_batch_describe_error(const ErrorData *error)
@@ -115,11 +112,11 @@ eddy_batch_describe_error(const ErrorData *error)
 }
 
 /*
- * eddy_batch_is_row_error tells whether an error that was raised while one field was converted
- * or one row's expressions ran is the row's. All are, whatever their SQLSTATE, but what
- * would have hit any row: cancel and shutdown, lack of resources, I/O, corruption, and
- * conflicts with other transactions. A RAISE of a procedural language can name any of
- * these codes; it is a row's all the same, told by where it came from.
+ * True if an error that was raised while a field was converted, or while the expressions of a row
+ * ran, is caused by the row. All are, whatever their SQLSTATE, except those that any row could
+ * have met: cancel and shutdown, lack of resources, I/O, corruption, and conflicts with other
+ * transactions. An error raised by a procedural language can have any of these codes and is
+ * always the row's.
  */
 static inline bool
 eddy_batch_is_row_error(const ErrorData *error)

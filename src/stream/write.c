@@ -4,22 +4,22 @@
  *    The hot path: appending a batch's rows to the current staging segment.
  *
  * Rows are formed back to back in one reused buffer and handed to the table access
- * method in chunks small enough to stay in the processor's cache. Nothing
- * is allocated per row. Slots, buffer and the ring of shared buffers live for as
- * long as the process works on the same segment.
+ * method in chunks small enough to stay in the CPU's cache. Nothing
+ * is allocated per row. Slots, buffer and the ring of shared buffers are kept for as
+ * long as the process writes to the same segment.
  *
  * A segment has the columns of its stream; after ADD and DROP COLUMN their order can differ,
  * and they are then matched by name. Before the first row is written after any change of the
- * segment, shape.c compares types, too, and refuses a segment that has anything of its own:
+ * segment, shape.c also compares types, and refuses a segment with other properties of its own:
  * tuples are formed here without the checks of the executor.
  *
  * Locking: RowExclusiveLock on the segment until the end of the transaction;
- * when a segment's time is over, the row of eddy._segment that is closed. The
- * stream is locked before by the caller. Neither waits for readers, and no DDL
- * happens here: if no empty segment is free, rows go on into the old one.
- * After an abort the state is made anew, because the transaction has taken back its
- * buffer pins. After a crash segments are empty and the catalog may say
- * otherwise; both are true enough for a cache.
+ * when the time of a segment is over, the row of eddy._segment that is closed. The
+ * caller has locked the stream. None of this waits for readers, and no DDL
+ * happens here: without an empty segment, rows are written to the old one.
+ * After an error the state is discarded, because the abort releases its
+ * buffer pin. After a crash segments are empty, whatever the catalog says, which
+ * is acceptable for a cache.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,17 +44,17 @@
 #include "stream/segment.h"
 #include "stream/stream.h"
 
-/* Rows and bytes per call of table_multi_insert; more fall out of the L2 cache. */
+/* Rows and bytes per call of table_multi_insert; more do not fit into the L2 cache. */
 #define CHUNK_ROWS 128
 #define CHUNK_BYTES (64 * 1024)
 
-/* How often a rotation is tried again when somebody else rotates at the same time. */
+/* Attempts to rotate while other workers rotate at the same time. */
 #define ROTATE_ATTEMPTS 5
 
-/* What is kept from batch to batch. */
+/* The state that is kept from batch to batch. */
 typedef struct SegmentWriter
 {
-	/* immutable once made, in mcxt */
+	/* immutable, in mcxt */
 	MemoryContext mcxt;
 	Oid			segment;
 	TupleDesc	stream_desc;	/* copies: neither may hold a relcache reference */
@@ -71,9 +71,6 @@ typedef struct SegmentWriter
 	MemoryContext chunk_context;	/* reset after each chunk */
 	int			nrows;			/* rows in the chunk */
 	Size		used;			/* of buffer */
-
-	/* owned by a batch that is being written */
-	bool		busy;			/* still set on entry: that batch was aborted */
 } SegmentWriter;
 
 static SegmentWriter *writer = NULL;
@@ -84,7 +81,7 @@ static bool watching = false;
 
 /* ---- which segment ---- */
 
-/* The segment being written, the newest if a race has left two; NULL if none is open. */
+/* The segment that is written to, the newest if a race has left two; NULL if none is open. */
 static EddySegment *
 find_current(List *segments)
 {
@@ -117,7 +114,7 @@ find_empty(List *segments)
 	return NULL;
 }
 
-/* Without a current and an empty one, the one that was closed last is taken again. */
+/* Used again if there is neither a current nor an empty segment. */
 static EddySegment *
 find_last_closed(List *segments)
 {
@@ -135,12 +132,12 @@ find_last_closed(List *segments)
 }
 
 /*
- * choose_segment gives the segment to write into, rotating if the current one's
- * time is over and another is free. InvalidOid if there is no segment at all.
+ * choose_segment returns the segment to write to, rotating if the time of the current one
+ * is over and another is free. InvalidOid if there is no segment at all.
  *
- * Two workers of one stream may both want to rotate. The row of the current
- * segment decides: whoever updates it second waits for the first to commit,
- * is told so, and looks again.
+ * Two workers of one stream may rotate at the same time. The second one to update the row of
+ * the current segment waits for the first to commit, fails to update it, and reads the
+ * catalog again.
  */
 static Oid
 choose_segment(const EddyStream *stream)
@@ -180,8 +177,9 @@ choose_segment(const EddyStream *stream)
 }
 
 /*
- * open_segment opens and locks the segment to write into, NULL if there is
- * none. While we wait for its lock housekeeping may empty it, hence the second look.
+ * open_segment opens and locks the segment to write to, NULL if there is
+ * none. It chooses again after waiting for the lock, because housekeeping may have emptied the
+ * segment meanwhile.
  */
 static Relation
 open_segment(const EddyStream *stream)
@@ -204,7 +202,7 @@ open_segment(const EddyStream *stream)
 
 /* ---- the writer's state ---- */
 
-/* Where each attribute of the segment is in the stream's rows; NULL if in the same place. */
+/* The position of each attribute of the segment in the stream's rows; NULL if all are equal. */
 static AttrNumber *
 make_map(TupleDesc stream_desc, TupleDesc segment_desc)
 {
@@ -257,25 +255,26 @@ make_writer(Relation segment, TupleDesc stream_desc)
 	writer = made;
 }
 
-/*
- * prepare_writer makes the kept state fit for the segment. A writer that is
- * busy belongs to an aborted batch: the pin in its bulk insert state is gone
- * with the transaction, so the memory is all there is to free.
- */
+/* The pin of a bulk insert state must have been released, or the transaction must be aborting. */
+static void
+discard_writer(void)
+{
+	MemoryContext mcxt = writer->mcxt;
+
+	writer = NULL;
+	verified = false;
+	MemoryContextDelete(mcxt);
+}
+
+/* Prepares the kept state for the segment. */
 static void
 prepare_writer(Relation segment, TupleDesc stream_desc)
 {
 	if (writer != NULL &&
-		(writer->busy || writer->segment != RelationGetRelid(segment) ||
+		(writer->segment != RelationGetRelid(segment) ||
 		 !equalTupleDescs(writer->stream_desc, stream_desc) ||
 		 !equalTupleDescs(writer->segment_desc, RelationGetDescr(segment))))
-	{
-		MemoryContext mcxt = writer->mcxt;
-
-		writer = NULL;
-		verified = false;
-		MemoryContextDelete(mcxt);
-	}
+		discard_writer();
 	if (writer == NULL)
 		make_writer(segment, stream_desc);
 	writer->nrows = 0;
@@ -290,8 +289,8 @@ at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
 }
 
 /*
- * verify_segment raises an error if the segment is not what its stream made it. Nobody but a
- * superuser can change it (api/guard_stream.c), but no such change may crash a server process.
+ * Raises an error if the segment is not as its stream created it. Only a superuser can change
+ * it (api/guard_stream.c), but no such change may crash a server process.
  */
 static void
 verify_segment(Relation segment, Oid stream)
@@ -305,7 +304,7 @@ verify_segment(Relation segment, Oid stream)
 	}
 	if (verified)
 		return;
-	/* before the check: a change that comes during it counts */
+	/* before the check, so that a change during it resets the flag */
 	verified = true;
 	problem = eddy_stream_segment_problem(segment, stream, writer->stream_desc);
 	if (problem == NULL)
@@ -321,7 +320,7 @@ verify_segment(Relation segment, Oid stream)
 
 /* ---- rows ---- */
 
-/* Gives the collected rows to the table access method. */
+/* Passes the collected rows to the table access method. */
 static void
 flush_chunk(Relation segment, CommandId cid)
 {
@@ -333,15 +332,15 @@ flush_chunk(Relation segment, CommandId cid)
 	for (int i = 0; i < writer->nrows; i++)
 		ExecStoreHeapTuple(&writer->tuples[i], writer->slots[i], true);
 
-	/* what the access method allocates (toasted copies, arrays) goes with the chunk */
+	/* the access method allocates toasted copies and arrays, which are freed with the chunk */
 	old_context = MemoryContextSwitchTo(writer->chunk_context);
 	table_multi_insert(segment, writer->slots, writer->nrows, cid, TABLE_INSERT_SKIP_FSM,
 					   writer->bistate);
 	MemoryContextSwitchTo(old_context);
 
 	/*
-	 * The slots were told to own their tuples, which keeps them from copying
-	 * them; in truth the tuples live in our buffer.
+	 * The slots were marked as owners of their tuples, so that they did not copy
+	 * them. The tuples are in our buffer, so they must not free them either.
 	 */
 	for (int i = 0; i < writer->nrows; i++)
 	{
@@ -368,7 +367,7 @@ map_row(Datum **values, bool **nulls)
 	*nulls = writer->mapped_nulls;
 }
 
-/* Space for a tuple, in the chunk's buffer or, if it is a large one, beside it. */
+/* Space for a tuple, in the chunk's buffer or, for a large one, in the chunk's context. */
 static char *
 take_space(Relation segment, CommandId cid, Size size)
 {
@@ -378,7 +377,7 @@ take_space(Relation segment, CommandId cid, Size size)
 	{
 		if (writer->nrows > 0 && writer->used + size > CHUNK_BYTES)
 			flush_chunk(segment, cid);
-		writer->used += Min(size, CHUNK_BYTES);	/* a few of them fill a chunk as well */
+		writer->used += Min(size, CHUNK_BYTES);	/* a few of these fill a chunk, too */
 		return MemoryContextAlloc(writer->chunk_context, size);
 	}
 	if (writer->nrows == CHUNK_ROWS || writer->used + size > CHUNK_BYTES)
@@ -452,13 +451,20 @@ eddy_stream_write(const EddyStream *stream, EddyBatch *batch)
 		return;
 	segment = open_segment(stream);
 	if (segment == NULL)
-		return;					/* housekeeping makes one soon; staging is a cache */
+		return;					/* housekeeping adds one soon; staging is a cache */
 
 	prepare_writer(segment, batch->tupdesc);
 	verify_segment(segment, stream->relid);
-	writer->busy = true;
-	write_rows(segment, batch);
-	ReleaseBulkInsertStatePin(writer->bistate);
-	writer->busy = false;
+	PG_TRY();
+	{
+		write_rows(segment, batch);
+		ReleaseBulkInsertStatePin(writer->bistate);
+	}
+	PG_CATCH();
+	{
+		discard_writer();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	table_close(segment, NoLock);
 }

@@ -372,6 +372,10 @@ is( sql($node,
 	'the offsets are the ends of the partitions');
 is(sql($node, q{SELECT sum(skipped) FROM eddy.partitions WHERE topic = 'events'}),
 	$ledger{tombstone}, 'tombstones were counted');
+is( sql($node,
+		q{SELECT rows, rejected, max_event_time FROM eddy.partitions WHERE partition = -1}),
+	sql($node, q{SELECT count(*), 0, max(event_time) FROM user_rows}),
+	"users' rows were counted");
 
 # Dead letters
 equal_ok(

@@ -170,6 +170,12 @@ sub consistent_ok
 					off AS "offset" FROM accepted WHERE qty = 0})),
 		'',
 		"$when: so is each row that a view failed on");
+	is( $node->safe_psql(
+			$database,
+			q{SELECT rows, rejected, max_event_time FROM eddy.partitions WHERE partition = -1}),
+		$node->safe_psql($database,
+			q{SELECT count(*), 0, max(event_time) FROM user_rows}),
+		"$when: users' rows are counted");
 	return;
 }
 
