@@ -1,20 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * prepare.c
- *    What INSERT would do to a row before storing it, for rows from Kafka.
+ *    The steps of INSERT before a row is stored, for rows from Kafka.
  *
  * Defaults for columns that the message lacks, generated columns, NOT NULL and
- * CHECK constraints. Domain constraints of values from the message are the business of
+ * CHECK constraints. Domain constraints of values from the message are handled by
  * the types' input functions. Row triggers and row-level security do not apply.
  *
- * Expressions are the table owner's and run as the owner, in a security-restricted
+ * Expressions belong to the table's owner and run as the owner, in a security-restricted
  * operation with pinned settings. Switching costs more than a row: a caller
- * with many rows calls eddy_owner_begin(owner of the stream) once around them, and
- * eddy_stream_prepare_row notices; otherwise it switches for each row by itself.
+ * with many rows calls eddy_owner_begin(owner of the stream) once around them, which
+ * eddy_stream_prepare_row detects; otherwise it switches for each row.
  *
- * Memory: everything lives in a context of the preparer's; results by reference are
+ * Memory: a preparer has a memory context of its own; results by reference are
  * copied to the caller's current context. No locks are taken; the stream must
- * be locked, and unchanged since the preparer was made. An error
+ * be locked, and unchanged since the preparer was created. An error
  * leaves the preparer usable.
  *
  *-------------------------------------------------------------------------
@@ -37,8 +37,8 @@
 #include "utils/rel.h"
 
 #include "compat.h"
-#include "stream/stream.h"
 #include "owner.h"
+#include "stream/stream.h"
 
 /* An expression whose result goes into a column. */
 typedef struct ColumnExpr
@@ -61,7 +61,7 @@ typedef struct CheckExpr
 
 struct EddyRowPreparer
 {
-	/* immutable once made */
+	/* immutable */
 	MemoryContext mcxt;
 	Oid			owner;
 	char	   *relation;		/* name, for messages */
@@ -75,7 +75,7 @@ struct EddyRowPreparer
 	int			nchecks;
 	CheckExpr  *checks;
 	bool		evaluates;		/* some default, generated column or check is not constant */
-	bool		calls_functions;	/* some of them called one that can change, even to become constant */
+	bool		calls_functions;	/* some of them call one that can be replaced, or did when folded */
 
 	/* reused for each row */
 	EState	   *estate;
@@ -83,7 +83,7 @@ struct EddyRowPreparer
 	TupleTableSlot *slot;
 };
 
-/* The value an INSERT without the column would take, or NULL if that is plain NULL. */
+/* The value of the column in an INSERT that does not name it; NULL stands for a NULL value. */
 static Expr *
 default_expr(Relation rel, Form_pg_attribute att)
 {
@@ -109,7 +109,7 @@ is_changeable(Oid function, void *context pg_attribute_unused())
 	return function >= FirstUnpinnedObjectId;
 }
 
-/* True if an expression calls a function that can be replaced, or goes by the constraints of a domain. */
+/* True if an expression calls a function that can be replaced, or checks the constraints of a domain. */
 static bool
 find_changeable(Node *node, void *context)
 {
@@ -117,13 +117,13 @@ find_changeable(Node *node, void *context)
 		return false;
 	if (check_functions_in_node(node, is_changeable, context))
 		return true;
-	/* the constraint of a domain calls what it likes */
+	/* the constraint of a domain can call any function */
 	if (IsA(node, CoerceToDomain))
 		return true;
 	return expression_tree_walker(node, find_changeable, context);
 }
 
-/* Plans an expression, which can inline and evaluate functions. */
+/* Plans an expression, which can inline and execute functions. */
 static Expr *
 plan(EddyRowPreparer *preparer, Expr *expr)
 {
@@ -210,6 +210,12 @@ compile_checks(EddyRowPreparer *preparer)
 	}
 }
 
+/*
+ * eddy_stream_begin_prepare compiles defaults, generated columns and constraints of the stream; the
+ * preparer lives in mcxt. It has to be replaced when the relcache entry of the stream, a type of its
+ * columns or, if eddy_stream_calls_functions, any function was invalidated. decoded[a - 1]: the
+ * attribute comes from the message or its metadata.
+ */
 EddyRowPreparer *
 eddy_stream_begin_prepare(MemoryContext mcxt, Relation stream, const bool *decoded)
 {
@@ -226,7 +232,7 @@ eddy_stream_begin_prepare(MemoryContext mcxt, Relation stream, const bool *decod
 	preparer->estate = CreateExecutorState();
 	preparer->econtext = CreateExprContext(preparer->estate);
 
-	/* constant folding already calls functions */
+	/* constant folding calls functions */
 	eddy_owner_begin(&save, preparer->owner);
 	compile_columns(preparer, stream, decoded);
 	compile_checks(preparer);
@@ -274,7 +280,7 @@ evaluate(EddyRowPreparer *preparer, const ColumnExpr *column, bool *isnull)
 	return *isnull ? (Datum) 0 : datumCopy(value, column->byval, column->len);
 }
 
-/* Shows the row to expressions. Values stay where they are. */
+/* Makes the row visible to expressions. Values are not copied. */
 static void
 load_slot(EddyRowPreparer *preparer, const Datum *values, const bool *nulls)
 {
@@ -317,7 +323,7 @@ check_constraints(EddyRowPreparer *preparer, int *sqlerrcode, char *message,
 		Datum		result = ExecEvalExprSwitchContext(preparer->checks[i].state,
 													   preparer->econtext, &isnull);
 
-		/* NULL passes, as the standard wants */
+		/* NULL is not a violation */
 		if (isnull || DatumGetBool(result))
 			continue;
 		*sqlerrcode = ERRCODE_CHECK_VIOLATION;
@@ -361,6 +367,15 @@ prepare(EddyRowPreparer *preparer, Datum *values, bool *nulls, const bool *missi
 	return check_constraints(preparer, sqlerrcode, message, message_size);
 }
 
+/*
+ * eddy_stream_prepare_row fills defaults of missing columns, computes generated columns and
+ * checks NOT NULL and CHECK of one row. Violations are returned as values (false, *sqlerrcode,
+ * message). Expressions may raise errors: the caller runs it over the batch inside one
+ * subtransaction and knows the row by its counter.
+ *
+ * Attributes that are not decoded, and dropped ones, are NULL on entry; missing is read for decoded
+ * ones only. New values by reference are made in the current memory context.
+ */
 bool
 eddy_stream_prepare_row(EddyRowPreparer *preparer, Datum *values, bool *nulls,
 						const bool *missing, int *sqlerrcode, char *message,
@@ -374,7 +389,7 @@ eddy_stream_prepare_row(EddyRowPreparer *preparer, Datum *values, bool *nulls,
 
 	if (preparer->evaluates)
 	{
-		/* junk of the last row, which may have ended with an error */
+		/* leftovers from the previous row, which may have ended with an error */
 		ResetExprContext(preparer->econtext);
 		GetUserIdAndSecContext(&user, &context);
 		if (user != preparer->owner || (context & SECURITY_RESTRICTED_OPERATION) == 0)

@@ -1,23 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * register.c
- *    Making a table a stream, and dropping it.
+ *    Registering a table as a stream, and dropping it.
  *
  * A stream is the user's own UNLOGGED table plus a row of eddy._stream, three triggers and some
  * staging segments. The statement triggers are ENABLE ALWAYS, so that session_replication_role
- * does not bypass them. Apply workers of subscriptions fire row triggers alone; the third one
- * is ENABLE REPLICA, so that it costs users nothing:
+ * does not bypass them. Apply workers of subscriptions fire only row triggers; the third one
+ * is ENABLE REPLICA, so that it has no cost for other sessions:
  *
  *   pg_eddy_capture        AFTER INSERT, gives the new rows to the continuous views
  *   pg_eddy_refuse         BEFORE UPDATE OR DELETE, refuses
  *   pg_eddy_refuse_apply   AFTER any change of a row, refuses apply workers
  *
- * The capture trigger depends on the event time column, which keeps the column from being
- * dropped, or changed to another type, unnoticed.
+ * The capture trigger depends on the event time column, so that the server refuses to drop the
+ * column or to change its type.
  *
- * Locking: ShareRowExclusiveLock on the table, which CREATE TRIGGER takes anyway:
- * nobody writes until the registration has committed. All of it is one
- * transaction: after an error or a crash nothing is half created.
+ * Locking: ShareRowExclusiveLock on the table, which CREATE TRIGGER takes as well: no rows
+ * are written until the registration has committed. Registration is one transaction, so creation
+ * is atomic.
  *
  *-------------------------------------------------------------------------
  */
@@ -72,6 +72,7 @@ check_owner(Oid relid)
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relkind), get_rel_name(relid));
 }
 
+/* eddy_stream_check_owner raises an error unless relid is a stream owned by the current user. */
 EddyStream *
 eddy_stream_check_owner(Oid relid)
 {
@@ -87,7 +88,7 @@ eddy_stream_check_owner(Oid relid)
 	return stream;
 }
 
-/* The table must be one whose rows we can stage, keep and forget. */
+/* The table must be one whose rows can be staged, kept and removed. */
 static void
 check_table(Relation rel)
 {
@@ -101,7 +102,7 @@ check_table(Relation rel)
 				 rel->rd_rel->relispartition ?
 				 errdetail("It is a partition.") :
 				 errdetail_relkind_not_supported(rel->rd_rel->relkind),
-				 errhint("Use a plain table made with CREATE UNLOGGED TABLE.")));
+				 errhint("Use a plain table created with CREATE UNLOGGED TABLE.")));
 	if (IsSystemRelation(rel) || RelationGetNamespace(rel) == eddy_catalog_schema())
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -167,10 +168,7 @@ check_event_time(Relation rel, const char *event_time)
 			 closest.match ? errhint("Perhaps you meant the column \"%s\".", closest.match) : 0));
 }
 
-/*
- * Creates the triggers with the rights of the extension's owner: the trigger
- * functions are nobody else's to use.
- */
+/* Creates the triggers with the rights of the extension's owner: only it may use their functions. */
 static void
 create_triggers(Oid relid, const char *event_time)
 {
@@ -211,12 +209,13 @@ eddy_stream_bind_event_time(Oid relid, const char *event_time)
 	CommandCounterIncrement();
 }
 
+/* eddy_stream_create registers a table with these properties, after checking both. */
 void
 eddy_stream_create(const EddyStream *stream)
 {
 	Relation	rel;
 
-	/* before the lock: who does not own the table must not be able to block it */
+	/* before the lock: a role that does not own the table must not be able to block it */
 	check_owner(stream->relid);
 	eddy_argument_check_interval("delay", &stream->delay);
 	eddy_argument_check_interval("retention", &stream->retention);
@@ -230,7 +229,7 @@ eddy_stream_create(const EddyStream *stream)
 	if (eddy_catalog_get_stream(stream->relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("table \"%s\" is a stream already", RelationGetRelationName(rel))));
+				 errmsg("table \"%s\" is already a stream", RelationGetRelationName(rel))));
 	check_table(rel);
 	if (stream->event_time)
 		check_event_time(rel, stream->event_time);
@@ -246,6 +245,7 @@ eddy_stream_create(const EddyStream *stream)
 	}
 }
 
+/* eddy_stream_drop drops the table as DROP TABLE ... RESTRICT does. */
 void
 eddy_stream_drop(Oid relid)
 {

@@ -1,34 +1,34 @@
 /*-------------------------------------------------------------------------
  *
  * rotate.c
- *    Retention: emptying expired segments, deleting users' own old rows.
+ *    Retention: emptying expired segments, deleting old rows that users inserted.
  *
- * Run by the database's own worker, in short transactions of its own: one for the segments of
- * each stream, and one for each few megabytes of a stream's own rows.
+ * Run by the database's worker, in short transactions: one or more for the segments of each
+ * stream, and one for each few megabytes of rows in the stream's own table.
  *
- * A segment's life, as its row in eddy._segment tells it:
+ * The states of a segment, as its row in eddy._segment shows them:
  *
- *        empty ---- eddy_stream_write ---> current ---- time is over ---> closed
+ *        empty ---- eddy_stream_write ---> current ---- its time is over -> closed
  *          ^        or housekeeping          |      (write or housekeeping)  |
  *          |                                 v                               |
  *          +------- housekeeping, retention after it was closed -------------+
  *
- * Emptying truncates in place. That cannot be rolled back, which is what one wants of a
+ * Emptying truncates in place. That cannot be rolled back, which is acceptable for a
  * cache: an abort or a crash between truncation and commit leaves an empty segment
  * that is marked as closed, and it is emptied once more.
  *
- * Users' own rows carry no time, only the transaction that wrote them. So we note
- * from time to time (now, oldest running transaction): what that horizon
- * precedes was written before, and is deleted when retention has passed since. The notes are in
- * memory; a restart of the worker only delays. Rows are deleted below the
- * level of triggers, so views do not notice; the space is autovacuum's.
+ * Rows that users inserted have no arrival time, only the transaction that wrote them. So we note
+ * the oldest running transaction and the time at intervals: rows of transactions before that
+ * horizon were written before that time, and are deleted when retention has passed since. The
+ * notes are in memory; a restart of the worker only delays the deletion. Rows are deleted below
+ * the level of triggers, so views are not affected; autovacuum reclaims the space.
  *
- * Locking: all locks are conditional, and what cannot be had now is tried again in
- * a second. AccessExclusiveLock on a segment, ShareUpdateExclusiveLock on a
+ * Locking: all locks are conditional, and are tried again after a second if they are not
+ * available. AccessExclusiveLock on a segment, ShareUpdateExclusiveLock on a
  * stream that gets or loses a segment, RowExclusiveLock on a stream whose rows are deleted.
  * The one exception: when readers have kept segments from being emptied so that
- * one had to be added, we queue for the next for a moment, because readers that
- * overlap all the time would otherwise let the stream grow without bound.
+ * one had to be added, we wait a short time for the next one, because readers that
+ * always overlap would otherwise let the stream grow without bound.
  *
  *-------------------------------------------------------------------------
  */
@@ -60,52 +60,52 @@
 #include "stream/stream.h"
 #include "subtransaction.h"
 
-/* Milliseconds until we look again: at the latest, without a lock, and after an error. */
+/* Milliseconds until the next round: at most, without a lock, and after an error. */
 #define INTERVAL_MAX 5000
 #define INTERVAL_RETRY 1000
 #define INTERVAL_ERROR 60000
 
 /*
- * How long we queue for a segment that readers hold all the time: this many milliseconds
+ * How long we wait for a segment that is always locked by readers: this many milliseconds
  * for each segment that had to be added because of them, and how often.
  */
 #define LOCK_WAIT_PER_SEGMENT 200
 #define LOCK_WAIT_MAX 2000
 #define LOCK_WAIT_INTERVAL (INT64CONST(10) * USECS_PER_SEC)
 
-/* Notes of horizons per stream: rows stay for up to a quarter of retention longer. */
+/* Notes of horizons per stream: rows are kept for up to a quarter of retention longer. */
 #define NOTES 4
 #define NOTE_SPAN_MIN (INT64CONST(10) * USECS_PER_SEC)
 
-/* Blocks of a stream's own rows that one transaction looks through, and transactions per round. */
+/* Blocks of a stream's own table that one transaction scans, and transactions per round. */
 #define SWEEP_BLOCKS 256
 #define SWEEP_CHUNKS 32
 
-/* Transactions before horizon had ended at that time. */
+/* Transactions before the horizon had ended at that time. */
 typedef struct Note
 {
 	TimestampTz at;
 	FullTransactionId horizon;
 } Note;
 
-/* What is remembered of a stream between rounds. */
+/* State of a stream that is kept between rounds. */
 typedef struct StreamState
 {
 	Oid			relid;
 	bool		seen;			/* in this round */
-	TimestampTz waited_at;		/* when we last queued for a segment */
+	TimestampTz waited_at;		/* when we last waited for a segment */
 	int			nnotes;			/* oldest first */
 	Note		notes[NOTES];
 	bool		sweeping;		/* rows before sweep_horizon are being deleted */
 	FullTransactionId sweep_horizon;
-	BlockNumber sweep_block;	/* next block to look through */
+	BlockNumber sweep_block;	/* next block to scan */
 } StreamState;
 
 static List *stream_states = NIL;	/* of StreamState, in TopMemoryContext */
 
 /* ---- segments ---- */
 
-/* True if the catalog still says that a segment was closed before that time. */
+/* True if, according to the catalog of now, a segment was closed before that time. */
 static bool
 is_expired(const EddySegment *segment, TimestampTz before)
 {
@@ -124,7 +124,7 @@ is_expired(const EddySegment *segment, TimestampTz before)
 typedef struct TimedLock
 {
 	Oid			relid;
-	int			lock_wait_ms;		/* ms */
+	int			lock_wait_ms;
 } TimedLock;
 
 static void
@@ -139,7 +139,7 @@ take_lock(void *arg)
 	LockRelationOid(lock->relid, AccessExclusiveLock);
 }
 
-/* Runs something that may fail with one error, which gives false. */
+/* Runs a function; false if it failed with that SQLSTATE. Other errors are thrown on. */
 static bool
 run_unless(void (*function) (void *), void *arg, int sqlerrcode)
 {
@@ -154,21 +154,21 @@ run_unless(void (*function) (void *), void *arg, int sqlerrcode)
 }
 
 /*
- * lock_with_timeout waits for a segment's readers, but not long. New readers queue behind us
- * for that time, which lets us in between readers that overlap.
+ * lock_with_timeout waits a limited time for the readers of a segment. New readers queue behind us
+ * for that time, which lets us get the lock between readers that overlap.
  */
 static bool
 lock_with_timeout(Oid relid, int lock_wait_ms)
 {
-	TimedLock lock = {relid, lock_wait_ms};
+	TimedLock	lock = {relid, lock_wait_ms};
 
 	return run_unless(take_lock, &lock, ERRCODE_LOCK_NOT_AVAILABLE);
 }
 
 /*
  * empty_segment truncates a closed segment, its toast table and its indexes, if
- * nobody uses any of it. A writer without an empty segment may have opened it
- * again before we had the lock, hence the second look.
+ * none of them is in use. A writer without an empty segment may have opened it
+ * again before we had the lock, hence the second check.
  */
 static bool
 empty_segment(const EddySegment *segment, TimestampTz before, int lock_wait_ms)
@@ -203,8 +203,8 @@ delete_segment(void *arg)
 }
 
 /*
- * Drops a segment that is one too many. It is empty. A view of a user's that reads this very segment
- * keeps it: then it stays, and housekeeping goes on with the rest.
+ * Drops an empty segment that is not needed. If a user's view depends on this segment, it is kept
+ * and housekeeping continues.
  */
 static bool
 drop_segment(const EddySegment *segment)
@@ -217,22 +217,22 @@ drop_segment(const EddySegment *segment)
 	return run_unless(delete_segment, &relid, ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST);
 }
 
-/* Moves next to an earlier time. */
+/* Moves the time of the next round to an earlier one. */
 static void
-look_again_at(TimestampTz *next, TimestampTz at)
+reschedule(TimestampTz *next, TimestampTz at)
 {
 	*next = Min(*next, at);
 }
 
 static void
-look_again_soon(TimestampTz *next)
+reschedule_soon(TimestampTz *next)
 {
-	look_again_at(next, GetCurrentTimestamp() + INTERVAL_RETRY * INT64CONST(1000));
+	reschedule(next, GetCurrentTimestamp() + INTERVAL_RETRY * INT64CONST(1000));
 }
 
 /*
  * How long to wait for the readers of a segment, in milliseconds: not at all,
- * unless they have made us add segments, and then only now and then.
+ * unless segments were added because of them, and then only at intervals.
  */
 static int
 compute_lock_wait(StreamState *state, int nsegments, TimestampTz now)
@@ -246,12 +246,12 @@ compute_lock_wait(StreamState *state, int nsegments, TimestampTz now)
 }
 
 /*
- * empty_expired empties the segments that are due and not in use. Returns true
- * if there was one. Lowers *next to the time when one will be due.
+ * empty_expired empties the segments that have expired and are not in use. Returns true
+ * if there was one. Lowers *next to the time when the next one expires.
  *
- * We may queue for the first only, while nothing else is locked. Once we have
+ * We wait for the lock of the first one only, while we hold no other. Once we have
  * it, new readers wait for us, and the other segments, which
- * they lock later, are likely to be free.
+ * they lock later, are likely to be available.
  */
 static bool
 empty_expired(StreamState *state, const EddyStream *stream, List *segments, TimestampTz now,
@@ -268,7 +268,7 @@ empty_expired(StreamState *state, const EddyStream *stream, List *segments, Time
 
 		if (segment->closed_at == 0)
 			continue;
-		look_again_at(next, segment->closed_at + retention);
+		reschedule(next, segment->closed_at + retention);
 		if (segment->closed_at > now - retention)
 			continue;
 		if (!done)
@@ -284,7 +284,7 @@ empty_expired(StreamState *state, const EddyStream *stream, List *segments, Time
 
 /*
  * close_current closes the current segment if its time is over, so that it is
- * emptied even if nothing is written any more; writers then open an empty one.
+ * emptied even if no more rows are written; writers then open an empty one.
  */
 static bool
 close_current(const EddyStream *stream, List *segments, bool have_empty, TimestampTz now,
@@ -299,7 +299,7 @@ close_current(const EddyStream *stream, List *segments, bool have_empty, Timesta
 
 		if (segment->opened_at == 0 || segment->closed_at != 0)
 			continue;
-		look_again_at(next, segment->opened_at + span);
+		reschedule(next, segment->opened_at + span);
 		if (have_empty && now >= segment->opened_at + span)
 		{
 			segment->closed_at = now;
@@ -310,8 +310,8 @@ close_current(const EddyStream *stream, List *segments, bool have_empty, Timesta
 }
 
 /*
- * True if rows have nowhere to go: the current segment, if there is one, should have
- * been closed a good while ago, and readers keep us from emptying another.
+ * True if no segment can accept rows: the current one, if there is one, should have
+ * been closed long ago, and readers keep us from emptying another one.
  */
 static bool
 is_starved(const EddyStream *stream, List *segments, TimestampTz now)
@@ -330,7 +330,7 @@ is_starved(const EddyStream *stream, List *segments, TimestampTz now)
 	return true;
 }
 
-/* Adds a segment if too few are there, drops one if too many are free. */
+/* Adds a segment if there are too few, drops one if too many are empty. */
 static bool
 adjust_count(const EddyStream *stream, List *segments, EddySegment *empty, int nempty,
 			 TimestampTz now)
@@ -352,13 +352,13 @@ adjust_count(const EddyStream *stream, List *segments, EddySegment *empty, int n
 }
 
 /*
- * keep_segments does the first kind of thing that is due for the segments of a stream
+ * maintain_segments performs the first kind of action that is due for the segments of a stream
  * and returns true, to be called again in a new transaction: so no segment is
- * locked while closing the current one waits for a writer's row lock. (The rows
- * of other segments are only written by those who have locked the segment.)
+ * locked while closing the current one waits for a writer's row lock. (The catalog rows
+ * of other segments are written only by transactions that have locked the segment.)
  */
 static bool
-keep_segments(StreamState *state, const EddyStream *stream, TimestampTz *next)
+maintain_segments(StreamState *state, const EddyStream *stream, TimestampTz *next)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	List	   *segments = eddy_catalog_list_segments(stream->relid);
@@ -383,10 +383,10 @@ keep_segments(StreamState *state, const EddyStream *stream, TimestampTz *next)
 		adjust_count(stream, segments, empty, nempty, now);
 }
 
-/* ---- users' own rows ---- */
+/* ---- rows that users inserted ---- */
 
 static StreamState *
-remember_stream(Oid relid)
+get_state(Oid relid)
 {
 	MemoryContext old_context;
 	StreamState *state;
@@ -407,7 +407,7 @@ remember_stream(Oid relid)
 }
 
 static void
-forget_unseen(void)
+remove_unseen(void)
 {
 	ListCell   *lc;
 
@@ -425,7 +425,7 @@ forget_unseen(void)
 	}
 }
 
-/* The oldest transaction that may still be running, widened by its epoch. */
+/* The oldest transaction that may still be running, with its epoch. */
 static FullTransactionId
 oldest_running(void)
 {
@@ -439,14 +439,14 @@ oldest_running(void)
 }
 
 /*
- * note_horizon notes the horizon of now, and starts a sweep when retention has passed
- * over the oldest note. Lowers *next.
+ * note_horizon notes the current horizon, and starts a sweep when retention has passed
+ * since the oldest note. Lowers *next.
  */
 static void
 note_horizon(StreamState *state, const EddyStream *stream, TimestampTz now, TimestampTz *next)
 {
 	int64		retention = eddy_interval_usec(&stream->retention);
-	int64		age = Max(retention, NOTE_SPAN_MIN);	/* also of streams that retain nothing */
+	int64		age = Max(retention, NOTE_SPAN_MIN);	/* also for streams without retention */
 	int64		span = Max(retention / NOTES, NOTE_SPAN_MIN);
 
 	if (state->sweeping)
@@ -466,8 +466,8 @@ note_horizon(StreamState *state, const EddyStream *stream, TimestampTz now, Time
 		state->notes[state->nnotes].horizon = oldest_running();
 		state->nnotes++;
 	}
-	look_again_at(next, state->notes[0].at + age);
-	look_again_at(next, state->notes[state->nnotes - 1].at + span);
+	reschedule(next, state->notes[0].at + age);
+	reschedule(next, state->notes[state->nnotes - 1].at + span);
 }
 
 /* True if the transaction that wrote the row had ended when the horizon was noted. */
@@ -480,7 +480,7 @@ is_old(TupleTableSlot *slot, FullTransactionId horizon)
 	uint64		distance = U64FromFullTransactionId(ReadNextFullTransactionId()) -
 		U64FromFullTransactionId(horizon);
 
-	/* a horizon that is half the space of transaction numbers away cannot be compared any more */
+	/* a horizon that is half the space of transaction IDs away can no longer be compared */
 	if (!TransactionIdIsNormal(xmin) || distance > PG_INT32_MAX / 2)
 		return true;
 	return TransactionIdPrecedes(xmin, XidFromFullTransactionId(horizon));
@@ -488,7 +488,7 @@ is_old(TupleTableSlot *slot, FullTransactionId horizon)
 
 /*
  * sweep_chunk deletes the old rows of the next blocks. Returns false when the
- * sweep is over or cannot go on now. A row that somebody has locked is left to
+ * sweep is over or cannot continue now. A row that is locked is left to
  * the next sweep.
  */
 static bool
@@ -557,24 +557,21 @@ end_transaction(void)
 	CommitTransactionCommand();
 }
 
-/*
- * One transaction for the segments of a stream. Returns true if something was
- * done and there may be more to do.
- */
+/* One transaction for the segments of a stream. Returns true if more work may be pending. */
 static bool
-keep_stream_once(StreamState *state, TimestampTz *next)
+maintain_stream_once(StreamState *state, TimestampTz *next)
 {
 	EddyStream *stream;
 	bool		more = false;
 
 	begin_transaction();
-	/* the lock keeps the table from being dropped under us; its segments follow it */
+	/* the lock keeps the table from being dropped, and its segments with it */
 	if (!ConditionalLockRelationOid(state->relid, AccessShareLock))
-		look_again_soon(next);
+		reschedule_soon(next);
 	else if ((stream = eddy_catalog_get_stream(state->relid)) != NULL &&
 			 get_rel_relkind(state->relid) == RELKIND_RELATION)
 	{
-		more = keep_segments(state, stream, next);
+		more = maintain_segments(state, stream, next);
 		if (!more)
 			note_horizon(state, stream, GetCurrentTimestamp(), next);
 	}
@@ -584,14 +581,14 @@ keep_stream_once(StreamState *state, TimestampTz *next)
 
 /* One round for one stream. Lowers *next to the time of the next one. */
 static void
-keep_stream(Oid relid, TimestampTz *next)
+maintain_stream(Oid relid, TimestampTz *next)
 {
-	StreamState *state = remember_stream(relid);
+	StreamState *state = get_state(relid);
 
 	state->seen = true;
 	for (int i = 0; i < 2 * EDDY_STREAM_SEGMENTS_MAX; i++)
 	{
-		if (!keep_stream_once(state, next))
+		if (!maintain_stream_once(state, next))
 			break;
 	}
 	for (int i = 0; state->sweeping && i < SWEEP_CHUNKS; i++)
@@ -605,7 +602,7 @@ keep_stream(Oid relid, TimestampTz *next)
 			break;
 	}
 	if (state->sweeping)
-		look_again_soon(next);
+		reschedule_soon(next);
 }
 
 /* The Oids of all streams, in mcxt; NIL without the extension. */
@@ -627,16 +624,16 @@ list_streams(MemoryContext mcxt)
 	return result;
 }
 
-/* Does keep_stream; false if it failed, which is in the log then. */
+/* Runs maintain_stream; false if it failed, after logging the error. */
 static bool
-try_keep_stream(Oid relid, TimestampTz *next)
+try_maintain_stream(Oid relid, TimestampTz *next)
 {
 	MemoryContext mcxt = CurrentMemoryContext;
 	volatile bool done = true;
 
 	PG_TRY();
 	{
-		keep_stream(relid, next);
+		maintain_stream(relid, next);
 	}
 	PG_CATCH();
 	{
@@ -654,8 +651,10 @@ try_keep_stream(Oid relid, TimestampTz *next)
 }
 
 /*
- * eddy_stream_housekeep goes through all streams. An error with one of them is
- * logged and does not keep the others from being looked after.
+ * eddy_stream_housekeep empties segments whose rows are older than retention, adds one when none
+ * is empty, and deletes older rows that users inserted, for all streams. An error in one of them
+ * is logged and does not affect the others. Must be called outside a transaction; starts and
+ * commits its own. Returns the milliseconds until it should be called again.
  */
 long
 eddy_stream_housekeep(void)
@@ -670,15 +669,15 @@ eddy_stream_housekeep(void)
 	foreach(lc, list_streams(mcxt))
 	{
 		MemoryContextSwitchTo(mcxt);
-		if (!try_keep_stream(lfirst_oid(lc), &next))
+		if (!try_maintain_stream(lfirst_oid(lc), &next))
 			failed = true;
 		CHECK_FOR_INTERRUPTS();
 	}
-	forget_unseen();
+	remove_unseen();
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(mcxt);
 
-	/* one log line a minute about what goes wrong for good */
+	/* a permanent error is logged once a minute */
 	if (failed)
 		return INTERVAL_ERROR;
 	return Max((next - GetCurrentTimestamp()) / 1000, INTERVAL_RETRY);

@@ -1,22 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * segment.c
- *    Staging segments as objects: creating them, tying them to their stream.
+ *    Staging segments as objects: creating them, their dependencies, dropping them.
  *
- * A segment is an UNLOGGED inheritance child of the user's table in schema eddy. Users have
- * no CREATE there, so the extension's owner creates it and then gives it to the
- * stream's owner. It is no member of the extension (dropping the user's table
- * would try to drop the extension); instead it carries an AUTO dependency on its
- * parent beside the NORMAL one of inheritance, so that DROP TABLE takes it along.
+ * A segment is an UNLOGGED inheritance child of the user's table in schema eddy. Users do
+ * not have CREATE there, so the extension's owner creates it and then changes its owner to the
+ * stream's owner. It is not a member of the extension (dropping the user's table
+ * would try to drop the extension); instead it has an AUTO dependency on its
+ * parent in addition to the NORMAL one of inheritance, so that DROP TABLE drops it as well.
  *
  * Autovacuum is off for segments: their rows are inserted once, never updated
- * and removed by emptying the whole segment, so a vacuum would find nothing to
- * do and stand in the way of the lock that emptying needs. Vacuum against
- * wraparound runs all the same.
+ * and removed by emptying the whole segment, so a vacuum would not remove anything
+ * and would conflict with the lock that emptying needs. Vacuum against
+ * wraparound still runs.
  *
  * Locking: ShareUpdateExclusiveLock on eddy._segment while a name is chosen, so
- * that two sessions do not choose the same one. A crash leaves nothing behind:
- * all is part of one transaction.
+ * that two sessions do not choose the same one. A crash leaves no partial state:
+ * all changes are part of one transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -48,12 +48,13 @@
 #include "stream/segment.h"
 #include "stream/stream.h"
 
-/* Rotating costs two catalog updates and a truncation: not more often than this. */
+/* A rotation costs two catalog updates and a truncation: not more often than this. */
 #define SPAN_MIN (INT64CONST(10) * USECS_PER_SEC)
 
-/* Nested calls are possible: an added segment is given to the stream's owner. */
+/* A counter, because adding a segment includes changing its owner. */
 static int	altering = 0;
 
+/* eddy_stream_execute runs one DDL command. All names in the text must be quoted. */
 void
 eddy_stream_execute(const char *command)
 {
@@ -67,8 +68,8 @@ eddy_stream_execute(const char *command)
 }
 
 /*
- * All but one segment together hold the retention: with three, each is written
- * for half of it, and the oldest has expired just when a fresh one is wanted.
+ * All but one segment together cover the retention: with three, each is written
+ * for half of it, and the oldest has expired when an empty one is needed.
  */
 int64
 eddy_stream_segment_span(const EddyStream *stream)
@@ -84,6 +85,7 @@ eddy_stream_altering_segment(void)
 	return altering > 0;
 }
 
+/* eddy_stream_give_segment changes the owner. With the rights of the extension's owner. */
 void
 eddy_stream_give_segment(Oid segment, Oid owner)
 {
@@ -100,6 +102,7 @@ eddy_stream_give_segment(Oid segment, Oid owner)
 	PG_END_TRY();
 }
 
+/* eddy_stream_delete_segment drops an empty segment. With the rights of the extension's owner. */
 void
 eddy_stream_delete_segment(Oid segment)
 {
@@ -133,7 +136,7 @@ eddy_stream_bind_segment(Oid segment, Oid stream)
 	CommandCounterIncrement();
 }
 
-/* Takes no lock that another session could wait for: dumps are restored by several at once. */
+/* Takes no lock that another session could wait for: several sessions can restore a dump. */
 void
 eddy_stream_bind_segments(void)
 {
@@ -169,7 +172,7 @@ choose_name(const char *stream_name)
 	}
 }
 
-/* The command that creates a segment: same tablespace as its parent, and the plain heap. */
+/* The command that creates a segment: in the tablespace of its parent, with access method heap. */
 static char *
 create_command(Relation parent, const char *segment_name)
 {
@@ -188,6 +191,10 @@ create_command(Relation parent, const char *segment_name)
 	return sql.data;
 }
 
+/*
+ * eddy_stream_add_segment creates one more empty segment of a stream and registers it. The caller
+ * holds ShareUpdateExclusiveLock or more on the stream.
+ */
 void
 eddy_stream_add_segment(Oid stream)
 {

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * shape.c
- *    What a table must look like to be a stream, and what a segment must look like.
+ *    The properties that a table needs to be a stream, or a segment.
  *
  * A stream is a plain unlogged heap whose rows all pass its capture trigger. A segment is a
- * child of its stream with the same columns and nothing of its own: the segment writer forms
+ * child of its stream with the same columns and no properties of its own: the segment writer forms
  * heap tuples from values of the stream's columns, so a column of another type would make a
  * server process dereference a number taken from a message.
  *
- * These functions look at the resulting state and not at the command that led to it. They are
+ * These functions check the resulting state and not the command that led to it. They are
  * called when a stream is created, after each command that touched one (api/guard_stream.c),
  * and before the first row is written into a segment after any change of it (write.c).
  *
@@ -43,7 +43,10 @@
 
 /* ---- streams ---- */
 
-/* Apply workers of logical replication do not fire statement triggers: views would miss their rows. */
+/*
+ * eddy_stream_is_subscribed returns true if some subscription writes to the table. Apply workers do
+ * not fire statement triggers, so that views would miss the rows.
+ */
 bool
 eddy_stream_is_subscribed(Oid relid)
 {
@@ -77,7 +80,7 @@ is_in_hierarchy(Relation rel)
 
 	if (has_superclass(RelationGetRelid(rel)))
 		return true;
-	/* relhassubclass is set before its row can be seen by others, and never too late */
+	/* relhassubclass is set before other transactions can see the row of pg_inherits */
 	if (!rel->rd_rel->relhassubclass)
 		return false;
 	foreach(lc, find_inheritance_children(RelationGetRelid(rel), NoLock))
@@ -117,6 +120,10 @@ check_columns(Relation rel, EddyShapeProblem *problem)
 	return true;
 }
 
+/*
+ * eddy_stream_check_shape returns false if the table cannot be a stream, or cannot remain one,
+ * and describes why. Segments in schema eddy are permitted as children.
+ */
 bool
 eddy_stream_check_shape(Relation rel, EddyShapeProblem *problem)
 {
@@ -126,7 +133,7 @@ eddy_stream_check_shape(Relation rel, EddyShapeProblem *problem)
 	{
 		problem->sqlerrcode = ERRCODE_WRONG_OBJECT_TYPE;
 		problem->detail = "It is a partition.";
-		problem->hint = "Use a plain table made with CREATE UNLOGGED TABLE.";
+		problem->hint = "Use a plain table created with CREATE UNLOGGED TABLE.";
 	}
 	else if (rel->rd_rel->relpersistence != RELPERSISTENCE_UNLOGGED)
 	{
@@ -260,6 +267,10 @@ find_local_constraint(Oid segment)
 	return name;
 }
 
+/*
+ * The columns of a segment must be those of the stream by name, type, typmod and collation, and it
+ * must not have constraints, indexes, triggers, rules or children.
+ */
 const char *
 eddy_stream_segment_problem(Relation segment, Oid stream, TupleDesc stream_desc)
 {

@@ -1,14 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * sync.c
- *    Keeping the catalog of streams true after DDL by users.
+ *    Updating the catalog of streams after DDL by users.
  *
  * Called after the commands that touched a stream (api/guard_stream.c), in the transaction and
  * with the rights of the session that executes the DDL. Dropped relations are deleted from the
- * catalog; owners of segments follow their stream; streams and segments that pg_dump restored
- * get back what a dump does not carry (segments without a catalog row, dependencies).
+ * catalog; segments get the owner of their stream; for streams and segments that pg_restore
+ * created, the parts that a dump does not contain are recreated (catalog rows of segments,
+ * dependencies).
  *
- * All functions are idempotent and look only at the streams that they are given. No locks
+ * All functions are idempotent and read only the streams that they are given. No locks
  * are taken beyond those on our own tables, except AccessExclusiveLock on a segment whose owner
  * changes, whose stream ALTER TABLE ... OWNER has already locked.
  *
@@ -27,9 +28,9 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "owner.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
-#include "owner.h"
 
 static bool
 exists(Oid relid)
@@ -37,6 +38,10 @@ exists(Oid relid)
 	return OidIsValid(eddy_owner_of_relation(relid));
 }
 
+/*
+ * eddy_stream_cleanup_dropped removes catalog rows of those of these streams (Oids) that were
+ * dropped, with their segments and sources, and of segments that were dropped.
+ */
 void
 eddy_stream_cleanup_dropped(const List *streams)
 {
@@ -63,7 +68,7 @@ eddy_stream_cleanup_dropped(const List *streams)
 	}
 }
 
-/* Remakes the dependency on the event time column, which a dump does not carry. */
+/* Recreates the dependency on the event time column, which a dump does not contain. */
 static void
 sync_event_time(const EddyStream *stream)
 {
@@ -78,13 +83,13 @@ sync_event_time(const EddyStream *stream)
 		eddy_stream_bind_event_time(stream->relid, stream->event_time);
 }
 
-/* A table of ours in schema eddy, that is not in the catalog: a restored dump's. */
+/* Registers a segment that was restored from a dump without its catalog row. */
 static void
 adopt_segment(Oid relid, Oid stream)
 {
 	EddySegment segment = {.relid = relid, .stream = stream};
 
-	/* what is in it may be old, and is emptied in time */
+	/* as closed, so that it is emptied: its rows may be old */
 	segment.opened_at = segment.closed_at = GetCurrentTimestamp();
 	eddy_catalog_insert_segment(&segment);
 }
@@ -103,7 +108,7 @@ sync_segments(const EddyStream *stream, List *known)
 
 		if (get_rel_namespace(child) != schema || !OidIsValid(child_owner))
 			continue;
-		/* while none is known, a dump is being restored and its rows of _segment are still to come */
+		/* while none is known, a dump is being restored and its rows of _segment follow */
 		if (known != NIL && !list_member_oid(known, child))
 			adopt_segment(child, stream->relid);
 		eddy_stream_bind_segment(child, stream->relid);
@@ -118,6 +123,10 @@ sync_segments(const EddyStream *stream, List *known)
 	}
 }
 
+/*
+ * eddy_stream_sync gives the segments of a stream its owner and adopts segments restored by
+ * pg_restore. Does nothing if the relation is not a stream.
+ */
 void
 eddy_stream_sync(Oid relid)
 {
