@@ -127,10 +127,10 @@ CREATE TABLE eddy._attempt (
     token           bigint      NOT NULL,
     crashes         integer     NOT NULL,
     alone           integer     NOT NULL,
-    batch_limit     integer     NOT NULL,
+    batch_limit     integer,
     messages        integer     NOT NULL,
     current         bigint[],
-    suspect         bigint[],
+    failed          bigint[],
     caution         bigint[]
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 

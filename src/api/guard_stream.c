@@ -373,7 +373,7 @@ check_servers(void)
 {
 	ListCell   *lc;
 
-	foreach(lc, eddy_catalog_list_sources(InvalidOid))
+	foreach(lc, eddy_catalog_list_all_sources())
 	{
 		EddySource *source = lfirst(lc);
 

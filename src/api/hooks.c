@@ -219,7 +219,7 @@ lock_sources_of_server(const char *name)
 	/* the command fails for others, who must not be able to block sources */
 	if (!OidIsValid(server) || !eddy_compat_server_ownercheck(server, GetUserId()))
 		return;
-	foreach(lc, eddy_catalog_list_sources(InvalidOid))
+	foreach(lc, eddy_catalog_list_all_sources())
 	{
 		EddySource *source = lfirst(lc);
 
@@ -229,7 +229,7 @@ lock_sources_of_server(const char *name)
 	list_sort(streams, list_oid_cmp);
 	foreach(lc, streams)
 		LockRelationOid(lfirst_oid(lc), ShareUpdateExclusiveLock);
-	foreach(lc, eddy_catalog_list_sources(InvalidOid))
+	foreach(lc, eddy_catalog_list_all_sources())
 	{
 		EddySource *source = lfirst(lc);
 
@@ -244,7 +244,7 @@ follow_server_rename(const char *old_name, const char *new_name)
 {
 	ListCell   *lc;
 
-	foreach(lc, eddy_catalog_list_sources(InvalidOid))
+	foreach(lc, eddy_catalog_list_all_sources())
 	{
 		EddySource *source = lfirst(lc);
 

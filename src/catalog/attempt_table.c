@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * attempt_table.c
- *    Rows of eddy._attempt: what must be known of a worker after it has crashed.
+ *    Rows of eddy._attempt: what a worker must know after its predecessor has crashed.
  *
  * Locking, memory and crash behaviour: see table.c.
  *
@@ -25,7 +25,7 @@ enum
 	ATTEMPT_BATCH_LIMIT,
 	ATTEMPT_MESSAGES,
 	ATTEMPT_CURRENT,
-	ATTEMPT_SUSPECT,
+	ATTEMPT_FAILED,
 	ATTEMPT_CAUTION,
 	ATTEMPT_NCOLUMNS = ATTEMPT_CAUTION
 };
@@ -89,10 +89,11 @@ read_attempt(const Datum *values, const bool *nulls)
 	attempt->token = DatumGetInt64(values[ATTEMPT_TOKEN - 1]);
 	attempt->crashes = DatumGetInt32(values[ATTEMPT_CRASHES - 1]);
 	attempt->alone = DatumGetInt32(values[ATTEMPT_ALONE - 1]);
-	attempt->batch_limit = DatumGetInt32(values[ATTEMPT_BATCH_LIMIT - 1]);
+	attempt->batch_limit = nulls[ATTEMPT_BATCH_LIMIT - 1] ? EDDY_NO_BATCH_LIMIT :
+		DatumGetInt32(values[ATTEMPT_BATCH_LIMIT - 1]);
 	attempt->messages = DatumGetInt32(values[ATTEMPT_MESSAGES - 1]);
 	attempt->current = read_ranges(values[ATTEMPT_CURRENT - 1], nulls[ATTEMPT_CURRENT - 1]);
-	attempt->suspect = read_ranges(values[ATTEMPT_SUSPECT - 1], nulls[ATTEMPT_SUSPECT - 1]);
+	attempt->failed = read_ranges(values[ATTEMPT_FAILED - 1], nulls[ATTEMPT_FAILED - 1]);
 	attempt->caution = read_ranges(values[ATTEMPT_CAUTION - 1], nulls[ATTEMPT_CAUTION - 1]);
 	return attempt;
 }
@@ -122,9 +123,10 @@ eddy_catalog_set_attempt(const EddyAttempt *attempt)
 	values[ATTEMPT_CRASHES - 1] = Int32GetDatum(attempt->crashes);
 	values[ATTEMPT_ALONE - 1] = Int32GetDatum(attempt->alone);
 	values[ATTEMPT_BATCH_LIMIT - 1] = Int32GetDatum(attempt->batch_limit);
+	nulls[ATTEMPT_BATCH_LIMIT - 1] = (attempt->batch_limit == EDDY_NO_BATCH_LIMIT);
 	values[ATTEMPT_MESSAGES - 1] = Int32GetDatum(attempt->messages);
 	values[ATTEMPT_CURRENT - 1] = write_ranges(attempt->current, &nulls[ATTEMPT_CURRENT - 1]);
-	values[ATTEMPT_SUSPECT - 1] = write_ranges(attempt->suspect, &nulls[ATTEMPT_SUSPECT - 1]);
+	values[ATTEMPT_FAILED - 1] = write_ranges(attempt->failed, &nulls[ATTEMPT_FAILED - 1]);
 	values[ATTEMPT_CAUTION - 1] = write_ranges(attempt->caution, &nulls[ATTEMPT_CAUTION - 1]);
 	eddy_catalog_key_int4(&key, ATTEMPT_SOURCE, attempt->source);
 	old = eddy_catalog_find(rel, 1, &key);

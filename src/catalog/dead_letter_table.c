@@ -72,7 +72,7 @@ eddy_catalog_insert_dead_letter(const EddyDeadLetter *letter)
 	values[LETTER_VIEW - 1] = ObjectIdGetDatum(letter->view);
 	nulls[LETTER_VIEW - 1] = !OidIsValid(letter->view);
 	values[LETTER_SOURCE - 1] = Int32GetDatum(letter->source);
-	nulls[LETTER_SOURCE - 1] = (letter->source == 0);
+	nulls[LETTER_SOURCE - 1] = (letter->topic == NULL);
 	values[LETTER_TOPIC - 1] = eddy_catalog_text(letter->topic, &nulls[LETTER_TOPIC - 1]);
 	values[LETTER_PARTITION - 1] = Int32GetDatum(letter->partition);
 	values[LETTER_OFFSET - 1] = Int64GetDatum(letter->offset);

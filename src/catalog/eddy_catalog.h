@@ -97,15 +97,24 @@ extern void eddy_catalog_delete_stream(Oid relid);
 
 /* ---- staging segments (_segment) ---- */
 
+typedef enum EddySegmentState
+{
+	EDDY_SEGMENT_EMPTY,			/* -> CURRENT */
+	EDDY_SEGMENT_CURRENT,		/* -> CLOSED */
+	EDDY_SEGMENT_CLOSED			/* -> EMPTY; -> CURRENT if no other is available */
+} EddySegmentState;
+
 typedef struct EddySegment
 {
 	Oid			relid;
 	Oid			stream;
-	TimestampTz opened_at;		/* 0: empty */
-	TimestampTz closed_at;		/* 0: empty or current */
+	EddySegmentState state;
+	TimestampTz opened_at;		/* unless EMPTY */
+	TimestampTz closed_at;		/* if CLOSED */
 } EddySegment;
 
 extern List *eddy_catalog_list_segments(Oid stream);	/* of EddySegment, in order of Oid */
+extern List *eddy_catalog_list_all_segments(void);
 extern void eddy_catalog_insert_segment(const EddySegment *segment);
 
 /*
@@ -167,7 +176,8 @@ typedef struct EddySource
 
 extern EddySource *eddy_catalog_get_source(int32 source);
 extern EddySource *eddy_catalog_find_source(Oid stream, const char *topic);
-extern List *eddy_catalog_list_sources(Oid stream);	/* of EddySource; InvalidOid: all */
+extern List *eddy_catalog_list_sources(Oid stream); /* of EddySource, by number */
+extern List *eddy_catalog_list_all_sources(void);
 extern int32 eddy_catalog_next_source(void);	/* nextval of _source_seq */
 extern void eddy_catalog_insert_source(const EddySource *source);
 extern void eddy_catalog_update_source(const EddySource *source);
@@ -212,7 +222,7 @@ typedef struct EddyPartition
 	int64		rows;			/* taken from the broker: accepted, rejected and skipped */
 	int64		rejected;		/* of these, dead letters */
 	int64		skipped;		/* of these, skipped by policy or tombstones */
-	TimestampTz updated_at;		/* 0: never */
+	TimestampTz updated_at;		/* DT_NOBEGIN: never */
 } EddyPartition;
 
 extern List *eddy_catalog_list_partitions(int32 source); /* of EddyPartition, by partition */
@@ -266,14 +276,17 @@ typedef struct EddyAttempt
 {
 	int32		source;
 	int64		token;			/* of the process that consumes the source, or did last */
-	int32		crashes;		/* in a row; 0: no caution */
+	int32		crashes;		/* in a row; none: not cautious */
 	int32		alone;			/* of these, the latest ones with a single message in the batch */
-	int32		batch_limit;	/* messages in a batch, 0: as the setting says */
+	int32		batch_limit;	/* messages in a batch, or EDDY_NO_BATCH_LIMIT */
 	int32		messages;		/* in the announced batch */
 	List	   *current;		/* of EddyRange: the announced batch; NIL if there is none */
-	List	   *suspect;		/* of the last announced batch that has crashed */
-	List	   *caution;		/* what has to be passed until caution ends */
+	List	   *failed;			/* of the last announced batch that has crashed */
+	List	   *caution;		/* ranges to be processed until the worker stops being cautious */
 } EddyAttempt;
+
+/* Larger than any batch: only the settings limit it. */
+#define EDDY_NO_BATCH_LIMIT PG_INT32_MAX
 
 extern EddyAttempt *eddy_catalog_get_attempt(int32 source);
 extern void eddy_catalog_set_attempt(const EddyAttempt *attempt);	/* inserts or replaces */
@@ -309,7 +322,8 @@ typedef struct EddyView
 } EddyView;
 
 extern EddyView *eddy_catalog_get_view(Oid relid);
-extern List *eddy_catalog_list_views(Oid stream);	/* of EddyView, by relid; InvalidOid: all */
+extern List *eddy_catalog_list_views(Oid stream);	/* of EddyView, by relid */
+extern List *eddy_catalog_list_all_views(void);
 extern void eddy_catalog_insert_view(const EddyView *view);
 
 /* Replaces the view's aggregates, and its format by view->format. */
@@ -338,8 +352,8 @@ typedef struct EddyDeadLetter
 {
 	Oid			stream;
 	Oid			view;			/* InvalidOid: refused for the whole stream */
-	int32		source;			/* 0: a user's statement; then topic is NULL, partition -1 */
-	const char *topic;
+	const char *topic;			/* NULL: a row of a user's statement, partition is -1 */
+	int32		source;			/* if there is a topic */
 	int32		partition;
 	int64		offset;			/* -1: none */
 	const char *key;			/* NULL if none */

@@ -10,7 +10,8 @@
  * changes by SQL, such as COPY by pg_restore.
  *
  * Locking: as for any reader, see table.c. Memory: one context below CacheMemoryContext,
- * replaced by the next reading. The table is never used after an invalidation.
+ * replaced by the next reading. The table is not used after an invalidation, unless each of several
+ * readings was invalidated while it ran.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +28,8 @@
 #include "catalog/table.h"
 
 PG_FUNCTION_INFO_V1(eddy_catalog_changed);
+
+#define MAX_READINGS 10			/* of the catalog: with debug_discard_caches none stays valid */
 
 typedef struct Member
 {
@@ -80,13 +83,13 @@ read_members(void)
 
 		add_member(stream->relid, EDDY_MEMBER_STREAM, stream->relid);
 	}
-	foreach(lc, eddy_catalog_list_segments(InvalidOid))
+	foreach(lc, eddy_catalog_list_all_segments())
 	{
 		EddySegment *segment = lfirst(lc);
 
 		add_member(segment->relid, EDDY_MEMBER_SEGMENT, segment->stream);
 	}
-	foreach(lc, eddy_catalog_list_views(InvalidOid))
+	foreach(lc, eddy_catalog_list_all_views())
 	{
 		EddyView   *view = lfirst(lc);
 		ListCell   *lt;
@@ -113,7 +116,8 @@ refresh(void)
 		CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
 		watching = true;
 	}
-	do
+	/* again if the catalog was changed meanwhile; at some point the latest reading has to do */
+	for (int i = 0; i < MAX_READINGS && !valid; i++)
 	{
 		watched = eddy_catalog_relid(EDDY_CATALOG_VIEW);
 		valid = true;
@@ -127,7 +131,7 @@ refresh(void)
 			PG_RE_THROW();
 		}
 		PG_END_TRY();
-	} while (!valid);			/* changed while we were reading */
+	}
 	return true;
 }
 

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * partition_table.c
- *    Rows of eddy._partition: the offsets, the only truth about what was consumed.
+ *    Rows of eddy._partition: the offsets, the only record of what was consumed.
  *
- * A row is advanced in the very transaction that applies its messages, by
- * compare-and-set: whoever expects another next_offset than the stored one has
- * read something that is not true any more and must abort. That fences
+ * A row is advanced in the transaction that applies its messages, by
+ * compare-and-set: a worker that expects another next_offset than the stored one
+ * has started from outdated offsets and must abort. That fences
  * zombies, doubly started workers and workers that have not seen a seek.
  *
  * Locking: the row lock of the update, until the end of the transaction; rows
@@ -52,8 +52,8 @@ read_partition(const Datum *values, const bool *nulls)
 	partition->rows = DatumGetInt64(values[PARTITION_ROWS - 1]);
 	partition->rejected = DatumGetInt64(values[PARTITION_REJECTED - 1]);
 	partition->skipped = DatumGetInt64(values[PARTITION_SKIPPED - 1]);
-	if (!nulls[PARTITION_UPDATED_AT - 1])
-		partition->updated_at = DatumGetTimestampTz(values[PARTITION_UPDATED_AT - 1]);
+	partition->updated_at = nulls[PARTITION_UPDATED_AT - 1] ? DT_NOBEGIN :
+		DatumGetTimestampTz(values[PARTITION_UPDATED_AT - 1]);
 	return partition;
 }
 
@@ -77,7 +77,7 @@ write_partition(const EddyPartition *partition, Datum *values, bool *nulls)
 	values[PARTITION_REJECTED - 1] = Int64GetDatum(partition->rejected);
 	values[PARTITION_SKIPPED - 1] = Int64GetDatum(partition->skipped);
 	values[PARTITION_UPDATED_AT - 1] = TimestampTzGetDatum(partition->updated_at);
-	nulls[PARTITION_UPDATED_AT - 1] = (partition->updated_at == 0);
+	nulls[PARTITION_UPDATED_AT - 1] = TIMESTAMP_IS_NOBEGIN(partition->updated_at);
 }
 
 static void
@@ -151,7 +151,7 @@ eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset)
 	{
 		old = eddy_catalog_find(rel, 2, keys);
 		if (old == NULL || eddy_catalog_lock(rel, old))
-			break;				/* else a batch was committed meanwhile: look again */
+			break;				/* else a batch was committed concurrently: read the row again */
 	}
 	if (old)
 	{
@@ -169,7 +169,8 @@ eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset)
 			.next_offset = next_offset,
 			.epoch = 1,
 			.high_offset = -1,
-			.max_event_time = DT_NOBEGIN
+			.max_event_time = DT_NOBEGIN,
+			.updated_at = DT_NOBEGIN
 		};
 
 		write_partition(&fresh, values, nulls);

@@ -87,7 +87,7 @@ get_installation(void)
  * this server's databases.
  */
 static void
-forget_foreign_databases(List *sources)
+reset_foreign_databases(List *sources)
 {
 	pg_uuid_t  *here = sources ? get_installation() : NULL;
 	ListCell   *lc;
@@ -165,7 +165,7 @@ eddy_catalog_get_source(int32 source)
 	eddy_catalog_key_int4(&key, SOURCE_SOURCE, source);
 	result = eddy_catalog_read(&eddy_catalog_source_table, 1, &key);
 	if (result)
-		forget_foreign_databases(list_make1(result));
+		reset_foreign_databases(list_make1(result));
 	return result;
 }
 
@@ -193,17 +193,29 @@ compare_sources(const ListCell *a, const ListCell *b)
 	return left < right ? -1 : left > right;
 }
 
+static List *
+list_sources(int nkeys, ScanKeyData *keys)
+{
+	List	   *rows = eddy_catalog_scan(&eddy_catalog_source_table, nkeys, keys, false);
+
+	reset_foreign_databases(rows);
+	list_sort(rows, compare_sources);
+	return rows;
+}
+
 List *
 eddy_catalog_list_sources(Oid stream)
 {
 	ScanKeyData key;
-	List	   *rows;
 
 	eddy_catalog_key_oid(&key, SOURCE_STREAM, stream);
-	rows = eddy_catalog_scan(&eddy_catalog_source_table, OidIsValid(stream) ? 1 : 0, &key, false);
-	forget_foreign_databases(rows);
-	list_sort(rows, compare_sources);
-	return rows;
+	return list_sources(1, &key);
+}
+
+List *
+eddy_catalog_list_all_sources(void)
+{
+	return list_sources(0, NULL);
 }
 
 int32
@@ -306,7 +318,7 @@ eddy_catalog_rename_mapping(EddySource *source, const char *old_name, const char
 	}
 	if (!mapped)
 	{
-		/* it was filled from the field of its name, and the messages have not changed */
+		/* it was filled from the field of its old name, which the messages still have */
 		key = string_value(pstrdup(new_name));
 		value = string_value(pointer_to_field(old_name));
 		pushJsonbValue(&state, WJB_KEY, &key);

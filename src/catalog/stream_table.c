@@ -140,10 +140,10 @@ read_segment(const Datum *values, const bool *nulls)
 
 	segment->relid = DatumGetObjectId(values[SEGMENT_SEGMENT - 1]);
 	segment->stream = DatumGetObjectId(values[SEGMENT_STREAM - 1]);
-	if (!nulls[SEGMENT_OPENED_AT - 1])
-		segment->opened_at = DatumGetTimestampTz(values[SEGMENT_OPENED_AT - 1]);
-	if (!nulls[SEGMENT_CLOSED_AT - 1])
-		segment->closed_at = DatumGetTimestampTz(values[SEGMENT_CLOSED_AT - 1]);
+	segment->state = nulls[SEGMENT_OPENED_AT - 1] ? EDDY_SEGMENT_EMPTY :
+		nulls[SEGMENT_CLOSED_AT - 1] ? EDDY_SEGMENT_CURRENT : EDDY_SEGMENT_CLOSED;
+	segment->opened_at = DatumGetTimestampTz(values[SEGMENT_OPENED_AT - 1]);
+	segment->closed_at = DatumGetTimestampTz(values[SEGMENT_CLOSED_AT - 1]);
 	return segment;
 }
 
@@ -156,9 +156,9 @@ write_segment(const EddySegment *segment, Datum *values, bool *nulls)
 	values[SEGMENT_SEGMENT - 1] = ObjectIdGetDatum(segment->relid);
 	values[SEGMENT_STREAM - 1] = ObjectIdGetDatum(segment->stream);
 	values[SEGMENT_OPENED_AT - 1] = TimestampTzGetDatum(segment->opened_at);
-	nulls[SEGMENT_OPENED_AT - 1] = (segment->opened_at == 0);
+	nulls[SEGMENT_OPENED_AT - 1] = (segment->state == EDDY_SEGMENT_EMPTY);
 	values[SEGMENT_CLOSED_AT - 1] = TimestampTzGetDatum(segment->closed_at);
-	nulls[SEGMENT_CLOSED_AT - 1] = (segment->closed_at == 0);
+	nulls[SEGMENT_CLOSED_AT - 1] = (segment->state != EDDY_SEGMENT_CLOSED);
 }
 
 static int
@@ -170,16 +170,28 @@ compare_segments(const ListCell *a, const ListCell *b)
 	return left < right ? -1 : left > right;
 }
 
+static List *
+list_segments(int nkeys, ScanKeyData *keys)
+{
+	List	   *rows = eddy_catalog_scan(&eddy_catalog_segment_table, nkeys, keys, false);
+
+	list_sort(rows, compare_segments);
+	return rows;
+}
+
 List *
 eddy_catalog_list_segments(Oid stream)
 {
 	ScanKeyData key;
-	List	   *rows;
 
 	eddy_catalog_key_oid(&key, SEGMENT_STREAM, stream);
-	rows = eddy_catalog_scan(&eddy_catalog_segment_table, OidIsValid(stream) ? 1 : 0, &key, false);
-	list_sort(rows, compare_segments);
-	return rows;
+	return list_segments(1, &key);
+}
+
+List *
+eddy_catalog_list_all_segments(void)
+{
+	return list_segments(0, NULL);
 }
 
 void

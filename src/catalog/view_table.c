@@ -199,17 +199,29 @@ compare_views(const ListCell *a, const ListCell *b)
 	return left < right ? -1 : left > right;
 }
 
+static List *
+list_views(int nkeys, ScanKeyData *keys)
+{
+	List	   *rows = eddy_catalog_scan(&eddy_catalog_view_table, nkeys, keys, false);
+
+	read_suspended(rows);
+	list_sort(rows, compare_views);
+	return rows;
+}
+
 List *
 eddy_catalog_list_views(Oid stream)
 {
 	ScanKeyData key;
-	List	   *rows;
 
 	eddy_catalog_key_oid(&key, VIEW_STREAM, stream);
-	rows = eddy_catalog_scan(&eddy_catalog_view_table, OidIsValid(stream) ? 1 : 0, &key, false);
-	read_suspended(rows);
-	list_sort(rows, compare_views);
-	return rows;
+	return list_views(1, &key);
+}
+
+List *
+eddy_catalog_list_all_views(void)
+{
+	return list_views(0, NULL);
 }
 
 EddyView *
@@ -220,7 +232,7 @@ eddy_catalog_find_view(Oid part)
 
 	if (view)
 		return view;
-	foreach(lc, eddy_catalog_list_views(InvalidOid))
+	foreach(lc, eddy_catalog_list_all_views())
 	{
 		view = lfirst(lc);
 		if (view->definition == part || list_member_oid(view->state_tables, part))

@@ -116,7 +116,7 @@ is_expired(const EddySegment *segment, TimestampTz before)
 		EddySegment *other = lfirst(lc);
 
 		if (other->relid == segment->relid)
-			return other->closed_at != 0 && other->closed_at <= before;
+			return other->state == EDDY_SEGMENT_CLOSED && other->closed_at <= before;
 	}
 	return false;
 }
@@ -266,7 +266,7 @@ empty_expired(StreamState *state, const EddyStream *stream, List *segments, Time
 		EddySegment *segment = lfirst(lc);
 		int			lock_wait_ms = 0;
 
-		if (segment->closed_at == 0)
+		if (segment->state != EDDY_SEGMENT_CLOSED)
 			continue;
 		reschedule(next, segment->closed_at + retention);
 		if (segment->closed_at > now - retention)
@@ -275,7 +275,7 @@ empty_expired(StreamState *state, const EddyStream *stream, List *segments, Time
 			lock_wait_ms = compute_lock_wait(state, list_length(segments), now);
 		if (!empty_segment(segment, now - retention, lock_wait_ms))
 			continue;
-		segment->opened_at = segment->closed_at = 0;
+		segment->state = EDDY_SEGMENT_EMPTY;
 		if (eddy_catalog_update_segment(segment))
 			done = true;
 	}
@@ -297,11 +297,12 @@ close_current(const EddyStream *stream, List *segments, bool have_empty, Timesta
 	{
 		EddySegment *segment = lfirst(lc);
 
-		if (segment->opened_at == 0 || segment->closed_at != 0)
+		if (segment->state != EDDY_SEGMENT_CURRENT)
 			continue;
 		reschedule(next, segment->opened_at + span);
 		if (have_empty && now >= segment->opened_at + span)
 		{
+			segment->state = EDDY_SEGMENT_CLOSED;
 			segment->closed_at = now;
 			return eddy_catalog_update_segment(segment);
 		}
@@ -323,7 +324,7 @@ is_starved(const EddyStream *stream, List *segments, TimestampTz now)
 	{
 		EddySegment *segment = lfirst(lc);
 
-		if (segment->opened_at != 0 && segment->closed_at == 0 &&
+		if (segment->state == EDDY_SEGMENT_CURRENT &&
 			now < segment->opened_at + span + span / 4)
 			return false;
 	}
@@ -372,7 +373,7 @@ maintain_segments(StreamState *state, const EddyStream *stream, TimestampTz *nex
 	{
 		EddySegment *segment = lfirst(lc);
 
-		if (segment->opened_at == 0)
+		if (segment->state == EDDY_SEGMENT_EMPTY)
 		{
 			empty = segment;
 			nempty++;

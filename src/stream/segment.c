@@ -142,7 +142,7 @@ eddy_stream_bind_segments(void)
 {
 	ListCell   *lc;
 
-	foreach(lc, eddy_catalog_list_segments(InvalidOid))
+	foreach(lc, eddy_catalog_list_all_segments())
 	{
 		EddySegment *segment = lfirst(lc);
 

@@ -87,7 +87,7 @@ sync_event_time(const EddyStream *stream)
 static void
 adopt_segment(Oid relid, Oid stream)
 {
-	EddySegment segment = {.relid = relid, .stream = stream};
+	EddySegment segment = {.relid = relid, .stream = stream, .state = EDDY_SEGMENT_CLOSED};
 
 	/* as closed, so that it is emptied: its rows may be old */
 	segment.opened_at = segment.closed_at = GetCurrentTimestamp();

@@ -92,7 +92,7 @@ find_current(List *segments)
 	{
 		EddySegment *segment = lfirst(lc);
 
-		if (segment->opened_at != 0 && segment->closed_at == 0 &&
+		if (segment->state == EDDY_SEGMENT_CURRENT &&
 			(current == NULL || segment->opened_at > current->opened_at))
 			current = segment;
 	}
@@ -108,7 +108,7 @@ find_empty(List *segments)
 	{
 		EddySegment *segment = lfirst(lc);
 
-		if (segment->opened_at == 0)
+		if (segment->state == EDDY_SEGMENT_EMPTY)
 			return segment;
 	}
 	return NULL;
@@ -157,6 +157,7 @@ choose_segment(const EddyStream *stream)
 			if (now - current->opened_at < span || next == NULL)
 				return current->relid;
 			fallback = current->relid;
+			current->state = EDDY_SEGMENT_CLOSED;
 			current->closed_at = now;
 			if (!eddy_catalog_update_segment(current))
 				continue;
@@ -168,8 +169,8 @@ choose_segment(const EddyStream *stream)
 
 		/* its lock before its row, as housekeeping does */
 		LockRelationOid(next->relid, RowExclusiveLock);
+		next->state = EDDY_SEGMENT_CURRENT;
 		next->opened_at = now;
-		next->closed_at = 0;
 		if (eddy_catalog_update_segment(next))
 			return next->relid;
 	}

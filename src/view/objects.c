@@ -232,7 +232,7 @@ eddy_view_sync(Oid part)
 		views = view ? list_make1(view) : NIL;
 	}
 	else
-		views = eddy_catalog_list_views(InvalidOid);
+		views = eddy_catalog_list_all_views();
 	if (views == NIL)
 		return;
 	owner = eddy_catalog_extension_owner();
@@ -246,7 +246,7 @@ eddy_view_bind_definitions(void)
 {
 	ListCell   *lc;
 
-	foreach(lc, eddy_catalog_list_views(InvalidOid))
+	foreach(lc, eddy_catalog_list_all_views())
 	{
 		EddyView   *view = lfirst(lc);
 
@@ -366,7 +366,7 @@ eddy_view_cleanup_dropped(DropBehavior behavior, const char *(*name_of) (Oid vie
 
 	if (!eddy_catalog_installed())
 		return;
-	foreach(lc, eddy_catalog_list_views(InvalidOid))
+	foreach(lc, eddy_catalog_list_all_views())
 	{
 		EddyView   *view = lfirst(lc);
 		bool		has_view = OidIsValid(eddy_owner_of_relation(view->relid));

@@ -101,7 +101,7 @@ eddy_signature_before_rename(void)
 
 	if (!eddy_catalog_installed())
 		return NIL;
-	views = eddy_catalog_list_views(InvalidOid);
+	views = eddy_catalog_list_all_views();
 	foreach(lc, views)
 	{
 		EddyView   *view = lfirst(lc);

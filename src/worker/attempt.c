@@ -179,7 +179,7 @@ copy_attempt(const EddyAttempt *from)
 
 	*copy = *from;
 	copy->current = copy_ranges(from->current);
-	copy->suspect = copy_ranges(from->suspect);
+	copy->failed = copy_ranges(from->failed);
 	copy->caution = copy_ranges(from->caution);
 	return copy;
 }
@@ -294,8 +294,8 @@ count_crash(EddyAttempt *last)
 	if (last->messages > 1)
 		last->alone = 0;
 	else
-		last->alone = same_message(last->current, last->suspect) ? last->alone + 1 : 1;
-	last->suspect = last->current;
+		last->alone = same_message(last->current, last->failed) ? last->alone + 1 : 1;
+	last->failed = last->current;
 	last->batch_limit = Max(last->messages / SHRINK_FACTOR, 1);
 }
 
@@ -328,6 +328,7 @@ eddy_attempt_begin(EddySourceWorker *worker, long *delay)
 	{
 		last = palloc0(sizeof(EddyAttempt));
 		last->source = worker->id.id;
+		last->batch_limit = EDDY_NO_BATCH_LIMIT;
 		(void) open_token_file(worker, 0);
 	}
 	else if (!open_token_file(worker, last->token))
@@ -358,18 +359,18 @@ eddy_attempt_cautious(void)
 	return attempt != NULL && attempt->crashes > 0;
 }
 
-/* eddy_attempt_limit returns the number of messages of a batch, 0 for no limit but the setting. */
+/* eddy_attempt_limit returns the largest number of messages of a batch, or EDDY_NO_BATCH_LIMIT. */
 int
 eddy_attempt_limit(void)
 {
-	return eddy_attempt_cautious() ? attempt->batch_limit : 0;
+	return eddy_attempt_cautious() ? attempt->batch_limit : EDDY_NO_BATCH_LIMIT;
 }
 
 /* eddy_attempt_describe tells what the worker recovers from, palloc'ed in the current context. */
 char *
 eddy_attempt_describe(const EddySourceWorker *worker)
 {
-	List	   *ranges = attempt->suspect ? attempt->suspect : attempt->caution;
+	List	   *ranges = attempt->failed ? attempt->failed : attempt->caution;
 	const EddyRange *range;
 
 	if (ranges == NIL || worker->definition == NULL)
@@ -422,8 +423,9 @@ reduce_caution(const EddySourceWorker *worker, EddyAttempt *changed, bool commit
 	}
 	if (changed->caution == NIL)
 	{
-		changed->crashes = changed->alone = changed->batch_limit = 0;
-		changed->suspect = NIL;
+		changed->crashes = changed->alone = 0;
+		changed->batch_limit = EDDY_NO_BATCH_LIMIT;
+		changed->failed = NIL;
 	}
 }
 
@@ -487,13 +489,15 @@ eddy_attempt_write(EddySourceWorker *worker, bool quarantined)
 	{
 		pending->crashes = 1;
 		pending->alone = 0;
-		pending->suspect = NIL;
+		pending->failed = NIL;
 	}
-	else if (!eddy_attempt_within(worker, pending->suspect, false))
+	else if (!eddy_attempt_within(worker, pending->failed, false))
 	{
-		pending->suspect = NIL;
-		pending->batch_limit = pending->batch_limit * 2 >= eddy_settings_batch_rows ? 0 :
-			pending->batch_limit * 2;
+		pending->failed = NIL;
+		if ((int64) pending->batch_limit * 2 >= eddy_settings_batch_rows)
+			pending->batch_limit = EDDY_NO_BATCH_LIMIT;
+		else
+			pending->batch_limit *= 2;
 	}
 	reduce_caution(worker, pending, false);
 	eddy_catalog_set_attempt(pending);
@@ -527,9 +531,9 @@ eddy_attempt_crashed(const EddyKafkaMessage *message)
 	const EddyRange *range;
 
 	if (!eddy_attempt_cautious() || attempt->crashes < QUARANTINE_CRASHES ||
-		attempt->alone < QUARANTINE_ALONE || attempt->suspect == NIL)
+		attempt->alone < QUARANTINE_ALONE || attempt->failed == NIL)
 		return 0;
-	range = linitial(attempt->suspect);
+	range = linitial(attempt->failed);
 	return range->partition == message->partition && range->first == message->offset ?
 		attempt->alone : 0;
 }

@@ -49,11 +49,8 @@ batch_row_limit(const EddySourceWorker *worker)
 	/* rows of very many columns are large even if nearly all are null */
 	if (worker->definition)
 		limit = Min(limit, Max(BATCH_CELLS / Max(worker->definition->tupdesc->natts, 1), 1));
-	if (worker->row_limit > 0)
-		limit = Min(limit, worker->row_limit);
-	if (eddy_attempt_limit() > 0)
-		limit = Min(limit, eddy_attempt_limit());
-	return limit;
+	limit = Min(limit, worker->row_limit);
+	return Min(limit, eddy_attempt_limit());
 }
 
 static void
@@ -472,52 +469,52 @@ is_transient(int sqlerrcode)
 		sqlerrcode == ERRCODE_QUERY_CANCELED;
 }
 
-/* Remembers the offsets of the current batch: until they are passed, batches do not grow. */
+/* Remembers the offsets of the failed batch: until they are processed, batches do not grow. */
 static void
-suspect_batch(EddySourceWorker *worker)
+remember_failed(EddySourceWorker *worker)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
 
-	list_free_deep(worker->suspect);
-	worker->suspect = eddy_attempt_ranges(worker);
+	list_free_deep(worker->failed);
+	worker->failed = eddy_attempt_ranges(worker);
 	MemoryContextSwitchTo(old_context);
 }
 
-/* Smaller batches after a failure get nearer to what it is about; one message can be named. */
+/* Smaller batches after a failure narrow down the failing message, which can then be named. */
 static void
 shrink(EddySourceWorker *worker)
 {
-	suspect_batch(worker);
+	remember_failed(worker);
 	worker->row_limit = Max(worker->nmessages / SHRINK_FACTOR, 1);
 	worker->batch_failed = true;
 }
 
-/* True if the messages of the failed batch are passed, or there is none. */
+/* True if the messages of the failed batch have been processed, or there is none. */
 static bool
 failure_passed(EddySourceWorker *worker)
 {
-	if (eddy_attempt_within(worker, worker->suspect, true))
+	if (eddy_attempt_within(worker, worker->failed, true))
 		return false;
 	worker->batch_failed = false;
-	list_free_deep(worker->suspect);
-	worker->suspect = NIL;
+	list_free_deep(worker->failed);
+	worker->failed = NIL;
 	return true;
 }
 
 /*
- * Batches grow again once the messages of the failed one are passed, but not up to the
- * time limit, if it is plain slowness that made them fail.
+ * Batches grow again once the messages of the failed one have been processed, but not up to the
+ * time limit if they failed because they were slow.
  */
 static void
 grow(EddySourceWorker *worker, TimestampTz start)
 {
-	if (!failure_passed(worker) || worker->row_limit == 0 ||
+	if (!failure_passed(worker) || worker->row_limit == EDDY_NO_BATCH_LIMIT ||
 		TimestampDifferenceExceeds(start, GetCurrentTimestamp(),
 								   eddy_settings_batch_time_limit / 4))
 		return;
 	worker->row_limit *= 2;
 	if (worker->row_limit >= eddy_settings_batch_rows)
-		worker->row_limit = 0;
+		worker->row_limit = EDDY_NO_BATCH_LIMIT;
 }
 
 /*
@@ -527,7 +524,7 @@ grow(EddySourceWorker *worker, TimestampTz start)
 void
 eddy_batch_settle(EddySourceWorker *worker)
 {
-	if (worker->suspect != NIL)
+	if (worker->failed != NIL)
 		(void) failure_passed(worker);
 }
 

@@ -66,7 +66,7 @@ read_wanted(bool *installed)
 	*installed = eddy_catalog_installed();
 	if (*installed)
 	{
-		foreach(lc, eddy_catalog_list_sources(InvalidOid))
+		foreach(lc, eddy_catalog_list_all_sources())
 		{
 			EddySource *source = lfirst(lc);
 			MemoryContext old_context;

@@ -515,6 +515,7 @@ eddy_source_worker_main(Datum arg)
 
 	worker = MemoryContextAllocZero(TopMemoryContext, sizeof(EddySourceWorker));
 	worker->id = id;
+	worker->row_limit = EDDY_NO_BATCH_LIMIT;
 	eddy_process_connect(id.database);
 	on_shmem_exit(at_exit, (Datum) 0);
 	eddy_definition_watch();

@@ -104,8 +104,8 @@ typedef struct EddySourceWorker
 	bool	   *missing;
 	int64		cells;			/* room in values, nulls and missing */
 
-	int			row_limit;		/* of a batch; below the setting after a failure, 0: none */
-	List	   *suspect;		/* of EddyRange, TopMemoryContext: in it row_limit does not grow */
+	int			row_limit;		/* of a batch after a failure, or EDDY_NO_BATCH_LIMIT */
+	List	   *failed;			/* of EddyRange, TopMemoryContext: in it row_limit does not grow */
 	bool		begun;			/* eddy_attempt_begin has been called */
 	bool		alone;			/* a batch of one message, tried with care: errors have one cause */
 	bool		batch_failed;	/* the last one did: connected is not yet running */

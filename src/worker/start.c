@@ -290,7 +290,8 @@ settle_partition(EddySourceWorker *worker, EddyPartitionState *state,
 		.source = worker->id.id,
 		.partition = state->partition,
 		.epoch = 1,
-		.max_event_time = DT_NOBEGIN
+		.max_event_time = DT_NOBEGIN,
+		.updated_at = DT_NOBEGIN
 	};
 	char	   *loss;
 

@@ -94,7 +94,7 @@ wait_for_consumed($node, $broker, 'innocent');
 is(sql($node, 'SELECT * FROM innocent_sum'), '600|180300', 'the innocent source lost nothing');
 wait_for_state($node, 'innocent', 'running');
 is( sql($node,
-		q{SELECT crashes, current, suspect, caution FROM eddy._attempt ORDER BY source}),
+		q{SELECT crashes, current, failed, caution FROM eddy._attempt ORDER BY source}),
 	"0|||\n0|||",
 	'no caution is left');
 
