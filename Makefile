@@ -36,11 +36,16 @@ OBJS = \
 	src/catalog/table.o \
 	src/catalog/user_partition_table.o \
 	src/catalog/view_table.o \
+	src/decode/decode.o \
+	src/decode/formats.o \
 	src/decode/json.o \
 	src/decode/json_shim.o \
+	src/decode/json_tree.o \
 	src/decode/json_walk.o \
-	src/decode/time.o \
+	src/decode/lexical.o \
 	src/decode/value.o \
+	src/decode/value_number.o \
+	src/decode/value_time.o \
 	src/kafka/client.o \
 	src/kafka/errors.o \
 	src/kafka/fetch.o \

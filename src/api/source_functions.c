@@ -83,7 +83,6 @@ static const char *const argument_names[ARG_COUNT] = {
 	[ARG_ON_OFFSET_LOST] = "on_offset_lost"
 };
 
-static const char *const formats[] = {"json", NULL};
 static const char *const on_error_values[] = {"dead_letter", "skip", "stop", NULL};
 static const char *const on_offset_lost_values[] = {"stop", "earliest", "latest", NULL};
 static const char *const start_values[] = {"earliest", "latest", NULL};
@@ -262,8 +261,9 @@ check_mapping(Relation rel, const EddySource *source)
 	EddyDecodeOptions options;
 
 	options.time_format = eddy_mapping_read_options(source->options).time_format;
-	(void) eddy_decode_create_json(mcxt, RelationGetDescr(rel), mapping->columns,
-								   mapping->ncolumns, &options);
+	(void) eddy_decode_create(eddy_decode_find_format(source->format), mcxt,
+							  RelationGetDescr(rel), mapping->columns, mapping->ncolumns,
+							  &options);
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(mcxt);
 }
@@ -297,7 +297,8 @@ eddy_attach_kafka(PG_FUNCTION_ARGS)
 
 	check_server(source.server, rel->rd_rel->relowner);
 	check_topic(source.topic);
-	(void) eddy_argument_choice("argument", "format", source.format, formats);
+	(void) eddy_argument_choice("argument", "format", source.format,
+								eddy_decode_format_names());
 	source.start = check_start(source.start);
 	if (source.start_offsets)
 		visit_offsets("start_offsets", source.start_offsets, NULL, NULL);

@@ -1,22 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * decode.h
- *    From the bytes of one message to the values of one row.
+ *    From the bytes of messages to the values of rows.
  *
- * A decoder is made once per source and table shape and then fed one message
- * at a time. Decoding has two steps:
+ * A decoder is created once per source and table shape. For each batch it runs in three steps:
  *
- *   1. eddy_decode_message never raises an error for bad input: what is wrong
- *      with the message comes back as a value. Common types become Datums at
- *      once. Columns whose type needs its input function (numeric, domains,
- *      enums, arrays, jsonb, ...) hold the text of the value, as a cstring Datum.
- *   2. eddy_decode_convert calls those input functions and may ereport(ERROR).
- *      The caller runs it over all rows in one internal subtransaction and
- *      knows by its own row counter which row failed. A decoder without such
- *      columns (eddy_decode_needs_convert() is false) needs no second step.
+ *   1. eddy_decode_resolve, before the transaction: the decoder gets from elsewhere what these
+ *      messages need. The only step that may wait for the network.
+ *   2. eddy_decode_messages: most types become Datums at once. Columns whose type needs its input
+ *      function (domains, enums, arrays, jsonb, ...) keep the text of the value, a cstring Datum.
+ *   3. eddy_decode_convert calls these input functions, one row at a time. It is the only step that
+ *      may raise an error for bad input: the caller runs it in an internal subtransaction. What
+ *      the others find wrong with a message, they return as a value.
  *
- * No Kafka headers, no catalog access after creation of the decoder: each
- * decoder can be fuzzed alone. Not reentrant: one message at a time.
+ * A format provides its operations as an EddyDecoderFormat and is registered in formats.c. Columns,
+ * conversion and the description of failures are shared (decoder.h, value.h).
+ *
+ * No Kafka headers and, once the decoder exists, no catalog access: a format can be fuzzed alone.
+ * Not reentrant.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,10 +26,7 @@
 
 #include "access/tupdesc.h"
 
-/*
- * How a JSON number, or a string that is one, becomes a date or timestamp. All
- * other strings are ISO 8601.
- */
+/* How a number, or a string that is one, becomes a date or timestamp. Other strings are ISO 8601. */
 typedef enum EddyTimeFormat
 {
 	EDDY_TIME_ISO,				/* numbers are refused */
@@ -48,65 +46,80 @@ typedef struct EddyDecodeColumn
 /* Options of the decoder; the same for all columns. */
 typedef struct EddyDecodeOptions
 {
-	EddyTimeFormat time_format; /* default EDDY_TIME_ISO */
+	EddyTimeFormat time_format;
 } EddyDecodeOptions;
 
-/* What is wrong with one message. */
+/* The bytes of one message: no terminator, no padding. Without data it does not become a row. */
+typedef struct EddyDecodeMessage
+{
+	const char *data;
+	size_t		len;
+} EddyDecodeMessage;
+
+/* Rows to be filled: attribute a of row i is at [i * natts + a - 1]. */
+typedef struct EddyDecodeRows
+{
+	int			natts;
+	Datum	   *values;
+	bool	   *nulls;
+	bool	   *missing;		/* the field is not in the message; nulls is true as well */
+} EddyDecodeRows;
+
+/* What is wrong with one message, or what keeps the decoder from resolving. */
 typedef struct EddyDecodeError
 {
 	int			sqlerrcode;		/* ERRCODE_INVALID_TEXT_REPRESENTATION, ... */
-	int			attnum;			/* column at fault, 0 if the message itself */
+	int			attnum;			/* of the column, 0 if it is the message itself */
 	char		message[256];	/* Postgres style, names the column, never the content */
 } EddyDecodeError;
 
 typedef struct EddyDecoder EddyDecoder;
 
-/*
- * eddy_decode_create_json makes a decoder for JSON objects.
- *
- * tupdesc describes the row (values are indexed by attnum - 1); columns says
- * which attributes come from the message. All is copied into mcxt. Looks up
- * type input functions, so it needs a transaction; raises
- * ERRCODE_INVALID_PARAMETER_VALUE for a malformed JSON pointer.
- */
-extern EddyDecoder *eddy_decode_create_json(MemoryContext mcxt, TupleDesc tupdesc,
-											const EddyDecodeColumn *columns, int ncolumns,
-											const EddyDecodeOptions *options);
+/* The operations of a format, called by the functions of the same names below. */
+typedef struct EddyDecoderFormat
+{
+	const char *name;			/* eddy.attach_kafka(format => name) */
+	size_t		decoder_size;	/* of its struct, whose first member is an EddyDecoder */
 
-/*
- * eddy_decode_message decodes one message (not NUL-terminated, no padding needed).
- *
- * Fills values[], nulls[] and missing[] at attnum - 1 of each of the decoder's
- * columns and touches no other: missing means the field is not in the message
- * (nulls is true too); JSON null gives nulls without missing. Values by
- * reference are allocated in the current memory context, in few large pieces.
- * Returns false and fills error if the message is not a row.
- */
-extern bool eddy_decode_message(EddyDecoder *decoder, const char *data, size_t len,
-								Datum *values, bool *nulls, bool *missing,
-								EddyDecodeError *error);
+	/* May ereport, for pointers that are not valid. base->columns are filled already. */
+	void		(*create) (EddyDecoder *base, const EddyDecodeColumn *columns);
+
+	/* NULL: a message is all that the format needs to decode it. */
+	bool		(*resolve) (EddyDecoder *base, const EddyDecodeMessage *messages, int count,
+							EddyDecodeError *error);
+
+	/* One call for many messages: the price of a call by pointer is not paid per row. */
+	int			(*decode) (EddyDecoder *base, const EddyDecodeMessage *messages, int count,
+						   const EddyDecodeRows *rows, EddyDecodeError *error);
+
+	/* NULL: no buffers that a large message leaves behind. */
+	void		(*release_buffers) (EddyDecoder *base);
+} EddyDecoderFormat;
+
+/* ---- formats.c ---- */
+
+extern const EddyDecoderFormat *eddy_decode_find_format(const char *name);
+extern const char *const *eddy_decode_format_names(void);
+
+/* ---- decode.c ---- */
+
+extern EddyDecoder *eddy_decode_create(const EddyDecoderFormat *format, MemoryContext mcxt,
+									   TupleDesc tupdesc, const EddyDecodeColumn *columns,
+									   int ncolumns, const EddyDecodeOptions *options);
+
+/* True if eddy_decode_resolve has work to do for each batch. */
+extern bool eddy_decode_needs_resolve(const EddyDecoder *decoder);
+extern bool eddy_decode_resolve(EddyDecoder *decoder, const EddyDecodeMessage *messages,
+								int count, EddyDecodeError *error);
+extern int	eddy_decode_messages(EddyDecoder *decoder, const EddyDecodeMessage *messages,
+								 int count, const EddyDecodeRows *rows,
+								 EddyDecodeError *error);
 
 /* True if eddy_decode_convert has to be called for each decoded row. */
 extern bool eddy_decode_needs_convert(const EddyDecoder *decoder);
-
-/*
- * eddy_decode_convert replaces the texts left by eddy_decode_message with Datums
- * by calling the types' input functions (NULLs of domain types included, so
- * that NOT NULL domains are checked). Allocates in the current memory context.
- * May ereport(ERROR) with whatever the input function raises.
- */
 extern void eddy_decode_convert(EddyDecoder *decoder, Datum *values, bool *nulls,
 								const bool *missing);
-
-/*
- * eddy_decode_describe_failure tells what the last eddy_decode_convert failed on, without
- * content of the message, which input functions like to quote: messages of
- * errors are seen by more people than messages. Returns NULL if it did not fail, or with
- * an error (a violated domain constraint) that quotes nothing. palloc'ed.
- */
 extern char *eddy_decode_describe_failure(const EddyDecoder *decoder, int sqlerrcode);
-
-/* Gives back the scratch memory that a large message needed. */
-extern void eddy_decode_forget(EddyDecoder *decoder);
+extern void eddy_decode_release_buffers(EddyDecoder *decoder);
 
 #endif							/* EDDY_DECODE_H */

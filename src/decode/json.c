@@ -1,99 +1,57 @@
 /*-------------------------------------------------------------------------
  *
  * json.c
- *    The decoder of JSON objects.
+ *    The format of JSON objects.
  *
- * The wanted fields form a small tree: the top-level names, and below them
- * what JSON pointers reach. Each message is walked once, along the tree where
- * it matches and skipping, but checking, everything else. Events of one topic
- * mostly come with their fields in one order, so each field remembers which
- * one followed it last time; only when that guess fails is the name hashed.
+ * Each message is walked once, along the tree of wanted fields (json_tree.h) where it matches. All
+ * other values are skipped, and checked as strictly. Events of one topic mostly have their fields in
+ * one order, so each node remembers which one followed it last time; the name is only hashed when
+ * that guess fails. If a field occurs twice, the last one wins, as in jsonb.
  *
- * The message is copied once into the current memory context, and short
- * texts stay where they are in that copy: the quote before a string has the
- * room for the one-byte header of a short varlena. So a row of numbers and
- * short texts costs one allocation.
- *
- * Of fields that occur twice the last one wins, as in jsonb.
+ * Memory: a message is copied once into the current memory context, and short texts stay in that
+ * copy: the quote before a string has room for the one-byte header of a short varlena. So a row of
+ * numbers and short texts costs one allocation. Larger messages are copied into a buffer that is
+ * reused, as is the index of simdjson (json_shim.h).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
-#include "miscadmin.h"
-#include "utils/memutils.h"
 
-#if PG_VERSION_NUM >= 160000
-#include "varatt.h"
-#endif
-
-#include "decode/decode.h"
+#include "decode/decoder.h"
+#include "decode/json_tree.h"
 #include "decode/json_walk.h"
-#include "decode/value.h"
 
-/* Larger messages are not kept whole for the sake of the short texts in them. */
+/* Larger messages are not kept as a whole because of the short texts in them. */
 #define IN_PLACE_LIMIT 4096
 
-/* A reused buffer above this size is given back when messages become small again. */
+/* A reused buffer above this size is freed when messages become small again. */
 #define KEPT_BUFFER (1024 * 1024)
 
-/* Readable bytes behind a message: one terminates it, the others let copies stay aligned. */
+/* Readable bytes after a message: one terminates it, the others keep the next copy aligned. */
 #define PADDING 8
 
 /* The longest string whose header takes one byte. */
 #define SHORT_TEXT (VARATT_SHORT_MAX - VARHDRSZ_SHORT)
 
-#define NO_NODE (-1)
-
-/* One name in the tree of wanted fields. Node 0 is the message itself. */
-typedef struct JsonNode
+typedef struct JsonDecoder
 {
-	/* immutable once made */
-	char	   *key;			/* in UTF-8, as a message spells it */
-	uint32		key_len;
-	uint32		hash;
-	bool		plain;			/* no character of the key ever needs an escape */
-	int			column;			/* first column to fill from here, or -1 */
-	int			first_child;
-	int			sibling;
-	uint32	   *slots;			/* open addressing: node + 1, 0 is free; NULL: no children */
-	uint32		slot_mask;
+	EddyDecoder base;
 
-	/* learned from the previous messages */
-	int			follower;		/* the node that came after this one */
-	int			leader;			/* the child that came first */
+	EddyJsonTree tree;
+	bool		keeps_text;		/* a column may point into the message's copy */
 
-	/* of the message at hand */
-	uint64		serial;			/* the last message that had it */
-} JsonNode;
-
-struct EddyDecoder
-{
-	/* immutable once made */
-	MemoryContext mcxt;
-	EddyTimeFormat time_format;
-	int			ncolumns;
-	EddyValueColumn *columns;
-	int		   *next_column;	/* another column of the same node, or -1 */
-	int			nnodes;
-	JsonNode   *nodes;
-	bool		needs_convert;
-	bool		keeps_text;		/* some column may point into the message's copy */
-
-	/* scratch */
-	char	   *buffer;			/* copies of messages that nothing points into */
+	/* reused from message to message */
+	char	   *buffer;			/* copy of a message that nothing points into */
 	size_t		buffer_size;
 	uint64		serial;			/* counts messages */
-	const EddyValueColumn *converting;	/* whose input function runs, or has failed */
-};
+} JsonDecoder;
 
-/* One message on its way through the tree. */
+/* The message that is decoded, and its row. */
 typedef struct JsonRow
 {
-	EddyDecoder *decoder;
+	JsonDecoder *decoder;
 	EddyJsonCursor cursor;
 	bool		in_place;		/* texts may stay in the message's copy */
 	Datum	   *values;
@@ -102,199 +60,38 @@ typedef struct JsonRow
 	EddyDecodeError *error;
 } JsonRow;
 
-/* ---- making a decoder ---- */
-
-static uint32
-hash_key(const char *key, uint32 len)
-{
-	return hash_bytes((const unsigned char *) key, (int) len);
-}
-
-/* child_of finds or makes the child of a node with the given key. */
-static int
-child_of(EddyDecoder *decoder, int parent, const char *key)
-{
-	JsonNode   *node;
-	int			i;
-
-	for (i = decoder->nodes[parent].first_child; i != NO_NODE; i = decoder->nodes[i].sibling)
-	{
-		if (strcmp(decoder->nodes[i].key, key) == 0)
-			return i;
-	}
-
-	i = decoder->nnodes++;
-	decoder->nodes = repalloc(decoder->nodes, decoder->nnodes * sizeof(JsonNode));
-	node = &decoder->nodes[i];
-	memset(node, 0, sizeof(*node));
-	node->key = pstrdup(key);
-	node->key_len = strlen(key);
-	node->hash = hash_key(key, node->key_len);
-	node->plain = true;
-	for (const char *p = key; *p; p++)
-	{
-		if (*p == '"' || *p == '\\' || (unsigned char) *p < ' ')
-			node->plain = false;
-	}
-	node->column = -1;
-	node->first_child = NO_NODE;
-	node->follower = node->leader = NO_NODE;
-	node->sibling = decoder->nodes[parent].first_child;
-	decoder->nodes[parent].first_child = i;
-	return i;
-}
-
-/* node_of_pointer walks a JSON pointer (RFC 6901) from the root, making what is missing. */
-static int
-node_of_pointer(EddyDecoder *decoder, const char *column, const char *pointer)
-{
-	int			node = 0;
-	int			depth = 0;
-	const char *p = pg_server_to_any(pointer, strlen(pointer), PG_UTF8);
-
-	if (*p != '\0' && *p != '/')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid JSON pointer \"%s\" for column \"%s\"", pointer, column),
-				 errdetail("A JSON pointer is empty or begins with \"/\".")));
-	while (*p == '/')
-	{
-		StringInfoData key;
-
-		if (++depth > EDDY_JSON_MAX_DEPTH)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("JSON pointer for column \"%s\" has more than %d levels",
-							column, EDDY_JSON_MAX_DEPTH)));
-		initStringInfo(&key);
-		for (p++; *p != '\0' && *p != '/'; p++)
-		{
-			if (*p != '~')
-				appendStringInfoChar(&key, *p);
-			else if (p[1] == '0' || p[1] == '1')
-				appendStringInfoChar(&key, *++p == '0' ? '~' : '/');
-			else
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("invalid JSON pointer \"%s\" for column \"%s\"", pointer, column),
-						 errdetail("\"~\" must be followed by \"0\" or \"1\".")));
-		}
-		node = child_of(decoder, node, key.data);
-		pfree(key.data);
-	}
-	return node;
-}
-
-/* hash_children makes the table by which a node finds its children. */
-static void
-hash_children(EddyDecoder *decoder, JsonNode *node)
-{
-	uint32		count = 0;
-	uint32		size = 4;
-
-	for (int i = node->first_child; i != NO_NODE; i = decoder->nodes[i].sibling)
-		count++;
-	if (count == 0)
-		return;
-	while (size < count * 2)
-		size *= 2;
-	node->slots = palloc0(size * sizeof(uint32));
-	node->slot_mask = size - 1;
-	for (int i = node->first_child; i != NO_NODE; i = decoder->nodes[i].sibling)
-	{
-		uint32		slot = decoder->nodes[i].hash & node->slot_mask;
-
-		while (node->slots[slot] != 0)
-			slot = (slot + 1) & node->slot_mask;
-		node->slots[slot] = (uint32) i + 1;
-	}
-}
-
-EddyDecoder *
-eddy_decode_create_json(MemoryContext mcxt, TupleDesc tupdesc, const EddyDecodeColumn *columns,
-						int ncolumns, const EddyDecodeOptions *options)
-{
-	MemoryContext oldcontext = MemoryContextSwitchTo(mcxt);
-	EddyDecoder *decoder = palloc0(sizeof(EddyDecoder));
-
-	decoder->mcxt = mcxt;
-	decoder->time_format = options ? options->time_format : EDDY_TIME_ISO;
-	decoder->ncolumns = ncolumns;
-	decoder->columns = palloc0(Max(ncolumns, 1) * sizeof(EddyValueColumn));
-	decoder->next_column = palloc(Max(ncolumns, 1) * sizeof(int));
-	decoder->nnodes = 1;
-	decoder->nodes = palloc0(sizeof(JsonNode));
-	decoder->nodes[0].column = -1;
-	decoder->nodes[0].first_child = NO_NODE;
-	decoder->nodes[0].sibling = NO_NODE;
-	decoder->nodes[0].follower = decoder->nodes[0].leader = NO_NODE;
-
-	for (int i = 0; i < ncolumns; i++)
-	{
-		EddyValueColumn *column = &decoder->columns[i];
-		int			node;
-
-		eddy_value_init_column(column, TupleDescAttr(tupdesc, columns[i].attnum - 1), mcxt);
-		if (columns[i].pointer != NULL)
-			node = node_of_pointer(decoder, column->name, columns[i].pointer);
-		else
-			node = child_of(decoder, 0,
-							pg_server_to_any(column->name, strlen(column->name), PG_UTF8));
-		decoder->next_column[i] = decoder->nodes[node].column;
-		decoder->nodes[node].column = i;
-
-		if (eddy_value_needs_convert(column))
-			decoder->needs_convert = true;
-		if (column->kind == EDDY_VALUE_TEXT || column->kind == EDDY_VALUE_VARCHAR)
-			decoder->keeps_text = true;
-	}
-	for (int i = 0; i < decoder->nnodes; i++)
-		hash_children(decoder, &decoder->nodes[i]);
-
-	MemoryContextSwitchTo(oldcontext);
-	return decoder;
-}
-
 /* ---- errors ---- */
 
-static bool
-refuse_message(EddyDecodeError *error, int sqlerrcode, const char *message)
-{
-	error->sqlerrcode = sqlerrcode;
-	error->attnum = 0;
-	strlcpy(error->message, message, sizeof(error->message));
-	return false;
-}
-
-/* refuse_json says what the walk or the index objected to. */
+/* refuse_json fills the error for a status of the walk or the index. */
 static bool
 refuse_json(EddyDecodeError *error, EddyJsonStatus status)
 {
 	switch (status)
 	{
 		case EDDY_JSON_EMPTY:
-			return refuse_message(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+			return eddy_decode_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 								  "message is empty");
 		case EDDY_JSON_NOT_UTF8:
-			return refuse_message(error, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+			return eddy_decode_refuse(error, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
 								  "message is not valid UTF-8");
 		case EDDY_JSON_CONTROL:
-			return refuse_message(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+			return eddy_decode_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 								  "message is not valid JSON: a string has a control character");
 		case EDDY_JSON_UNCLOSED:
-			return refuse_message(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+			return eddy_decode_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 								  "message is not valid JSON: a string is not closed");
 		case EDDY_JSON_DEPTH:
-			return refuse_message(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+			return eddy_decode_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 								  "message is nested too deeply");
 		case EDDY_JSON_TOO_LONG:
-			return refuse_message(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "message is too long");
+			return eddy_decode_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "message is too long");
 		default:
-			return refuse_message(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+			return eddy_decode_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 								  "message is not valid JSON");
 	}
 }
 
+/* refuse_escape fills the error for a string that cannot be a value in PostgreSQL. */
 static bool
 refuse_escape(EddyDecodeError *error, const EddyValueColumn *column, EddyJsonEscape escape)
 {
@@ -310,10 +107,10 @@ refuse_escape(EddyDecodeError *error, const EddyValueColumn *column, EddyJsonEsc
 /* ---- values ---- */
 
 /*
- * append_array writes a JSON array as PostgreSQL array literal.
+ * append_array consumes a JSON array and appends it as an array literal of PostgreSQL.
  *
- * Nested arrays are further dimensions; whether they are rectangular is the
- * business of array_in. *has_items is set when there is any element.
+ * Nested arrays are further dimensions; array_in checks that they are rectangular. *has_items is set
+ * if there is an element.
  */
 static bool
 append_array(JsonRow *row, const EddyValueColumn *column, int depth, StringInfo literal,
@@ -389,9 +186,8 @@ append_array(JsonRow *row, const EddyValueColumn *column, int depth, StringInfo 
 }
 
 /*
- * store_string makes a column's value from a JSON string.
- *
- * In place: nobody else will look at this part of the message's copy.
+ * store_string makes a column's value from a JSON string. in_place: the part of the message's copy
+ * that holds it is not read again and may be changed.
  */
 static inline bool
 store_string(JsonRow *row, const EddyValueColumn *column, const EddyJsonValue *item, bool in_place)
@@ -421,7 +217,7 @@ store_string(JsonRow *row, const EddyValueColumn *column, const EddyJsonValue *i
 		return true;
 	}
 
-	result = eddy_value_from_string(column, row->decoder->time_format, s, len,
+	result = eddy_value_from_string(column, row->decoder->base.time_format, s, len,
 									&row->values[column->attnum - 1]);
 	if (unlikely(result != EDDY_VALUE_OK))
 	{
@@ -431,9 +227,7 @@ store_string(JsonRow *row, const EddyValueColumn *column, const EddyJsonValue *i
 	return true;
 }
 
-/*
- * store_value consumes the next value and puts it into a column.
- */
+/* store_value consumes the next value and stores it in a column. */
 static bool
 store_value(JsonRow *row, const EddyValueColumn *column, int depth, bool in_place)
 {
@@ -450,7 +244,7 @@ store_value(JsonRow *row, const EddyValueColumn *column, int depth, bool in_plac
 		initStringInfo(&literal);
 		if (!append_array(row, column, depth, &literal, &has_items))
 			return false;
-		/* arrays of nothing but empty arrays are empty, which not every server's array_in knows */
+		/* an array of empty arrays is empty, which array_in does not accept in all versions */
 		row->values[attr] = CStringGetDatum(has_items ? literal.data : "{}");
 		row->nulls[attr] = row->missing[attr] = false;
 		return true;
@@ -473,7 +267,7 @@ store_value(JsonRow *row, const EddyValueColumn *column, int depth, bool in_plac
 			item.len += 2;
 			break;
 		case EDDY_JSON_NUMBER:
-			result = eddy_value_from_number(column, row->decoder->time_format,
+			result = eddy_value_from_number(column, row->decoder->base.time_format,
 											cursor->text + item.start, item.len, &item.number,
 											&row->values[attr]);
 			if (unlikely(result != EDDY_VALUE_OK))
@@ -486,11 +280,11 @@ store_value(JsonRow *row, const EddyValueColumn *column, int depth, bool in_plac
 			break;
 	}
 
-	/* literals, objects and arrays go in as their text, which is no array's literal */
+	/* literals, objects and arrays are stored as their text, which is not an array literal */
 	if (column->kind == EDDY_VALUE_INPUT_ARRAY)
 		result = EDDY_VALUE_INVALID;
 	else
-		result = eddy_value_from_string(column, row->decoder->time_format,
+		result = eddy_value_from_string(column, row->decoder->base.time_format,
 										cursor->text + item.start, item.len,
 										&row->values[attr]);
 	if (result != EDDY_VALUE_OK)
@@ -503,71 +297,53 @@ store_value(JsonRow *row, const EddyValueColumn *column, int depth, bool in_plac
 
 /* ---- the walk ---- */
 
-/* forget_node takes back what an earlier field of the same name has set below a node. */
+/* clear_node resets the columns of a node and below it: an earlier field of that name has set them. */
 static void
-forget_node(JsonRow *row, int node)
+clear_node(JsonRow *row, int node)
 {
-	EddyDecoder *decoder = row->decoder;
+	JsonDecoder *decoder = row->decoder;
 
-	for (int i = decoder->nodes[node].column; i >= 0; i = decoder->next_column[i])
+	for (int i = decoder->tree.nodes[node].column; i >= 0; i = decoder->tree.next_column[i])
 	{
-		int			attr = decoder->columns[i].attnum - 1;
+		int			attr = decoder->base.columns[i].attnum - 1;
 
 		row->values[attr] = (Datum) 0;
 		row->nulls[attr] = row->missing[attr] = true;
 	}
-	for (int i = decoder->nodes[node].first_child; i != NO_NODE; i = decoder->nodes[i].sibling)
-		forget_node(row, i);
-}
-
-/* find_child looks a key up among the children of a node. */
-static int
-find_child(const EddyDecoder *decoder, const JsonNode *node, const char *key, uint32 len)
-{
-	uint32		hash = hash_key(key, len);
-	uint32		slot = hash & node->slot_mask;
-
-	while (node->slots[slot] != 0)
-	{
-		const JsonNode *child = &decoder->nodes[node->slots[slot] - 1];
-
-		if (child->hash == hash && child->key_len == len && memcmp(child->key, key, len) == 0)
-			return (int) node->slots[slot] - 1;
-		slot = (slot + 1) & node->slot_mask;
-	}
-	return NO_NODE;
+	for (int i = decoder->tree.nodes[node].first_child; i != EDDY_JSON_NO_NODE; i = decoder->tree.nodes[i].sibling)
+		clear_node(row, i);
 }
 
 static bool walk_object(JsonRow *row, int index, int depth);
 static bool walk_array(JsonRow *row, int index, int depth);
 
-/* walk_node consumes the value of a wanted node and fills its columns and those below it. */
+/* walk_node consumes the value of a wanted field and fills the columns of its node and below it. */
 static bool
 walk_node(JsonRow *row, int index, int depth)
 {
-	EddyDecoder *decoder = row->decoder;
-	JsonNode   *node = &decoder->nodes[index];
+	JsonDecoder *decoder = row->decoder;
+	EddyJsonNode *node = &decoder->tree.nodes[index];
 	uint32		start = row->cursor.next;
 	bool		alone;
 	char		c;
 
 	/* depth 0 is the message itself */
 	if (unlikely(node->serial == decoder->serial))
-		forget_node(row, index);
+		clear_node(row, index);
 	node->serial = decoder->serial;
 
-	/* a text may be changed where it is if nobody reads it again */
-	alone = node->column >= 0 && decoder->next_column[node->column] < 0 &&
-		node->first_child == NO_NODE;
-	for (int i = node->column; i >= 0; i = decoder->next_column[i])
+	/* a text may be changed in place if it is not read again */
+	alone = node->column >= 0 && decoder->tree.next_column[node->column] < 0 &&
+		node->first_child == EDDY_JSON_NO_NODE;
+	for (int i = node->column; i >= 0; i = decoder->tree.next_column[i])
 	{
 		row->cursor.next = start;
-		if (!store_value(row, &decoder->columns[i], depth, alone && row->in_place))
+		if (!store_value(row, &decoder->base.columns[i], depth, alone && row->in_place))
 			return false;
 	}
-	if (node->first_child == NO_NODE)
+	if (node->first_child == EDDY_JSON_NO_NODE)
 	{
-		/* a row that takes nothing from its message, only from what surrounds it */
+		/* no column takes anything from the message: all come from its metadata */
 		if (unlikely(node->column < 0) && !eddy_json_skip(&row->cursor, depth))
 			return refuse_json(row->error, row->cursor.status);
 		return true;
@@ -584,7 +360,7 @@ walk_node(JsonRow *row, int index, int depth)
 	return true;
 }
 
-/* walk_array consumes an array, of which JSON pointers want single elements. */
+/* walk_array consumes an array, some elements of which JSON pointers refer to. */
 static bool
 walk_array(JsonRow *row, int index, int depth)
 {
@@ -606,8 +382,8 @@ walk_array(JsonRow *row, int index, int depth)
 		char		c;
 
 		snprintf(key, sizeof(key), "%u", position++);
-		child = find_child(row->decoder, &row->decoder->nodes[index], key, strlen(key));
-		if (child != NO_NODE)
+		child = eddy_json_tree_find(&row->decoder->tree, &row->decoder->tree.nodes[index], key, strlen(key));
+		if (child != EDDY_JSON_NO_NODE)
 		{
 			if (!walk_node(row, child, depth + 1))
 				return false;
@@ -624,19 +400,19 @@ walk_array(JsonRow *row, int index, int depth)
 	}
 }
 
-/* match_key consumes a key and tells which child of the node it is. */
+/* match_key consumes a key; *child is the child of the node with that name, expected first. */
 static inline bool
-match_key(JsonRow *row, const JsonNode *node, int expected, int *child)
+match_key(JsonRow *row, const EddyJsonNode *node, int expected, int *child)
 {
 	EddyJsonCursor *cursor = &row->cursor;
-	EddyDecoder *decoder = row->decoder;
+	JsonDecoder *decoder = row->decoder;
 	EddyJsonValue key;
 	char	   *s;
 	uint32		len;
 
-	if (expected != NO_NODE && decoder->nodes[expected].plain)
+	if (expected != EDDY_JSON_NO_NODE && decoder->tree.nodes[expected].plain)
 	{
-		const JsonNode *guess = &decoder->nodes[expected];
+		const EddyJsonNode *guess = &decoder->tree.nodes[expected];
 		uint32		start = cursor->positions[cursor->next];
 
 		/* the next token ends the comparison before it could leave the text */
@@ -662,27 +438,27 @@ match_key(JsonRow *row, const JsonNode *node, int expected, int *child)
 	{
 		char	   *copy = palloc(len + 1);
 
-		/* a key that is no text is no column's name either */
+		/* a key that cannot be a text in PostgreSQL is not the name of a column */
 		if (eddy_json_unescape(s, len, copy, &len) != EDDY_JSON_ESCAPE_OK)
 		{
 			pfree(copy);
-			*child = NO_NODE;
+			*child = EDDY_JSON_NO_NODE;
 			return true;
 		}
-		*child = find_child(decoder, node, copy, len);
+		*child = eddy_json_tree_find(&decoder->tree, node, copy, len);
 		pfree(copy);
 		return true;
 	}
-	*child = find_child(decoder, node, s, len);
+	*child = eddy_json_tree_find(&decoder->tree, node, s, len);
 	return true;
 }
 
-/* walk_object consumes an object, of which some fields are wanted. */
+/* walk_object consumes an object, some fields of which are wanted. */
 static bool
 walk_object(JsonRow *row, int index, int depth)
 {
 	EddyJsonCursor *cursor = &row->cursor;
-	JsonNode   *nodes = row->decoder->nodes;
+	EddyJsonNode *nodes = row->decoder->tree.nodes;
 	int		   *link = &nodes[index].leader;
 
 	if (depth >= EDDY_JSON_MAX_DEPTH)
@@ -695,12 +471,12 @@ walk_object(JsonRow *row, int index, int depth)
 	}
 	for (;;)
 	{
-		int			child = NO_NODE;
+		int			child = EDDY_JSON_NO_NODE;
 		char		c;
 
 		if (!match_key(row, &nodes[index], *link, &child))
 			return false;
-		if (child != NO_NODE)
+		if (child != EDDY_JSON_NO_NODE)
 		{
 			*link = child;
 			link = &nodes[child].follower;
@@ -719,9 +495,9 @@ walk_object(JsonRow *row, int index, int depth)
 	}
 }
 
-/* copy_message gives a private, terminated copy of a message. */
+/* copy_message returns a terminated copy of a message, which may be changed. */
 static char *
-copy_message(EddyDecoder *decoder, const char *data, size_t len, bool in_place)
+copy_message(JsonDecoder *decoder, const char *data, size_t len, bool in_place)
 {
 	char	   *copy;
 
@@ -738,7 +514,7 @@ copy_message(EddyDecoder *decoder, const char *data, size_t len, bool in_place)
 				pfree(decoder->buffer);
 			decoder->buffer = NULL;
 			decoder->buffer_size = 0;
-			decoder->buffer = MemoryContextAllocHuge(decoder->mcxt, size);
+			decoder->buffer = MemoryContextAllocHuge(decoder->base.mcxt, size);
 			decoder->buffer_size = size;
 		}
 		copy = decoder->buffer;
@@ -748,40 +524,22 @@ copy_message(EddyDecoder *decoder, const char *data, size_t len, bool in_place)
 	return copy;
 }
 
-void
-eddy_decode_forget(EddyDecoder *decoder)
+static bool
+decode_message(JsonDecoder *decoder, const EddyDecodeMessage *message, Datum *values, bool *nulls,
+			   bool *missing, EddyDecodeError *error)
 {
-	if (decoder->buffer_size > KEPT_BUFFER)
-	{
-		pfree(decoder->buffer);
-		decoder->buffer = NULL;
-		decoder->buffer_size = 0;
-	}
-	eddy_json_forget();
-}
-
-bool
-eddy_decode_message(EddyDecoder *decoder, const char *data, size_t len, Datum *values,
-					bool *nulls, bool *missing, EddyDecodeError *error)
-{
+	const char *data = message->data;
+	size_t		len = message->len;
 	JsonRow		row;
 	EddyJsonStatus status;
 
-	for (int i = 0; i < decoder->ncolumns; i++)
-	{
-		int			attr = decoder->columns[i].attnum - 1;
-
-		values[attr] = (Datum) 0;
-		nulls[attr] = missing[attr] = true;
-	}
+	eddy_decode_clear_row(&decoder->base, values, nulls, missing);
 	if (len >= 3 && memcmp(data, "\xEF\xBB\xBF", 3) == 0)
 	{
 		data += 3;
 		len -= 3;
 	}
-
-	/* a string in a message must become a value of at most 1 GB */
-	if (len > MaxAllocSize / 2)
+	if (len > EDDY_DECODE_MAX_LENGTH)
 		return refuse_json(error, EDDY_JSON_TOO_LONG);
 
 	row.decoder = decoder;
@@ -806,48 +564,71 @@ eddy_decode_message(EddyDecoder *decoder, const char *data, size_t len, Datum *v
 	{
 		if (!eddy_json_skip(&row.cursor, 0))
 			return refuse_json(error, row.cursor.status);
-		return refuse_message(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
-							  "message is not a JSON object");
+		return eddy_decode_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+								  "message is not a JSON object");
 	}
 	decoder->serial++;
 	if (!walk_node(&row, 0, 0))
 		return false;
 	if (unlikely(row.cursor.next != row.cursor.count))
-		return refuse_message(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
-							  "message has more after its JSON object");
+		return eddy_decode_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+								  "message has trailing data after the JSON object");
 	return true;
 }
 
-bool
-eddy_decode_needs_convert(const EddyDecoder *decoder)
-{
-	return decoder->needs_convert;
-}
+/* ---- the operations of the format ---- */
 
-void
-eddy_decode_convert(EddyDecoder *decoder, Datum *values, bool *nulls, const bool *missing)
+static void
+create(EddyDecoder *base, const EddyDecodeColumn *columns)
 {
-	for (int i = 0; i < decoder->ncolumns; i++)
+	JsonDecoder *decoder = (JsonDecoder *) base;
+
+	eddy_json_tree_create(&decoder->tree, columns, base->columns, base->ncolumns);
+	for (int i = 0; i < base->ncolumns; i++)
 	{
-		EddyValueColumn *column = &decoder->columns[i];
-		int			attr = column->attnum - 1;
-
-		/* what is missing gets its default from the caller, who checks it as well */
-		if (eddy_value_needs_convert(column) && !missing[attr])
-		{
-			decoder->converting = column;
-			eddy_value_convert(column, &values[attr], &nulls[attr]);
-		}
+		if (base->columns[i].kind == EDDY_VALUE_TEXT ||
+			base->columns[i].kind == EDDY_VALUE_VARCHAR)
+			decoder->keeps_text = true;
 	}
-	decoder->converting = NULL;
 }
 
-char *
-eddy_decode_describe_failure(const EddyDecoder *decoder, int sqlerrcode)
+static int
+decode(EddyDecoder *base, const EddyDecodeMessage *messages, int count,
+	   const EddyDecodeRows *rows, EddyDecodeError *error)
 {
-	if (decoder->converting == NULL ||
-		ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
-		return NULL;
-	return psprintf("invalid value for column \"%s\" of type %s", decoder->converting->name,
-					decoder->converting->type_name);
+	JsonDecoder *decoder = (JsonDecoder *) base;
+
+	for (int i = 0; i < count; i++)
+	{
+		size_t		first = (size_t) i * rows->natts;
+
+		if (messages[i].data != NULL &&
+			!decode_message(decoder, &messages[i], rows->values + first, rows->nulls + first,
+							rows->missing + first, error))
+			return i;
+	}
+	return count;
 }
+
+static void
+release_buffers(EddyDecoder *base)
+{
+	JsonDecoder *decoder = (JsonDecoder *) base;
+
+	if (decoder->buffer_size > KEPT_BUFFER)
+	{
+		pfree(decoder->buffer);
+		decoder->buffer = NULL;
+		decoder->buffer_size = 0;
+	}
+	eddy_json_release_index();
+}
+
+/* A JSON message describes itself, so there is nothing to resolve. */
+const EddyDecoderFormat eddy_decode_json_format = {
+	.name = "json",
+	.decoder_size = sizeof(JsonDecoder),
+	.create = create,
+	.decode = decode,
+	.release_buffers = release_buffers
+};

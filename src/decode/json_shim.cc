@@ -37,7 +37,7 @@ static const size_t STAGE_DEPTH = 1;
 static std::unique_ptr<Implementation> implementation;
 
 extern "C" void
-eddy_json_forget(void)
+eddy_json_release_index(void)
 {
 	if (implementation && implementation->capacity() > KEPT_CAPACITY)
 		implementation.reset();

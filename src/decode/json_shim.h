@@ -52,7 +52,7 @@ extern EddyJsonStatus eddy_json_index(const char *text, size_t len,
 									  const uint32_t **positions, uint32_t *count);
 
 /* Gives back the index of a large message. */
-extern void eddy_json_forget(void);
+extern void eddy_json_release_index(void);
 
 #ifdef __cplusplus
 }

@@ -32,7 +32,7 @@ ends_scalar(const EddyJsonCursor *cursor, uint32_t offset)
 {
 	char		c = cursor->text[offset];
 
-	return c == ',' || c == '}' || c == ']' || eddy_json_is_space(c) ||
+	return c == ',' || c == '}' || c == ']' || eddy_decode_is_space(c) ||
 		offset == cursor->positions[cursor->count];
 }
 
@@ -44,7 +44,7 @@ read_hex4(const char *p)
 
 	for (int i = 0; i < 4; i++)
 	{
-		int			digit = eddy_json_hex_digit(p[i]);
+		int			digit = eddy_decode_hex_digit(p[i]);
 
 		if (digit < 0)
 			return -1;
@@ -102,87 +102,6 @@ eddy_json_open(EddyJsonCursor *cursor, char *text, size_t len)
 	return cursor->status;
 }
 
-/*
- * eddy_json_scan_number checks a number that begins at p and takes it apart.
- *
- * Returns the byte behind it, or NULL if it is none. Lenient also takes what
- * PostgreSQL's own numeric input does beyond JSON: leading zeros and a point
- * without digits on one of its sides. Never reads at or behind end.
- */
-const char *
-eddy_json_scan_number(const char *p, const char *end, bool lenient, EddyJsonNumber *number)
-{
-	uint64_t	mantissa = 0;
-	int32_t		digits = 0;
-	int32_t		fraction = 0;
-	const char *first;
-	int32_t		integer_digits;
-
-	number->negative = (p < end && *p == '-');
-	number->has_fraction = false;
-	number->has_exponent = false;
-	number->exponent = 0;
-	if (number->negative)
-		p++;
-
-	first = p;
-	while (p < end && *p >= '0' && *p <= '9')
-	{
-		/* overflow is harmless: mantissa counts only up to 19 digits */
-		mantissa = mantissa * 10 + (uint64_t) (*p - '0');
-		digits += (mantissa != 0 || digits > 0);
-		p++;
-	}
-	integer_digits = (int32_t) (p - first);
-	if (!lenient && (integer_digits == 0 || (integer_digits > 1 && *first == '0')))
-		return NULL;
-
-	if (p < end && *p == '.')
-	{
-		number->has_fraction = true;
-		first = ++p;
-		while (p < end && *p >= '0' && *p <= '9')
-		{
-			mantissa = mantissa * 10 + (uint64_t) (*p - '0');
-			digits += (mantissa != 0 || digits > 0);
-			p++;
-		}
-		fraction = (int32_t) (p - first);
-		if (fraction == 0 && !lenient)
-			return NULL;
-	}
-	if (integer_digits + fraction == 0)
-		return NULL;
-
-	if (p < end && (*p == 'e' || *p == 'E'))
-	{
-		bool		negative = false;
-		int32_t		exponent = 0;
-
-		number->has_exponent = true;
-		p++;
-		if (p < end && (*p == '+' || *p == '-'))
-			negative = (*p++ == '-');
-		first = p;
-		while (p < end && *p >= '0' && *p <= '9')
-		{
-			if (exponent < EDDY_JSON_MAX_EXPONENT)
-				exponent = exponent * 10 + (*p - '0');
-			p++;
-		}
-		if (p == first)
-			return NULL;
-		if (exponent > EDDY_JSON_MAX_EXPONENT)
-			exponent = EDDY_JSON_MAX_EXPONENT;
-		number->exponent = negative ? -exponent : exponent;
-	}
-
-	number->mantissa = mantissa;
-	number->digits = digits;
-	number->fraction = fraction;
-	return p;
-}
-
 /* read_string consumes a string token; value gets what is between the quotes. */
 static inline bool
 read_string(EddyJsonCursor *cursor, EddyJsonValue *value)
@@ -190,7 +109,7 @@ read_string(EddyJsonCursor *cursor, EddyJsonValue *value)
 	uint32_t	start = cursor->positions[cursor->next] + 1;
 	uint32_t	end = cursor->positions[cursor->next + 1] - 1;
 
-	while (eddy_json_is_space(cursor->text[end]))
+	while (eddy_decode_is_space(cursor->text[end]))
 		end--;
 	if (end < start || cursor->text[end] != '"')
 		return refuse(cursor, EDDY_JSON_SYNTAX);
@@ -232,7 +151,7 @@ read_number(EddyJsonCursor *cursor, EddyJsonValue *value)
 
 	if (cursor->next >= cursor->count)
 		return refuse(cursor, EDDY_JSON_SYNTAX);
-	end = eddy_json_scan_number(cursor->text + start,
+	end = eddy_decode_scan_number(cursor->text + start,
 								cursor->text + cursor->positions[cursor->next + 1],
 								false, &value->number);
 	if (end == NULL || !ends_scalar(cursor, (uint32_t) (end - cursor->text)))
@@ -318,7 +237,7 @@ eddy_json_read(EddyJsonCursor *cursor, int depth, EddyJsonValue *value)
 				if (!skip_container(cursor, depth))
 					return false;
 				end = cursor->positions[cursor->next];
-				while (eddy_json_is_space(cursor->text[end - 1]))
+				while (eddy_decode_is_space(cursor->text[end - 1]))
 					end--;
 				value->len = end - value->start;
 				return true;

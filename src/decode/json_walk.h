@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "json_shim.h"
+#include "lexical.h"
 
 /* Deeper texts are refused; the walk is recursive. */
 #define EDDY_JSON_MAX_DEPTH 512
@@ -45,20 +46,6 @@ typedef enum EddyJsonKind
 	EDDY_JSON_ARRAY
 } EddyJsonKind;
 
-/* A number, taken apart while it is checked. */
-typedef struct EddyJsonNumber
-{
-	bool		negative;
-	bool		has_fraction;	/* a decimal point was there */
-	bool		has_exponent;
-	uint64_t	mantissa;		/* all digits; valid if digits <= 19 */
-	int32_t		digits;			/* significant ones, without leading zeros */
-	int32_t		fraction;		/* digits behind the point */
-	int32_t		exponent;		/* as written, clamped to +-EDDY_JSON_MAX_EXPONENT */
-} EddyJsonNumber;
-
-#define EDDY_JSON_MAX_EXPONENT 1000000
-
 /* One value as read. */
 typedef struct EddyJsonValue
 {
@@ -66,7 +53,7 @@ typedef struct EddyJsonValue
 	bool		escaped;		/* string with backslashes: eddy_json_unescape it */
 	uint32_t	start;			/* offset of its text; of strings, without the quotes */
 	uint32_t	len;
-	EddyJsonNumber number;
+	EddyNumber number;
 } EddyJsonValue;
 
 /* What eddy_json_unescape can object to. */
@@ -84,32 +71,11 @@ eddy_json_peek(const EddyJsonCursor *cursor)
 	return cursor->text[cursor->positions[cursor->next]];
 }
 
-static inline bool
-eddy_json_is_space(char c)
-{
-	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
-
 extern EddyJsonStatus eddy_json_open(EddyJsonCursor *cursor, char *text, size_t len);
 extern bool eddy_json_read(EddyJsonCursor *cursor, int depth, EddyJsonValue *value);
 extern bool eddy_json_skip(EddyJsonCursor *cursor, int depth);
 extern bool eddy_json_read_key(EddyJsonCursor *cursor, EddyJsonValue *key);
 extern EddyJsonEscape eddy_json_unescape(const char *src, uint32_t len, char *dst,
 										 uint32_t *dst_len);
-extern const char *eddy_json_scan_number(const char *p, const char *end, bool lenient,
-										 EddyJsonNumber *number);
-
-/* The value of a hexadecimal digit, -1 if it is none. */
-static inline int
-eddy_json_hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 #endif							/* EDDY_JSON_WALK_H */

@@ -3,60 +3,24 @@
  * value.c
  *    From the text of one value to the Datum of one column.
  *
- * What is accepted follows json_populate_record, that is the types' own
- * input functions, for all types that are parsed by hand here. Values by
- * reference are allocated in the current memory context. Nothing here raises
- * an error for bad input, except eddy_value_convert, whose whole purpose is
- * to call functions that may.
+ * Types that are parsed here accept what their input functions do, as json_populate_record shows;
+ * dates and timestamps are narrower (value_time.c). Values by reference are allocated in the current
+ * memory context. Bad input raises no error here, except in eddy_value_convert, which calls input
+ * functions.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <errno.h>
-#include <float.h>
-#include <math.h>
-
 #include "access/tupmacs.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
-#include "utils/numeric.h"
 #include "utils/uuid.h"
-
-#if PG_VERSION_NUM >= 160000
-#include "varatt.h"
-#endif
 
 #include "decode/value.h"
 
-/* Decimal digits that always fit into an int64. */
-#define SAFE_DIGITS 18
-
-/* What numeric_in takes without complaint; beyond it a value is out of range. */
-#define NUMERIC_INTEGER_DIGITS 131072
-#define NUMERIC_FRACTION_DIGITS 16383
-
-/* 10^0 to 10^18. */
-const int64 eddy_value_powers_of_ten[] = {
-	1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000,
-	INT64CONST(10000000000), INT64CONST(100000000000), INT64CONST(1000000000000),
-	INT64CONST(10000000000000), INT64CONST(100000000000000), INT64CONST(1000000000000000),
-	INT64CONST(10000000000000000), INT64CONST(100000000000000000),
-	INT64CONST(1000000000000000000)
-};
-
-/* The powers of ten that a double holds exactly. */
-static const double exact_powers[] = {
-	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11,
-	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22
-};
-
-/*
- * stores_utf8 says whether valid UTF-8 may be stored as it is. SQL_ASCII takes
- * any bytes by definition.
- */
+/* stores_utf8 returns whether UTF-8 may be stored as it is. SQL_ASCII accepts any bytes. */
 static bool
 stores_utf8(void)
 {
@@ -66,7 +30,7 @@ stores_utf8(void)
 }
 
 /*
- * eddy_value_init_column takes a column's type apart.
+ * eddy_value_init_column decides by the type of an attribute how its values are made.
  */
 void
 eddy_value_init_column(EddyValueColumn *column, Form_pg_attribute att, MemoryContext mcxt)
@@ -112,7 +76,7 @@ eddy_value_init_column(EddyValueColumn *column, Form_pg_attribute att, MemoryCon
 			{
 				int32		packed = column->typmod - VARHDRSZ;
 
-				/* 16 bits of precision, below them 11 bits of scale with sign */
+				/* 16 bits of precision, then 11 bits of scale with sign */
 				column->precision = (packed >> 16) & 0xffff;
 				column->scale = ((packed & 0x7ff) ^ 1024) - 1024;
 			}
@@ -173,244 +137,7 @@ eddy_value_init_column(EddyValueColumn *column, Form_pg_attribute att, MemoryCon
 	MemoryContextSwitchTo(oldcontext);
 }
 
-/* trim cuts white space off both ends, as the input functions of numbers do. */
-static inline void
-trim(const char **s, uint32 *len)
-{
-	while (*len > 0 && isspace((unsigned char) **s))
-	{
-		(*s)++;
-		(*len)--;
-	}
-	while (*len > 0 && isspace((unsigned char) (*s)[*len - 1]))
-		(*len)--;
-}
-
-static EddyValueResult
-store_integer(const EddyValueColumn *column, bool negative, uint64 mantissa, int digits,
-			  Datum *value)
-{
-	int64		result;
-
-	/* 19 digits fit into the mantissa, but not all of them into an int64 */
-	if (digits > SAFE_DIGITS + 1 || mantissa > (uint64) PG_INT64_MAX + (negative ? 1 : 0))
-		return EDDY_VALUE_RANGE;
-	result = negative ? (int64) (0 - mantissa) : (int64) mantissa;
-
-	switch (column->kind)
-	{
-		case EDDY_VALUE_INT8:
-			*value = Int64GetDatum(result);
-			return EDDY_VALUE_OK;
-		case EDDY_VALUE_INT4:
-			if (result < PG_INT32_MIN || result > PG_INT32_MAX)
-				return EDDY_VALUE_RANGE;
-			*value = Int32GetDatum((int32) result);
-			return EDDY_VALUE_OK;
-		default:
-			if (result < PG_INT16_MIN || result > PG_INT16_MAX)
-				return EDDY_VALUE_RANGE;
-			*value = Int16GetDatum((int16) result);
-			return EDDY_VALUE_OK;
-	}
-}
-
-static EddyValueResult
-integer_from_string(const EddyValueColumn *column, const char *s, uint32 len, Datum *value)
-{
-	bool		negative = false;
-	uint64		mantissa = 0;
-	int			digits = 0;
-
-	trim(&s, &len);
-	if (len > 0 && (*s == '-' || *s == '+'))
-	{
-		negative = (*s++ == '-');
-		len--;
-	}
-	if (len == 0)
-		return EDDY_VALUE_INVALID;
-	for (uint32 i = 0; i < len; i++)
-	{
-		if (s[i] < '0' || s[i] > '9')
-			return EDDY_VALUE_INVALID;
-		mantissa = mantissa * 10 + (uint64) (s[i] - '0');
-		digits += (mantissa != 0 || digits > 0);
-	}
-	return store_integer(column, negative, mantissa, digits, value);
-}
-
-/* store_float converts a text that the number grammar or strtod's own has to cover whole. */
-static EddyValueResult
-store_float(const EddyValueColumn *column, const char *s, uint32 len, Datum *value)
-{
-	char	   *end;
-
-	if (len == 0)
-		return EDDY_VALUE_INVALID;
-	errno = 0;
-	if (column->kind == EDDY_VALUE_FLOAT4)
-	{
-		float		result = strtof(s, &end);
-
-		if (end != s + len)
-			return EDDY_VALUE_INVALID;
-		if (errno == ERANGE && (result == 0.0f || isinf(result)))
-			return EDDY_VALUE_RANGE;
-		*value = Float4GetDatum(result);
-	}
-	else
-	{
-		double		result = strtod(s, &end);
-
-		if (end != s + len)
-			return EDDY_VALUE_INVALID;
-		if (errno == ERANGE && (result == 0.0 || isinf(result)))
-			return EDDY_VALUE_RANGE;
-		*value = Float8GetDatum(result);
-	}
-	return EDDY_VALUE_OK;
-}
-
-/*
- * quick_double converts a number exactly with one rounding, if mantissa and
- * power of ten are both exact doubles; most numbers in events are.
- */
-static inline bool
-quick_double(const EddyJsonNumber *number, double *result)
-{
-#if FLT_EVAL_METHOD == 0
-	int			exponent = number->exponent - number->fraction;
-
-	if (number->digits > 15 || exponent < -22 || exponent > 22)
-		return false;
-	*result = (double) number->mantissa;
-	if (exponent < 0)
-		*result /= exact_powers[-exponent];
-	else
-		*result *= exact_powers[exponent];
-	if (number->negative)
-		*result = -*result;
-	return true;
-#else
-	return false;
-#endif
-}
-
-/*
- * numeric_from_text is the road of long numbers, NaN and the infinities.
- *
- * The limits are checked here, because numeric's own functions would raise an
- * error for what does not fit.
- */
-static EddyValueResult
-numeric_from_text(const EddyValueColumn *column, const char *s, uint32 len, Datum *value)
-{
-	char	   *text = pnstrdup(s, len);
-	Datum		result;
-	char	   *digits;
-	int			count = 0;
-
-	result = DirectFunctionCall3(numeric_in, CStringGetDatum(text),
-								 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-	pfree(text);
-	if (column->precision > 0 && !numeric_is_nan(DatumGetNumeric(result)))
-	{
-		if (numeric_is_inf(DatumGetNumeric(result)))
-			return EDDY_VALUE_RANGE;
-		result = DirectFunctionCall2(numeric_round, result, Int32GetDatum(column->scale));
-		digits = DatumGetCString(DirectFunctionCall1(numeric_out, result));
-		for (const char *p = digits; *p; p++)
-			count += isdigit((unsigned char) *p) && (count > 0 || *p != '0');
-		pfree(digits);
-		if (count + Min(column->scale, 0) > column->precision)
-			return EDDY_VALUE_RANGE;
-	}
-	*value = result;
-	return EDDY_VALUE_OK;
-}
-
-static EddyValueResult
-store_numeric(const EddyValueColumn *column, const char *s, uint32 len,
-			  const EddyJsonNumber *number, Datum *value)
-{
-	int			scale = number->fraction - number->exponent;
-	int			digits = number->digits;
-	int64		mantissa = (int64) number->mantissa;
-
-	if (digits == 0 && scale < 0)
-		scale = 0;				/* zero, whatever its exponent */
-	if (scale < 0 && digits <= SAFE_DIGITS && digits - scale <= SAFE_DIGITS)
-	{
-		mantissa *= eddy_value_powers_of_ten[-scale];
-		digits -= scale;
-		scale = 0;
-	}
-	if (column->precision > 0 && column->scale >= 0 && digits <= SAFE_DIGITS && scale >= 0)
-	{
-		int			drop = scale - column->scale;
-
-		if (drop > SAFE_DIGITS)
-			mantissa = 0;
-		else if (drop > 0)
-			mantissa = mantissa / eddy_value_powers_of_ten[drop] +
-				(mantissa % eddy_value_powers_of_ten[drop] >= eddy_value_powers_of_ten[drop] / 2);
-		else if (digits - drop <= SAFE_DIGITS)
-			mantissa *= eddy_value_powers_of_ten[-drop];
-		else
-			return numeric_from_text(column, s, len, value);
-		scale = column->scale;
-		if (column->precision <= SAFE_DIGITS &&
-			mantissa >= eddy_value_powers_of_ten[column->precision])
-			return EDDY_VALUE_RANGE;
-	}
-
-	if (digits <= SAFE_DIGITS && scale >= 0 && scale <= SAFE_DIGITS &&
-		(column->precision == 0 || scale == column->scale))
-	{
-		if (number->negative)
-			mantissa = -mantissa;
-		*value = NumericGetDatum(scale == 0 ? int64_to_numeric(mantissa) :
-								 int64_div_fast_to_numeric(mantissa, scale));
-		return EDDY_VALUE_OK;
-	}
-
-	if (number->digits - scale > NUMERIC_INTEGER_DIGITS || scale > NUMERIC_FRACTION_DIGITS ||
-		number->fraction > NUMERIC_FRACTION_DIGITS)
-		return EDDY_VALUE_RANGE;
-	return numeric_from_text(column, s, len, value);
-}
-
-static EddyValueResult
-numeric_from_string(const EddyValueColumn *column, const char *s, uint32 len, Datum *value)
-{
-	static const char *const words[] = {"nan", "inf", "infinity", NULL};
-	EddyJsonNumber number;
-	bool		sign;
-
-	trim(&s, &len);
-	sign = (len > 0 && (*s == '+' || *s == '-'));
-	for (int i = 0; words[i] != NULL; i++)
-	{
-		/* a sign goes with the infinities only */
-		uint32		skip = (sign && i > 0) ? 1 : 0;
-
-		if (len - skip == strlen(words[i]) &&
-			pg_strncasecmp(s + skip, words[i], len - skip) == 0)
-			return numeric_from_text(column, s, len, value);
-	}
-	if (len > 0 && *s == '+')
-	{
-		s++;
-		len--;
-		if (len > 0 && *s == '-')
-			return EDDY_VALUE_INVALID;
-	}
-	if (eddy_json_scan_number(s, s + len, true, &number) != s + len)
-		return EDDY_VALUE_INVALID;
-	return store_numeric(column, s, len, &number, value);
-}
-
+/* store_text makes a text of s, followed by so many blanks. */
 static void
 store_text(const char *s, uint32 len, uint32 padding, Datum *value)
 {
@@ -422,7 +149,7 @@ store_text(const char *s, uint32 len, uint32 padding, Datum *value)
 	*value = PointerGetDatum(result);
 }
 
-/* store_limited makes a varchar(n) or char(n): blanks beyond n are cut, char(n) is padded. */
+/* store_limited makes a varchar(n) or char(n): blanks after n characters are removed, char(n) is padded. */
 static EddyValueResult
 store_limited(const EddyValueColumn *column, const char *s, uint32 len, Datum *value)
 {
@@ -445,7 +172,7 @@ store_limited(const EddyValueColumn *column, const char *s, uint32 len, Datum *v
 	return EDDY_VALUE_OK;
 }
 
-/* store_uuid takes 32 digits, a hyphen after any four of them, and braces around all. */
+/* store_uuid accepts 32 digits, with a hyphen after any four of them and braces around all. */
 static EddyValueResult
 store_uuid(const char *s, uint32 len, Datum *value)
 {
@@ -463,8 +190,8 @@ store_uuid(const char *s, uint32 len, Datum *value)
 
 		if (end - s < 2)
 			return EDDY_VALUE_INVALID;
-		high = eddy_json_hex_digit(s[0]);
-		low = eddy_json_hex_digit(s[1]);
+		high = eddy_decode_hex_digit(s[0]);
+		low = eddy_decode_hex_digit(s[1]);
 		if (high < 0 || low < 0)
 			return EDDY_VALUE_INVALID;
 		bytes[i] = (unsigned char) (high * 16 + low);
@@ -482,7 +209,7 @@ store_uuid(const char *s, uint32 len, Datum *value)
 	return EDDY_VALUE_OK;
 }
 
-/* store_bytea takes PostgreSQL's own two forms: hexadecimal behind \x, and escapes. */
+/* store_bytea accepts PostgreSQL's two forms: hexadecimal after \x, and escapes. */
 static EddyValueResult
 store_bytea(const char *s, uint32 len, Datum *value)
 {
@@ -503,8 +230,8 @@ store_bytea(const char *s, uint32 len, Datum *value)
 				s++;
 				continue;
 			}
-			high = eddy_json_hex_digit(*s++);
-			low = s < end ? eddy_json_hex_digit(*s++) : -1;
+			high = eddy_decode_hex_digit(*s++);
+			low = s < end ? eddy_decode_hex_digit(*s++) : -1;
 			if (high < 0 || low < 0)
 				goto invalid;
 			*dst++ = (char) (high * 16 + low);
@@ -541,59 +268,19 @@ invalid:
 }
 
 /*
- * eddy_value_from_number makes a column's value from a checked JSON number.
- *
- * Types that know no numbers get its text, as from json_populate_record.
- */
-EddyValueResult
-eddy_value_from_number(const EddyValueColumn *column, EddyTimeFormat time_format, const char *s,
-					   uint32 len, const EddyJsonNumber *number, Datum *value)
-{
-	double		quick;
-
-	switch (column->kind)
-	{
-		case EDDY_VALUE_INT2:
-		case EDDY_VALUE_INT4:
-		case EDDY_VALUE_INT8:
-			if (number->has_fraction || number->has_exponent)
-				return EDDY_VALUE_INVALID;
-			return store_integer(column, number->negative, number->mantissa, number->digits,
-								 value);
-		case EDDY_VALUE_FLOAT8:
-			if (quick_double(number, &quick))
-			{
-				*value = Float8GetDatum(quick);
-				return EDDY_VALUE_OK;
-			}
-			return store_float(column, s, len, value);
-		case EDDY_VALUE_NUMERIC:
-			return store_numeric(column, s, len, number, value);
-		case EDDY_VALUE_DATE:
-		case EDDY_VALUE_TIMESTAMP:
-		case EDDY_VALUE_TIMESTAMPTZ:
-			return eddy_value_time_from_number(column, time_format, number, value);
-		default:
-			return eddy_value_from_string(column, time_format, s, len, value);
-	}
-}
-
-/*
- * eddy_value_from_string makes a column's value from a text.
- *
- * Of the kinds that convert it keeps a copy of the text.
+ * eddy_value_from_string makes a column's value from a text; for kinds that convert, a copy of it.
  */
 EddyValueResult
 eddy_value_from_string(const EddyValueColumn *column, EddyTimeFormat time_format, const char *s,
 					   uint32 len, Datum *value)
 {
-	EddyJsonNumber number;
+	EddyNumber number;
 	bool		truth;
 
 	switch (column->kind)
 	{
 		case EDDY_VALUE_BOOL:
-			trim(&s, &len);
+			eddy_value_trim(&s, &len);
 			if (!parse_bool_with_len(s, len, &truth))
 				return EDDY_VALUE_INVALID;
 			*value = BoolGetDatum(truth);
@@ -601,13 +288,10 @@ eddy_value_from_string(const EddyValueColumn *column, EddyTimeFormat time_format
 		case EDDY_VALUE_INT2:
 		case EDDY_VALUE_INT4:
 		case EDDY_VALUE_INT8:
-			return integer_from_string(column, s, len, value);
 		case EDDY_VALUE_FLOAT4:
 		case EDDY_VALUE_FLOAT8:
-			trim(&s, &len);
-			return store_float(column, s, len, value);
 		case EDDY_VALUE_NUMERIC:
-			return numeric_from_string(column, s, len, value);
+			return eddy_value_parse_number(column, s, len, value);
 		case EDDY_VALUE_TEXT:
 		case EDDY_VALUE_JSON:
 			store_text(s, len, 0, value);
@@ -619,7 +303,7 @@ eddy_value_from_string(const EddyValueColumn *column, EddyTimeFormat time_format
 		case EDDY_VALUE_TIMESTAMP:
 		case EDDY_VALUE_TIMESTAMPTZ:
 			if (time_format != EDDY_TIME_ISO &&
-				eddy_json_scan_number(s, s + len, false, &number) == s + len)
+				eddy_decode_scan_number(s, s + len, false, &number) == s + len)
 				return eddy_value_time_from_number(column, time_format, &number, value);
 			return eddy_value_parse_time(column, s, len, value);
 		case EDDY_VALUE_UUID:
@@ -665,15 +349,14 @@ eddy_value_report(EddyDecodeError *error, const EddyValueColumn *column, EddyVal
 			break;
 	}
 	snprintf(message, sizeof(message), format, column->name, column->type_name);
-	/* names of types can be long; never cut within a character */
+	/* names of types can be long; a character is never split */
 	message[pg_mbcliplen(message, strlen(message), sizeof(error->message) - 1)] = '\0';
 	strlcpy(error->message, message, sizeof(error->message));
 }
 
 /*
- * eddy_value_convert calls the input function of a column's type.
- *
- * *value is the text left by decoding, unless *isnull.
+ * eddy_value_convert calls the input function of a column's type. *value is the text that decoding
+ * left, unless *isnull.
  */
 void
 eddy_value_convert(EddyValueColumn *column, Datum *value, bool *isnull)

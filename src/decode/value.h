@@ -3,9 +3,9 @@
  * value.h
  *    From the text of one value to the Datum of one column.
  *
- * What formats share: a column with its type taken apart, and functions that
- * turn texts and numbers into Datums without ever raising an error for bad
- * input. Only this folder includes it.
+ * Shared by all formats: what the type of a column means for its values, and functions that turn
+ * texts and numbers into Datums. They return what is wrong with the input as a value. Private to
+ * src/decode.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,10 +14,14 @@
 
 #include "fmgr.h"
 
-#include "decode/decode.h"
-#include "decode/json_walk.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
-/* How a column's values are made. */
+#include "decode/decode.h"
+#include "decode/lexical.h"
+
+/* How the values of a column are made. */
 typedef enum EddyValueKind
 {
 	EDDY_VALUE_BOOL,
@@ -37,18 +41,18 @@ typedef enum EddyValueKind
 	EDDY_VALUE_BYTEA,
 	EDDY_VALUE_JSON,			/* its text, as is */
 
-	/* the kinds from here on leave a text for eddy_decode_convert */
+	/* the kinds that follow leave a text for eddy_decode_convert */
 	EDDY_VALUE_INPUT,			/* any other type: by its input function */
-	EDDY_VALUE_INPUT_JSON,		/* the same, fed with JSON text (jsonb) */
-	EDDY_VALUE_INPUT_ARRAY		/* the same, fed with an array literal */
+	EDDY_VALUE_INPUT_JSON,		/* the same, from JSON text (jsonb) */
+	EDDY_VALUE_INPUT_ARRAY		/* the same, from an array literal */
 } EddyValueKind;
 
-/* What became of a value. */
+/* The result of making a value. */
 typedef enum EddyValueResult
 {
 	EDDY_VALUE_OK,
-	EDDY_VALUE_INVALID,			/* not of the type's form */
-	EDDY_VALUE_RANGE,			/* of the right form, but out of range */
+	EDDY_VALUE_INVALID,			/* not in a form of the type */
+	EDDY_VALUE_RANGE,			/* in the right form, but out of range */
 	EDDY_VALUE_TOO_LONG			/* longer than char(n) or varchar(n) */
 } EddyValueResult;
 
@@ -72,30 +76,51 @@ typedef struct EddyValueColumn
 /* 10^0 to 10^18: all that an int64 holds. */
 extern const int64 eddy_value_powers_of_ten[];
 
+/*
+ * The functions that take s and len read s[0 .. len - 1] and need no terminator, but s[len] must be
+ * readable and be neither a digit nor a letter.
+ */
+
+/* ---- value.c ---- */
+
 extern void eddy_value_init_column(EddyValueColumn *column, Form_pg_attribute att,
 								   MemoryContext mcxt);
-
-/*
- * The functions below read s[0 .. len - 1] without needing a terminator, but
- * s[len] must be readable and be neither a digit nor a letter.
- */
-extern EddyValueResult eddy_value_from_number(const EddyValueColumn *column,
-											  EddyTimeFormat time_format, const char *s,
-											  uint32 len, const EddyJsonNumber *number,
-											  Datum *value);
 extern EddyValueResult eddy_value_from_string(const EddyValueColumn *column,
 											  EddyTimeFormat time_format, const char *s,
 											  uint32 len, Datum *value);
+extern void eddy_value_report(EddyDecodeError *error, const EddyValueColumn *column,
+							  EddyValueResult result);
+extern void eddy_value_convert(EddyValueColumn *column, Datum *value, bool *isnull);
+
+/* ---- value_number.c ---- */
+
+extern EddyValueResult eddy_value_from_number(const EddyValueColumn *column,
+											  EddyTimeFormat time_format, const char *s,
+											  uint32 len, const EddyNumber *number,
+											  Datum *value);
+extern EddyValueResult eddy_value_parse_number(const EddyValueColumn *column, const char *s,
+											   uint32 len, Datum *value);
+
+/* ---- value_time.c ---- */
 
 extern EddyValueResult eddy_value_parse_time(const EddyValueColumn *column, const char *s,
 											 uint32 len, Datum *value);
 extern EddyValueResult eddy_value_time_from_number(const EddyValueColumn *column,
 												   EddyTimeFormat time_format,
-												   const EddyJsonNumber *number, Datum *value);
+												   const EddyNumber *number, Datum *value);
 
-extern void eddy_value_report(EddyDecodeError *error, const EddyValueColumn *column,
-							  EddyValueResult result);
-extern void eddy_value_convert(EddyValueColumn *column, Datum *value, bool *isnull);
+/* eddy_value_trim removes white space at both ends, as the input functions of numbers do. */
+static inline void
+eddy_value_trim(const char **s, uint32 *len)
+{
+	while (*len > 0 && isspace((unsigned char) **s))
+	{
+		(*s)++;
+		(*len)--;
+	}
+	while (*len > 0 && isspace((unsigned char) (*s)[*len - 1]))
+		(*len)--;
+}
 
 static inline bool
 eddy_value_needs_convert(const EddyValueColumn *column)

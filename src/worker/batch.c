@@ -56,16 +56,20 @@ batch_row_limit(const EddySourceWorker *worker)
 static void
 make_room(EddySourceWorker *worker, int room)
 {
-	EddyKafkaMessage *messages;
-
 	if (room <= worker->room)
 		return;
 	Assert(worker->nmessages == 0);
-	messages = MemoryContextAllocHuge(TopMemoryContext,
-									  mul_size(room, sizeof(EddyKafkaMessage)));
+	worker->room = 0;
 	if (worker->messages)
 		pfree(worker->messages);
-	worker->messages = messages;
+	if (worker->payloads)
+		pfree(worker->payloads);
+	worker->messages = NULL;
+	worker->payloads = NULL;
+	worker->messages = MemoryContextAllocHuge(TopMemoryContext,
+											  mul_size(room, sizeof(EddyKafkaMessage)));
+	worker->payloads = MemoryContextAllocHuge(TopMemoryContext,
+											  mul_size(room, sizeof(EddyDecodeMessage)));
 	worker->room = room;
 }
 
@@ -359,6 +363,7 @@ stop_source(EddySourceWorker *worker)
 typedef enum EddyAttemptResult
 {
 	ATTEMPT_COMMITTED,
+	ATTEMPT_UNRESOLVED,			/* the transaction has replaced the decoder: resolve, and try again */
 	ATTEMPT_LOST,				/* the stored offsets are not those that the batch begins at */
 	ATTEMPT_FAILED				/* with an error */
 } EddyAttemptResult;
@@ -421,7 +426,14 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		*outcome = eddy_definition_lock(worker, &stream);
-		if (*outcome == EDDY_CONTINUE)
+		if (*outcome == EDDY_CONTINUE && !worker->definition->resolved)
+		{
+			PopActiveSnapshot();
+			table_close(stream, NoLock);
+			CommitTransactionCommand();
+			result = ATTEMPT_UNRESOLVED;
+		}
+		else if (*outcome == EDDY_CONTINUE)
 		{
 			MemoryContextSwitchTo(worker->batch_context);
 			eddy_clock_start();
@@ -553,6 +565,20 @@ retry_smaller(EddySourceWorker *worker)
 	return EDDY_RESTART;
 }
 
+/* Resolves the messages, or raises the error of the decoder; it is not the fault of the messages. */
+static void
+resolve_batch(EddySourceWorker *worker)
+{
+	EddyDecodeError error;
+
+	if (eddy_rows_resolve(worker, &error))
+		return;
+	eddy_attempt_finish(false);
+	worker->batch_failed = true;
+	eddy_batch_release(worker);
+	ereport(ERROR, (errcode(error.sqlerrcode), errmsg_internal("%s", error.message)));
+}
+
 /*
  * eddy_batch_apply commits the batch, or raises the error that keeps it from being
  * committed. In each case the messages are given back.
@@ -571,11 +597,14 @@ eddy_batch_apply(EddySourceWorker *worker)
 		EddyAttemptResult result;
 
 		eddy_attempt_announce(worker);
+		resolve_batch(worker);
 		result = try_batch(worker, careful, &outcome, &error);
 		eddy_attempt_finish(result == ATTEMPT_COMMITTED);
 		if (result == ATTEMPT_COMMITTED)
 			break;
 		CHECK_FOR_INTERRUPTS();
+		if (result == ATTEMPT_UNRESOLVED)
+			continue;
 		if (result == ATTEMPT_LOST)
 		{
 			/* what is stored is right, the batch is not */
@@ -617,7 +646,7 @@ eddy_batch_apply(EddySourceWorker *worker)
 	if (large)
 	{
 		if (worker->definition)
-			eddy_decode_forget(worker->definition->decoder);
+			eddy_decode_release_buffers(worker->definition->decoder);
 		eddy_process_return_memory();
 	}
 	if (outcome == EDDY_CONTINUE)

@@ -110,6 +110,7 @@ static EddyDefinition *
 make_definition(EddySource *source, EddyStream *stream, Relation rel, MemoryContext mcxt)
 {
 	EddyDefinition *definition = palloc0(sizeof(EddyDefinition));
+	const EddyDecoderFormat *format = eddy_decode_find_format(source->format);
 	EddyDecodeOptions decode_options;
 
 	definition->mcxt = mcxt;
@@ -121,11 +122,16 @@ make_definition(EddySource *source, EddyStream *stream, Relation rel, MemoryCont
 	definition->mapping = eddy_mapping_create(definition->tupdesc, source->mapping, false);
 	definition->event_time = eddy_event_time_resolve(stream, definition->tupdesc);
 
+	if (format == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("format \"%s\" is not supported", source->format)));
 	decode_options.time_format = definition->options.time_format;
-	definition->decoder = eddy_decode_create_json(mcxt, definition->tupdesc,
-												  definition->mapping->columns,
-												  definition->mapping->ncolumns,
-												  &decode_options);
+	definition->decoder = eddy_decode_create(format, mcxt, definition->tupdesc,
+											 definition->mapping->columns,
+											 definition->mapping->ncolumns, &decode_options);
+	/* without work for each batch the decoder is ready at once */
+	definition->resolved = !eddy_decode_needs_resolve(definition->decoder);
 	definition->preparer = eddy_stream_begin_prepare(mcxt, rel, definition->mapping->decoded);
 	definition->in_two_steps = definition->mapping->nmetadata > 0 ||
 		eddy_decode_needs_convert(definition->decoder) ||

@@ -68,37 +68,84 @@ make_room(EddySourceWorker *worker, int natts)
 	memset(worker->missing, false, cells);
 }
 
+/*
+ * eddy_rows_resolve gives the decoder the messages of the batch before the transaction begins: it may
+ * wait for the network. Returns false with the error if they cannot be decoded now.
+ */
+bool
+eddy_rows_resolve(EddySourceWorker *worker, EddyDecodeError *error)
+{
+	for (int i = 0; i < worker->nmessages; i++)
+	{
+		const EddyKafkaMessage *message = &worker->messages[i];
+
+		/* a message that has crashed the worker is not seen by the decoder */
+		worker->payloads[i].data = eddy_attempt_crashed(message) > 0 ? NULL : message->payload;
+		worker->payloads[i].len = message->payload_len;
+	}
+	worker->definition->resolved = eddy_decode_resolve(worker->definition->decoder,
+													   worker->payloads, worker->nmessages,
+													   error);
+	return worker->definition->resolved;
+}
+
+/* True if a message must not be decoded, because it has crashed the worker too often. */
+static bool
+quarantine(EddySourceWorker *worker, int64 row)
+{
+	int			crashes = eddy_attempt_crashed(&worker->messages[row]);
+	char		error[64];
+
+	if (crashes == 0)
+		return false;
+	snprintf(error, sizeof(error), "crashed the worker in %d attempts", crashes);
+	reject(worker, row, ERRCODE_CRASH_SHUTDOWN, error);
+	worker->quarantined = true;
+	return true;
+}
+
+/* Decodes up to count messages from row on; returns how many there are before one that is rejected. */
+static int
+decode_some(EddySourceWorker *worker, int64 row, int count)
+{
+	int			natts = worker->definition->tupdesc->natts;
+	EddyDecodeRows rows = {
+		.natts = natts,
+		.values = worker->values + row * natts,
+		.nulls = worker->nulls + row * natts,
+		.missing = worker->missing + row * natts
+	};
+	EddyDecodeError error;
+	int			decoded = eddy_decode_messages(worker->definition->decoder,
+											   worker->payloads + row, count, &rows, &error);
+
+	for (int i = 0; i < decoded; i++)
+	{
+		if (worker->payloads[row + i].data == NULL)
+			eddy_reject_omit(&worker->apply, row + i);
+	}
+	if (decoded < count)
+		reject(worker, row + decoded, error.sqlerrcode, error.message);
+	return decoded;
+}
+
 static void
 decode_messages(EddySourceWorker *worker)
 {
-	EddyDefinition *definition = worker->definition;
-	int			natts = definition->tupdesc->natts;
 	bool		cautious = eddy_attempt_cautious();
-	EddyDecodeError error;
-	int			crashes;
+	int64		row = 0;
 
 	worker->quarantined = false;
 	/* a row that stops the batch is its new end */
-	for (int64 row = 0; row < worker->apply.batch.nrows; row++)
+	while (row < worker->apply.batch.nrows)
 	{
-		const EddyKafkaMessage *message = &worker->messages[row];
+		int			count = cautious ? 1 : (int) Min(worker->apply.batch.nrows - row, INTERRUPT_ROWS);
+		int			decoded = 0;
 
-		if ((row % INTERRUPT_ROWS) == 0)
-			CHECK_FOR_INTERRUPTS();
-		if (cautious && (crashes = eddy_attempt_crashed(message)) > 0)
-		{
-			snprintf(error.message, sizeof(error.message),
-					 "crashed the worker in %d attempts", crashes);
-			reject(worker, row, ERRCODE_CRASH_SHUTDOWN, error.message);
-			worker->quarantined = true;
-		}
-		else if (message->payload == NULL)
-			eddy_reject_omit(&worker->apply, row);
-		else if (!eddy_decode_message(definition->decoder, message->payload,
-									  message->payload_len, worker->values + row * natts,
-									  worker->nulls + row * natts,
-									  worker->missing + row * natts, &error))
-			reject(worker, row, error.sqlerrcode, error.message);
+		CHECK_FOR_INTERRUPTS();
+		if (!cautious || !quarantine(worker, row))
+			decoded = decode_some(worker, row, count);
+		row += decoded < count ? decoded + 1 : count;
 	}
 }
 

@@ -69,6 +69,7 @@ typedef struct EddyDefinition
 	Oid			owner;			/* of the stream */
 	EddyEventTime event_time;
 	EddyDecoder *decoder;
+	bool		resolved;		/* the decoder has been given the messages of the batch */
 	EddyRowPreparer *preparer;
 	bool		in_two_steps;	/* rows need converting or preparing */
 } EddyDefinition;
@@ -90,6 +91,7 @@ typedef struct EddySourceWorker
 
 	/* messages of the batch in hand */
 	EddyKafkaMessage *messages;
+	EddyDecodeMessage *payloads;	/* of the messages, as the decoder takes them */
 	int			nmessages;
 	int			room;			/* messages that the array holds */
 	bool		quarantined;	/* one of them is rejected for having crashed the worker */
@@ -166,6 +168,9 @@ eddy_partitions_find(const EddyPartitionSet *set, int32 partition)
 }
 
 /* ---- rows.c ---- */
+
+/* Outside of transactions: gives the decoder the messages of the batch. */
+extern bool eddy_rows_resolve(EddySourceWorker *worker, EddyDecodeError *error);
 
 /* Makes the rows of the worker's messages; an operation of EddyInput. */
 extern bool eddy_rows_make(EddyApply *apply);

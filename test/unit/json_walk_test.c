@@ -206,8 +206,8 @@ check_numbers(void)
 		{"1.50", false, true, false, 150, 3, 2, 0},
 		{"12.5e-3", false, true, false, 125, 3, 1, -3},
 		{"9999999999999999999", false, true, false, UINT64_C(9999999999999999999), 19, 0, 0},
-		{"1e99999999999999999999", false, true, false, 1, 1, 0, EDDY_JSON_MAX_EXPONENT},
-		{"1e-99999999999999999999", false, true, false, 1, 1, 0, -EDDY_JSON_MAX_EXPONENT},
+		{"1e99999999999999999999", false, true, false, 1, 1, 0, EDDY_NUMBER_MAX_EXPONENT},
+		{"1e-99999999999999999999", false, true, false, 1, 1, 0, -EDDY_NUMBER_MAX_EXPONENT},
 		{"007", true, true, false, 7, 1, 0, 0},
 		{".5", true, true, false, 5, 1, 1, 0},
 		{"5.", true, true, false, 5, 1, 0, 0},
@@ -220,10 +220,10 @@ check_numbers(void)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
-		EddyJsonNumber number;
+		EddyNumber number;
 		const char *end = cases[i].text + strlen(cases[i].text);
-		bool		valid = eddy_json_scan_number(cases[i].text, end, cases[i].lenient,
-												  &number) == end;
+		bool		valid = eddy_decode_scan_number(cases[i].text, end, cases[i].lenient,
+													&number) == end;
 		char		name[64];
 
 		snprintf(name, sizeof(name), "number \"%s\"", cases[i].text);

@@ -1,17 +1,15 @@
 /*-------------------------------------------------------------------------
  *
- * time.c
+ * value_time.c
  *    Dates and timestamps from ISO 8601 texts and from epoch numbers.
  *
  * The form is YYYY-MM-DD[(T| )hh:mm[:ss[.f...]][Z|(+|-)hh[[:]mm[[:]ss]]]],
- * years of four to six digits, beside infinity and -infinity. Fields beyond
- * it (names of months and zones, BC, "now") are left out on purpose: what
- * they mean depends on settings or on the clock, and an event that is
- * decoded twice must give the same row twice.
+ * years of four to six digits; infinity and -infinity are valid as well. Names of months and zones,
+ * BC and "now" are not supported: what they mean depends on settings or on the clock, and a message
+ * that is decoded twice must give the same row twice.
  *
- * As in PostgreSQL a zone is ignored by date and by timestamp without time
- * zone; a timestamp with time zone that comes without one counts as UTC,
- * whatever the session says.
+ * As in PostgreSQL, date and timestamp without time zone ignore a zone. A timestamp with time zone
+ * whose text has none is in UTC, regardless of the session's time zone.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,14 +25,14 @@
 
 #include "decode/value.h"
 
-/* Microseconds from 1970-01-01, where epoch numbers begin, to 2000-01-01, where ours do. */
+/* Microseconds from 1970-01-01, the origin of epoch numbers, to 2000-01-01, the origin of timestamps. */
 #define EPOCH_SHIFT \
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
-/* More digits of a second than any clock has; they only decide rounding. */
+/* Digits of a second that are read; those after the sixth only decide the rounding. */
 #define MAX_FRACTION_DIGITS 15
 
-/* two_digits reads exactly two digits; -1 if they are none. */
+/* two_digits reads exactly two digits; returns -1 if these are not digits. */
 static inline int
 two_digits(const char *p, const char *end)
 {
@@ -84,7 +82,7 @@ store_time(const EddyValueColumn *column, Timestamp time, Datum *value)
 	return EDDY_VALUE_OK;
 }
 
-/* parse_zone reads Z or a numeric displacement; *seconds gets what to add to UTC. */
+/* parse_zone reads Z or a numeric displacement: *seconds east of UTC. */
 static EddyValueResult
 parse_zone(const char *p, const char *end, int *seconds)
 {
@@ -119,7 +117,7 @@ parse_zone(const char *p, const char *end, int *seconds)
 	return EDDY_VALUE_OK;
 }
 
-/* parse_clock reads hh:mm[:ss[.f...]] and leaves *p behind it. */
+/* parse_clock reads hh:mm[:ss[.f...]] and advances *pp past it. */
 static EddyValueResult
 parse_clock(const char **pp, const char *end, int64 *microseconds)
 {
@@ -170,7 +168,7 @@ parse_clock(const char **pp, const char *end, int64 *microseconds)
 		}
 	}
 
-	/* 24:00 and the leap second are taken as the first of what follows, as by PostgreSQL */
+	/* as in PostgreSQL, 24:00 is the next day and a leap second the next minute */
 	if (minute >= MINS_PER_HOUR || second > SECS_PER_MINUTE || hour > HOURS_PER_DAY ||
 		(second == SECS_PER_MINUTE && fraction > 0) ||
 		(hour == HOURS_PER_DAY && (minute > 0 || second > 0 || fraction > 0)))
@@ -182,7 +180,7 @@ parse_clock(const char **pp, const char *end, int64 *microseconds)
 	return EDDY_VALUE_OK;
 }
 
-/* parse_day reads YYYY-MM-DD and leaves *p behind it; *day counts from 2000-01-01. */
+/* parse_day reads YYYY-MM-DD and advances *pp past it; *day counts from 2000-01-01. */
 static EddyValueResult
 parse_day(const char **pp, const char *end, int *day)
 {
@@ -222,9 +220,9 @@ eddy_value_parse_time(const EddyValueColumn *column, const char *s, uint32 len, 
 	int			zone = 0;
 	EddyValueResult result;
 
-	while (p < end && eddy_json_is_space(*p))
+	while (p < end && eddy_decode_is_space(*p))
 		p++;
-	while (p < end && eddy_json_is_space(end[-1]))
+	while (p < end && eddy_decode_is_space(end[-1]))
 		end--;
 
 	if (end - p >= 8 && (*p == 'i' || *p == 'I' || p[1] == 'i' || p[1] == 'I'))
@@ -284,7 +282,7 @@ eddy_value_parse_time(const EddyValueColumn *column, const char *s, uint32 len, 
  */
 EddyValueResult
 eddy_value_time_from_number(const EddyValueColumn *column, EddyTimeFormat time_format,
-							const EddyJsonNumber *number, Datum *value)
+							const EddyNumber *number, Datum *value)
 {
 	uint64		mantissa = number->mantissa;
 	int64		time;
@@ -311,7 +309,7 @@ eddy_value_time_from_number(const EddyValueColumn *column, EddyTimeFormat time_f
 	shift += number->exponent - number->fraction;
 	if (number->digits == 19 && shift < -1)
 	{
-		/* one digit less to divide; the one that decides the rounding stays */
+		/* the divisor would exceed 10^18; the digit that decides the rounding stays */
 		mantissa /= 10;
 		shift++;
 	}
