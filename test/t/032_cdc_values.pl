@@ -60,6 +60,7 @@ sub receive
 	my $lsn = run($database, q{SELECT pg_logical_emit_message(true, 'test', '')});
 	my ($out, $err) = ('', '');
 
+	unlink $file;    # pg_recvlogical appends
 	local $ENV{PGCLIENTENCODING} = $encoding;
 	IPC::Run::run(
 		[ $node->installed_command('pg_recvlogical'), '-d', $node->connstr($database), '-S', $slot,
@@ -309,5 +310,26 @@ INSERT INTO nested VALUES ('x', NULL, '$value');
 @records = changes('postgres', 's', 'views', '*.deep, *.flat');
 is($json->encode([ map { $_->{after}->{flat} } @records ]), '[[[[[[[1]]]]]]]', 'arrays of domains');
 like($warnings, qr/changes of table "_deep_state" are not sent/, '... nested too deeply');
+
+#
+# A label of a state table that is stored out of line, as its view has many columns
+#
+
+my $columns = join ', ', map { "sum(v + $_) AS c$_" } 1 .. 1500;
+run('postgres', qq{
+SELECT pg_replication_slot_advance('s', pg_current_wal_insert_lsn());
+CREATE UNLOGGED TABLE narrow (k int, v bigint);
+SELECT eddy.create_stream('narrow');
+SELECT eddy.create_continuous_view('wide', 'SELECT k, $columns FROM narrow GROUP BY k');
+INSERT INTO narrow VALUES (7, 1)});
+run('postgres', 'VACUUM FULL pg_seclabel');
+cmp_ok(run('postgres', q{
+SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE oid = 'pg_seclabel'::regclass}), '>', 0,
+	'the label is stored out of line');
+@records = changes('postgres', 's', 'views', '*.wide');
+is(join(' ', scalar(keys %{ $records[0]->{after} }), @{ $records[0]->{after} }{qw(k c1 c1500)}),
+	'1501 7 2 1501', 'many columns');
+is($json->encode([ receive('postgres', 's', 'UTF8') ]), $json->encode(\@records),
+	'many columns: replication protocol');
 
 done_testing();
