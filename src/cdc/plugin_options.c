@@ -80,8 +80,7 @@ static const struct
 };
 
 static const Option *find_option(const char *name);
-static void refuse_value(const Option *option, const char *value, const char *hint)
-			pg_attribute_noreturn();
+static void refuse_value(const Option *option, const char *value, const char *hint);
 static bool parse_pattern_part(const char **cursor, char **name);
 
 /*
@@ -205,7 +204,8 @@ parse_batch_bytes(const Option *option, const char *value, EddyCdcOptions *optio
 		refuse_value(option, value,
 					 "Give a size from 0 to 64MB, such as \"64kB\"; "
 					 "0 stands for one record per message.");
-	options->batch_bytes = bytes;
+	else
+		options->batch_bytes = bytes;
 }
 
 static void
