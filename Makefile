@@ -235,17 +235,17 @@ print-%:
 help:
 	@echo "make                 builds pg_eddy and pg_eddy_cdc"
 	@echo "make install         installs both, as the owner of the PostgreSQL installation"
-	@echo "make installcheck    pg_regress and isolation tests on a running server with pg_eddy"
-	@echo "make test            every test, on private servers and a broker; sets up all it needs"
-	@echo "make test T=name     one suite (unit, regress, isolation, tap) or one test"
-	@echo "make sanitize        the tests on a server built with assertions and AddressSanitizer"
-	@echo "make fuzz            fuzzes the JSON parser for a minute, or SECONDS=n"
-	@echo "make demo            the pipe at work, from Kafka to a CDC consumer; sets itself up"
-	@echo "  ... BROKER=kafka           the same on Apache Kafka"
-	@echo "  ... BROKERS=host:port      the same on a broker of yours"
-	@echo "make bench           throughput on Nexmark bids, beside a hand-written consumer"
+	@echo "make installcheck    runs pg_regress and isolation tests on a running server with pg_eddy"
+	@echo "make test            runs all tests on private servers and a broker; installs required packages"
+	@echo "make test T=name     runs one suite (unit, regress, isolation, tap) or one test"
+	@echo "make sanitize        runs the tests on a server built with assertions and AddressSanitizer"
+	@echo "make fuzz            fuzzes the JSON parser for one minute, or SECONDS=n"
+	@echo "make demo            demonstrates the pipeline from Kafka to a CDC consumer; installs required packages"
+	@echo "  ... BROKER=kafka           uses Apache Kafka instead of a mock broker"
+	@echo "  ... BROKERS=host:port      uses an existing broker"
+	@echo "make bench           measures throughput on Nexmark bids, also of a hand-written equivalent"
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
-	@echo "make clean           removes what was built"
+	@echo "make clean           removes built files"
 
 .PHONY: all install install-plugin uninstall-plugin tools test sanitize fuzz demo bench check-includes \
 	help

@@ -1,8 +1,8 @@
-"""The demonstration of pg_eddy: orders flow through a view to a CDC consumer, through two crashes.
+"""Demonstrates pg_eddy: from Kafka through a view to a CDC consumer, with two simulated crashes.
 
-Run by demo/run, as an unprivileged user in a scratch folder. Everything started here is stopped
-here, however it ends. The verdict at the end is computed from the ledger of what the broker
-acknowledged, with Python's Decimal, not by PostgreSQL.
+Run by demo/run, as an unprivileged user in a scratch directory. All processes that it starts are
+stopped when it ends. The consistency check at the end uses a ledger of the orders that the broker
+has acknowledged, and computes with Python's Decimal, not with PostgreSQL.
 """
 
 import argparse
@@ -17,10 +17,10 @@ import sys
 import threading
 import time
 
-RATE = 1000             # orders a second; the mock broker keeps only 5 MB of a partition
+RATE = 1000             # orders per second; the mock broker keeps only 5 MB of a partition
 PARTITIONS = 4
 WINDOW_SECONDS = 10
-PATIENCE = 30           # seconds after which a wait has failed
+WAIT_TIMEOUT = 30       # seconds
 
 TABLE = """CREATE UNLOGGED TABLE orders
     (order_id bigint, user_id text, amount numeric, event_time timestamptz);"""
@@ -40,7 +40,7 @@ CONSUMED = "SELECT coalesce(sum(next_offset), 0) FROM eddy.partitions WHERE part
 
 
 class DemoError(Exception):
-    """Something did not happen that should have; the text is for the user."""
+    """A failure; the text is shown to the user."""
 
 
 #
@@ -73,7 +73,7 @@ def done(text):
 
 
 class Panel:
-    """A few lines that change in place on a terminal, and come again elsewhere."""
+    """A few lines that are updated in place on a terminal, and repeated elsewhere."""
 
     def __init__(self):
         self.height = 0
@@ -93,7 +93,7 @@ class Panel:
 #
 
 class Cluster:
-    """A private PostgreSQL server, reached through a socket in the scratch folder."""
+    """A private PostgreSQL server with a socket in the scratch directory."""
 
     def __init__(self, bindir, scratch):
         self.bindir = bindir
@@ -124,7 +124,7 @@ class Cluster:
         settings = ["listen_addresses = ''", f"unix_socket_directories = '{self.scratch}'",
                     'port = 5432', "shared_preload_libraries = 'pg_eddy'", 'wal_level = logical',
                     "timezone = 'UTC'", 'max_worker_processes = 16']
-        # servers older than this setting do not start with it
+        # releases without this setting do not start with it
         known = subprocess.run([self.program('postgres'), '-D', self.data, '-C',
                                 'output_plugin_libraries'], stdin=subprocess.DEVNULL,
                                capture_output=True, check=False).returncode == 0
@@ -149,28 +149,28 @@ class Cluster:
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
     def execute(self, statement):
-        """Runs a statement and returns what psql printed, as tab separated rows."""
+        """Runs a statement and returns the output of psql, as tab-separated rows."""
         result = self.psql('-A', '-t', '-F', '\t', '-c', statement)
         if result.returncode != 0:
             raise DemoError(f'{statement}\n{result.stderr}')
         return result.stdout.rstrip('\n')
 
     def table(self, statement):
-        """The result as psql shows it."""
+        """Returns the result in the format of psql."""
         result = self.psql('-P', 'footer=off', '-c', statement)
         if result.returncode != 0:
             raise DemoError(f'{statement}\n{result.stderr}')
         return result.stdout.rstrip('\n').splitlines()
 
     def number(self, statement):
-        """A number, or None while the server does not answer."""
+        """Returns a number, or None if the server does not respond."""
         result = self.psql('-A', '-t', '-c', statement)
         text = result.stdout.strip()
         return int(text) if result.returncode == 0 and text else None
 
 
 class Broker:
-    """The mock cluster, a real broker of ours, or one of the user's."""
+    """The mock cluster, a private Apache Kafka, or an existing broker of the user."""
 
     def __init__(self, tree, scratch, kind, address):
         self.tool_path = os.path.join(tree, 'build/eddy-kafka-tool')
@@ -183,17 +183,17 @@ class Broker:
         if address:
             self.topic = f'pg_eddy_demo_{int(time.time())}_{os.getpid()}'
         self.process = None
-        self.topic_made = False
+        self.topic_created = False
 
     def start(self):
         if self.kind == 'mock':
-            # a pipe for its input, so that it sees our end
+            # it exits when the pipe of its input is closed
             self.process = subprocess.Popen([self.mock_path, f'{self.topic}:{PARTITIONS}'],
                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                             text=True, start_new_session=True)
             self.address = self.process.stdout.readline().strip()
             if not self.address:
-                raise DemoError('the mock broker has not started')
+                raise DemoError('could not start the mock broker')
             return
         if self.kind == 'kafka':
             result = subprocess.run([self.script, 'start', self.directory],
@@ -203,7 +203,7 @@ class Broker:
                 raise DemoError(result.stderr)
             self.address = result.stdout.strip()
         self.tool('create-topic', '-p', str(PARTITIONS))
-        self.topic_made = True
+        self.topic_created = True
 
     def tool(self, command, *arguments):
         result = subprocess.run(
@@ -214,7 +214,7 @@ class Broker:
         return result.stdout
 
     def produce(self, ledger):
-        """Starts the stream of orders."""
+        """Starts the producer of orders."""
         return subprocess.Popen(
             [self.tool_path, 'orders', '-b', self.address, '-t', self.topic, '-r', str(RATE),
              '-u', '20', '-s', str(int(time.time())), '-l', ledger],
@@ -226,7 +226,7 @@ class Broker:
         return sum(int(line.split('\t')[2]) for line in lines)
 
     def stop(self):
-        if self.kind == 'own' and self.topic_made:
+        if self.kind == 'own' and self.topic_created:
             self.tool('delete-topic')
         elif self.kind == 'kafka':
             subprocess.run([self.script, 'kill', self.directory], stdin=subprocess.DEVNULL,
@@ -236,10 +236,10 @@ class Broker:
 
 
 class Consumer:
-    """A CDC consumer: reads pg_recvlogical and keeps a copy of the views.
+    """A CDC consumer: reads the output of pg_recvlogical and maintains a copy of the views.
 
-    The server may send changes again after a crash. Each carries its commit LSN and a number
-    within the commit; what lies at or before the last one applied is dropped.
+    After a crash the server may send changes again. Each change carries the LSN of its commit and a
+    sequence number; changes that are not after the last applied one are discarded.
     """
 
     def __init__(self, cluster):
@@ -266,7 +266,7 @@ class Consumer:
 
     def read(self, stream):
         for line in stream:
-            # one that a crash cut short comes again in whole
+            # a line truncated by a crash is sent again
             if not line.endswith('\n'):
                 break
             try:
@@ -311,67 +311,67 @@ def end_process(process, number=signal.SIGTERM):
             process.wait()
 
 
-def wait_for(what, condition, seconds=PATIENCE):
-    """Asks until the condition gives something; returns it."""
+def wait_for(what, condition, seconds=WAIT_TIMEOUT):
+    """Waits until the condition returns a true value, and returns that value."""
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise DemoError(f'waited {seconds} s in vain until {what}')
+            raise DemoError(f'timed out after {seconds} s waiting until {what}')
         time.sleep(0.05)
 
 
 #
-# The books
+# Consistency check
 #
 
 def read_ledger(path):
-    """What was produced: (user, start of window) -> [revenue, orders]."""
-    books = collections.defaultdict(lambda: [decimal.Decimal(0), 0])
+    """Returns the produced orders: (user, start of window) -> (revenue, orders)."""
+    result = collections.defaultdict(lambda: [decimal.Decimal(0), 0])
     with open(path, encoding='utf-8') as ledger:
         for line in ledger:
             _, _, _, user, amount, event_time = line.rstrip('\n').split('\t')
             moment = datetime.datetime.fromisoformat(event_time.replace('Z', '+00:00'))
             seconds = int(moment.timestamp()) // WINDOW_SECONDS * WINDOW_SECONDS
-            entry = books[(user, seconds)]
+            entry = result[(user, seconds)]
             entry[0] += decimal.Decimal(amount)
             entry[1] += 1
-    return {key: tuple(value) for key, value in books.items()}
+    return {key: tuple(value) for key, value in result.items()}
 
 
 def read_view(cluster):
     rows = cluster.execute('SELECT user_id, extract(epoch FROM window_start)::bigint, '
                            'revenue, orders FROM revenue_10s')
-    books = {}
+    result = {}
     for line in rows.splitlines():
         user, start, revenue, orders = line.split('\t')
         key = (user, int(start))
-        if key in books:
+        if key in result:
             raise DemoError(f'the view has two rows for {key}')
-        books[key] = (decimal.Decimal(revenue), int(orders))
-    return books
+        result[key] = (decimal.Decimal(revenue), int(orders))
+    return result
 
 
 def read_copy(consumer):
-    books = {}
+    result = {}
     with consumer.lock:
         rows = list(consumer.copy['public.revenue_10s'].values())
     for row in rows:
         start = datetime.datetime.fromisoformat(row['window_start'].replace('Z', '+00:00'))
-        books[(row['user_id'], int(start.timestamp()))] = (decimal.Decimal(row['revenue']),
-                                                           int(row['orders']))
-    return books
+        result[(row['user_id'], int(start.timestamp()))] = (decimal.Decimal(row['revenue']),
+                                                            int(row['orders']))
+    return result
 
 
-def total(books):
-    return (sum(orders for _, orders in books.values()),
-            sum((revenue for revenue, _ in books.values()), decimal.Decimal(0)))
+def total(result):
+    return (sum(orders for _, orders in result.values()),
+            sum((revenue for revenue, _ in result.values()), decimal.Decimal(0)))
 
 
-def wait_quietly(condition, seconds=PATIENCE):
-    """Waits for a condition whose failure the comparison that follows will show better."""
+def wait_without_error(condition, seconds=WAIT_TIMEOUT):
+    """Waits for a condition, without an error: the comparison that follows shows a failure."""
     try:
         wait_for('', condition, seconds)
     except DemoError:
@@ -379,7 +379,7 @@ def wait_quietly(condition, seconds=PATIENCE):
 
 
 def compare(name, got, want):
-    """Returns whether the two are equal, and shows the first differences if not."""
+    """Returns whether both results are equal, and prints the first differences if not."""
     if got == want:
         return True
     say(style('1;31', f'      NOT EQUAL: {name}'))
@@ -391,7 +391,7 @@ def compare(name, got, want):
 
 
 #
-# The story
+# Demonstration
 #
 
 class Demo:
@@ -410,14 +410,14 @@ class Demo:
 
     def check_helpers(self):
         if self.producer and self.producer.poll() is not None:
-            raise DemoError(f'the producer has ended: {self.producer.stderr.read()}')
+            raise DemoError(f'the producer has exited: {self.producer.stderr.read()}')
         if self.consumer.process and self.consumer.process.poll() is not None:
-            raise DemoError('pg_recvlogical has ended: ' + self.consumer.process.stderr.read())
+            raise DemoError('pg_recvlogical has exited: ' + self.consumer.process.stderr.read())
         if self.consumer.problem:
-            raise DemoError(f'the CDC consumer has stopped: {self.consumer.problem}')
+            raise DemoError(f'the CDC consumer has failed: {self.consumer.problem}')
 
     def run(self):
-        say(style('1', 'pg_eddy: from a Kafka topic through a continuous view to a CDC consumer'))
+        say(style('1', 'pg_eddy: a pipeline from a Kafka topic through a continuous view to a CDC consumer'))
         self.start_server()
         self.start_broker()
         self.define()
@@ -428,14 +428,14 @@ class Demo:
         return self.settle()
 
     def start_server(self):
-        step(1, 'A PostgreSQL server of its own')
+        step(1, 'Starting a private PostgreSQL server')
         self.cluster.create()
         self.cluster.start()
         version = self.cluster.execute('SHOW server_version')
-        done(f'PostgreSQL {version} in {self.cluster.data}, preloading pg_eddy')
+        done(f'PostgreSQL {version} with pg_eddy preloaded, data directory {self.cluster.data}')
 
     def start_broker(self):
-        step(2, 'A broker')
+        step(2, 'Starting a Kafka broker' if not self.broker.address else 'Using a Kafka broker')
         self.broker.start()
         name = {'mock': "librdkafka's mock cluster", 'kafka': 'Apache Kafka (KRaft)',
                 'own': 'your broker'}[self.broker.kind]
@@ -443,7 +443,7 @@ class Demo:
              f'{PARTITIONS} partitions')
 
     def define(self):
-        step(3, 'The pipe, in SQL')
+        step(3, 'Creating the pipeline with SQL')
         self.execute('CREATE EXTENSION pg_eddy;')
         self.execute('CREATE SERVER kafka FOREIGN DATA WRAPPER eddy_kafka\n'
                      f'    OPTIONS ("bootstrap.servers" \'{self.broker.address}\');\n'
@@ -463,7 +463,7 @@ class Demo:
                  style('1', SNAPSHOT + ';')] + self.cluster.table(SNAPSHOT))
 
     def watch_view(self):
-        step(4, f'{RATE} orders a second come in; the view follows')
+        step(4, f'Querying the view while {RATE} orders per second arrive')
         self.producer = self.broker.produce(self.ledger)
         wait_for('the first orders are in the view',
                  lambda: self.cluster.number('SELECT count(*) FROM revenue_10s'))
@@ -474,20 +474,20 @@ class Demo:
             time.sleep(0.5 if terminal else 1.7)
 
     def watch_changes(self):
-        step(5, 'What a CDC consumer receives meanwhile')
+        step(5, 'Receiving changes of the view with a CDC consumer')
         show('pg_recvlogical --slot dashboard --start -f -')
         self.consumer.start()
-        wait_for('changes arrive', lambda: len(self.consumer.lines) >= 8)
+        wait_for('changes are received', lambda: len(self.consumer.lines) >= 8)
         self.check_helpers()
         with self.consumer.lock:
             lines = list(self.consumer.lines)[-4:]
         for line in lines:
             say('      ' + line)
         time.sleep(1)
-        done(f'{self.consumer.received} changes so far')
+        done(f'{self.consumer.received} changes received so far')
 
     def follow(self, seconds):
-        """Shows for some seconds how far the view is behind the topic."""
+        """Shows the lag of the view for some seconds."""
         panel = Panel()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -496,26 +496,26 @@ class Demo:
             produced = self.broker.end_offset()
             worker = self.cluster.number(WORKER)
             if consumed is not None:
-                panel.draw([f'in the topic {produced:7d}   in the view {consumed:7d}   '
-                            f'behind {max(0, produced - consumed):6d}   '
-                            f'worker {worker if worker else "-"}'])
+                panel.draw([f'topic {produced:7d} orders   view {consumed:7d} orders   '
+                            f'lag {max(0, produced - consumed):6d}   '
+                            f'worker PID {worker if worker else "-"}'])
             time.sleep(0.25 if terminal else 1)
 
     def kill_worker(self):
-        step(6, 'The worker is terminated in mid-stream')
-        worker = wait_for('there is a worker', lambda: self.cluster.number(WORKER))
+        step(6, 'Terminating the worker')
+        worker = wait_for('a worker runs', lambda: self.cluster.number(WORKER))
         self.follow(1)
         show(f'kill -TERM {worker}')
         os.kill(worker, signal.SIGTERM)
         since = time.monotonic()
-        successor = wait_for('another worker has taken over',
+        successor = wait_for('another worker has started',
                              lambda: (lambda pid: pid if pid != worker else None)(
                                  self.cluster.number(WORKER)))
-        done(f'worker {successor} took over after {time.monotonic() - since:.1f} s')
+        done(f'worker {successor} started after {time.monotonic() - since:.1f} s')
         self.follow(3)
 
     def stop_server(self):
-        step(7, 'The server crashes in mid-stream')
+        step(7, 'Simulating a crash of the server')
         before = self.cluster.number(CONSUMED)
         show('pg_ctl stop -m immediate')
         self.cluster.stop('immediate')
@@ -525,30 +525,29 @@ class Demo:
         since = time.monotonic()
         self.cluster.start()
         self.consumer.start()
-        wait_for('the view goes on', lambda: (self.cluster.number(CONSUMED) or 0) > before)
-        done(f'back, and consuming again after {time.monotonic() - since:.1f} s: '
-             'from the offset that the last commit holds')
+        wait_for('the view is updated', lambda: (self.cluster.number(CONSUMED) or 0) > before)
+        done(f'resumed after {time.monotonic() - since:.1f} s, at the offset of the last committed '
+             'batch')
         self.follow(3)
 
     def wait_orders(self, seconds):
-        """Lets orders pile up in the topic while nobody reads them."""
+        """Lets orders accumulate in the topic while no worker runs."""
         before = self.broker.end_offset()
         time.sleep(seconds)
         self.check_helpers()
-        done(f'the server is down; {self.broker.end_offset() - before} more orders wait in '
-             'the topic')
+        done(f'the server is down; {self.broker.end_offset() - before} more orders are in the topic')
 
     def settle(self):
-        step(8, 'The orders stop, and the books are compared')
+        step(8, 'Stopping the producer and checking consistency')
         self.producer.send_signal(signal.SIGTERM)
-        if self.producer.wait(PATIENCE) != 0:
-            raise DemoError(f'the producer has failed: {self.producer.stderr.read()}')
+        if self.producer.wait(WAIT_TIMEOUT) != 0:
+            raise DemoError(f'the producer failed: {self.producer.stderr.read()}')
         self.producer = None
         want = read_ledger(self.ledger)
         orders, revenue = total(want)
 
-        wait_quietly(lambda: (self.cluster.number(CONSUMED) or 0) >= self.broker.end_offset())
-        wait_quietly(lambda: self.consumer.problem or
+        wait_without_error(lambda: (self.cluster.number(CONSUMED) or 0) >= self.broker.end_offset())
+        wait_without_error(lambda: self.consumer.problem or
                      total(read_copy(self.consumer))[0] >= orders, 15)
         self.check_helpers()
 
@@ -559,8 +558,8 @@ class Demo:
         copy = read_copy(self.consumer)
         say(f'      copy of the CDC consumer   {total(copy)[0]:8d} orders   '
             f'revenue {total(copy)[1]}')
-        say(f'      ({self.consumer.received} changes were received, '
-            f'{self.consumer.repeated} of them again after the crash)')
+        say(f'      (the consumer received {self.consumer.received} changes, and discarded '
+            f'{self.consumer.repeated} of them that were sent twice)')
         scalar = self.cluster.execute('SELECT orders, revenue FROM total').split('\t')
         rejected = self.cluster.number('SELECT count(*) FROM eddy.dead_letters')
 
@@ -572,24 +571,24 @@ class Demo:
         equal &= compare('dead letters', {'rows': rejected}, {'rows': 0})
         say()
         if equal:
-            say(style('1;32', f'EQUAL: all {len(want)} rows of the view are what the ledger says, '
-                              'to the cent, after two crashes.'))
-            say(style('1;32', f'{orders} orders were produced and {orders} are counted: '
-                              'none lost, none counted twice.'))
+            say(style('1;32', f'EQUAL: all {len(want)} rows of the view match the ledger of the '
+                              'producer, after two crashes.'))
+            say(style('1;32', f'{orders} orders were produced and {orders} were counted: '
+                              'none was lost, none was counted twice.'))
         else:
-            say(style('1;31', 'The view is NOT EQUAL to the ledger.'))
-        say(f'This took {time.monotonic() - self.start_time:.0f} s.')
+            say(style('1;31', 'NOT EQUAL: the view does not match the ledger of the producer.'))
+        say(f'Elapsed time: {time.monotonic() - self.start_time:.0f} s')
         return equal
 
     def clean(self):
-        """Stops whatever was started, in an order in which nothing complains."""
+        """Stops all started processes, in an order that avoids errors."""
         if self.producer:
             end_process(self.producer, signal.SIGKILL)
         for stop in (self.consumer.stop, lambda: self.cluster.stop('immediate'), self.broker.stop):
             try:
                 stop()
             except (DemoError, OSError) as error:
-                say(f'while cleaning up: {error}')
+                say(f'error during cleanup: {error}')
 
 
 def end_by_signal(number, frame):
@@ -606,20 +605,20 @@ def main():
 
     signal.signal(signal.SIGTERM, end_by_signal)
     signal.signal(signal.SIGHUP, end_by_signal)
-    # Ctrl-C came to be ignored when the caller's shell runs us in the background
+    # Ctrl-C is ignored if the caller's shell runs this program in the background
     signal.signal(signal.SIGINT, end_by_signal)
     demo = Demo(options)
     try:
         return 0 if demo.run() else 1
     except DemoError as error:
         say()
-        say(style('1;31', f'The demonstration has failed: {error}'))
-        say('The end of the log of the server:')
+        say(style('1;31', f'The demonstration failed: {error}'))
+        say('Last lines of the server log:')
         say(demo.cluster.log_tail())
         return 1
     except KeyboardInterrupt:
         say()
-        say('Stopped; cleaning up.')
+        say('Interrupted; cleaning up.')
         return 130
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
