@@ -1,8 +1,8 @@
-# scripts/common.sh: what the scripts share; to be sourced by bash.
+# scripts/common.sh: functions for all scripts; to be sourced by bash.
 #
-# Two phases are kept apart everywhere: packages, build and installation run as whoever calls
-# (root, or a user with sudo); servers, brokers and tests run as an unprivileged user, in a scratch
-# folder of their own, because PostgreSQL refuses to run as root.
+# The scripts have two phases: installation of packages, build and installation of pg_eddy run as the
+# caller (root, or a user with sudo); servers, brokers and tests run as an unprivileged user, in a
+# scratch directory, because PostgreSQL refuses to run as root.
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -11,7 +11,7 @@ fail() {
     exit 1
 }
 
-# Says what is being done, on a terminal in bold.
+# Prints a progress message, on a terminal in bold.
 say() {
     if [ -t 1 ]; then
         printf '\033[1m%s\033[0m\n' "$*"
@@ -27,12 +27,12 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo "$@"
     else
-        fail "\"$*\" needs root, and sudo is not installed"
+        fail "\"$*\" requires root, and sudo is not installed"
     fi
 }
 
-# Prints the pg_config to build with: $PG_CONFIG, else one in the PATH, else the newest of
-# Debian's. Only one whose development files are there counts.
+# Prints the pg_config to build with: $PG_CONFIG, else one in the PATH, else the newest one of
+# Debian. A pg_config without the server's development files is ignored.
 find_pg_config() {
     local candidate pgxs
     for candidate in ${PG_CONFIG:-$(command -v pg_config)} \
@@ -46,19 +46,19 @@ find_pg_config() {
     return 1
 }
 
-# Prints the user that runs servers: the caller, or for root the owner of PostgreSQL's files.
+# Prints the user that runs servers: the caller, or postgres if the caller is root.
 find_server_user() {
     if [ "$(id -u)" != 0 ]; then
         id -un
     elif id -u postgres >/dev/null 2>&1; then
         echo postgres
     else
-        fail "there is no user \"postgres\" to run servers as; run this as an ordinary user"
+        fail "user \"postgres\" does not exist; run this as an ordinary user"
     fi
 }
 
-# as_user USER COMMAND...: runs a command as that user, whose home is then the scratch folder. No
-# process stays in between, so signals from the terminal reach the command and nobody else.
+# as_user USER COMMAND...: runs a command as that user, with the scratch directory as home directory.
+# No intermediate process remains, so that the command receives signals from the terminal.
 as_user() {
     local user=$1
     shift
@@ -70,15 +70,15 @@ as_user() {
     fi
 }
 
-# make_scratch NAME USER: makes a folder of its own for USER under /tmp; sets $scratch.
+# make_scratch NAME USER: creates a directory under /tmp that USER owns; sets $scratch.
 make_scratch() {
     scratch=$(mktemp -d "${TMPDIR:-/tmp}/pg_eddy-$1.XXXXXX")
     chmod 755 "$scratch"
     [ "$(id -un)" = "$2" ] || chown "$2" "$scratch"
 }
 
-# copy_tree FOLDER USER: a copy of the sources and of what is built, without what is not needed.
-# The server's user may not be able to read the checkout, and tests write beside their inputs.
+# copy_tree FOLDER USER: copies the sources and the built files, without unneeded files. The
+# server's user may not be able to read the checkout, and tests write into their input directories.
 copy_tree() {
     mkdir -p "$1"
     tar -C "$project" --exclude=./.git --exclude=./results --exclude='*.o' --exclude='*.d' -cf - . |
@@ -87,7 +87,7 @@ copy_tree() {
     [ "$(id -un)" = "$2" ] || chown -R "$2" "$1"
 }
 
-# build_and_install: builds with all processors and installs into the PostgreSQL of $pg_config.
+# build_and_install: builds with all CPUs and installs into the PostgreSQL of $pg_config.
 build_and_install() {
     local log=$1 jobs
     jobs=$(nproc 2>/dev/null || echo 2)

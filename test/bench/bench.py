@@ -1,9 +1,9 @@
-"""Measures the main job on Nexmark bids, beside a hand-written consumer.
+"""Measures throughput on Nexmark bids, of pg_eddy and of a hand-written equivalent.
 
-Broker: a real Apache Kafka with N bids preloaded. Server: a private cluster. Both ways run
-alone, one after the other, each in a new database, RUNS times; the median is
-reported, with the CPU time of every process. The results are checked against the
-batch SELECT over the stored rows, and against each other. See README.md.
+Broker: a real Apache Kafka with N preloaded bids. Server: a private cluster. Both implementations
+run alternately, each in a new database, RUNS times. The median is reported, with the CPU time of
+each process. The results are compared with the SELECT over the stored rows, and with each other.
+See README.md.
 """
 
 import argparse
@@ -47,7 +47,7 @@ STREAM = """
 
 
 def cpu_of(pid, children=False):
-    """CPU seconds of a process with all its threads; with those of ended children if asked."""
+    """CPU seconds of a process with all its threads, optionally including its exited children."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
             fields = stat.read().rpartition(")")[2].split()
@@ -57,7 +57,7 @@ def cpu_of(pid, children=False):
 
 
 def anonymous_of(pid):
-    """kB of anonymous memory of a process: what is its own, without shared buffers and files."""
+    """Anonymous memory of a process in kB, that is, without shared buffers and files."""
     try:
         with open(f"/proc/{pid}/status") as status:
             for line in status:
@@ -102,7 +102,7 @@ class Broker:
 
 
 class Server:
-    """A private cluster with the settings that README.md states."""
+    """A private cluster with the settings documented in README.md."""
 
     def __init__(self, directory, options):
         self.bindir = run([options.pg_config, "--bindir"]).strip()
@@ -176,7 +176,7 @@ max_worker_processes = 16
             cursor.execute("CHECKPOINT")
 
     def cpu(self):
-        """CPU seconds of all processes of the server, ended ones included."""
+        """CPU seconds of all processes of the server, including exited ones."""
         return cpu_of(self.pid, children=True) + sum(cpu_of(pid) for pid in children_of(self.pid))
 
     def stop(self):
@@ -188,7 +188,7 @@ max_worker_processes = 16
 
 
 def measure_eddy(server, broker, options):
-    """One run of pg_eddy, from attach_kafka to the last offset committed."""
+    """One run of pg_eddy, from attach_kafka to the commit of the last offset."""
     server.new_database("eddy")
     cursor = server.connect("eddy").cursor()
     cursor.execute(
@@ -235,7 +235,7 @@ def measure_eddy(server, broker, options):
 
 
 def measure_handwritten(server, broker, options):
-    """One run of handwritten.py, which measures itself from assign to the last commit."""
+    """One run of handwritten.py, which measures the time from assign to its last commit."""
     server.new_database("handwritten")
     with open(os.path.join(HERE, "handwritten.sql")) as script:
         server.connect("handwritten").cursor().execute(script.read())
@@ -266,7 +266,7 @@ def measure_handwritten(server, broker, options):
 
 
 def check_eddy(server, options):
-    """The view must equal the batch SELECT over the stored rows: all of them."""
+    """Checks that all rows are stored and that the view equals the SELECT over them."""
     cursor = server.connect("eddy").cursor()
     cursor.execute("SELECT count(*) FROM eddy.dead_letters")
     if cursor.fetchone()[0] != 0:
@@ -297,7 +297,7 @@ def check_handwritten(server, options):
 
 
 def checksum(server, database):
-    """The same number for the same result, whoever computed it."""
+    """Checksum of a result, to compare both implementations."""
     cursor = server.connect(database).cursor()
     cursor.execute("""
         SELECT count(*), sum(hashtextextended(concat_ws(',', auction,
@@ -385,7 +385,7 @@ def main():
         )
         broker.preload("bids", options.partitions, options.events, options.seed)
         if broker.ends("bids") != options.events:
-            sys.exit("the topic does not hold the bids")
+            sys.exit("the topic does not contain all bids")
         server = Server(directory, options)
         results = {"eddy": [], "handwritten": []}
         sums = set()
@@ -408,7 +408,7 @@ def main():
                     flush=True,
                 )
         if len(sums) != 1:
-            sys.exit(f"wrong result: the results differ from each other: {sums}")
+            sys.exit(f"wrong result: the results of both implementations differ: {sums}")
 
         cursor = server.connect("postgres").cursor()
         cursor.execute(
@@ -419,7 +419,7 @@ def main():
         print("\n" + "; ".join(cursor.fetchone()))
         print(
             f"{options.events:,} Nexmark bids of about 250 B in {options.partitions} partitions,"
-            f" {os.cpu_count()} cores,"
+            f" {os.cpu_count()} CPUs,"
             f" median of {options.runs}; {next(iter(sums))[0]:,} groups of (auction, 10 s window)"
         )
         reports = {}
@@ -430,7 +430,7 @@ def main():
             )
         if results["handwritten"]:
             reports["handwritten"] = report(
-                "by hand: Python -> COPY -> PL/pgSQL statement trigger,"
+                "hand-written: Python -> COPY -> PL/pgSQL statement trigger,"
                 f" batches of {options.batch:,}",
                 results["handwritten"],
                 options.events,
@@ -438,7 +438,7 @@ def main():
         if len(reports) == 2:
             (rate, per_cpu), (other_rate, other_per_cpu) = reports["eddy"], reports["handwritten"]
             print(
-                f"\npg_eddy / by hand: {rate / other_rate:.2f} in events/s,"
+                f"\npg_eddy / hand-written: {rate / other_rate:.2f} in events/s,"
                 f" {per_cpu / other_per_cpu:.2f} in events per CPU-second"
             )
     finally:

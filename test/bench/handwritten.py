@@ -1,9 +1,9 @@
-"""The competitor: a Kafka consumer as a Postgres team writes it by hand, tuned.
+"""The hand-written equivalent: a tuned Kafka consumer without pg_eddy.
 
 confluent-kafka's batch consume -> orjson -> COPY into an UNLOGGED table, whose
-PL/pgSQL statement trigger folds the rows into the result (handwritten.sql), and
+PL/pgSQL statement trigger merges the rows into the result (handwritten.sql), with
 the offsets in the same transaction. Reads the topic from the stored offsets to its end
-as of the start, then prints one line of JSON with what it measured of itself.
+as of the start, then prints its measurements as one line of JSON.
 
     handwritten.py DSN BROKERS TOPIC BATCH
 """
@@ -24,14 +24,14 @@ COLUMNS = ("auction", "bidder", "price", "channel", "url", "date_time", "extra")
 
 
 def cpu_seconds(pid):
-    """User and system time of a process, all threads."""
+    """User and system time of a process with all its threads."""
     with open(f"/proc/{pid}/stat") as stat:
         fields = stat.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def copy_lines(messages):
-    """The messages' rows as text for COPY."""
+    """The rows of the messages as text for COPY."""
     columns = itemgetter(*COLUMNS)
     loads = orjson.loads
     text = "\n".join(
@@ -75,7 +75,7 @@ def main():
     connection.commit()
 
     def store(text, batch_offsets):
-        """One transaction: the rows, what the trigger makes of them, the offsets."""
+        """One transaction: the rows, the effects of the trigger, the offsets."""
         cursor.copy_expert(copy, io.BytesIO(text), size=1 << 20)
         for partition, offset in batch_offsets.items():
             cursor.execute(
@@ -92,7 +92,7 @@ def main():
     rows = 0
     consumer.assign([TopicPartition(topic, p, offset) for p, offset in offsets.items()])
 
-    # one batch is parsed while the one before it is stored
+    # one batch is parsed while the previous one is stored
     with ThreadPoolExecutor(1) as executor:
         storing = None
         while any(offsets[p] < end for p, end in ends.items()):

@@ -1,5 +1,5 @@
--- What a team writes by hand today: a staging table, a statement trigger with
--- a transition table, and the consumer's offsets beside it.
+-- The hand-written equivalent: a staging table, a statement trigger with
+-- a transition table, and a table for the consumer's offsets.
 CREATE UNLOGGED TABLE bid (
     auction bigint, bidder bigint, price bigint, channel text, url text,
     date_time timestamptz, extra text);

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * crash.c
- *    Functions that end the process they are called in, for 045_crashes.pl.
+ *    Functions that terminate the calling process, for 045_crashes.pl.
  *
- * A superuser creates them from the library that the test compiles. They stand for a bug in
- * C code that a message reaches: nothing of the kind is in the extension itself.
+ * A superuser creates them from the library that the test compiles. They simulate a bug in
+ * C code that a message triggers. The extension itself contains no such functions.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,7 +19,7 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(crash_if);
 PG_FUNCTION_INFO_V1(fatal_if);
 
-/* crash_if(value bigint, poison bigint) returns value, or aborts if it is the poison. */
+/* crash_if(value bigint, poison bigint) aborts if value = poison, else returns value. */
 Datum
 crash_if(PG_FUNCTION_ARGS)
 {
@@ -28,7 +28,7 @@ crash_if(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(PG_GETARG_INT64(0));
 }
 
-/* fatal_if(value bigint, poison bigint) returns value, or ends the process with exit code 1. */
+/* fatal_if(value bigint, poison bigint) exits with code 1 if value = poison, else returns value. */
 Datum
 fatal_if(PG_FUNCTION_ARGS)
 {

@@ -3,17 +3,17 @@
  * json_shim_fuzz.cc
  *    Fuzzes the JSON index and walk against simdjson's own DOM parser.
  *
- * Oracle: what the DOM parser accepts, the walk accepts (up to its depth
- * limit); what the walk accepts, the DOM parser accepts, except numbers out
- * of its range and unpaired surrogates, which are a matter of the column's
- * type for us. Beside that, reading a value must stay inside the text, and
- * unescaping must not make a string longer.
+ * Oracle: the walk must accept each text that the DOM parser accepts (up to
+ * its depth limit), and vice versa, except for numbers out of range of the DOM
+ * parser and for unpaired surrogates, which depend on the type of the column.
+ * In addition, reading a value must stay inside the text, and unescaping must
+ * not make a string longer.
  *
- * test/fuzz/run builds and runs it. With EDDY_LIBFUZZER libFuzzer is the
- * driver. Without, it mutates a small corpus by itself:
+ * test/fuzz/run builds and runs it. With EDDY_LIBFUZZER, libFuzzer is the
+ * driver. Otherwise it mutates a small corpus:
  *
- *   fuzz ROUNDS [SEED]         so many texts; the same for the same seed
- *   fuzz -t SECONDS [SEED]     for so long
+ *   fuzz ROUNDS [SEED]         number of texts; the same texts for the same seed
+ *   fuzz -t SECONDS [SEED]     runs for that time
  *   fuzz 0 FILE...             replays each file once
  *
  *-------------------------------------------------------------------------
@@ -47,11 +47,11 @@ fail(const char *what, const std::string &text)
 	abort();
 }
 
-/* walk reads one text; true if it is one valid value. */
+/* walk reads one text and returns whether it is one valid value. */
 static bool
 walk(const std::string &text, EddyJsonStatus *status)
 {
-	/* exactly as many bytes as promised, so that the sanitizer sees any step beyond them */
+	/* exactly the guaranteed number of bytes, so that the sanitizer detects reads past them */
 	std::vector<char> copy(text.begin(), text.end());
 	EddyJsonCursor cursor;
 	EddyJsonValue value;
@@ -66,7 +66,7 @@ walk(const std::string &text, EddyJsonStatus *status)
 		return false;
 	}
 	if (value.start + value.len > text.size())
-		fail("a value reaches beyond its text", text);
+		fail("a value extends past the end of its text", text);
 	if (value.kind == EDDY_JSON_STRING && value.escaped)
 	{
 		std::vector<char> result(value.len);
@@ -88,11 +88,11 @@ check(const std::string &text)
 	bool		accepted = walk(text, &status);
 	auto		expected = parser.parse(text.data(), text.size(), true).get(element);
 
-	/* a byte order mark is removed before; newer versions skip it themselves */
+	/* the caller removes a byte order mark; newer versions of simdjson skip it */
 	if (expected == simdjson::SUCCESS && !accepted && status != EDDY_JSON_DEPTH &&
 		text.compare(0, 3, "\xEF\xBB\xBF") != 0)
 		fail("a valid text was refused", text);
-	/* a number of any size is valid to us; newer versions have a code of its own for large ones */
+	/* the walk accepts numbers of any size; newer versions of simdjson have a separate error code */
 	if (accepted && expected != simdjson::SUCCESS && expected != simdjson::NUMBER_ERROR &&
 		expected != simdjson::STRING_ERROR &&
 		std::string(simdjson::error_message(expected)).find("64 bits") == std::string::npos)
@@ -196,14 +196,14 @@ main(int argc, char **argv)
 
 	for (i = 0; timed || i < rounds; i++)
 	{
-		/* asking for the time is cheap, but not for each of a million texts a second */
+		/* reading the clock for each text would be too expensive */
 		if (timed && i % 1000 == 0 && std::chrono::steady_clock::now() >= end)
 			break;
 
 		std::string text = mutate(texts[random() % texts.size()], random);
 
 		check(text);
-		/* valid texts breed, so that mutations pile up */
+		/* valid texts are added to the corpus, so that mutations accumulate */
 		if (text.size() < 600 && walk(text, &status))
 		{
 			valid++;

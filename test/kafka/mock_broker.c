@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * mock_broker.c
- *    librdkafka's mock cluster as a program: a broker that needs no Java.
+ *    librdkafka's mock cluster as a program: a broker that does not need Java.
  *
  *    eddy-mock-broker [TOPIC:PARTITIONS]...
  *
- * Prints the bootstrap address on its first line of output and then serves
- * until SIGTERM, SIGINT, or the end of its parent. Lines on standard input are
- * commands: "down" and "up" take the broker away and bring it back on the same
- * address, "topic NAME PARTITIONS" makes a topic; each is answered with "ok".
+ * Prints the bootstrap address on its first line of output and then runs
+ * until SIGTERM, SIGINT, or the exit of its parent. Lines on standard input are
+ * commands: "down" and "up" make the broker unavailable and available at the
+ * same address, "topic NAME PARTITIONS" creates a topic. The response is "ok".
  *
- * It lives in a process of its own because the mock's thread does not block
- * signals. It keeps at most 5 MB of a partition and drops the oldest beyond:
- * nothing that counts messages may rely on it beyond that.
+ * It is a separate process because the mock's thread does not block signals. It
+ * keeps at most 5 MB of a partition and discards the oldest messages, so tests
+ * that count messages must not produce more.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,10 +44,10 @@ make_topic(rd_kafka_mock_cluster_t *cluster, const char *topic, const char *part
 	int			count = atoi(partitions);
 
 	if (count < 1 || rd_kafka_mock_topic_create(cluster, topic, count, 1))
-		fail("a topic could not be made");
+		fail("could not create a topic");
 }
 
-/* run_command returns what to answer. */
+/* run_command executes a command and returns the response. */
 static const char *
 run_command(rd_kafka_mock_cluster_t *cluster, char *line)
 {
@@ -73,7 +73,7 @@ run_command(rd_kafka_mock_cluster_t *cluster, char *line)
 	return "unrecognized command";
 }
 
-/* serve returns when a signal asks for the end. */
+/* serve returns when a termination signal arrives. */
 static void
 serve(rd_kafka_mock_cluster_t *cluster, int signals)
 {
@@ -92,7 +92,7 @@ serve(rd_kafka_mock_cluster_t *cluster, int signals)
 			return;
 		if (waits[1].revents)
 		{
-			/* input that ended is no reason to stop: there may never have been any */
+			/* end of input does not stop the broker: the input may be empty */
 			if (fgets(line, sizeof(line), stdin) == NULL)
 				waits[1].fd = -1;
 			else
@@ -116,7 +116,7 @@ main(int argc, char **argv)
 	pid_t		parent = getppid();
 	int			signals;
 
-	/* before any thread exists, so that none of them takes a signal */
+	/* before any thread is created, so that no thread handles signals */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, NULL);
 	sigemptyset(&ends);
@@ -131,14 +131,14 @@ main(int argc, char **argv)
 		return 0;
 	setvbuf(stdin, NULL, _IONBF, 0);
 
-	/* it is told no broker to connect to, and need not warn of that */
+	/* no broker to connect to is configured; suppress the warning */
 	rd_kafka_conf_set(conf, "log_level", "3", error, sizeof(error));
 	client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof(error));
 	if (client == NULL)
 		fail(error);
 	cluster = rd_kafka_mock_cluster_new(client, 1);
 	if (cluster == NULL)
-		fail("the mock cluster could not be made");
+		fail("could not create the mock cluster");
 	for (int i = 1; i < argc; i++)
 	{
 		char	   *colon = strrchr(argv[i], ':');

@@ -3,26 +3,27 @@
  * load.c
  *    eddy-load: the message generator of the pipeline test.
  *
- * Writes N messages into a topic, in transactions of changing size, and
- * between them transactions that it aborts. What a message holds follows from the seed
- * and its number alone, so a run can be repeated. The ledger needs no
- * bookkeeping here: the key of a message says what it is, and every good message
- * carries (producer, seq) with seq running from 1 without gaps.
+ * Writes N messages into a topic, in transactions of varying size, and aborts
+ * some transactions between them. The content of a message depends only on the
+ * seed and its number, so a run can be repeated. The key of a message identifies
+ * its kind, and each valid message contains (producer, seq), with seq counting
+ * from 1 without gaps.
  *
- *    key "k<i>"              a good message
+ *    key "k<i>"              a valid message
  *    key "poison:<kind>"     must become exactly one dead letter
- *    key "tombstone"         no value; must be passed over
- *    key "aborted"           only in aborted transactions: must never be seen
+ *    key "tombstone"         no value; must be skipped
+ *    key "aborted"           only in aborted transactions: must not be read
  *
  * The messages of aborted transactions are well-formed and have negative ids,
- * so that one which is counted after all shows in every view.
+ * so that counting one of them changes each view.
  *
- * A transaction that fails because the broker went away is aborted and written again
- * with the same content. An outcome that the client reports as unknown is asked for again
- * until it is definite; a fatal error ends the program with status 1.
+ * A transaction that fails because the broker is not available is aborted and
+ * repeated with the same content. A call whose outcome the client reports as
+ * unknown is repeated until it is known; a fatal error ends the program with
+ * status 1.
  *
- * No line breaks occur in any payload, so that a reader can print one
- * message per line.
+ * Payloads contain no line breaks, so that a reader can print one message per
+ * line.
  *
  *-------------------------------------------------------------------------
  */
@@ -70,7 +71,7 @@ static const char *const poison_names[POISON_KINDS] = {
 	"skipped value"
 };
 
-/* What to write; set once from the command line. */
+/* Options, set once from the command line. */
 static struct
 {
 	const char *brokers;
@@ -78,13 +79,13 @@ static struct
 	int			partitions;
 	int64_t		messages;
 	uint64_t	seed;
-	double		rate;			/* messages per second, 0: as fast as it goes */
+	double		rate;			/* messages per second, 0 for the maximum */
 	int			aborted;		/* aborted transactions per 100 committed ones */
 	int			poison;			/* poison messages per 10,000 */
 	int			tombstones;		/* tombstones per 10,000 */
 } load = {NULL, NULL, 8, 1000000, 1, 0, 15, 50, 20};
 
-/* What has been written; copied before a transaction, so that it can be repeated. */
+/* Progress; copied before a transaction, so that the transaction can be repeated. */
 typedef struct Ledger
 {
 	int64_t		next;			/* number of the next message */
@@ -122,7 +123,7 @@ mix(uint64_t n, uint64_t salt)
 
 /*
  * Writes the event time of message n: 10 minutes for the whole run, out of order by up to
- * 5 seconds, in the spellings of ISO 8601 that occur in the field.
+ * 5 seconds, in common variants of ISO 8601.
  */
 static int
 print_event_time(char *buf, int size, int64_t n)
@@ -142,7 +143,7 @@ print_event_time(char *buf, int size, int64_t n)
 					form == 0 ? "Z" : form == 1 ? "+02:00" : form == 2 ? "+00" : "000Z");
 }
 
-/* Writes the "note" field with what JSON text may hold; some messages have none. */
+/* Writes the "note" field with various JSON strings; some messages have no such field. */
 static int
 print_note(char *buf, int size, int64_t n)
 {
@@ -156,7 +157,7 @@ print_note(char *buf, int size, int64_t n)
 	return snprintf(buf, size, "%s", notes[mix(n, 3) % (sizeof(notes) / sizeof(notes[0]))]);
 }
 
-/* Writes a good message; the caller chose id, producer and seq. Returns its length. */
+/* Writes a valid message with the given id, producer and seq. Returns its length. */
 static int
 print_event(char *buf, int size, int64_t n, int64_t id, int producer, int64_t seq, int key)
 {
@@ -168,7 +169,7 @@ print_event(char *buf, int size, int64_t n, int64_t id, int producer, int64_t se
 				   ",\"key\":\"k%d\",\"category\":%d,", id, producer, seq, key,
 				   (int) (mix(n, 5) % 10));
 
-	/* numbers as producers write them: integers, short and padded fractions, strings */
+	/* numbers in common formats: integers, short and padded fractions, strings */
 	switch (mix(n, 6) % 5)
 	{
 		case 0:
@@ -190,7 +191,7 @@ print_event(char *buf, int size, int64_t n, int64_t id, int producer, int64_t se
 			len += snprintf(buf + len, size - len, "\"amount\":%d.%02d,", cents / 100, cents % 100);
 	}
 
-	/* one in 2,000 has quantity 0, on which one of the views divides */
+	/* one in 2,000 has quantity 0, by which one of the views divides */
 	len += snprintf(buf + len, size - len, "\"qty\":%d,\"price\":%" PRId64,
 					(int) (mix(n, 7) % 2000 == 0 ? 0 : 1 + mix(n, 8) % 20),
 					(int64_t) (mix(n, 9) % 100000000));
@@ -248,11 +249,11 @@ print_poison(char *buf, int size, int64_t n, int kind)
 		case POISON_TWO_DOCUMENTS:
 			return snprintf(buf, size, "%s%s", event, event);
 	}
-	die("no such kind of poison: %d", kind);
+	die("unrecognized kind of poison message: %d", kind);
 	return 0;
 }
 
-/* Hands one message to the client, waiting while its queue is full. */
+/* Enqueues one message in the client, waiting while its queue is full. */
 static void
 produce(rd_kafka_t *producer, int partition, const char *key, const char *payload, size_t len)
 {
@@ -272,14 +273,14 @@ produce(rd_kafka_t *producer, int partition, const char *key, const char *payloa
 			rd_kafka_poll(producer, 10);
 			continue;
 		}
-		/* the transaction has failed already: its end reports that */
+		/* the transaction has already failed; its end reports that */
 		if (err == RD_KAFKA_RESP_ERR__STATE || err == RD_KAFKA_RESP_ERR__PURGE_QUEUE)
 			return;
 		die("could not produce: %s", rd_kafka_err2str(err));
 	}
 }
 
-/* Writes the messages of one transaction and moves the ledger on. */
+/* Writes the messages of one transaction and advances the progress. */
 static void
 write_messages(rd_kafka_t *producer, Ledger *ledger, int count)
 {
@@ -320,7 +321,7 @@ write_messages(rd_kafka_t *producer, Ledger *ledger, int count)
 	}
 }
 
-/* Writes messages that are going to be aborted. */
+/* Writes messages that will be aborted. */
 static void
 write_decoys(rd_kafka_t *producer, int64_t transaction, int count)
 {
@@ -337,8 +338,8 @@ write_decoys(rd_kafka_t *producer, int64_t transaction, int count)
 }
 
 /*
- * Calls a transactional function until its outcome is definite. Returns false if
- * the transaction must be aborted and written again.
+ * Calls a transactional function until its outcome is known. Returns false if
+ * the transaction must be aborted and repeated.
  */
 static bool
 settle(rd_kafka_t *producer, rd_kafka_error_t *(*call) (rd_kafka_t *, int), const char *what)
@@ -481,7 +482,7 @@ main(int argc, char **argv)
 
 			begin(producer);
 			write_decoys(producer, transactions, decoys);
-			rd_kafka_flush(producer, 10000);	/* they must really reach the log */
+			rd_kafka_flush(producer, 10000);	/* the log must contain them */
 			settle(producer, rd_kafka_abort_transaction, "abort_transaction");
 			aborted += decoys;
 		}

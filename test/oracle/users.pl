@@ -1,13 +1,13 @@
 #!/usr/bin/perl
-# users.pl: a user who writes into the stream "events" while Kafka does.
+# users.pl: a user that writes into the stream "events" concurrently with Kafka.
 #
 #   users.pl WRITER STOPFILE       connection by PGHOST and PGPORT
 #
-# Each round is one psql with one transaction: COPY, INSERT ... SELECT in a data-modifying
-# CTE, MERGE, single rows, savepoints, rollbacks, in turn. What a transaction gives
-# the stream it gives the plain table "user_rows" too, so that this table is the
-# ledger, whatever happens to the server in between: a round that fails is forgotten.
-# Ends when STOPFILE exists; prints the number of rounds that succeeded and failed.
+# Each round is one psql with one transaction, alternating between COPY, INSERT ... SELECT in a
+# data-modifying CTE, MERGE, single rows, savepoints and rollbacks. Each transaction writes
+# the same rows into the stream and into the plain table "user_rows", so that this table is the
+# ledger also after crashes of the server. A round that fails is not repeated.
+# Exits when STOPFILE exists; prints the number of rounds that succeeded and failed.
 
 use strict;
 use warnings;
@@ -21,7 +21,7 @@ my $next = $writer * 1_000_000_000;    # ids of users' rows lie above those of m
 my %rounds = (succeeded => 0, failed => 0);
 my $round = 0;
 
-# Lines for COPY: $count rows with ids from $next on.
+# Lines for COPY: $count rows with ids starting at $next.
 sub copy_lines
 {
 	my ($count) = @_;
@@ -42,7 +42,7 @@ sub copy_lines
 	return $lines;
 }
 
-# The same kind of rows as a SELECT.
+# The same rows as a SELECT.
 sub select_rows
 {
 	my ($count) = @_;

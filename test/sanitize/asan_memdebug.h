@@ -11,8 +11,8 @@
  * poisoned and unpoisoned for the sanitizer.
  *
  * Only addressability is tracked; reads of uninitialized memory are not
- * detected. A context wipes what it frees and marks it as not accessible by
- * itself, hence nothing is to be done for VALGRIND_MEMPOOL_FREE.
+ * detected. A context itself wipes freed chunks and marks them as not
+ * accessible, so VALGRIND_MEMPOOL_FREE is empty.
  *
  *-------------------------------------------------------------------------
  */

@@ -3,8 +3,8 @@
  * overrun.c
  *    Errors that a server built by test/sanitize/run must detect.
  *
- * Proves that the sanitizers are at work: a run without any report means
- * nothing if they are not. Loaded by the script's own check, never by a test.
+ * Verifies that the sanitizers are active: otherwise a run without reports
+ * would prove nothing. Loaded by a check of the script, not by tests.
  *
  *-------------------------------------------------------------------------
  */

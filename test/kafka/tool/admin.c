@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * admin.c
- *    Commands about topics, and waiting for a broker.
+ *    Commands for topics, and waiting for a broker.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,7 +9,7 @@
 
 #include "tool.h"
 
-/* An admin request that was sent: the queue its answer comes to. */
+/* A pending admin request, with the queue of its response. */
 typedef struct Request
 {
 	rd_kafka_t *client;
@@ -17,7 +17,7 @@ typedef struct Request
 	rd_kafka_queue_t *queue;
 } Request;
 
-/* log_nothing keeps connection failures quiet where they are expected. */
+/* log_nothing suppresses messages about expected connection failures. */
 static void
 log_nothing(const rd_kafka_t *client, int level, const char *facility, const char *message)
 {
@@ -28,8 +28,8 @@ log_nothing(const rd_kafka_t *client, int level, const char *facility, const cha
 }
 
 /*
- * run_wait asks anew with a new client each time: a client that was refused
- * once backs off for longer than a test wants to wait.
+ * run_wait uses a new client for each attempt: the back-off of a client whose
+ * connection was refused is too long for tests.
  */
 void
 run_wait(void)
@@ -57,7 +57,7 @@ run_wait(void)
 		if (ready)
 			return;
 		if (now_seconds() > deadline || stop_requested)
-			die("%s has not answered within %g s: %s", options.brokers, options.wait,
+			die("%s has not responded within %g s: %s", options.brokers, options.wait,
 				rd_kafka_err2str(error));
 		nanosleep(&(struct timespec) {.tv_nsec = 50 * 1000000}, NULL);
 	}
@@ -114,7 +114,7 @@ start_request(rd_kafka_admin_op_t operation)
 	if (rd_kafka_AdminOptions_set_request_timeout(request.admin_options, TOOL_TIMEOUT_MS, error,
 												  sizeof(error)))
 		die("%s", error);
-	/* the broker answers when the topic is there, not when it has taken note of the wish */
+	/* the broker responds after the topic was created, not when it has received the request */
 	if (operation != RD_KAFKA_ADMIN_OP_DELETERECORDS &&
 		rd_kafka_AdminOptions_set_operation_timeout(request.admin_options, TOOL_TIMEOUT_MS, error,
 													sizeof(error)))
@@ -128,7 +128,7 @@ await_answer(Request *request)
 	rd_kafka_event_t *event = rd_kafka_queue_poll(request->queue, TOOL_TIMEOUT_MS + 5000);
 
 	if (event == NULL)
-		die("the broker has not answered");
+		die("the broker has not responded");
 	if (rd_kafka_event_error(event))
 		die("%s", rd_kafka_event_error_string(event));
 	return event;
@@ -153,8 +153,8 @@ check_topics(const rd_kafka_topic_result_t **topics, size_t count)
 }
 
 /*
- * await_leaders returns when every partition has a leader that answers: the
- * answer to "create topic" may be there a little earlier than that.
+ * await_leaders returns when each partition has a leader that responds. The
+ * response to "create topic" may arrive earlier.
  */
 static void
 await_leaders(rd_kafka_t *client, int partitions)
@@ -189,7 +189,7 @@ run_create_topic(void)
 	const rd_kafka_topic_result_t **results;
 	size_t		count;
 
-	/* -1: as many replicas as the cluster makes by itself */
+	/* -1: the default number of replicas of the cluster */
 	topic = rd_kafka_NewTopic_new(options.topic, options.partitions, -1, error, sizeof(error));
 	if (topic == NULL)
 		die("%s", error);
@@ -199,11 +199,11 @@ run_create_topic(void)
 		const char *value = split_property(options.configs[i], name, sizeof(name));
 
 		if (rd_kafka_NewTopic_set_config(topic, name, value))
-			die("property \"%s\" was refused", name);
+			die("property \"%s\" was rejected", name);
 	}
 	rd_kafka_CreateTopics(request.client, &topic, 1, request.admin_options, request.queue);
 	event = await_answer(&request);
-	/* not in one expression: the arguments of a call are evaluated in any order */
+	/* not in one expression: the order of evaluation of arguments is unspecified */
 	results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event),
 												  &count);
 	check_topics(results, count);

@@ -5,12 +5,12 @@
  *
  * Follows the generator of nexmark-flink: of every 50 events 1 is a person, 3
  * are auctions and 46 are bids. Only the bids are produced, with the numbers
- * and times that they have among all events, at 10,000 events a second of
- * event time. Bid k goes to partition k modulo their number, so each partition
- * is in order of time. The same seed gives the same bids.
+ * and times that they have among all events, at 10,000 events per second of
+ * event time. Bid k is sent to partition k modulo the number of partitions, so
+ * each partition is in order of time. The same seed generates the same bids.
  *
- * Fast enough (well over 500,000 a second) not to be what a benchmark measures:
- * nothing is formatted with printf, and messages are handed over in batches.
+ * It produces more than 500,000 messages per second, so that it does not limit
+ * a benchmark: it does not use printf, and sends messages in batches.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,7 +50,7 @@ typedef struct Generator
 	Random		random;
 	Channel		hot[HOT_CHANNELS];
 	Channel    *cold;
-	time_t		second;			/* that time_text stands for */
+	time_t		second;			/* that time_text represents */
 	char		time_text[32];
 } Generator;
 
@@ -77,7 +77,7 @@ append_integer(char *out, uint64_t value)
 	return append_text(out, digits + position, sizeof(digits) - position);
 }
 
-/* append_letters: twelve letters from each random number. */
+/* append_letters makes twelve letters from each random number. */
 static char *
 append_letters(char *out, Random *random, int size)
 {
@@ -195,7 +195,7 @@ make_bid(Generator *generator, int64_t k, char *start)
 	out = APPEND_LITERAL(out, "{\"auction\":");
 	out = append_integer(out, auction + FIRST_ID);
 	out = APPEND_LITERAL(out, ",\"bidder\":");
-	out = append_integer(out, bidder + 2 * FIRST_ID);	/* twice: so does the original */
+	out = append_integer(out, bidder + 2 * FIRST_ID);	/* twice, like the original */
 	out = APPEND_LITERAL(out, ",\"price\":");
 	out = append_integer(out, price);
 	out = APPEND_LITERAL(out, ",");
@@ -218,7 +218,7 @@ bid_delivered(rd_kafka_t *producer, const rd_kafka_message_t *message, void *opa
 		die("bid was not delivered: %s", rd_kafka_err2str(message->err));
 }
 
-/* send_batch hands over count messages and tries those again for which the queue was full. */
+/* send_batch enqueues count messages, and retries those for which the queue was full. */
 static void
 send_batch(rd_kafka_t *producer, rd_kafka_topic_t *topic, rd_kafka_message_t *messages, int count)
 {
@@ -283,7 +283,7 @@ run_bids(void)
 		send_batch(producer, topic, messages, count);
 	}
 	flush_producer(producer);
-	fprintf(stderr, "%.0f bids a second\n", options.count / (now_seconds() - start));
+	fprintf(stderr, "%.0f bids per second\n", options.count / (now_seconds() - start));
 
 	rd_kafka_topic_destroy(topic);
 	rd_kafka_destroy(producer);

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * dump.c
- *    Prints what is committed in a topic: the independent reader of the tests.
+ *    Prints the committed messages of a topic: the independent reader of the tests.
  *
- * Reads from the beginning (or -o) to the end that was there when it came (or
- * -e), with assign() and read_committed, in a process and with code that share
- * nothing with the extension's consumer. The output is for COPY: partition,
- * offset, key with -k, payload; \N for a NULL; with -X bytes as for bytea.
+ * Reads from the beginning (or -o) to the end as of its start (or -e), with
+ * assign() and read_committed. It is a separate process and shares no code with
+ * the extension's consumer. The output is in the format of COPY: partition,
+ * offset, key with -k, payload; \N for a NULL; with -X bytes in hex format.
  *
  *-------------------------------------------------------------------------
  */
@@ -71,7 +71,7 @@ print_message(const rd_kafka_message_t *message)
 	putc_unlocked('\n', stdout);
 }
 
-/* done_with tells whether a message is the last one of its partition that is wanted. */
+/* done_with returns whether a message is the last requested one of its partition. */
 static bool
 done_with(const rd_kafka_message_t *message)
 {
@@ -95,7 +95,7 @@ assign_partitions(rd_kafka_t *consumer, int partitions, int *assigned)
 		(*assigned)++;
 	}
 	if (rd_kafka_assign(consumer, list))
-		die("partitions could not be assigned");
+		die("could not assign partitions");
 	return list;
 }
 
@@ -144,7 +144,7 @@ run_dump(void)
 				last = true;
 			else if (message->err == RD_KAFKA_RESP_ERR__TRANSPORT ||
 					 message->err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-				last = false;	/* the client reconnects by itself */
+				last = false;	/* the client reconnects automatically */
 			else if (message->err)
 				die("partition %d: %s", (int) message->partition, rd_kafka_message_errstr(message));
 			else if (!done[message->partition] &&

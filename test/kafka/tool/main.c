@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * main.c
- *    eddy-kafka-tool: topics, messages and readings for tests, benchmark and demo.
+ *    eddy-kafka-tool: manages topics, produces and reads messages for tests, benchmark and demo.
  *
- * It goes to the broker by a road of its own, so that what it reads back can
- * judge what the extension has stored. Everything random is seeded: the same
- * command line makes the same messages.
+ * It accesses the broker through a separate path, so that its output can be used
+ * to check the data stored by the extension. Random numbers are seeded: the same
+ * command line produces the same messages.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,16 +29,16 @@ typedef struct Command
 } Command;
 
 static const Command commands[] = {
-	{"add-partitions", run_add_partitions, true, "raises a topic to -p partitions"},
-	{"bids", run_bids, true, "produces -n Nexmark bids as flat JSON, over all partitions"},
-	{"create-topic", run_create_topic, true, "makes a topic of -p partitions, with -c name=value"},
+	{"add-partitions", run_add_partitions, true, "increases the number of partitions of a topic to -p"},
+	{"bids", run_bids, true, "produces -n Nexmark bids as flat JSON in all partitions"},
+	{"create-topic", run_create_topic, true, "creates a topic of -p partitions, with -c name=value"},
 	{"delete-records", run_delete_records, true, "deletes partition -P up to offset -o"},
 	{"delete-topic", run_delete_topic, true, "deletes a topic"},
-	{"dump", run_dump, true, "prints partition, offset and payload of what is committed, for COPY"},
-	{"orders", run_orders, true, "produces JSON orders, -r a second, and a ledger of them (-l)"},
+	{"dump", run_dump, true, "prints partition, offset and payload of committed messages, for COPY"},
+	{"orders", run_orders, true, "produces -r JSON orders per second, and a ledger of them (-l)"},
 	{"produce", run_produce, true, "produces the lines of standard input"},
 	{"topics", run_topics, false, "lists topics with their number of partitions"},
-	{"wait", run_wait, false, "waits until the broker answers, at most -w seconds"},
+	{"wait", run_wait, false, "waits until the broker responds, at most -w seconds"},
 	{"watermarks", run_watermarks, true, "prints partition, low and high watermark"},
 };
 
@@ -52,8 +52,8 @@ print_help(FILE *to)
 		fprintf(to, "  %-15s %s\n", commands[i].name, commands[i].help);
 	fputs("\n"
 		  "  -p N   number of partitions           -P N   one partition\n"
-		  "  -n N   number of messages             -r N   messages a second\n"
-		  "  -o N   first offset                   -e N   offset behind the last one\n"
+		  "  -n N   number of messages             -r N   messages per second\n"
+		  "  -o N   first offset                   -e N   offset after the last one\n"
 		  "  -s N   seed                           -u N   number of users of generated orders\n"
 		  "  -w N   seconds to wait                -l F   ledger: partition, offset and fields\n"
 		  "  -z C   compression                    -c K=V property of client or new topic\n"
@@ -89,8 +89,8 @@ set_property(rd_kafka_conf_t *conf, const char *name, const char *value)
 }
 
 /*
- * split_property cuts name=value of option -c in two and returns the value; the
- * name goes to the buffer.
+ * split_property splits name=value of option -c; it returns the value and copies
+ * the name to the buffer.
  */
 const char *
 split_property(const char *property, char *name, size_t size)
@@ -104,7 +104,7 @@ split_property(const char *property, char *name, size_t size)
 	return equals + 1;
 }
 
-/* new_client takes over conf; properties given with -c win over all others. */
+/* new_client takes ownership of conf; properties of option -c take precedence. */
 rd_kafka_t *
 new_client(rd_kafka_type_t type, rd_kafka_conf_t *conf)
 {
@@ -113,7 +113,7 @@ new_client(rd_kafka_type_t type, rd_kafka_conf_t *conf)
 
 	set_property(conf, "bootstrap.servers", options.brokers);
 	set_property(conf, "client.id", "eddy-kafka-tool");
-	set_property(conf, "log_level", "3");	/* errors; what is retried is no news */
+	set_property(conf, "log_level", "3");	/* errors only, not retries */
 	for (int i = 0; i < options.nconfigs && !options.topic_configs; i++)
 	{
 		char		name[128];
@@ -136,7 +136,7 @@ now_seconds(void)
 	return now.tv_sec + now.tv_nsec / 1e9;
 }
 
-/* count_partitions dies when the topic does not exist. */
+/* count_partitions fails if the topic does not exist. */
 int
 count_partitions(rd_kafka_t *client, const char *topic)
 {

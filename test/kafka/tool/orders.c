@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * orders.c
- *    A live stream of orders, with a ledger of what the broker acknowledged.
+ *    Produces orders continuously, with a ledger of the acknowledged ones.
  *
- * The ledger is what the demonstration compares the view with: one line per
- * order (partition, offset, order_id, user_id, amount, event_time), written
- * when the delivery report arrives. SIGTERM ends the stream in good order:
- * what is under way is delivered and written first.
+ * The demonstration compares the view with the ledger: one line per order
+ * (partition, offset, order_id, user_id, amount, event_time), written when the
+ * delivery report arrives. On SIGTERM, in-flight orders are delivered and
+ * written before the program exits.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,10 +17,10 @@
 
 #include "tool.h"
 
-/* event times lie up to this much behind the clock, as devices' clocks and networks do */
+/* event times are behind the clock by at most this much, as with real devices and networks */
 #define MAX_JITTER_MS 1500
 
-/* What the ledger says of an order; travels with the message as its opaque. */
+/* Ledger entry of an order; the opaque of its message. */
 typedef struct Order
 {
 	long long	id;
@@ -59,7 +59,7 @@ format_time(char *text, size_t size, int64_t milliseconds)
 	snprintf(text + length, size - length, ".%03dZ", (int) (milliseconds % 1000));
 }
 
-/* make_order: a few users order much more than the others, as in real shops. */
+/* make_order generates an order; a few users order much more than the others. */
 static Order *
 make_order(Random *random, long long id)
 {
@@ -131,7 +131,7 @@ run_orders(void)
 	{
 		long long	due = options.count;
 
-		/* what is due by now; the pace does not follow the broker's */
+		/* all orders that are due; the rate does not depend on the broker */
 		if (options.rate > 0)
 			due = (long long) ((now_seconds() - start) * options.rate) + 1;
 		if (options.count >= 0 && due > options.count)

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * produce.c
- *    Produces the lines of standard input, in transactions if wanted.
+ *    Produces the lines of standard input, optionally in transactions.
  *
- * A message that cannot be delivered ends the program: tests count on every
- * line being in the topic. In a transaction, what the broker acknowledged is
- * printed at its commit, and never if it is aborted; an aborted transaction is
- * flushed first, so that its messages really lie in the log for readers to skip.
+ * If a message cannot be delivered, the program fails: tests require all lines
+ * to be in the topic. Acknowledgements in a transaction are printed at its
+ * commit, and not if it is aborted. An aborted transaction is flushed first, so
+ * that the log contains its messages and readers must skip them.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,12 +24,12 @@ typedef struct Field
 	size_t		size;
 } Field;
 
-/* acknowledgements of the transaction that is open; NULL: print at once */
+/* acknowledgements of the current transaction; NULL: print immediately */
 static FILE *pending = NULL;
 static char *pending_text = NULL;
 static size_t pending_size = 0;
 
-/* new_producer takes over conf, which already has its delivery callback. */
+/* new_producer takes ownership of conf, which already has its delivery callback. */
 rd_kafka_t *
 new_producer(rd_kafka_conf_t *conf)
 {
@@ -41,8 +41,8 @@ new_producer(rd_kafka_conf_t *conf)
 }
 
 /*
- * flush_producer returns when everything is delivered. A producer that was asked to end does
- * not wait for a broker that is gone, as long as messages would live by themselves.
+ * flush_producer returns after all messages are delivered. After a termination signal it does
+ * not wait for an unavailable broker until the messages time out.
  */
 void
 flush_producer(rd_kafka_t *producer)
@@ -117,7 +117,7 @@ unescape(Field *field)
 	field->size = out - field->data;
 }
 
-/* parse_headers reads name=value pairs separated by commas; the same name may come again. */
+/* parse_headers reads name=value pairs separated by commas; names may be repeated. */
 static rd_kafka_headers_t *
 parse_headers(const Field *field)
 {
@@ -177,7 +177,7 @@ produce_line(rd_kafka_t *producer, char *line, size_t size)
 	if (order == NULL)
 		order = memchr(line, '\t', size) ? "kv" : "v";
 
-	/* the last field takes the rest of the line, tabs and all */
+	/* the last field takes the rest of the line, including tabs */
 	for (char *start = line, *end = line + size;;)
 	{
 		char	   *tab = NULL;
@@ -268,8 +268,8 @@ begin_transaction(rd_kafka_t *producer)
 }
 
 /*
- * end_transaction keeps a call that timed out definite by repeating it: its
- * outcome is open until the broker has answered.
+ * end_transaction repeats a call that timed out: its outcome is not known until
+ * the broker has responded.
  */
 static void
 end_transaction(rd_kafka_t *producer, bool commit)

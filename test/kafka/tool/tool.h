@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * tool.h
- *    What the parts of eddy-kafka-tool share: options, handles, failing.
+ *    Declarations shared by the files of eddy-kafka-tool.
  *
- * One process runs one command, so options and clients are plain globals of
- * the process, and every failure ends it with a message and status 1.
+ * One process runs one command, so options and clients are global variables,
+ * and each failure ends the process with a message and status 1.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,29 +27,29 @@ typedef struct ToolOptions
 	int			partitions;		/* -p: number of partitions */
 	int			partition;		/* -P: one partition, -1 for all */
 	int64_t		offset;			/* -o: first offset, -1 for the beginning */
-	int64_t		end;			/* -e: offset behind the last one, -1 for the end */
-	int64_t		count;			/* -n: messages to make, -1 for no end */
-	double		rate;			/* -r: messages a second, 0 for as fast as can be */
+	int64_t		end;			/* -e: offset after the last one, -1 for the end */
+	int64_t		count;			/* -n: number of messages, -1 for unlimited */
+	double		rate;			/* -r: messages per second, 0 for the maximum */
 	double		wait;			/* -w: seconds to wait */
 	uint64_t	seed;			/* -s */
 	int			users;			/* -u: distinct users of generated orders */
-	const char *ledger;			/* -l: file for what the broker has acknowledged */
+	const char *ledger;			/* -l: file for acknowledged messages */
 	const char *fields;			/* -f: order of the fields in an input line */
 	const char *transaction;	/* -x: transactional id */
 	const char *codec;			/* -z: compression */
 	bool		acknowledged;	/* -a: print partition and offset of each message */
-	bool		keys;			/* -k: dump keys too */
+	bool		keys;			/* -k: also dump keys */
 	bool		hex;			/* -X: dump bytes as hex */
-	bool		uncommitted;	/* -U: dump aborted messages too */
+	bool		uncommitted;	/* -U: also dump aborted messages */
 	const char *configs[TOOL_MAX_CONFIGS];	/* -c name=value */
 	int			nconfigs;
-	bool		topic_configs;	/* they are properties of a topic, not of the client */
+	bool		topic_configs;	/* configs are properties of a topic, not of the client */
 } ToolOptions;
 
-/* immutable once main() has read the command line */
+/* immutable after main() has read the command line */
 extern ToolOptions options;
 
-/* set by SIGINT and SIGTERM: a producer ends, flushes and writes its ledger to the end */
+/* set by SIGINT and SIGTERM: a producer flushes, completes its ledger and exits */
 extern volatile sig_atomic_t stop_requested;
 
 extern void die(const char *format,...) __attribute__((format(printf, 1, 2), noreturn));
