@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * closest_match.h
- *    The valid name that is closest to a misspelt one, for hints.
+ *    The closest match for an unrecognized name, for hints.
  *
- * The server has this since 16 only (ClosestMatch of varlena.h). Inline, because the output
- * plugin is a library of its own: a function that both libraries export could be called across
- * two versions of pg_eddy.
+ * The server has such functions since 16 (ClosestMatch of varlena.h). Inline, because the output
+ * plugin is a separate library: a function that both libraries export could be called across two
+ * versions of pg_eddy.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,17 +14,17 @@
 
 #include "utils/varlena.h"
 
-/* With more edits than this a word is a different word. */
+/* Maximum number of edits of a match. */
 #define EDDY_CLOSEST_MAX_DISTANCE 4
 
-/* Longest names that are compared: the server's limit for this distance. */
+/* Maximum length of names that are compared: the server's limit for this distance. */
 #define EDDY_CLOSEST_MAX_LENGTH 255
 
 typedef struct EddyClosestMatch
 {
 	const char *name;
-	const char *match;			/* NULL: none is close */
-	int			limit;			/* distance that a better match must not exceed */
+	const char *match;			/* NULL: no match */
+	int			limit;			/* maximum distance of a better match */
 } EddyClosestMatch;
 
 static inline void
@@ -35,7 +35,7 @@ eddy_closest_init(EddyClosestMatch *state, const char *name)
 	state->limit = EDDY_CLOSEST_MAX_DISTANCE;
 }
 
-/* Of candidates at the same distance the first one stays. */
+/* Of candidates with the same distance, the first one is the match. */
 static inline void
 eddy_closest_update(EddyClosestMatch *state, const char *candidate)
 {
@@ -44,7 +44,7 @@ eddy_closest_update(EddyClosestMatch *state, const char *candidate)
 	int			limit = Min(state->limit, (Max(name_len, candidate_len) - 1) / 2);
 	int			distance;
 
-	/* with half of its letters changed it is a different word as well */
+	/* if half of the letters differ, it is a different word */
 	if (limit < 0 || name_len > EDDY_CLOSEST_MAX_LENGTH || candidate_len > EDDY_CLOSEST_MAX_LENGTH)
 		return;
 	distance = varstr_levenshtein_less_equal(state->name, name_len, candidate, candidate_len,

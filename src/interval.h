@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * interval.h
- *    Lengths of time that users give as intervals.
+ *    Lengths of time that users specify as intervals.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,12 +10,12 @@
 
 #include "datatype/timestamp.h"
 
-/* The longest that is accepted, in microseconds: 1000 years of 12 months of 30 days. */
+/* Maximum length, in microseconds: 1000 years of 12 months of 30 days. */
 #define EDDY_INTERVAL_MAX (INT64CONST(1000) * 12 * DAYS_PER_MONTH * USECS_PER_DAY)
 
 /*
  * The length in microseconds; a month has 30 days, a day 24 hours. It is clamped to a quarter of
- * the range of int64, which exceeds every timestamp: adding it to one cannot overflow.
+ * the range of int64, which exceeds all timestamps, so that adding it to a timestamp cannot overflow.
  */
 static inline int64
 eddy_interval_usec(const Interval *interval)

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * subtransaction.h
- *    Running something that may fail in an internal subtransaction.
+ *    Running a function that may fail in an internal subtransaction.
  *
- * In a header, because the output plugin is a library of its own.
+ * In a header, because the output plugin is a separate library.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,10 +15,10 @@
 #include "utils/resowner.h"
 
 /*
- * eddy_subtransaction_run calls function(arg) in a subtransaction of its own, in the current memory
- * context. Returns NULL if it succeeded; otherwise everything it did is undone and the error is returned,
- * in that context. It costs a transaction id only if the function writes. Locks that the function
- * takes are kept if it succeeds, and released if it fails.
+ * eddy_subtransaction_run calls function(arg) in a subtransaction, in the current memory context.
+ * It returns NULL if the function succeeded. Otherwise the effects of the function are undone and the
+ * error is returned, in that context. The subtransaction needs a transaction ID only if the function
+ * writes. Locks that the function takes are kept if it succeeds, and released if it fails.
  */
 static inline ErrorData *
 eddy_subtransaction_run(void (*function) (void *), void *arg)
@@ -48,8 +48,8 @@ eddy_subtransaction_run(void (*function) (void *), void *arg)
 }
 
 /*
- * True for errors that have nothing to do with what was tried, and that another attempt may not
- * meet: cancel and shutdown, resources, I/O, conflicts with other transactions.
+ * True for errors that are not caused by the function itself and may not recur in another attempt:
+ * cancel and shutdown, resources, I/O, conflicts with other transactions.
  */
 static inline bool
 eddy_subtransaction_is_disturbed(const ErrorData *error)

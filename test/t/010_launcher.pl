@@ -1,9 +1,9 @@
-# 010_launcher.pl: processes come and go with databases, extensions and the server's role.
+# 010_launcher.pl: starting and stopping of background workers.
 #
-# Every database that has the extension has a worker, soon after it has it and no longer than
-# that; nobody is in the way of DROP DATABASE; a copied database does not consume by
-# itself; a standby does nothing before promotion; too few slots are a visible
-# state and no noise in the log; killed workers come back.
+# Each database that has the extension has a worker, until the extension or the database is dropped;
+# workers do not block DROP DATABASE; a copied database does not consume automatically; workers do
+# not run on a standby before promotion; too few worker slots are a visible state and do not fill
+# the log; killed workers are restarted.
 
 use strict;
 use warnings;
@@ -77,18 +77,18 @@ sub wait_for_count
 # CREATE and DROP EXTENSION
 #
 
-wait_for_workers('launcher', 'NULL', 1, 'a launcher runs');
-wait_for_workers('database worker', q{'postgres'}, 0, 'no worker without the extension');
+wait_for_workers('launcher', 'NULL', 1, 'the launcher runs');
+wait_for_workers('database worker', q{'postgres'}, 0, 'a database without the extension has no worker');
 setup_stream('postgres');
-wait_for_workers('database worker', q{'postgres'}, 1, 'CREATE EXTENSION brings one');
-wait_for_workers('source worker', q{'postgres'}, 1, 'attaching brings another');
-wait_for_count('postgres', 10, 'which consumes');
+wait_for_workers('database worker', q{'postgres'}, 1, 'CREATE EXTENSION starts a database worker');
+wait_for_workers('source worker', q{'postgres'}, 1, 'attach_kafka starts a source worker');
+wait_for_count('postgres', 10, 'the source worker consumes the topic');
 
 $node->safe_psql('postgres', 'BEGIN; DROP EXTENSION pg_eddy CASCADE; ROLLBACK');
 wait_for_workers('database worker', q{'postgres'}, 1, 'a DROP that is rolled back has no effect');
 $node->safe_psql('postgres', 'DROP EXTENSION pg_eddy CASCADE; DROP TABLE events');
 wait_for_workers('source worker', q{'postgres'}, 0, 'DROP EXTENSION ends the source worker');
-wait_for_workers('database worker', q{'postgres'}, 0, 'and that of the database');
+wait_for_workers('database worker', q{'postgres'}, 0, 'DROP EXTENSION ends the database worker');
 
 #
 # Databases
@@ -96,13 +96,13 @@ wait_for_workers('database worker', q{'postgres'}, 0, 'and that of the database'
 
 $node->safe_psql('postgres', 'CREATE DATABASE shop');
 setup_stream('shop');
-wait_for_count('shop', 10, 'a new database is noticed');
+wait_for_count('shop', 10, 'a source in a new database is consumed');
 is( $node->safe_psql(
 		'shop',
 		q{SELECT string_agg(format('%s %s', kind, application_name), ', ' ORDER BY kind)
 			FROM eddy._workers() JOIN pg_stat_activity USING (pid) WHERE datname = 'shop'}),
 	'database eddy database worker: shop, source eddy source worker: events',
-	'workers are named for what they work on');
+	'the names of workers contain the database or topic');
 is( $node->safe_psql(
 		'shop',
 		q{SELECT string_agg(concat_ws(' ', w.kind, coalesce(w.id = s.source, true), w.shard), ', '
@@ -110,57 +110,57 @@ is( $node->safe_psql(
 			FROM eddy._workers() w, pg_database d, eddy.sources s
 			WHERE w.database = d.oid AND d.datname = current_database()}),
 	'database t, source t 0',
-	'and identified by database, kind, number and shard');
+	'workers are identified by database, kind, number and shard');
 
 $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE shop');
 pass('a database with running workers can be a template');
-wait_for_workers('source worker', q{'shop'}, 1, 'which go on afterwards');
+wait_for_workers('source worker', q{'shop'}, 1, 'its workers are restarted afterwards');
 wait_for_workers('database worker', q{'copy'}, 1, 'the copy has a worker');
 like(
 	$node->safe_psql('copy', 'SELECT state, error FROM eddy.sources'),
 	qr/^waiting\|.*copy/,
-	'but its source waits, and says why');
+	'the source of the copy is waiting, with the reason');
 $broker->produce('events', map { [ 0, undef, "{\"id\": $_}" ] } 11 .. 15);
-wait_for_count('shop', 15, 'the original consumes');
-is($node->safe_psql('copy', 'SELECT n FROM n'), '10', 'the copy does not');
+wait_for_count('shop', 15, 'the original consumes the topic');
+is($node->safe_psql('copy', 'SELECT n FROM n'), '10', 'the copy does not consume the topic');
 $node->safe_psql('copy', q{SELECT eddy.resume('events')});
-wait_for_count('copy', 15, 'until eddy.resume takes the source over');
+wait_for_count('copy', 15, 'the copy consumes the topic after eddy.resume');
 
 $node->safe_psql('postgres', 'ALTER DATABASE copy RENAME TO fork');
-wait_for_workers('source worker', q{'fork'}, 1, 'ALTER DATABASE RENAME is not hindered');
+wait_for_workers('source worker', q{'fork'}, 1, 'workers do not block ALTER DATABASE RENAME');
 $node->safe_psql('postgres', 'DROP DATABASE fork');
-pass('neither is DROP DATABASE');
-wait_for_workers('source worker', q{'shop'}, 1, 'other databases are left alone');
+pass('workers do not block DROP DATABASE');
+wait_for_workers('source worker', q{'shop'}, 1, 'workers of other databases are not affected');
 
-# create and drop in quick succession: workers that are just starting are in nobody's way
+# create and drop in quick succession: starting workers do not block DROP DATABASE
 for my $i (1 .. 5)
 {
 	$node->safe_psql('postgres', 'CREATE DATABASE brief TEMPLATE shop');
 	$node->safe_psql('postgres', 'DROP DATABASE brief');
 }
-pass('a database may go while its worker starts');
+pass('a database can be dropped while its worker starts');
 
-# a worker that was evicted from a dropped database is not waited for ever after
+# the slot of a worker that was evicted from a dropped database is released
 ok( $node->poll_query_until(
 		'shop',
 		'SELECT count(*) = 0 FROM eddy._workers() WHERE database NOT IN (SELECT oid FROM pg_database)'),
-	'nothing is left of its workers');
+	'eddy._workers() shows no dropped database');
 
 #
-# Workers that end
+# Terminated and killed workers
 #
 
 my $worker = q{SELECT pid FROM eddy.sources};
 my $pid = $node->safe_psql('shop', $worker);
 $node->safe_psql('shop', "SELECT pg_terminate_backend($pid, 10000)");
 $broker->produce('events', [ 0, undef, '{"id": 16}' ]);
-wait_for_count('shop', 16, 'a terminated source worker comes back');
+wait_for_count('shop', 16, 'a terminated source worker is restarted');
 
 $pid = $node->safe_psql('shop',
 	q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'eddy database worker'
 		AND datname = 'shop'});
 $node->safe_psql('shop', "SELECT pg_terminate_backend($pid, 10000)");
-wait_for_workers('database worker', q{'shop'}, 1, 'so does a database worker');
+wait_for_workers('database worker', q{'shop'}, 1, 'a terminated database worker is restarted');
 
 $pid = $node->safe_psql('shop', $worker);
 kill 'KILL', $pid;
@@ -170,7 +170,7 @@ wait_until(
 		WHERE backend_type = 'eddy source worker' AND pid <> $pid",
 	'the server has recovered');
 $broker->produce('events', [ 0, undef, '{"id": 17}' ]);
-wait_for_count('shop', 17, 'a killed one costs a recovery, and no message');
+wait_for_count('shop', 17, 'no message is lost when a source worker is killed');
 
 #
 # A standby
@@ -183,18 +183,18 @@ $standby->start;
 $node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
 is( $standby->safe_psql(
 		'shop', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'eddy%'}),
-	'0', 'nothing runs on a standby');
-is($standby->safe_psql('shop', 'SELECT n FROM n'), '17', 'its views can be read');
+	'0', 'no workers run on a standby');
+is($standby->safe_psql('shop', 'SELECT n FROM n'), '17', 'the views of a standby can be read');
 is($standby->safe_psql('shop', 'SELECT state FROM eddy.sources'),
-	'waiting', 'its sources wait');
+	'waiting', 'the sources of a standby are waiting');
 $node->stop;
 $standby->promote;
 $node = $standby;
 $broker->produce('events', [ 0, undef, '{"id": 18}' ]);
-wait_for_count('shop', 18, 'after promotion it goes on where the primary was');
+wait_for_count('shop', 18, 'after promotion the source resumes from the replicated offset');
 
 #
-# Too few slots
+# Too few worker slots
 #
 
 $node->append_conf('postgresql.conf', "max_worker_processes = 3\n");
@@ -216,14 +216,14 @@ sub wait_in_shop
 wait_in_shop(
 	q{SELECT count(*) >= 3 FROM eddy.sources
 		WHERE state = 'waiting' AND error LIKE '%max_worker_processes%'},
-	'sources without a slot say so');
+	'sources without a slot are waiting with that error');
 my $log = slurp_file($node->logfile);
 my $complaints = () = $log =~ /max_worker_processes\)/g;
-cmp_ok($complaints, '<', 20, 'the log does not');
+cmp_ok($complaints, '<', 20, 'missing slots do not fill the log');
 $node->append_conf('postgresql.conf', "max_worker_processes = 32\n");
 $node->restart;
 wait_in_shop(q{SELECT count(*) = 4 FROM eddy.sources WHERE state = 'running' AND error IS NULL},
-	'with enough slots all run');
+	'with enough slots all sources run');
 
 $node->stop;
 done_testing();

@@ -1,19 +1,18 @@
-# 020_pipeline.pl: the whole pipe on real input, through every kind of crash.
+# 020_pipeline.pl: the full pipeline on realistic input, with all kinds of crashes.
 #
-# A million messages over 8 partitions of a real broker, some in aborted
-# transactions, some poison; users who write into the same stream; a consumer of
-# changes. In the middle of it the worker is terminated and killed, the server stopped as by a
-# power cut, and the broker restarted and killed. Then everything is
-# recomputed from what an independent reader finds in Kafka:
+# A million messages in 8 partitions of a real broker, some in aborted transactions, some malformed;
+# users who write into the same stream; a consumer of changes. Meanwhile the worker is terminated and
+# killed, the server is stopped in immediate mode, and the broker is restarted and killed. Then the
+# results are recomputed from the messages that an independent reader reads from Kafka:
 #
-#   - each view equals its own SELECT over the accepted rows, to the row
+#   - each view equals its own SELECT over the accepted rows
 #   - the offsets are the ends of the partitions
-#   - the dead letters are the poison, each once, byte for byte
-#   - the changes, applied by (lsn, seq), give the views
-#   - so it was at every moment: snapshots taken on the way hold offsets
-#     and results, and are judged by the same messages afterwards
+#   - each malformed message is one dead letter, with the same bytes
+#   - the changes, applied by (lsn, seq), result in the contents of the views
+#   - offsets and results were consistent at all times: snapshots taken during the run contain
+#     both, and are checked against the same messages afterwards
 #
-# The run follows from its seed, but for timing: EDDY_SEED=n repeats it.
+# Except for timing, a run is determined by its seed: EDDY_SEED=n repeats it.
 
 use strict;
 use warnings;
@@ -28,13 +27,13 @@ use Test::More;
 
 my $messages = $ENV{EDDY_MESSAGES} // 1_000_000;
 my $partitions = 8;
-my $rate = $ENV{EDDY_RATE} // 20_000;    # a second
+my $rate = $ENV{EDDY_RATE} // 20_000;    # messages per second
 my $seed = $ENV{EDDY_SEED} || int(rand(1_000_000));
 my $dir = PostgreSQL::Test::Utils::tempdir();
 note "EDDY_SEED=$seed";
 
 #
-# The stage
+# Setup
 #
 
 my %views = (
@@ -81,7 +80,7 @@ my $columns = q{
 	ratio double precision, origin text DEFAULT 'kafka', note text, event_time timestamptz,
 	part integer, off bigint};
 
-# event times span 10 minutes, so with this delay no row is ever late
+# event times span 10 minutes, so with this delay no row is late
 sql($node, qq{
 CREATE UNLOGGED TABLE events ($columns);
 CREATE TABLE user_rows ($columns);
@@ -90,14 +89,14 @@ SELECT eddy.create_stream('events', event_time => 'event_time', delay => '1 hour
 	retention => '10 seconds');
 });
 
-# the consumer's slot comes before the views: a view without GROUP BY has its row at once
+# the slot is created before the views: a view without GROUP BY has a row from its creation on
 sql($node, "SELECT pg_create_logical_replication_slot('dashboard', 'pg_eddy_cdc')");
 foreach my $view (sort keys %views)
 {
 	sql($node, "SELECT eddy.create_continuous_view('$view', \$\$$views{$view}\$\$)");
 }
 
-# the consumer of changes: reconnects by itself, is killed once, keeps what it wrote
+# the consumer of changes: reconnects automatically, is killed once, keeps its output
 my $changes = 0;
 my $consumer;
 
@@ -134,12 +133,12 @@ SELECT eddy.attach_kafka('events', server => 'kafka', topic => 'events',
 	mapping => '{"part": "partition", "off": "offset"}')});
 
 #
-# The faults
+# Faults
 #
 
 my $source = q{(SELECT * FROM eddy.sources WHERE topic = 'events') AS s};
 
-# Process id of the source worker; waits for one to run.
+# Waits until the source worker runs, and returns its process ID.
 sub worker_pid
 {
 	wait_until(
@@ -149,10 +148,10 @@ sub worker_pid
 	return sql($node, "SELECT pid FROM $source");
 }
 
-# Offsets and results in one snapshot, for later judgement.
+# Stores offsets and results of one snapshot, to be checked later.
 sub probe
 {
-	wait_until($node, q{SELECT true}, 'the server answers');
+	wait_until($node, q{SELECT true}, 'the server responds');
 	$node->psql(
 		'postgres', q{
 INSERT INTO probe SELECT clock_timestamp(), jsonb_build_object(
@@ -192,7 +191,7 @@ my %faults = (
 		wait_until(
 			$node,
 			"SELECT state = 'waiting' AND error IS NOT NULL FROM $source",
-			'the broker is missed');
+			'the source is waiting for the broker');
 		$broker->start;
 	},
 	'kill -9 of the broker' => sub {
@@ -228,7 +227,7 @@ foreach my $i (0 .. $#plan)
 	wait_until(
 		$node,
 		"SELECT coalesce(sum(next_offset), 0) >= $mark FROM eddy.partitions WHERE topic = 'events'",
-		"offset $mark is passed") or last;
+		"offset $mark is reached") or last;
 	probe();
 	$faults{ $plan[$i] }->();
 	probe();
@@ -236,7 +235,7 @@ foreach my $i (0 .. $#plan)
 }
 
 #
-# The end: all that was produced is consumed, all changes are received
+# End: wait until all messages are consumed and all changes are received
 #
 
 is(stop_process($loader), 0, 'all messages were produced')
@@ -247,7 +246,7 @@ wait_for_consumed($node, $broker, 'events');
 append_to_file("$dir/stop", '');
 stop_process($_) foreach @users;
 my %rounds = map { split /\t/ } split /\n/, slurp_file("$dir/user.1");
-cmp_ok($rounds{succeeded}, '>', 20, 'users wrote meanwhile');
+cmp_ok($rounds{succeeded}, '>', 20, 'users wrote during the run');
 note "rounds of user 1: $rounds{succeeded}, failed in crashes: $rounds{failed}";
 
 is(sql($node, "SELECT state, error FROM $source"),
@@ -257,7 +256,7 @@ my $lsn = sql($node, 'SELECT pg_current_wal_insert_lsn()');
 wait_until(
 	$node,
 	"SELECT confirmed_flush_lsn >= '$lsn' FROM pg_replication_slots WHERE slot_name = 'dashboard'",
-	'the consumer has all changes');
+	'the consumer has received all changes');
 stop_process($consumer, 'INT');
 
 #
@@ -273,7 +272,7 @@ is( system(
 	0,
 	'the topic was read by the independent reader');
 
-# Rows by the server's own JSON: another parser than the extension's.
+# Rows converted with the server's jsonb, a parser that is independent of the extension's.
 sql($node, qq{
 CREATE TABLE accepted ($columns);
 INSERT INTO accepted
@@ -294,12 +293,12 @@ is( sql($node, q{
 	join('|',
 		$ledger{good}, $messages - $ledger{good} - $ledger{tombstone},
 		$ledger{tombstone}, 0),
-	'Kafka holds what the producer committed');
-cmp_ok($ledger{aborted}, '>', $messages / 100, 'messages were aborted as well');
+	'Kafka contains exactly the messages that the producer committed');
+cmp_ok($ledger{aborted}, '>', $messages / 100, 'some messages were aborted');
 
-# Snapshots on the way: offsets and results belong together.
+# Snapshots taken during the run: offsets and results are consistent.
 my $probes = sql($node, 'SELECT count(*) FROM probe WHERE seen->>\'offsets\' IS NOT NULL');
-cmp_ok($probes, '>=', @plan, 'snapshots were taken on the way');
+cmp_ok($probes, '>=', @plan, 'snapshots were taken during the run');
 is( sql($node, q{
 SELECT p.at, p.seen, want.*
 FROM probe p, LATERAL (
@@ -318,7 +317,7 @@ WHERE (p.seen->'total'->>'n')::bigint <> want.good + (p.seen->>'users')::bigint
 		<> (p.seen->'total'->>'n')::bigint
 	OR (p.seen->>'dead')::bigint <> want.poison}),
 	'',
-	'every snapshot on the way was exact');
+	'every snapshot is exact');
 
 # Views
 sql($node, 'INSERT INTO accepted SELECT * FROM user_rows');
@@ -326,22 +325,22 @@ foreach my $view (sort keys %views)
 {
 	my $want = $views{$view} =~ s/\bevents\b/accepted/r;
 
-	# the rows that this view cannot compute are its dead letters
+	# the rows on which this view fails are its dead letters
 	$want =~ s/FROM accepted/FROM accepted WHERE qty <> 0/ if $view eq 'per_piece';
 	equal_ok($node, "SELECT * FROM $view",
 		$want, "view $view equals its SELECT over all accepted rows");
 }
-cmp_ok(sql($node, 'SELECT count(*) FROM busy'), '>', 100, 'HAVING let groups through');
+cmp_ok(sql($node, 'SELECT count(*) FROM busy'), '>', 100, 'some groups satisfy HAVING');
 is( sql($node, q{SELECT producer FROM per_producer
 			WHERE n <> last OR seqs <> last::numeric * (last + 1) / 2}),
 	'',
-	'no producer lost or doubled a message');
+	'no message of a producer is lost or counted twice');
 
-# The oracle must notice what it is there for.
+# The oracle must detect errors.
 my %mutants = (
 	'a lost message' =>
 	  'DELETE FROM accepted WHERE ctid = (SELECT ctid FROM accepted WHERE part = 3 LIMIT 1)',
-	'a doubled message' => 'INSERT INTO accepted SELECT * FROM accepted WHERE part = 3 LIMIT 1',
+	'a duplicated message' => 'INSERT INTO accepted SELECT * FROM accepted WHERE part = 3 LIMIT 1',
 	'an aborted message' =>
 	  'INSERT INTO accepted SELECT -2, producer, seq, key, category, amount, qty, price,
 		ratio, origin, note, event_time, part, off FROM accepted WHERE part = 3 LIMIT 1',
@@ -360,7 +359,7 @@ foreach my $mutant (sort keys %mutants)
 			  . '; ROLLBACK');
 		$found = 1 if $out ne '';
 	}
-	ok($found, "the oracle notices $mutant");
+	ok($found, "the oracle detects $mutant");
 }
 
 # Offsets
@@ -371,32 +370,32 @@ is( sql($node,
 	join("\n", map { join '|', $_, ($broker->ends('events')->{$_}) x 2 } 0 .. $partitions - 1),
 	'the offsets are the ends of the partitions');
 is(sql($node, q{SELECT sum(skipped) FROM eddy.partitions WHERE topic = 'events'}),
-	$ledger{tombstone}, 'tombstones were counted');
+	$ledger{tombstone}, 'tombstones are counted as skipped');
 is( sql($node,
 		q{SELECT rows, rejected, max_event_time FROM eddy.partitions WHERE partition = -1}),
 	sql($node, q{SELECT count(*), 0, max(event_time) FROM user_rows}),
-	"users' rows were counted");
+	"users' rows are counted");
 
 # Dead letters
 equal_ok(
 	$node,
 	q{SELECT topic, partition, "offset", key, payload FROM eddy.dead_letters WHERE view IS NULL},
 	q{SELECT 'events' AS topic, partition, "offset", key, payload FROM poison},
-	'each poison message is one dead letter');
+	'each malformed message is one dead letter');
 equal_ok(
 	$node,
 	q{SELECT view::text, partition, "offset" FROM eddy.dead_letters WHERE view IS NOT NULL},
 	q{SELECT 'per_piece' AS view, coalesce(part, -1) AS partition, off AS "offset"
 		FROM accepted WHERE qty = 0},
-	'each row that a view failed on is a dead letter of that view');
+	'each row on which a view failed is a dead letter of that view');
 
-# Changes: what was received, less what was sent again after a crash
+# Changes: the received ones, except those that were sent again after a crash
 foreach my $i (1 .. $changes)
 {
 	next unless -e "$dir/changes.$i";
 	my $text = slurp_file("$dir/changes.$i");
 
-	# a killed consumer leaves a torn line, which comes again
+	# a killed consumer leaves an incomplete line, which is sent again
 	if ($text =~ s/[^\n]+\z//)
 	{
 		open(my $file, '>', "$dir/changes.$i") or die;
@@ -410,7 +409,7 @@ is( system(
 		  . join(' ', grep { -e } map { "$dir/changes.$_" } 1 .. $changes)
 		  . " | sed 's/\\\\/\\\\\\\\/g' | $psql -c 'COPY received (line) FROM STDIN'"),
 	0,
-	'the changes are JSON, one a line');
+	'the changes are JSON, one per line');
 sql($node, q{
 CREATE TABLE change AS
 SELECT DISTINCT ON (lsn, seq) n, lsn, seq, line->>'view' AS view, line->>'op' AS op,
@@ -432,7 +431,7 @@ foreach my $view (sort keys %views)
 		"SELECT r.* FROM applied a, jsonb_populate_record(NULL::$view, a.after) r
 		 WHERE a.view = 'public.$view' AND a.op <> 'd'",
 		"SELECT * FROM $view",
-		"the changes of $view, applied, give the view");
+		"the applied changes of $view equal the view");
 }
 is( sql($node, q{
 SELECT view, key, previous, op, lsn, seq
@@ -445,6 +444,6 @@ SELECT n, lsn, seq
 FROM (SELECT *, max(n) OVER (ORDER BY lsn, seq ROWS UNBOUNDED PRECEDING) AS furthest
 	FROM change) c WHERE n < furthest LIMIT 5}),
 	'',
-	'changes came in the order of their commits');
+	'changes are in commit order');
 
 done_testing();

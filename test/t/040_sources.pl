@@ -1,8 +1,8 @@
-# 040_sources.pl: a source's life with a broker that is not always there.
+# 040_sources.pl: sources, with a broker that is not always available.
 #
-# What cannot go on is a visible state with a reason, costs no CPU, and goes on by itself when
-# the reason is gone. Pause, resume and detach do what they say; partitions added
-# later are found; what was aborted never counts.
+# A source that cannot continue has a visible state with a reason, uses no CPU, and resumes automatically
+# after the cause is resolved. Pause, resume and detach; partitions that are added later; aborted
+# transactions.
 
 use strict;
 use warnings;
@@ -20,7 +20,7 @@ my $broker = start_broker();
 my $node = new_node('sources');
 attach_server($node, $broker->address);
 
-# A stream with a view that counts, for each test its own.
+# Creates a stream with a counting view, one for each test.
 sub new_stream
 {
 	my ($name) = @_;
@@ -46,7 +46,7 @@ sub attach
 	);
 }
 
-# Messages {"id": n} for numbers, in turn over partitions.
+# Produces messages {"id": n}, alternating between partitions.
 sub messages
 {
 	my ($partitions, @ids) = @_;
@@ -63,7 +63,7 @@ sub result_is
 	return;
 }
 
-# CPU seconds that all processes of the extension use in two seconds.
+# Returns the CPU seconds that all processes of the extension use in two seconds.
 sub idle_cpu
 {
 	my @pids = split /\n/,
@@ -72,7 +72,7 @@ sub idle_cpu
 	my $end = 0;
 
 	$start += process_cpu($_) // 0 foreach @pids;
-	sql($node, 'SELECT pg_sleep(2)');    # a span to measure, not to wait
+	sql($node, 'SELECT pg_sleep(2)');    # the measured interval
 	$end += process_cpu($_) // 0 foreach @pids;
 	return $end - $start;
 }
@@ -84,37 +84,37 @@ sub idle_cpu
 new_stream('early');
 attach('early', 'early');
 like(wait_for_state($node, 'early', 'waiting', '.'),
-	qr/topic/, 'a missing topic is waited for');
+	qr/topic/, 'the source waits for a topic that does not exist');
 $broker->create_topic('early', 2);
 $broker->produce('early', messages(2, 1 .. 100));
-result_is('early', '(100,5050)', 'the topic was taken up when it appeared');
-is(wait_for_state($node, 'early', 'running'), '', 'the error is gone');
+result_is('early', '(100,5050)', 'the topic is consumed after its creation');
+is(wait_for_state($node, 'early', 'running'), '', 'the source runs without an error');
 
 #
-# A broker that cannot be reached, and comes back
+# A broker that is not available temporarily
 #
 
 $broker->stop;
-isnt(wait_for_state($node, 'early', 'waiting', '.'), '', 'a missing broker is a visible state');
+isnt(wait_for_state($node, 'early', 'waiting', '.'), '', 'the source waits for an unavailable broker');
 like(sql($node, q{SELECT sqlstate FROM eddy.sources WHERE topic = 'early'}),
-	qr/^08/, 'with a SQLSTATE of class 08');
-cmp_ok(idle_cpu(), '<', 0.2, 'waiting for the broker costs next to nothing');
+	qr/^08/, 'the SQLSTATE is of class 08');
+cmp_ok(idle_cpu(), '<', 0.2, 'waiting for the broker uses almost no CPU');
 
 my $pid = sql($node, q{SELECT pid FROM eddy.sources WHERE topic = 'early'});
 SKIP:
 {
 	skip 'no worker runs at the moment', 1 unless $pid;
 	is(sql($node, "SELECT pg_terminate_backend($pid, 10000)"),
-		't', 'a worker ends on SIGTERM although the broker is away');
+		't', 'a worker exits on SIGTERM although the broker is not available');
 }
 my $start = time();
 $node->stop('fast');
-cmp_ok(time() - $start, '<', 20, 'so does the server on a fast shutdown');
+cmp_ok(time() - $start, '<', 20, 'a fast shutdown of the server succeeds although the broker is not available');
 $node->start;
 
 $broker->start;
 $broker->produce('early', messages(2, 101 .. 110));
-result_is('early', '(110,6105)', 'consumption goes on by itself');
+result_is('early', '(110,6105)', 'the source resumes automatically');
 
 sql($node, q{
 CREATE SERVER nowhere FOREIGN DATA WRAPPER eddy_kafka
@@ -123,12 +123,12 @@ CREATE USER MAPPING FOR CURRENT_USER SERVER nowhere;
 });
 new_stream('lost');
 sql($node, q{SELECT eddy.attach_kafka('lost', server => 'nowhere', topic => 'any')});
-isnt(wait_for_state($node, 'any', 'waiting', '.'), '', 'so is a broker that never was there');
+isnt(wait_for_state($node, 'any', 'waiting', '.'), '', 'the source waits for a broker that does not exist');
 sql($node,
 	qq{ALTER SERVER nowhere OPTIONS (SET "bootstrap.servers" '@{[ $broker->address ]}')});
 $broker->create_topic('any');
 $broker->produce('any', messages(1, 1 .. 3));
-result_is('lost', '(3,6)', 'a corrected address is taken up by itself');
+result_is('lost', '(3,6)', 'a corrected address is used automatically');
 
 #
 # Pause and resume
@@ -138,15 +138,15 @@ sql($node, q{SELECT eddy.pause('early')});
 wait_until(
 	$node,
 	q{SELECT state = 'paused' AND pid IS NULL FROM eddy.sources WHERE topic = 'early'},
-	'the worker of a paused stream is gone');
+	'the worker of a paused stream exits');
 $broker->produce('early', messages(2, 111 .. 120));
 $broker->produce('any', [ 0, undef, '{"id": 4}' ]);
-result_is('lost', '(4,10)', 'other streams go on');
-is(sql($node, 'SELECT n FROM early_count'), '110', 'a paused stream takes nothing in');
+result_is('lost', '(4,10)', 'other streams are not affected');
+is(sql($node, 'SELECT n FROM early_count'), '110', 'a paused stream is not consumed');
 sql($node, q{SELECT eddy.resume('early')});
-result_is('early', '(120,7260)', 'a resumed one takes in what came meanwhile');
+result_is('early', '(120,7260)', 'a resumed stream consumes the messages produced during the pause');
 
-# a pause that is rolled back never was
+# a pause that is rolled back
 sql($node, q{BEGIN; SELECT eddy.pause('early'); ROLLBACK});
 $broker->produce('early', messages(2, 121));
 result_is('early', '(121,7381)', 'a pause that is rolled back has no effect');
@@ -157,13 +157,13 @@ result_is('early', '(121,7381)', 'a pause that is rolled back has no effect');
 
 $broker->tool('add-partitions', [ '-t', 'early', '-p', 5 ]);
 $broker->produce('early', map { [ $_, undef, '{"id": 1000}' ] } 2 .. 4);
-result_is('early', '(124,10381)', 'new partitions are found and read from their beginning');
+result_is('early', '(124,10381)', 'new partitions are detected and read from their beginning');
 is( sql($node,
 		q{SELECT partition, next_offset FROM eddy.partitions
 			WHERE topic = 'early' AND partition > 1 ORDER BY 1}
 	),
 	"2|1\n3|1\n4|1",
-	'and have offsets of their own');
+	'new partitions have offsets');
 
 #
 # Transactions of producers
@@ -177,12 +177,12 @@ $broker->produce(
 	'#abort', messages(2, 51 .. 100), '#commit', messages(2, 2001 .. 2010),
 	'#abort');
 wait_for_consumed($node, $broker, 'txn');
-result_is('txn', '(100,5050)', 'aborted messages are not seen');
+result_is('txn', '(100,5050)', 'aborted messages are not counted');
 is( sql($node, q{SELECT sum(next_offset) FROM eddy.partitions WHERE topic = 'txn'}),
 	$broker->ends('txn')->{0} + $broker->ends('txn')->{1},
-	'offsets pass over control records and aborted messages to the end');
+	'offsets advance past control records and aborted messages to the end');
 is(sql($node, q{SELECT count(DISTINCT (part, off)), min(part), max(part) FROM txn}),
-	'100|0|1', 'metadata of the messages are in the columns that the mapping names');
+	'100|0|1', 'the mapping stores metadata of messages in columns');
 
 #
 # Several sources of one stream; detach
@@ -191,29 +191,29 @@ is(sql($node, q{SELECT count(DISTINCT (part, off)), min(part), max(part) FROM tx
 $broker->create_topic('second');
 attach('txn', 'second');
 $broker->produce('second', messages(1, 10, 20));
-result_is('txn', '(102,5080)', 'a second topic flows into the same stream');
+result_is('txn', '(102,5080)', 'a second topic is consumed into the same stream');
 my $second = sql($node, q{SELECT pid FROM eddy.sources WHERE topic = 'second'});
 sql($node, q{SELECT eddy.detach_kafka('txn', 'second')});
 wait_until(
 	$node,
 	"SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $second",
-	'its worker is gone');
+	'the worker of a detached topic exits');
 is(sql($node, q{SELECT count(*) FROM eddy.sources WHERE topic = 'second'}),
-	'0', 'a detached topic is forgotten');
-is(sql($node, 'SELECT n FROM txn_count'), '102', 'what it brought stays');
+	'0', 'a detached topic has no offsets');
+is(sql($node, 'SELECT n FROM txn_count'), '102', 'messages of a detached topic remain counted');
 attach('txn', 'second');
-result_is('txn', '(104,5110)', 'attached anew it is read from the beginning');
+result_is('txn', '(104,5110)', 'a topic that is attached again is read from the beginning');
 
-# dropping a stream takes its sources with it
+# dropping a stream drops its sources
 sql($node, 'DROP TABLE txn CASCADE');
 wait_until(
 	$node,
 	q{SELECT (SELECT count(*) FROM eddy.sources WHERE topic IN ('txn', 'second')) = 0
 		AND (SELECT count(*) FROM eddy._workers() WHERE kind = 'source') = 2},
-	'workers of a dropped stream are gone');
+	'workers of a dropped stream exit');
 is(sql($node, q{SELECT count(*) FROM eddy.partitions WHERE topic IN ('txn', 'second')}),
-	'0', 'and so are its offsets');
+	'0', 'a dropped stream has no offsets');
 
-cmp_ok(idle_cpu(), '<', 0.3, 'idle sources cost next to nothing');
+cmp_ok(idle_cpu(), '<', 0.3, 'idle sources use almost no CPU');
 
 done_testing();

@@ -1,8 +1,8 @@
-# 041_offsets.pl: where reading starts, how it is moved, and offsets that are lost.
+# 041_offsets.pl: start positions, seeking, and lost offsets.
 #
-# A message is never skipped silently: when the broker no longer has what an offset
-# points to, the source stops with a state that names the range, and there is a
-# way on; or it moves by the policy that its owner chose, and says so.
+# No message is skipped silently: if the broker no longer has the next message, the source stops with
+# an error that names the range, and eddy.seek continues; or the offset is moved according to
+# the policy of the source, with a dead letter.
 
 use strict;
 use warnings;
@@ -19,7 +19,7 @@ my $broker = start_broker();
 my $node = new_node('offsets');
 attach_server($node, $broker->address);
 
-# A stream of its own name's topic, attached with further arguments.
+# Creates a stream and attaches the topic of the same name, with additional arguments.
 sub attach
 {
 	my ($name, $topic, $more) = @_;
@@ -64,20 +64,20 @@ $broker->produce('start', map { [ $_ % 2, undef, "{\"id\": $_}" ] } 0 .. 9);
 attach('at_earliest', 'start');
 attach('at_latest', 'start', q{, start => 'latest'});
 attach('at_offsets', 'start', q{, start_offsets => '{"0": 3, "1": 4}'});
-ids_are('at_earliest', '0 1 2 3 4 5 6 7 8 9', 'earliest reads all that is there');
-ids_are('at_offsets', '6 8 9', 'offsets are taken by partition');
+ids_are('at_earliest', '0 1 2 3 4 5 6 7 8 9', 'earliest reads all existing messages');
+ids_are('at_offsets', '6 8 9', 'start_offsets sets offsets by partition');
 wait_until(
 	$node,
 	q{SELECT count(*) = 2 FROM eddy.partitions WHERE stream = 'at_latest'::regclass},
-	'the latest offsets are fixed');
+	'the latest offsets are stored');
 $broker->produce('start', [ 0, undef, '{"id": 10}' ], [ 1, undef, '{"id": 11}' ]);
-ids_are('at_latest', '10 11', 'latest reads what comes after');
+ids_are('at_latest', '10 11', 'latest reads later messages');
 
-# what "latest" means is decided once, not at each start of the worker
+# "latest" is evaluated once, not at each start of the worker
 sql($node, q{SELECT eddy.pause('at_latest')});
 $broker->produce('start', [ 0, undef, '{"id": 12}' ]);
 sql($node, q{SELECT eddy.resume('at_latest')});
-ids_are('at_latest', '10 11 12', 'a later start goes on from the stored offset');
+ids_are('at_latest', '10 11 12', 'a later start continues from the stored offset');
 
 $broker->create_topic('times');
 $broker->tool('produce', [ '-t', 'times', '-f', 'ptv' ],
@@ -90,15 +90,15 @@ ids_are('at_time', '5 6 7 8 9', 'a timestamp starts with the first message of th
 #
 
 sql($node, q{SELECT eddy.seek('at_offsets', 'start', '{"0": 7}')});
-ids_are('at_offsets', '6 8 9 10 11 12', 'seeking to the present offset changes nothing');
+ids_are('at_offsets', '6 8 9 10 11 12', 'seeking to the current offset has no effect');
 sql($node, q{SELECT eddy.seek('at_offsets', 'start', '{"1": 5}')});
-ids_are('at_offsets', '6 8 9 10 11x2 12', 'seeking back reads again: the messages count again');
+ids_are('at_offsets', '6 8 9 10 11x2 12', 'after seeking backwards, messages are read and counted again');
 sql($node, q{BEGIN; SELECT eddy.seek('at_offsets', 'start', '{"1": 0}'); ROLLBACK});
 $broker->produce('start', [ 0, undef, '{"id": 13}' ]);
 ids_are('at_offsets', '6 8 9 10 11x2 12 13', 'a seek that is rolled back has no effect');
 
 #
-# Retention ran past us
+# Messages deleted by Kafka before they were read
 #
 
 $broker->create_topic('short');
@@ -106,12 +106,12 @@ $broker->produce('short', map { [ 0, undef, "{\"id\": $_}" ] } 0 .. 4);
 attach('stopping', 'short');
 attach('moving', 'short', q{, on_offset_lost => 'earliest'});
 attach('jumping', 'short', q{, on_offset_lost => 'latest'});
-ids_are($_, '0 1 2 3 4', "$_ reads what is there") foreach qw(stopping moving jumping);
+ids_are($_, '0 1 2 3 4', "$_ reads existing messages") foreach qw(stopping moving jumping);
 sql($node, "SELECT eddy.pause('$_')") foreach qw(stopping moving jumping);
 wait_until(
 	$node,
 	q{SELECT count(*) = 0 FROM eddy.sources WHERE topic = 'short' AND pid IS NOT NULL},
-	'the workers are gone');
+	'the workers exit');
 $broker->produce('short', map { [ 0, undef, "{\"id\": $_}" ] } 5 .. 9);
 $broker->tool('delete-records', [ '-t', 'short', '-P', 0, '-o', 8 ]);
 sql($node, "SELECT eddy.resume('$_')") foreach qw(stopping moving jumping);
@@ -119,16 +119,16 @@ sql($node, "SELECT eddy.resume('$_')") foreach qw(stopping moving jumping);
 my $stopped = q{FROM eddy.sources WHERE stream = 'stopping'::regclass};
 wait_until($node, "SELECT state = 'stopped' $stopped", 'a source whose offset is lost stops');
 like(sql($node, "SELECT error $stopped"),
-	qr/\b5\b.*\b8\b/s, 'its error names the stored offset and what is left');
+	qr/\b5\b.*\b8\b/s, 'the error names the stored offset and the oldest available one');
 is( sql($node, q{SELECT next_offset FROM eddy.partitions WHERE stream = 'stopping'::regclass}),
 	'5',
-	'its offset has not moved');
-ids_are('stopping', '0 1 2 3 4', 'and nothing was read');
+	'the offset of a stopped source is unchanged');
+ids_are('stopping', '0 1 2 3 4', 'a stopped source has read no messages');
 restart_node($node);
-wait_until($node, "SELECT state = 'stopped' $stopped", 'it is stopped after a crash as well');
+wait_until($node, "SELECT state = 'stopped' $stopped", 'the source is still stopped after a crash');
 sql($node, q{SELECT eddy.seek('stopping', 'short', '{"0": "earliest"}')});
-ids_are('stopping', '0 1 2 3 4 8 9', 'eddy.seek is the way on');
-is(sql($node, "SELECT error $stopped"), '', 'and clears the error');
+ids_are('stopping', '0 1 2 3 4 8 9', 'eddy.seek starts the source');
+is(sql($node, "SELECT error $stopped"), '', 'eddy.seek clears the error');
 
 ids_are('moving', '0 1 2 3 4 8 9', 'on_offset_lost => earliest goes on with what is left');
 is( sql($node,
@@ -136,17 +136,17 @@ is( sql($node,
 			WHERE stream = 'moving'::regclass AND error ~ '5.*7'}
 	),
 	'1|0',
-	'and names the lost range among the dead letters');
+	'earliest: a dead letter names the lost range');
 $broker->produce('short', [ 0, undef, '{"id": 10}' ]);
 ids_are('jumping', '0 1 2 3 4 10', 'on_offset_lost => latest goes on with what comes');
 is( sql($node,
 		q{SELECT count(*), count(payload) FROM eddy.dead_letters WHERE stream = 'jumping'::regclass}
 	),
 	'1|0',
-	'and names the lost range, too');
+	'latest: a dead letter names the lost range');
 
 #
-# The topic was made anew, with less in it than we have read
+# A topic that is recreated with fewer messages than were read
 #
 
 $broker->create_topic('again');
@@ -157,17 +157,17 @@ sql($node, q{SELECT eddy.pause('again')});
 wait_until(
 	$node,
 	q{SELECT count(*) = 0 FROM eddy.sources WHERE topic = 'again' AND pid IS NOT NULL},
-	'the worker is gone');
+	'the worker exits');
 $broker->tool('delete-topic', [ '-t', 'again' ]);
 wait_until_created('again');
 $broker->produce('again', [ 0, undef, '{"id": 100}' ]);
 sql($node, q{SELECT eddy.resume('again')});
 like(wait_for_state($node, 'again', 'stopped'),
-	qr/\b10\b/, 'a topic made anew stops the source');
+	qr/\b10\b/, 'a recreated topic stops the source');
 sql($node, q{SELECT eddy.seek('again', 'again', '{"0": 0}')});
-ids_are('again', '0 1 2 3 4 5 6 7 8 9 100', 'eddy.seek takes it up');
+ids_are('again', '0 1 2 3 4 5 6 7 8 9 100', 'eddy.seek starts reading the recreated topic');
 
-# Makes a topic of a name that is being deleted.
+# Recreates a topic whose deletion is in progress.
 sub wait_until_created
 {
 	my ($topic) = @_;
@@ -177,7 +177,7 @@ sub wait_until_created
 		return if eval { $broker->create_topic($topic); 1; };
 		Time::HiRes::sleep(0.1);
 	}
-	die "topic $topic could not be made again: $@";
+	die "could not recreate topic $topic: $@";
 }
 
 done_testing();

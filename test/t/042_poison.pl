@@ -1,8 +1,7 @@
-# 042_poison.pl: one message that cannot be taken in never takes its neighbours with it.
+# 042_poison.pl: messages that cannot be processed do not affect other messages.
 #
-# Every poison message becomes exactly one dead letter with its topic, partition, offset, key,
-# headers, bytes and error; the good ones around it are in the views. Policies
-# skip and stop do what they say.
+# Each malformed message becomes exactly one dead letter with its topic, partition, offset, key, headers,
+# bytes and error; the valid messages around it are counted in the views. The policies skip and stop.
 
 use strict;
 use warnings;
@@ -48,7 +47,7 @@ sub new_stream
 	return;
 }
 
-# Name of the case, SQLSTATE expected (a pattern), bytes of the message.
+# Name of the case, expected SQLSTATE (a pattern), bytes of the message.
 my $long = 'x' x 200_000;
 my @cases = (
 	[ 'empty message', '22', '' ],
@@ -135,7 +134,7 @@ new_stream('letters', 'dead_letter');
 my @messages;
 foreach my $i (0 .. $#cases)
 {
-	# a good neighbour before each, and a tombstone now and then
+	# a valid message before each malformed one, and some tombstones
 	push @messages, [ 0, "good $i", "{\"id\": $i, \"name\": \"ok\"}" ];
 	push @messages, [ 0, "bad $i", $cases[$i][2], "case=$i,seen=once" ];
 	push @messages, [ 0, "gone $i", undef ] if $i % 5 == 0;
@@ -146,17 +145,17 @@ wait_for_consumed($node, $broker, 'letters');
 my $count = @cases;
 is( sql($node, 'SELECT n, ids FROM letters_sum'),
 	$count . '|' . ($count * ($count - 1) / 2),
-	'all good neighbours are in the view, once');
-is(sql($node, q{SELECT count(*) FROM letters}), $count, 'and in the stream');
+	'all valid messages are counted once');
+is(sql($node, q{SELECT count(*) FROM letters}), $count, 'all valid messages are stored in the stream');
 is(sql($node, q{SELECT count(*) FROM eddy.dead_letters WHERE stream = 'letters'::regclass}),
-	$count, 'there are as many dead letters as poison messages');
+	$count, 'the number of dead letters is that of malformed messages');
 is( sql($node, q{SELECT rejected, skipped FROM eddy.partitions WHERE topic = 'letters'}),
 	join('|', $count, grep({ $_ % 5 == 0 } 0 .. $#cases) + 0),
 	'rejected messages and tombstones are counted');
 is(sql($node, q{SELECT state, error FROM eddy.sources WHERE topic = 'letters'}),
-	'running|', 'the source runs on');
+	'running|', 'the source still runs');
 
-my %offset;    # of the bad messages, by case
+my %offset;    # offset of each malformed message
 my $at = 0;
 $offset{ $_->[1] } = $at++ foreach @messages;
 foreach my $i (0 .. $#cases)
@@ -180,7 +179,7 @@ is( sql($node,
 			WHERE octet_length(payload) > 200000 AND error !~ 'xxxxxxxxxx'}
 	),
 	'1',
-	'a long message is kept whole, and its content is not in the error');
+	'a long message is stored completely, and its content is not in the error');
 is(sql($node, q{SELECT count(*) FROM eddy.dead_letters WHERE error ~ 'secret'}),
 	'0', 'no error quotes the content of its message');
 
@@ -193,12 +192,12 @@ $broker->produce('skipping', @messages);
 wait_for_consumed($node, $broker, 'skipping');
 is( sql($node, 'SELECT n, ids FROM skipping_sum'),
 	$count . '|' . ($count * ($count - 1) / 2),
-	'skip: all good neighbours are in the view');
+	'skip: all valid messages are counted');
 is(sql($node, q{SELECT count(*) FROM eddy.dead_letters WHERE stream = 'skipping'::regclass}),
 	'0', 'skip: no dead letters');
 is( sql($node, q{SELECT rows, rejected, skipped FROM eddy.partitions WHERE topic = 'skipping'}),
 	join('|', scalar(@messages), 0, @messages - $count),
-	'skip: what was skipped is counted');
+	'skip: skipped messages are counted as skipped');
 
 #
 # stop
@@ -212,18 +211,18 @@ $broker->produce(
 	[ 0, undef, '{"id": 3}' ]);
 my $error = wait_for_state($node, 'stopping', 'stopped');
 like($error, qr/stopping.*\b0\b.*\b1\b/s, 'stop: the error names topic, partition and offset');
-unlike($error, qr/secret/, 'but not the content');
+unlike($error, qr/secret/, 'stop: the error does not contain the content');
 is(sql($node, q{SELECT next_offset, rows FROM eddy.partitions WHERE topic = 'stopping'}),
 	'1|1', 'stop: the offset is that of the message');
 sql($node, q{SELECT eddy.resume('stopping')});
 wait_for_state($node, 'stopping', 'stopped');
-pass('stop: it stops again as long as the message is there');
+pass('stop: the source stops again at the same message after eddy.resume');
 sql($node, q{SELECT eddy.seek('stopping', 'stopping', '{"0": 2}')});
 wait_for_consumed($node, $broker, 'stopping');
-is(sql($node, q{SELECT n, ids FROM stopping_sum}), '2|4', 'stop: eddy.seek gets past it');
+is(sql($node, q{SELECT n, ids FROM stopping_sum}), '2|4', 'stop: eddy.seek skips the message');
 wait_for_state($node, 'stopping', 'running');
 
-# Whatever the type and the error, its text is not shown.
+# For all types and errors, the content of the message is not shown.
 foreach my $case (grep { $_->[2] =~ /secret/ } @cases)
 {
 	my ($name, $sqlstate, $bytes) = @$case;
@@ -237,10 +236,10 @@ foreach my $case (grep { $_->[2] =~ /secret/ } @cases)
 	sql($node, qq{SELECT eddy.seek('stopping', 'stopping', '{"0": @{[ $next + 1 ]}}')});
 	wait_for_state($node, 'stopping', 'running');
 }
-is(sql($node, q{SELECT n, ids FROM stopping_sum}), '2|4', 'stop: none of them was counted');
+is(sql($node, q{SELECT n, ids FROM stopping_sum}), '2|4', 'stop: no malformed message was counted');
 
 #
-# A view that fails on a row harms no other view
+# A view that fails on a row does not affect other views
 #
 
 $broker->create_topic('division');
@@ -258,18 +257,18 @@ sql($node, q{SELECT eddy.attach_kafka('division', server => 'kafka', topic => 'd
 $broker->produce('division',
 	map { [ 0, "k$_", "{\"id\": $_, \"by\": @{[ $_ % 10 ]}}" ] } 1 .. 1000);
 wait_for_consumed($node, $broker, 'division');
-is(sql($node, 'SELECT * FROM plain'), '1000|500500', 'the other view has all rows');
+is(sql($node, 'SELECT * FROM plain'), '1000|500500', 'the other view counts all rows');
 is( sql($node, 'SELECT * FROM quotients'),
 	sql($node, 'SELECT count(*), sum(id / by) FROM division WHERE by <> 0'),
-	'the failing view has all rows but those');
+	'the failing view counts all rows except those on which it fails');
 is( sql($node,
 		q{SELECT view, sqlstate, count(*), min("offset"), max("offset") FROM eddy.dead_letters
 			WHERE stream = 'division'::regclass GROUP BY 1, 2}),
 	'quotients|22012|100|9|999',
-	'which are dead letters of that view');
+	'rows on which the view fails are its dead letters');
 
 #
-# Errors are a row's by where they are raised, whatever their SQLSTATE
+# Errors are attributed to a row by where they are raised, regardless of their SQLSTATE
 #
 
 $broker->create_topic('raising');
@@ -329,10 +328,10 @@ $broker->produce('raising',
 	  @kinds);
 wait_for_consumed($node, $broker, 'raising');
 is(sql($node, 'SELECT * FROM judged'),
-	join('|', scalar @kinds, scalar @kinds), 'raised errors: the view has all rows but theirs');
+	join('|', scalar @kinds, scalar @kinds), 'raised errors: the view counts all other rows');
 is( sql($node, 'SELECT * FROM unjudged'),
 	join('|', 2 * @kinds, 2 * @kinds),
-	'raised errors: the other view has all rows');
+	'raised errors: the other view counts all rows');
 is( sql($node,
 		q{SELECT convert_from(key, 'UTF8'), view, sqlstate FROM eddy.dead_letters
 			WHERE stream = 'raising'::regclass ORDER BY convert_from(key, 'UTF8') COLLATE "C"}),
@@ -351,7 +350,7 @@ is( sql($node,
 	't|22P02|evaluation failed with SQLSTATE 22P02',
 	'an error in a constraint does not quote the value');
 
-# A view with on_error => 'stop' keeps the source waiting, with an error that quotes nothing.
+# A view with on_error => 'stop' makes the source wait, with an error that does not quote the message.
 sql($node, q{SELECT eddy.create_continuous_view('strict',
 	'SELECT sum(kind::int) AS s FROM raising WHERE kind <> $$good$$', on_error => 'stop')});
 $broker->produce('raising', [ 0, undef, '{"id": 1, "kind": "secret"}' ]);
@@ -361,11 +360,11 @@ like(
 	qr/partition 0, offset \d+: continuous view "strict" failed on a message: .*22P02/,
 	'a view with on_error => stop: the error names view and message');
 unlike($error, qr/secret/, 'a view with on_error => stop: the error does not quote the message');
-unlike(slurp_file($node->logfile), qr/eddy source worker.*secret/, 'nor does the worker in the log');
+unlike(slurp_file($node->logfile), qr/eddy source worker.*secret/, 'a view with on_error => stop: the log of the worker does not quote the message');
 sql($node, q{DROP VIEW strict});
 wait_for_consumed($node, $broker, 'raising');
 
-# A batch that others have kept from being committed is tried again, and no message is blamed.
+# A batch that was cancelled during a lock wait is retried, and no message is rejected.
 my $letters = sql($node, 'SELECT count(*) FROM eddy.dead_letters');
 my $session = $node->background_psql('postgres', on_error_stop => 0);
 $session->query_safe(q{BEGIN; INSERT INTO raising VALUES (1, 'good')});
@@ -380,7 +379,7 @@ $session->query_safe('COMMIT');
 $session->quit;
 wait_for_consumed($node, $broker, 'raising');
 is( sql($node, 'SELECT n - ' . (2 * @kinds) . ' FROM unjudged'),
-	'3', 'the cancelled batch was applied, once');
-is(sql($node, 'SELECT count(*) FROM eddy.dead_letters'), $letters, 'and nothing was rejected');
+	'3', 'the cancelled batch is applied once');
+is(sql($node, 'SELECT count(*) FROM eddy.dead_letters'), $letters, 'the cancelled batch causes no dead letter');
 
 done_testing();

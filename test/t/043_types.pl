@@ -1,12 +1,12 @@
-# 043_types.pl: the values of messages, on their way from a topic into the columns of a stream.
+# 043_types.pl: conversion of values of messages to the types of columns.
 #
-# The judge is PostgreSQL: what json_populate_record makes of a value is what the stream must
-# hold, to the last bit, and what it refuses must be a dead letter. Every value goes to a column of
-# every type. Where pg_eddy differs on purpose, the case stands in @differences, and a
-# difference that is none any more fails as well.
+# The reference is json_populate_record: its result for a value must be stored in the stream, bit by
+# bit, and a value that it rejects must be a dead letter. Each value is converted to each type.
+# Intentional differences are listed in @differences; a listed difference that no longer exists is
+# also a failure.
 #
-# What json_populate_record knows nothing of (epoch times, JSON pointers, metadata, defaults,
-# constraints) follows as tables of a message and the row, or the SQLSTATE, that it must become.
+# Features that json_populate_record does not have (epoch times, JSON pointers, metadata, defaults,
+# constraints) are tested with tables of messages and the resulting rows or SQLSTATEs.
 
 use strict;
 use warnings;
@@ -21,7 +21,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 #
-# Types, by the name of their column
+# Types, by the names of their columns
 #
 
 my @columns = (
@@ -74,7 +74,7 @@ CREATE DOMAIN document AS jsonb CHECK (VALUE <> '{}');
 };
 
 #
-# Values, as they stand in a message
+# Values, in the syntax of messages
 #
 
 # separated by blanks
@@ -131,27 +131,27 @@ my @strings = (
 	'', ' ', ' 12 ', ' 1.5 ', ' TRUE ', '+ 5', 'abc  ', 'abc d', 'äöü  ', '\\\\xde ad',
 	'1 day', '-1 day +02:03:04', '{a,\\"b c\\"}', ' 2024-01-02 ', '2024-01-02 03:04:05',
 	'2024-01-02 03:04:05 +02', '2024-01-02  03:04:05',
-	# around what fits into a short header, with and without an escape, and beyond
+	# lengths around the limit of a short varlena header, with and without an escape
 	'x' x 126, 'x' x 127, '\\n' . 'x' x 125, '\\n' . 'x' x 126, 'x' x 200, 'ö' x 2000, 'x' x 5000);
 
-# no text: NUL, and halves of surrogate pairs
+# invalid text: NUL, and unpaired surrogates
 my @broken = (
 	'"\u0000"', '"a\u0000b"', '"\ud800"', '"\udc00"', '"\ud800\ud800"', '"\ud800x"', '[1,"\u0000"]',
 	'{"x":"\u0000"}', '{"x":"\ud800"}', '["\udc00"]');
 
 #
-# Where pg_eddy differs: columns, values, what becomes of them. That is the row as text,
-# "rejected", or "verbatim": the text of the value as it stands in the message.
+# Differences of pg_eddy: columns, values, results. A result is the row as text, "rejected", or
+# "verbatim": the text of the value in the message.
 #
 
 my @verbatim = qw(text varchar);
 my $fine = '"2024-01-02T03:04:05.999999499999999999Z"';
 my @times = qw(date timestamp timestamp_3 timestamptz timestamptz_3 timestamptz_0);
 my @differences = (
-	# what is no string goes into text as it is, unread; json_populate_record unescapes it first
+	# values other than strings are stored in text verbatim; json_populate_record unescapes them first
 	[ \@verbatim, [ grep { /^[\[{]/ } @broken ], 'verbatim' ],
 
-	# json keeps the spelling of strings as well, as a cast to json does
+	# json preserves the spelling of strings, as a cast to json does
 	[
 		['json'],
 		[
@@ -161,10 +161,10 @@ my @differences = (
 		'verbatim'
 	],
 
-	# an array whose elements are arrays and others is not taken for one of texts
+	# an array with both arrays and other elements is not converted to a text array
 	[ [qw(text_array jsonb_array)], ['[1,[2,3]]'], 'rejected' ],
 
-	# times are ISO 8601 and nothing else
+	# only ISO 8601 times are accepted
 	[
 		\@times,
 		[ '[1,2,3]', '[[1],[2,3]]', '[[1,2],3]', '[1,[2,3]]', '"{1,2,3}"' ],
@@ -172,7 +172,7 @@ my @differences = (
 	],
 	[ \@times, [ '20240102', '0.005', '"epoch"', '"2024-01-02  03:04:05"' ], 'rejected' ],
 
-	# which allows a comma before the fraction
+	# ISO 8601 allows a comma before the fraction
 	[ ['date'], ['"2024-01-02T03:04:05,5"'], '(2024-01-02)' ],
 	[ [qw(timestamp timestamp_3)], ['"2024-01-02T03:04:05,5"'], '("2024-01-02 03:04:05.5")' ],
 	[
@@ -182,25 +182,25 @@ my @differences = (
 	],
 	[ ['timestamptz_0'], ['"2024-01-02T03:04:05,5"'], '("2024-01-02 03:04:06+00")' ],
 
-	# digits behind the 15th of a second do not decide how it is rounded
+	# digits after the 15th digit of the fraction do not affect rounding
 	[ ['timestamp'], [$fine], '("2024-01-02 03:04:05.999999")' ],
 	[ ['timestamptz'], [$fine], '("2024-01-02 03:04:05.999999+00")' ],
 
-	# rounded up out of the range, PostgreSQL keeps what it could not read again
+	# PostgreSQL accepts a value that is rounded up out of the range, and that it could not read again
 	[
 		[qw(timestamp_3 timestamptz_3 timestamptz_0)],
 		['"294276-12-31T23:59:59.999999Z"'],
 		'rejected'
 	],
 
-	# more digits than numeric can have are out of range even where rounding drops them
+	# more digits than numeric supports are out of range even if rounding removes them
 	[ ['numeric_4_neg2'], ['1e-16384'], 'rejected' ],
 
-	# composite values are texts as PostgreSQL writes them, not objects
+	# composite values are text in PostgreSQL's format, not objects
 	[ ['composite'], [ '{}', '{"a":1}', '{"a":1,"b":"x"}' ], 'rejected' ],
 );
 
-# Servers from 16 on read hexadecimal numbers, and underscores between digits.
+# PostgreSQL 16 and later accept hexadecimal numbers, and underscores between digits.
 my @since_16 = (
 	[
 		[qw(int2 int4 int8 numeric numeric_6_2 numeric_20_4 numeric_4_neg2)],
@@ -215,7 +215,7 @@ my @since_16 = (
 my $node = PostgreSQL::Test::Cluster->new('types');
 $node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
 configure_node($node);
-# values must not depend on any of these
+# values must not depend on these settings
 $node->append_conf('postgresql.conf', q{
 timezone = 'America/New_York'
 datestyle = 'German, DMY'
@@ -236,7 +236,7 @@ attach_server($node, $broker->address);
 
 my $database = 'postgres';
 
-# Runs a query with the settings that the expected texts are written for.
+# Runs a query with the settings for which the expected values are written.
 sub query
 {
 	my ($query) = @_;
@@ -262,7 +262,7 @@ SELECT eddy.attach_kafka('$name', server => 'kafka', $arguments)});
 	return;
 }
 
-# Waits until a stream has read its topic, which others may be reading as well.
+# Waits until a stream has read its topic, which other streams may also read.
 sub wait_for_stream
 {
 	my ($stream, $topic) = @_;
@@ -280,7 +280,7 @@ WHERE p.stream = '$stream'::regclass AND p.topic = '$topic' AND p.next_offset >=
 	return;
 }
 
-# Text of a field for COPY.
+# Returns the text of a field for COPY.
 sub copy_field
 {
 	my ($text) = @_;
@@ -290,7 +290,7 @@ sub copy_field
 }
 
 #
-# Every value into every type
+# Each value with each type
 #
 
 my @names = map { $columns[ 2 * $_ ] } 0 .. $#columns / 2;
@@ -313,7 +313,7 @@ foreach my $name (@names)
 new_stream('types', $table, q{topic => 'types'});
 $broker->produce('types', @messages);
 
-# What PostgreSQL makes of the same messages, while the worker is at it.
+# The results of PostgreSQL for the same messages, computed while the worker runs.
 push @differences, @since_16 if $node->pg_version >= 16;
 my $differences = '';
 foreach my $difference (@differences)
@@ -344,7 +344,7 @@ ANALYZE cases;
 });
 wait_for_stream('types', 'types');
 
-# One row per message: how often it came out, as what, and as what it should.
+# One row per message: the number of its results, the result, and the expected result.
 my $outcomes = join ' UNION ALL ', map { qq{
 SELECT c.id, c.name, c.value,
 	count(s.id) OVER (PARTITION BY c.id) + coalesce(l.letters, 0) AS times,
@@ -376,7 +376,7 @@ foreach my $name (@names)
 SELECT format('message %s: %s became %s, not %s%s', id, left(value, 60), left(got, 80),
 	left(want, 80),
 	CASE WHEN times <> 1 THEN format(', %s times', times)
-		 WHEN no_difference THEN ', which is no difference'
+		 WHEN no_difference THEN ', which is not a difference'
 		 WHEN sqlstate !~ '^2[23]' THEN ', with SQLSTATE ' || sqlstate
 		 WHEN NOT same THEN ', in another form' ELSE '' END)
 FROM outcomes
@@ -384,25 +384,25 @@ WHERE name = '$name' AND (times <> 1 OR got <> want OR NOT same OR no_difference
 	sqlstate !~ '^2[23]')
 ORDER BY id LIMIT 40}),
 		'',
-		"$type{$name}: as json_populate_record makes it");
+		"$type{$name}: same results as json_populate_record");
 }
-# input functions quote what they refuse; an error is seen by more people than a message
+# input functions quote rejected values; an error is visible to more roles than a message
 is( query(q{SELECT string_agg(DISTINCT error, E'\n') FROM eddy.dead_letters
 	WHERE stream = 'types'::regclass AND sqlstate ~ '^22'
 		AND error !~ '^[^"]* column "[a-z0-9_]+"( of type [^"]*)?$' AND error !~ '^message [^"]*$'}),
 	'',
-	'errors about values name the column and quote nothing');
+	'errors about values name the column and do not quote the value');
 
 is(query(q{SELECT (SELECT count(*) FROM types) + (SELECT count(*) FROM eddy.dead_letters
 	WHERE stream = 'types'::regclass)}),
 	scalar @messages, 'every message is one row or one dead letter');
 is( query(q{SELECT name, value FROM differences EXCEPT SELECT name, value FROM cases}),
-	'', 'every difference is a case');
+	'', 'every listed difference occurs');
 is(query(q{SELECT name FROM outcomes GROUP BY 1 HAVING bool_and(got IN ('rejected', '()'))}),
-	'', 'every type takes some value');
+	'', 'every type accepts some value');
 
 #
-# Messages, and what each must become: a case is a message, and the row as text or the SQLSTATE of
+# Messages and their expected results: a case is a message, and the row as text or the SQLSTATE of
 # its dead letter
 #
 
@@ -414,8 +414,8 @@ sub produce_cases
 	return;
 }
 
-# Checks the cases of a topic, which a stream has read. Its mapping puts the offset, which tells the
-# cases apart, into column n.
+# Checks the cases of a topic that a stream has read. Its mapping stores the offset, which identifies
+# the case, in column n.
 sub check_cases
 {
 	my ($stream, $topic, $what, $row, @cases) = @_;
@@ -439,7 +439,7 @@ FROM generate_series(0, $#cases) i ORDER BY i});
 }
 
 #
-# Numbers as times: value, what it is in seconds, in milliseconds and in microseconds
+# Numbers as times: the value, and its result in seconds, in milliseconds and in microseconds
 #
 
 my $november = '2023-11-14 22:13:20';
@@ -538,7 +538,7 @@ my @fields = (
 	[ '{"other": {"a": "y"}, "a": "x", "more": [1, {"a": 2}]}', '(x,,,,)' ],
 	[ '{"a": null, "doc": null, "num": null}', '(,,,,)' ],
 
-	# the last one wins, whatever the others are
+	# the last value is used, regardless of the types of the others
 	[ '{"a": "1", "a": "2"}', '(2,,,,)' ],
 	[ '{"a": "1", "num": 1, "a": "2", "num": 2, "a": "3"}', '(3,,2,,)' ],
 	[ '{"a": "1", "a": null}', '(,,,,)' ],
@@ -547,13 +547,13 @@ my @fields = (
 	[ '{"list": "{4}", "list": null}', '(,,,,)' ],
 	[ '{"a": "1", "\u0061": "2"}', '(2,,,,)' ],
 
-	# names are compared as they are, once their escapes are gone
+	# names are compared after unescaping
 	[ '{"A": "no", "a ": "no", "": "no"}', '(,,,,)' ],
 	[ '{"Größe \"x\"": "yes", "größe \"x\"": "no"}', '(,,,yes,)' ],
 	[ '{"Gr\u00f6\u00dfe \u0022x\u0022": "yes"}', '(,,,yes,)' ],
 	[ '{"\ud800": "no text", "\u0000": 1, "a": "x"}', '(x,,,,)' ],
 
-	# values of a column that takes any
+	# values of a column that accepts any value
 	[
 		'{"doc": {"z": 1, "a": [1, {"q": null}], "z": 2.50}}',
 		'(,"{""a"": [1, {""q"": null}], ""z"": 2.50}",,,)'
@@ -561,7 +561,7 @@ my @fields = (
 	[ '{"doc": "text"}', '(,"""text""",,,)' ],
 	[ '{"doc": [], "a": []}', '([],[],,,)' ],
 
-	# columns that take something else or nothing
+	# columns with another field or with no field
 	[ '{"n": 99, "a": "x"}', '(x,,,,)' ],
 	[ '{"unmapped": "x"}', '(,,,,)' ]);
 
@@ -571,10 +571,10 @@ new_stream(
 		unmapped text},
 	q{topic => 'fields', mapping => '{"n": "offset", "unmapped": null}'});
 produce_cases('fields', @fields);
-check_cases('fields', 'fields', 'fields go to the columns of their names',
+check_cases('fields', 'fields', 'columns take the fields of the same name',
 	'a, doc, num, "Größe ""x""", list', @fields);
 is(query('SELECT count(*) FROM fields WHERE unmapped IS NOT NULL'),
-	'0', 'a column that is mapped to nothing takes nothing');
+	'0', 'a column that is mapped to null takes its default');
 
 #
 # Fields by JSON pointers
@@ -646,14 +646,14 @@ my @rules = (
 	[ '{"id": 1, "name": "a", "label": "l"}', "(1,a,none,$new_year,UTC,5,l,,,)" ],
 	[ '{"id": 1, "name": ""}', "(1,\"\",none,$new_year,UTC,5,x,,,)" ],
 
-	# CHECK of a domain and of the table; NULL passes
+	# CHECK of a domain and of the table; NULL satisfies them
 	[ '{"id": 1, "name": "a", "score": 0}', '23514' ],
 	[ '{"id": 1, "name": "a", "score": "2"}', "(1,a,none,$new_year,UTC,2,x,,,)" ],
 	[ '{"id": 1, "name": "a", "low": 3, "high": 2}', '23514' ],
 	[ '{"id": 1, "name": "a", "low": 3}', "(1,a,none,$new_year,UTC,5,x,3,,)" ],
 	[ '{"id": 1, "name": "a", "high": 3}', "(1,a,none,$new_year,UTC,5,x,,3,)" ],
 
-	# the generated column; what the message says of it does not count
+	# the generated column; its field in the message is ignored
 	[ '{"id": 1, "name": "a", "low": 3, "high": 3}', "(1,a,none,$new_year,UTC,5,x,3,3,0)" ],
 	[
 		'{"id": 1, "name": "a", "low": 3, "high": 5, "span": 9}',
@@ -661,7 +661,7 @@ my @rules = (
 	],
 	[ '{"id": 1, "name": "a", "low": -2147483648, "high": 1}', '22003' ],
 
-	# the value is at fault before any rule is
+	# an invalid value is reported before constraints are checked
 	[ '{"id": "one"}', '22P02' ],
 	[ '{"id": 1, "name": "a", "score": "none"}', '22P02' ]);
 
@@ -718,15 +718,15 @@ is( query('SELECT id, topic, part4, off, at, ms, key_bytes, key_text FROM metada
 	  . "2|metadata|1|0|1970-01-01 00:00:00.001+00|1||\n"
 	  . "3|metadata|1|1|$november.999+00|1700000000999|\\x5363686cc3bc7373656c|Schlüssel\n"
 	  . "4|metadata|1|2|$november+00|1700000000000|\\x|",
-	'metadata of messages are in the columns that the mapping names');
+	'the mapping stores metadata of messages in columns');
 is( query(q{SELECT id, key_text IS NULL FROM metadata WHERE key_text IS NULL OR key_text = ''
 	ORDER BY id}),
 	"2|t\n4|f",
-	'no key is NULL, an empty one is empty');
+	'a missing key is NULL, an empty key is empty');
 is( query('SELECT id, headers FROM metadata ORDER BY id'),
 	qq{1|[["a", "1"], ["b", "two words"], ["a", "3"]]\n2|\n}
 	  . qq{3|[["bin", {"base64": "//4="}], ["empty", ""], ["quoted", "\\"x\\""]]\n4|},
-	'headers keep their order and repetitions, and those that are no text');
+	'headers keep their order, duplicates, and values that are not valid UTF-8');
 is( query(q{
 SELECT bool_and((topic_varchar, part2, part8, plain, key_varchar) IS NOT DISTINCT FROM
 		(topic::varchar, part4::smallint, part4::bigint, at AT TIME ZONE 'UTC', key_text::varchar)
@@ -734,24 +734,24 @@ SELECT bool_and((topic_varchar, part2, part8, plain, key_varchar) IS NOT DISTINC
 	AND headers_text::jsonb IS NOT DISTINCT FROM headers)
 FROM metadata}),
 	't',
-	'they are the same in all types that take them');
+	'headers are equal in all types that accept them');
 is( query(q{SELECT topic, partition, "offset", key, convert_from(payload, 'UTF8'), headers, sqlstate
 	FROM eddy.dead_letters WHERE stream = 'metadata'::regclass AND "offset" = 2}),
 	'metadata|0|2|\xff00|{"id": 5}|[["a", "1"]]|22021',
-	'a key that is no text is a dead letter of a stream that wants text');
+	'a key that is not valid UTF-8 is a dead letter if its column has type text');
 is( query('SELECT id, key FROM keys WHERE id IN (4, 5) ORDER BY id'),
 	"4|\\x\n5|\\xff00",
-	'and a row of one that takes bytes');
+	'a key that is not valid UTF-8 is stored if its column has type bytea');
 is( query(q{SELECT extract(epoch FROM at), key FROM envelopes ORDER BY 1, 2}),
 	"0.001000|\n1700000000.000000|\n1700000000.123000|key\n1700000000.999000|Schlüssel",
-	'a stream can do without the content of valid messages');
+	'a stream can ignore the content of valid messages');
 is( query(q{SELECT stream, sum(rows), sum(rejected), sum(skipped) FROM eddy.partitions
 	WHERE topic = 'metadata' GROUP BY 1 ORDER BY stream::text}),
 	"envelopes|7|2|1\nkeys|7|1|1\nmetadata|7|2|1",
-	'all are counted');
+	'all messages are counted');
 
 #
-# A database in another encoding: messages are UTF-8, and what it cannot store is rejected
+# A database in another encoding: messages are UTF-8, and characters without equivalent are rejected
 #
 
 my @latin = (

@@ -1,9 +1,9 @@
-# 044_settings.pl: rows of a topic give what the same rows of a user give, whatever is configured.
+# 044_settings.pl: rows from a topic have the same results as rows from a user, with any settings.
 #
-# The database and the role have settings that change how values are read, written and compared.
-# Neither conversion, defaults nor views may notice. And times that no window can
-# hold, which made a hop view loop for ever, are dead letters of that view; the source
-# runs, and can be paused.
+# The database and the role have settings that change the input, output and comparison of values.
+# Conversion, defaults and views must not depend on them. Times that no window can contain, which
+# once caused an infinite loop in a hop view, are dead letters of that view; the source runs, and can
+# be paused.
 
 use strict;
 use warnings;
@@ -83,9 +83,9 @@ $broker->produce('readings', map { [ 0, 'k', $_ ] } @messages, '{"id": 1, "f": "
 wait_for_consumed($node, $broker, 'readings');
 is(sql($node, q{SELECT state, error FROM eddy.sources}), 'running|', 'the source runs');
 is(sql($node, q{SELECT count(*), min(sqlstate) FROM eddy.dead_letters}),
-	'1|22P02', 'one message is rejected, and exit_on_error did not end the worker');
+	'1|22P02', 'one message is rejected, and exit_on_error does not terminate the worker');
 
-# the same values from a user, whose session has none of these settings
+# the same values from a user, whose session does not have these settings
 my %default = (%hostile, DateStyle => "'ISO, YMD'", IntervalStyle => 'postgres', TimeZone => 'UTC',
 	array_nulls => 'on', bytea_output => 'hex', extra_float_digits => '1', timezone_abbreviations => q{'Default'},
 	xmloption => 'content', xmlbinary => 'base64', exit_on_error => 'off', quote_all_identifiers => 'off',
@@ -98,11 +98,11 @@ INSERT INTO readings (id, at, bytes, list, doc, f, amount, span, day, origin)
 VALUES (1, '2026-01-01 12:00:00', '\x4142', '{a,NULL,"b"}', 'x<y/>', 0.1, '12.50', '1 day -2:00', '2026-03-04', 'user'),
 	(1, '2026-01-01 12:00 EST', '\x', '{a,NULL}', '<y/>', 1e-7, '1', 'P1DT2H', '2026-03-04', 'user')});
 is(sql($node, q{SELECT count(*), min(n), max(n), min(kafka), max(kafka) FROM observed}),
-	'2|2|2|1|1', 'rows of the topic and of the user fall into the same groups')
+	'2|2|2|1|1', 'rows of the topic and of the user belong to the same groups')
   or diag(sql($node, 'TABLE observed'));
 
 #
-# Times that no window can hold
+# Times that no window can contain
 #
 
 sql($node, q{
@@ -121,15 +121,15 @@ $broker->produce('readings', map { [ 0, 'k', "{\"id\": 2, \"at\": \"$_\"}" ] }
 		'2026-01-01T00:00:13Z'));
 wait_for_consumed($node, $broker, 'readings');
 is(sql($node, q{SELECT state, error FROM eddy.sources}), 'running|', 'the source still runs');
-is(sql($node, q{SELECT n FROM all_rows}), '6', 'the stream accepted all rows');
+is(sql($node, q{SELECT n FROM all_rows}), '6', 'the stream accepts all rows');
 foreach my $view ([ per_hop => 6 ], [ per_cycle => 6 ], [ per_window => 3 ])
 {
 	my ($name, $pairs) = @$view;
 
-	is(sql($node, qq{SELECT sum(n) FROM $name}), $pairs, "$name counts what can be counted");
+	is(sql($node, qq{SELECT sum(n) FROM $name}), $pairs, "$name counts the valid rows");
 	is( sql($node, qq{
 SELECT count(*), min(error), max(error) FROM eddy.dead_letters WHERE view = '$name'::regclass}),
-		'3|timestamp out of range|timestamp out of range', "$name rejects the others");
+		'3|timestamp out of range|timestamp out of range', "$name rejects the other rows");
 }
 sql($node, q{SELECT eddy.pause('readings')});
 is(sql($node, q{SELECT state FROM eddy.sources}), 'paused', 'the source can be paused');

@@ -1,9 +1,9 @@
-# 044_stream_ddl.pl: DDL beside a source that is consuming.
+# 044_stream_ddl.pl: DDL concurrently with a running source.
 #
-# A segment that a superuser has broken never crashes a worker: the source waits with the reason.
-# Replaced functions and domains of a stream hold from the next batch on. Pausing and
-# altering, and the recipe of docs/operations.md, run under traffic without a deadlock. A rotation
-# of segments invalidates no plan. A subscription cannot write to a stream.
+# A segment altered by a superuser does not crash a worker: the source waits with the reason.
+# Replaced functions and domains of a stream are used from the next batch on. Pausing and altering,
+# and the procedure of docs/operations.md for counting again, run under traffic without a deadlock.
+# A rotation of segments invalidates no plans. A subscription cannot write to a stream.
 
 use strict;
 use warnings;
@@ -21,7 +21,7 @@ my $broker = start_broker();
 my $node = new_node('ddl');
 attach_server($node, $broker->address);
 
-# Messages {"id": from .. to} of one topic.
+# Produces messages {"id": from .. to} in one topic.
 sub produce
 {
 	my ($topic, $from, $to) = @_;
@@ -30,7 +30,7 @@ sub produce
 	return;
 }
 
-# Waits until the log has a line after an offset.
+# Waits for a line in the log after an offset.
 sub wait_for_log_line
 {
 	my ($server, $pattern, $from) = @_;
@@ -44,7 +44,7 @@ sub wait_for_log_line
 }
 
 #
-# Segments: whatever a superuser makes of them
+# Segments altered by a superuser
 #
 
 $broker->create_topic('goods');
@@ -64,7 +64,7 @@ my $pid = sql($node, "SELECT pid FROM eddy.sources WHERE topic = 'goods'");
 my $current =
   q{(SELECT segment FROM eddy._segment WHERE opened_at IS NOT NULL AND closed_at IS NULL)};
 
-# What is done to the current segment, the reason that eddy.sources shows, how it is undone.
+# A change of the current segment, the error in eddy.sources, and the reverse change.
 my @harm = (
 	[
 		'NO INHERIT %s goods, ALTER COLUMN item TYPE bigint USING 1',
@@ -113,7 +113,7 @@ foreach my $case (@harm)
 	wait_for_state($node, 'goods', 'waiting', 'segment');
 	like($node->safe_psql('postgres', q{SELECT sqlstate FROM eddy.sources WHERE topic = 'goods'}),
 		qr/^55000$/, "the source waits: $how");
-	like(slurp_file($node->logfile), qr/$reason/, "... and the log says why");
+	like(slurp_file($node->logfile), qr/$reason/, "... and the log contains the reason");
 	if ($cure eq 'drop')
 	{
 		sql($node, "DROP TABLE $segment");
@@ -130,7 +130,7 @@ is( sql($node, 'TABLE goods_sum'),
 	'every message is counted once');
 is(sql($node, 'SELECT pg_postmaster_start_time()'), $postmaster, 'the server has not crashed');
 is(sql($node, "SELECT pid FROM eddy.sources WHERE topic = 'goods'"),
-	$pid, 'the worker has not, either');
+	$pid, 'the worker has not been restarted');
 unlike(slurp_file($node->logfile), qr/terminated by signal/, 'no process has crashed');
 
 #
@@ -161,7 +161,7 @@ sql($node, q{CREATE OR REPLACE FUNCTION inner_twice(i bigint) RETURNS bigint LAN
 sql($node, q{ALTER DOMAIN score SET DEFAULT 2});
 produce('prepared', 2, 2);
 wait_for_consumed($node, $broker, 'prepared');
-is(sql($node, "$row 2"), 'second|second|40|2', 'replaced functions, and the default of a domain');
+is(sql($node, "$row 2"), 'second|second|40|2', 'replaced functions, and the default of a domain, are used');
 
 sql($node, q{CREATE OR REPLACE FUNCTION passes(i bigint) RETURNS boolean LANGUAGE sql AS $$ SELECT i <> 3 $$});
 sql($node, q{ALTER DOMAIN score ADD CONSTRAINT small CHECK (VALUE < 3)});
@@ -173,8 +173,8 @@ produce('prepared', 5, 5);
 wait_for_consumed($node, $broker, 'prepared');
 is( sql($node, q{SELECT "offset", sqlstate FROM eddy.dead_letters WHERE stream = 'prepared'::regclass ORDER BY "offset"}),
 	"2|23514\n3|23514",
-	'a replaced CHECK function and a new constraint of a domain');
-is(sql($node, "$row 5"), 'second|second|100|1', 'rows that pass now');
+	'a replaced CHECK function and a new constraint of a domain are used');
+is(sql($node, "$row 5"), 'second|second|100|1', 'rows that satisfy the new constraints are counted');
 
 #
 # Locks under traffic
@@ -198,7 +198,7 @@ COMMIT};
 my $failures = '';
 foreach my $round (1 .. 30)
 {
-	# batches come while the commands run
+	# batches are consumed while the commands run
 	$broker->produce('traffic',
 		map { $id++; [ $id % 2, undef, qq({"id": $id}) ] } 1 .. 200);
 	foreach my $script (
@@ -217,11 +217,11 @@ foreach my $round (1 .. 30)
 		$failures .= $err if $ret != 0;
 	}
 }
-is($failures, '', 'no command failed');
+is($failures, '', 'no command fails');
 wait_for_consumed($node, $broker, 'traffic');
-is(sql($node, 'TABLE traffic_sum'), "$id|" . $id * ($id + 1) / 2, 'everything is counted once');
+is(sql($node, 'TABLE traffic_sum'), "$id|" . $id * ($id + 1) / 2, 'every message is counted once');
 unlike(slurp_file($node->logfile), qr/deadlock detected|tuple concurrently/,
-	'nobody has met a deadlock');
+	'no deadlock has occurred');
 
 #
 # Rotation
@@ -255,7 +255,7 @@ like($out, qr/closed/, 'the segment was closed by the database worker');
 is(scalar(() = $err =~ /WARNING:  planned/g), 1, 'a rotation does not invalidate plans');
 
 #
-# Dump and restore, by several sessions
+# Dump and restore, with several sessions
 #
 
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/streams.dump';
@@ -267,17 +267,17 @@ CREATE ROLE keeper;
 ALTER TABLE prepared OWNER TO keeper;
 INSERT INTO goods VALUES (1000, 'by a user');
 });
-is($node->safe_psql('restored', 'SELECT n FROM goods_sum'), $last + 1, 'a restored stream counts');
+is($node->safe_psql('restored', 'SELECT n FROM goods_sum'), $last + 1, 'a restored stream is maintained');
 ($out, $err) = ('', '');
 is( $node->psql('restored',
 		'SET ROLE keeper; ALTER TABLE eddy._prepared_segment_1 NO INHERIT prepared',
 		stdout => \$out, stderr => \$err),
 	3,
 	'a restored segment is guarded');
-like($err, qr/cannot alter segment/, '... by its owner, too');
+like($err, qr/cannot alter segment/, '... also against its owner');
 is( $node->psql('restored', 'SET ROLE keeper; DROP TABLE prepared', stdout => \$out, stderr => \$err),
 	0,
-	'a restored stream takes its segments along');
+	'dropping a restored stream drops its segments');
 
 #
 # Subscriptions
@@ -312,7 +312,7 @@ is( $node->psql('postgres', 'ALTER SUBSCRIPTION sub REFRESH PUBLICATION WITH (co
 	'ALTER SUBSCRIPTION ... REFRESH is refused');
 like($err, qr/cannot replicate into stream "rows_in"/, '... with the reason');
 
-# a row of pg_subscription_rel that came some other way: the apply worker fails
+# a row of pg_subscription_rel that was inserted directly: the apply worker fails
 my $offset = -s $node->logfile;
 sql($node, q{
 SET allow_system_table_mods = on;
@@ -324,7 +324,7 @@ DELETE FROM rows_in WHERE id = 1});
 $node->restart;
 ok( wait_for_log_line($node, qr/cannot replicate into stream "rows_in"/, $offset),
 	'the apply worker fails');
-is(sql($node, 'TABLE rows_sum'), '0|', 'nothing was applied');
-is(sql($node, 'SELECT count(*) FROM rows_in'), '0', 'nothing was stored, either');
+is(sql($node, 'TABLE rows_sum'), '0|', 'no row was applied');
+is(sql($node, 'SELECT count(*) FROM rows_in'), '0', 'no row was stored');
 
 done_testing();

@@ -1,6 +1,5 @@
-# 044_time_limit.pl: a batch that takes longer than pg_eddy.batch_time_limit is cancelled,
-# made smaller, and ends with the one message that takes so long as a dead letter of the view
-# that it takes so long in.
+# 044_time_limit.pl: a batch that exceeds pg_eddy.batch_time_limit is cancelled and retried in smaller
+# parts, until the message that takes too long becomes a dead letter of the view in which it does.
 
 use strict;
 use warnings;
@@ -18,7 +17,7 @@ my $node = new_node('time_limit', "pg_eddy.batch_time_limit = '1s'",
 	"pg_eddy.restart_delay_max = '1s'");
 attach_server($node, $broker->address);
 
-# Endless for one value only, and quick otherwise.
+# Runs indefinitely for one value, and returns immediately for others.
 sql($node, q{
 CREATE FUNCTION slow(value bigint, endless bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
@@ -68,15 +67,15 @@ new_stream(
 	});
 my $error = wait_for_state($node, 'viewed', 'waiting', 'batch_time_limit');
 like($error, qr/topic "viewed", partition 0, offset \d+: .* in a batch of \d+ messages/,
-	'the batch that takes too long is shown');
+	'the source shows that the batch takes too long');
 wait_for_consumed($node, $broker, 'viewed');
-is(sql($node, 'SELECT * FROM viewed_plain'), '200|20100', 'the other view has all rows');
+is(sql($node, 'SELECT * FROM viewed_plain'), '200|20100', 'the other view counts all rows');
 is( sql($node, 'SELECT * FROM viewed_slow'),
 	'199|' . (20100 - 77),
-	'the slow view has all rows but one');
+	'the slow view counts all rows but one');
 is( sql($node, 'SELECT * FROM viewed_slower'),
 	'199|' . (20100 - 78),
-	'the other slow view has all rows but another one');
+	'the other slow view counts all rows but another one');
 is( sql($node,
 		q{SELECT view, "offset", convert_from(key, 'UTF8'), sqlstate, error FROM eddy.dead_letters
 			WHERE stream = 'viewed'::regclass ORDER BY "offset"}),
@@ -87,7 +86,7 @@ is( sql($node,
 wait_for_state($node, 'viewed', 'running');
 
 #
-# In the stream: the message is the stream's, by the policy of the source
+# In the stream: the message is rejected by the stream, according to the policy of the source
 #
 
 foreach my $policy ('dead_letter', 'skip', 'stop')
@@ -102,13 +101,13 @@ foreach my $policy ('dead_letter', 'skip', 'stop')
 		like($error, qr/topic "$name", partition 0, offset 54: .*batch_time_limit/,
 			'stop: the source stops at the message');
 		is(sql($node, "SELECT * FROM ${name}_plain"), '54|1485',
-			'stop: what comes before it is in the view');
+			'stop: earlier messages are counted');
 		next;
 	}
 	wait_for_consumed($node, $broker, $name);
 	is( sql($node, "SELECT * FROM ${name}_plain"),
 		'199|' . (20100 - 55),
-		"$policy: the view has all rows but one");
+		"$policy: the view counts all rows but one");
 	is( sql($node, "SELECT rows, rejected, skipped FROM eddy.partitions WHERE topic = '$name'"),
 		$policy eq 'skip' ? '200|0|1' : '200|1|0',
 		"$policy: the message is counted");
@@ -119,7 +118,7 @@ foreach my $policy ('dead_letter', 'skip', 'stop')
 }
 
 #
-# A wait for another transaction is not the batch's time
+# Waiting for another transaction does not count as time of the batch
 #
 
 $broker->create_topic('waits');
@@ -143,12 +142,12 @@ wait_until(
 $session->query_safe('COMMIT');
 $session->quit;
 wait_for_consumed($node, $broker, 'waits');
-is(sql($node, 'SELECT * FROM waits_sum'), '3|6', 'the batch that waited was applied');
+is(sql($node, 'SELECT * FROM waits_sum'), '3|6', 'the waiting batch is applied');
 is(sql($node, q{SELECT count(*) FROM eddy.dead_letters WHERE stream = 'waits'::regclass}),
-	'0', 'and nothing was rejected');
+	'0', 'no message is rejected');
 
 #
-# A function that catches the cancel cannot go on for ever: its process is ended
+# A function that catches the cancellation: its process is terminated
 #
 
 new_stream('stubborn', 'id bigint', 'dead_letter',
@@ -156,14 +155,14 @@ new_stream('stubborn', 'id bigint', 'dead_letter',
 wait_for_consumed($node, $broker, 'stubborn');
 is( sql($node, 'SELECT * FROM stubborn_sum'),
 	'199|' . (20100 - 99),
-	'a function that catches the cancel: all rows but one are counted');
+	'a function that catches the cancellation: all rows but one are counted');
 is( sql($node,
 		q{SELECT "offset", error FROM eddy.dead_letters WHERE stream = 'stubborn'::regclass}),
 	'98|crashed the worker in 2 attempts',
-	'a function that catches the cancel: that row is a dead letter');
+	'a function that catches the cancellation: that row is a dead letter');
 
 #
-# DDL waits for one limit at most, even if messages take too long for ever
+# DDL waits at most for one time limit, even if all messages take too long
 #
 
 sql($node, q{SELECT eddy.create_continuous_view('waits_strict',
@@ -181,7 +180,7 @@ cmp_ok(time() - $start, '<', 20, 'pause, seek and DROP get their turn');
 sql($node, q{SELECT eddy.resume('waits')});
 wait_for_state($node, 'waits', 'running');
 
-# The same in one transaction: the worker has no reason to start anew, and gets no further message.
+# The same in one transaction: the worker is not restarted, and receives no more messages.
 sql($node, q{SELECT eddy.create_continuous_view('waits_strict',
 	'SELECT sum(slow(id, 4)) AS s FROM waits', on_error => 'stop')});
 $broker->produce('waits', [ 0, undef, '{"id": 4}' ]);

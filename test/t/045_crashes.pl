@@ -1,8 +1,8 @@
-# 045_crashes.pl: a message that crashes the worker, and with it the server, ends in quarantine.
+# 045_crashes.pl: a message that crashes the worker, and thereby the server, is rejected.
 #
-# The poison is a value on which a function written in C aborts. It is found by smaller and
-# smaller batches, and treated by the policy of the source; all other messages are counted exactly once,
-# and workers that only happened to be there are not blamed.
+# A function in C aborts for a certain value. The message is found by reducing the size of batches, and
+# handled according to the policy of the source. All other messages are counted exactly once, and other
+# workers are not affected.
 
 use strict;
 use warnings;
@@ -37,7 +37,7 @@ CREATE FUNCTION nap(bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
 	'BEGIN PERFORM pg_sleep(0.02); RETURN \$1; END';
 });
 
-# Number of crashes of the server so far, or of a pattern in the log.
+# Returns the number of crashes of the server so far, or of matches of a pattern in the log.
 sub crashes
 {
 	my ($pattern) = @_;
@@ -47,7 +47,7 @@ sub crashes
 	return $count;
 }
 
-# A stream with $count messages; the view's expression and the constraint may be poisoned.
+# A stream with $count messages; the view's expression and the constraint can crash.
 sub new_stream
 {
 	my ($name, $count, $on_error, $expression, $check, $partitions) = @_;
@@ -67,46 +67,46 @@ sub new_stream
 }
 
 #
-# One poisoned message, among good ones, beside an innocent source that is always busy
+# One crashing message among others, concurrently with another busy source
 #
 
 new_stream('innocent', 600, 'stop', 'nap(id)', 'true');
 new_stream('poisoned', 3000, 'dead_letter', 'crash_if(id, 1500)', 'true', 2);
 my $error = wait_for_state($node, 'poisoned', 'waiting',
 	'recovering from a crash of the worker, attempt \d+: topic "poisoned", partition \d, offsets \d+ to \d+');
-like($error, qr/recovering/, 'the source shows what it recovers from');
+like($error, qr/recovering/, 'the source shows the crash from which it recovers');
 wait_for_consumed($node, $broker, 'poisoned');
 is(sql($node, 'SELECT * FROM poisoned_sum'),
-	'2999|' . (3000 * 3001 / 2 - 1500), 'all messages but the poison are counted, once');
+	'2999|' . (3000 * 3001 / 2 - 1500), 'all messages but the crashing one are counted once');
 is( sql($node,
 		q{SELECT view, partition, "offset", convert_from(key, 'UTF8'), headers::text,
 				convert_from(payload, 'UTF8'), sqlstate, error
 			FROM eddy.dead_letters WHERE stream = 'poisoned'::regclass}),
 	'|0|749|k1500|[["number", "1500"]]|{"id": 1500}|57P02|crashed the worker in 2 attempts',
-	'the poison is a dead letter');
+	'the crashing message is a dead letter');
 is( sql($node,
 		q{SELECT sum(rows), sum(rejected), sum(skipped) FROM eddy.partitions WHERE topic = 'poisoned'}),
 	'3000|1|0',
-	'and is counted');
-cmp_ok(crashes(), '<=', 7, 'it took few crashes');
+	'the crashing message is counted as rejected');
+cmp_ok(crashes(), '<=', 7, 'few crashes are needed');
 wait_for_state($node, 'poisoned', 'running');
 wait_for_consumed($node, $broker, 'innocent');
-is(sql($node, 'SELECT * FROM innocent_sum'), '600|180300', 'the innocent source lost nothing');
+is(sql($node, 'SELECT * FROM innocent_sum'), '600|180300', 'the other source lost no message');
 wait_for_state($node, 'innocent', 'running');
 is( sql($node,
 		q{SELECT crashes, current, failed, caution FROM eddy._attempt ORDER BY source}),
 	"0|||\n0|||",
-	'no caution is left');
+	'the source is no longer in careful mode');
 
-# what crashed several times is not in the way any more
+# later messages are consumed normally
 my $before = crashes();
 $broker->produce('poisoned', [ 0, undef, '{"id": 5}' ]);
 wait_for_consumed($node, $broker, 'poisoned');
-is(sql($node, 'SELECT n FROM poisoned_sum'), '3000', 'it goes on');
-is(crashes(), $before, 'without a crash');
+is(sql($node, 'SELECT n FROM poisoned_sum'), '3000', 'the source continues');
+is(crashes(), $before, 'the source does not crash again');
 
 #
-# Two poisoned messages, one after the other; in a constraint; counted by the policy "skip"
+# Two consecutive crashing messages; in a constraint; counted by the policy "skip"
 #
 
 $before = crashes();
@@ -115,14 +115,14 @@ new_stream('skipping', 300, 'skip', 'id',
 wait_for_consumed($node, $broker, 'skipping');
 is( sql($node, 'SELECT * FROM skipping_sum'),
 	'298|' . (300 * 301 / 2 - 201),
-	'skip: all messages but the two are counted, once');
+	'skip: all messages but the two are counted once');
 is( sql($node,
 		q{SELECT rows, rejected, skipped FROM eddy.partitions WHERE topic = 'skipping'}),
 	'300|0|2',
 	'skip: the two are counted as skipped');
 is(sql($node, q{SELECT count(*) FROM eddy.dead_letters WHERE stream = 'skipping'::regclass}),
 	'0', 'skip: there are no dead letters');
-cmp_ok(crashes() - $before, '<=', 9, 'skip: it took few crashes');
+cmp_ok(crashes() - $before, '<=', 9, 'skip: few crashes are needed');
 
 #
 # The policy "stop"
@@ -133,7 +133,7 @@ $error = wait_for_state($node, 'stopping', 'stopped');
 is( $error,
 	'topic "stopping", partition 0, offset 9: crashed the worker in 2 attempts',
 	'stop: the source is stopped at the message');
-is(sql($node, 'SELECT * FROM stopping_sum'), '9|45', 'stop: what comes before it is counted');
+is(sql($node, 'SELECT * FROM stopping_sum'), '9|45', 'stop: earlier messages are counted');
 is(sql($node, q{SELECT next_offset FROM eddy.partitions WHERE topic = 'stopping'}),
 	'9', 'stop: the offset is that of the message');
 sql($node,
@@ -142,11 +142,11 @@ sql($node,
 sql($node, q{SELECT eddy.resume('stopping')});
 wait_for_consumed($node, $broker, 'stopping');
 is(sql($node, 'SELECT * FROM stopping_sum'),
-	'20|210', 'stop: once the function is mended, eddy.resume takes the message');
+	'20|210', 'stop: after the function is repaired, eddy.resume processes the message');
 wait_for_state($node, 'stopping', 'running');
 
 #
-# A worker that is ended by an error of level FATAL
+# A worker that is terminated by an error of level FATAL
 #
 
 new_stream('fatal', 20, 'dead_letter', 'fatal_if(id, 10)', 'true');
@@ -155,10 +155,10 @@ is(sql($node, 'SELECT * FROM fatal_sum'), '19|200', 'FATAL: all messages but one
 is( sql($node,
 		q{SELECT "offset", error FROM eddy.dead_letters WHERE stream = 'fatal'::regclass}),
 	'9|crashed the worker in 2 attempts',
-	'FATAL: that one is a dead letter');
+	'FATAL: that message is a dead letter');
 
 #
-# Kills from outside cost no message
+# Killing workers from outside loses no message
 #
 
 my $letters = sql($node, 'SELECT count(*) FROM eddy.dead_letters');
@@ -168,20 +168,20 @@ foreach my $i (1 .. 4)
 	my $pid;
 
 	wait_until($node,
-		"SELECT count(pid) = 1 FROM eddy.sources WHERE topic = 'killed'", 'the worker is there');
+		"SELECT count(pid) = 1 FROM eddy.sources WHERE topic = 'killed'", 'the worker runs');
 	$pid = sql($node, q{SELECT pid FROM eddy.sources WHERE topic = 'killed'});
 	wait_until($node,
 		"SELECT xact_start IS NOT NULL FROM pg_stat_activity WHERE pid = $pid",
 		'it applies a batch', 20);
 	kill('KILL', $pid);
-	wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid", 'it is gone');
+	wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid", 'the worker has exited');
 }
 wait_for_consumed($node, $broker, 'killed');
-is(sql($node, 'SELECT * FROM killed_sum'), '1500|1125750', 'killed: nothing was lost');
+is(sql($node, 'SELECT * FROM killed_sum'), '1500|1125750', 'killed: no message is lost');
 is(sql($node, 'SELECT count(*) FROM eddy.dead_letters'),
-	$letters, 'killed: nothing was rejected');
+	$letters, 'killed: no message is rejected');
 
-# An orderly end is no crash, nor is an immediate shutdown.
+# A clean or immediate shutdown is not a crash.
 $node->restart;
 wait_for_state($node, 'killed', 'running');
 restart_node($node);
@@ -190,6 +190,6 @@ foreach my $topic ('innocent', 'poisoned', 'skipping', 'stopping', 'fatal', 'kil
 	wait_for_state($node, $topic, 'running');
 }
 is(sql($node, 'SELECT sum(crashes) FROM eddy._attempt'),
-	'0', 'a shutdown, even an immediate one, is not counted as a crash');
+	'0', 'a clean or immediate shutdown is not counted as a crash');
 
 done_testing();

@@ -1,8 +1,8 @@
-# 045_memory.pl: how much memory a source worker takes.
+# 045_memory.pl: memory of source workers.
 #
-# docs/operations.md states a ceiling for ordinary messages, and what a message that is
-# larger than a batch needs beyond it. Measured is the anonymous memory of the process,
-# while it works through a backlog and after it.
+# docs/operations.md specifies a limit for ordinary messages, and the additional memory for messages
+# that are larger than a batch. The test measures the anonymous memory of the process while it
+# processes a backlog and afterwards.
 
 use strict;
 use warnings;
@@ -23,7 +23,7 @@ my $broker = start_broker();
 my $node = new_node('memory', 'shared_buffers = 128MB', 'max_wal_size = 4GB', 'fsync = off');
 attach_server($node, $broker->address);
 
-# kB of anonymous memory of a process
+# Returns the anonymous memory of a process in kB.
 sub anonymous
 {
 	my ($pid) = @_;
@@ -36,7 +36,7 @@ sub anonymous
 	return 0;
 }
 
-# Consumes a topic and returns the worker's peak meanwhile, and what it holds at the end.
+# Consumes a topic and returns the peak memory of the worker, and its memory at the end.
 sub consume
 {
 	my ($stream, $topic, $messages) = @_;
@@ -57,20 +57,20 @@ sub consume
 			my $now = anonymous($pid);
 
 			$peak = $now if $now > $peak;
-			Time::HiRes::sleep(0.01);    # between readings
+			Time::HiRes::sleep(0.01);    # before the next measurement
 		}
 		$done = sql($node,
 			"SELECT coalesce(sum(next_offset), 0) >= $messages FROM eddy.partitions
 				WHERE topic = '$topic'") eq 't';
 	}
 	ok($done, "topic \"$topic\" is consumed");
-	is(sql($node, $worker), $pid, 'by one process');
+	is(sql($node, $worker), $pid, 'one process has consumed the topic');
 	my $now = anonymous($pid);
 	note sprintf('%s: peak %.0f MB, now %.0f MB', $topic, $peak / MB, $now / MB);
 	return ($peak, $now);
 }
 
-# A backlog that is several times as large as what may be held of it
+# A backlog that is several times as large as the memory limit
 my $bids = 1_000_000;
 $broker->create_topic('bids', 4);
 $broker->tool('bids', [ '-t', 'bids', '-n', $bids ]);
@@ -81,12 +81,12 @@ sql($node,
 	SELECT eddy.create_continuous_view('bids', 'SELECT auction, count(*) AS n, sum(price) AS total
 		FROM bid GROUP BY auction')});
 my ($peak, $now) = consume('bid', 'bids', $bids);
-cmp_ok($peak, '<', $ceiling, 'a backlog of small messages keeps below the ceiling');
+cmp_ok($peak, '<', $ceiling, 'a backlog of small messages stays below the limit');
 equal_ok($node, 'SELECT * FROM bids',
 	'SELECT auction, count(*) AS n, sum(price) AS total FROM bid GROUP BY auction',
-	'and is counted right');
+	'small messages are counted correctly');
 
-# Messages of 900 kB: a queue and a batch hold few of them
+# Messages of 900 kB: the queue and a batch hold few of them
 $broker->create_topic('large', 2);
 sql($node,
 	q{CREATE UNLOGGED TABLE large (id bigint, extra text);
@@ -100,11 +100,11 @@ foreach my $part (0 .. 3)
 		  $part * 100 .. $part * 100 + 99);
 }
 ($peak, $now) = consume('large', 'large', 400);
-cmp_ok($peak, '<', $ceiling, 'large messages keep below the ceiling');
+cmp_ok($peak, '<', $ceiling, 'large messages stay below the limit');
 is(sql($node, 'SELECT count(*), sum(n), sum(bytes) FROM large_ids'),
-	'400|400|360000000', 'and are counted right');
+	'400|400|360000000', 'large messages are counted correctly');
 
-# One batch of 300 MB in 300 kB: a client has to take it as a whole
+# A compressed batch of 300 kB that contains 300 MB, which the client decompresses as a whole
 my $bomb = 300;
 $broker->create_topic('bomb');
 $broker->tool(
@@ -122,11 +122,11 @@ sql($node,
 	SELECT eddy.create_continuous_view('bomb_ids',
 		'SELECT id, count(*) AS n, sum(length(extra)) AS bytes FROM bomb GROUP BY id')});
 ($peak, $now) = consume('bomb', 'bomb', $bomb);
-cmp_ok($peak, '>', 280 * MB, 'a compressed batch is held as a whole');
-cmp_ok($peak, '<', $ceiling + 300 * MB, 'but its messages are taken piece by piece');
-cmp_ok($now, '<', $ceiling / 2, 'and the memory is given back');
+cmp_ok($peak, '>', 280 * MB, 'a compressed batch is held in memory as a whole');
+cmp_ok($peak, '<', $ceiling + 300 * MB, 'messages of a compressed batch are processed in several batches');
+cmp_ok($now, '<', $ceiling / 2, 'the memory of the compressed batch is returned');
 is(sql($node, 'SELECT count(*), sum(n), sum(bytes) FROM bomb_ids'),
-	'300|300|300000000', 'they are counted right');
+	'300|300|300000000', 'messages of a compressed batch are counted correctly');
 
 # A message of 30 MB, many times larger than a batch
 $broker->create_topic('giant', 1, 'max.message.bytes=50000000');
@@ -140,8 +140,8 @@ sql($node,
 	SELECT eddy.create_continuous_view('giant_ids',
 		'SELECT id, sum(jsonb_array_length(extra)) AS n FROM giant GROUP BY id')});
 ($peak, $now) = consume('giant', 'giant', 1);
-cmp_ok($now, '<', $ceiling / 2, 'the memory that one large message needed is given back');
-is(sql($node, 'SELECT * FROM giant_ids'), '1|4000000', 'it is counted right');
+cmp_ok($now, '<', $ceiling / 2, 'the memory of a large message is returned');
+is(sql($node, 'SELECT * FROM giant_ids'), '1|4000000', 'the large message is counted correctly');
 
 $node->stop;
 done_testing();

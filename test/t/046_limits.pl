@@ -1,7 +1,7 @@
-# 046_limits.pl: no database takes all workers, and no topic is too wide.
+# 046_limits.pl: limits for the number of workers, and topics with many partitions.
 #
 # Sources share max_worker_processes with parallel queries, replication and other
-# databases. What is not started says why, in the database that waits.
+# databases. A source that is not started shows the reason.
 
 use strict;
 use warnings;
@@ -19,7 +19,7 @@ use Time::HiRes qw(time);
 my $wide = 10_000;
 my $mock = build_tool('eddy-mock-broker', 'test/kafka/mock_broker.c');
 my $output = '';
-# making a topic takes the mock a while: the first that are attached run, the others need none
+# creating a topic takes the mock broker some time: only the sources that can run need their topics
 my $broker =
   start([ $mock, "wide:$wide", map { "t$_:1" } 1 .. 8 ], '<', \my $input, '>', \$output);
 $broker->pump until $output =~ /\n/;
@@ -36,7 +36,7 @@ pg_eddy.reserved_worker_processes = 3
 });
 $node->start;
 
-# Makes a database with a stream that reads topics.
+# Creates a database with a stream that reads topics.
 sub make_database
 {
 	my ($database, @topics) = @_;
@@ -88,15 +88,15 @@ sub states
 
 make_database('greedy', map { "t$_" } 1 .. 400);
 wait_in('greedy', states(4, 396, '%pg_eddy.max_workers_per_database%'),
-	'a database runs as many sources as the limit says, the others say why they wait');
+	'the limit determines how many sources of a database run, the others show why they are waiting');
 is( $node->safe_psql('greedy',
 		q{SELECT DISTINCT sqlstate FROM eddy.sources WHERE state = 'waiting'}),
 	'53400',
-	'with an SQLSTATE');
+	'waiting sources show an SQLSTATE');
 make_database('modest', 't1', 't2');
-wait_in('modest', states(2, 0, ''), 'another database has workers all the same');
+wait_in('modest', states(2, 0, ''), 'another database has workers');
 
-# what waits is not written again and again
+# the state of waiting sources is not written repeatedly
 my $written = "SELECT sum(n_tup_ins + n_tup_upd) FROM pg_stat_all_tables
 	WHERE relname = '_source_status'";
 my $before = $node->safe_psql('greedy', $written);
@@ -104,16 +104,16 @@ my ($first) = split /\n/,
   $node->safe_psql('greedy',
 	q{SELECT source FROM eddy.sources WHERE state = 'running' ORDER BY source});
 
-# a place that becomes free is taken
+# an available worker slot is used
 my $topic = $node->safe_psql('greedy', "SELECT topic FROM eddy.sources WHERE source = $first");
 $node->safe_psql('greedy', "SELECT eddy.detach_kafka('s', '$topic')");
 wait_in('greedy', states(4, 395, '%pg_eddy.max_workers_per_database%'),
-	'a source that goes makes room for another');
+	'another source runs when one is detached');
 my $after = $node->safe_psql('greedy', $written);
-cmp_ok($after - $before, '<', 50, 'those that wait on are not written again');
+cmp_ok($after - $before, '<', 50, 'the state of the other waiting sources is not written again');
 
 #
-# A reserve for all others
+# Reserved worker processes
 #
 
 $node->safe_psql('postgres', 'ALTER SYSTEM SET pg_eddy.max_workers_per_database = 100');
@@ -121,31 +121,31 @@ $node->safe_psql('postgres', 'SELECT pg_reload_conf()');
 
 # 14 in all: 3 reserved, the launcher, 2 workers of databases, 2 sources of "modest"
 wait_in('greedy', states(6, 393, '%pg_eddy.reserved_worker_processes%'),
-	'a raised limit takes effect with a reload, and the reserve bounds all');
+	'an increased limit takes effect with a reload, and the reserve limits all databases');
 make_database('late', 't1');
 wait_in('late', states(0, 1, '%pg_eddy.reserved_worker_processes%'),
-	'a database that comes late has its own worker from the reserve, which says why it waits');
+	'a new database has a database worker, from the reserve, and its source shows why it is waiting');
 my $plan = $node->safe_psql(
 	'postgres', q{
 CREATE TABLE t AS SELECT g FROM generate_series(1, 100000) g;
 SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
 SET max_parallel_workers_per_gather = 1;
 EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT count(*) FROM t});
-like($plan, qr/Workers Launched: 1/, 'parallel queries have workers');
+like($plan, qr/Workers Launched: 1/, 'workers for parallel queries are available');
 
 $node->safe_psql('greedy',
 	q{SELECT eddy.detach_kafka('s', topic) FROM eddy.sources WHERE source % 150 <> 0});
-wait_in('late', states(1, 0, ''), 'it gets its turn when others leave');
+wait_in('late', states(1, 0, ''), 'the waiting source runs when other sources are detached');
 
 $node->safe_psql('postgres', 'ALTER SYSTEM SET pg_eddy.max_workers_per_database = 0');
 $node->safe_psql('postgres', 'SELECT pg_reload_conf()');
 $node->safe_psql('late', q{SELECT eddy.pause('s')});
-wait_in('late', q{SELECT bool_and(pid IS NULL) FROM eddy.sources}, 'it is paused');
+wait_in('late', q{SELECT bool_and(pid IS NULL) FROM eddy.sources}, 'the source is paused');
 $node->safe_psql('late', q{SELECT eddy.resume('s')});
-wait_in('late', states(0, 1, '%pg_eddy.max_workers_per_database%'), 'a limit of 0 starts none');
+wait_in('late', states(0, 1, '%pg_eddy.max_workers_per_database%'), 'no source runs with a limit of 0');
 
 #
-# A topic of very many partitions
+# A topic with many partitions
 #
 
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET pg_eddy.max_workers_per_database');
@@ -155,11 +155,11 @@ make_database('postgres');
 my $start = time();
 $node->safe_psql('postgres',
 	q{SELECT eddy.attach_kafka('s', server => 'kafka', topic => 'wide')});
-wait_in('postgres', states(1, 0, ''), 'a topic of 10,000 partitions is started');
+wait_in('postgres', states(1, 0, ''), 'a source with 10,000 partitions starts');
 my $seconds = time() - $start;
-cmp_ok($seconds, '<', 5, 'within 5 seconds');
+cmp_ok($seconds, '<', 5, 'a source with 10,000 partitions starts within 5 seconds');
 is($node->safe_psql('postgres', 'SELECT count(*), sum(next_offset) FROM eddy.partitions'),
-	"$wide|0", 'all partitions have their offsets');
+	"$wide|0", 'all partitions have offsets');
 note sprintf('started in %.2f s', $seconds);
 
 $node->stop;

@@ -1,7 +1,6 @@
-# 047_stalls.pl: a source that gets no further shows it, and the lag is the broker's.
+# 047_stalls.pl: a source that does not progress is waiting, and its lag is that of the broker.
 #
-# Messages can be in the topic without ever arriving: the state must not be "running", with a
-# lag of 0, only because nothing could be fetched that says otherwise.
+# If messages in the topic cannot be fetched, the state must not be "running" with a lag of 0.
 
 use strict;
 use warnings;
@@ -32,7 +31,7 @@ SELECT eddy.attach_kafka('$name', server => 'kafka', topic => '$name');
 	return;
 }
 
-# Lines "partition, value" for a producer that sends large messages.
+# Lines "partition, value" for a producer of large messages.
 sub produce_large
 {
 	my ($topic, @lines) = @_;
@@ -60,7 +59,7 @@ produce_large('large', [ 0, '{"id": 2, "pad": "' . 'x' x 2_500_000 . '"}' ]);
 produce_large('large', [ 0, '{"id": 3}' ]);
 my $error = wait_for_state($node, 'large', 'waiting', 'receive.message.max.bytes');
 is(sql($node, q{SELECT sqlstate FROM eddy.sources WHERE topic = 'large'}),
-	'54000', 'an answer that is too large is an error of its own');
+	'54000', 'a response that is too large has a specific error');
 wait_until(
 	$node,
 	q{SELECT count(*) = 1 FROM eddy.partitions
@@ -68,12 +67,12 @@ wait_until(
 			AND NOT idle},
 	'the lag is the broker\'s');
 
-# other partitions go on as far as they can, and that does not make it look well
+# other partitions are consumed, and the source is still waiting
 produce_large('large', [ 1, '{"id": 20}' ]);
-wait_until($node, 'SELECT ids = 31 FROM large_sum', 'the other partition goes on');
+wait_until($node, 'SELECT ids = 31 FROM large_sum', 'the other partition is consumed');
 foreach my $i (1 .. 3)
 {
-	# several rounds of questions to the broker
+	# several requests of the end offsets
 	wait_until(
 		$node,
 		qq{SELECT count(*) = 0 FROM eddy.sources
@@ -82,9 +81,9 @@ foreach my $i (1 .. 3)
 	is( sql($node, q{SELECT state, error ~ 'receive.message.max.bytes' FROM eddy.sources
 			WHERE topic = 'large'}),
 		'waiting|t',
-		'it stays visible');
+		'the source is still waiting');
 }
-unlike(slurp_file($node->logfile), qr/topic "large" resumed/, 'without a break');
+unlike(slurp_file($node->logfile), qr/topic "large" resumed/, 'the source has been waiting without interruption');
 
 sql($node, q{
 ALTER SERVER kafka OPTIONS (SET "receive.message.max.bytes" '100000000',
@@ -92,17 +91,17 @@ ALTER SERVER kafka OPTIONS (SET "receive.message.max.bytes" '100000000',
 SELECT eddy.resume('large');
 });
 wait_for_consumed($node, $broker, 'large');
-is(sql($node, 'SELECT * FROM large_sum'), '5|36', 'with a larger limit it goes on');
+is(sql($node, 'SELECT * FROM large_sum'), '5|36', 'with a larger limit the source resumes');
 wait_for_state($node, 'large', 'running');
 my $log = slurp_file($node->logfile);
 like($log, qr/source of stream "public.large", topic "large" is waiting: .*receive.message.max.bytes/,
 	'the log names stream and topic when a source waits');
 like($log, qr/source of stream "public.large", topic "large" resumed/, 'and when it resumes');
 is(sql($node, q{SELECT sum(lag) FROM eddy.partitions WHERE topic = 'large'}),
-	'0', 'and there is no lag');
+	'0', 'with a larger limit there is no lag');
 
 #
-# An open transaction: nothing is wrong, but the lag shows what lies behind it
+# An open transaction is not an error, but the lag includes its messages and later ones
 #
 
 $broker->create_topic('open');
@@ -120,11 +119,11 @@ wait_until(
 		WHERE topic = 'open'},
 	'the lag counts messages of an open transaction');
 is(sql($node, q{SELECT state, error FROM eddy.sources WHERE topic = 'open'}),
-	'running|', 'an open transaction is no error');
+	'running|', 'an open transaction is not an error');
 $in .= "#commit\n";
 $producer->finish;
-wait_until($node, 'SELECT n = 2 AND ids = 3 FROM open_sum', 'it is consumed once it commits');
-wait_until($node, q{SELECT lag = 0 FROM eddy.partitions WHERE topic = 'open'}, 'no lag is left');
-ok(1, 'the transaction was consumed');
+wait_until($node, 'SELECT n = 2 AND ids = 3 FROM open_sum', 'the transaction is consumed after its commit');
+wait_until($node, q{SELECT lag = 0 FROM eddy.partitions WHERE topic = 'open'}, 'there is no lag after the commit');
+ok(1, 'the messages of the transaction are counted');
 
 done_testing();

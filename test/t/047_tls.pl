@@ -1,7 +1,7 @@
-# 047_tls.pl: TLS and SASL/SCRAM against a real broker, and what keeps them safe.
+# 047_tls.pl: TLS and SASL/SCRAM with a real broker.
 #
-# Authorities and passwords that are wrong are states of the source that say what is
-# wrong, and are left by changing the server or the user mapping. No secret is shown to anybody.
+# A wrong certificate authority or password is shown in the state of the source, until the server or the
+# user mapping is changed. No role can see credentials.
 
 use strict;
 use warnings;
@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 #
-# Certificates: an authority, the broker's, and an authority that nobody has asked
+# Certificates: an authority, the broker's certificate, and another authority
 #
 
 my $dir = PostgreSQL::Test::Utils::tempdir() . '/kafka';
@@ -33,7 +33,7 @@ my @new = ('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2');
 openssl(@new, '-subj', "/CN=$_", '-keyout', "$tls/$_.key", '-out', "$tls/$_.pem")
   foreach qw(ca other);
 
-# Signs a certificate of a broker, and makes the file that Kafka reads.
+# Signs a certificate of a broker, and creates the file that Kafka reads.
 sub make_broker_certificate
 {
 	my ($name) = @_;
@@ -99,13 +99,13 @@ sql($node, qq{CREATE SERVER tls FOREIGN DATA WRAPPER eddy_kafka OPTIONS ("bootst
 	"security.protocol" 'SSL', "ssl.ca.pem" '$ca{other}', $quick);
 	CREATE USER MAPPING FOR CURRENT_USER SERVER tls});
 make_stream('encrypted', 'tls');
-waits_with('encrypted', 'certificate verify failed', 'another authority is not trusted');
+waits_with('encrypted', 'certificate verify failed', 'a certificate of another authority is refused');
 sql($node, qq{ALTER SERVER tls OPTIONS (SET "ssl.ca.pem" '$ca{ca}')});
 sql($node, q{SELECT eddy.resume('encrypted')});
-count_is('encrypted', 5, 'with the right authority messages come through TLS');
+count_is('encrypted', 5, 'with the correct authority, messages are consumed through TLS');
 
 #
-# SASL, with SCRAM where the client can: before 2.6.1 librdkafka sent a nonce that Kafka 4 refuses
+# SASL, with SCRAM if the client supports it: librdkafka before 2.6.1 sends a nonce that Kafka 4 rejects
 #
 
 my ($major, $minor, $patch) = `kcat -V` =~ /librdkafka (\d+)\.(\d+)\.(\d+)/
@@ -119,15 +119,15 @@ sql($node,
 	CREATE USER MAPPING FOR CURRENT_USER SERVER scram
 		OPTIONS ("sasl.username" 'eddy', "sasl.password" 'wronghorse')});
 make_stream('secret', 'scram');
-waits_with('secret', 'uthentication', 'a wrong password is named as what it is');
+waits_with('secret', 'uthentication', 'a wrong password is reported as such');
 like(sql($node, q{SELECT sqlstate FROM eddy.sources WHERE topic = 'secret'}),
-	qr/^28/, 'with an SQLSTATE of authorization');
+	qr/^28/, 'a wrong password has an SQLSTATE of class 28');
 sql($node,
 	q{ALTER USER MAPPING FOR CURRENT_USER SERVER scram OPTIONS (SET "sasl.password" 'righthorse')});
-count_is('secret', 5, 'the right one is taken over without further ado');
+count_is('secret', 5, 'a corrected password is used automatically');
 
 #
-# Secrets
+# Visibility of credentials
 #
 
 sql($node, 'CREATE ROLE regress_eddy_reader LOGIN; GRANT USAGE ON FOREIGN SERVER scram TO PUBLIC');
@@ -138,16 +138,16 @@ my $seen = sql(
 	SELECT to_jsonb(w)::text FROM eddy._workers() w;
 	SELECT to_jsonb(f)::text FROM pg_foreign_server f;
 	SELECT to_jsonb(a)::text FROM pg_stat_activity a});
-unlike($seen, qr/horse/, 'a role that may use the server sees no password');
+unlike($seen, qr/horse/, 'a role with USAGE on the server cannot see the password');
 my $all = sql($node, q{SELECT to_jsonb(s)::text FROM eddy.sources s});
-unlike($all, qr/horse/, 'nor do the sources show it to anybody');
+unlike($all, qr/horse/, 'eddy.sources does not show the password');
 $node->stop;
 my $log = slurp_file($node->logfile);
-unlike($log, qr/horse/, 'nor does the server log');
+unlike($log, qr/horse/, 'the server log does not contain the password');
 $node->start;
 
 #
-# Protection can be given up by the administrator only
+# Only an administrator can disable the protection of TLS
 #
 
 my %weak = (
@@ -167,33 +167,33 @@ wait_until($node, "SELECT current_setting('pg_eddy.allow_insecure_connections') 
 	'the setting is on');
 sql($node,
 	q{ALTER SERVER tls OPTIONS (ADD "ssl.endpoint.identification.algorithm" 'none')});
-pass('the setting allows it');
+pass('the setting allows the option');
 sql($node, q{SELECT eddy.pause('encrypted')});
 $broker->produce('encrypted', [ 0, undef, '{"id": 6}' ]);
 sql($node, q{SELECT eddy.resume('encrypted')});
-count_is('encrypted', 6, 'and messages are read');
+count_is('encrypted', 6, 'messages are consumed with the option');
 sql($node, q{SELECT eddy.pause('encrypted')});
 sql($node, 'ALTER SYSTEM RESET pg_eddy.allow_insecure_connections');
 sql($node, 'SELECT pg_reload_conf()');
 sql($node, q{SELECT eddy.resume('encrypted')});
 waits_with('encrypted', 'allow_insecure_connections',
-	'without it, what was allowed once is not opened again');
+	'without the setting, a connection with the option is refused');
 sql($node, q{ALTER SERVER tls OPTIONS (DROP "ssl.endpoint.identification.algorithm")});
 
 #
-# Where workers may connect to
+# Allowed brokers
 #
 
 sql($node, "ALTER SYSTEM SET pg_eddy.allowed_brokers = '10.0.0.0/8', 'kafka.example:9092'");
 sql($node, 'SELECT pg_reload_conf()');
 sql($node, q{SELECT eddy.pause('encrypted')});
 sql($node, q{SELECT eddy.resume('encrypted')});
-waits_with('encrypted', 'pg_eddy.allowed_brokers', 'a broker that is not listed is not connected to');
+waits_with('encrypted', 'pg_eddy.allowed_brokers', 'workers do not connect to a broker that is not listed');
 sql($node, "ALTER SYSTEM SET pg_eddy.allowed_brokers = '127.0.0.0/8'");
 sql($node, 'SELECT pg_reload_conf()');
 $broker->produce('encrypted', [ 0, undef, '{"id": 7}' ]);
 sql($node, q{SELECT eddy.resume('encrypted')});
-count_is('encrypted', 7, 'one in a listed block is');
+count_is('encrypted', 7, 'workers connect to a broker in a listed block');
 
 $node->stop;
 done_testing();

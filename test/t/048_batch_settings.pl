@@ -1,9 +1,9 @@
-# 048_batch_settings.pl: the settings that shape batches, queues and retries have their effects.
+# 048_batch_settings.pl: effects of the settings for batches, queues and retries.
 #
-# Each of batch_rows, batch_bytes, batch_time, queue_memory and restart_delay_max is
-# set and its effect observed. Rows of one batch have the same xmin. No assertion
-# depends on the speed of the machine: bounds follow from what the worker does,
-# and a comparison of times leaves a multiple of the time that is needed.
+# The test sets batch_rows, batch_bytes, batch_time, queue_memory and restart_delay_max, and observes
+# their effects. Rows of one batch have the same xmin. The results do not depend on the speed of the
+# machine: limits are derived from the behavior of the worker, and comparisons of times allow
+# a multiple of the required time.
 
 use strict;
 use warnings;
@@ -18,7 +18,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-# The largest number of messages that a worker takes at once, as docs/configuration.md states
+# The largest number of messages that a worker takes together, according to docs/configuration.md
 use constant {
 	POLL_MESSAGES => 2000,
 	POLL_BYTES => 4 * 1024 * 1024,
@@ -37,16 +37,16 @@ sub configure
 	sql($node, "ALTER SYSTEM SET pg_eddy.$_ = '$settings{$_}'") foreach sort keys %settings;
 	sql($node, 'SELECT pg_reload_conf()');
 
-	# a new session has the values of the postmaster, and so has a new worker
+	# a new session, like a new worker, has the values of the postmaster
 	wait_until(
 		$node,
 		'SELECT ' . join(' AND ',
 			map { "current_setting('pg_eddy.$_') = '$settings{$_}'" } sort keys %settings),
-		'the settings are read');
+		'the settings take effect');
 	return;
 }
 
-# Sets the limits of batches to values that no test reaches, except for those given.
+# Sets the limits of batches to values that no test reaches, except for the given ones.
 sub configure_batches
 {
 	configure(batch_rows => 1_000_000, batch_bytes => '1GB', batch_time => '1min', @_);
@@ -93,8 +93,8 @@ is("$all in $batches, $smallest to $largest", "$small in 50, 1000 to 1000",
 # the batch ends with the second poll at the latest
 configure_batches(batch_time => 0);
 ($all, $batches, $smallest, $largest) = consume('by_time', 'small');
-is($all, $small, 'without time to collect all messages are consumed');
-cmp_ok($largest, '<=', 2 * POLL_MESSAGES, 'in batches of two polls');
+is($all, $small, 'batch_time = 0: all messages are consumed');
+cmp_ok($largest, '<=', 2 * POLL_MESSAGES, 'batch_time = 0: a batch has at most two polls');
 
 #
 # batch_bytes
@@ -103,7 +103,7 @@ cmp_ok($largest, '<=', 2 * POLL_MESSAGES, 'in batches of two polls');
 my $length = 10_000;
 my $large = 2_400;
 my $payload = '{"auction": 1, "extra": "' . 'x' x ($length - 27) . '"}';
-is(length($payload), $length, 'the payload has its length');
+is(length($payload), $length, 'the payload has the expected length');
 $broker->create_topic('large');
 $broker->produce('large', map { [ 0, undef, $payload ] } 1 .. $large);
 
@@ -115,19 +115,19 @@ configure_batches(batch_bytes => '8MB');
 ($all, $batches, $smallest, $largest) = consume('by_bytes', 'large');
 my $limit = 8 * 1024 * 1024;
 is($all, $large, 'all messages are consumed in batches of 8 MB');
-cmp_ok($largest * $length, '<', $limit + $length, 'none is larger by more than a message');
-cmp_ok($largest * $length, '>=', $limit, 'and they are filled');
+cmp_ok($largest * $length, '<', $limit + $length, 'no batch exceeds the limit by more than one message');
+cmp_ok($largest * $length, '>=', $limit, 'batches reach the limit');
 
 configure_batches(batch_bytes => '64kB');
 ($all, $batches, $smallest, $largest) = consume('by_few_bytes', 'large');
 is($all, $large, 'all messages are consumed in batches of 64 kB');
-cmp_ok($largest * $length, '<', POLL_BYTES + $length, 'none is larger than one poll');
+cmp_ok($largest * $length, '<', POLL_BYTES + $length, 'no batch is larger than one poll');
 
 #
 # queue_memory
 #
 
-# kB of anonymous memory of a process
+# Returns the anonymous memory of a process in kB.
 sub anonymous
 {
 	my ($pid) = @_;
@@ -155,7 +155,7 @@ SELECT eddy.attach_kafka('$stream', server => 'kafka', topic => 'queued', start 
 $broker->produce('queued', [ 0, undef, $payload ]);
 wait_for_consumed($node, $broker, 'queued');
 
-# nothing can be applied, and the queues fill
+# no batch can be applied, and the queues become full
 sql($node, q{BEGIN; LOCK TABLE narrow, wide; PREPARE TRANSACTION 'hold'});
 foreach my $stream (keys %queue)
 {
@@ -168,7 +168,7 @@ $broker->produce('queued', map { [ 0, undef, $payload ] } 1 .. $queued);
 my $deadline = time() + $EddyTest::patience;
 while (time() < $deadline && ($growth{wide} < 24 * MB || $growth{narrow} < 1 * MB))
 {
-	Time::HiRes::sleep(0.05);    # between readings
+	Time::HiRes::sleep(0.05);    # before the next measurement
 	foreach my $stream (keys %queue)
 	{
 		my $now = anonymous($pid{$stream}) - $before{$stream};
@@ -177,21 +177,21 @@ while (time() < $deadline && ($growth{wide} < 24 * MB || $growth{narrow} < 1 * M
 	}
 }
 note sprintf('"%s" grew by %.1f MB', $_, $growth{$_} / MB) foreach sort keys %queue;
-cmp_ok($growth{wide}, '>=', 24 * MB, 'a queue of 32 MB is filled');
-cmp_ok($growth{narrow}, '>=', 1 * MB, 'a queue of 1 MB is filled');
-cmp_ok($growth{narrow}, '<', 16 * MB, 'and holds no more than an answer beyond it');
-cmp_ok($growth{wide}, '<', 60 * MB, 'the larger queue also holds only a part of the topic');
+cmp_ok($growth{wide}, '>=', 24 * MB, 'a queue of 32 MB becomes full');
+cmp_ok($growth{narrow}, '>=', 1 * MB, 'a queue of 1 MB becomes full');
+cmp_ok($growth{narrow}, '<', 16 * MB, 'a queue of 1 MB is exceeded by at most one response');
+cmp_ok($growth{wide}, '<', 60 * MB, 'the larger queue holds only a part of the topic');
 sql($node, q{ROLLBACK PREPARED 'hold'});
 wait_for_consumed($node, $broker, 'queued');
 is(sql($node, 'SELECT (SELECT count(*) FROM narrow), (SELECT count(*) FROM wide)'),
-	join('|', ($queued + 1) x 2), 'all messages are consumed through either queue');
+	join('|', ($queued + 1) x 2), 'all messages are consumed with both queues');
 sql($node, "SELECT eddy.detach_kafka('$_', 'queued')") foreach keys %queue;
 
 #
 # restart_delay_max
 #
 
-# The times of the attempts. Each decodes the message twice, the second time in careful mode.
+# Returns the times of the attempts. Each attempt decodes the message twice, the second time in careful mode.
 sub attempts
 {
 	my @times = slurp_file($node->logfile) =~ /LOG:  decoded at ([0-9.]+)/g;
@@ -201,7 +201,7 @@ sub attempts
 	return @attempts;
 }
 
-# The times that the worker waited between attempts.
+# Returns the delays between attempts.
 sub delays
 {
 	my @attempts = attempts();
@@ -224,25 +224,25 @@ $broker->produce('failing', [ 0, undef, '{"id": 0}' ]);
 sql($node,
 	q{SELECT eddy.attach_kafka('failing', server => 'kafka', topic => 'failing', start => 'earliest')});
 
-# Each wait is twice the previous one, plus or minus 25 %. Signals and commits that concern
-# the source may end a wait early; the next one is longer all the same.
+# Each delay is twice the previous one, plus or minus 25 %. Signals and commits that concern the source
+# may end a delay early; the next one is longer nevertheless.
 $deadline = time() + $EddyTest::patience;
 Time::HiRes::sleep(0.1) until max(0, delays()) >= 1.5 || time() >= $deadline;
-cmp_ok(max(0, delays()), '>=', 1.5, 'with the default the waits become longer than 1 s');
+cmp_ok(max(0, delays()), '>=', 1.5, 'with the default the delays become longer than 1 s');
 
 configure(restart_delay_max => '1s');
-my $first = attempts();    # the first wait that certainly begins with the new setting
+my $first = attempts();    # the first delay that begins with the new setting
 $deadline = time() + $EddyTest::patience;
 Time::HiRes::sleep(0.1) until delays() >= $first + 3 || time() >= $deadline;
 my @waits = splice(@{ [ delays() ] }, $first, 3);
-is(scalar(@waits), 3, 'the batch is tried three more times');
+is(scalar(@waits), 3, 'the batch is retried three more times');
 my $doubled = sum(map { 0.75 * min(60, 2**$_) } $first .. $first + 2);
 note sprintf('waits of %s s, doubled ones take %.1f s at least',
 	join(', ', map { sprintf '%.1f', $_ } @waits), $doubled);
-cmp_ok(max(@waits), '>=', 0.75, 'with a limit of 1 s the worker still waits');
-cmp_ok(sum(@waits), '<', $doubled, 'but no longer doubles the wait');
+cmp_ok(max(@waits), '>=', 0.75, 'with a limit of 1 s there is still a delay');
+cmp_ok(sum(@waits), '<', $doubled, 'with a limit of 1 s the delay is not doubled');
 is(sql($node, q{SELECT state, sqlstate FROM eddy.sources WHERE topic = 'failing'}),
-	'waiting|22012', 'the source still waits');
+	'waiting|22012', 'the source is still waiting');
 
 $node->stop;
 $broker->stop;

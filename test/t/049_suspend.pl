@@ -1,8 +1,8 @@
-# 049_suspend.pl: a view that can no longer be maintained does not hold up the topic that feeds it.
+# 049_suspend.pl: a view that can no longer be maintained does not stop the sources of its stream.
 #
 # The owner of one view loses the TRIGGER privilege, and the owner of another SELECT on a joined table,
-# while the worker consumes. Both views are suspended by the worker, the source goes on, and
-# the third view counts every message. After the privileges are back, the views are rebuilt.
+# while the worker consumes. The worker suspends both views and continues, and the third view
+# counts every message. After the privileges are granted again, the views are rebuilt.
 
 use strict;
 use warnings;
@@ -39,7 +39,7 @@ SELECT eddy.attach_kafka('orders', server => 'kafka', topic => 'orders', on_erro
 
 my $id = 0;
 
-# Sends n messages and waits until they have been consumed.
+# Produces n messages and waits until they are consumed.
 sub send_orders
 {
 	my ($n) = @_;
@@ -50,7 +50,7 @@ sub send_orders
 	wait_for_consumed($node, $broker, 'orders');
 }
 
-# What the views say: all rows, the guest's rows, and whether the guest's view is maintained.
+# Returns the counts of all rows and of the guest's view, and the state of the guest's view.
 sub state_of_views
 {
 	return $node->safe_psql('postgres', q{
@@ -72,15 +72,15 @@ foreach my $case (
 	sql($node, "REVOKE $privilege FROM guest");
 	send_orders(6);
 	is(state_of_views(), "$id|$before|suspended: $error",
-		"without $privilege the view is suspended, and the other goes on");
+		"without $privilege the view is suspended, and the other view is maintained");
 	wait_for_state($node, 'orders', 'running');
 	send_orders(4);
-	is(state_of_views(), "$id|$before|suspended: $error", 'rows that come then are not counted in it');
+	is(state_of_views(), "$id|$before|suspended: $error", 'later rows are not counted in the suspended view');
 	sql($node, "GRANT $privilege TO guest; SET ROLE guest; SELECT eddy.resume('guests.named')");
-	is(state_of_views(), "$id|$id|running", 'it is rebuilt from the rows that are staged');
+	is(state_of_views(), "$id|$id|running", 'the view is rebuilt from the staged rows');
 }
 
-is($node->safe_psql('postgres', 'SELECT count(*) FROM eddy.dead_letters'), 0, 'no message was rejected');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM eddy.dead_letters'), 0, 'no message is rejected');
 unlike(slurp_file($node->logfile), qr/PANIC|terminated by signal/, 'nothing has crashed');
 
 done_testing();

@@ -1,8 +1,8 @@
 # 060_view_objects.pl: the objects behind continuous views after dump and restore.
 #
 # The definition and the state table belong to the extension's owner, with privileges for the
-# owner of the view and a dependency that no dump carries. A database is restored in three ways,
-# and each copy must guard, maintain, hand over and drop its views as the original does.
+# owner of the view and a dependency that is not dumped. A database is restored in three ways, and
+# each copy must protect, maintain, reassign and drop its views like the original.
 
 use strict;
 use warnings;
@@ -97,7 +97,7 @@ like($original{$states}, qr/^shop.idle\|suspended$/m, 'one view is suspended');
 # The copies
 #
 
-# Restores with messages that must be none: pg_dump warns about loops of dependencies.
+# Restores without any messages: pg_dump warns about loops of dependencies.
 sub check_quiet
 {
 	my ($what, @command) = @_;
@@ -129,7 +129,7 @@ foreach my $copy (qw(plain parallel foreign_owner))
 	my ($out, $err);
 	my %owned = map { $_ => query($copy, $_) } ($objects, $contents, $states);
 
-	# there the extension, and so what stands behind views, belongs to the one who restored
+	# there the extension, and therefore the objects behind views, belong to the restoring superuser
 	$owned{$objects} =~ s/\|boss\|/|postgres|/g;
 	(my $expected = $original{$objects}) =~ s/\|boss\|/|postgres|/g;
 	is($owned{$objects}, $expected, "$copy: owners and privileges are those of the original");
@@ -141,41 +141,41 @@ foreach my $copy (qw(plain parallel foreign_owner))
 	is($owned{$states}, $original{$states}, "$copy: the suspended view is suspended");
 	is(query($copy, $internal), '4', "$copy: the dependencies are recorded again");
 
-	# maintained, by writers who have INSERT on the stream alone
+	# maintenance, by writers who have only INSERT on the stream
 	query($copy, q{SET ROLE writer; INSERT INTO shop.sales VALUES (1, 100, now()), (2, 5, now())});
 	is(query($copy, $contents), "1 3\n2 2\nidle 2\nnorth 111 37\nsouth 25 13\ntotal 5",
 		"$copy: the views are maintained");
 	query($copy, q{SET ROLE bob; SELECT eddy.resume('shop.idle')});
 	is(query($copy, 'TABLE shop.idle'), '5', "$copy: the suspended view is rebuilt");
 
-	# guarded
+	# protection
 	(undef, $err) = run($copy, q{SET ROLE ann; ALTER TABLE eddy._by_region_state ALTER COLUMN _state1 TYPE bigint USING 1});
-	like($err, qr/must be owner of table _by_region_state/, "$copy: the state table is out of reach");
+	like($err, qr/must be owner of table _by_region_state/, "$copy: the state table cannot be altered");
 	(undef, $err) = run($copy, q{SET ROLE bob; CREATE OR REPLACE VIEW shop.total AS SELECT 1::bigint AS count});
-	like($err, qr/cannot replace the query of continuous view/, "$copy: a view keeps its query");
+	like($err, qr/cannot replace the query of continuous view/, "$copy: the query of a view cannot be replaced");
 	(undef, $err) = run($copy, 'DROP VIEW eddy._total_def');
-	like($err, qr/view shop.total requires it/, "$copy: the definition is part of the view");
+	like($err, qr/view shop.total requires it/, "$copy: the definition cannot be dropped without the view");
 	(undef, $err) = run($copy, 'DROP TABLE shop.sales');
 	like($err, qr/view shop.by_region depends on table shop.sales/, "$copy: messages name the views");
-	unlike($err, qr/_def|_segment/, "$copy: and no internal relations");
+	unlike($err, qr/_def|_segment/, "$copy: messages do not name internal relations");
 
-	# handed over and dropped
+	# reassigning and dropping
 	query($copy, 'REASSIGN OWNED BY bob TO ann');
 	is(query($copy, q{SET ROLE ann; DELETE FROM shop.idle; SELECT count FROM shop.total}),
-		'5', "$copy: REASSIGN OWNED hands the state over");
+		'5', "$copy: REASSIGN OWNED changes the privileges on the state table");
 	query($copy, q{SET ROLE writer; INSERT INTO shop.sales VALUES (1, 100, now())});
-	is(query($copy, q{SET ROLE ann; TABLE shop.total}), '6', "$copy: and the maintenance");
+	is(query($copy, q{SET ROLE ann; TABLE shop.total}), '6', "$copy: views are maintained after REASSIGN OWNED");
 	(undef, $err) = run($copy, 'SET ROLE ann; DROP VIEW shop.total');
 	like($err, qr/view shop.on_top depends on view shop.total/, "$copy: DROP minds dependents");
 	query($copy, q{SET ROLE ann; DROP VIEW shop.total CASCADE; DROP VIEW shop.by_region;
 		SELECT eddy.drop_continuous_view('shop.idle')});
 	query($copy, 'DROP OWNED BY ann CASCADE');
-	is(query($copy, q{SELECT count(*) FROM eddy._view}), '0', "$copy: no view is left");
+	is(query($copy, q{SELECT count(*) FROM eddy._view}), '0', "$copy: no view remains");
 	is(query($copy, q{SELECT count(*) FROM pg_class WHERE relnamespace = 'eddy'::regnamespace
-		AND relname ~ '_(def|state)$'}), '0', "$copy: nothing behind views is left");
+		AND relname ~ '_(def|state)$'}), '0', "$copy: no internal relation remains");
 	query($copy, 'DROP EXTENSION pg_eddy');
 }
 
-is(query('postgres', $contents), $original{$contents}, 'the original is as it was');
+is(query('postgres', $contents), $original{$contents}, 'the original has not changed');
 $node->stop;
 done_testing();

@@ -1,15 +1,15 @@
 # 061_dump.pl: pg_dump under traffic, restored on another server and into another database.
 #
-# Messages, poison among them, arrive from a real broker and users write into the
-# same stream while pg_dump runs. The dump is one snapshot: in the copy, the views, the offsets
-# and the dead letters belong together, although the dump was taken at an arbitrary moment. That is
-# checked against an independent reader of Kafka
+# Messages, some of them malformed, arrive from a real broker and users write into the same stream
+# while pg_dump runs. The dump is one snapshot: in the copy, the views, the offsets and the dead letters
+# are consistent, although the dump was taken at an arbitrary time. This is checked against an
+# independent reader of Kafka
 #
 #   - as restored: each view equals its SELECT over the messages below the restored offsets
 #   - after eddy.resume: over all messages, each counted once, each dead letter there once
 #
-# on a server where the database has the same name and even the same OID, and in a
-# database of another name beside the original. Until eddy.resume the copy reads nothing.
+# on a server where the database has the same name and the same OID, and in a database of another name
+# on the original server. Until eddy.resume the copy does not read messages.
 
 use strict;
 use warnings;
@@ -92,11 +92,11 @@ SELECT coalesce(sum(next_offset), 0) > $messages / 5
 FROM eddy.partitions WHERE topic = 'events'}, 'a part of the messages is consumed');
 my $before = sql($node, q{SELECT sum(next_offset) FROM eddy.partitions});
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/dump", $node->connstr('postgres') ],
-	'pg_dump works under traffic');
+	'pg_dump succeeds under traffic');
 wait_until(
 	$node,
 	"SELECT sum(next_offset) > $before FROM eddy.partitions",
-	'consumption continues meanwhile');
+	'consumption continues during the dump');
 
 is(stop_process($loader), 0, 'all messages were produced')
   or diag(slurp_file("$dir/load.err"));
@@ -105,15 +105,15 @@ stop_process($user);
 wait_for_consumed($node, $broker, 'events');
 
 #
-# The independent reader, for each database of its own
+# The independent reader, for each database
 #
 
 my $kafka_tool = kafka_tool();
 system("$kafka_tool dump -b @{[ $broker->address ]} -t events -k -X >$dir/raw") == 0
   or die 'the topic could not be read';
 
-# Makes table "accepted", what was accepted below the offsets of this database, users' rows
-# included, and table "poison", what must be a dead letter.
+# Creates table "accepted", the rows accepted below the offsets of this database and users' rows, and
+# table "poison", the messages that must be dead letters.
 sub recompute
 {
 	my ($node, $database) = @_;
@@ -140,7 +140,7 @@ WHERE r.key LIKE 'poison:%' AND r."offset" < p.next_offset;
 	return;
 }
 
-# P1: views and dead letters are those of the messages below the offsets.
+# P1: views and dead letters are consistent with the messages below the offsets.
 sub consistent_ok
 {
 	my ($node, $database, $when) = @_;
@@ -161,7 +161,7 @@ sub consistent_ok
 					WHERE view IS NULL AND stream = 'events'::regclass},
 				q{SELECT 'events' AS topic, partition, "offset", key, payload FROM poison})),
 		'',
-		"$when: each poison message is one dead letter");
+		"$when: each malformed message is one dead letter");
 	is( $node->safe_psql(
 			$database,
 			difference(
@@ -169,7 +169,7 @@ sub consistent_ok
 				q{SELECT 'per_piece'::regclass AS view, coalesce(part, -1) AS partition,
 					off AS "offset" FROM accepted WHERE qty = 0})),
 		'',
-		"$when: so is each row that a view failed on");
+		"$when: each row on which a view failed is one dead letter");
 	is( $node->safe_psql(
 			$database,
 			q{SELECT rows, rejected, max_event_time FROM eddy.partitions WHERE partition = -1}),
@@ -218,7 +218,7 @@ foreach my $copy ([ $other, 'postgres' ], [ $node, 'copy' ])
 	my $name = $node->name . ", database $database";
 	my $psql = sub { return $node->safe_psql($database, $_[0]); };
 
-	# the worker of the database has looked at its sources
+	# the database worker has checked its sources
 	ok( $node->poll_query_until(
 			$database,
 			q{SELECT count(*) = 1 FROM pg_stat_activity
@@ -227,11 +227,11 @@ foreach my $copy ([ $other, 'postgres' ], [ $node, 'copy' ])
 	like(
 		$psql->(q{SELECT state, error FROM eddy.sources}),
 		qr/^waiting\|.*copy or was restored/,
-		"$name: its source waits, and says why");
+		"$name: its source is waiting, with the reason");
 	my $restored = $psql->($offsets);
-	isnt($restored, $all, "$name: the offsets are those of the moment of the dump");
+	isnt($restored, $all, "$name: the offsets are those at the time of the dump");
 	consistent_ok($node, $database, "$name, as restored");
-	is($psql->($offsets), $restored, "$name: nothing was read before eddy.resume");
+	is($psql->($offsets), $restored, "$name: no message is read before eddy.resume");
 	is( $psql->(
 			q{SELECT count(*) FROM pg_stat_activity
 				WHERE backend_type = 'eddy source worker' AND datname = current_database()}),
@@ -244,12 +244,12 @@ foreach my $copy ([ $other, 'postgres' ], [ $node, 'copy' ])
 				$database,
 				q{SELECT count(*) = 1 FROM pg_stat_activity
 					WHERE backend_type = 'eddy database worker'}),
-			"$name: the database worker comes back after a restart");
+			"$name: the database worker runs after a restart");
 		is( $psql->(q{SELECT state, pid FROM eddy.sources}),
-			'waiting|', "$name: and starts no other");
+			'waiting|', "$name: the database worker starts no source worker");
 	}
 
-	# users' rows count before eddy.resume, too
+	# users' rows are also counted before eddy.resume
 	$psql->(q{
 WITH added AS (
 	INSERT INTO events (id, producer, seq, key, category, qty, event_time)
@@ -265,12 +265,12 @@ INSERT INTO user_rows SELECT * FROM added;
 		"$name: after eddy.resume all messages are read");
 	consistent_ok($node, $database, "$name, resumed");
 	is( $psql->(q{SELECT count(*) = count(DISTINCT id) FROM eddy.dead_letters}),
-		't', "$name: numbers of dead letters continue where they were");
+		't', "$name: numbers of dead letters continue from those of the dump");
 
-	# life continues: more sources, views, changes of names, an end
+	# further use: new sources and views, renaming, dropping
 	$psql->(q{SELECT eddy.attach_kafka('events', server => 'kafka', topic => 'events_too')});
 	is($psql->(q{SELECT count(DISTINCT source), count(*) FROM eddy.sources}),
-		'2|2', "$name: a new source has a number of its own");
+		'2|2', "$name: a new source has a new number");
 	$psql->(q{SELECT eddy.create_continuous_view('late', 'SELECT count(*) AS n FROM events')});
 	$psql->(q{ALTER TABLE events RENAME COLUMN qty TO quantity});
 	$psql->(
@@ -292,7 +292,7 @@ INSERT INTO user_rows SELECT * FROM added;
 		"$name: DROP leaves nothing behind");
 }
 
-# the original has not noticed any of it
+# the original is not affected
 $broker->produce('events', [ 0, 'tombstone', undef ]);
 wait_for_consumed($node, $broker, 'events');
 consistent_ok($node, 'postgres', 'original in the end');

@@ -1,9 +1,9 @@
-# 062_preload.pl: pg_stat_statements and auto_explain loaded beside pg_eddy, in both orders.
+# 062_preload.pl: pg_stat_statements and auto_explain loaded before and after pg_eddy.
 #
-# All three hook the executor, and pg_stat_statements and pg_eddy the planner and utility
-# commands as well. auto_explain instruments every nested statement, the delta queries of the
-# views included, and prints their plans, custom scan and all. Neither may change a result: the
-# same statements give the same results with and without them, rows of a broker included.
+# All three have executor hooks, and pg_stat_statements and pg_eddy also have planner and utility hooks.
+# auto_explain instruments all nested statements, including the delta queries of views, and prints
+# their plans with the custom scan. Results must not change: the same statements, and messages
+# of a broker, have the same results with and without these modules.
 
 use strict;
 use warnings;
@@ -27,7 +27,7 @@ $broker->produce(
 	(map { [ $_ % 2, "a$_", "{\"id\": -$_, \"kind\": \"aborted\", \"qty\": 1}" ] } 1 .. 50),
 	'#abort');
 
-# What the planner, the executor and the utility hooks see of a stream.
+# Statements on a stream that involve the planner, executor and utility hooks.
 my $statements = q{
 CREATE FUNCTION scaled(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql
 	AS 'BEGIN RETURN $1 * 10; END';
@@ -122,11 +122,11 @@ foreach my $configuration (@configurations)
 	if ($name eq 'alone')
 	{
 		$expected = $got;
-		isnt($got, '', 'there are results');
+		isnt($got, '', 'the statements have results');
 	}
 	else
 	{
-		is($got, $expected, "pg_eddy $name the others: same results");
+		is($got, $expected, "pg_eddy $name the other modules: same results");
 		like(
 			slurp_file($node->logfile),
 			qr/Custom Scan \(Eddy/,
@@ -145,11 +145,11 @@ foreach my $configuration (@configurations)
 			'running|', 'the source runs');
 	}
 	is(sql($node, q{SELECT n FROM staged WHERE kind = 'aborted'}),
-		'', 'aborted messages are not seen');
+		'', 'aborted messages are not counted');
 	unlike(
 		slurp_file($node->logfile),
 		qr/terminated by signal|PANIC:|TRAP:/,
-		"nothing crashed with pg_eddy $name");
+		"no process crashed with pg_eddy $name");
 	$node->stop;
 }
 

@@ -1,8 +1,8 @@
 # 063_prepared.pl: prepared transactions, across restarts and with workers.
 #
-# sql/prepared.sql tests what they do to views. Here a server is stopped and killed between PREPARE
-# and COMMIT PREPARED; and what a prepared transaction changes for the workers (a
-# source attached, paused, resumed, detached) takes effect at COMMIT PREPARED.
+# sql/prepared.sql tests their effects on views. Here a server is stopped and killed between PREPARE
+# TRANSACTION and COMMIT PREPARED; and changes that concern workers (attaching, pausing, resuming and
+# detaching a source) take effect at COMMIT PREPARED.
 
 use strict;
 use warnings;
@@ -48,7 +48,7 @@ foreach my $stop ('fast', 'immediate')
 		PREPARE TRANSACTION 'commit'");
 	$node->stop($stop);
 	$node->start;
-	kind_is("$stop committed", '', "nothing is seen after a restart ($stop)");
+	kind_is("$stop committed", '', "a prepared transaction is not visible after a restart ($stop)");
 	sql($node, q{COMMIT PREPARED 'commit'});
 	kind_is("$stop committed", '2|3', "COMMIT PREPARED counts the rows ($stop)");
 	sql($node, "INSERT INTO events VALUES (4, '$stop committed')");
@@ -59,17 +59,17 @@ foreach my $stop ('fast', 'immediate')
 	$node->stop($stop);
 	$node->start;
 	sql($node, q{ROLLBACK PREPARED 'rollback'});
-	kind_is("$stop rolled back", '', "ROLLBACK PREPARED leaves nothing ($stop)");
+	kind_is("$stop rolled back", '', "ROLLBACK PREPARED undoes all changes ($stop)");
 	sql($node, "INSERT INTO events VALUES (6, '$stop rolled back')");
-	kind_is("$stop rolled back", '1|6', "and the group is free ($stop)");
+	kind_is("$stop rolled back", '1|6', "the group is not locked after ROLLBACK PREPARED ($stop)");
 }
-is(sql($node, 'SELECT n, ids FROM total'), '8|26', 'another view counts the same');
+is(sql($node, 'SELECT n, ids FROM total'), '8|26', 'the other view has the same count');
 
 #
 # Workers
 #
 
-# Waits for a condition on the source; less than the interval at which workers look by themselves.
+# Waits for a condition on the source, for less than the interval at which workers check without a wake-up.
 sub source_becomes
 {
 	my ($condition, $what) = @_;
@@ -86,32 +86,32 @@ sub in_prepared
 }
 
 in_prepared(q{SELECT eddy.attach_kafka('events', server => 'kafka', topic => 'events')});
-is(sql($node, 'SELECT count(*) FROM eddy.sources'), '0', 'a prepared source is not there yet');
+is(sql($node, 'SELECT count(*) FROM eddy.sources'), '0', 'a source does not exist before COMMIT PREPARED');
 sql($node, q{COMMIT PREPARED 'worker'});
 source_becomes(q{count(*) FILTER (WHERE state = 'running') = 1},
 	'COMMIT PREPARED starts the source');
 wait_for_consumed($node, $broker, 'events');
-kind_is('kafka', '10|55', 'its messages are counted');
+kind_is('kafka', '10|55', 'the messages of the source are counted');
 
 in_prepared(q{SELECT eddy.pause('events')});
 sql($node, q{ROLLBACK PREPARED 'worker'});
 $broker->produce('events', [ 0, undef, '{"id": 11, "kind": "kafka"}' ]);
 wait_for_consumed($node, $broker, 'events');
-kind_is('kafka', '11|66', 'ROLLBACK PREPARED of a pause lets the source run');
+kind_is('kafka', '11|66', 'after ROLLBACK PREPARED of a pause the source still runs');
 
 in_prepared(q{SELECT eddy.pause('events')});
 sql($node, q{COMMIT PREPARED 'worker'});
 source_becomes(q{bool_and(state = 'paused' AND pid IS NULL)},
-	'COMMIT PREPARED of a pause ends the worker');
+	'COMMIT PREPARED of a pause stops the worker');
 $broker->produce('events', [ 0, undef, '{"id": 12, "kind": "kafka"}' ]);
 in_prepared(q{SELECT eddy.resume('events')});
-is(sql($node, 'SELECT state FROM eddy.sources'), 'paused', 'a prepared resume does nothing yet');
+is(sql($node, 'SELECT state FROM eddy.sources'), 'paused', 'a resume has no effect before COMMIT PREPARED');
 $node->stop('immediate');
 $node->start;
 sql($node, q{COMMIT PREPARED 'worker'});
-source_becomes(q{bool_and(state = 'running')}, 'COMMIT PREPARED after a crash resumes');
+source_becomes(q{bool_and(state = 'running')}, 'COMMIT PREPARED after a crash starts the source');
 wait_for_consumed($node, $broker, 'events');
-kind_is('kafka', '12|78', 'what arrived meanwhile is counted');
+kind_is('kafka', '12|78', 'messages that arrived during the pause are counted');
 
 in_prepared(q{SELECT eddy.detach_kafka('events', 'events')});
 sql($node, q{COMMIT PREPARED 'worker'});
@@ -119,6 +119,6 @@ ok( wait_until(
 		$node,
 		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'eddy source worker'},
 		'the worker is gone', 45),
-	'COMMIT PREPARED of a detach ends the worker');
+	'COMMIT PREPARED of a detach stops the worker');
 
 done_testing();

@@ -1,11 +1,11 @@
-# EddyTest.pm: what the TAP tests of pg_eddy share.
+# EddyTest.pm: functions for the TAP tests of pg_eddy.
 #
 # Servers are PostgreSQL::Test::Cluster nodes that preload pg_eddy; the broker is
-# a real Apache Kafka, started by test/kafka/broker in the test's own directory. Nothing here
-# sleeps and hopes: whatever takes time is waited for by asking, with a deadline.
+# a real Apache Kafka, started by test/kafka/broker in the test's own directory. Tests do not
+# sleep for a fixed time: they poll for a condition, with a timeout.
 #
-# Rows get into Kafka through eddy-kafka-tool, which shares no code with the
-# extension, and come back through it when a test judges what was stored.
+# Messages are written to Kafka, and read back to check stored rows, with eddy-kafka-tool, which
+# shares no code with the extension.
 
 package EddyTest;
 
@@ -29,17 +29,17 @@ our @EXPORT = qw(
   tool build_tool kafka_tool start_broker start_process stop_process process_cpu difference equal_ok
 );
 
-# The tests may run on a copy of the tree; everything is found from here.
+# The tests may run on a copy of the tree; all paths are relative to it.
 our $root = abs_path(dirname(__FILE__) . '/../..');
 
-# How long the slowest machine may take before a wait counts as failed.
+# Timeout of waits, sufficient for slow machines.
 our $patience = $PostgreSQL::Test::Utils::timeout_default || 180;
 
 #
 # Servers
 #
 
-# Appends the settings that pg_eddy needs, and those that make tests quick.
+# Appends the settings that pg_eddy requires, and settings that make tests fast.
 sub configure_node
 {
 	my ($node) = @_;
@@ -58,7 +58,7 @@ log_line_prefix = '%m [%p] %b %a '
 restart_after_crash = on
 });
 
-	# servers older than the setting do not start with it
+	# releases without this setting do not start with it
 	my $bindir = $node->config_data('--bindir');
 	my $known = IPC::Run::run(
 		[ "$bindir/postgres", '-D', $node->data_dir, '-C', 'output_plugin_libraries' ],
@@ -69,8 +69,8 @@ restart_after_crash = on
 	return;
 }
 
-# Makes and starts a server that has the extension in database postgres.
-# Further lines for postgresql.conf may follow the name.
+# Creates and starts a server that has the extension in database postgres.
+# Additional lines for postgresql.conf may follow the name.
 sub new_node
 {
 	my ($name, @settings) = @_;
@@ -84,7 +84,7 @@ sub new_node
 	return $node;
 }
 
-# Makes the foreign server "kafka" for a broker, with quick reconnects.
+# Creates the foreign server "kafka" for a broker, with fast reconnects.
 sub attach_server
 {
 	my ($node, $brokers, $name) = @_;
@@ -108,7 +108,7 @@ sub sql
 }
 
 # Waits until a query returns "t", through crashes and restarts of the server.
-# Returns whether it did; a failure is a failed test with the last answer.
+# Returns whether it did; a timeout is a failed test that shows the last result.
 sub wait_until
 {
 	my ($node, $query, $what, $seconds) = @_;
@@ -117,7 +117,7 @@ sub wait_until
 
 	while (time() < $deadline)
 	{
-		# a server that is just crashing can end psql before it has read the query: EPIPE
+		# if the server crashes, psql can exit before it has read the query: EPIPE
 		my $ret = eval {
 			$node->psql(
 				'postgres', $query,
@@ -127,10 +127,10 @@ sub wait_until
 				timed_out => \my $timed_out);
 		};
 		return $out if defined $ret && $ret == 0 && $out =~ /^t\b/;
-		Time::HiRes::sleep(0.1);    # between questions, not instead of them
+		Time::HiRes::sleep(0.1);    # before the next poll
 	}
-	fail("waited in vain until $what");
-	diag("last answer: \"$out\", \"$err\"");
+	fail("timed out waiting until $what");
+	diag("last result: \"$out\", \"$err\"");
 	$node->psql('postgres', 'TABLE eddy.sources', stdout => \$out);
 	diag($out);
 	return 0;
@@ -142,7 +142,7 @@ sub wait_for_state
 	my ($node, $topic, $state, $error) = @_;
 	my $condition = defined $error ? "AND error ~ '$error'" : '';
 
-	# the text comes with the answer: a server that crashes again may not give another one
+	# the same query returns the error text: a server that crashes again may not run another one
 	my $answer = wait_until(
 		$node,
 		"SELECT 't ' || coalesce(error, '') FROM eddy.sources
@@ -152,7 +152,7 @@ sub wait_for_state
 	return $answer ? substr($answer, 2) : '';
 }
 
-# Waits until everything in a topic has been consumed: the offsets are those of the broker.
+# Waits until all messages of a topic are consumed: the offsets are those of the broker.
 sub wait_for_consumed
 {
 	my ($node, $broker, $topic) = @_;
@@ -167,7 +167,7 @@ LEFT JOIN eddy.partitions p ON p.topic = '$topic' AND p.partition = e.partition
 WHERE coalesce(p.next_offset, 0) < e."offset"}, "topic \"$topic\" is consumed");
 }
 
-# Stops a server as a power cut would, and starts it again.
+# Stops a server in immediate mode, and starts it again.
 sub restart_node
 {
 	my ($node) = @_;
@@ -177,7 +177,7 @@ sub restart_node
 	return;
 }
 
-# A query for the rows in which two queries differ, in either direction.
+# Returns a query for the rows in which two queries differ, in either direction.
 sub difference
 {
 	my ($got, $want) = @_;
@@ -192,7 +192,7 @@ SELECT * FROM (
 LIMIT 10};
 }
 
-# Two queries must return the same rows, as often as each.
+# Checks that two queries return the same rows, including duplicates.
 sub equal_ok
 {
 	my ($node, $got, $want, $name) = @_;
@@ -204,7 +204,7 @@ sub equal_ok
 # Programs
 #
 
-# Path of a program of the tests: as make built it, or compiled now.
+# Returns the path of a program of the tests, which is compiled unless make has built it.
 sub build_tool
 {
 	my ($name, @sources) = @_;
@@ -223,13 +223,13 @@ sub build_tool
 	return $path;
 }
 
-# Path of eddy-kafka-tool; test/kafka/broker finds it by the environment.
+# Returns the path of eddy-kafka-tool, and sets it in the environment for test/kafka/broker.
 sub kafka_tool
 {
 	return $ENV{EDDY_KAFKA_TOOL} = build_tool('eddy-kafka-tool', 'test/kafka/tool/*.c');
 }
 
-# Runs eddy-kafka-tool with an optional input and returns what it printed.
+# Runs eddy-kafka-tool with an optional input and returns its output.
 sub tool
 {
 	my ($args, $input) = @_;
@@ -241,9 +241,9 @@ sub tool
 	return $out;
 }
 
-my %processes;    # started and not ended yet
+my %processes;    # running processes
 
-# Starts a command in the background with its output in a file; ended by stop_process,
+# Starts a command in the background with its output in a file. It is stopped by stop_process,
 # or at the end of the test.
 sub start_process
 {
@@ -261,8 +261,8 @@ sub start_process
 	return $pid;
 }
 
-# Ends a process that start_process started, or waits for its own end when no signal
-# is given. Returns its exit status; undef if it does not end in time.
+# Stops a process that start_process started, or waits for its exit if no signal is given.
+# Returns its exit status, or undef after a timeout.
 sub stop_process
 {
 	my ($pid, $signal) = @_;
@@ -278,7 +278,7 @@ sub stop_process
 	return $?;
 }
 
-# CPU seconds that a process has used, with all its threads.
+# Returns the CPU seconds that a process has used, with all its threads.
 sub process_cpu
 {
 	my ($pid) = @_;
@@ -297,7 +297,7 @@ sub process_cpu
 
 my @brokers;
 
-# Starts Apache Kafka and waits until it answers; in a folder that was prepared, if one is given.
+# Starts Apache Kafka, optionally in a prepared directory, and waits until it responds.
 sub start_broker
 {
 	my ($dir) = @_;
@@ -311,7 +311,7 @@ sub start_broker
 
 END
 {
-	my $status = $?;    # of the test, which the commands below must not change
+	my $status = $?;    # of the test; the commands below must not change it
 	CORE::kill('KILL', keys %processes) if %processes;
 	eval { $_->kill; } foreach @brokers;
 	$? = $status;
@@ -334,7 +334,7 @@ sub run
 	return $out;
 }
 
-# Starts the broker, on the same port again after it was stopped or killed.
+# Starts the broker again, on the same port, after it was stopped or killed.
 sub start
 {
 	my ($self) = @_;
@@ -346,10 +346,10 @@ sub start
 
 sub address { return $_[0]->{address}; }
 
-# Ends the broker in good order, by SIGTERM.
+# Shuts the broker down, with SIGTERM.
 sub stop { return $_[0]->run('stop', $_[0]->{dir}); }
 
-# Ends it by SIGKILL.
+# Kills the broker, with SIGKILL.
 sub kill { return $_[0]->run('kill', $_[0]->{dir}); }
 
 # Runs eddy-kafka-tool on this broker.
@@ -368,7 +368,7 @@ sub create_topic
 		[ '-t', $topic, '-p', $partitions // 1, map { ('-c', $_) } @configs ]);
 }
 
-# Text of a field for eddy-kafka-tool; undef is NULL.
+# Returns the text of a field for eddy-kafka-tool; undef is NULL.
 sub field
 {
 	my ($bytes) = @_;
@@ -400,7 +400,7 @@ sub produce
 	return $self->tool('produce', [ '-t', $topic, '-f', 'phkv', @transaction ], $input);
 }
 
-# The end of each partition: a hash from partition to high watermark.
+# Returns the end of each partition: a hash from partition to high watermark.
 sub ends
 {
 	my ($self, $topic) = @_;
