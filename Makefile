@@ -112,35 +112,35 @@ PLUGIN_OBJS = \
 	src/cdc/view_label.o \
 	src/cdc/view_row.o
 
-# A file that nobody listed would be missing from its library without a word.
+# A file that is not in these lists would silently be missing from its library.
 UNLISTED = $(filter-out $(OBJS) $(PLUGIN_OBJS),$(addsuffix .o,$(basename \
 	$(wildcard src/*.c src/*/*.c src/*/*.cc))))
 ifneq ($(UNLISTED),)
 $(if $(filter true,$(CI)),$(error not in OBJS: $(UNLISTED)),$(warning not in OBJS: $(UNLISTED)))
 endif
 
-# The install script lives under one name, so that its history is one file's.
+# The source of the install script has the same name for all versions, so that its history is continuous.
 DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
 DATA = $(filter-out $(DATA_built),$(wildcard sql/$(EXTENSION)--*.sql))
 
 REGRESS := $(sort $(patsubst sql/%.sql,%,$(foreach file,$(wildcard sql/*.sql),\
 	$(if $(findstring --,$(file)),,$(filter-out sql/$(EXTENSION).sql,$(file))))))
-# every test file finds the extension there, in whatever order they run
+# the extension exists before each test file, in any order of the files
 REGRESS_OPTS = --load-extension=$(EXTENSION)
 ISOLATION := $(sort $(patsubst test/specs/%.spec,%,$(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --load-extension=$(EXTENSION)
-# The TAP tests start servers and a broker of their own: "make test" runs them,
-# "make installcheck" does so only when asked with TAP_TESTS=1.
+# The TAP tests start private servers and a private broker: "make test" runs them,
+# "make installcheck" runs them only with TAP_TESTS=1.
 PROVE_TESTS = test/t/*.pl
 
 WARNINGS = -Wall -Wextra
-# gcc suspects variables around PG_TRY that are never read after a longjmp; clang has no such check
+# gcc warns about variables around PG_TRY that are never read after a longjmp; clang does not
 WARNINGS += $(if $(findstring clang,$(shell $(CC) --version)),,-Wno-clobbered)
 ifeq ($(CI),true)
 WARNINGS += -Werror
 endif
 
-# The server's headers count as system headers: warnings are for our own code.
+# The server's headers are system headers, so that warnings are limited to pg_eddy's code.
 PG_CPPFLAGS = -Isrc -isystem $(includedir_server) -MMD -MP
 PG_CFLAGS = $(WARNINGS) -Wno-declaration-after-statement
 PG_CXXFLAGS = $(WARNINGS) -std=c++17 -O3
@@ -149,7 +149,7 @@ SHLIB_LINK = -lrdkafka -lsimdjson -lstdc++
 EXTRA_CLEAN = $(PLUGIN)$(DLSUFFIX) $(PLUGIN_OBJS) $(OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d) build \
 	output_iso test/output_iso test/tmp_check
 
-# No bitcode: nothing of ours would gain from being inlined into compiled expressions.
+# No bitcode: inlining functions of pg_eddy into JIT-compiled expressions would not make them faster.
 override with_llvm = no
 
 # pg_config of the newest server-dev package when none is in the PATH
@@ -170,9 +170,9 @@ else
 all install uninstall installcheck clean $(PLUGIN).so:
 	@echo "pg_eddy: the development files of the PostgreSQL server are missing" >&2
 	@echo "  (asked \"$(PG_CONFIG) --pgxs\"$(if $(PGXS),: no file $(PGXS)))." >&2
-	@echo "On Debian \"scripts/setup build\" installs all that a build needs: the compiler," >&2
+	@echo "On Debian \"scripts/setup build\" installs the packages for a build: the compiler," >&2
 	@echo "postgresql-server-dev-NN for your server, librdkafka-dev, libsimdjson-dev." >&2
-	@echo "For another installation of PostgreSQL say make PG_CONFIG=/path/to/pg_config." >&2
+	@echo "For another installation of PostgreSQL use make PG_CONFIG=/path/to/pg_config." >&2
 	@exit 1
 
 endif
@@ -209,7 +209,7 @@ build/eddy-mock-broker: test/kafka/mock_broker.c
 
 tools: $(TOOLS)
 
-# These install what they need by themselves.
+# These targets install required packages.
 test:
 	@test/run $(T)
 

@@ -59,8 +59,8 @@ INSERT INTO measures (k) VALUES (NULL), (8);
 INSERT INTO measures_log (k) VALUES (NULL), (8);
 
 /*
- * Compared exactly, as text, but for variances of floats: combining rounds differently, so
- * they are compared to 10 significant digits.
+ * Values are compared exactly, as text, except for variances of floats: combining rounds
+ * differently, so they are compared with 10 significant digits.
  */
 CREATE FUNCTION rounded(r jsonb, approximate text[]) RETURNS jsonb LANGUAGE sql AS $$
     SELECT jsonb_object_agg(key, CASE WHEN key = ANY (approximate) AND jsonb_typeof(value) = 'number' AND value::numeric <> 0
@@ -115,8 +115,8 @@ SELECT feed(23, 500);
 SELECT differences('weighted', 'SELECT k, weighted_avg(i4::numeric, i2::numeric) AS w FROM measures_log GROUP BY k');
 
 /*
- * A strict transition function that returns NULL is not called again: the result of the group is NULL for good, in
- * whatever batches its rows come. A group without input is another thing.
+ * A strict transition function that returns NULL is not called again: the result of the group remains NULL,
+ * regardless of the division of its rows into batches. A group without input is a different case.
  */
 CREATE FUNCTION sum_to_100(s int, v int) RETURNS int IMMUTABLE STRICT LANGUAGE sql AS 'SELECT CASE WHEN s + v <= 100 THEN s + v END';
 CREATE FUNCTION weigh_to_100(s int, v int, w int) RETURNS int IMMUTABLE STRICT LANGUAGE sql AS 'SELECT CASE WHEN s + v * w <= 100 THEN s + v * w END';

@@ -155,9 +155,9 @@ CREATE TABLE eddy._view (
     aggregates      text        NOT NULL
 );
 CREATE INDEX _view_stream ON eddy._view (stream);
-COMMENT ON COLUMN eddy._view.kind IS 'how the view is maintained: what its state tables hold';
+COMMENT ON COLUMN eddy._view.kind IS 'kind of the view, which determines its state tables and how they are maintained';
 COMMENT ON COLUMN eddy._view.state_tables IS
-    'tables that hold the result and what is needed to maintain it; the view reads the first';
+    'tables that store the result and the state for its maintenance; the view reads the first one';
 COMMENT ON COLUMN eddy._view.view_columns IS
     'attribute numbers, in the first state table, of the columns of the view';
 COMMENT ON COLUMN eddy._view.key_columns IS

@@ -88,8 +88,8 @@ SELECT * FROM results ORDER BY setting COLLATE "C", result;
 SELECT setting, result FROM results WHERE runs <> 7;
 
 /*
- * What was set when a view was created stays in its definition as in that of any view, and
- * no longer counts afterwards: the definition is the SELECT to compare with.
+ * Settings at the creation of a view affect its definition, as with any view, and have no effect
+ * afterwards: the view is compared with its definition.
  */
 CREATE UNLOGGED TABLE readings (id int, at timestamptz, v int);
 SELECT eddy.create_stream('readings', retention => '1 hour');

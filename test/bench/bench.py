@@ -366,7 +366,7 @@ def parse_arguments():
     parser.add_argument("--no-staging", action="store_true", help="a stream with retention 0")
     parser.add_argument("--pg-config", default=env("PG_CONFIG", "pg_config"))
     parser.add_argument(
-        "--keep", action="store_true", help="keep server and broker running, to look at them"
+        "--keep", action="store_true", help="keep server and broker running for inspection"
     )
     return parser.parse_args()
 

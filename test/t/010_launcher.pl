@@ -63,7 +63,7 @@ sub wait_for_count
 	my ($database, $count, $what) = @_;
 	my $got = '';
 
-	for (1 .. 10 * $EddyTest::patience)
+	for (1 .. 10 * $EddyTest::wait_timeout)
 	{
 		$got = $node->safe_psql($database, 'SELECT n FROM n');
 		last if $got eq $count;

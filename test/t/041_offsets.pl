@@ -130,7 +130,7 @@ sql($node, q{SELECT eddy.seek('stopping', 'short', '{"0": "earliest"}')});
 ids_are('stopping', '0 1 2 3 4 8 9', 'eddy.seek starts the source');
 is(sql($node, "SELECT error $stopped"), '', 'eddy.seek clears the error');
 
-ids_are('moving', '0 1 2 3 4 8 9', 'on_offset_lost => earliest goes on with what is left');
+ids_are('moving', '0 1 2 3 4 8 9', 'on_offset_lost => earliest continues with the oldest available message');
 is( sql($node,
 		q{SELECT count(*), count(payload) FROM eddy.dead_letters
 			WHERE stream = 'moving'::regclass AND error ~ '5.*7'}
@@ -138,7 +138,7 @@ is( sql($node,
 	'1|0',
 	'earliest: a dead letter names the lost range');
 $broker->produce('short', [ 0, undef, '{"id": 10}' ]);
-ids_are('jumping', '0 1 2 3 4 10', 'on_offset_lost => latest goes on with what comes');
+ids_are('jumping', '0 1 2 3 4 10', 'on_offset_lost => latest continues with later messages');
 is( sql($node,
 		q{SELECT count(*), count(payload) FROM eddy.dead_letters WHERE stream = 'jumping'::regclass}
 	),

@@ -18,7 +18,7 @@ use Time::HiRes qw(time);
 
 use constant MB => 1024;
 
-my $ceiling = 256 * MB;
+my $limit = 256 * MB;
 my $broker = start_broker();
 my $node = new_node('memory', 'shared_buffers = 128MB', 'max_wal_size = 4GB', 'fsync = off');
 attach_server($node, $broker->address);
@@ -40,7 +40,7 @@ sub anonymous
 sub consume
 {
 	my ($stream, $topic, $messages) = @_;
-	my $deadline = time() + $EddyTest::patience;
+	my $deadline = time() + $EddyTest::wait_timeout;
 	my $worker = "SELECT pid FROM eddy.sources WHERE topic = '$topic'";
 	my $peak = 0;
 	my $done = 0;
@@ -81,7 +81,7 @@ sql($node,
 	SELECT eddy.create_continuous_view('bids', 'SELECT auction, count(*) AS n, sum(price) AS total
 		FROM bid GROUP BY auction')});
 my ($peak, $now) = consume('bid', 'bids', $bids);
-cmp_ok($peak, '<', $ceiling, 'a backlog of small messages stays below the limit');
+cmp_ok($peak, '<', $limit, 'a backlog of small messages stays below the limit');
 equal_ok($node, 'SELECT * FROM bids',
 	'SELECT auction, count(*) AS n, sum(price) AS total FROM bid GROUP BY auction',
 	'small messages are counted correctly');
@@ -100,7 +100,7 @@ foreach my $part (0 .. 3)
 		  $part * 100 .. $part * 100 + 99);
 }
 ($peak, $now) = consume('large', 'large', 400);
-cmp_ok($peak, '<', $ceiling, 'large messages stay below the limit');
+cmp_ok($peak, '<', $limit, 'large messages stay below the limit');
 is(sql($node, 'SELECT count(*), sum(n), sum(bytes) FROM large_ids'),
 	'400|400|360000000', 'large messages are counted correctly');
 
@@ -123,8 +123,8 @@ sql($node,
 		'SELECT id, count(*) AS n, sum(length(extra)) AS bytes FROM bomb GROUP BY id')});
 ($peak, $now) = consume('bomb', 'bomb', $bomb);
 cmp_ok($peak, '>', 280 * MB, 'a compressed batch is held in memory as a whole');
-cmp_ok($peak, '<', $ceiling + 300 * MB, 'messages of a compressed batch are processed in several batches');
-cmp_ok($now, '<', $ceiling / 2, 'the memory of the compressed batch is returned');
+cmp_ok($peak, '<', $limit + 300 * MB, 'messages of a compressed batch are processed in several batches');
+cmp_ok($now, '<', $limit / 2, 'the memory of the compressed batch is returned');
 is(sql($node, 'SELECT count(*), sum(n), sum(bytes) FROM bomb_ids'),
 	'300|300|300000000', 'messages of a compressed batch are counted correctly');
 
@@ -140,7 +140,7 @@ sql($node,
 	SELECT eddy.create_continuous_view('giant_ids',
 		'SELECT id, sum(jsonb_array_length(extra)) AS n FROM giant GROUP BY id')});
 ($peak, $now) = consume('giant', 'giant', 1);
-cmp_ok($now, '<', $ceiling / 2, 'the memory of a large message is returned');
+cmp_ok($now, '<', $limit / 2, 'the memory of a large message is returned');
 is(sql($node, 'SELECT * FROM giant_ids'), '1|4000000', 'the large message is counted correctly');
 
 $node->stop;

@@ -165,7 +165,7 @@ foreach my $stream (keys %queue)
 }
 my $queued = 8_000;
 $broker->produce('queued', map { [ 0, undef, $payload ] } 1 .. $queued);
-my $deadline = time() + $EddyTest::patience;
+my $deadline = time() + $EddyTest::wait_timeout;
 while (time() < $deadline && ($growth{wide} < 24 * MB || $growth{narrow} < 1 * MB))
 {
 	Time::HiRes::sleep(0.05);    # before the next measurement
@@ -226,13 +226,13 @@ sql($node,
 
 # Each delay is twice the previous one, plus or minus 25 %. Signals and commits that concern the source
 # may end a delay early; the next one is longer nevertheless.
-$deadline = time() + $EddyTest::patience;
+$deadline = time() + $EddyTest::wait_timeout;
 Time::HiRes::sleep(0.1) until max(0, delays()) >= 1.5 || time() >= $deadline;
 cmp_ok(max(0, delays()), '>=', 1.5, 'with the default the delays become longer than 1 s');
 
 configure(restart_delay_max => '1s');
 my $first = attempts();    # the first delay that begins with the new setting
-$deadline = time() + $EddyTest::patience;
+$deadline = time() + $EddyTest::wait_timeout;
 Time::HiRes::sleep(0.1) until delays() >= $first + 3 || time() >= $deadline;
 my @waits = splice(@{ [ delays() ] }, $first, 3);
 is(scalar(@waits), 3, 'the batch is retried three more times');

@@ -118,7 +118,7 @@ sql($node, q{COMMIT PREPARED 'worker'});
 ok( wait_until(
 		$node,
 		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'eddy source worker'},
-		'the worker is gone', 45),
+		'the worker exits', 45),
 	'COMMIT PREPARED of a detach stops the worker');
 
 done_testing();

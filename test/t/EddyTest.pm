@@ -33,7 +33,7 @@ our @EXPORT = qw(
 our $root = abs_path(dirname(__FILE__) . '/../..');
 
 # Timeout of waits, sufficient for slow machines.
-our $patience = $PostgreSQL::Test::Utils::timeout_default || 180;
+our $wait_timeout = $PostgreSQL::Test::Utils::timeout_default || 180;
 
 #
 # Servers
@@ -112,7 +112,7 @@ sub sql
 sub wait_until
 {
 	my ($node, $query, $what, $seconds) = @_;
-	my $deadline = time() + ($seconds // $patience);
+	my $deadline = time() + ($seconds // $wait_timeout);
 	my ($out, $err) = ('', '');
 
 	while (time() < $deadline)
@@ -123,7 +123,7 @@ sub wait_until
 				'postgres', $query,
 				stdout => \$out,
 				stderr => \$err,
-				timeout => $patience,
+				timeout => $wait_timeout,
 				timed_out => \my $timed_out);
 		};
 		return $out if defined $ret && $ret == 0 && $out =~ /^t\b/;
@@ -184,8 +184,8 @@ sub difference
 
 	return qq{
 SELECT * FROM (
-    (SELECT 'too much' AS verdict, to_jsonb(g) AS row_data FROM ($got) g
-     EXCEPT ALL SELECT 'too much', to_jsonb(w) FROM ($want) w)
+    (SELECT 'unexpected' AS difference, to_jsonb(g) AS row_data FROM ($got) g
+     EXCEPT ALL SELECT 'unexpected', to_jsonb(w) FROM ($want) w)
     UNION ALL
     (SELECT 'missing', to_jsonb(w) FROM ($want) w
      EXCEPT ALL SELECT 'missing', to_jsonb(g) FROM ($got) g)) d
@@ -266,7 +266,7 @@ sub start_process
 sub stop_process
 {
 	my ($pid, $signal) = @_;
-	my $deadline = time() + $patience;
+	my $deadline = time() + $wait_timeout;
 
 	kill $signal, $pid if defined $signal;
 	while (waitpid($pid, WNOHANG) == 0)
