@@ -1,15 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * view_table.c
- *    Rows of eddy._view and eddy._view_status: definitions of continuous views, and
- *    which of them are suspended.
+ *    Rows of eddy._view and eddy._view_status: definitions of continuous views, and which of them
+ *    are suspended.
  *
- * The output plugin reads neither: what it needs is in security labels (label.h).
+ * The output plugin reads neither: it uses security labels (label.h).
  *
  * _view_status has one row for each suspended view and none for the others.
  *
- * Locking, memory and crash behaviour: see table.c. Besides, whoever changes the status of a
- * view locks that row's key, present or not, until the end of the transaction.
+ * Locking, memory and crash behaviour: see table.c. Besides, changing the status of a view locks
+ * the key of its row, whether the row exists or not, until the end of the transaction.
  *
  *-------------------------------------------------------------------------
  */

@@ -78,8 +78,8 @@ refuse_aggregate(Oid aggfnoid, const char *detail, const char *hint)
 }
 
 /*
- * Sums whose state is internal, but whose final values add up to the final
- * value of both: their state column is the sum itself, readable and small.
+ * Sums whose state is internal, but whose final values can be added: their state column is the sum
+ * itself, which is readable and small.
  */
 static bool
 final_values_add_up(Oid aggfnoid)
@@ -266,8 +266,8 @@ make_counter(const Aggref *aggref)
 }
 
 /*
- * Notes what a NULL state means, and adds a counter where only the number of inputs can
- * tell. The transition functions of the server never return NULL for a state they were given.
+ * Determines what a NULL state means, and adds a counter if only the number of inputs shows it.
+ * The transition functions of the server never return NULL for a state that is not.
  */
 static void
 analyze_null_state(EddyViewPlan *plan, EddyAggregate *agg)
@@ -300,7 +300,7 @@ analyze_aggregates(EddyViewPlan *plan, Query *query)
 	int			n = 0;
 
 	plan->naggs = list_length(aggrefs);
-	/* with room for one counter each */
+	/* with space for a counter for each */
 	plan->aggs = palloc0(sizeof(EddyAggregate) * Max(2 * plan->naggs, 1));
 	foreach(lc, aggrefs)
 	{

@@ -3,14 +3,13 @@
  * combine.c
  *    Combining and finalizing transition states outside of an Agg node.
  *
- * Combine, serialize and final functions may insist on being called by an
- * aggregate (AggCheckCallContext) and may change their first argument in place.
- * So they get the AggState of a started "SELECT count(*)" as context, and
- * copies of what is stored. The rules for NULLs are those of nodeAgg.c for
- * AGGSPLIT_FINAL_DESERIAL.
+ * Combine, serialize and final functions may require to be called by an aggregate
+ * (AggCheckCallContext) and may change their first argument in place. So they get the AggState of a
+ * started "SELECT count(*)" as context, and copies of stored states. The rules for NULLs are those
+ * of nodeAgg.c for AGGSPLIT_FINAL_DESERIAL.
  *
- * No locks. Memory: states live in the borrowed node's aggregate context, which
- * the caller resets after each group. Errors of user-defined functions are raised.
+ * No locks. Memory: states live in the aggregate context of that node, which the caller resets
+ * after each group. Errors of user-defined functions are raised.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,9 +25,9 @@
 
 #include "view/combine.h"
 
-static PlannedStmt *count_plan = NULL;	/* of the borrowed query, for the life of the process */
+static PlannedStmt *count_plan = NULL;	/* of "SELECT count(*)", for the life of the process */
 
-/* Plans a query that has nothing but an Agg node. It depends on no relation and stays valid. */
+/* Plans a query that consists of an Agg node. It depends on no relation and remains valid. */
 static PlannedStmt *
 plan_count(void)
 {
@@ -67,7 +66,7 @@ eddy_combine_end(EddyCombiner *combiner)
 	pfree(combiner);
 }
 
-/* Calls a function of up to two arguments, minding strictness. */
+/* Calls a function with up to two arguments; a strict one only if none is NULL. */
 static Datum
 call(EddyCombiner *combiner, FmgrInfo *flinfo, Oid collation, int nargs, Datum arg1, bool null1,
 	 Datum arg2, bool null2, bool *isnull)
@@ -94,8 +93,8 @@ call(EddyCombiner *combiner, FmgrInfo *flinfo, Oid collation, int nargs, Datum a
 }
 
 /*
- * Keeps functions and expressions from changing a value in place that is read once more: an
- * expanded object, such as an array that a function has built, is passed on as read-only.
+ * Keeps functions and expressions from changing a value in place that is read again: an expanded
+ * object, such as an array that a function has built, is passed as read-only.
  */
 static void
 make_read_only(EddyState *state, int16 typlen)
@@ -103,7 +102,7 @@ make_read_only(EddyState *state, int16 typlen)
 	state->value = MakeExpandedObjectReadOnly(state->value, state->isnull, typlen);
 }
 
-/* A state as functions want it, and free to be changed in place. */
+/* A state in the form that functions expect, which they may change in place. */
 static EddyState
 to_transition(EddyCombiner *combiner, EddyAggregate *agg, const EddyState *state)
 {
@@ -139,7 +138,7 @@ combine_transitions(EddyCombiner *combiner, EddyAggregate *agg, FmgrInfo *combin
 	}
 	result.value = call(combiner, combine, agg->aggref->inputcollid, 2, left.value,
 						left.isnull, right.value, right.isnull, &result.isnull);
-	/* functions of the server may give a null pointer for "no state yet" */
+	/* functions of the server may return a null pointer for "no state yet" */
 	if (agg->internal && combine == &agg->combine && DatumGetPointer(result.value) == NULL)
 		result.isnull = true;
 	return result;
@@ -171,6 +170,10 @@ serialize(EddyCombiner *combiner, EddyAggregate *agg, EddyState state)
 	return result;
 }
 
+/*
+ * eddy_combine_partial combines two results of the delta statement: partial += more. Both are of
+ * partial_type.
+ */
 void
 eddy_combine_partial(EddyCombiner *combiner, EddyAggregate *agg, EddyState *partial,
 					 const EddyState *more)
@@ -184,6 +187,10 @@ eddy_combine_partial(EddyCombiner *combiner, EddyAggregate *agg, EddyState *part
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * eddy_combine_stored combines a stored state (ignored for a new group) with a partial state into
+ * the state to be stored and the final value.
+ */
 void
 eddy_combine_stored(EddyCombiner *combiner, EddyAggregate *agg, const EddyState *stored,
 					bool is_new, const EddyState *partial, EddyState *new_stored,
@@ -217,7 +224,7 @@ eddy_combine_stored(EddyCombiner *combiner, EddyAggregate *agg, const EddyState 
 	{
 		delta = combine_transitions(combiner, agg, &agg->combine,
 									to_transition(combiner, agg, stored), delta);
-		/* first: a final function may spoil the state */
+		/* before finalizing: a final function may change the state */
 		*new_stored = serialize(combiner, agg, delta);
 		if (!agg->internal && !new_stored->isnull)
 			new_stored->value = datumCopy(new_stored->value, agg->transbyval, agg->translen);

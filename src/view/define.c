@@ -1,17 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * define.c
- *    Creates continuous views and fills them from stored rows.
+ *    Creates continuous views.
  *
- * A continuous view is three objects: the definition, a view with the user's
- * query, and the state table, both in schema eddy and owned by the extension's owner
- * (objects.c); and the view that users read, an ordinary view of the state table in their own
- * schema. The user creates the first and the last with nothing but own rights; the
- * definition is then moved and given away.
+ * A continuous view consists of the definition, a view with the user's query; the state tables; and
+ * the public view, which users read, an ordinary view of the main state table. Definition and state
+ * tables are in schema eddy and owned by the owner of the extension (objects.c). The definition and
+ * the public view are created with the privileges of the user alone; the definition is then moved
+ * and changes its owner.
  *
- * Locking: ShareRowExclusiveLock on the stream, which writers of the stream
- * conflict with, so that a view has a clean first row. Memory: the caller's
- * context. All of it is one transaction: creation is atomic.
+ * Locking: ShareRowExclusiveLock on the stream, which conflicts with writers of the stream, so that
+ * a view begins between two batches. Memory: the caller's context. All of it is one transaction:
+ * creation is atomic.
  *
  *-------------------------------------------------------------------------
  */
@@ -56,7 +56,7 @@ execute(const char *sql)
 
 /* ---- the definition ---- */
 
-/* Makes an error's position point into the query, not into the call of the function. */
+/* Makes the position of an error refer to the query, not to the call of the function. */
 static void
 point_into_query(void *arg)
 {
@@ -70,7 +70,7 @@ point_into_query(void *arg)
 	}
 }
 
-/* Parses the text of the query; it has to be one SELECT and nothing else. */
+/* Parses the text of the query, which must be a single SELECT. */
 static RawStmt *
 parse_query(const char *query)
 {
@@ -91,9 +91,9 @@ parse_query(const char *query)
 }
 
 /*
- * Creates the definition as a view under the user's name for the continuous view,
- * which checks name, rights and query as CREATE VIEW does, then moves it into
- * schema eddy and gives it to the extension's owner.
+ * Creates the definition as a view under the user's name for the continuous view, which checks
+ * name, privileges and query as CREATE VIEW does, then moves it into schema eddy and makes the
+ * owner of the extension its owner.
  */
 static Oid
 create_definition(RangeVar *name, const char *query)
@@ -115,7 +115,7 @@ create_definition(RangeVar *name, const char *query)
 	stmt->view = copyObject(name);
 	stmt->query = raw->stmt;
 	stmt->withCheckOption = NO_CHECK_OPTION;
-	/* whoever reads the definition itself does so with own rights, not with those of its later owner */
+	/* queries on the definition have the privileges of their user, not of its later owner */
 	stmt->options = list_make1(makeDefElem("security_invoker", (Node *) makeString("true"), -1));
 	address = DefineView(stmt, query, raw->stmt_location, raw->stmt_len);
 	error_context_stack = callback.previous;
@@ -158,8 +158,8 @@ column_name(const EddyStateTable *table, AttrNumber column)
 
 /*
  * True if ANALYZE would call a function of a user for a column of this type: the subtype_diff of a
- * range type, with the rights of the table's owner. The types of columns are never changed, and neither
- * are the functions of a range type; all other support functions are made by superusers.
+ * range type, with the privileges of the table's owner. Neither the types of columns nor the
+ * functions of a range type ever change; all other support functions are created by superusers.
  */
 static bool
 is_unsafe_to_analyze(Oid type)
@@ -186,8 +186,8 @@ create_state_table(const EddyStateTable *table, const char *view_name)
 	SPI_connect();
 
 	/*
-	 * Half-empty pages leave room for HOT updates, which need no new index entries; the
-	 * table is all updates, so autovacuum has to come early.
+	 * Half-empty pages leave room for HOT updates, which need no new index entries. Most
+	 * writes are updates, so autovacuum must start early.
 	 */
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE TABLE %s (", qualified);
@@ -210,11 +210,12 @@ create_state_table(const EddyStateTable *table, const char *view_name)
 	resetStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON %s (", qualified);
 	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", column_name(table, table->keys[i].column));
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
+						 column_name(table, table->keys[i].column));
 	appendStringInfoString(&sql, ") NULLS NOT DISTINCT");
 	execute(sql.data);
 
-	/* keys can be NULL, so nothing less than FULL tells consumers which group was deleted */
+	/* keys can be NULL, so only FULL identifies a deleted group to consumers */
 	execute(psprintf("ALTER TABLE %s REPLICA IDENTITY FULL", qualified));
 	execute(psprintf("CREATE TRIGGER pg_eddy_refuse BEFORE INSERT OR UPDATE OR TRUNCATE ON %s"
 					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._refuse_state_change()",
@@ -227,7 +228,7 @@ create_state_table(const EddyStateTable *table, const char *view_name)
 	return relid;
 }
 
-/* ---- the view that users read ---- */
+/* ---- the public view ---- */
 
 static Oid
 create_public_view(const EddyViewPlan *plan, Oid schema, const char *name)
@@ -293,7 +294,7 @@ exists_already(RangeVar *name, Oid schema, bool if_not_exists, Oid *relid)
 	return true;
 }
 
-/* What the catalog records of the layout. */
+/* Copies to the catalog row what it records of the layout. */
 static void
 describe_layout(EddyView *row, const EddyViewPlan *layout)
 {
@@ -310,6 +311,12 @@ describe_layout(EddyView *row, const EddyViewPlan *layout)
 	row->visible_column = layout->visible_column;
 }
 
+/*
+ * eddy_view_create creates a continuous view with the privileges of the current user and returns
+ * its Oid. *created is false if it already exists. It has no content yet, not even the row of a
+ * view without GROUP BY: the caller fills it with eddy_apply_fill, under the lock on the stream
+ * that is taken here.
+ */
 Oid
 eddy_view_create(const char *name, const char *query, const EddyViewOptions *options,
 				 bool *created)

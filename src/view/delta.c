@@ -40,7 +40,8 @@ static int	maintaining = 0;
 /*
  * eddy_view_maintaining returns true while queries and functions of views run. These end like
  * statements, but the end of one of them is not the end of the statement that they are part of; and
- * rows that they insert into a stream would be counted by views that are currently being maintained.
+ * rows that they insert into a stream would be counted by views that are currently being
+ * maintained.
  */
 bool
 eddy_view_maintaining(void)
@@ -200,8 +201,8 @@ suspend(EddyWork *work, ErrorData *error)
 
 /*
  * eddy_delta_try_step runs a step in a subtransaction of its own and, with keep, keeps its
- * result. A row's error is returned in *error (in the caller's context), with false; any other is raised
- * again. Also returns true if the view had to be suspended.
+ * result. A row's error is returned in *error (in the caller's context), with false; any other is
+ * raised again. Also returns true if the view had to be suspended.
  */
 bool
 eddy_delta_try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool keep,

@@ -1,19 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * delta_plan.c
- *    Plans the delta query of a view from its tree, and keeps the plan while it is valid.
+ *    Plans the delta query of a view, and keeps the plan while it is valid.
  *
- * The delta query is a Query made from the definition (analyze.c), never text:
- * names, operators and types were resolved once, when the view was created,
- * and are objects since. So it does not matter what search_path says, or what has been
- * renamed. Rewriting expands views that are joined and adds the policies of row-level security
- * for the owner of the view.
+ * The delta query is a Query made from the definition (analyze.c), never text: names, operators and
+ * types were resolved when the view was created, so neither search_path nor renames matter.
+ * Rewriting expands views that are joined and adds the policies of row-level security for the owner
+ * of the view.
  *
- * A plan is good until a relation, function, type, operator, policy or role it depends on
- * changes. The callbacks in plan.c mark it, and it is made anew at its next use.
+ * A plan is valid until a relation, function, type, operator, policy or role that it depends on
+ * changes. The callbacks in plan.c mark it, and it is made again at its next use.
  *
- * Locking: what the query reads is locked as for a SELECT, until the end of the
- * transaction. Memory: one context per plan, under that of the view's plan.
+ * Locking: what the query reads is locked as for a SELECT, until the end of the transaction.
+ * Memory: one context per plan, under that of the view's plan.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,10 +28,10 @@
 #include "view/refuse.h"
 #include "view/scan.h"
 
-/* Rewriting and planning may be disturbed by what others commit; it is tried again so often. */
+/* Attempts to make a plan that no concurrent change invalidates meanwhile. */
 #define PLAN_ATTEMPTS 3
 
-/* Functions that are inlined can read a stream, too. */
+/* Functions that were inlined can also read a stream. */
 static void
 refuse_inlined_streams(PlannedStmt *statement)
 {
@@ -68,7 +67,7 @@ make_statement(EddyViewPlan *plan)
 	return statement;
 }
 
-/* Locks what the plan reads, as the server does with cached plans of its own. */
+/* Locks the relations that the plan reads, as the server does with its cached plans. */
 static void
 lock_relations(PlannedStmt *statement)
 {
@@ -85,7 +84,7 @@ lock_relations(PlannedStmt *statement)
 }
 
 static void
-forget(EddyViewPlan *plan)
+discard_plan(EddyViewPlan *plan)
 {
 	if (plan->delta_mcxt)
 		MemoryContextDelete(plan->delta_mcxt);
@@ -94,9 +93,9 @@ forget(EddyViewPlan *plan)
 	plan->delta_valid = false;
 }
 
-/* Plans and keeps the result; on error there is none. */
+/* Replaces the plan; after an error there is none. */
 static void
-plan_anew(EddyViewPlan *plan)
+replace_plan(EddyViewPlan *plan)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy delta plan",
 											   ALLOCSET_SMALL_SIZES);
@@ -106,7 +105,7 @@ plan_anew(EddyViewPlan *plan)
 	PlannedStmt *statement;
 	uint64		before = eddy_plan_invalidations();
 
-	forget(plan);
+	discard_plan(plan);
 	statement = make_statement(plan);
 	MemoryContextSwitchTo(mcxt);
 	plan->delta = copyObject(statement);
@@ -114,10 +113,15 @@ plan_anew(EddyViewPlan *plan)
 	MemoryContextDelete(scratch);
 	MemoryContextSetParent(mcxt, plan->mcxt);
 	plan->delta_mcxt = mcxt;
-	/* an index that this plan could not use yet may be usable for the next */
+	/* transient: an index that this plan could not use yet may be usable for the next */
 	plan->delta_valid = before == eddy_plan_invalidations() && !plan->delta->transientPlan;
 }
 
+/*
+ * eddy_delta_plan returns the plan of the delta query, made again if an object that it depends on
+ * has changed, with the relations that it reads locked. The caller acts as the owner of the view.
+ * Raises the errors of planning.
+ */
 PlannedStmt *
 eddy_delta_plan(EddyViewPlan *plan)
 {
@@ -125,9 +129,9 @@ eddy_delta_plan(EddyViewPlan *plan)
 		lock_relations(plan->delta);
 	for (int attempt = 0; plan->delta == NULL || !plan->delta_valid; attempt++)
 	{
-		plan_anew(plan);
+		replace_plan(plan);
 		if (attempt >= PLAN_ATTEMPTS)
-			break;				/* somebody keeps changing things that may concern us */
+			break;				/* concurrent changes continue, and may be unrelated */
 	}
 	return plan->delta;
 }

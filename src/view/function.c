@@ -3,19 +3,18 @@
  * function.c
  *    Which functions the query of a continuous view can call.
  *
- * A row is counted once, in whatever session and at whatever time its batch is
- * applied. So volatile functions are refused, and of the stable functions of
- * pg_catalog those whose result depends on something other than their arguments, the
- * pinned settings (owner.c) and the contents of tables as of the batch. They are
- * listed by name: the catalog does not say what a stable function depends on.
- * Functions of users and extensions are taken at their word; a stable one is
- * evaluated as of the batch.
+ * A row is counted once, in the session and at the time in which its batch is applied. So volatile
+ * functions are refused, and those stable functions of pg_catalog whose result depends on more than
+ * their arguments, the pinned settings (owner.c) and the contents of tables as of the batch. They
+ * are listed by name, because the catalog does not record what a stable function depends on. The
+ * declared volatility of functions of users and extensions is trusted; a stable one is evaluated as
+ * of the batch.
  *
- * Functions that convert text to dates and times are fine but for a few words,
- * which are errors of the rows that have them.
+ * Functions that convert text to dates and times are accepted. The few words that mean the current
+ * time are errors of the rows that contain them.
  *
- * No locks. Checking an initial condition calls the combine function of an
- * aggregate, as the owner and in a security-restricted operation.
+ * No locks. Checking an initial condition calls the combine function of an aggregate, as the owner
+ * and in a security-restricted operation.
  *
  *-------------------------------------------------------------------------
  */
@@ -48,7 +47,7 @@ PG_FUNCTION_INFO_V1(eddy_refuse_clock_words);
 
 /* ---- functions of pg_catalog ---- */
 
-/* What the result of a function depends on. */
+/* Dependencies of the result of a function. */
 typedef enum EddyDependence
 {
 	EDDY_DEPENDS_CLOCK,
@@ -59,10 +58,10 @@ typedef enum EddyDependence
 } EddyDependence;
 
 /*
- * Stable functions of pg_catalog, by name; a name that ends with an asterisk stands
- * for all that begin so. Not here, because their result is the same in all sessions of
- * the database while no catalog changes: current_database, version,
- * pg_get_*def, has_*_privilege, to_reg* and their like.
+ * Stable functions of pg_catalog, by name; a name that ends with an asterisk matches all names that
+ * begin so. current_database, version, pg_get_*def, has_*_privilege, to_reg* and similar functions
+ * are accepted, because their result is the same in all sessions of the database while no catalog
+ * changes.
  */
 static const struct
 {
@@ -166,7 +165,7 @@ check_stable(Form_pg_proc proc)
 
 	if (proc->pronamespace != PG_CATALOG_NAMESPACE)
 		return;
-	/* the offset of a zone, for a time without a date, is that of today */
+	/* for a time without a date, the offset of a zone is that of the current day */
 	if (strcmp(name, "timezone") == 0 &&
 		proc->proargtypes.values[proc->pronargs - 1] == TIMETZOID)
 		refuse_dependence(name, EDDY_DEPENDS_CLOCK);
@@ -241,6 +240,11 @@ check_domain(Oid domain)
 		(void) check_expression((Node *) ((DomainConstraintState *) lfirst(lc))->check_expr, NULL);
 }
 
+/*
+ * eddy_function_check raises an error if one of the functions that an expression node itself calls
+ * is volatile, or depends on the clock, the session or the way rows are stored. To be called for
+ * each node of an expression.
+ */
 void
 eddy_function_check(Node *node)
 {
@@ -281,8 +285,8 @@ states_are_equal(const EddyAggregate *agg, Datum left, Datum right)
 }
 
 /*
- * Each batch begins with the initial condition, which thus enters a state many
- * times. What a plain SELECT counts once must not count when combined.
+ * Each batch begins with the initial condition, which is thus combined into a state many times. A
+ * plain SELECT counts it once, so combining it must have no effect.
  */
 static void
 check_initial_condition(EddyAggregate *agg, const char *initcond)
@@ -312,6 +316,10 @@ check_initial_condition(EddyAggregate *agg, const char *initcond)
 						 "Begin with a neutral state, and add the constant in the final function.");
 }
 
+/*
+ * eddy_function_check_aggregate does the same for the functions that an aggregate consists of, and
+ * checks that its initial condition is neutral: combining it with itself must give the same state.
+ */
 void
 eddy_function_check_aggregate(EddyAggregate *agg)
 {
@@ -323,7 +331,7 @@ eddy_function_check_aggregate(EddyAggregate *agg)
 	if (get_func_namespace(agg->aggref->aggfnoid) == PG_CATALOG_NAMESPACE)
 	{
 		ReleaseSysCache(tuple);
-		return;					/* known to be right */
+		return;					/* known to be neutral */
 	}
 	form = (Form_pg_aggregate) GETSTRUCT(tuple);
 	check_support_function(agg, form->aggtransfn);
@@ -422,6 +430,10 @@ guard_mutator(Node *node, Oid *function)
 	return expression_tree_mutator(node, guard_mutator, function);
 }
 
+/*
+ * eddy_function_guard_times returns a copy of a query in which casts of text to dates and times
+ * raise an error for words that mean the current time.
+ */
 Query *
 eddy_function_guard_times(Query *query)
 {

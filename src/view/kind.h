@@ -29,7 +29,7 @@ struct EddyViewKind
 	 */
 	void		(*layout) (EddyViewPlan *plan, Query *query);
 
-	/* Makes the delta statement of a copy of the definition: its select list, and plan->delta_desc. */
+	/* Makes a copy of the definition the delta statement: its select list, and plan->delta_desc. */
 	void		(*make_delta) (EddyViewPlan *plan, Query *delta);
 
 	/* Merges what the delta statement gave into the state tables, by the functions of merge.h. */

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 
 #include "label.h"
+#include "view/plan.h"
 #include "view/view.h"
 
 /* Checks a SECURITY LABEL command: it is for restoring dumps, which superusers do. */
@@ -40,8 +41,8 @@ eddy_view_register_labels(void)
 }
 
 /*
- * Labels a new view for the output plugin. Returns the ID for eddy_view_label_table, which labels each
- * of its state tables.
+ * Labels a new view for the output plugin. Returns the ID for eddy_view_label_table, which labels
+ * each of its state tables.
  */
 char *
 eddy_view_label(Oid view)

@@ -4,19 +4,19 @@
  *    Maintaining the views of streams: all views that a batch concerns, in their order.
  *
  * For each view the delta statement runs over the batch (delta.c), and its result is merged into
- * the state tables (merge.c). All views of all streams concerned are maintained in one total order, by
- * Oid, and their groups by key, so that maintenance never deadlocks with maintenance.
+ * the state tables (merge.c). All views of all streams concerned are maintained in one total order,
+ * by Oid, and their groups by key, so that maintenance never deadlocks with maintenance.
  *
  * Everything that can fail because of a row is done before anything is written, in internal
- * subtransactions that only read: running the delta statement, combining with what is stored,
- * and the view's own expressions over the results.
+ * subtransactions that only read: running the delta statement, combining with what is stored, and
+ * the view's own expressions over the results.
  *
- * A batch from Kafka can be repeated. It is merged in one pass first, and repeated carefully only if
- * that fails.
+ * A batch from Kafka can be repeated. It is merged in one pass first, and repeated carefully only
+ * if that fails.
  *
- * Locking: RowExclusiveLock on each view's state tables until the end of the transaction, in
- * order of the views' Oid; so a view cannot be dropped meanwhile. Memory: one context, which is
- * deleted at the end.
+ * Locking: RowExclusiveLock on each view's state tables until the end of the transaction, in order
+ * of the views' Oid; so a view cannot be dropped meanwhile. Memory: one context, which is deleted
+ * at the end.
  *
  *-------------------------------------------------------------------------
  */
@@ -269,7 +269,7 @@ compare_views(const ListCell *a, const ListCell *b)
 	return left < right ? -1 : left > right;
 }
 
-/* The views to maintain, in the order of all writers, with their state tables locked: List of EddyWork. */
+/* The views to maintain, in the order of all writers, state tables locked: List of EddyWork. */
 static List *
 make_works(List *batches)
 {
@@ -356,6 +356,18 @@ run_works(List *works, bool repeatable)
 	PG_END_TRY();
 }
 
+/*
+ * eddy_view_apply maintains every view of the streams of some batches. A row that a view fails on
+ * is left out for that view and noted in view_rejections of its batch, if the view's policy is
+ * dead_letter; with policy stop the error is raised. The caller holds RowExclusiveLock on the
+ * streams.
+ *
+ * With repeatable the caller can and must repeat the whole transaction after an error: rows that
+ * make the merge with stored groups fail are not searched, and 23505 is raised if a concurrent
+ * transaction inserts the same new group.
+ *
+ * 40001 is raised if a group was changed concurrently under REPEATABLE READ or SERIALIZABLE.
+ */
 void
 eddy_view_apply(List *batches, bool repeatable)
 {
@@ -368,6 +380,10 @@ eddy_view_apply(List *batches, bool repeatable)
 	MemoryContextDelete(mcxt);
 }
 
+/*
+ * eddy_view_fill does the same for one view, with a batch that may be empty: a view without GROUP
+ * BY then gets its one row. Errors of the view are raised instead of suspending it.
+ */
 void
 eddy_view_fill(Oid view, EddyBatch *batch)
 {
@@ -394,6 +410,7 @@ at_xact_end(XactEvent event, void *arg pg_attribute_unused())
 	eddy_plan_at_xact_end();
 }
 
+/* eddy_view_init registers the planner hooks and the custom scan that reads a batch. */
 void
 eddy_view_init(void)
 {

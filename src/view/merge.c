@@ -3,18 +3,18 @@
  * merge.c
  *    Merging deltas into state tables: in one pass, in two passes or on trial.
  *
- * The rows of all deltas of a view are sorted by group key, so that every transaction writes
- * groups in the same order and never deadlocks with another one here. What a group becomes is
- * computed by the kind of the view (kind.h), which reads the groups from here, asks for what is stored of
- * them and hands back new versions; where these go is decided here.
+ * The rows of all deltas of a view are sorted by group key, so that every transaction writes groups
+ * in the same order and never deadlocks with another one here. What a group becomes is computed by
+ * the kind of the view (kind.h), which reads the groups and what is stored of them through the
+ * functions here and passes new versions; where these go is decided here.
  *
  * A user's statement cannot be repeated, and a subtransaction around the writing would cost a
- * transaction id per statement. So its merge has two passes: the first computes every new
- * version, which is where a row can make it fail, and writes nothing; the second writes what was
- * computed. A version whose row was written by a concurrent transaction in between is computed again.
+ * transaction id per statement. So its merge has two passes: the first computes every new version,
+ * which is where a row can make it fail, and writes nothing; the second writes what was computed. A
+ * version whose row was written by a concurrent transaction in between is computed again.
  *
- * A Kafka batch can be repeated, so it needs none of that: it has one pass, in which runs of
- * new groups are inserted together, and a collision fails the batch.
+ * A Kafka batch can be repeated, so it needs none of that: it has one pass, in which runs of new
+ * groups are inserted together, and a collision fails the batch.
  *
  * A merge on trial goes into memory (trial.c), on top of what is stored, and locks no row.
  *
@@ -57,7 +57,7 @@ typedef struct ComputedRows
 	ItemPointer places;			/* invalid: a new row */
 	bool	   *same;			/* nothing has to be written */
 	int64		nrows;
-	int64		room;
+	int64		capacity;
 } ComputedRows;
 
 struct EddyMergeResult
@@ -264,15 +264,15 @@ keep_version(EddyMergeResult *result, int table, TupleTableSlot *stored, TupleTa
 {
 	ComputedRows *rows = &result->tables[table];
 
-	if (rows->nrows == rows->room)
+	if (rows->nrows == rows->capacity)
 	{
-		rows->room = Max(rows->room * 2, 16);
+		rows->capacity = Max(rows->capacity * 2, 16);
 		rows->places = rows->places == NULL ?
-			MemoryContextAllocHuge(result->mcxt, rows->room * sizeof(ItemPointerData)) :
-			repalloc_huge(rows->places, rows->room * sizeof(ItemPointerData));
+			MemoryContextAllocHuge(result->mcxt, rows->capacity * sizeof(ItemPointerData)) :
+			repalloc_huge(rows->places, rows->capacity * sizeof(ItemPointerData));
 		rows->same = rows->same == NULL ?
-			MemoryContextAllocHuge(result->mcxt, rows->room * sizeof(bool)) :
-			repalloc_huge(rows->same, rows->room * sizeof(bool));
+			MemoryContextAllocHuge(result->mcxt, rows->capacity * sizeof(bool)) :
+			repalloc_huge(rows->same, rows->capacity * sizeof(bool));
 	}
 	if (stored)
 		rows->places[rows->nrows] = stored->tts_tid;
@@ -336,7 +336,8 @@ eddy_merge_store(EddyMerge *merge, int table, TupleTableSlot *version)
 
 /*
  * eddy_merge_write_computed writes the version of the current group that the first pass has
- * computed. False if there was no first pass, or if a concurrent transaction has written the row since.
+ * computed. False if there was no first pass, or if a concurrent transaction has written the row
+ * since.
  */
 bool
 eddy_merge_write_computed(EddyMerge *merge, int table)

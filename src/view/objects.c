@@ -3,18 +3,18 @@
  * objects.c
  *    Owners, privileges and dependencies of the objects behind a continuous view.
  *
- * The definition and the state table belong to the owner of the extension, so that
- * PostgreSQL itself refuses all DDL on them to the owner of the view: a state that is not what an
- * aggregate function has written would be read as pointers and lengths. The owner of the view
- * gets SELECT and DELETE on the state table, which is what the public view needs.
- * These two follow the owner of the public view.
+ * The definition and the state tables belong to the owner of the extension, so that PostgreSQL
+ * itself refuses all DDL on them to the owner of the view: a state that was not written by an
+ * aggregate function would be read as pointers and lengths. The owner of the view has SELECT and
+ * DELETE on the main state table, which the public view needs. These two privileges follow the
+ * owner of the public view.
  *
- * The definition depends internally on the public view, which goes the same way when either
- * is dropped and is what messages name. The public view depends on the state table, which
- * therefore cannot depend on it: it is dropped after the view, when the command ends
- * (api/guard_stream.c). A dump carries owners and privileges, and no such dependency.
+ * The definition has an internal dependency on the public view: when one is dropped, so is the
+ * other, and messages name the public view. The public view depends on the main state table, which
+ * therefore cannot depend on it: state tables are dropped after the view, when the command ends
+ * (api/guard_stream.c). A dump contains owners and privileges, but not that dependency.
  *
- * Locking: AccessExclusiveLock on what is dropped or changes its owner. Memory: the
+ * Locking: AccessExclusiveLock on objects that are dropped or change their owner. Memory: the
  * caller's context. All of it is part of the DDL command's transaction.
  *
  *-------------------------------------------------------------------------
@@ -45,7 +45,7 @@
 #include "view/plan.h"
 #include "view/view.h"
 
-/* What the owner of a view may do to its state table. */
+/* The privileges of the owner of a view on its main state table. */
 #define OWNER_PRIVILEGES (ACL_SELECT | ACL_DELETE)
 
 /* ---- privileges ---- */
@@ -69,9 +69,9 @@ read_acl(Oid relid)
 }
 
 /*
- * Replaces a relation's ACL as GRANT would, whoever the current user is; NULL is the default. The
- * caller holds at least ShareUpdateExclusiveLock on the relation, without which VACUUM
- * could update its pg_class tuple in place meanwhile, and that update would be lost.
+ * Replaces a relation's ACL as GRANT would, regardless of the current user; NULL is the default.
+ * The caller holds at least ShareUpdateExclusiveLock on the relation; without it VACUUM could
+ * update the pg_class tuple in place meanwhile, and that update would be lost.
  */
 static void
 write_acl(Oid relid, const Acl *acl)
@@ -111,9 +111,9 @@ change_acl(Acl *acl, bool grant, Oid role, Oid grantor, Oid owner)
 }
 
 /*
- * Gives the privileges on the state table to the owner of the view, and takes them from a
- * former one, who is recognized by DELETE: it is granted to nobody else. Other grants
- * stay as they are, such as SELECT for a consumer that reads by a publication.
+ * Grants the privileges on a state table to the owner of the view, and revokes them from a former
+ * owner, who is recognized by DELETE, which no other role is granted. Other grants are kept,
+ * such as SELECT for a consumer that reads through a publication.
  */
 static void
 sync_privileges(Oid state_table, Oid view_owner, Oid extension_owner)
@@ -150,6 +150,7 @@ sync_privileges(Oid state_table, Oid view_owner, Oid extension_owner)
 		write_acl(state_table, acl);
 }
 
+/* eddy_view_seize gives a relation to the owner of the extension and revokes all privileges. */
 void
 eddy_view_seize(Oid relid)
 {
@@ -160,7 +161,7 @@ eddy_view_seize(Oid relid)
 		ATExecChangeOwner(relid, owner, true, AccessExclusiveLock);
 		CommandCounterIncrement();
 	}
-	/* ALTER DEFAULT PRIVILEGES of the creator would let others read with the new owner's rights */
+	/* ALTER DEFAULT PRIVILEGES of the creator must not grant privileges in the new owner's name */
 	if (read_acl(relid))
 		write_acl(relid, NULL);
 }
@@ -216,6 +217,10 @@ sync_view(const EddyView *view, Oid extension_owner)
 	bind_definition(view->definition, view->relid);
 }
 
+/*
+ * eddy_view_sync corrects owners, privileges and dependencies of the objects behind views, after
+ * ALTER ... OWNER and after a restore: of the view that part belongs to, or with InvalidOid of all.
+ */
 void
 eddy_view_sync(Oid part)
 {
@@ -240,7 +245,11 @@ eddy_view_sync(Oid part)
 		sync_view(lfirst(lc), owner);
 }
 
-/* Takes no lock that another session could wait for: dumps are restored by several at once. */
+/*
+ * eddy_view_bind_definitions records the dependencies of all definitions on their views, which a
+ * dump does not contain. Takes no lock that another session could wait for: several sessions
+ * restore a dump.
+ */
 void
 eddy_view_bind_definitions(void)
 {
@@ -355,12 +364,14 @@ drop_relation(Oid relid)
 }
 
 /*
- * The public view can have been dropped by DROP VIEW, DROP TABLE stream CASCADE, DROP OWNED or
- * DROP SCHEMA, and the definition with it; the state table follows.
+ * eddy_view_cleanup_dropped drops the remaining objects of views whose public view, definition or
+ * state table was dropped: by DROP VIEW, DROP TABLE stream CASCADE, DROP OWNED or DROP SCHEMA.
+ * Under DROP_RESTRICT it is an error if other objects depend on a state table; name_of(view, arg)
+ * returns the quoted name that a dropped view had, or NULL.
  */
 void
-eddy_view_cleanup_dropped(DropBehavior behavior, const char *(*name_of) (Oid view, const void *arg),
-						  const void *arg)
+eddy_view_cleanup_dropped(DropBehavior behavior,
+						  const char *(*name_of) (Oid view, const void *arg), const void *arg)
 {
 	ListCell   *lc;
 
@@ -392,6 +403,7 @@ eddy_view_cleanup_dropped(DropBehavior behavior, const char *(*name_of) (Oid vie
 	}
 }
 
+/* eddy_view_drop does what DROP VIEW does, for the owner of the view or of its stream. */
 void
 eddy_view_drop(Oid relid)
 {
@@ -407,13 +419,13 @@ eddy_view_drop(Oid relid)
 	eddy_view_check_context("drop");
 	eddy_view_check_owner(view, true);
 
-	/* stream before state table, as batches lock them */
+	/* the stream before state tables, as in batches */
 	LockRelationOid(view->stream, ShareRowExclusiveLock);
 	ObjectAddressSet(public_view, RelationRelationId, view->relid);
 	add_exact_object_address(&public_view, objects);
 	add_state_tables(view, objects);
 	delete_objects(objects, view,
 				   psprintf("continuous %s", getObjectDescription(&public_view, false)));
-	/* before a command or the transaction ends, when the guard would see it */
+	/* before the end of a command or of the transaction, when the guard would detect it */
 	eddy_view_cleanup_dropped(DROP_CASCADE, NULL, NULL);
 }

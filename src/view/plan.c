@@ -3,15 +3,15 @@
  * plan.c
  *    Plans of continuous views, cached in each backend.
  *
- * A plan is made from the definition at its first use and kept until a
- * relation, function, type, operator or aggregate it may depend on changes.
- * Invalidation only marks plans: it can come at any moment, also while one is
- * in use. A plan that is marked is made anew when nobody has it pinned.
+ * A plan is made from the definition at its first use and kept until a relation, function, type,
+ * operator or aggregate that it may depend on changes. Invalidation only marks plans: it can happen
+ * at any time, even while a plan is in use. A marked plan is made again at its next use without
+ * pins. Pins are held for one call of the maintenance, which releases them even if it fails.
  *
- * Locking: RowExclusiveLock on the state table, until the end of the transaction. The definition
- * is read under its protection and not locked: whoever drops a view locks the definition before
- * the state table, so that waiting for it here would be a deadlock. Memory: one
- * context per plan under CacheMemoryContext. Nothing here outlives the process.
+ * Locking: RowExclusiveLock on the state tables, until the end of the transaction. They protect the
+ * definition, which is read without a lock: DROP locks the definition before the state tables, so
+ * waiting for it here would be a deadlock. Memory: one context per plan under CacheMemoryContext.
+ * Nothing here outlives the process.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,11 +43,11 @@ typedef struct PlanEntry
 	EddyViewPlan *plan;			/* NULL: not made */
 } PlanEntry;
 
-/* Which views a stream has; an entry is there only while it is known to be right. */
+/* The views of a stream. */
 typedef struct StreamEntry
 {
 	Oid			stream;			/* hash key */
-	bool		valid;
+	bool		valid;			/* false: views has to be read again */
 	List	   *views;			/* of Oid, in CacheMemoryContext */
 } StreamEntry;
 
@@ -58,6 +58,10 @@ static uint64 invalidations = 0;	/* counts calls of the relcache callback */
 
 /* ---- invalidation ---- */
 
+/*
+ * eddy_plan_invalidations counts invalidations of any kind: as long as it does not change, nothing
+ * that plans depend on has changed.
+ */
 uint64
 eddy_plan_invalidations(void)
 {
@@ -99,7 +103,7 @@ invalidate_relation(Datum arg pg_attribute_unused(), Oid relid)
 			plan->delta_valid = false;
 	}
 
-	/* a row of eddy._view that changes invalidates the stream's relcache entry, too */
+	/* a change of a row of eddy._view also invalidates the relcache entry of the stream */
 	hash_seq_init(&status, streams);
 	while ((stream = hash_seq_search(&status)) != NULL)
 		if (!OidIsValid(relid) || relid == stream->stream)
@@ -121,7 +125,7 @@ depends_on(List *items, int cacheid, uint32 hashvalue)
 	return false;
 }
 
-/* Functions and types: temporary tables come with types, so look closely. */
+/* Functions and types. Each temporary table creates a type, so only those used count. */
 static void
 invalidate_object(Datum arg pg_attribute_unused(), int cacheid, uint32 hashvalue)
 {
@@ -143,7 +147,7 @@ invalidate_object(Datum arg pg_attribute_unused(), int cacheid, uint32 hashvalue
 	}
 }
 
-/* Operators, operator classes, foreign servers, roles: rare enough to forget all plans. */
+/* Operators, operator classes, foreign servers, roles: rare enough to invalidate all plans. */
 static void
 invalidate_all(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
 			   uint32 hashvalue pg_attribute_unused())
@@ -188,6 +192,11 @@ create_caches(void)
 
 /* ---- making a plan ---- */
 
+/*
+ * eddy_plan_definition_query returns a copy of the definition's query, with the privileges of the
+ * role that runs it. NULL if the definition was dropped. Takes no lock: a lock on a state table
+ * keeps the definition from being dropped.
+ */
 Query *
 eddy_plan_definition_query(Oid definition)
 {
@@ -197,7 +206,7 @@ eddy_plan_definition_query(Oid definition)
 	if (rel == NULL)
 		return NULL;
 	query = copyObject(get_view_query(rel));
-	/* the rights that count are those of the owner of the continuous view, not of its definition */
+	/* privileges of the owner of the continuous view are checked, not of the definition's owner */
 	setRuleCheckAsUser((Node *) query, InvalidOid);
 	RelationClose(rel);
 	return query;
@@ -242,7 +251,7 @@ find_state_tables(EddyViewPlan *plan, const EddyView *view)
 	}
 }
 
-/* ---- what a plan depends on ---- */
+/* ---- dependencies of a plan ---- */
 
 static void
 depend_on_object(EddyViewPlan *plan, int cacheid, Oid object)
@@ -257,7 +266,7 @@ depend_on_object(EddyViewPlan *plan, int cacheid, Oid object)
 	plan->depends = lappend(plan->depends, item);
 }
 
-/* What combining and comparing keys use; the delta's plan knows by itself what it uses. */
+/* Objects used to combine states and compare keys. The plan of the delta has its own list. */
 static void
 collect_dependencies(EddyViewPlan *plan)
 {
@@ -291,11 +300,11 @@ compile(EddyViewPlan *plan, Expr *expr)
 	return ExecInitExpr(planned, NULL);
 }
 
-/* ---- making a plan ---- */
+/* ---- plans and their cache ---- */
 
 /*
- * Makes the plan of a view. The parts that cost something to look up stay in a
- * context of their own; on error that context goes with the transaction.
+ * Makes the plan of a view, in a context of its own; on error that context is deleted with the
+ * transaction. NULL if the view was dropped.
  */
 static EddyViewPlan *
 make_plan(const EddyView *view)
@@ -316,7 +325,7 @@ make_plan(const EddyView *view)
 	if (query == NULL)
 	{
 		MemoryContextSwitchTo(old);
-		return NULL;			/* dropped meanwhile */
+		return NULL;
 	}
 	if (view->format != PG_VERSION_NUM / 10000)
 		ereport(ERROR,
@@ -352,7 +361,7 @@ make_plan(const EddyView *view)
 	plan->valid = (before == invalidations);
 	MemoryContextSwitchTo(old);
 
-	/* nothing can fail any more: keep it */
+	/* no error can be raised from here on */
 	MemoryContextSetParent(mcxt, CacheMemoryContext);
 	return plan;
 }
@@ -386,6 +395,10 @@ get_plan(Oid view_oid)
 	return plan;
 }
 
+/*
+ * eddy_plan_get returns the plan of a view, NULL if it was dropped. Making it locks the state
+ * tables with RowExclusiveLock, and raises errors if the view cannot be maintained any more.
+ */
 EddyViewPlan *
 eddy_plan_get(Oid view)
 {
@@ -394,6 +407,7 @@ eddy_plan_get(Oid view)
 	return get_plan(view);
 }
 
+/* eddy_plan_ready returns true if the view has a plan: getting it reads and checks nothing. */
 bool
 eddy_plan_ready(Oid view)
 {
@@ -402,6 +416,10 @@ eddy_plan_ready(Oid view)
 	return entry && entry->plan && (entry->plan->valid || entry->plan->users > 0);
 }
 
+/*
+ * eddy_plan_views returns the views of a stream that are maintained: all but suspended ones. List
+ * of Oid, sorted, in the current memory context.
+ */
 List *
 eddy_plan_views(Oid stream)
 {
@@ -432,7 +450,7 @@ eddy_plan_views(Oid stream)
 		MemoryContextSwitchTo(old);
 		list_free(entry->views);
 		entry->views = oids;
-		/* an invalidation that came while we read must win */
+		/* an invalidation during the reading takes precedence */
 		entry->valid = (before == invalidations);
 	}
 	return list_copy(entry->views);
@@ -452,8 +470,8 @@ eddy_plan_unpin(EddyViewPlan *plan)
 }
 
 /*
- * Frees the plans that have become invalid: their views may be gone, and nobody would ask
- * for them again. Touches memory only, as the end of a transaction demands.
+ * eddy_plan_at_xact_end frees invalid plans at the end of a transaction: if their views were
+ * dropped, they would never be used again. Accesses memory only, as required at that time.
  */
 void
 eddy_plan_at_xact_end(void)
@@ -471,8 +489,6 @@ eddy_plan_at_xact_end(void)
 	{
 		EddyViewPlan *plan = entry->plan;
 
-		if (plan)
-			plan->users = 0;
 		if (plan && plan->valid)
 			continue;
 		hash_search(plans, &entry->view, HASH_REMOVE, NULL);

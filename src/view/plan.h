@@ -12,6 +12,7 @@
 
 #include "catalog/eddy_catalog.h"
 #include "fmgr.h"
+#include "label.h"
 #include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
@@ -33,15 +34,15 @@ typedef struct EddyKey
 /*
  * One aggregate call, each different call once.
  *
- * The state column holds either the transition state (serialized to bytea if it
- * is of type internal), or the final value where two final values can be
- * combined to the final value of both: then it is a column of the view as well.
+ * The state column holds either the transition state, serialized to bytea if it is of type
+ * internal, or the final value, if two final values can be combined to the final value of both.
+ * Then it can also be a column of the view.
  */
 typedef struct EddyAggregate
 {
 	Aggref	   *aggref;
 	Oid			transtype;
-	Oid			partial_type;	/* what the delta query gives: bytea for internal */
+	Oid			partial_type;	/* of the delta statement: bytea for internal */
 	bool		internal;		/* transtype is internal */
 	bool		state_is_final; /* the state column holds the final value */
 	Oid			state_type;
@@ -61,8 +62,8 @@ typedef struct EddyAggregate
 
 	/*
 	 * A strict transition function that has returned NULL is not called again: the group's
-	 * result stays NULL. A NULL state that means this, and not "no input yet", is one with
-	 * an initial state, or with a count of inputs in another aggregate.
+	 * result remains NULL. A NULL state means this, and not "no input yet", if there is an
+	 * initial state, or a positive count of inputs in another aggregate.
 	 */
 	bool		null_is_lost;
 	int			counter;		/* index of the aggregate that counts inputs, 0: none */
@@ -112,7 +113,7 @@ typedef struct EddyViewPlan
 	ExprState  *having_state;
 	bool		fallible;		/* has expressions over aggregates, or HAVING, which can fail */
 	TupleDesc	final_desc;		/* keys, then final values: what these expressions read */
-	List	   *state_tables;	/* of EddyStateTable; the first is the main one, which the view reads */
+	List	   *state_tables;	/* of EddyStateTable; the view reads the first, the main one */
 	AttrNumber	visible_column; /* of the main one: the result of HAVING; 0: no HAVING */
 
 	/* the delta statement: what the view's SELECT gives over a batch (delta_plan.c) */
@@ -129,31 +130,16 @@ typedef struct EddyViewPlan
 	int			users;			/* while > 0 it is not freed */
 } EddyViewPlan;
 
-/* ---- plan.c: cached per backend ---- */
+/* ---- plan.c ---- */
 
-/*
- * The views of a stream that are to be maintained, by Oid: all but suspended ones. List of Oid, in
- * the current memory context.
- */
 extern List *eddy_plan_views(Oid stream);
-
-/* True if the plan of a view is there: getting it reads and checks nothing. */
 extern bool eddy_plan_ready(Oid view);
-
-/*
- * The plan of a view, NULL if it is gone; pin it while in use. Making it locks the state table with
- * RowExclusiveLock, and raises errors if the view cannot be maintained any more.
- */
-extern EddyViewPlan *eddy_plan_get(Oid view);
-
-/*
- * Copy of the definition's query, with the rights of who runs it. Takes no lock: a lock on the state
- * table keeps the definition from being dropped.
- */
-extern Query *eddy_plan_definition_query(Oid definition);
-
+extern EddyViewPlan *eddy_plan_get(Oid view);	/* NULL: dropped; pin it while in use */
 extern void eddy_plan_pin(EddyViewPlan *plan);
 extern void eddy_plan_unpin(EddyViewPlan *plan);
+extern Query *eddy_plan_definition_query(Oid definition);
+extern void eddy_plan_at_xact_end(void);
+extern uint64 eddy_plan_invalidations(void);
 
 /* The state table that the view reads. */
 static inline EddyStateTable *
@@ -162,46 +148,29 @@ eddy_plan_main_table(const EddyViewPlan *plan)
 	return linitial(plan->state_tables);
 }
 
-/* Frees plans that are invalid. At the end of a transaction. */
-extern void eddy_plan_at_xact_end(void);
-
-/* Counts invalidations of whatever kind: if it is the same as before, nothing has changed. */
-extern uint64 eddy_plan_invalidations(void);
-
 /* ---- objects.c ---- */
 
-/* Gives a relation to the owner of the extension and revokes all privileges on it. */
 extern void eddy_view_seize(Oid relid);
+
+/* ---- label.c ---- */
+
+/* Label a new view, and with the ID that this returns each of its state tables. */
+extern char *eddy_view_label(Oid view);
+extern void eddy_view_label_table(const char *id, Oid table, const EddyTableLabel *label);
 
 /* ---- suspend.c ---- */
 
-/*
- * False if the owner of a view has lost the TRIGGER privilege on its stream. A few look-ups in
- * the syscache.
- */
 extern bool eddy_view_may_maintain(const EddyViewPlan *plan);
-
-/* Errors unless a role has the TRIGGER privilege on a stream. */
 extern void eddy_view_check_stream(Oid stream, Oid role);
-
-/* Errors unless the current user owns the view or, if that is allowed, its stream. */
 extern void eddy_view_check_owner(const EddyView *view, bool allow_stream_owner);
 
 /* ---- signature.c ---- */
 
-/* What the aggregates of a definition are made of, as text in the current memory context. */
 extern char *eddy_signature_make(Query *query);
-
-/* Raises an error if the aggregates of a view are not those it was created with. */
 extern void eddy_signature_check(const EddyView *view, Query *query, const char *name);
 
 /* ---- delta_plan.c ---- */
 
-/*
- * The plan of the delta query, made anew if something it depends on has changed, with the
- * relations that it reads locked. The caller acts as the owner of the view. Errors of
- * planning are raised.
- */
 extern PlannedStmt *eddy_delta_plan(EddyViewPlan *plan);
 
 #endif							/* EDDY_PLAN_H */

@@ -3,14 +3,13 @@
  * refuse.c
  *    Which queries a continuous view can have, and the errors for all others.
  *
- * What is accepted: one stream, joined at most with ordinary relations that
- * add columns to its rows; WHERE, GROUP BY and HAVING; aggregates that have a
- * combine function, and expressions over them. Everything else gets an error
- * that names the reason and an alternative. Nothing is approximated.
+ * Accepted are one stream, optionally joined with ordinary relations that add columns to its rows;
+ * WHERE, GROUP BY and HAVING; aggregates that have a combine function, and expressions over
+ * them. All other queries get an error with the reason and an alternative. Nothing is approximated.
  *
- * Most checks are made on the definition. Whether a stream is read inside a
- * view, a policy or a function is known only after rewriting and planning, and
- * can change later, so that check is repeated for each plan.
+ * Most checks are made on the definition. Whether a stream is read inside a view, a policy or a
+ * function is known only after rewriting and planning, and can change later, so that check is
+ * repeated for each plan.
  *
  * Takes no locks; works in the caller's memory context.
  *
@@ -31,6 +30,7 @@
 #include "view/refuse.h"
 #include "view/window.h"
 
+/* eddy_refuse raises ERRCODE_FEATURE_NOT_SUPPORTED; detail and hint can be NULL. */
 void
 eddy_refuse(const char *message, const char *detail, const char *hint)
 {
@@ -49,7 +49,7 @@ typedef struct FromContext
 	Index		stream_rti;
 } FromContext;
 
-/* Notes the stream's range table index and checks which side of joins it is on. */
+/* Records the stream's range table index and checks its side of joins. */
 static void
 check_from_item(Node *node, bool nullable, FromContext *context)
 {
@@ -87,11 +87,11 @@ check_from_item(Node *node, bool nullable, FromContext *context)
 		{
 			if (context->stream_rti != 0)
 				eddy_refuse("a continuous view cannot join two streams",
-					   "Rows of one stream would have to be kept for ever for rows of the other still to come.",
+					   "Rows of one stream would have to be kept indefinitely.",
 					   "Aggregate each stream in a continuous view of its own and join the views when reading.");
 			if (nullable)
 				eddy_refuse("the stream is on the nullable side of an outer join",
-					   "Rows without a match would have to be taken back when one arrives.",
+					   "Rows without a match would have to be removed when a match arrives.",
 					   "Put the stream on the other side, or use an inner join.");
 			context->stream_rti = rti;
 		}
@@ -126,9 +126,9 @@ find_stream(Query *query)
 	return context.stream_rti;
 }
 
-/* ---- clauses that cannot be kept up to date ---- */
+/* ---- clauses that cannot be maintained ---- */
 
-/* Looks for expressions whose value depends on when they are evaluated, and for other streams. */
+/* Detects expressions whose value depends on when they are evaluated, and other streams. */
 static bool
 check_node(Node *node, void *context)
 {
@@ -139,20 +139,20 @@ check_node(Node *node, void *context)
 		eddy_window_check((FuncExpr *) node);
 	if (IsA(node, Var) && ((Var *) node)->varattno < 0)
 		eddy_refuse("system columns cannot be used in a continuous view",
-			   "A row is counted before it has a place in the table.", NULL);
+			   "Rows are aggregated before they are stored.", NULL);
 	if (IsA(node, Query))
 	{
 		Query	   *query = (Query *) node;
 		ListCell   *lc;
 
-		/* a sub-select: evaluated as of the batch, so it must not look at a stream */
+		/* a sub-select: evaluated as of the batch, so it must not read a stream */
 		foreach(lc, query->rtable)
 		{
 			RangeTblEntry *rte = lfirst(lc);
 
 			if (rte->rtekind == RTE_RELATION && eddy_catalog_get_stream(rte->relid) != NULL)
 				eddy_refuse("a sub-select in a continuous view cannot read a stream",
-					   "It would see the rows staged at that moment only.", NULL);
+					   "It would only see the rows that are staged at that time.", NULL);
 		}
 		return query_tree_walker(query, check_node, context, 0);
 	}
@@ -172,7 +172,7 @@ check_clauses(Query *query)
 			   "Write the query as one SELECT over the stream.");
 	if (query->hasWindowFuncs)
 		eddy_refuse("window functions are not supported in a continuous view",
-			   "Their results depend on rows still to come.",
+			   "Their results depend on future rows.",
 			   "Use them in a view on top of the continuous view.");
 	if (query->distinctClause || query->hasDistinctOn)
 		eddy_refuse("DISTINCT is not supported in a continuous view", NULL,
@@ -198,6 +198,10 @@ check_clauses(Query *query)
 	(void) query_tree_walker(query, check_node, NULL, 0);
 }
 
+/*
+ * eddy_refuse_query checks the definition of a continuous view and returns the range table index of
+ * its stream.
+ */
 Index
 eddy_refuse_query(Query *query)
 {
@@ -205,7 +209,7 @@ eddy_refuse_query(Query *query)
 	return find_stream(query);
 }
 
-/* ---- streams read where the definition does not show it ---- */
+/* ---- streams that are read indirectly ---- */
 
 /* The stream that a scan of a relation, or of one of its ancestors or children, would read. */
 static Oid
@@ -225,6 +229,11 @@ stream_behind(Oid relid, bool with_children)
 	return InvalidOid;
 }
 
+/*
+ * eddy_refuse_hidden_relation raises an error if a relation is a stream or segment, or if, with
+ * children, one inherits from it. For relations that appear only during planning, from functions
+ * that are inlined.
+ */
 void
 eddy_refuse_hidden_relation(Oid relid, bool with_children)
 {
@@ -251,7 +260,7 @@ check_hidden(Node *node, void *context)
 
 		if (rte->rtekind == RTE_RELATION)
 			eddy_refuse_hidden_relation(rte->relid, rte->inh);
-		return false;			/* the walker descends into its parts by itself */
+		return false;			/* the walker visits its parts */
 	}
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, check_hidden, context,
@@ -259,6 +268,13 @@ check_hidden(Node *node, void *context)
 	return expression_tree_walker(node, check_hidden, context);
 }
 
+/*
+ * eddy_refuse_hidden_streams checks a definition after rewriting, when views are expanded and
+ * policies of row-level security added: no stream or segment may be read at any depth, except for
+ * one stream in the range table of the query itself. Returns the range table index of that stream,
+ * 0 if there is none. To be called for each plan: a view that is joined can have been replaced
+ * since.
+ */
 Index
 eddy_refuse_hidden_streams(Query *query)
 {

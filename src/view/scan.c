@@ -3,19 +3,17 @@
  * scan.c
  *    Reading the rows of a batch in place of the stream, inside a delta query.
  *
- * A batch's delta is the view's own SELECT, planned by PostgreSQL, with two
- * changes: the scan of the stream becomes a custom scan that hands out the
- * rows of the batch from memory, and the aggregates at the top stop at their
- * (serialized) transition states. WHERE, FILTER, lateral functions and joins
- * come from the executor unchanged.
+ * A batch's delta is the view's own SELECT, planned by PostgreSQL, with two changes: the scan of
+ * the stream is a custom scan that returns the rows of the batch from memory, and the aggregates at
+ * the top return their (serialized) transition states. WHERE, FILTER, lateral functions and joins
+ * are executed by the server unchanged.
  *
- * The range table entry of the stream carries a mark, by which the planner
- * hooks tell a delta query from all others; no parser ever sets it. The rows
- * come through the query environment of the execution. So nothing is left
- * behind by an error, and queries may nest as they like.
+ * The range table entry of the stream has a mark, by which the planner hooks recognize a delta
+ * query; no parser ever sets it. The rows are passed through the query environment of the
+ * execution. So an error leaves no state that has to be reset, and queries can be nested.
  *
- * Locking: none beyond what planning takes. Memory: the planner's and the
- * executor's. Nothing here survives the query.
+ * Locking: none beyond what planning takes. Memory: the planner's and the executor's. Nothing here
+ * survives the query.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,13 +36,12 @@
 #include "compat.h"
 #include "view/scan.h"
 
-/* Rows a plan should expect: a full batch. A plan is kept for all batches, small and large. */
+/* The estimate for a full batch: a plan is kept for all batches, small and large. */
 #define EXPECTED_ROWS 10000
 
 /*
- * The hash table of groups starts with room for these and grows as needed: the
- * same plan serves single-row INSERTs, for which setting up and walking a large
- * table would be most of the work.
+ * The initial size of the hash table of groups, which grows as needed: the same plan is used for
+ * single-row INSERTs, for which creating and scanning a large table would be most of the work.
  */
 #define EXPECTED_GROUPS 64
 
@@ -52,7 +49,7 @@ typedef struct EddyBatchScanState
 {
 	CustomScanState css;
 	EddyScanRange *range;
-	int64		next;			/* row to look at next */
+	int64		next;			/* index of the next row */
 	TupleTableSlot *store_slot; /* for batches in a tuplestore */
 } EddyBatchScanState;
 
@@ -72,11 +69,16 @@ is_marked(const RangeTblEntry *rte)
 		strcmp(rte->enrname, BATCH_MARK) == 0;
 }
 
+/*
+ * eddy_scan_mark marks the range table entry of the stream in a delta query. When the query is
+ * planned, that scan reads a batch, and the aggregates of the query return their transition states
+ * (AGGSPLIT_INITIAL_SERIAL).
+ */
 void
 eddy_scan_mark(RangeTblEntry *rte)
 {
 	rte->enrname = pstrdup(BATCH_MARK);
-	rte->inh = false;			/* the segments are no part of the batch */
+	rte->inh = false;			/* the segments are not part of the batch */
 }
 
 bool
@@ -85,6 +87,10 @@ eddy_scan_is_marked(const RangeTblEntry *rte)
 	return is_marked(rte);
 }
 
+/*
+ * eddy_scan_environment makes the query environment under which the plan of a delta query reads
+ * range, in the current memory context. range must outlive the execution.
+ */
 QueryEnvironment *
 eddy_scan_environment(EddyScanRange *range)
 {
@@ -102,7 +108,7 @@ eddy_scan_environment(EddyScanRange *range)
 
 /* ---- execution ---- */
 
-/* Gives the next row of the range, or an empty slot behind the last. */
+/* Returns the next row of the range, or an empty slot after the last one. */
 static TupleTableSlot *
 next_row(ScanState *node)
 {
@@ -163,7 +169,7 @@ rewind_scan(EddyBatchScanState *state)
 	}
 }
 
-/* The plan was made for the stream as it is; rows of another shape would be misread. */
+/* The plan was made for the current columns of the stream; rows with others would be misread. */
 static void
 check_shape(EddyBatch *batch, Relation stream)
 {
@@ -269,7 +275,7 @@ static const CustomPathMethods path_methods = {
 	.PlanCustomPath = plan_scan,
 };
 
-/* Replaces all ways to scan the stream by the one over the batch. */
+/* Replaces all paths that scan the stream by one over the batch. */
 static void
 set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 {
@@ -333,8 +339,8 @@ partial_target(PathTarget *target)
 }
 
 /*
- * Leaves the aggregates of a delta query at their transition states: the one way to
- * compute it is a single aggregation step over the cheapest input.
+ * Makes the aggregates of a delta query return their transition states: its only path is one
+ * aggregation step over the cheapest input.
  */
 static void
 create_upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_rel,

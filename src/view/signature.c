@@ -1,19 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * signature.c
- *    The aggregates of a continuous view as they were when its state was begun.
+ *    The aggregates of a continuous view as they were when its first state was computed.
  *
- * Transition states are values that only the functions that made them understand:
- * deserializing what another aggregate has serialized reads memory at random. An
- * aggregate can be replaced under its name, with another transition type or other
- * functions. So the catalog keeps, for each view, which types and functions its aggregates
- * were made of, and a plan is made only if they still are.
+ * Only the functions that have made a transition state can read it: deserializing the state of
+ * another aggregate reads arbitrary memory. An aggregate can be replaced under its name, with
+ * another transition type or other functions. So the catalog records, for each view, the types and
+ * functions that its aggregates consist of, and a plan is made only if they are still the same.
  *
- * The signature is text, which dumps and upgrades carry. When one of the functions or types, or
- * a schema, is renamed, the signatures that were right before the command are written anew after it.
+ * The signature is text, which dumps and upgrades preserve. When one of the functions or types, or
+ * a schema, is renamed, the signatures that were correct before the command are replaced after it.
  *
- * Locking: AccessShareLock on definitions; eddy._view as its writers do. Memory: the
- * caller's context.
+ * Locking: AccessShareLock on definitions; eddy._view as its writers do. Memory: the caller's
+ * context.
  *
  *-------------------------------------------------------------------------
  */
@@ -62,6 +61,10 @@ append_aggregate(StringInfo text, Aggref *aggref)
 	ReleaseSysCache(tuple);
 }
 
+/*
+ * eddy_signature_make returns the types and functions that the aggregates of a definition consist
+ * of, as text in the current memory context.
+ */
 char *
 eddy_signature_make(Query *query)
 {
@@ -70,7 +73,7 @@ eddy_signature_make(Query *query)
 	EddyOwnerSwitch save;
 
 	initStringInfo(&text);
-	/* how names are written must not depend on settings of the session */
+	/* the form of names must not depend on settings of the session */
 	eddy_owner_begin(&save, GetUserId());
 	foreach(lc, eddy_analyze_aggrefs(query))
 		append_aggregate(&text, lfirst_node(Aggref, lc));
@@ -78,6 +81,7 @@ eddy_signature_make(Query *query)
 	return text.data;
 }
 
+/* eddy_signature_check raises an error unless the aggregates of a view are those of its states. */
 void
 eddy_signature_check(const EddyView *view, Query *query, const char *name)
 {
@@ -92,6 +96,11 @@ eddy_signature_check(const EddyView *view, Query *query, const char *name)
 	pfree(now);
 }
 
+/*
+ * eddy_signature_before_rename and eddy_signature_after_rename are called around a command that
+ * renames or moves functions, types or schemas, and keep signatures correct. The first returns the
+ * views to pass to the second.
+ */
 List *
 eddy_signature_before_rename(void)
 {

@@ -3,20 +3,20 @@
  * suspend.c
  *    Views that are not maintained: suspending them and rebuilding them.
  *
- * A view runs in the transactions of others, so a view that can no longer be
- * maintained (its owner lost a privilege, something it reads was changed) must not make them
- * fail. It is suspended instead: it keeps its last content, its writers pass it by,
- * and eddy.continuous_views shows the error.
+ * A view is maintained in the transactions of the writers of its stream, so a view that can no
+ * longer be maintained (its owner lost a privilege, an object that it reads was changed) must not
+ * make them fail. It is suspended instead: it keeps its last content, writers skip it, and
+ * eddy.continuous_views shows the error.
  *
- * Rebuilding empties the state table and counts the staged rows again: what was counted from rows
- * that are no longer staged is gone, because nobody knows what was missed meanwhile. Consumers
+ * Rebuilding empties the state tables and counts the staged rows again. The counts of rows that are
+ * no longer staged are lost, because it is not known which rows were skipped meanwhile. Consumers
  * of changes receive the removed rows as deletes and the new ones as inserts.
  *
- * Locking: suspending locks the status of the view alone, never the view, its state table or
- * its stream, so that no transaction that holds locks on those can prevent it. Rebuilding takes ShareRowExclusiveLock on
- * the stream, as creation does, and on the state table. Memory: the caller's
- * context. The status is a row of a table: it is there after a crash if the
- * transaction that wrote it has committed.
+ * Locking: suspending locks only the status of the view, never the view, its state tables or its
+ * stream, so that no transaction that holds locks on those can prevent it. Rebuilding takes
+ * ShareRowExclusiveLock on the stream, as creation does, and on the state tables. Memory: the
+ * caller's context. The status is a row of a table: it exists after a crash if the transaction that
+ * wrote it has committed.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,13 +38,20 @@
 
 /* ---- privileges ---- */
 
+/*
+ * eddy_view_may_maintain returns false if the owner of a view has lost the TRIGGER privilege on its
+ * stream. It costs a few syscache look-ups.
+ */
 bool
 eddy_view_may_maintain(const EddyViewPlan *plan)
 {
 	return pg_class_aclcheck(plan->stream, plan->owner, ACL_TRIGGER) == ACLCHECK_OK;
 }
 
-/* Views run inside their writers' transactions: as much of a say as a trigger has. */
+/*
+ * eddy_view_check_stream raises an error unless a role has the TRIGGER privilege on a stream: like
+ * a trigger, a view runs in the transactions of the stream's writers.
+ */
 void
 eddy_view_check_stream(Oid stream, Oid role)
 {
@@ -52,9 +59,14 @@ eddy_view_check_stream(Oid stream, Oid role)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for stream \"%s\"", get_rel_name(stream)),
-				 errdetail("The owner of a continuous view needs the TRIGGER privilege on its stream, because the view is maintained by those who write to the stream.")));
+				 errdetail("The owner of a continuous view needs the TRIGGER privilege on its stream, because the view is maintained by the transactions that write to the stream.")));
 }
 
+/*
+ * eddy_view_check_context raises an error if the caller is an expression of a view, of a stream or
+ * of another object that runs with the privileges of its owner: a batch must not begin within
+ * another one. command: the verb for the message.
+ */
 void
 eddy_view_check_context(const char *command)
 {
@@ -65,6 +77,10 @@ eddy_view_check_context(const char *command)
 						command)));
 }
 
+/*
+ * eddy_view_check_owner raises an error unless the current user owns the view or, if that is
+ * allowed, its stream.
+ */
 void
 eddy_view_check_owner(const EddyView *view, bool allow_stream_owner)
 {
@@ -75,6 +91,13 @@ eddy_view_check_owner(const EddyView *view, bool allow_stream_owner)
 
 /* ---- suspending ---- */
 
+/*
+ * eddy_view_suspend stops the maintenance of a view because of an error, with a WARNING, or does
+ * nothing if it is already suspended or dropped. The view keeps its last content until
+ * eddy_view_resume. Part of the caller's transaction, checks no privileges; to be called outside of
+ * any subtransaction that is going to be rolled back. The caller discards deltas that are pending
+ * for the view.
+ */
 void
 eddy_view_suspend(Oid relid, const char *error, int sqlerrcode)
 {
@@ -91,6 +114,10 @@ eddy_view_suspend(Oid relid, const char *error, int sqlerrcode)
 			 errhint("Its owner can rebuild it with eddy.resume after the cause is resolved.")));
 }
 
+/*
+ * eddy_view_pause suspends a view without an error, for its owner or the owner of its stream. Takes
+ * no lock that a writer of the stream could hold.
+ */
 bool
 eddy_view_pause(Oid relid)
 {
@@ -106,8 +133,8 @@ eddy_view_pause(Oid relid)
 /* ---- rebuilding ---- */
 
 /*
- * Deletes all rows of a state table, whatever snapshot the transaction has. Not by TRUNCATE:
- * the write-ahead log has to carry the keys that are deleted.
+ * Deletes all rows of a state table, regardless of the transaction's snapshot. Not by TRUNCATE: the
+ * write-ahead log must contain the keys that are deleted.
  */
 static void
 empty_state_table(const EddyViewPlan *plan, const EddyStateTable *table)
@@ -134,8 +161,6 @@ empty_view(const EddyView *view)
 	EddyViewPlan *plan;
 	ListCell   *lc;
 
-	foreach(lc, view->state_tables)
-		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
 	plan = eddy_plan_get(view->relid);
 	if (plan == NULL)
 		elog(ERROR, "continuous view %u does not exist", view->relid);
@@ -144,6 +169,11 @@ empty_view(const EddyView *view)
 	CommandCounterIncrement();
 }
 
+/*
+ * eddy_view_resume empties a suspended view and marks it as maintained, for its owner, who must
+ * have the privileges that its creation needs. Takes the locks that creation takes. If *emptied,
+ * the caller must fill it with eddy_apply_fill.
+ */
 bool
 eddy_view_resume(Oid relid, bool *emptied)
 {
@@ -153,7 +183,7 @@ eddy_view_resume(Oid relid, bool *emptied)
 	if (view == NULL)
 		return false;
 	eddy_view_check_context("rebuild");
-	/* before the lock: others must not be able to block writers of the stream */
+	/* before the lock: other users must not be able to block writers of the stream */
 	eddy_view_check_owner(view, false);
 	eddy_view_check_stream(view->stream, eddy_owner_of_relation(relid));
 
@@ -168,8 +198,11 @@ eddy_view_resume(Oid relid, bool *emptied)
 	if (eddy_catalog_resume_view(view))
 	{
 		Query	   *query;
+		ListCell   *lc;
 
-		/* the states to come are those of the aggregates, and of the server, as they are now */
+		foreach(lc, view->state_tables)
+			LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+		/* new states are those of the aggregates, and of the server, as they are now */
 		view->format = PG_VERSION_NUM / 10000;
 		query = eddy_plan_definition_query(view->definition);
 		if (query)

@@ -4,8 +4,8 @@
  *    Rows of state tables that were merged on trial, kept in memory.
  *
  * When a merge fails, the failing rows are searched by merging part after part of the batch on
- * trial: what a part that passes has made of a group is found here by the next one, and the
- * tables are not written. There is a tree by key for each table, in the order of the key's operator class,
+ * trial: what a part that passes has made of a group is found here by the next one, and the tables
+ * are not written. There is a tree by key for each table, in the order of the key's operator class,
  * because not every type that can be sorted can be hashed.
  *
  * No locks. Memory: a context of its own, as large as the groups that were changed.
@@ -142,7 +142,7 @@ keep_added(TrialTable *trial_table)
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* eddy_trial_end_step ends a step, even one that failed: keeps what it has added, or discards it. */
+/* eddy_trial_end_step ends a step, even one that failed: keeps or discards what it has added. */
 void
 eddy_trial_end_step(EddyTrial *trial, bool keep)
 {
@@ -167,8 +167,8 @@ eddy_trial_end(EddyTrial *trial)
 }
 
 /*
- * eddy_trial_find returns the version of a row that earlier steps have made, or NULL. It lives until
- * it is replaced.
+ * eddy_trial_find returns the version of a row that earlier steps have made, or NULL. It lives
+ * until it is replaced.
  */
 MinimalTuple
 eddy_trial_find(EddyTrial *trial, int table, const Datum *keys, const bool *nulls)
@@ -182,7 +182,7 @@ eddy_trial_find(EddyTrial *trial, int table, const Datum *keys, const bool *null
 	return found ? found->tuple : NULL;
 }
 
-/* eddy_trial_add adds a version that the current step has made. It is found once the step is kept. */
+/* eddy_trial_add adds a version made by the current step. It is found once the step is kept. */
 void
 eddy_trial_add(EddyTrial *trial, int table, TupleTableSlot *version)
 {

@@ -3,24 +3,24 @@
  * upsert.c
  *    Reading and writing the rows of a state table by key.
  *
- * Rows are found through the unique index over the key and written directly through the
- * table access method, below triggers. What the columns mean is not known here: what a row
- * becomes is computed by the kind of the view.
+ * Rows are found through the unique index over the key and written directly through the table
+ * access method, below triggers. What the columns mean is not known here: what a row becomes is
+ * computed by the kind of the view.
  *
  * Updates and deletes are optimistic: the version that was read is replaced if it is still the
  * latest. A row that does not exist yet is inserted speculatively, as ON CONFLICT does, because a
  * concurrent transaction may be inserting it. If such a transaction was first, the caller
- * continues, under READ COMMITTED, with a new snapshot, in which it reads the row again; under
- * the stricter levels the statement fails with 40001. Where the whole transaction can be
- * repeated, new rows are inserted many at a time, and a collision is an error (23505).
+ * continues, under READ COMMITTED, with a new snapshot, in which it reads the row again; under the
+ * stricter levels the statement fails with 40001. Where the whole transaction can be repeated, new
+ * rows are inserted many at a time, and a collision is an error (23505).
  *
- * All reads are made with the active snapshot, which the caller pushes before it opens the
- * table and pops after closing it.
+ * All reads are made with the active snapshot, which the caller pushes before it opens the table
+ * and pops after closing it.
  *
  * Locking: RowExclusiveLock on table and index, row locks in the order of the calls, all until the
- * end of the transaction; callers write in order of key, so that they never deadlock among themselves.
- * Memory: the context in which the table was opened. A crash leaves nothing: all of it is part
- * of one WAL-logged transaction.
+ * end of the transaction; callers write in order of key, so that they never deadlock among
+ * themselves. Memory: the context in which the table was opened. A crash leaves nothing: all of it
+ * is part of one WAL-logged transaction.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,18 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * window.c
- *    The window functions: which windows hold a point in time.
+ *    The window functions: which windows contain a point in time.
  *
- * A window holds start <= time < end. Windows have a fixed length in
- * microseconds and are aligned to 1970-01-01 00:00 UTC plus an offset, rounding
- * toward minus infinity; so nothing depends on TimeZone, and timestamp and
- * timestamptz share all code. eddy.tumble is SQL over eddy_window_start and
- * eddy_window_end, which the planner inlines; the others return sets.
+ * A window contains start <= time < end. Windows have a fixed length in microseconds and are
+ * aligned to 1970-01-01 00:00 UTC plus an offset, rounding toward minus infinity; so nothing
+ * depends on TimeZone, and timestamp and timestamptz share all code. eddy.tumble is SQL over
+ * eddy_window_start and eddy_window_end, which the planner inlines; the others return sets.
  *
- * All that is wrong with a time or a length is an error of the row, here as in
- * a SELECT over stored rows: infinite times, windows that begin or end outside of
- * the range of the type, lengths that are null, negative or in months, and too
- * many windows for one row.
+ * Invalid times and lengths are errors of the row, as in a SELECT over stored rows: infinite times,
+ * windows that begin or end outside of the range of the type, lengths that are null, negative or in
+ * months, and too many windows for one row.
  *
  * No locks, no catalog access. Memory: the caller's.
  *
@@ -33,7 +31,7 @@
 #include "compat.h"
 #include "view/window.h"
 
-/* Windows that one row can be in. Each of them costs what a row costs. */
+/* Windows that can contain one row. Each of them costs as much as a row. */
 #define MAX_WINDOWS 10000
 
 /* 1970-01-01 on the scale of timestamps */
@@ -125,7 +123,7 @@ check_cumulate(int64 step, int64 size)
 
 /* ---- windows ---- */
 
-/* Microseconds since the start of the window of the given size that holds a time. */
+/* Microseconds since the start of the window of the given size that contains a time. */
 static int64
 time_in_window(Timestamp time, int64 size, int64 offset)
 {
@@ -135,7 +133,7 @@ time_in_window(Timestamp time, int64 size, int64 offset)
 	if (offset != 0)
 	{
 		offset %= size;
-		/* both are in (-size, size): bring them together without leaving int64 */
+		/* both are in (-size, size): add them without overflow of int64 */
 		if (origin < 0)
 			origin += size;
 		if (offset < 0)
@@ -168,7 +166,7 @@ window_start(Timestamp time, int64 size, int64 offset)
 	return shift(time, -time_in_window(time, size, offset));
 }
 
-/* eddy._window_start(ts, size, offset): start of the tumbling window that holds ts. */
+/* eddy._window_start(ts, size, offset): start of the tumbling window that contains ts. */
 Datum
 eddy_window_start(PG_FUNCTION_ARGS)
 {
@@ -268,6 +266,10 @@ constant_interval(List *args, int argno)
 	return DatumGetIntervalP(value->constvalue);
 }
 
+/*
+ * eddy_window_check raises the error that a call of a window function would raise for every row,
+ * from those of its lengths that are constant. Ignores other functions.
+ */
 void
 eddy_window_check(FuncExpr *call)
 {
@@ -296,7 +298,7 @@ eddy_window_check(FuncExpr *call)
 	if ((interval = constant_interval(call->args, nlengths + 1)) != NULL)
 		(void) interval_usec(interval);
 	if (lengths[0] == 0 || lengths[1] == 0)
-		return;					/* not constant, or one length only */
+		return;					/* not constant, or only one length */
 	if (strcmp(name, "hop") == 0)
 		check_hop(lengths[0], lengths[1]);
 	else

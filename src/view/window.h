@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * window.h
- *    The window functions: which windows hold a point in time.
+ *    The window functions: which windows contain a point in time.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,10 +10,6 @@
 
 #include "nodes/primnodes.h"
 
-/*
- * eddy_window_check raises the error that a call of a window function would raise for
- * every row, from those of its lengths that are constant. Other functions pass.
- */
 extern void eddy_window_check(FuncExpr *call);
 
 #endif							/* EDDY_WINDOW_H */
