@@ -319,17 +319,21 @@ add_to_group(Combining *c, TupleTableSlot *row)
 static void
 compute_keys(Combining *c, TupleTableSlot *stored)
 {
-	for (int i = 0; i < c->table->nkeys; i++)
+	const EddyStateTable *table = c->table;
+	TupleTableSlot *result = c->result;
+	TupleTableSlot *finals = c->finals;
+
+	for (int i = 0; i < table->nkeys; i++)
 	{
-		int			column = c->table->keys[i].column - 1;
+		int			column = table->keys[i].column - 1;
 
 		/* equal keys can look different (1.0, 1.00): the first stays, as its index entry does */
-		c->result->tts_values[column] = stored ? stored->tts_values[column] : c->keys[i];
-		c->result->tts_isnull[column] = c->key_nulls[i];
+		result->tts_values[column] = stored ? stored->tts_values[column] : c->keys[i];
+		result->tts_isnull[column] = c->key_nulls[i];
 		if (i < c->plan->nkeys)
 		{
-			c->finals->tts_values[i] = c->result->tts_values[column];
-			c->finals->tts_isnull[i] = c->key_nulls[i];
+			finals->tts_values[i] = result->tts_values[column];
+			finals->tts_isnull[i] = c->key_nulls[i];
 		}
 	}
 }
@@ -338,6 +342,8 @@ static void
 compute_states(Combining *c, TupleTableSlot *stored)
 {
 	EddyViewPlan *plan = c->plan;
+	TupleTableSlot *result = c->result;
+	TupleTableSlot *finals = c->finals;
 
 	for (int i = 0; i < plan->naggs; i++)
 	{
@@ -362,10 +368,10 @@ compute_states(Combining *c, TupleTableSlot *stored)
 		/* as for a new group: NULL is final, it does not combine */
 		eddy_combine_stored(c->combiner, agg, &old, stored == NULL || lost, &partial,
 							&new_stored, &final);
-		c->result->tts_values[column] = new_stored.value;
-		c->result->tts_isnull[column] = new_stored.isnull;
-		c->finals->tts_values[plan->nkeys + i] = final.value;
-		c->finals->tts_isnull[plan->nkeys + i] = final.isnull;
+		result->tts_values[column] = new_stored.value;
+		result->tts_isnull[column] = new_stored.isnull;
+		finals->tts_values[plan->nkeys + i] = final.value;
+		finals->tts_isnull[plan->nkeys + i] = final.isnull;
 	}
 }
 
