@@ -35,26 +35,35 @@
 #include "worker/process.h"
 #include "worker/source_worker.h"
 
-static bool stale = true;
-static bool reading = false;	/* still set on entry: the last reading failed */
-static bool server_stale = true;
+/* Invalidations that concern the definition, and those of its server among them. */
+static uint64 changes = 1;
+static uint64 server_changes = 1;
+
+/* How many there were when the definition was read, and at the last attempt to read it. */
+static uint64 read_changes = 0;
+static uint64 read_server_changes = 0;
+static uint64 tried_changes = 0;
+
+/* What it depends on; until it has been read, on all functions and types. */
 static Oid	watched_stream = InvalidOid;
 static Oid	watched_views = InvalidOid; /* changes of the catalog without a stream come by this */
-static bool watched_functions = false;	/* expressions of the stream call functions that can change */
+static bool watched_functions = true;	/* expressions of the stream call functions that can change */
+static bool watched_all_types = true;
 static List *watched_types = NIL;	/* hash values of TYPEOID, in the context of the definition */
 
 static void
 at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
 {
 	if (relid == InvalidOid || relid == watched_stream || relid == watched_views)
-		stale = true;
+		changes++;
 }
 
 static void
 at_server_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
 				 uint32 hashvalue pg_attribute_unused())
 {
-	stale = server_stale = true;
+	changes++;
+	server_changes++;
 }
 
 /*
@@ -65,8 +74,8 @@ static void
 at_function_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
 				   uint32 hashvalue pg_attribute_unused())
 {
-	if (watched_functions || reading)
-		stale = true;
+	if (watched_functions)
+		changes++;
 }
 
 /* Types come and go with each temporary table: only those of the stream count. */
@@ -74,14 +83,8 @@ static void
 at_type_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
 			   uint32 hashvalue)
 {
-	ListCell   *lc;
-
-	if (hashvalue == 0 || reading)
-		stale = true;
-	if (stale)
-		return;
-	foreach(lc, watched_types)
-		stale = stale || (uint32) lfirst_int(lc) == hashvalue;
+	if (hashvalue == 0 || watched_all_types || list_member_int(watched_types, (int) hashvalue))
+		changes++;
 }
 
 void
@@ -97,13 +100,13 @@ eddy_definition_watch(void)
 bool
 eddy_definition_stale(void)
 {
-	return stale;
+	return changes != tried_changes;
 }
 
 void
 eddy_definition_invalidate(void)
 {
-	stale = true;
+	changes++;
 }
 
 static EddyDefinition *
@@ -209,13 +212,15 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	EddyStream *row;
 	List	   *types;
 	bool		reopen;
+	uint64		before;
+	uint64		server_before;
 
-	if (!stale && !reading && worker->definition)
+	if (changes == read_changes && worker->definition)
 		return EDDY_CONTINUE;
-	/* what changes from here on is news again */
-	reopen = server_stale || reading;
-	stale = server_stale = false;
-	reading = true;
+	/* before the reading, so that a change during it counts */
+	before = tried_changes = changes;
+	server_before = server_changes;
+	watched_functions = watched_all_types = true;
 
 	mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy source definition",
 								 ALLOCSET_DEFAULT_SIZES);
@@ -234,15 +239,17 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	definition = make_definition(source, row, stream, mcxt);
 	MemoryContextSwitchTo(old_context);
 	MemoryContextSetParent(mcxt, TopMemoryContext);
-	reading = false;
 
-	reopen = reopen || worker->definition == NULL ||
+	reopen = server_before != read_server_changes || worker->definition == NULL ||
 		strcmp(worker->definition->source->server, source->server) != 0 ||
 		worker->definition->owner != definition->owner;
 	free_definition(worker);
 	worker->definition = definition;
 	watched_functions = eddy_stream_calls_functions(definition->preparer);
 	watched_types = types;
+	watched_all_types = false;
+	read_changes = before;
+	read_server_changes = server_before;
 	return reopen && worker->client ? EDDY_REOPEN : EDDY_CONTINUE;
 }
 
