@@ -77,6 +77,7 @@ static SegmentWriter *writer = NULL;
 
 /* Cleared when the segment may have changed since its shape was checked. */
 static bool verified = false;
+static uint64 changes = 0;		/* how often it was cleared by such a change */
 static bool watching = false;
 
 /* ---- which segment ---- */
@@ -286,7 +287,10 @@ static void
 at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
 {
 	if (relid == InvalidOid || writer == NULL || relid == writer->segment)
+	{
 		verified = false;
+		changes++;
+	}
 }
 
 /*
@@ -297,6 +301,7 @@ static void
 verify_segment(Relation segment, Oid stream)
 {
 	const char *problem;
+	uint64		before = changes;
 
 	if (!watching)
 	{
@@ -305,12 +310,13 @@ verify_segment(Relation segment, Oid stream)
 	}
 	if (verified)
 		return;
-	/* before the check, so that a change during it resets the flag */
-	verified = true;
 	problem = eddy_stream_segment_problem(segment, stream, writer->stream_desc);
 	if (problem == NULL)
+	{
+		/* not if the segment has changed during the check */
+		verified = (before == changes);
 		return;
-	verified = false;
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("segment \"%s\" does not match stream \"%s\"",
