@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * compat.h
- *    Every difference between PostgreSQL 15 and 18 that pg_eddy meets.
+ *    Every difference between PostgreSQL 15 and 18 that affects pg_eddy.
  *
  * No other file tests PG_VERSION_NUM, except include islands directly under
  * its includes. Each macro or inline function carries the name eddy_compat_*
@@ -31,8 +31,8 @@
 #include "utils/wait_event.h"
 
 /*
- * table_tuple_update tells since 16 which indexes need a new entry; we only ever
- * ask whether any does.
+ * Since 16 table_tuple_update reports which indexes need a new entry; we need to know only whether
+ * any does.
  */
 static inline TM_Result
 eddy_compat_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot, CommandId cid,
@@ -86,7 +86,7 @@ eddy_compat_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot, EState
 #endif
 }
 
-/* ExecCheckIndexConstraints takes the tuple's own place since 18. */
+/* ExecCheckIndexConstraints has an argument for the TID of the tuple itself since 18. */
 static inline bool
 eddy_compat_check_index_constraints(ResultRelInfo *rri, TupleTableSlot *slot, EState *estate,
 									ItemPointer conflict)
@@ -101,7 +101,7 @@ eddy_compat_check_index_constraints(ResultRelInfo *rri, TupleTableSlot *slot, ES
 #endif
 }
 
-/* index_beginscan takes instrumentation since 18. */
+/* index_beginscan has an argument for instrumentation since 18. */
 static inline IndexScanDesc
 eddy_compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 {
@@ -112,7 +112,7 @@ eddy_compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, in
 #endif
 }
 
-/* Since 18 group expressions are Vars of a range table entry of their own. */
+/* Since 18 grouping expressions are Vars of a range table entry of their own. */
 static inline void
 eddy_compat_flatten_group(Query *query)
 {
@@ -136,7 +136,7 @@ eddy_compat_flatten_group(Query *query)
 #define eddy_compat_interval_is_finite(interval) ((void) (interval), true)
 #endif
 
-/* Since 16 the planner drops grouping columns that others determine. */
+/* Since 16 the planner removes redundant grouping columns. */
 #if PG_VERSION_NUM >= 160000
 #define eddy_compat_group_clause(root) ((root)->processed_groupClause)
 #else
@@ -176,39 +176,35 @@ eddy_compat_executor_run(QueryDesc *query)
 #endif
 }
 
-/* Ownership checks go by catalog since 16. */
+/* Ownership of objects is checked by one function since 16. */
 static inline bool
-eddy_compat_database_ownercheck(Oid database, Oid role)
+eddy_compat_ownercheck(Oid class_id, Oid object, Oid role)
 {
 #if PG_VERSION_NUM >= 160000
-	return object_ownercheck(DatabaseRelationId, database, role);
+	return object_ownercheck(class_id, object, role);
 #else
-	return pg_database_ownercheck(database, role);
+	switch (class_id)
+	{
+		case DatabaseRelationId:
+			return pg_database_ownercheck(object, role);
+		case ForeignServerRelationId:
+			return pg_foreign_server_ownercheck(object, role);
+		default:
+			Assert(class_id == RelationRelationId);
+			return pg_class_ownercheck(object, role);
+	}
 #endif
 }
 
-static inline bool
-eddy_compat_server_ownercheck(Oid server, Oid role)
-{
-#if PG_VERSION_NUM >= 160000
-	return object_ownercheck(ForeignServerRelationId, server, role);
-#else
-	return pg_foreign_server_ownercheck(server, role);
-#endif
-}
-
-static inline bool
-eddy_compat_class_ownercheck(Oid relid, Oid role)
-{
-#if PG_VERSION_NUM >= 160000
-	return object_ownercheck(RelationRelationId, relid, role);
-#else
-	return pg_class_ownercheck(relid, role);
-#endif
-}
+#define eddy_compat_database_ownercheck(database, role) \
+	eddy_compat_ownercheck(DatabaseRelationId, database, role)
+#define eddy_compat_server_ownercheck(server, role) \
+	eddy_compat_ownercheck(ForeignServerRelationId, server, role)
+#define eddy_compat_class_ownercheck(relid, role) \
+	eddy_compat_ownercheck(RelationRelationId, relid, role)
 
 /*
- * Privileges that a planned statement requires on a relation, under whatever user. Since 16 they are
+ * Privileges that a planned statement requires on a relation, of any user. Since 16 they are
  * in a list of their own.
  */
 static inline AclMode
@@ -237,7 +233,7 @@ eddy_compat_required_privileges(const PlannedStmt *stmt, Oid relid)
 	return required;
 }
 
-/* The rights that a statement needs are in a list of their own since 16. */
+/* The privileges that a statement requires are in a list of their own since 16. */
 #if PG_VERSION_NUM >= 160000
 typedef RTEPermissionInfo EddyCompatPermission;
 #define EDDY_COMPAT_CHECK_PERMS_ARGS List *relations, List *permissions, bool report
@@ -249,7 +245,7 @@ typedef RangeTblEntry EddyCompatPermission;
 #endif
 #define EDDY_COMPAT_CHECK_PERMS_LIST permissions
 
-/* Generated columns that are in no row exist since 18. */
+/* Virtual generated columns exist since 18. */
 #define EDDY_COMPAT_GENERATED_VIRTUAL 'v'
 
 /* CHECK constraints can be NOT ENFORCED since 18. */
@@ -264,7 +260,7 @@ eddy_compat_check_enforced(const ConstrCheck *check)
 #endif
 }
 
-/* Logical decoding hands over plain heap tuples since 17. NULL stays NULL. */
+/* Logical decoding passes plain heap tuples since 17. NULL stays NULL. */
 #if PG_VERSION_NUM >= 170000
 #define eddy_compat_decoded_tuple(decoded) (decoded)
 #else
@@ -272,8 +268,8 @@ eddy_compat_check_enforced(const ConstrCheck *check)
 #endif
 
 /*
- * Changes that an output plugin sends nothing for, before it reports that it
- * is alive. The core does so itself since 16: then never.
+ * The number of changes without output after which an output plugin has to report progress. The
+ * server does so itself since 16.
  */
 #if PG_VERSION_NUM >= 160000
 #define EDDY_COMPAT_QUIET_CHANGES INT_MAX
@@ -301,14 +297,14 @@ eddy_compat_server_aclcheck(Oid server, Oid role)
 #endif
 }
 
-/* A set of events that lives as long as the process; 17 asks for its resource owner. */
+/* A set of events that lives as long as the process; 17 has an argument for a resource owner. */
 #if PG_VERSION_NUM >= 170000
 #define eddy_compat_create_wait_event_set(nevents) CreateWaitEventSet(NULL, nevents)
 #else
 #define eddy_compat_create_wait_event_set(nevents) CreateWaitEventSet(TopMemoryContext, nevents)
 #endif
 
-/* Extensions have wait events of their own since 17. Looked up once per place and process. */
+/* Extensions have wait events of their own since 17. Looked up once per use and process. */
 static inline uint32
 eddy_compat_wait_event(uint32 *cached, const char *name)
 {

@@ -1,18 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * owner.c
- *    Acting with the rights of an owner: of a view, or of the extension.
+ *    Executing with the privileges of an owner: of a view, a stream or the extension.
  *
- * Expressions of a view run inside the transactions of other people and of
- * superuser workers. Before any of them is looked up or evaluated we become
- * their owner, in a security-restricted operation, with a search_path that
- * no other role can write to. The other pinned settings make results independent of
- * the session that computes them, and of ALTER ROLE and ALTER DATABASE.
+ * Expressions of a view run inside the transactions of other roles and of
+ * superuser workers. Before any of them is looked up or evaluated we switch to
+ * its owner, in a security-restricted operation, with a search_path that
+ * no other role can write to. The other pinned settings (pinned_settings.h) make results
+ * independent of the session that computes them, and of ALTER ROLE and ALTER DATABASE.
  *
- * The settings are listed in pinned_settings.h.
- *
- * No locks, no memory of its own; after an error the (sub)transaction abort
- * restores user and settings.
+ * Locking: none. Memory: configured values of settings, allocated once. After an error the
+ * (sub)transaction abort restores user and settings.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +25,10 @@
 #include "owner.h"
 #include "pinned_settings.h"
 
+/*
+ * eddy_owner_init stores the configured values of settings that are pinned to them. Called in the
+ * postmaster, before any role or database can have changed them.
+ */
 void
 eddy_owner_init(void)
 {
@@ -61,6 +63,11 @@ has_pinned_value(const EddyPinnedSetting *setting)
 	return current != NULL && strcmp(current, setting->value) == 0;
 }
 
+/*
+ * eddy_owner_begin switches to the owner under SECURITY_RESTRICTED_OPERATION and pins all settings
+ * that expressions can depend on. If the (sub)transaction is aborted the server restores both;
+ * otherwise the caller has to call eddy_owner_end.
+ */
 void
 eddy_owner_begin(EddyOwnerSwitch *save, Oid owner)
 {
@@ -76,7 +83,7 @@ eddy_owner_begin(EddyOwnerSwitch *save, Oid owner)
 
 		/*
 		 * A configured value may be invalid in this database, such as a text search
-		 * configuration that does not exist in it: then the session's is as good.
+		 * configuration that does not exist in it: then the session's value is kept.
 		 */
 		(void) set_config_option(setting->name, setting->value, PGC_SUSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, setting->configured ? DEBUG1 : 0,
@@ -84,6 +91,10 @@ eddy_owner_begin(EddyOwnerSwitch *save, Oid owner)
 	}
 }
 
+/*
+ * eddy_owner_pin_process pins all settings for the life of a worker process, with precedence over
+ * ALTER ROLE and ALTER DATABASE, so that eddy_owner_begin does not have to set any.
+ */
 void
 eddy_owner_pin_process(void)
 {
@@ -105,13 +116,18 @@ eddy_owner_end(const EddyOwnerSwitch *save)
 	SetUserIdAndSecContext(save->saved_user, save->saved_context);
 }
 
+/*
+ * eddy_owner_become switches to the owner of the extension (eddy_catalog_extension_owner), with a
+ * pinned search_path, for our own DDL in schema eddy, whose names are quoted. No
+ * expression of a user may be evaluated. Ended by eddy_owner_end.
+ */
 void
 eddy_owner_become(EddyOwnerSwitch *save, Oid owner)
 {
 	GetUserIdAndSecContext(&save->saved_user, &save->saved_context);
 	SetUserIdAndSecContext(owner, save->saved_context | SECURITY_LOCAL_USERID_CHANGE);
 	save->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+	(void) set_config_option("search_path", EDDY_PINNED_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 

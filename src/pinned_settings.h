@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * pinned_settings.h
- *    The settings that pg_eddy does not take from the session it works in.
+ *    The settings that pg_eddy does not take from the current session.
  *
  * One list for the expressions of views and streams, the background workers and the output
- * plugin, which is a library of its own: so the list is a table in a header, for owner.c and
- * cdc/plugin.c to include.
+ * plugin. It is a table in a header, included by owner.c and cdc/plugin.c, because the plugin is a
+ * library of its own.
  *
- * The list is meant to be complete: all settings that a session can change and that
- * can change the value of an expression, or make it fail. Left out are those that
+ * The list is intended to be complete: all settings that a session can change and that
+ * can change the value of an expression, or make it fail. Not included are settings that
  * change plans, costs, memory, logging or the order of rows, which no query without
  * ORDER BY can rely on; those that raise an error only for lack of a resource; and those
  * that only volatile functions depend on.
@@ -39,10 +39,12 @@ extern PGDLLIMPORT char *locale_monetary;
 extern PGDLLIMPORT char *locale_numeric;
 extern PGDLLIMPORT char *locale_time;
 
+#define EDDY_PINNED_SEARCH_PATH "pg_catalog, pg_temp"
+
 /*
  * One pinned setting. Looking up a setting by its name takes as long as a
- * short expression, and setting it many times that, so the server's variable is
- * compared where it can be reached.
+ * short expression, and setting it much longer, so the server's variable is
+ * compared if it is exported.
  */
 typedef struct EddyPinnedSetting
 {
@@ -59,14 +61,14 @@ typedef struct EddyPinnedSetting
 } EddyPinnedSetting;
 
 /*
- * Locales, and what an administrator chooses for all databases, are taken from the
- * configuration that the server was started with (eddy_owner_init): a constant would give a column of
- * type money another number of decimal places than its table has. The
- * plugin, which must give the same text everywhere, takes the constants.
+ * Locales, and settings that administrators choose for all databases, are taken from the
+ * configuration that the server was started with (eddy_owner_init): with a constant, a column of
+ * type money could have another number of decimal places than in its table. The
+ * plugin uses the constants, because its text must be the same on each server.
  */
 static EddyPinnedSetting eddy_pinned_settings[] = {
-	/* how names and SQL texts inside of functions are understood */
-	{"search_path", "pg_catalog, pg_temp", .string = &namespace_search_path, .output = true},
+	/* how names and SQL texts inside of functions are parsed */
+	{"search_path", EDDY_PINNED_SEARCH_PATH, .string = &namespace_search_path, .output = true},
 	{"backslash_quote", "safe_encoding", .number = &backslash_quote,
 	.expected = BACKSLASH_QUOTE_SAFE_ENCODING},
 	{"standard_conforming_strings", "on", .flag = &standard_conforming_strings, .expected = true},
@@ -100,15 +102,15 @@ static EddyPinnedSetting eddy_pinned_settings[] = {
 	{"pg_trgm.strict_word_similarity_threshold", "0.5", .configured = true},
 	{"pg_trgm.word_similarity_threshold", "0.6", .configured = true},
 
-	/* what can be read, and what an error does */
+	/* which rows can be read, and the effect of an error */
 	{"exit_on_error", "off", .flag = &ExitOnAnyError, .expected = false},
 	{"restrict_nonsystem_relation_kind", "", .configured = false},
 	{"row_security", "on", .flag = &row_security, .expected = true},
 
-	/* batches are far too small to pay for it */
+	/* batches are too small to benefit from it */
 	{"jit", "off", .flag = &jit_enabled, .expected = false},
 
-	/* by which a batch could fail */
+	/* settings that could make a batch fail */
 	{"default_transaction_deferrable", "off", .workers_only = true},
 	{"default_transaction_isolation", "read committed", .workers_only = true},
 	{"default_transaction_read_only", "off", .workers_only = true},

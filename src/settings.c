@@ -3,7 +3,7 @@
  * settings.c
  *    Every setting (GUC) of pg_eddy, alphabetical, with units in the flags.
  *
- * All are PGC_SIGHUP: they steer background workers, which read them anew
+ * All are PGC_SIGHUP: they control background workers, which read them again
  * after a reload, before their next batch.
  *
  *-------------------------------------------------------------------------
@@ -38,72 +38,72 @@ void
 eddy_settings_define(void)
 {
 	DefineCustomBoolVariable("pg_eddy.allow_insecure_connections",
-							 "Allows options of servers that give up the protection of TLS.",
-							 "Without it certificates and host names are verified, and ciphers encrypt.",
+							 "Allows options of foreign servers that disable protections of TLS.",
+							 "If off, certificates and host names must be verified, and ciphers must encrypt.",
 							 &eddy_settings_allow_insecure_connections,
 							 false,
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 	DefineCustomStringVariable("pg_eddy.allowed_brokers",
 							   "Hosts that sources may connect to, as host:port or CIDR blocks.",
-							   "An empty list allows any host that a foreign server names.",
+							   "An empty list allows all hosts.",
 							   &eddy_settings_allowed_brokers,
 							   "",
 							   PGC_SIGHUP, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY,
 							   eddy_broker_list_check_setting, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.batch_bytes",
-							"Size of message payloads at which a Kafka batch is committed.",
+							"Size of message payloads after which a Kafka batch is committed.",
 							NULL,
 							&eddy_settings_batch_bytes,
 							16 * 1024, 64, 1024 * 1024,
 							PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.batch_rows",
-							"Number of messages at which a Kafka batch is committed.",
+							"Number of messages after which a Kafka batch is committed.",
 							NULL,
 							&eddy_settings_batch_rows,
 							10000, 1, 1000000,
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.batch_time",
-							"Longest time that a Kafka batch collects messages.",
-							"A batch is committed at once when no more messages are waiting.",
+							"Maximum time to collect messages for a Kafka batch.",
+							"A batch is committed earlier if no more messages are waiting.",
 							&eddy_settings_batch_time,
 							50, 0, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.batch_time_limit",
-							"Longest time that a Kafka batch may take to be applied.",
-							"A batch that takes longer is cancelled and tried again in smaller parts, "
-							"until the message that takes so long is found.",
+							"Maximum time to process a Kafka batch.",
+							"A batch that exceeds it is cancelled and retried in smaller parts, "
+							"until the message that causes it is found.",
 							&eddy_settings_batch_time_limit,
 							60000, 100, 24 * 3600 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.max_workers_per_database",
-							"Number of sources of one database that are consumed at the same time.",
-							"-1 stands for half of max_worker_processes.",
+							"Maximum number of source workers in one database.",
+							"-1 means half of max_worker_processes.",
 							&eddy_settings_max_workers_per_database,
 							-1, -1, MAX_WORKERS,
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.queue_memory",
-							"Memory for fetched messages that wait, for each source.",
-							"Fetching stops when it is full.",
+							"Maximum memory for fetched messages that wait to be processed, for each source.",
+							"Fetching stops when it is reached.",
 							&eddy_settings_queue_memory,
 							64 * 1024, 1024, 2097151,
 							PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.reserved_worker_processes",
-							"Number of background worker processes that sources leave to others.",
-							"Of max_worker_processes, for parallel queries, replication and databases that have no source yet.",
+							"Number of background worker slots that source workers do not use.",
+							"They are left for parallel queries, replication and databases without sources.",
 							&eddy_settings_reserved_worker_processes,
 							2, 0, MAX_WORKERS,
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.restart_delay_max",
-							"Longest wait before a failed worker is started again.",
-							"The wait begins at one second and doubles with each failure in a row.",
+							"Maximum delay before a failed worker is restarted.",
+							"The delay starts at one second and doubles with each consecutive failure.",
 							&eddy_settings_restart_delay_max,
 							60, 1, 3600,
 							PGC_SIGHUP, GUC_UNIT_S,

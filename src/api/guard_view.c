@@ -1,23 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * guard_view.c
- *    Refuses commands that would make a continuous view something else.
+ *    Refuses commands that would change the query or the results of a continuous view.
  *
- * The definition and the state table belong to the owner of the extension, and PostgreSQL guards
- * them. What is left are the public view, which belongs to a user, and the privileges that this
- * user has on the state table:
+ * The definition and the state tables belong to the owner of the extension, and are protected by
+ * privileges. The hooks here are for the public view, which belongs to a user, and for the
+ * privileges that this user has on the state table:
  *
- * - The query of the public view must stay what creation has made it: catalog and output plugin
+ * - The query of the public view must stay as it was created: catalog and output plugin
  *   know which columns of the state table it shows. CREATE OR REPLACE VIEW,
  *   CREATE RULE and ALTER COLUMN SET DEFAULT are recognized by the Oid of the view, where the
- *   server reports the new catalog row, whatever command or name led there.
+ *   server reports the new catalog row, whatever the command and the name in it.
  * - A view is not dropped by a function that it or another view calls in the middle of a batch.
  * - Rows are removed with DELETE on the public view, and in no other way.
- * - Locks that writers of the stream would have to wait for are not to be taken by users.
+ * - Users may not take locks that writers of the stream would have to wait for.
  *
- * Superusers may write and lock as they like: dumps are restored and tables are repaired that way.
+ * Superusers may write and lock: dumps are restored and tables are repaired that way.
  *
- * No locks but AccessShareLock on views that are looked into, no memory of its own.
+ * Locking: only AccessShareLock on views whose query is read. No memory of its own.
  *
  *-------------------------------------------------------------------------
  */
@@ -54,7 +54,7 @@
 static object_access_hook_type prev_object_access = NULL;
 static ExecutorStart_hook_type prev_executor_start = NULL;
 
-/* True for those whom guards do not concern. */
+/* True for roles that the guards do not apply to. */
 static bool
 is_trusted(void)
 {
@@ -140,7 +140,7 @@ check_rule(Oid rule)
 	refuse_ddl("cannot create a rule on continuous view \"%s\"", relid, NULL);
 }
 
-/* Options of a view were set: reading has to go by the rights of its owner. */
+/* Options of a view were set: it must be read with the privileges of its owner. */
 static void
 check_options(Oid relid)
 {
@@ -160,7 +160,7 @@ check_options(Oid relid)
 				   "Grant SELECT on the continuous view to those who read it.");
 }
 
-/* A column was renamed: its new name must not be that of a hidden column, which changes name. */
+/* A column was renamed: the columns of the state table follow, so hidden ones must have other names. */
 static void
 check_column_name(const EddyView *view, AttrNumber attnum)
 {
@@ -229,8 +229,8 @@ object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg
 /* ---- writing ---- */
 
 /*
- * Checks a statement that writes to a state table, before the server checks its privileges: those
- * who may not write to the public view are left to the server.
+ * Checks a statement that writes to a state table, before the server checks its privileges. A
+ * missing privilege on the public view is reported by the server.
  */
 static void
 check_target(PlannedStmt *stmt, Oid relid)
@@ -239,7 +239,7 @@ check_target(PlannedStmt *stmt, Oid relid)
 	AclMode		direct;
 	AclMode		through;
 
-	/* every statement of every database comes here; most write elsewhere */
+	/* this is called for each statement; most write to other schemas */
 	if (get_rel_namespace(relid) != eddy_catalog_schema() || !eddy_catalog_installed())
 		return;
 	view = get_view_of_state(relid);
@@ -264,9 +264,9 @@ check_target(PlannedStmt *stmt, Oid relid)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("cannot write to the result of a continuous view"),
-					 errdetail("View \"%s\" holds what was computed from the rows of a stream.",
+					 errdetail("View \"%s\" shows results computed from the rows of a stream.",
 							   get_rel_name(view->relid)),
-					 errhint("Write to the stream, or use DELETE to remove groups that are not needed any more.")));
+					 errhint("Write to the stream, or use DELETE to remove groups that are no longer needed.")));
 		return;
 	}
 	if (direct != 0)
@@ -275,7 +275,7 @@ check_target(PlannedStmt *stmt, Oid relid)
 				 errmsg("permission denied for table %s", get_rel_name(relid)),
 				 errdetail("The table belongs to continuous view \"%s\".",
 						   get_rel_name(view->relid)),
-				 errhint("Use DELETE on the continuous view to remove groups that are not needed any more.")));
+				 errhint("Use DELETE on the continuous view to remove groups that are no longer needed.")));
 }
 
 static void

@@ -3,15 +3,14 @@
  * source_functions.c
  *    SQL-callable functions about sources: attach, detach, pause, resume, seek.
  *
- * They check arguments and rights, change the catalog, and wake the workers when the transaction
- * commits. No connection to a broker is ever made here: what only a broker can
- * answer (the offset behind "latest", whether a topic exists) the worker
- * finds out, and shows in eddy.sources.
+ * They check arguments and privileges, change the catalog, and wake the workers when the transaction
+ * commits. They never connect to a broker: the worker determines what only a broker knows
+ * (the offset of "latest", whether a topic exists), and reports it in eddy.sources.
  *
- * Locking: the stream, with ShareUpdateExclusiveLock, which does not conflict with batches and
- * INSERT but with DDL and with these functions; then each source that is changed, which
- * is locked against its own batches (see worker/worker.h), in order of their numbers. All until
- * the end of the transaction, which may alter the stream next.
+ * Locking: the stream, with ShareUpdateExclusiveLock, which conflicts with DDL and with these
+ * functions but not with batches and INSERT; then each source that is changed, which
+ * is locked against its own batches (see worker/worker.h), in order of their numbers. All locks
+ * are held until the end of the transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -72,7 +71,7 @@ enum
 	ARG_COUNT
 };
 
-/* Those that must not be null. */
+/* The arguments that must not be null. */
 static const char *const argument_names[ARG_COUNT] = {
 	[ARG_STREAM] = "stream",
 	[ARG_SERVER] = "server",
@@ -103,7 +102,7 @@ check_topic(const char *topic)
 						   TOPIC_MAX)));
 }
 
-/* The server must be there, be one of ours, and be usable by the owner of the stream. */
+/* The server must exist, be a Kafka server, and be usable by the owner of the stream. */
 static void
 check_server(const char *name, Oid owner)
 {
@@ -111,7 +110,7 @@ check_server(const char *name, Oid owner)
 
 	if (server != NULL)
 	{
-		/* it is neither dropped nor renamed before we have committed */
+		/* so that it is not dropped or renamed before we have committed */
 		LockDatabaseObject(ForeignServerRelationId, server->serverid, 0, AccessShareLock);
 		server = GetForeignServerByName(name, true);
 	}
@@ -136,7 +135,7 @@ check_server(const char *name, Oid owner)
 						   GetUserNameFromId(owner, false))));
 }
 
-/* "earliest", "latest", or a timestamp, which is kept in a form that depends on no setting. */
+/* "earliest", "latest", or a timestamp, which is stored in a form that does not depend on settings. */
 static char *
 check_start(char *start)
 {
@@ -159,12 +158,12 @@ check_start(char *start)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp \"%s\" in argument \"start\" is out of range", start)));
-	tm.tm_isdst = 0;			/* else the zone is left out */
+	tm.tm_isdst = 0;			/* otherwise the zone is omitted */
 	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, buffer);
 	return pstrdup(buffer);
 }
 
-/* Takes the number of a partition apart; false if the name is none. */
+/* Parses the number of a partition; false if the name is not one. */
 static bool
 parse_partition(const char *name, int32 *partition)
 {
@@ -190,7 +189,7 @@ parse_offset(const char *argument, const char *name, const JsonbValue *value)
 		Datum		number = NumericGetDatum(value->val.numeric);
 		Datum		whole = DirectFunctionCall1(numeric_int8, number);
 
-		/* the conversion rounds: what was no whole number is not equal to its result */
+		/* the conversion rounds: a fraction is not equal to the result */
 		if (DatumGetInt64(whole) >= 0 &&
 			DatumGetBool(DirectFunctionCall2(numeric_eq, number,
 											 DirectFunctionCall1(int8_numeric, whole))))
@@ -208,13 +207,13 @@ parse_offset(const char *argument, const char *name, const JsonbValue *value)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid offset for partition \"%s\" in argument \"%s\"", name, argument),
-			 errdetail("An offset is a whole number from 0, \"earliest\" or \"latest\".")));
+			 errdetail("An offset is a non-negative integer, \"earliest\" or \"latest\".")));
 	return 0;
 }
 
 typedef void (*OffsetVisitor) (void *arg, int32 partition, int64 offset);
 
-/* Goes through an object such as {"0": 1234, "1": "latest"}, checking it. */
+/* Calls visit for each partition of an object such as {"0": 1234, "1": "latest"}, checking it. */
 static void
 visit_offsets(const char *argument, Jsonb *json, OffsetVisitor visit, void *arg)
 {
@@ -235,7 +234,7 @@ visit_offsets(const char *argument, Jsonb *json, OffsetVisitor visit, void *arg)
 			if (!parse_partition(name, &partition))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("\"%s\" in argument \"%s\" is not the number of a partition",
+						 errmsg("\"%s\" in argument \"%s\" is not a partition number",
 								name, argument)));
 		}
 		else if (token == WJB_VALUE)
@@ -277,7 +276,7 @@ eddy_attach_kafka(PG_FUNCTION_ARGS)
 	eddy_argument_check_not_null(fcinfo, argument_names, ARG_COUNT);
 	source.stream = PG_GETARG_OID(ARG_STREAM);
 	(void) eddy_stream_check_owner(source.stream);
-	/* the table may not change its columns or go before we have committed */
+	/* the columns must not change, and the table must not be dropped, before we have committed */
 	rel = table_open(source.stream, ShareUpdateExclusiveLock);
 
 	source.server = pstrdup(NameStr(*PG_GETARG_NAME(ARG_SERVER)));
@@ -309,7 +308,7 @@ eddy_attach_kafka(PG_FUNCTION_ARGS)
 	if (eddy_catalog_find_source(source.stream, source.topic) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("topic \"%s\" is attached to stream \"%s\" already", source.topic,
+				 errmsg("topic \"%s\" is already attached to stream \"%s\"", source.topic,
 						RelationGetRelationName(rel)),
 				 errhint("Use eddy.detach_kafka first, or eddy.seek to read it again.")));
 
@@ -320,17 +319,17 @@ eddy_attach_kafka(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(source.source);
 }
 
-/* Locks a stream before its sources, and checks that it is one and the user's, then as before. */
+/* Locks a stream before its sources, and checks that the user owns it, before and after. */
 static void
 lock_stream(Oid stream)
 {
-	/* before the lock: others must not be able to block DDL of the owner */
+	/* before the lock: other roles must not be able to block DDL of the owner */
 	(void) eddy_stream_check_owner(stream);
 	LockRelationOid(stream, ShareUpdateExclusiveLock);
 	(void) eddy_stream_check_owner(stream);
 }
 
-/* A source of a stream, locked against its batches, as it is then. */
+/* A source of a stream, locked against its batches, and read after that. */
 static EddySource *
 lock_source(Oid stream, const char *topic)
 {
@@ -374,7 +373,7 @@ eddy_detach_kafka(PG_FUNCTION_ARGS)
 
 /* ---- pause, resume, seek ---- */
 
-/* Ends the state "stopped"; any other belongs to the worker. */
+/* Ends the state "stopped"; only the worker changes any other. */
 static void
 clear_stop(int32 source)
 {
@@ -398,11 +397,11 @@ set_enabled(Oid stream, bool enabled)
 		eddy_process_lock_source(number, ExclusiveLock);
 		source = eddy_catalog_get_source(number);
 		if (source == NULL)
-			continue;			/* detached while we waited */
+			continue;			/* detached while we waited for the lock */
 		source->enabled = enabled;
 		if (enabled)
 		{
-			/* a copy of a database takes the source over */
+			/* in a copy of a database, which then consumes the source */
 			source->database = MyDatabaseId;
 			clear_stop(number);
 		}
@@ -434,7 +433,7 @@ eddy_resume(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* What eddy_seek_one needs to know. */
+/* The argument of seek_one. */
 typedef struct SeekTarget
 {
 	EddySource *source;
@@ -456,9 +455,9 @@ seek_one(void *arg, int32 partition, int64 offset)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("partition %d of topic \"%s\" is not known", partition,
+			 errmsg("partition %d of topic \"%s\" does not exist", partition,
 					target->source->topic),
-			 errhint("The view eddy.partitions shows the partitions.")));
+			 errhint("The view eddy.partitions lists the partitions.")));
 }
 
 /* "earliest" or "latest" for all partitions. */
@@ -486,9 +485,9 @@ scalar_word(Jsonb *json)
 }
 
 /*
- * eddy_seek sets next offsets. A source that has not been started has none yet: then
- * it is where it starts that changes. The identity of the cluster is forgotten, because
- * whoever seeks has looked at what is there now.
+ * eddy_seek sets next offsets. A source that was never started has none: then its start is
+ * changed. The stored identity of the cluster is cleared, because the user of seek chooses
+ * offsets for the current one.
  */
 Datum
 eddy_seek(PG_FUNCTION_ARGS)

@@ -3,7 +3,7 @@
  * stream_functions.c
  *    SQL-callable functions about streams.
  *
- * They take the arguments apart and delegate to src/stream.
+ * They read the arguments and call src/stream.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,7 +39,7 @@ enum
 	ARG_COUNT
 };
 
-/* All but event_time, which may be null. */
+/* The arguments that must not be null: all but event_time. */
 static const char *const argument_names[ARG_COUNT] = {
 	[ARG_RELATION] = "relation",
 	[ARG_DELAY] = "delay",
@@ -79,8 +79,8 @@ eddy_drop_stream(PG_FUNCTION_ARGS)
 }
 
 /*
- * A time less a delay, with days of 24 hours in every time zone. What would lie before all time
- * stamps is -infinity: eddy.streams must not fail for one event time.
+ * A timestamp minus a delay, with days of 24 hours in every time zone. A result before the earliest
+ * timestamp is -infinity: eddy.streams must not fail because of one event time.
  */
 static TimestampTz
 event_time_less(TimestampTz time, const Interval *delay)
@@ -92,7 +92,7 @@ event_time_less(TimestampTz time, const Interval *delay)
 	return time < MIN_TIMESTAMP + usec ? DT_NOBEGIN : time - usec;
 }
 
-/* Lowers *least to the partitions of one source; false if one has no event time yet. */
+/* Lowers *least to the event times of a source; false if a partition has none yet. */
 static bool
 least_event_time(const EddySource *source, TimestampTz *least)
 {
@@ -111,9 +111,8 @@ least_event_time(const EddySource *source, TimestampTz *least)
 }
 
 /*
- * eddy_watermark: the smallest event time that partitions have reached, less
- * the delay. NULL as long as some partition holds it back, and without an
- * enabled source.
+ * eddy_watermark returns the smallest of the largest event times of the partitions, minus the
+ * delay. NULL while a partition has none, and without an enabled source.
  */
 Datum
 eddy_watermark(PG_FUNCTION_ARGS)
@@ -128,7 +127,7 @@ eddy_watermark(PG_FUNCTION_ARGS)
 	{
 		const char *name = get_rel_name(relid);
 
-		if (name == NULL)		/* dropped meanwhile: eddy.streams must not fail for it */
+		if (name == NULL)		/* dropped concurrently: eddy.streams must not fail */
 			PG_RETURN_NULL();
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -149,7 +148,7 @@ eddy_watermark(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(event_time_less(least, &stream->delay));
 }
 
-/* eddy_event_time_less(timestamptz, interval): the watermark of a partition; never fails. */
+/* The watermark of a partition: eddy_event_time_less(timestamptz, interval) never fails. */
 Datum
 eddy_event_time_less(PG_FUNCTION_ARGS)
 {

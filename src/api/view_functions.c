@@ -1,7 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * view_functions.c
- *    SQL functions for continuous views: arguments in, src/view does the work.
+ *    SQL-callable functions about continuous views.
+ *
+ * They read the arguments and call src/view and src/apply.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,7 +43,7 @@ enum
 	ARG_COUNT
 };
 
-/* Those that must not be null. */
+/* The arguments that must not be null. */
 static const char *const argument_names[ARG_COUNT] = {
 	[ARG_NAME] = "name",
 	[ARG_QUERY] = "query",
@@ -96,7 +98,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	options.if_not_exists = !PG_ARGISNULL(ARG_IF_NOT_EXISTS) &&
 		PG_GETARG_BOOL(ARG_IF_NOT_EXISTS);
 
-	/* windows do not close yet, so nothing is late and nothing expires */
+	/* windows do not close in this version, so no row is late and no window expires */
 	if (strcmp(options.emit, "changes") != 0)
 		refuse_value("emit", options.emit, "Use emit => 'changes'.");
 	if (strcmp(options.late, "drop") != 0)
@@ -136,12 +138,12 @@ eddy_refuse_state_change(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"eddy._refuse_state_change\" was not called by trigger manager")));
+				 errmsg("function \"%s\" was not called by trigger manager", "eddy._refuse_state_change")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("cannot write to the result of a continuous view"),
-			 errdetail("Table \"%s\" holds what was computed from the rows of a stream.",
+			 errdetail("Table \"%s\" contains results computed from the rows of a stream.",
 					   RelationGetRelationName(trigger->tg_relation)),
-			 errhint("Write to the stream, or use DELETE to remove groups that are not needed any more.")));
+			 errhint("Write to the stream, or use DELETE to remove groups that are no longer needed.")));
 	PG_RETURN_NULL();			/* keep compiler quiet */
 }
