@@ -65,7 +65,7 @@ ALTER SERVER kafka_options OPTIONS (ADD "enable.ssl.certificate.verification" 'f
 ALTER USER MAPPING FOR CURRENT_USER SERVER kafka_options OPTIONS (ADD "ssl.key.location" '/etc/passwd');
 
 -- All allowed options, out of the properties of librdkafka and of some future versions.
-CREATE FUNCTION pg_temp.verdict(catalog regclass, property text, value text) RETURNS text
+CREATE FUNCTION pg_temp.check_option(catalog regclass, property text, value text) RETURNS text
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM eddy._kafka_fdw_validator(
@@ -76,8 +76,8 @@ EXCEPTION WHEN OTHERS THEN
     RETURN sqlstate;
 END $$;
 
-SELECT pg_temp.verdict('pg_foreign_server', p, v) AS server,
-    pg_temp.verdict('pg_user_mapping', p, v) AS "user mapping", p AS property, v AS value
+SELECT pg_temp.check_option('pg_foreign_server', p, v) AS server,
+    pg_temp.check_option('pg_user_mapping', p, v) AS "user mapping", p AS property, v AS value
 FROM (VALUES
     ('sasl.username', 'alice'), ('sasl.password', 'open sesame'), ('ssl.key.password', '-'),
     ('sasl.mechanisms', 'PLAIN'), ('sasl.mechanisms', 'GSSAPI'), ('sasl.mechanism', 'OAUTHBEARER'),

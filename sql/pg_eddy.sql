@@ -100,9 +100,10 @@ CREATE TABLE eddy._partition (
 COMMENT ON COLUMN eddy._partition.epoch IS 'increased by eddy.seek, so that the compare-and-set of a concurrent batch fails';
 
 /*
- * What users' statements have added to streams, shown as partition -1. A stream has several rows,
- * whose sum counts, so that concurrent transactions need not wait for each other: each updates one that
- * no other is updating (src/catalog/user_partition_table.c). No index on a column that changes.
+ * Counts of the rows that users' statements have added to streams, shown as partition -1. A stream has
+ * several rows, which are summed, so that concurrent transactions need not wait for each other: each updates
+ * a row that no other transaction is updating (src/catalog/user_partition_table.c). No index on a column
+ * that changes.
  */
 CREATE TABLE eddy._user_partition (
     stream          regclass    NOT NULL,

@@ -1,4 +1,4 @@
--- Rows that users insert count in eddy.partitions, as partition -1, and in eddy.stat_streams.
+-- Rows inserted by users are counted in eddy.partitions, as partition -1, and in eddy.stat_streams.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
@@ -9,10 +9,10 @@ SELECT eddy.create_stream('clicks', event_time => 'at', delay => '10 s');
 CREATE VIEW counts AS
 SELECT stream, source, topic, partition, next_offset, high_offset, lag, rows, rejected, skipped, max_event_time, watermark
 FROM eddy.partitions WHERE stream IN (SELECT s.stream FROM eddy.streams s WHERE s.stream::text ~ 'clicks|views');
--- No rows, no partition.
+-- A stream without rows has no partition.
 TABLE counts;
 
--- A stream without continuous views counts.
+-- Rows are also counted without continuous views.
 INSERT INTO clicks VALUES ('a', 1, '2020-01-01 00:00:10'), ('b', 2, '2020-01-01 00:00:30');
 TABLE counts;
 COPY clicks FROM stdin;
@@ -24,14 +24,14 @@ SELECT rows, rejected, skipped, max_event_time FROM counts;
 INSERT INTO clicks SELECT 'none', 0, now() WHERE false;
 SELECT rows, rejected, skipped, max_event_time FROM counts;
 
--- MERGE and modifying CTEs.
+-- MERGE and data-modifying CTEs.
 MERGE INTO clicks USING generate_series(1, 3) g ON false WHEN NOT MATCHED THEN INSERT VALUES ('m', g, '2020-01-01 00:00:50');
 WITH one AS (INSERT INTO clicks VALUES ('x', 1, '2020-01-01 00:00:51') RETURNING *),
      two AS (INSERT INTO clicks SELECT page, n + 1, '2020-01-01 00:00:52' FROM one RETURNING *)
 INSERT INTO clicks SELECT page, n + 1, '2020-01-01 00:00:53' FROM two;
 SELECT rows, rejected, skipped, max_event_time FROM counts;
 
--- What is rolled back does not count, nor does its event time.
+-- Rows that are rolled back are not counted, and their event times are ignored.
 BEGIN;
 INSERT INTO clicks VALUES ('r', 1, '2020-01-01 00:10:00');
 SELECT rows, rejected, skipped, max_event_time FROM counts;
@@ -53,7 +53,7 @@ INSERT INTO clicks SELECT 'e', 1 / (3 - g), '2020-01-01 00:12:00' FROM generate_
 \set VERBOSITY default
 SELECT rows, rejected, skipped, max_event_time FROM counts;
 
--- Event times that do not count: infinite ones, and those too far ahead of the clock.
+-- Event times that are ignored: infinite ones, and those too far ahead of the clock.
 INSERT INTO clicks VALUES ('f', 1, 'infinity'), ('f', 2, '-infinity'), ('f', 3, now() + interval '1 day');
 SELECT rows, rejected, skipped, max_event_time FROM counts;
 
@@ -69,19 +69,19 @@ INSERT INTO clicks VALUES ('v', 0, '2020-01-01 00:01:04'), ('v', 5, NULL), ('v',
 TABLE clicks_ratio;
 SELECT rows, rejected, skipped, max_event_time FROM counts;
 SELECT count(*) FILTER (WHERE view IS NOT NULL) AS of_view, count(*) FROM eddy.dead_letters WHERE stream = 'clicks'::regclass;
--- Filling a view from staged rows adds nothing.
+-- Filling a view from staged rows does not change the counts.
 SELECT eddy.create_continuous_view('clicks_all', 'SELECT count(*) FROM clicks', start => 'staged');
 TABLE clicks_all;
 SELECT rows, rejected, skipped, max_event_time FROM counts;
 
--- Under REPEATABLE READ and SERIALIZABLE as well.
+-- The same under REPEATABLE READ and SERIALIZABLE.
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 INSERT INTO clicks VALUES ('i', 1, '2020-01-01 00:02:00');
 INSERT INTO clicks VALUES ('i', 2, '2020-01-01 00:02:01');
 COMMIT;
 SELECT rows, rejected, skipped, max_event_time FROM counts;
 
--- One session at a time needs no second row of the internal table.
+-- Consecutive sessions use one row of the internal table.
 SELECT count(*) FROM eddy._user_partition WHERE stream = 'clicks'::regclass;
 
 -- Several streams in one statement; rows of inner statements; policy stop.
@@ -106,7 +106,7 @@ ALTER TABLE views RENAME TO page_views;
 INSERT INTO page_views VALUES ('renamed', '2020-01-01 00:05:00');
 SELECT stream, rows, max_event_time FROM counts ORDER BY stream::text;
 
--- They do not hold the watermark of the stream back.
+-- They do not affect the watermark of the stream.
 SELECT eddy.watermark('clicks'), (SELECT watermark FROM eddy.streams WHERE stream = 'clicks'::regclass);
 
 -- The sums of the streams.

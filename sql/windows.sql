@@ -99,14 +99,14 @@ INSERT INTO moments SELECT * FROM stored ORDER BY id * 7919 % 101;
 SELECT view::text, error, count(*) FROM eddy.dead_letters WHERE stream = 'moments'::regclass GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- The SELECT over each stored row either fails with the error of its dead letter, or the row is in the view.
-CREATE FUNCTION verdict(query text, row_id int) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION select_outcome(query text, row_id int) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE replace(query, 'FROM moments', format('FROM (SELECT * FROM stored WHERE id = %s) m', row_id));
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
     RETURN SQLERRM;
 END $$;
-SELECT name, count(*) AS rows, count(*) FILTER (WHERE error IS NOT NULL) AS rejected, count(*) FILTER (WHERE error IS DISTINCT FROM verdict(query, id)) AS differ
+SELECT name, count(*) AS rows, count(*) FILTER (WHERE error IS NOT NULL) AS rejected, count(*) FILTER (WHERE error IS DISTINCT FROM select_outcome(query, id)) AS differ
 FROM (SELECT d.name, d.query, s.id, l.error FROM definitions d CROSS JOIN stored s LEFT JOIN eddy.dead_letters l
       ON l.view = d.name::regclass AND (convert_from(l.payload, 'UTF8')::jsonb ->> 'id')::int = s.id) x
 GROUP BY name ORDER BY name;
@@ -141,4 +141,4 @@ SET client_min_messages = warning;
 DROP TABLE moments CASCADE;
 DROP VIEW expected, actual, actual_without_zone;
 DROP TABLE times, lengths, odd_times, odd_lengths, expectations, stored, definitions;
-DROP FUNCTION expect_hop, usec(timestamptz), usec(interval), outcome, verdict, differences;
+DROP FUNCTION expect_hop, usec(timestamptz), usec(interval), outcome, select_outcome, differences;
