@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * dead_letter_table.c
- *    Rows of eddy.dead_letters: what was rejected, and why.
+ *    Rows of eddy.dead_letters: rejected messages and rows, with their errors.
  *
- * Written in the transaction that moves the offset past the message, so a
- * message is either applied or here, never both and never neither.
+ * Written in the transaction that moves the offset past the message, so that a
+ * message is either applied or a dead letter.
  *
  * Locking, memory and crash behaviour: see table.c.
  *

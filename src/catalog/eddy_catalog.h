@@ -1,19 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * eddy_catalog.h
- *    Reads and writes the tables of schema eddy, without SQL text.
+ *    The tables of schema eddy. Rules for all functions:
  *
- * Rules
- * - Relations are found by name at each call (syscache look-ups): the extension may be
- *   dropped and created again in one session. eddy_catalog_installed() tells whether it is there.
+ * - Relations are looked up by name at each call, because the extension may be dropped and created
+ *   again in one session.
  * - Readers use the snapshot that is active (GetActiveSnapshot or, without one,
  *   a catalog snapshot of the latest state); structs and their members are palloc'ed in the
  *   current memory context and belong to the caller.
  * - Writers take RowExclusiveLock on the table until the end of the transaction,
  *   check no privileges (their callers do) and end with CommandCounterIncrement.
+ * - A table of another version of the extension is an error.
  * - A change of _stream, _segment, _source, _view or _view_status invalidates the relcache entry
- *   of the stream (and of _view), so that caches in other backends can register a
- *   relcache callback. _partition, _user_partition,
+ *   of the stream and of _view, for caches with a relcache callback. _partition, _user_partition,
  *   _source_status, _attempt and dead_letters do not.
  * - Missing rows give NULL or false, never an error, unless said otherwise.
  *
@@ -53,26 +52,20 @@ typedef enum EddyCatalogTable
  */
 extern bool eddy_catalog_installed(void);
 
-/* Oid of schema eddy / of a table in it; InvalidOid if it is not there. */
+/* Oid of schema eddy, and of a table in it; InvalidOid if it does not exist. */
 extern Oid	eddy_catalog_schema(void);
 extern Oid	eddy_catalog_relid(EddyCatalogTable table);
 
-/*
- * Makes all backends read the catalog again, when the current command ends. Only SQL that writes to
- * our tables needs it, which is what a restore executes; the functions below do it themselves.
- */
+/* After SQL that wrote to our tables, such as a restore: invalidates the caches of all backends. */
 extern void eddy_catalog_refresh(void);
 
-/*
- * Owner of the extension, with whose rights objects in schema eddy are made.
- * Errors if not installed.
- */
+/* Owner of the extension, who creates objects in schema eddy. Error if not installed. */
 extern Oid	eddy_catalog_extension_owner(void);
 
 /* A copy of the row with that Oid of a system catalog without a syscache for it, or NULL. */
 extern HeapTuple eddy_catalog_find_by_oid(Oid catalog, Oid index, AttrNumber attnum, Oid object);
 
-/* True if an object has a dependency of that type (pg_depend.deptype) on a relation, or on one of its columns. */
+/* True if an object has a dependency of a type (pg_depend.deptype) on a relation, or a column of it. */
 extern bool eddy_catalog_depends(Oid classid, Oid object, Oid relid, bool on_column, char deptype);
 
 /* ---- streams (_stream) ---- */
@@ -117,11 +110,7 @@ extern List *eddy_catalog_list_segments(Oid stream);	/* of EddySegment, in order
 extern List *eddy_catalog_list_all_segments(void);
 extern void eddy_catalog_insert_segment(const EddySegment *segment);
 
-/*
- * Updates a segment's times. Returns false, without waiting longer than the
- * other transaction runs, if the row was changed or deleted since it was read
- * (somebody else rotated).
- */
+/* False if the row was concurrently changed or deleted since it was read. */
 extern bool eddy_catalog_update_segment(const EddySegment *segment);
 extern void eddy_catalog_delete_segment(Oid relid);
 
@@ -141,10 +130,7 @@ typedef struct EddyMember
 	Oid			stream;			/* the stream itself, or the one it belongs to */
 } EddyMember;
 
-/*
- * eddy_catalog_member determines what a relation is, by a look-up in memory. A relation that
- * was dropped in this command is still known until its rows are deleted from our catalog.
- */
+/* What a relation is; by a look-up in memory, so that hooks can call it for each statement. */
 extern EddyMember eddy_catalog_member(Oid relid);
 
 /* The same for segments alone, without an error if our catalog is of another version. */
@@ -182,10 +168,7 @@ extern int32 eddy_catalog_next_source(void);	/* nextval of _source_seq */
 extern void eddy_catalog_insert_source(const EddySource *source);
 extern void eddy_catalog_update_source(const EddySource *source);
 
-/*
- * Changes source->mapping after column old_name of its stream became new_name, so that
- * the column goes on being filled from where it was. Nothing is written.
- */
+/* Changes source->mapping after a column was renamed. Nothing is written. */
 extern void eddy_catalog_rename_mapping(EddySource *source, const char *old_name,
 										const char *new_name);
 extern void eddy_catalog_delete_source(int32 source);	/* with its status and partitions */
@@ -201,7 +184,7 @@ typedef struct EddySourceStatus
 
 extern EddySourceStatus *eddy_catalog_get_source_status(int32 source);
 
-/* Writes the status; nothing is written when state and error are what they were. */
+/* Writes the status, unless it is unchanged. */
 extern void eddy_catalog_set_source_status(int32 source, const char *state, const char *error,
 										   const char *sqlstate);
 
@@ -218,8 +201,8 @@ typedef struct EddyPartition
 	int64		next_offset;
 	int64		epoch;
 	int64		high_offset;	/* -1: not known */
-	TimestampTz max_event_time; /* DT_NOBEGIN: none yet */
-	int64		rows;			/* taken from the broker: accepted, rejected and skipped */
+	TimestampTz max_event_time; /* DT_NOBEGIN: none */
+	int64		rows;			/* received: accepted, rejected and skipped */
 	int64		rejected;		/* of these, dead letters */
 	int64		skipped;		/* of these, skipped by policy or tombstones */
 	TimestampTz updated_at;		/* DT_NOBEGIN: never */
@@ -228,19 +211,10 @@ typedef struct EddyPartition
 extern List *eddy_catalog_list_partitions(int32 source); /* of EddyPartition, by partition */
 extern void eddy_catalog_insert_partition(const EddyPartition *partition);
 
-/*
- * eddy_catalog_advance_partition writes *partition if, and only if, the stored
- * row still has next_offset = expected_offset and the same epoch: the
- * compare-and-set of the batch transaction. A concurrent writer of the row is
- * waited for. Returns false if the row is not as expected: the caller's transaction
- * must abort and read the offsets again.
- */
+/* Compare-and-set; false if next_offset or epoch is not as expected: the transaction must abort. */
 extern bool eddy_catalog_advance_partition(const EddyPartition *partition, int64 expected_offset);
 
-/*
- * Sets next_offset and raises epoch, whatever was there; inserts the row if it is
- * missing. For eddy.seek.
- */
+/* Sets next_offset, for eddy.seek; inserts the row if it does not exist. */
 extern void eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset);
 
 /* ---- users' rows (_user_partition): partition -1 ---- */
@@ -255,10 +229,7 @@ typedef struct EddyUserPartition
 	TimestampTz updated_at;
 } EddyUserPartition;
 
-/*
- * Adds counts to those of the stream, and raises its latest event time. Does not wait for
- * concurrent transactions, and does not fail because of them.
- */
+/* Adds counts to those of the stream, and raises its latest event time. Never waits. */
 extern void eddy_catalog_add_user_rows(const EddyUserPartition *added);
 extern void eddy_catalog_delete_user_partition(Oid stream);
 
@@ -275,7 +246,7 @@ typedef struct EddyRange
 typedef struct EddyAttempt
 {
 	int32		source;
-	int64		token;			/* of the process that consumes the source, or did last */
+	int64		token;			/* of the last process that consumed the source */
 	int32		crashes;		/* in a row; none: not cautious */
 	int32		alone;			/* of these, the latest ones with a single message in the batch */
 	int32		batch_limit;	/* messages in a batch, or EDDY_NO_BATCH_LIMIT */
@@ -312,12 +283,12 @@ typedef struct EddyView
 	char	   *emit;
 	char	   *late;
 	Interval	allowed_lateness;
-	Interval   *retention;		/* NULL: keep for ever */
+	Interval   *retention;		/* NULL: kept indefinitely */
 	char	   *start;
 	char	   *maintenance;
 	char	   *on_error;		/* dead_letter | stop */
 	int			format;			/* server major of the stored states */
-	char	   *aggregates;		/* what these states were made by, as text */
+	char	   *aggregates;		/* that computed these states, as text */
 	bool		suspended;		/* has a row in _view_status */
 } EddyView;
 
@@ -330,16 +301,10 @@ extern void eddy_catalog_insert_view(const EddyView *view);
 extern void eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates);
 extern void eddy_catalog_delete_view(Oid relid);	/* with its status */
 
-/*
- * The view that an object belongs to: the view itself, its definition or one of its state tables.
- * NULL for any other object.
- */
+/* The view of which this is the public view, the definition or a state table, or NULL. */
 extern EddyView *eddy_catalog_find_view(Oid part);
 
-/*
- * eddy_catalog_suspend_view marks a view as suspended; error and sqlstate can be NULL. Waits for
- * a concurrent transaction that does the same; false if the view is already suspended.
- */
+/* Marks a view as suspended; error and sqlstate can be NULL. False if it already is. */
 extern bool eddy_catalog_suspend_view(const EddyView *view, const char *error,
 									  const char *sqlstate);
 
@@ -351,7 +316,7 @@ extern bool eddy_catalog_resume_view(const EddyView *view);
 typedef struct EddyDeadLetter
 {
 	Oid			stream;
-	Oid			view;			/* InvalidOid: refused for the whole stream */
+	Oid			view;			/* InvalidOid: rejected for the whole stream */
 	const char *topic;			/* NULL: a row of a user's statement, partition is -1 */
 	int32		source;			/* if there is a topic */
 	int32		partition;

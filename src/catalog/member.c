@@ -3,10 +3,10 @@
  * member.c
  *    Which relations of the database are streams, segments or parts of continuous views.
  *
- * Hooks ask that for each statement that writes and after each command that changed a
- * relation, so the answer must cost no more than a look-up in a hash table. The table is read
+ * Hooks need this for each statement that writes and after each command that changed a
+ * relation, so it must cost no more than a look-up in a hash table. The table is read
  * from our catalog at the first use and again after a change of the catalog, which sends a
- * relcache invalidation of eddy._view (see eddy_catalog_invalidate). A trigger does so after
+ * relcache invalidation of eddy._view (see eddy_catalog_invalidate). A trigger sends it after
  * changes by SQL, such as COPY by pg_restore.
  *
  * Locking: as for any reader, see table.c. Memory: one context below CacheMemoryContext,
@@ -59,7 +59,7 @@ add_member(Oid relid, EddyMemberKind kind, Oid stream)
 	entry->member.stream = stream;
 }
 
-/* Reads our catalog. What it makes besides the table goes with a context of its own. */
+/* Reads our catalog, with temporary data in a memory context of its own. */
 static void
 read_members(void)
 {
@@ -135,6 +135,7 @@ refresh(void)
 	return true;
 }
 
+/* A relation that was dropped in this command is known until its rows are deleted from our catalog. */
 EddyMember
 eddy_catalog_member(Oid relid)
 {

@@ -108,6 +108,12 @@ eddy_catalog_insert_partition(const EddyPartition *partition)
 	eddy_catalog_close(rel);
 }
 
+/*
+ * eddy_catalog_advance_partition writes *partition if, and only if, the stored row has
+ * next_offset = expected_offset and the same epoch: the compare-and-set of the batch transaction.
+ * Waits for a concurrent writer of the row. If it returns false, the transaction must abort and
+ * the offsets must be read again.
+ */
 bool
 eddy_catalog_advance_partition(const EddyPartition *partition, int64 expected_offset)
 {
@@ -137,6 +143,7 @@ eddy_catalog_advance_partition(const EddyPartition *partition, int64 expected_of
 	return hit;
 }
 
+/* Whatever the row contains: a batch that has read it fails at its compare-and-set, by the epoch. */
 void
 eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset)
 {

@@ -290,6 +290,7 @@ string_value(char *text)
 	return value;
 }
 
+/* The column is filled from the same field of the message as before. */
 void
 eddy_catalog_rename_mapping(EddySource *source, const char *old_name, const char *new_name)
 {

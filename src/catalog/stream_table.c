@@ -207,6 +207,10 @@ eddy_catalog_insert_segment(const EddySegment *segment)
 	eddy_catalog_close(rel);
 }
 
+/*
+ * eddy_catalog_update_segment waits for a concurrent transaction that has changed the row: another
+ * process has rotated the segments then.
+ */
 bool
 eddy_catalog_update_segment(const EddySegment *segment)
 {

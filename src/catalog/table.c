@@ -3,10 +3,12 @@
  * table.c
  *    Scanning and writing rows of our own tables.
  *
- * Locking: readers take AccessShareLock for the scan alone, writers
- * RowExclusiveLock until the end of the transaction. Memory: results are made
- * in the caller's context. After a crash the tables are as the last commit
- * left them: all are LOGGED.
+ * No SQL text and no SPI: workers and hooks read and write these tables often.
+ *
+ * Locking: readers take AccessShareLock for the scan only, writers
+ * RowExclusiveLock until the end of the transaction. Memory: results are allocated
+ * in the caller's context. Crash: all tables are LOGGED, so that they are as the last commit left
+ * them.
  *
  *-------------------------------------------------------------------------
  */
@@ -344,6 +346,7 @@ eddy_catalog_invalidate(Oid stream)
 		CacheInvalidateRelcacheByRelid(views);
 }
 
+/* At the end of the current command. The functions that write to our tables do it themselves. */
 void
 eddy_catalog_refresh(void)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * table.h
- *    Scanning and writing rows of our own tables; for src/catalog alone.
+ *    Scanning and writing rows of our own tables.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,7 +16,7 @@
 /* Upper bound of columns of our tables, for arrays on the stack. */
 #define EDDY_CATALOG_MAX_COLUMNS 20
 
-/* Makes the caller's struct of one row; values of NULL columns are 0. */
+/* Makes a struct of one row; values of NULL columns are 0. */
 typedef void *(*EddyRowReader) (const Datum *values, const bool *nulls);
 
 /* A table as this library knows it; defined where its rows are read and written. */
@@ -67,10 +67,7 @@ extern void eddy_catalog_insert(Relation rel, const Datum *values, const bool *n
 /* A copy of the row with that primary key, or NULL. */
 extern HeapTuple eddy_catalog_find(Relation rel, int nkeys, ScanKeyData *keys);
 
-/*
- * Locks a row for update, waiting for a concurrent writer. False if the version
- * in tuple is not the latest any more.
- */
+/* Locks a row for update, waiting for a concurrent writer; false if it was changed since. */
 extern bool eddy_catalog_lock(Relation rel, HeapTuple tuple);
 
 /* Replaces a row that eddy_catalog_find gave. */
@@ -80,7 +77,7 @@ extern void eddy_catalog_replace(Relation rel, HeapTuple old, const Datum *value
 /* Deletes the rows that match keys; returns their number. */
 extern int	eddy_catalog_delete(Relation rel, int nkeys, ScanKeyData *keys);
 
-/* Makes all backends forget what they cached of a stream's definition. */
+/* Invalidates the caches of all backends about a stream, or InvalidOid. */
 extern void eddy_catalog_invalidate(Oid stream);
 
 /* Texts and names, where NULL stands for SQL NULL. */

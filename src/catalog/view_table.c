@@ -307,6 +307,7 @@ open_status(Oid view)
 	return rel;
 }
 
+/* Waits for a concurrent transaction that suspends or resumes the same view. */
 bool
 eddy_catalog_suspend_view(const EddyView *view, const char *error, const char *sqlstate)
 {
