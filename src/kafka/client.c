@@ -4,20 +4,20 @@
  *    Opens, watches and closes a librdkafka consumer.
  *
  * A client belongs to the process that opened it and to one source. librdkafka
- * runs threads: it must never be opened before a fork. It blocks all signals in
- * them; we block them around rd_kafka_new as well, so that no handler of
- * PostgreSQL can ever run on a thread that is not ours.
+ * runs threads: a client must never be opened before a fork. librdkafka blocks all signals
+ * in its threads; they are also blocked around rd_kafka_new, so that no handler of
+ * PostgreSQL can run on one of these threads.
  *
  * There are two queues: messages of all partitions, and events (log lines, and
- * errors of brokers). A byte in a pipe says that one of them has something; the
- * worker waits for that together with its latch, and nothing is polled by time.
+ * errors of brokers). A byte in a pipe signals that one of them is not empty; the
+ * worker waits for that together with its latch, without polling.
  *
  * Memory: the client is in TopMemoryContext and outlives transactions. What
  * librdkafka allocates is its own; the owner of the client must close it on
- * every path. A crash loses nothing: offsets live in our tables alone.
+ * every path. After a crash nothing is lost: offsets are stored in our tables only.
  *
- * Properties come from three places, the later wins: the settings of the worker,
- * the options of the user, and what pg_eddy's promises depend on.
+ * Properties come from three places, of which the later takes precedence: the settings of the
+ * worker, the options of the user, and the values that pg_eddy's guarantees depend on.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,27 +38,27 @@
 #include "settings.h"
 
 /*
- * The largest answer to one fetch request, unless an option says otherwise: it is
+ * The largest response to a fetch request, unless an option sets it: it is
  * held as a whole, once for each broker, while its messages are queued. It must
- * fit into the largest answer that is accepted, and hold the largest message.
+ * fit into the largest response that is accepted, and hold the largest message.
  */
 #define FETCH_MAX_BYTES (8 * 1024 * 1024)
 #define RESPONSE_OVERHEAD 512
 
-/* What the promises depend on: set last, so that no option can change it. */
+/* What pg_eddy's guarantees depend on: set last, so that no option can change it. */
 static const struct
 {
 	const char *name;
 	const char *value;
 }			fixed_properties[] =
 {
-	{"enable.auto.commit", "false"},	/* offsets are in our tables alone */
+	{"enable.auto.commit", "false"},	/* offsets are stored in our tables only */
 	{"enable.auto.offset.store", "false"},
-	{"auto.offset.reset", "error"}, /* a lost offset is never skipped over silently */
+	{"auto.offset.reset", "error"}, /* a lost offset is never skipped silently */
 	{"isolation.level", "read_committed"},
 	{"enable.partition.eof", "true"},
 	{"allow.auto.create.topics", "false"},
-	{"max.poll.interval.ms", "86400000"},	/* we assign; there is no group to be thrown out of */
+	{"max.poll.interval.ms", "86400000"},	/* partitions are assigned: no group excludes us */
 	{"log.queue", "true"},
 	{"log.connection.close", "false"},
 };
@@ -99,7 +99,7 @@ get_number(rd_kafka_conf_t *conf, const char *name)
 	return rd_kafka_conf_get(conf, name, buf, &size) == RD_KAFKA_CONF_OK ? atoi(buf) : 0;
 }
 
-/* apply_settings sets what the worker's own settings say. */
+/* apply_settings applies the worker's own settings. */
 static bool
 apply_settings(rd_kafka_conf_t *conf, const EddyKafkaSettings *settings, EddyKafkaError *error)
 {
@@ -109,16 +109,16 @@ apply_settings(rd_kafka_conf_t *conf, const EddyKafkaSettings *settings, EddyKaf
 	(void) rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "10", errstr, sizeof(errstr));
 
 	/*
-	 * Since 2.5 the client reports statistics to brokers that ask for them, and says goodbye
-	 * to them when it is closed. Version 2.8.0 can crash in that code, and nobody has asked for it.
+	 * Since 2.5 the client reports statistics to brokers that request them, and sends a last
+	 * report when it is closed. Version 2.8.0 can crash in that code, and it is not needed.
 	 */
 	(void) rd_kafka_conf_set(conf, "enable.metrics.push", "false", errstr, sizeof(errstr));
 
-	/* a broker that is back is noticed within seconds, and asking costs little */
+	/* a broker that is available again is detected within seconds, and attempts are cheap */
 	if (!set_property(conf, "reconnect.backoff.max.ms", "3000", error))
 		return false;
 
-	/* the group is never joined, but assigning needs one */
+	/* the group is never joined, but assigning partitions needs one */
 	return set_property(conf, "client.id", settings->client_id, error) &&
 		set_property(conf, "group.id", settings->client_id, error) &&
 		set_number(conf, "queued.min.messages", settings->queued_min_messages, error) &&
@@ -156,7 +156,7 @@ apply_options(rd_kafka_conf_t *conf, List *options, EddyKafkaError *error)
 		DefElem    *option = lfirst_node(DefElem, lc);
 		const char *name = option->defname;
 
-		/* the catalogs can hold what an older version let pass, or none at all */
+		/* the catalogs can contain options that an older version accepted */
 		if (!eddy_kafka_option_is_known(name))
 		{
 			eddy_kafka_set_error(error, NULL, RD_KAFKA_RESP_ERR__INVALID_ARG,
@@ -179,7 +179,7 @@ apply_options(rd_kafka_conf_t *conf, List *options, EddyKafkaError *error)
 		return false;
 	}
 
-	/* between what other options need it to be at least, and at most */
+	/* between the lower and the upper limit that follow from other options */
 	return has_fetch_max ||
 		set_number(conf, "fetch.max.bytes",
 				   Max(Min(FETCH_MAX_BYTES,
@@ -188,8 +188,8 @@ apply_options(rd_kafka_conf_t *conf, List *options, EddyKafkaError *error)
 }
 
 /*
- * apply_fixed sets what may not be changed, and takes the teeth out of a default:
- * the mechanism GSSAPI, which is the one without sasl.mechanism, runs a command
+ * apply_fixed sets what may not be changed, and disables a dangerous default:
+ * the mechanism GSSAPI, which is used without sasl.mechanism, runs a command
  * through a shell. It is not in every build of the library.
  */
 static bool
@@ -221,7 +221,7 @@ apply_fixed(rd_kafka_conf_t *conf, EddyKafkaError *error)
 	return true;
 }
 
-/* open_pipe makes the pipe that librdkafka wakes us with. */
+/* open_pipe creates the pipe with which librdkafka wakes the worker. */
 static bool
 open_pipe(int fds[2])
 {
@@ -259,7 +259,11 @@ start_consumer(rd_kafka_conf_t *conf, char *errstr, size_t size)
 	return rk;
 }
 
-/* eddy_kafka_open makes a client; nothing is left behind when it fails. */
+/*
+ * eddy_kafka_open creates a consumer in the current process. options is a List of DefElem (of
+ * server and user mapping) that eddy_kafka_check_option has checked. Fails with EDDY_KAFKA_CONFIG,
+ * and then frees what it has allocated.
+ */
 EddyKafkaClient *
 eddy_kafka_open(List *options, const EddyKafkaSettings *settings, EddyKafkaError *error)
 {
@@ -314,6 +318,7 @@ eddy_kafka_open(List *options, const EddyKafkaSettings *settings, EddyKafkaError
 
 	/* the client owns conf from here on */
 	client->allowed = allowed;
+	client->name = MemoryContextStrdup(TopMemoryContext, settings->log_name);
 	client->queue_bytes = (int64) settings->queued_max_kbytes * 1024;
 	client->queue_messages = settings->queued_min_messages;
 	client->messages = rd_kafka_queue_get_consumer(client->rk);
@@ -331,8 +336,9 @@ failed:
 }
 
 /*
- * eddy_kafka_close destroys the client. Nothing is said to the broker: there is no
- * group to leave and no offset to commit, and the broker may be away.
+ * eddy_kafka_close destroys the client, within about a second. Nothing is sent to the broker: there
+ * is no group to leave and no offset to commit, and the broker may be unreachable. The
+ * messages must have been released: they point into what is destroyed.
  */
 void
 eddy_kafka_close(EddyKafkaClient *client)
@@ -349,7 +355,7 @@ eddy_kafka_close(EddyKafkaClient *client)
 	rd_kafka_queue_destroy(client->events);
 	rd_kafka_destroy_flags(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 
-	/* no thread of librdkafka is left that could write or look a broker up */
+	/* no thread of librdkafka is left that could write or resolve a name */
 	close(client->pipe[0]);
 	close(client->pipe[1]);
 	ReleaseExternalFD();
@@ -358,6 +364,7 @@ eddy_kafka_close(EddyKafkaClient *client)
 
 	if (client->leaders != NULL)
 		rd_kafka_topic_partition_list_destroy(client->leaders);
+	pfree(client->name);
 	if (client->topic != NULL)
 		pfree(client->topic);
 	if (client->partitions != NULL)
@@ -367,14 +374,14 @@ eddy_kafka_close(EddyKafkaClient *client)
 	pfree(client);
 }
 
-/* eddy_kafka_fd gives the end of the pipe to wait for. */
+/* eddy_kafka_fd returns a descriptor that becomes readable when there are messages or events. */
 int
 eddy_kafka_fd(EddyKafkaClient *client)
 {
 	return client->pipe[0];
 }
 
-/* eddy_kafka_drain_fd empties the pipe; what is written from here on wakes us again. */
+/* eddy_kafka_drain_fd empties the pipe. To be called after it was readable, before polling. */
 void
 eddy_kafka_drain_fd(EddyKafkaClient *client)
 {
@@ -385,8 +392,8 @@ eddy_kafka_drain_fd(EddyKafkaClient *client)
 }
 
 /*
- * report_log writes a log line of librdkafka. The first sign of trouble goes to
- * the server log; what follows, while it lasts, is for debugging.
+ * report_log writes a log line of librdkafka. The first error goes to the server
+ * log; those that follow, up to the next successful response, are for debugging.
  */
 static void
 report_log(EddyKafkaClient *client, rd_kafka_event_t *event)
@@ -405,13 +412,13 @@ report_log(EddyKafkaClient *client, rd_kafka_event_t *event)
 		client->failing = true;
 		elevel = LOG;
 	}
-	ereport(elevel, (errmsg_internal("Kafka client: %s: %s", facility, line)));
+	ereport(elevel, (errmsg_internal("Kafka client of %s: %s: %s", client->name, facility, line)));
 }
 
 /*
- * report_error keeps an error of a broker in mind, and returns true if it concerns
- * the whole source: with one of several brokers away, or a connection closed for
- * being idle, everything goes on.
+ * report_error remembers a broker error, and returns true if it concerns the whole
+ * source: consumption continues when one of several brokers is unreachable, or an
+ * idle connection was closed.
  */
 static bool
 report_error(EddyKafkaClient *client, rd_kafka_event_t *event, EddyKafkaError *error)
@@ -429,7 +436,7 @@ report_error(EddyKafkaClient *client, rd_kafka_event_t *event, EddyKafkaError *e
 		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
 		case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM:
 		case RD_KAFKA_RESP_ERR__SSL:
-			eddy_kafka_note_trouble(client, err, reason);
+			eddy_kafka_remember_error(client, err, reason);
 			eddy_kafka_set_error(error, client, err, "could not log in to the brokers", reason);
 			return true;
 
@@ -441,7 +448,7 @@ report_error(EddyKafkaClient *client, rd_kafka_event_t *event, EddyKafkaError *e
 			return false;
 
 		default:
-			eddy_kafka_note_trouble(client, err, reason);
+			eddy_kafka_remember_error(client, err, reason);
 			if (!client->too_large || err != RD_KAFKA_RESP_ERR__BAD_MSG)
 				return false;
 			eddy_kafka_set_error(error, client, err, "could not fetch from the topic", reason);
@@ -450,9 +457,9 @@ report_error(EddyKafkaClient *client, rd_kafka_event_t *event, EddyKafkaError *e
 }
 
 /*
- * eddy_kafka_serve_events empties the queue of events. It goes on behind an error
- * of the source, for the queue wakes us again only once it was empty; of several,
- * the last is reported.
+ * eddy_kafka_serve_events processes the queue of events; false if one is an error of the source.
+ * It continues after such an error, because the queue signals again only after it was
+ * empty; of several errors, the last is reported.
  */
 bool
 eddy_kafka_serve_events(EddyKafkaClient *client, EddyKafkaError *error)
@@ -460,7 +467,7 @@ eddy_kafka_serve_events(EddyKafkaClient *client, EddyKafkaError *error)
 	rd_kafka_event_t *event;
 	bool		ok = true;
 
-	/* writing a log line looks for interrupts: the process must not end with an event in hand */
+	/* writing a log line checks for interrupts: the process must not exit before events are freed */
 	HOLD_INTERRUPTS();
 	while ((event = rd_kafka_queue_poll(client->events, 0)) != NULL)
 	{

@@ -3,9 +3,9 @@
  * errors.c
  *    librdkafka's error codes as errors of a source.
  *
- * The kind decides what the worker does, the SQLSTATE is what its user sees.
- * Broker trouble is class 08, authentication and authorization class 28. The
- * words are librdkafka's, which name brokers, topics and offsets but neither
+ * The kind determines what the worker does, the SQLSTATE is shown to users.
+ * Broker errors are class 08, authentication and authorization class 28. The
+ * texts are librdkafka's, which contain brokers, topics and offsets but neither
  * credentials nor the content of messages.
  *
  *-------------------------------------------------------------------------
@@ -17,7 +17,7 @@
 
 #include "kafka/internal.h"
 
-/* classify gives the kind and the SQLSTATE of an error code. */
+/* classify returns the kind and the SQLSTATE of an error code. */
 static EddyKafkaErrorKind
 classify(rd_kafka_resp_err_t err, int *sqlerrcode)
 {
@@ -51,7 +51,7 @@ classify(rd_kafka_resp_err_t err, int *sqlerrcode)
 			*sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 			return EDDY_KAFKA_BAD_MESSAGE;
 
-			/* credentials can be repaired on the broker's side: keep trying */
+			/* credentials can be corrected on the side of the broker: retry */
 		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
 		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
 		case RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE:
@@ -84,17 +84,17 @@ classify(rd_kafka_resp_err_t err, int *sqlerrcode)
 	}
 }
 
-/* is_away tells whether a code only says that no answer came. */
+/* is_unreachable: true for codes that only mean that no response was received. */
 static bool
-is_away(rd_kafka_resp_err_t err)
+is_unreachable(rd_kafka_resp_err_t err)
 {
 	return err == RD_KAFKA_RESP_ERR__TIMED_OUT || err == RD_KAFKA_RESP_ERR__TRANSPORT ||
 		err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
 }
 
 /*
- * is_too_large tells whether the client has refused an answer for its size. librdkafka has
- * no code of its own for that, and names the property in its words.
+ * is_too_large: true if the client has refused a response for its size. librdkafka has
+ * no code of its own for that, but its text contains the property.
  */
 static bool
 is_too_large(rd_kafka_resp_err_t err, const char *reason)
@@ -106,9 +106,9 @@ is_too_large(rd_kafka_resp_err_t err, const char *reason)
 /*
  * eddy_kafka_set_error fills error with what failed ("could not ...") and why.
  *
- * reason may be NULL: then it is librdkafka's name of the code or, when no answer
- * came, the last trouble with a broker. That says more than "timed out" does, and
- * tells a refused password from a host that is away.
+ * reason may be NULL: then it is librdkafka's text for the code or, when no response was
+ * received, the last broker error. That is more specific than "timed out", and
+ * distinguishes a refused password from an unreachable host.
  */
 void
 eddy_kafka_set_error(EddyKafkaError *error, EddyKafkaClient *client, rd_kafka_resp_err_t err,
@@ -119,17 +119,17 @@ eddy_kafka_set_error(EddyKafkaError *error, EddyKafkaClient *client, rd_kafka_re
 	error->partition = -1;
 	error->offset = -1;
 
-	if (reason == NULL && client != NULL && is_away(err) &&
-		client->trouble_code != RD_KAFKA_RESP_ERR_NO_ERROR)
+	if (reason == NULL && client != NULL && is_unreachable(err) &&
+		client->error_code != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		reason = client->trouble;
-		if (!is_away(client->trouble_code))
-			err = client->trouble_code;
+		reason = client->error_text;
+		if (!is_unreachable(client->error_code))
+			err = client->error_code;
 	}
 	error->kind = classify(err, &error->sqlerrcode);
 	if (is_too_large(err, reason))
 	{
-		/* no message is bad, and with another setting it will be received */
+		/* no message is invalid, and with another setting it will be received */
 		error->kind = EDDY_KAFKA_RETRIABLE;
 		error->sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 		what = "the next messages do not fit into \"receive.message.max.bytes\", which must be raised";
@@ -137,7 +137,7 @@ eddy_kafka_set_error(EddyKafkaError *error, EddyKafkaClient *client, rd_kafka_re
 	snprintf(error->message, sizeof(error->message), "%s: %s", what,
 			 reason != NULL ? reason : rd_kafka_err2str(err));
 
-	/* how long the connection lasted is different each time, and nothing new */
+	/* the duration of the connection differs each time: not a new error */
 	if (is_too_large(err, reason) && (c = strstr(error->message, " (after ")) != NULL)
 		*c = '\0';
 
@@ -147,24 +147,24 @@ eddy_kafka_set_error(EddyKafkaError *error, EddyKafkaClient *client, rd_kafka_re
 			*c = ' ';
 }
 
-/* eddy_kafka_note_trouble keeps in mind what a broker's error said. */
+/* eddy_kafka_remember_error records the last broker error. */
 void
-eddy_kafka_note_trouble(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *reason)
+eddy_kafka_remember_error(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *reason)
 {
-	client->trouble_code = err;
+	client->error_code = err;
 	client->too_large = client->too_large || is_too_large(err, reason);
-	strlcpy(client->trouble, reason, sizeof(client->trouble));
+	strlcpy(client->error_text, reason, sizeof(client->error_text));
 }
 
-/* eddy_kafka_note_life forgets it: a broker answered. */
+/* eddy_kafka_note_success resets it: a broker has responded. */
 void
-eddy_kafka_note_life(EddyKafkaClient *client)
+eddy_kafka_note_success(EddyKafkaClient *client)
 {
 	client->failing = false;
-	client->trouble_code = RD_KAFKA_RESP_ERR_NO_ERROR;
+	client->error_code = RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-/* eddy_kafka_clear_error says that nothing went wrong. */
+/* eddy_kafka_clear_error resets the error. */
 void
 eddy_kafka_clear_error(EddyKafkaError *error)
 {

@@ -4,16 +4,16 @@
  *    From librdkafka's queue to messages, positions and errors as values.
  *
  * One queue holds the messages of all partitions together with their errors
- * and ends, in order for each partition. poll takes a run of it and hands out
- * messages up to the first error; what lies behind the error stays here and
- * comes with the next call. So an error is always seen before the position
+ * and ends, in order for each partition. poll takes a part of it and returns
+ * messages up to the first error; what follows the error is kept here for
+ * the next call. So an error is always reported before the position
  * moves past it, and a caller that commits positions cannot skip it.
  *
  * The array of taken messages is reused: nothing is allocated for a message.
  * Payloads stay where librdkafka received them until the caller releases them.
  *
- * After a new assignment librdkafka drops what it still holds of the old one
- * when it is taken from the queue (the operations carry a version).
+ * After a new assignment librdkafka discards messages of the old one when they
+ * are taken from the queue (the operations carry a version).
  *
  *-------------------------------------------------------------------------
  */
@@ -30,11 +30,11 @@
 
 #include "kafka/internal.h"
 
-#define WAKE_TIMEOUT 20			/* ms; how long wake_fetchers waits for answers */
-#define TAKE_BYTES (4 * 1024 * 1024)	/* of messages that are handed out at once, and one more */
+#define WAKE_TIMEOUT 20			/* ms; how long wake_fetchers waits for responses */
+#define TAKE_BYTES (4 * 1024 * 1024)	/* of messages that are returned at once, and one more */
 #define FIRST_TAKE 16			/* messages, as long as their size is not known */
 
-/* drop_batch gives back what poll has not handed out. */
+/* drop_batch releases the messages that poll has not returned. */
 static void
 drop_batch(EddyKafkaClient *client)
 {
@@ -43,7 +43,10 @@ drop_batch(EddyKafkaClient *client)
 	client->batch_next = client->batch_count = 0;
 }
 
-/* eddy_kafka_assign starts to fetch the given partitions of the topic from their offsets. */
+/*
+ * eddy_kafka_assign starts to fetch the given partitions of the topic, any subset, from their
+ * offsets. It replaces the previous assignment and discards what was fetched for it.
+ */
 bool
 eddy_kafka_assign(EddyKafkaClient *client, const char *topic, const EddyKafkaStart *starts,
 				  int count, EddyKafkaError *error)
@@ -71,7 +74,7 @@ eddy_kafka_assign(EddyKafkaClient *client, const char *topic, const EddyKafkaSta
 		return false;
 	}
 
-	/* what was taken from the queue before belongs to the old assignment */
+	/* messages that were already taken from the queue belong to the old assignment */
 	drop_batch(client);
 
 	name = MemoryContextStrdup(TopMemoryContext, topic);
@@ -100,11 +103,11 @@ eddy_kafka_assign(EddyKafkaClient *client, const char *topic, const EddyKafkaSta
  * take_batch fills the batch from the queue.
  *
  * rd_kafka_consume_batch_queue waits its whole timeout to fill the array it is
- * given. So it is asked for one message with the caller's patience, and then for
- * the rest with none.
+ * given. So it is called for one message with the caller's timeout, and then for
+ * the rest without.
  *
- * Not more is taken than will be handed out soon: what has left the queue does not
- * count as queued, and librdkafka fetches more in its place.
+ * No more messages are taken than will be returned soon: those that have left the queue do
+ * not count as queued, and librdkafka fetches more in their place.
  */
 static void
 take_batch(EddyKafkaClient *client, int first_wait_ms, int max)
@@ -149,14 +152,14 @@ take_batch(EddyKafkaClient *client, int first_wait_ms, int max)
 }
 
 /*
- * wake_fetchers makes librdkafka before 2.2 look at its queue again.
+ * wake_fetchers makes librdkafka before 2.2 check its queue again.
  *
- * When the queue is full, the thread of a broker fetches no more, and up to 2.1 it
- * looks again only when something else wakes it, or after a second. In that second
- * the worker would run dry, unless the queue held all that it processes in the
+ * When the queue is full, the thread of a broker stops fetching, and up to 2.1 it
+ * checks the queue again only when another event wakes it, or after a second. In that second
+ * the worker would become idle, unless the queue held all that it processes in the
  * meantime: hundreds of megabytes. A request to the broker wakes the thread, so
- * once the queue is half empty each broker is asked for one offset. The answer
- * does not matter; it is waited for only because there is no call that does not.
+ * once the queue is half empty an offset is requested from each broker. The response
+ * is ignored; the only available call waits for it.
  */
 static void
 wake_fetchers(EddyKafkaClient *client)
@@ -186,8 +189,8 @@ wake_fetchers(EddyKafkaClient *client)
 }
 
 /*
- * note_error looks at an entry of the queue that is no message. Returns true if
- * it is an error that the caller must see.
+ * note_error processes an entry of the queue that is not a message. Returns true if
+ * it is an error to be reported to the caller.
  */
 static bool
 note_error(EddyKafkaClient *client, const rd_kafka_message_t *rkm, EddyKafkaError *error)
@@ -206,11 +209,11 @@ note_error(EddyKafkaClient *client, const rd_kafka_message_t *rkm, EddyKafkaErro
 			{
 				part->caught_up = true;
 				part->next = Max(part->next, rkm->offset);
-				eddy_kafka_note_life(client);
+				eddy_kafka_note_success(client);
 			}
 			return false;
 
-			/* of the group coordinator, which only lag tools need */
+			/* errors of the group coordinator, which only lag tools need */
 		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
 		case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
 		case RD_KAFKA_RESP_ERR_NOT_COORDINATOR:
@@ -232,12 +235,12 @@ note_error(EddyKafkaClient *client, const rd_kafka_message_t *rkm, EddyKafkaErro
 			break;
 	}
 
-	/* a lost offset below the start is news from before the assignment */
+	/* a lost offset below the start predates the current assignment */
 	if (rkm->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET && part != NULL &&
 		rkm->offset >= 0 && rkm->offset < part->start)
 		return false;
 
-	/* an answer was refused for its size: the broker's error has said so, or will */
+	/* a response was too large: reported as an error of the broker, before or after this */
 	if (rkm->err == RD_KAFKA_RESP_ERR__BAD_MSG && rkm->offset < 0 && client->too_large)
 		return false;
 
@@ -250,7 +253,16 @@ note_error(EddyKafkaClient *client, const rd_kafka_message_t *rkm, EddyKafkaErro
 	return true;
 }
 
-/* eddy_kafka_poll hands out messages; see client.h for what the caller can rely on. */
+/*
+ * eddy_kafka_poll appends up to max messages to messages[] and counts them in *nmessages; there
+ * must be room for *nmessages + max. It waits for the first one at most first_wait_ms, and for the
+ * others not at all. Of large messages it returns fewer than max, even if more are available.
+ *
+ * Returns false and fills error when an error was met. The messages already taken are valid, and
+ * what follows the error is kept for the next call. Ends of partitions are not reported; they mark
+ * the partition as caught up. When more may be available than was taken, eddy_kafka_fd() stays
+ * readable.
+ */
 bool
 eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 				EddyKafkaMessage *messages, int *nmessages, EddyKafkaError *error)
@@ -314,13 +326,13 @@ eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 
 		client->message_bytes = client->message_bytes == 0 ? average :
 			(client->message_bytes + average + 1) / 2;
-		eddy_kafka_note_life(client);
+		eddy_kafka_note_success(client);
 	}
 	*nmessages = message - messages;
 
 	/*
-	 * librdkafka writes to the pipe when an empty queue fills: the messages may not be
-	 * at their end, and behind an error the events have not been looked at.
+	 * librdkafka writes to the pipe only when an empty queue fills: more messages may be
+	 * available, and after an error the events have not been processed.
 	 */
 	if (client->batch_next < client->batch_count || client->batch_full || !ok)
 	{
@@ -334,7 +346,7 @@ eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 	return ok;
 }
 
-/* eddy_kafka_release gives messages back; their memory goes with the last one of its fetch. */
+/* eddy_kafka_release gives messages back; a fetch response is freed with its last message. */
 void
 eddy_kafka_release(EddyKafkaMessage *messages, int nmessages)
 {
@@ -346,12 +358,13 @@ eddy_kafka_release(EddyKafkaMessage *messages, int nmessages)
 }
 
 /*
- * eddy_kafka_position is the furthest that was handed out: behind the last message,
- * or the end of the partition, which lies behind the control records there.
+ * eddy_kafka_position returns the position after all that poll has returned of a partition:
+ * after the last message, or the end of the partition, which is after its control records and
+ * aborted messages. -1 if nothing was read since the assignment.
  *
- * rd_kafka_position() is never asked. Newer versions of librdkafka (seen in 2.8.0,
- * not in 2.0.2) count the notice of a partition's end as if it were a message: their
- * position is one too high until the next message, which would be skipped for good.
+ * rd_kafka_position() is never used. Newer versions of librdkafka (seen in 2.8.0,
+ * not in 2.0.2) count the end of a partition as if it were a message: their
+ * position is one too high until the next message, which would be lost.
  */
 int64
 eddy_kafka_position(EddyKafkaClient *client, const char *topic, int32 partition)
@@ -363,7 +376,7 @@ eddy_kafka_position(EddyKafkaClient *client, const char *topic, int32 partition)
 	return part->next;
 }
 
-/* eddy_kafka_caught_up tells whether nothing came since the end of the partition was met. */
+/* eddy_kafka_caught_up: true if no message has followed the end (last stable offset). */
 bool
 eddy_kafka_caught_up(EddyKafkaClient *client, int32 partition)
 {
@@ -372,7 +385,10 @@ eddy_kafka_caught_up(EddyKafkaClient *client, int32 partition)
 	return part != NULL && part->caught_up;
 }
 
-/* eddy_kafka_describe_stall: see client.h. */
+/*
+ * eddy_kafka_describe_stall fills error for a partition that delivers no messages at position
+ * although it has messages up to end, with what is known about the cause.
+ */
 void
 eddy_kafka_describe_stall(EddyKafkaClient *client, int32 partition, int64 position, int64 end,
 						  EddyKafkaError *error)
@@ -392,11 +408,11 @@ eddy_kafka_describe_stall(EddyKafkaClient *client, int32 partition, int64 positi
 	snprintf(error->message, sizeof(error->message),
 			 "nothing is received from offset " INT64_FORMAT " on, although the broker has messages up to " INT64_FORMAT "%s%s",
 			 position, end - 1,
-			 client->trouble_code != RD_KAFKA_RESP_ERR_NO_ERROR ? ": " : "",
-			 client->trouble_code != RD_KAFKA_RESP_ERR_NO_ERROR ? client->trouble : "");
+			 client->error_code != RD_KAFKA_RESP_ERR_NO_ERROR ? ": " : "",
+			 client->error_code != RD_KAFKA_RESP_ERR_NO_ERROR ? client->error_text : "");
 }
 
-/* eddy_kafka_cached_high reads what the last fetch response said. */
+/* eddy_kafka_cached_high returns the high watermark in the last fetch response, or -1. */
 int64
 eddy_kafka_cached_high(EddyKafkaClient *client, const char *topic, int32 partition)
 {
@@ -410,9 +426,9 @@ eddy_kafka_cached_high(EddyKafkaClient *client, const char *topic, int32 partiti
 }
 
 /*
- * append_value adds a JSON string or, if the bytes are no text that this database
- * can hold, {"base64": "..."}. JSON text of a database in another encoding than
- * UTF-8 can take ASCII as it is; the rest goes as base64 rather than being lost.
+ * append_value adds a JSON string or, if the bytes are not text that this database
+ * can store, {"base64": "..."}. In a database with another encoding than UTF-8, only
+ * ASCII is added as text.
  */
 static void
 append_value(StringInfo buf, const char *value, size_t len)
@@ -450,7 +466,10 @@ append_value(StringInfo buf, const char *value, size_t len)
 	}
 }
 
-/* eddy_kafka_headers_json writes the headers of a message as a JSON array of pairs. */
+/*
+ * eddy_kafka_headers_json returns the headers of a message as JSON text, [["name","value"],...], in
+ * order and with duplicates; NULL if there are none. palloc'ed in the current context.
+ */
 char *
 eddy_kafka_headers_json(const EddyKafkaMessage *message)
 {

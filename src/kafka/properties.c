@@ -3,22 +3,21 @@
  * properties.c
  *    Which librdkafka properties a SERVER and a USER MAPPING may have.
  *
- * The rule is an allow-list: a property that is not in it is refused, also one of
- * a librdkafka that does not exist yet. For all properties known today there is a
- * reason to give, by family:
+ * The rule is an allow-list: a property that is not in it is refused, including those of
+ * future versions of librdkafka. For all properties known today the error gives a
+ * reason, by family:
  *
- *	 server       harmless: may be an option of the server, seen by everybody
+ *	 server       harmless: may be an option of the server, visible to all users
  *	 user         credentials: may be an option of the user mapping, which other
  *	              users cannot see
- *	 own          pg_eddy sets it, because a promise depends on it
+ *	 own          set by pg_eddy, because a guarantee depends on it
  *	 producer     has no meaning for a consumer
- *	 code, files, command, token, verify, program, log
- *	              refused for safety: whoever may create a server would reach
- *	              further than the database lets him
+ *	 code, files, command, token, program, log
+ *	              refused for safety: the creator of a server would gain
+ *	              access beyond the database
  *
- * Values that give up what TLS protects from need the administrator's consent, a
- * setting. Values are tried on a configuration that is thrown away, so that librdkafka
- * itself says what is wrong with them. That starts no thread.
+ * Values that disable protections of TLS need a setting of the administrator. Values are tried on a
+ * temporary configuration, so that librdkafka itself reports invalid ones. That starts no thread.
  *
  *-------------------------------------------------------------------------
  */
@@ -221,7 +220,7 @@ static const Property properties[] =
 	{"ssl_key", PROGRAM, "ssl.key.pem"},
 };
 
-/* Families that are told by how a name begins or ends: newer versions add to them. */
+/* Families determined by how a name begins or ends: newer versions add to them. */
 static const struct
 {
 	const char *text;
@@ -247,7 +246,7 @@ static const struct
 /* Mechanisms without a command, a ticket or an address to fetch a token from. */
 static const char *const mechanisms[] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"};
 
-/* find_property looks a name up in the list. */
+/* find_property finds a name in the list. */
 static const Property *
 find_property(const char *name)
 {
@@ -257,7 +256,7 @@ find_property(const char *name)
 	return NULL;
 }
 
-/* family_of tells the family of any name. */
+/* family_of returns the family of any name. */
 static Family
 family_of(const char *name)
 {
@@ -277,7 +276,7 @@ family_of(const char *name)
 	return NOWHERE;
 }
 
-/* main_name gives the name that librdkafka itself knows an alias by. */
+/* main_name returns librdkafka's own name of a property, given an alias. */
 static const char *
 main_name(const char *name)
 {
@@ -286,6 +285,7 @@ main_name(const char *name)
 	return property != NULL && property->use != NULL ? property->use : name;
 }
 
+/* eddy_kafka_option_is_known: true for properties that SERVER or USER MAPPING may have. */
 bool
 eddy_kafka_option_is_known(const char *name)
 {
@@ -294,12 +294,14 @@ eddy_kafka_option_is_known(const char *name)
 	return family == SERVER || family == USER;
 }
 
+/* eddy_kafka_option_is_secret: true for properties whose values must not be shown. */
 bool
 eddy_kafka_option_is_secret(const char *name)
 {
 	return family_of(name) == USER;
 }
 
+/* eddy_kafka_mechanism_is_allowed: true for those that need only a user name and a password. */
 bool
 eddy_kafka_mechanism_is_allowed(const char *mechanism)
 {
@@ -322,7 +324,7 @@ closest_match(const char *name, Family family)
 	return closest.match;
 }
 
-/* refuse_for_safety raises the error for a family that reaches out of the database. */
+/* refuse_for_safety raises the error for a family that gives access beyond the database. */
 static void
 refuse_for_safety(const char *name, Family family, const char *use)
 {
@@ -356,7 +358,7 @@ refuse_for_safety(const char *name, Family family, const char *use)
 			 use != NULL ? errhint("Give the text itself in the option \"%s\".", use) : 0));
 }
 
-/* refuse_unknown raises the error for a name that is no property. */
+/* refuse_unknown raises the error for a name that is not a property. */
 static void
 refuse_unknown(Oid catalog, const char *name)
 {
@@ -375,9 +377,7 @@ refuse_unknown(Oid catalog, const char *name)
 			 errhint("Perhaps you meant the option \"%s\" of the user mapping.", other) : 0));
 }
 
-/*
- * check_name raises the error that fits, unless the option may stand where it is.
- */
+/* check_name raises an error unless the option is valid for the catalog. */
 static void
 check_name(Oid catalog, const char *name)
 {
@@ -389,7 +389,7 @@ check_name(Oid catalog, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 				 errmsg("unrecognized option \"%s\"", name),
-				 errdetail("Options of Kafka belong to servers and user mappings.")));
+				 errdetail("Kafka options are valid for servers and user mappings only.")));
 
 	switch (family)
 	{
@@ -438,8 +438,8 @@ check_name(Oid catalog, const char *name)
 }
 
 /*
- * check_value lets librdkafka try the value. What it says about a secret may
- * hold the secret: then it is not repeated.
+ * check_value lets librdkafka check the value. Its text about a secret may contain
+ * the secret and is not shown.
  */
 static void
 check_value(const char *name, const char *value)
@@ -459,12 +459,12 @@ check_value(const char *name, const char *value)
 			 result == RD_KAFKA_CONF_UNKNOWN ?
 			 errdetail("librdkafka %s does not have this property.", rd_kafka_version_str()) :
 			 eddy_kafka_option_is_secret(name) ? 0 :
-			 errdetail("librdkafka says: %s", errstr)));
+			 errdetail("librdkafka reports: %s", errstr)));
 }
 
-/* understood gives a value as librdkafka reads it, which takes several spellings. */
+/* normalize_value returns a value as librdkafka reads it, which accepts several spellings. */
 static void
-understood(const char *name, const char *value, char *buf, size_t size)
+normalize_value(const char *name, const char *value, char *buf, size_t size)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
@@ -476,8 +476,8 @@ understood(const char *name, const char *value, char *buf, size_t size)
 }
 
 /*
- * has_weak_cipher looks for ciphers that encrypt nothing, authenticate nobody or are
- * broken. What a list takes in by wider words is held off by OpenSSL's security
+ * has_weak_cipher detects ciphers that do not encrypt, do not authenticate or are
+ * broken. Those that a list includes by a wider term are excluded by OpenSSL's security
  * level, unless the list lowers that.
  */
 static bool
@@ -491,7 +491,7 @@ has_weak_cipher(const char *ciphers)
 	for (char *token = strtok_r(copy, ":;, ", &save); token != NULL;
 		 token = strtok_r(NULL, ":;, ", &save))
 	{
-		/* these take ciphers out */
+		/* these remove ciphers */
 		if (*token == '!' || *token == '-')
 			continue;
 		for (char *c = token; *c != '\0'; c++)
@@ -503,6 +503,11 @@ has_weak_cipher(const char *ciphers)
 	return false;
 }
 
+/*
+ * eddy_kafka_option_weakness returns which protection of TLS a value gives up, as a sentence, or
+ * NULL. Such values need the setting pg_eddy.allow_insecure_connections, both when they are given
+ * and when a connection is opened.
+ */
 const char *
 eddy_kafka_option_weakness(const char *name, const char *value)
 {
@@ -510,12 +515,12 @@ eddy_kafka_option_weakness(const char *name, const char *value)
 
 	if (strcmp(name, "enable.ssl.certificate.verification") == 0)
 	{
-		understood(name, value, buf, sizeof(buf));
-		return strcmp(buf, "true") == 0 ? NULL : "Credentials would be sent to whoever answers.";
+		normalize_value(name, value, buf, sizeof(buf));
+		return strcmp(buf, "true") == 0 ? NULL : "Credentials could be sent to an impersonated broker.";
 	}
 	if (strcmp(name, "ssl.endpoint.identification.algorithm") == 0)
 	{
-		understood(name, value, buf, sizeof(buf));
+		normalize_value(name, value, buf, sizeof(buf));
 		return strcmp(buf, "https") == 0 ? NULL :
 			"Credentials would be sent to any host that has a certificate of the same authority.";
 	}
@@ -524,6 +529,7 @@ eddy_kafka_option_weakness(const char *name, const char *value)
 	return NULL;
 }
 
+/* eddy_kafka_protocol_weakness: the same for protocol and mechanism together; each may be NULL. */
 const char *
 eddy_kafka_protocol_weakness(const char *protocol, const char *mechanism)
 {
@@ -546,7 +552,12 @@ refuse_weakness(const char *name, const char *weakness)
 			 errhint("The setting \"pg_eddy.allow_insecure_connections\" allows it.")));
 }
 
-/* eddy_kafka_check_option checks the name, then what the value means for safety, then the value. */
+/*
+ * eddy_kafka_check_option checks one option of a catalog (ForeignServerRelationId,
+ * UserMappingRelationId, ForeignDataWrapperRelationId or ForeignTableRelationId). The SQLSTATE of
+ * its error distinguishes an invalid or misplaced name (with the closest allowed one as hint), a
+ * property that is refused for safety, and an invalid value.
+ */
 void
 eddy_kafka_check_option(Oid catalog, const char *name, const char *value)
 {
@@ -572,7 +583,7 @@ eddy_kafka_check_option(Oid catalog, const char *name, const char *value)
 	refuse_weakness(name, eddy_kafka_option_weakness(name, value));
 }
 
-/* find_option gives the value of a property that may be given under two names. */
+/* find_option returns the value of a property that may be given under two names. */
 static const char *
 find_option(List *options, const char *name)
 {
@@ -588,7 +599,10 @@ find_option(List *options, const char *name)
 	return NULL;
 }
 
-/* eddy_kafka_check_options checks what single options cannot show. */
+/*
+ * eddy_kafka_check_options raises an error if the options of a catalog are not complete, name one
+ * property twice, or are weak in combination.
+ */
 void
 eddy_kafka_check_options(Oid catalog, List *options)
 {

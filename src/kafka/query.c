@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * query.c
- *    Questions to the broker that wait for an answer: partitions, offsets.
+ *    Requests to the broker that wait for the response: partitions, offsets.
  *
- * Each takes the caller's timeout and no longer; interrupts are looked at by
- * the caller, between calls. They use queues of their own inside librdkafka,
- * so messages that arrive meanwhile stay where they are.
+ * Each takes no longer than the caller's timeout; the caller checks for interrupts
+ * between calls. Requests use queues of their own inside librdkafka, so messages that
+ * arrive meanwhile stay in theirs.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,8 +14,8 @@
 #include "kafka/internal.h"
 
 /*
- * fail fills error for a question without an answer. The queue of events is read
- * first: it knows why the brokers could not be reached.
+ * fail fills error for a request without a response. The events are processed first: they
+ * tell why the brokers could not be reached.
  */
 static bool
 fail(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *what, EddyKafkaError *error)
@@ -24,24 +24,24 @@ fail(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *what, EddyKaf
 
 	(void) eddy_kafka_serve_events(client, &ignored);
 
-	/* of an answer that did not come librdkafka may say that it cannot be read */
+	/* librdkafka may report a missing response as one that cannot be parsed */
 	if (err == RD_KAFKA_RESP_ERR__BAD_MSG)
 		err = RD_KAFKA_RESP_ERR__TRANSPORT;
 	eddy_kafka_set_error(error, client, err, what, NULL);
 	return false;
 }
 
-/* succeed notes that a broker answered. */
+/* succeed notes that a broker has responded. */
 static bool
 succeed(EddyKafkaClient *client)
 {
-	eddy_kafka_note_life(client);
+	eddy_kafka_note_success(client);
 	return true;
 }
 
 /*
  * note_leaders remembers one partition of each broker that leads any, with the end
- * of the partition as the question to ask.
+ * of the partition as the position to request.
  */
 static void
 note_leaders(EddyKafkaClient *client, const struct rd_kafka_metadata_topic *topic)
@@ -54,7 +54,7 @@ note_leaders(EddyKafkaClient *client, const struct rd_kafka_metadata_topic *topi
 		int32		leader = topic->partitions[p].leader;
 		bool		known = leader < 0;
 
-		/* the list is as long as there are brokers; the broker's id goes along */
+		/* one element per broker, with its id in opaque */
 		for (int i = 0; i < client->leaders->cnt && !known; i++)
 			known = (int32) (intptr_t) client->leaders->elems[i].opaque == leader;
 		if (!known)
@@ -69,7 +69,11 @@ note_leaders(EddyKafkaClient *client, const struct rd_kafka_metadata_topic *topi
 	}
 }
 
-/* eddy_kafka_partition_count reads the metadata of the topic. */
+/*
+ * eddy_kafka_partition_count requests the number of partitions of a topic; EDDY_KAFKA_TOPIC_MISSING
+ * if there is no such topic. *cluster_id (palloc'ed, NULL if not known) is the cluster that
+ * responded.
+ */
 bool
 eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeout_ms,
 						   int *npartitions, char **cluster_id, EddyKafkaError *error)
@@ -83,7 +87,7 @@ eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeo
 	if (cluster_id != NULL)
 		*cluster_id = NULL;
 
-	/* a name that no topic can have is refused here already, with no code to tell by */
+	/* a name that is not valid for a topic is refused here, without an error code */
 	rkt = rd_kafka_topic_new(client->rk, topic, NULL);
 	if (rkt == NULL)
 		return fail(client, RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION,
@@ -109,7 +113,7 @@ eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeo
 
 	if (cluster_id != NULL)
 	{
-		/* it came with the metadata: this does not wait */
+		/* part of the metadata: this does not wait */
 		char	   *id = rd_kafka_clusterid(client->rk, 0);
 
 		if (id != NULL)
@@ -122,8 +126,13 @@ eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeo
 }
 
 /*
- * eddy_kafka_list_offsets asks the leaders of the partitions. librdkafka's function for
- * times hands the number on as it is, and to the broker -1 and -2 mean the ends.
+ * eddy_kafka_list_offsets requests a position in each of the partitions, count of them in
+ * ascending order, from their leaders: EDDY_KAFKA_OLDEST, EDDY_KAFKA_END, or (a time in ms since
+ * 1970) the first offset whose message time is at or after it; -1 if there is none. It fills
+ * offsets[i] for partitions[i].
+ *
+ * librdkafka's function for times passes the number to the broker as it is, for which -1 and -2
+ * mean the ends.
  */
 bool
 eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic, const int32 *partitions,
@@ -150,7 +159,7 @@ eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic, const int32 
 		Assert(elem->partition == partitions[i]);
 		err = elem->err;
 		offsets[i] = elem->offset;
-		/* the ends exist: without an answer the partition has no leader */
+		/* the ends exist: without a response the partition has no leader */
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && position < 0 && elem->offset < 0)
 			err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
 		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)

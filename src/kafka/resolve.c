@@ -3,13 +3,13 @@
  * resolve.c
  *    Refuses connections to hosts that pg_eddy.allowed_brokers does not list.
  *
- * Brokers advertise addresses of other brokers, so the check sits where librdkafka
+ * Brokers advertise addresses of other brokers, so the check is made where librdkafka
  * resolves names, on one of its own threads. No PostgreSQL function may be called
- * there; the list does not change while the client lives.
+ * there; the list does not change while the client exists.
  *
- * A name that is not listed itself passes when every address that it resolves to
- * is listed. (Addresses are not taken out of the answer: how a list of addrinfo
- * was allocated is the system's own business.)
+ * A name that is not listed itself is allowed if every address that it resolves to
+ * is listed. (Addresses are not removed from the result: how a list of addrinfo
+ * is allocated depends on the system.)
  *
  *-------------------------------------------------------------------------
  */
@@ -31,7 +31,7 @@ resolve(const char *node, const char *service, const struct addrinfo *hints,
 	struct addrinfo *found = NULL;
 	int			rc;
 
-	/* librdkafka's way to ask for a result to be freed */
+	/* librdkafka requests a result to be freed this way */
 	if (node == NULL && service == NULL && hints == NULL)
 	{
 		freeaddrinfo(*res);

@@ -1,39 +1,39 @@
 /*-------------------------------------------------------------------------
  *
  * attempt.c
- *    Crashes of a source worker, and how to get past the message that causes them.
+ *    Crashes of a source worker, and rejecting the message that causes them.
  *
  * A crash of a worker is a crash of the whole server: shared memory, and the back-offs in
- * it, begin again. So what is known of crashes is in a table, eddy._attempt. On
+ * it, are reinitialized. So crashes are recorded in a table, eddy._attempt. On
  * the normal path that costs one transaction when a worker starts and nothing per batch:
  *
- *   normal    The row holds a random token that stands for this process. When the
- *             process ends in any way but a crash of its own, it leaves the token
- *             in a file. A start that does not find it there comes after a crash.
+ *   normal    The row holds a random token that identifies this process. When the
+ *             process exits in any way other than a crash of its own, it writes the token
+ *             to a file. A start that does not find it there comes after a crash.
  *   cautious  After a crash. Each batch is announced by a transaction of its own,
- *             which writes the offsets it consists of, and the batch's own transaction takes
- *             that back. After a crash in a batch the next batches have a 32nd of its
+ *             which writes the offsets of the batch, and the batch's own transaction removes
+ *             the announcement. After a crash in a batch the next batches have 1/32 of its
  *             messages, down to one. A message that has crashed the worker twice by
- *             itself, after three crashes in a row at least, is rejected without being
- *             looked at, by the policy of the source. Caution ends when all messages are passed that
- *             could have been in the batch of the first crash.
+ *             itself, after at least three consecutive crashes, is rejected without being
+ *             processed, by the policy of the source. This mode ends when all messages that
+ *             could have been in the batch of the first crash have been processed.
  *
- *                 crash: no announced batch          past the first batch
+ *                 crash: no announced batch          first batch processed
  *      NORMAL  ---------------------------> CAUTIOUS -------------------> NORMAL
  *                                            |    ^
  *                                            +----+ crash in an announced batch: smaller ones
  *
- * Innocent workers. When one process crashes, the postmaster ends all others with
- * SIGQUIT. The handler writes the token into the file: what another process
- * did is not counted, whatever the worker was doing. A worker that is killed with SIGKILL from outside
- * leaves no token, which costs a phase of caution; messages are rejected only if the
- * same one is hit again and again. The file is in pg_stat_tmp, which neither
- * base backups nor standbys have: a start from there begins with caution, too.
+ * Other workers. When one process crashes, the postmaster ends all others with
+ * SIGQUIT. The handler writes the token to the file: a crash of another process
+ * is not counted. A worker that is killed with SIGKILL
+ * leaves no token, which costs a phase of cautious mode; messages are rejected only if the
+ * same one is hit repeatedly. The file is in pg_stat_tmp, which is not part of
+ * base backups and standbys: a start there also begins in cautious mode.
  *
- * A process that is ended by an error of level FATAL in the middle of a batch, without having been
- * told to end, has crashed in this sense as well.
+ * A process that is ended by an error of level FATAL during a batch, without having been
+ * terminated, also counts as crashed.
  *
- * Locking: the source (see process.h) in each of the transactions. Memory: the attempt
+ * Locking: the source (see worker.h) in each of the transactions. Memory: the attempt
  * is kept in a context of its own. Called on the main thread; the signal handler uses
  * write() and static variables only.
  *
@@ -60,9 +60,9 @@
 #include "worker/process.h"
 #include "worker/source_worker.h"
 
-#define SHRINK_FACTOR 32		/* a batch that crashed is tried again in so many parts */
+#define SHRINK_FACTOR 32		/* a batch that crashed is retried in so many parts */
 #define QUARANTINE_CRASHES 3	/* in a row, before a message is rejected */
-#define QUARANTINE_ALONE 2		/* of these, with nothing but this message in the batch */
+#define QUARANTINE_ALONE 2		/* of these, with only this message in the batch */
 #define DELAY_MIN 1000L			/* ms, after the second crash */
 
 /* of the process */
@@ -74,7 +74,7 @@ static MemoryContext attempt_context = NULL;
 static int	token_fd = -1;
 static int64 token;
 static volatile sig_atomic_t applying = false;
-static volatile sig_atomic_t told_to_end = false;
+static volatile sig_atomic_t terminated = false;
 
 /* ---- the end of a process ---- */
 
@@ -84,7 +84,7 @@ token_path(char *path, int32 source)
 	snprintf(path, MAXPGPATH, PG_STAT_TMP_DIR "/" EDDY_TOKEN_FILE, MyDatabaseId, source);
 }
 
-/* Leaves the token: this process has not crashed. Safe in a signal handler. */
+/* Writes the token to the file: this process has not crashed. Safe in a signal handler. */
 static void
 leave_token(void)
 {
@@ -96,7 +96,7 @@ leave_token(void)
 	}
 }
 
-/* SIGQUIT: the postmaster ends us because another process has crashed, or at once on demand. */
+/* SIGQUIT: another process has crashed, or an immediate shutdown was requested. */
 static void
 handle_quit(SIGNAL_ARGS)
 {
@@ -104,11 +104,11 @@ handle_quit(SIGNAL_ARGS)
 	_exit(2);
 }
 
-/* SIGTERM: as die, but remembered. */
+/* SIGTERM: as die(), and remembered. */
 static void
 handle_term(SIGNAL_ARGS)
 {
-	told_to_end = true;
+	terminated = true;
 	die(postgres_signal_arg);
 }
 
@@ -116,11 +116,11 @@ handle_term(SIGNAL_ARGS)
 void
 eddy_attempt_end(void)
 {
-	if (!applying || told_to_end)
+	if (!applying || terminated)
 		leave_token();
 }
 
-/* Opens the file of the source, and returns whether it has the token of the process before. */
+/* Opens the file of the source, and returns whether it has the token of the previous process. */
 static bool
 open_token_file(const EddySourceWorker *worker, int64 expected)
 {
@@ -141,9 +141,9 @@ open_token_file(const EddySourceWorker *worker, int64 expected)
 	return pread(token_fd, &found, sizeof(found), 0) == sizeof(found) && found == expected;
 }
 
-/* eddy_attempt_forget removes the file of a source that does not exist any more. */
+/* eddy_attempt_remove_file removes the file of a source that no longer exists. */
 void
-eddy_attempt_forget(int32 source)
+eddy_attempt_remove_file(int32 source)
 {
 	char		path[MAXPGPATH];
 
@@ -184,7 +184,7 @@ copy_attempt(const EddyAttempt *from)
 	return copy;
 }
 
-/* Makes a copy the state of the process. */
+/* Makes a copy of an attempt the state of this process. */
 static void
 keep_attempt(const EddyAttempt *from)
 {
@@ -199,7 +199,7 @@ keep_attempt(const EddyAttempt *from)
 	attempt_context = fresh;
 }
 
-/* Offsets of the messages, one range for each partition. Palloc'ed in the current context. */
+/* eddy_attempt_ranges returns the offsets of the messages, a palloc'ed range for each partition. */
 List *
 eddy_attempt_ranges(const EddySourceWorker *worker)
 {
@@ -225,7 +225,10 @@ eddy_attempt_ranges(const EddySourceWorker *worker)
 	return ranges;
 }
 
-/* True if the next message of a partition, as committed or as the batch will, is in one of the ranges. */
+/*
+ * eddy_attempt_within: true if the next message of a partition is in one of the ranges, by the
+ * committed offsets or by those that the batch will commit.
+ */
 bool
 eddy_attempt_within(const EddySourceWorker *worker, List *ranges, bool committed)
 {
@@ -249,7 +252,7 @@ eddy_attempt_within(const EddySourceWorker *worker, List *ranges, bool committed
 
 /* ---- the start of a process ---- */
 
-/* Any message that can have been in the batch of a crash that was not announced. */
+/* All messages that can have been in the batch of a crash that was not announced. */
 static List *
 possible_ranges(int32 source)
 {
@@ -279,14 +282,14 @@ same_message(List *a, List *b)
 	return left && right && left->partition == right->partition && left->first == right->first;
 }
 
-/* Counts a crash of the process before. */
+/* Counts a crash of the previous process. */
 static void
 count_crash(EddyAttempt *last)
 {
 	last->crashes++;
 	if (last->current == NIL)
 	{
-		/* not in an announced batch; unless caution explains it, it can have been any message */
+		/* not in an announced batch: any message, unless the ranges are already known */
 		if (last->caution == NIL)
 			last->caution = possible_ranges(last->source);
 		return;
@@ -300,8 +303,8 @@ count_crash(EddyAttempt *last)
 }
 
 /*
- * eddy_attempt_begin notes the process that consumes the source, and finds out how the one before
- * ended. In *delay it returns how long to wait before the first batch, in ms.
+ * eddy_attempt_begin records the process that consumes the source, and determines how the previous
+ * one ended. In *delay it returns how long to wait before the first batch, in ms.
  */
 EddyOutcome
 eddy_attempt_begin(EddySourceWorker *worker, long *delay)
@@ -353,6 +356,7 @@ eddy_attempt_begin(EddySourceWorker *worker, long *delay)
 
 /* ---- caution ---- */
 
+/* eddy_attempt_cautious: true after a crash, until its possible causes have been processed. */
 bool
 eddy_attempt_cautious(void)
 {
@@ -366,7 +370,7 @@ eddy_attempt_limit(void)
 	return eddy_attempt_cautious() ? attempt->batch_limit : EDDY_NO_BATCH_LIMIT;
 }
 
-/* eddy_attempt_describe tells what the worker recovers from, palloc'ed in the current context. */
+/* eddy_attempt_describe returns a text for the status of the source, palloc'ed. */
 char *
 eddy_attempt_describe(const EddySourceWorker *worker)
 {
@@ -387,7 +391,7 @@ eddy_attempt_describe(const EddySourceWorker *worker)
 					range->first, range->next - 1, list_length(ranges) - 1);
 }
 
-/* Writes the attempt in a transaction of its own, unless the source is gone. */
+/* Writes the attempt in a transaction of its own, unless the source was detached. */
 static void
 store_attempt(EddyAttempt *changed)
 {
@@ -408,7 +412,7 @@ store_attempt(EddyAttempt *changed)
 	keep_attempt(changed);
 }
 
-/* Drops what has been passed; without a rest, caution ends. */
+/* Removes the ranges that have been processed; without any left, cautious mode ends. */
 static void
 reduce_caution(const EddySourceWorker *worker, EddyAttempt *changed, bool committed)
 {
@@ -430,8 +434,8 @@ reduce_caution(const EddySourceWorker *worker, EddyAttempt *changed, bool commit
 }
 
 /*
- * eddy_attempt_settle is called when the offsets have been settled with the broker: what
- * it does not have cannot be dangerous.
+ * eddy_attempt_settle is called after the offsets were compared with the broker's: messages that
+ * the broker does not have cannot have caused the crash.
  */
 void
 eddy_attempt_settle(EddySourceWorker *worker)
@@ -473,9 +477,9 @@ eddy_attempt_announce(EddySourceWorker *worker)
 }
 
 /*
- * eddy_attempt_write is the batch's own part: in its transaction, with the offsets that it
- * will commit, the announcement is taken back and limits grow again. quarantined: the
- * message that crashed the worker is dealt with by this batch.
+ * eddy_attempt_write is called in the transaction of the batch, with the offsets that it
+ * will commit: the announcement is removed and limits grow again. quarantined: this batch
+ * rejects the message that crashed the worker.
  */
 void
 eddy_attempt_write(EddySourceWorker *worker, bool quarantined)
@@ -504,8 +508,8 @@ eddy_attempt_write(EddySourceWorker *worker, bool quarantined)
 }
 
 /*
- * eddy_attempt_finish is called when the batch was committed, or (false) has ended in another way
- * than by a crash.
+ * eddy_attempt_finish is called when the batch was committed, or (false) has ended without a
+ * crash.
  */
 void
 eddy_attempt_finish(bool committed)
@@ -524,7 +528,7 @@ eddy_attempt_finish(bool committed)
 	}
 }
 
-/* eddy_attempt_crashed returns how often a message has crashed the worker, if that was too often. */
+/* eddy_attempt_crashed: how often a message has crashed the worker if that rejects it, else 0. */
 int
 eddy_attempt_crashed(const EddyKafkaMessage *message)
 {

@@ -4,15 +4,15 @@
  *    The time limit of a batch (pg_eddy.batch_time_limit).
  *
  * A timeout of the server's framework ticks while a batch is applied. Ticks are
- * counted, rather than the time compared with a deadline, so that only time counts in
- * which the batch was really running: a tick during a wait for another transaction's
+ * counted, rather than comparing the time with a deadline, so that only time counts in
+ * which the batch was running: a tick during a wait for another transaction's
  * lock is not counted, and a process that was suspended gets a single tick for all
- * that it missed. When the limit is reached, the batch is cancelled as
- * pg_cancel_backend would. A function that catches the cancel is cancelled once more
- * when the limit has passed again, and ends the process at the third.
+ * that it missed. When the limit is reached, the batch is canceled as
+ * by pg_cancel_backend. A function that catches the cancel is canceled again
+ * after another limit, and the process is ended after the third.
  *
- * The handler runs in a signal handler: it sets flags and nothing else. Locking: none.
- * Memory: none. After a crash nothing is left.
+ * The handler runs in a signal handler: it only sets flags. Locking: none.
+ * Memory: none. No state survives a crash.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,7 +52,7 @@ tick(void)
 	InterruptPending = true;
 }
 
-/* eddy_clock_start starts the limit anew. */
+/* eddy_clock_start starts the limit from the beginning. */
 void
 eddy_clock_start(void)
 {
@@ -71,7 +71,7 @@ eddy_clock_start(void)
 						 interval);
 }
 
-/* eddy_clock_stop ends counting; what it would have cancelled is not cancelled any more. */
+/* eddy_clock_stop ends counting, and revokes a cancel that has not been processed. */
 void
 eddy_clock_stop(void)
 {
@@ -84,8 +84,8 @@ eddy_clock_stop(void)
 }
 
 /*
- * eddy_clock_expired tells whether the limit was reached since the last start, and stops
- * the clock if so: the error that is being handled has been raised by it.
+ * eddy_clock_expired returns whether the limit was reached since the last start, and stops
+ * the clock if so: it has raised the error that is being handled.
  */
 bool
 eddy_clock_expired(void)
@@ -95,7 +95,7 @@ eddy_clock_expired(void)
 	return expired;
 }
 
-/* eddy_clock_describe gives the reason for a rejection, in the current memory context. */
+/* eddy_clock_describe returns the reason for a rejection, palloc'ed. */
 char *
 eddy_clock_describe(void)
 {

@@ -198,7 +198,7 @@ release_all(void)
 }
 
 /*
- * Removes the token files (attempt.c) of sources and databases that do not exist any more.
+ * Removes the token files (attempt.c) of sources and databases that no longer exist.
  * Needs a transaction.
  */
 static void

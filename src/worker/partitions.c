@@ -20,7 +20,7 @@
 
 #include "worker/source_worker.h"
 
-#define REQUEST_TIMEOUT 500		/* ms, for EDDY_KAFKA_QUESTIONS partitions at once */
+#define REQUEST_TIMEOUT 500		/* ms, for EDDY_KAFKA_REQUEST_PARTITIONS partitions at once */
 
 /* Decides whether this worker consumes a partition: a source has one worker, which has all. */
 static bool
@@ -60,7 +60,7 @@ eddy_partitions_build(EddySourceWorker *worker, int topic_partitions)
 	}
 }
 
-/* eddy_partitions_store makes the offsets of the current batch the stored ones: it was committed. */
+/* eddy_partitions_store keeps the offsets of the current batch as stored: it was committed. */
 void
 eddy_partitions_store(EddySourceWorker *worker)
 {
@@ -77,11 +77,11 @@ eddy_partitions_list_offsets(EddySourceWorker *worker, int64 position, int64 *of
 							 EddyKafkaError *error)
 {
 	const EddyPartitionSet *set = &worker->partitions;
-	int32		numbers[EDDY_KAFKA_QUESTIONS];
+	int32		numbers[EDDY_KAFKA_REQUEST_PARTITIONS];
 
-	for (int first = 0; first < set->count; first += EDDY_KAFKA_QUESTIONS)
+	for (int first = 0; first < set->count; first += EDDY_KAFKA_REQUEST_PARTITIONS)
 	{
-		int			count = Min(set->count - first, EDDY_KAFKA_QUESTIONS);
+		int			count = Min(set->count - first, EDDY_KAFKA_REQUEST_PARTITIONS);
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < count; i++)

@@ -1,17 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * progress.c
- *    What the broker has of the topic, and whether the source gets nearer to it.
+ *    The ends of the partitions, and whether the source makes progress towards them.
  *
- * The end of a partition is asked for, not only learned from fetched messages: a
- * partition that nothing can be fetched from would else look as if it had been consumed. The
- * ends are stored as high_offset, so that eddy.partitions shows the true lag. With
- * the isolation that we read with, the broker's answer is the last stable offset: what lies behind
- * an open transaction cannot be fetched yet and is no reason to worry.
+ * The ends of partitions are requested, not only learned from fetched messages: otherwise a
+ * partition from which no message can be fetched would seem to be consumed. The
+ * ends are stored as high_offset, so that eddy.partitions shows the true lag. With isolation level
+ * read_committed the broker returns the last stable offset: messages after the beginning of an open
+ * transaction cannot be fetched yet, which is not an error.
  *
- * A partition that has messages, of which none arrives although the worker has
- * taken everything that librdkafka had to give, is stalled. The source is
- * then waiting, with an error that says what is known of the reason.
+ * A partition is stalled if it has messages but none is received, although librdkafka's
+ * queue was empty meanwhile. The source is then waiting, with an error that contains what is
+ * known about the cause.
  *
  * Locking: see batch.c; the ends are written in a transaction of their own. What was observed
  * of a partition is in its EddyPartitionState. After a crash the ends are requested again.
@@ -121,9 +121,9 @@ find_stalled(EddySourceWorker *worker, const int64 *ends, EddyKafkaError *error)
 			state->behind_position = position;
 			state->behind_since = now;
 		}
-		/* while other messages come, there is no hurry */
+		/* while other messages are received, the normal interval is sufficient */
 		watch = watch || !TimestampDifferenceExceeds(worker->drained_at, now, STALL_TIME / 5);
-		/* librdkafka's queue was empty since: had it been fetched, it would have come */
+		/* the queue was empty since then: fetched messages would have been received */
 		if (error->kind == EDDY_KAFKA_OK &&
 			((unchanged && worker->stalled) ||
 			 (TimestampDifferenceExceeds(state->behind_since, now, STALL_TIME) &&
@@ -136,8 +136,8 @@ find_stalled(EddySourceWorker *worker, const int64 *ends, EddyKafkaError *error)
 }
 
 /*
- * eddy_progress_check asks the broker for the ends of all partitions. error is set if it does not
- * answer, or if a partition is stalled. *watch: there is something to look at again soon.
+ * eddy_progress_check requests the ends of all partitions and stores them. error is set if the
+ * broker does not respond, or if a partition is stalled. *watch: the next check should come soon.
  */
 EddyOutcome
 eddy_progress_check(EddySourceWorker *worker, bool *watch, EddyKafkaError *error)
@@ -151,7 +151,7 @@ eddy_progress_check(EddySourceWorker *worker, bool *watch, EddyKafkaError *error
 		return EDDY_CONTINUE;
 	*watch = find_stalled(worker, ends, error);
 	worker->stalled = (error->kind != EDDY_KAFKA_OK);
-	/* with an open transaction the end of what was written lies further */
+	/* with an open transaction the high watermark is beyond the last stable offset */
 	for (int i = 0; i < worker->partitions.count; i++)
 		ends[i] = Max(ends[i],
 					  eddy_kafka_cached_high(worker->client, topic,

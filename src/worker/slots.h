@@ -48,7 +48,7 @@ typedef struct EddySlotView
  * - a rule for who consumes which partition (is_owned in partitions.c), and a decision whether a
  *   partition without a row is new (settle in start.c) that does not depend on the rows of others;
  * - a row of eddy._attempt and a file with a token for each shard (attempt.c);
- * - one state of the source made of those of its workers (eddy._source_status, eddy.sources).
+ * - one state of the source, derived from those of its workers (eddy._source_status, eddy.sources).
  */
 static inline EddyWorkerId
 eddy_worker_of_database(Oid database)

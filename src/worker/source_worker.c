@@ -6,19 +6,19 @@
  *   start: open a client -> settle the offsets -> assign
  *   loop:  collect messages -> apply them in one transaction -> wait for more
  *
- * Everything that can go wrong leads to one of two visible states. "waiting": the
- * worker goes on by itself (broker away, topic missing, an error of a batch), with a back-off
- * and without using the processor. "stopped": somebody has to decide (lost offsets,
- * a bad message with on_error => 'stop'); the worker ends.
+ * Every failure leads to one of two visible states. "waiting": the worker retries
+ * (broker unreachable, topic missing, an error of a batch), with a back-off and without using the
+ * CPU. "stopped": an administrator must decide (lost offsets, an invalid message with
+ * on_error => 'stop'); the worker exits.
  *
  * It sleeps in a WaitEventSet on its latch, the death of the postmaster and
- * librdkafka's pipe. A latch that is set means that something was committed that may
- * concern the source. SIGTERM is served between any two steps; no call into librdkafka waits
+ * librdkafka's pipe. If the latch is set, a transaction may have committed a change that concerns
+ * the source. SIGTERM is served between any two steps; no call into librdkafka waits
  * longer than half a second.
  *
  * Locking: none outside of batches and short reads. Memory: the loop's context is reset in each
- * turn; messages are librdkafka's. After a crash of this process, or of the server, another
- * one starts from the stored offsets.
+ * iteration; messages are librdkafka's. After a crash of this process, or of the server, a new
+ * process starts from the stored offsets.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,16 +42,16 @@
 #include "worker/slots.h"
 #include "worker/source_worker.h"
 
-#define PROBE_INTERVAL 10000L	/* ms between looks for new partitions */
-#define WATCH_INTERVAL 2000L	/* ms between looks at a partition that stands still */
-#define TROUBLE_INTERVAL_MIN 500L	/* ms between questions while the broker is away */
-#define TROUBLE_INTERVAL_MAX 4000L
+#define PROBE_INTERVAL 10000L	/* ms between checks for new partitions */
+#define WATCH_INTERVAL 2000L	/* ms between checks of a partition without progress */
+#define RETRY_INTERVAL_MIN 500L /* ms between requests while the broker is unreachable */
+#define RETRY_INTERVAL_MAX 4000L
 #define GAP_INTERVAL 1000L		/* ms after which an offset without messages is stored */
 
-/* What is shown in eddy.sources, so that it is written on changes only. */
+/* The status as shown in eddy.sources, which is written on changes only. */
 typedef struct ReportedStatus
 {
-	bool		valid;
+	bool		valid;			/* else none has been written */
 	bool		running;
 	int			sqlerrcode;
 	char		error[1024];
@@ -84,6 +84,10 @@ report_running(void)
 	pgstat_report_activity(STATE_RUNNING, "consuming");
 }
 
+/*
+ * eddy_source_report_waiting shows in eddy.sources what keeps the source from making progress.
+ * To be called outside of transactions.
+ */
 void
 eddy_source_report_waiting(const char *error, int sqlerrcode)
 {
@@ -102,21 +106,21 @@ eddy_source_report_waiting(const char *error, int sqlerrcode)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* The same for an error of the broker, with the place that it is about. */
+/* The same for an error of the broker, with the topic or partition that it concerns. */
 static void
 report_broker_error(const EddyKafkaError *error)
 {
 	char		text[sizeof(reported.error)];
 	const char *topic = worker->definition ? worker->definition->source->topic : "";
 
-	/* an answer that is too large ends the connection: that is not the news */
+	/* a response that is too large closes the connection: keep showing the cause */
 	if (worker->stalled && !reported.running &&
 		reported.sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION)
 		return;
 
 	if (error->kind == EDDY_KAFKA_OFFSET_LOST && error->partition < 0)
-		strlcpy(text, error->message, sizeof(text));	/* ours, and names it */
+		strlcpy(text, error->message, sizeof(text));	/* of start.c, which names it */
 	else if (error->partition >= 0)
 		snprintf(text, sizeof(text), "topic \"%s\", partition %d: %s", topic,
 				 error->partition, error->message);
@@ -141,7 +145,7 @@ close_client(void)
 	eddy_kafka_close(client);
 }
 
-/* librdkafka's threads must be gone before the process runs its exit handlers. */
+/* librdkafka's threads must have ended before the process runs its other exit handlers. */
 static void
 at_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
@@ -151,7 +155,7 @@ at_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 
 /* ---- waiting ---- */
 
-/* Sleeps until something happens or the time is over. True if the latch was set. */
+/* Sleeps until an event or the timeout. True if the latch was set. */
 static bool
 wait_for_events(WaitEventSet *set, long timeout)
 {
@@ -169,7 +173,7 @@ wait_for_events(WaitEventSet *set, long timeout)
 	return latch;
 }
 
-/* Waits before another attempt; whoever commits something that concerns us ends the wait. */
+/* Waits before another attempt; a commit that concerns the database ends the wait. */
 static void
 back_off(long delay)
 {
@@ -181,12 +185,13 @@ back_off(long delay)
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	eddy_process_reload_config();
-	/* also takes notice of a corrected server or user mapping */
+	/* the server or the user mapping may have been corrected */
 	eddy_definition_invalidate();
 }
 
-/* ---- looking at what others have committed ---- */
+/* ---- changes by concurrent transactions ---- */
 
+/* Reads the definition and the offsets again after a wake-up. */
 static EddyOutcome
 check_definition(void)
 {
@@ -211,8 +216,8 @@ check_definition(void)
 }
 
 /*
- * Waits after a crash. What is committed meanwhile does not shorten it: each crash takes the
- * whole server down. A source that is paused or detached is left at once.
+ * Waits after a crash. Commits do not shorten the wait: each crash restarts the whole server. If
+ * the source is paused or detached, the worker exits at once.
  */
 static EddyOutcome
 wait_after_crash(long delay)
@@ -236,7 +241,7 @@ wait_after_crash(long delay)
 
 /* ---- the loop ---- */
 
-/* What to do about an error that the poll has met. */
+/* Handles an error that the poll has returned. */
 static EddyOutcome
 handle_poll_error(const EddyKafkaError *error)
 {
@@ -245,7 +250,7 @@ handle_poll_error(const EddyKafkaError *error)
 		case EDDY_KAFKA_OK:
 			return EDDY_CONTINUE;
 		case EDDY_KAFKA_RETRIABLE:
-			/* of what does not pass by itself, only progress is a sign that it has passed */
+			/* does not pass by itself: only progress shows that it is resolved */
 			if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
 				worker->stalled = true;
 			report_broker_error(error);
@@ -255,7 +260,7 @@ handle_poll_error(const EddyKafkaError *error)
 			report_broker_error(error);
 			return EDDY_RESTART;
 		case EDDY_KAFKA_BAD_MESSAGE:
-			/* handled with the batch unless it cannot be told where it is */
+			/* handled with the batch unless its position is unknown */
 			report_broker_error(error);
 			return EDDY_RESTART;
 		case EDDY_KAFKA_CONFIG:
@@ -266,7 +271,7 @@ handle_poll_error(const EddyKafkaError *error)
 	return EDDY_REOPEN;
 }
 
-/* Asks for new partitions and new messages, and whether the broker is there again. */
+/* Checks for new partitions and new messages, and whether the broker is reachable again. */
 static EddyOutcome
 probe(long *interval)
 {
@@ -285,19 +290,19 @@ probe(long *interval)
 		*interval = watch ? WATCH_INTERVAL : PROBE_INTERVAL;
 		return EDDY_CONTINUE;
 	}
-	*interval = reported.running ? TROUBLE_INTERVAL_MIN :
-		Min(*interval * 2, TROUBLE_INTERVAL_MAX);
+	*interval = reported.running ? RETRY_INTERVAL_MIN :
+		Min(*interval * 2, RETRY_INTERVAL_MAX);
 	return handle_poll_error(&error);
 }
 
-/* Consumes until something has to be done from the start. */
+/* Consumes until the session must be restarted. */
 static EddyOutcome
 consume(WaitEventSet *set, MemoryContext loop_context)
 {
 	long		interval = PROBE_INTERVAL;
 	TimestampTz next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
 	TimestampTz last_store = 0;
-	bool		look = true;
+	bool		woken = true;
 
 	for (;;)
 	{
@@ -312,9 +317,9 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 		eddy_process_reload_config();
 		MemoryContextSwitchTo(loop_context);
 		MemoryContextReset(loop_context);
-		if (look || eddy_definition_stale())
+		if (woken || eddy_definition_stale())
 			outcome = check_definition();
-		look = false;
+		woken = false;
 		if (outcome != EDDY_CONTINUE)
 			return outcome;
 
@@ -349,10 +354,10 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 				return outcome;
 			if (!reported.running && interval == PROBE_INTERVAL)
 			{
-				interval = TROUBLE_INTERVAL_MIN;
+				interval = RETRY_INTERVAL_MIN;
 				next_probe = TimestampTzPlusMilliseconds(now, interval);
 			}
-			continue;			/* more may be waiting behind the error */
+			continue;			/* more messages may follow the error */
 		}
 		if (now >= next_probe)
 		{
@@ -363,7 +368,7 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 			eddy_process_return_memory();
 		}
 
-		/* there may be more if something came: only an empty poll leads to sleep */
+		/* after a batch there may be more messages: only an empty poll leads to sleep */
 		timeout = last_store == now ? 0 :
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_probe) + 1;
 		if (moved)
@@ -372,15 +377,15 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 			(void) pgstat_report_stat(true);
 		if (wait_for_events(set, timeout))
 		{
-			look = true;
-			/* keeps the shared queue of invalidations short while we idle */
+			woken = true;
+			/* keeps the shared queue of invalidations short while the worker is idle */
 			if (catchupInterruptPending)
 				ProcessCatchupInterrupt();
 		}
 	}
 }
 
-/* From the start to the end of a session. Broker trouble at the start is in *error. */
+/* From the start to the end of a session. *error is set if the broker fails at the start. */
 static EddyOutcome
 run_session(MemoryContext loop_context, EddyKafkaError *error)
 {
@@ -440,7 +445,7 @@ run_session(MemoryContext loop_context, EddyKafkaError *error)
 }
 
 /*
- * Runs a session and takes in what it throws. Returns what to do next, and in *delay how long to
+ * Runs a session and handles errors it raises. Returns what to do next, and in *delay how long to
  * wait before that.
  */
 static EddyOutcome
@@ -463,7 +468,7 @@ try_session(MemoryContext loop_context, long *broker_delay, long *delay)
 		MemoryContextSwitchTo(loop_context);
 		edata = CopyErrorData();
 		HOLD_INTERRUPTS();
-		/* the log gets all of it, once: the status repeats the rest */
+		/* the log gets the whole error, once per series; the status has its message */
 		if (!reported.valid || reported.running || strcmp(reported.error, edata->message) != 0)
 			EmitErrorReport();
 		FlushErrorState();
@@ -486,23 +491,23 @@ try_session(MemoryContext loop_context, long *broker_delay, long *delay)
 	{
 		report_broker_error(&error);
 		*delay = *broker_delay;
-		*broker_delay = Min(*broker_delay * 2, TROUBLE_INTERVAL_MAX);
+		*broker_delay = Min(*broker_delay * 2, RETRY_INTERVAL_MAX);
 		return outcome;
 	}
 	else if (!reported.running)
-		*delay = TROUBLE_INTERVAL_MIN;	/* the loop met an error and wants a new start */
-	*broker_delay = TROUBLE_INTERVAL_MIN;
+		*delay = RETRY_INTERVAL_MIN;	/* the loop met an error and restarts */
+	*broker_delay = RETRY_INTERVAL_MIN;
 	return outcome;
 }
 
-/* Before the process ends by itself: nothing stays of a source that is gone. */
+/* Before a regular exit: removes the file of a source that was detached. */
 static void
 leave(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (eddy_catalog_get_source(worker->id.id) == NULL)
-		eddy_attempt_forget(worker->id.id);
+		eddy_attempt_remove_file(worker->id.id);
 	CommitTransactionCommand();
 }
 
@@ -510,7 +515,7 @@ void
 eddy_source_worker_main(Datum arg)
 {
 	MemoryContext loop_context;
-	long		broker_delay = TROUBLE_INTERVAL_MIN;
+	long		broker_delay = RETRY_INTERVAL_MIN;
 	EddyWorkerId id = eddy_slots_attach(arg);
 
 	worker = MemoryContextAllocZero(TopMemoryContext, sizeof(EddySourceWorker));

@@ -8,9 +8,9 @@
  * partitions.c  the partitions that this worker consumes
  * rows.c        from messages to rows
  * batch.c       one batch: from messages to COMMIT
- * attempt.c     crashes of the process, and how to get past them
+ * attempt.c     crashes of the process, and rejecting the message that causes them
  * clock.c       the time limit of a batch
- * progress.c    what the broker has, and whether the source gets nearer to it
+ * progress.c    the ends of the partitions, and whether the source makes progress
  * source_worker.c  the process: loop, waiting, back-off, status
  *
  *-------------------------------------------------------------------------
@@ -29,10 +29,10 @@
 /* What the process does after a step. */
 typedef enum EddyOutcome
 {
-	EDDY_CONTINUE,					/* -> poll again */
-	EDDY_RESTART,				/* -> read the offsets and assign anew */
+	EDDY_CONTINUE,				/* -> poll again */
+	EDDY_RESTART,				/* -> read the offsets and assign again */
 	EDDY_REOPEN,				/* -> the same, with a new client */
-	EDDY_LEAVE					/* -> end of the process, nothing to do any more */
+	EDDY_LEAVE					/* -> end of the process: no work remains */
 } EddyOutcome;
 
 /* One partition that the worker consumes. */
@@ -42,7 +42,7 @@ typedef struct EddyPartitionState
 	EddyPartition stored;		/* as last committed */
 	EddyPartition next;			/* as the current batch would commit it */
 
-	/* of progress.c: where it stood when messages were first seen to be missing */
+	/* of progress.c: its position when it was first seen to be behind */
 	bool		behind;			/* the broker had more; else the rest is not set */
 	int64		behind_position;
 	TimestampTz behind_since;
@@ -57,7 +57,7 @@ typedef struct EddyPartitionSet
 	EddyPartitionState *states; /* in order of partition number */
 } EddyPartitionSet;
 
-/* What the stream, the source and its server say. In a context of its own. */
+/* The definition of stream, source and server. In a context of its own. */
 typedef struct EddyDefinition
 {
 	MemoryContext mcxt;
@@ -89,7 +89,7 @@ typedef struct EddySourceWorker
 	EddyKafkaClient *client;
 	EddyPartitionSet partitions;
 
-	/* messages of the batch in hand */
+	/* messages of the current batch */
 	EddyKafkaMessage *messages;
 	EddyDecodeMessage *payloads;	/* of the messages, as the decoder takes them */
 	int			nmessages;
@@ -98,7 +98,7 @@ typedef struct EddySourceWorker
 	bool		has_bad;		/* besides, one message could not be fetched: */
 	EddyKafkaError bad;
 
-	/* rows of the batch in hand; the arrays are reused */
+	/* rows of the current batch; the arrays are reused */
 	MemoryContext batch_context;	/* values by reference, reset after each batch */
 	EddyApply	apply;
 	Datum	   *values;
@@ -109,47 +109,30 @@ typedef struct EddySourceWorker
 	int			row_limit;		/* of a batch after a failure, or EDDY_NO_BATCH_LIMIT */
 	List	   *failed;			/* of EddyRange, TopMemoryContext: in it row_limit does not grow */
 	bool		begun;			/* eddy_attempt_begin has been called */
-	bool		alone;			/* a batch of one message, tried with care: errors have one cause */
-	bool		batch_failed;	/* the last one did: connected is not yet running */
-	bool		stalled;		/* a partition has messages that do not come: see progress.c */
-	TimestampTz drained_at;		/* when nothing was waiting in librdkafka, last */
-	bool		loss_seen;		/* an offset was lost when the broker was last asked */
+	bool		alone;			/* a single message in careful mode: errors have one cause */
+	bool		batch_failed;	/* the last one did: a connection does not mean running */
+	bool		stalled;		/* a partition has messages that are not received, see progress.c */
+	TimestampTz drained_at;		/* when librdkafka's queue was last empty */
+	bool		loss_seen;		/* an offset was lost at the last attempt to start */
 } EddySourceWorker;
 
 /* ---- definition.c ---- */
 
-/* Registers the callbacks that notice DDL. Once. */
 extern void eddy_definition_watch(void);
-
-/* True if what the definition was read from may have changed. */
 extern bool eddy_definition_stale(void);
-
-/* Makes the next use read the definition again: somebody has woken us. */
 extern void eddy_definition_invalidate(void);
-
-/*
- * eddy_definition_read reads the definition again if it may have changed. Needs a
- * transaction that holds the locks on stream and source. The stream is given.
- */
 extern EddyOutcome eddy_definition_read(EddySourceWorker *worker, Relation stream);
 
-/*
- * eddy_definition_lock begins a transaction's work on a source: locks stream and source, in
- * that order, pushes a snapshot and reads the definition. *stream is the
- * open relation when the result is EDDY_CONTINUE, otherwise NULL.
- */
+/* *stream is the open relation when the result is EDDY_CONTINUE, otherwise NULL. */
 extern EddyOutcome eddy_definition_lock(EddySourceWorker *worker, Relation *stream);
 
 /* ---- start.c ---- */
 
-/* A step of the start: EDDY_CONTINUE, or what else to do; error is set if the broker is to blame. */
+/* Steps of the start: EDDY_CONTINUE or the next step; error is set if it is the broker's. */
 extern EddyOutcome eddy_start_open(EddySourceWorker *worker, EddyKafkaError *error);
 extern EddyOutcome eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error);
 
-/* Asks how many partitions there are now; EDDY_RESTART if there are more. */
 extern EddyOutcome eddy_start_probe(EddySourceWorker *worker, EddyKafkaError *error);
-
-/* True if the stored offsets are not those that the worker goes on from. Needs a transaction. */
 extern bool eddy_start_moved(EddySourceWorker *worker);
 
 /* ---- partitions.c ---- */
@@ -177,19 +160,10 @@ extern bool eddy_rows_make(EddyApply *apply);
 
 /* ---- batch.c ---- */
 
-/* Collects messages until the batch is full or nothing more is to be expected soon. */
 extern bool eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error);
-
-/* Applies the collected messages in one transaction; retries what can succeed. */
 extern EddyOutcome eddy_batch_apply(EddySourceWorker *worker);
-
-/* True if positions have moved without a message: markers of transactions, gaps. */
 extern bool eddy_batch_moved(EddySourceWorker *worker);
-
-/* Forgets a failed batch whose messages are not the next ones any more. */
 extern void eddy_batch_settle(EddySourceWorker *worker);
-
-/* Gives the messages back. */
 extern void eddy_batch_release(EddySourceWorker *worker);
 
 /* ---- attempt.c ---- */
@@ -200,20 +174,13 @@ extern void eddy_attempt_announce(EddySourceWorker *worker);
 extern void eddy_attempt_write(EddySourceWorker *worker, bool quarantined);
 extern void eddy_attempt_finish(bool committed);
 extern void eddy_attempt_end(void);
-extern void eddy_attempt_forget(int32 source);
-
-/* After a crash, and until all messages are passed that may have caused it. */
+extern void eddy_attempt_remove_file(int32 source);
 extern bool eddy_attempt_cautious(void);
 extern int	eddy_attempt_limit(void);
 extern char *eddy_attempt_describe(const EddySourceWorker *worker);
 
-/* How often the message has crashed the worker, if that was too often; else 0. */
 extern int	eddy_attempt_crashed(const EddyKafkaMessage *message);
-
-/* Offsets of the current messages: List of EddyRange, palloc'ed. */
-extern List *eddy_attempt_ranges(const EddySourceWorker *worker);
-
-/* True if the next message of a partition is in one of the ranges: as committed, or as it will be. */
+extern List *eddy_attempt_ranges(const EddySourceWorker *worker);	/* of EddyRange */
 extern bool eddy_attempt_within(const EddySourceWorker *worker, List *ranges, bool committed);
 
 /* ---- clock.c ---- */
@@ -225,19 +192,12 @@ extern char *eddy_clock_describe(void);
 
 /* ---- progress.c ---- */
 
-/* Forgets what was seen of the partitions: they have been assigned anew. */
 extern void eddy_progress_reset(EddySourceWorker *worker);
-
-/*
- * Asks the broker for the ends of all partitions, stores them and looks for partitions that stand
- * still. error is set if there is one, or no answer; *watch: look again soon.
- */
 extern EddyOutcome eddy_progress_check(EddySourceWorker *worker, bool *watch,
 									   EddyKafkaError *error);
 
 /* ---- source_worker.c ---- */
 
-/* Shows in eddy.sources what keeps the source from making progress. Outside of transactions. */
 extern void eddy_source_report_waiting(const char *error, int sqlerrcode);
 
 #endif							/* EDDY_SOURCE_WORKER_H */

@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * start.c
- *    How a source worker begins: connection, where to read from, lost offsets.
+ *    The start of a source worker: connection, offsets to read from, lost offsets.
  *
- * The offsets in eddy._partition are the only truth. A partition without a row gets
- * one here, with an absolute offset, before its first message is read; so what
- * "latest" means is decided once. A stored offset that the broker does not
- * have (any more) is never moved silently: by the source's policy it stops the source,
+ * The offsets in eddy._partition are authoritative. A partition without a row gets
+ * one here, with an absolute offset, before its first message is read; so the
+ * meaning of "latest" is determined once. A stored offset that the broker no longer
+ * has is never moved silently: by the source's policy it stops the source,
  * or moves and leaves a dead letter that names the range.
  *
- * All questions to the broker are asked outside of transactions, with short
+ * All requests to the broker are sent outside of transactions, with short
  * timeouts, so that no lock waits for the network and SIGTERM is served. Locking: see
  * definition.c; rows of _partition in order of partition. After a crash the start
- * is simply done again.
+ * is repeated.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,11 +38,11 @@
 #include "worker/process.h"
 #include "worker/source_worker.h"
 
-#define QUESTION_TIMEOUT 500	/* ms */
-#define FETCH_WAIT 20			/* ms that the broker may collect messages before it answers */
+#define REQUEST_TIMEOUT 500	/* ms */
+#define FETCH_WAIT 20			/* ms that the broker may collect messages before it responds */
 #define QUEUED_MESSAGES 100000	/* per partition, on libraries with a short fetch back-off */
 
-/* What the broker has of a partition. */
+/* The offsets that the broker has of a partition. */
 typedef struct Watermarks
 {
 	int64		low;
@@ -52,7 +52,7 @@ typedef struct Watermarks
 
 /* ---- connection ---- */
 
-/* The user mapping of a role, or the public one; a server may do without. */
+/* Options of the user mapping of a role, or of PUBLIC; none if there is no mapping. */
 static List *
 user_options(Oid role, Oid server)
 {
@@ -88,6 +88,7 @@ connection_options(const EddyDefinition *definition)
 							user_options(definition->owner, server->serverid));
 }
 
+/* eddy_start_open opens the client. *error is set if that fails. */
 EddyOutcome
 eddy_start_open(EddySourceWorker *worker, EddyKafkaError *error)
 {
@@ -107,6 +108,8 @@ eddy_start_open(EddySourceWorker *worker, EddyKafkaError *error)
 			.allowed_brokers = eddy_settings_allowed_brokers
 		};
 
+		settings.log_name = psprintf("stream \"%s\", topic \"%s\"", worker->stream_name,
+									 worker->topic_name);
 		settings.client_id = psprintf("pg_eddy/%s/%d", get_database_name(MyDatabaseId),
 									  worker->id.id);
 		worker->client = eddy_kafka_open(connection_options(worker->definition), &settings,
@@ -120,7 +123,7 @@ eddy_start_open(EddySourceWorker *worker, EddyKafkaError *error)
 	return outcome;
 }
 
-/* ---- where a partition without a row begins ---- */
+/* ---- the first offset of a partition without a row ---- */
 
 /* The entry of a partition in start_offsets: an offset, absolute or a name; false if none. */
 static bool
@@ -156,7 +159,7 @@ start_offset(const EddySource *source, int32 partition, bool is_new, const Water
 {
 	int64		offset = EDDY_OFFSET_EARLIEST;
 
-	/* partitions that are added later are read from their beginning: nothing is skipped */
+	/* partitions that are added later are read from the beginning, so that no message is skipped */
 	if (!is_new && !listed_offset(source, partition, &offset))
 	{
 		if (starts_by_time(source))
@@ -169,11 +172,11 @@ start_offset(const EddySource *source, int32 partition, bool is_new, const Water
 	return offset == EDDY_OFFSET_LATEST ? marks->high : offset;
 }
 
-/* ---- questions to the broker ---- */
+/* ---- requests to the broker ---- */
 
 /* Builds the set of partitions and reads their watermarks, in the order of its states. */
 static bool
-ask_broker(EddySourceWorker *worker, bool first, Watermarks **marks, char **cluster_id,
+request_watermarks(EddySourceWorker *worker, bool first, Watermarks **marks, char **cluster_id,
 		   EddyKafkaError *error)
 {
 	const EddySource *source = worker->definition->source;
@@ -181,7 +184,7 @@ ask_broker(EddySourceWorker *worker, bool first, Watermarks **marks, char **clus
 	int64	   *high;
 	int			count;
 
-	if (!eddy_kafka_partition_count(worker->client, source->topic, QUESTION_TIMEOUT, &count,
+	if (!eddy_kafka_partition_count(worker->client, source->topic, REQUEST_TIMEOUT, &count,
 									cluster_id, error))
 		return false;
 	eddy_partitions_build(worker, count);
@@ -204,7 +207,7 @@ ask_broker(EddySourceWorker *worker, bool first, Watermarks **marks, char **clus
 								ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 		int64	   *by_time = low;
 
-		/* brokers count time from 1970 on; what is negative has a meaning of its own */
+		/* Kafka counts time from 1970; negative values have other meanings */
 		if (!eddy_partitions_list_offsets(worker, Max((start - SetEpochTimestamp()) / 1000, 0),
 										  by_time, error))
 			return false;
@@ -216,7 +219,7 @@ ask_broker(EddySourceWorker *worker, bool first, Watermarks **marks, char **clus
 
 /* ---- lost offsets ---- */
 
-/* Says what is wrong with an offset, or NULL. */
+/* Describes why an offset cannot be read, or returns NULL. */
 static char *
 describe_loss(const EddySource *source, int32 partition, int64 offset, const Watermarks *marks)
 {
@@ -224,11 +227,11 @@ describe_loss(const EddySource *source, int32 partition, int64 offset, const Wat
 		return NULL;
 	if (offset < marks->low)
 		return psprintf("offsets " INT64_FORMAT " to " INT64_FORMAT
-						" of topic \"%s\", partition %d, are lost: the oldest that the broker has is "
+						" of topic \"%s\", partition %d, are lost: the oldest available offset is "
 						INT64_FORMAT,
 						offset, marks->low - 1, source->topic, partition, marks->low);
 	return psprintf("offset " INT64_FORMAT " of topic \"%s\", partition %d, does not exist: "
-					"the topic ends at " INT64_FORMAT ", so it was made anew or cut off",
+					"the topic ends at " INT64_FORMAT ", so it was recreated or truncated",
 					offset, source->topic, partition, marks->high);
 }
 
@@ -239,12 +242,12 @@ stop(EddySourceWorker *worker, const char *message)
 			(errmsg("source of stream \"%s\", topic \"%s\" stopped: %s", worker->stream_name,
 					worker->topic_name, message)));
 	eddy_catalog_set_source_status(worker->id.id, "stopped",
-								   psprintf("%s; eddy.seek sets where to go on", message),
+								   psprintf("%s; use eddy.seek to set where to continue", message),
 								   "55000");
 	return EDDY_LEAVE;
 }
 
-/* Moves an offset that is lost by the policy of the source; the range becomes a dead letter. */
+/* Moves a lost offset by the policy of the source; the range becomes a dead letter. */
 static void
 move_offset(EddySourceWorker *worker, EddyPartition *partition, const Watermarks *marks,
 			const char *message)
@@ -264,21 +267,21 @@ move_offset(EddySourceWorker *worker, EddyPartition *partition, const Watermarks
 
 	partition->next_offset = target;
 	if (latest && lost < target)
-		letter.error = psprintf("%s; skipped are offsets " INT64_FORMAT " to " INT64_FORMAT,
+		letter.error = psprintf("%s; skipped offsets " INT64_FORMAT " to " INT64_FORMAT,
 								message, lost, target - 1);
 	else
-		letter.error = psprintf("%s; going on with " INT64_FORMAT, message, target);
+		letter.error = psprintf("%s; continuing at " INT64_FORMAT, message, target);
 	ereport(LOG,
-			(errmsg("source of stream \"%s\", topic \"%s\" has moved: %s", worker->stream_name,
+			(errmsg("source of stream \"%s\", topic \"%s\" skipped lost offsets: %s", worker->stream_name,
 					worker->topic_name, letter.error)));
 	eddy_catalog_insert_dead_letter(&letter);
 }
 
-/* ---- putting both together ---- */
+/* ---- offsets to start from ---- */
 
 /*
- * settle_partition decides where one partition goes on. stored is its row, NULL if it has
- * none. Returns EDDY_CONTINUE with the row written, or what else to do.
+ * settle_partition determines the offset at which one partition continues. stored is its row,
+ * NULL if it has none. Returns EDDY_CONTINUE with the row written, or the next step.
  */
 static EddyOutcome
 settle_partition(EddySourceWorker *worker, EddyPartitionState *state,
@@ -299,7 +302,7 @@ settle_partition(EddySourceWorker *worker, EddyPartitionState *state,
 		partition = *stored;
 	else
 		partition.next_offset = start_offset(source, state->partition, is_new, marks);
-	/* left by eddy.seek */
+	/* set by eddy.seek */
 	if (partition.next_offset == EDDY_OFFSET_EARLIEST)
 		partition.next_offset = marks->low;
 	else if (partition.next_offset == EDDY_OFFSET_LATEST)
@@ -309,7 +312,7 @@ settle_partition(EddySourceWorker *worker, EddyPartitionState *state,
 	loss = describe_loss(source, state->partition, partition.next_offset, marks);
 	if (loss && !worker->loss_seen)
 	{
-		/* a leader that has just come up may not know its own end yet: ask again */
+		/* a leader that has just been elected may not know its end yet: try again */
 		worker->loss_seen = true;
 		error->kind = EDDY_KAFKA_OFFSET_LOST;
 		error->partition = -1;
@@ -327,7 +330,7 @@ settle_partition(EddySourceWorker *worker, EddyPartitionState *state,
 	else if ((partition.next_offset != stored->next_offset ||
 			  partition.high_offset > stored->high_offset) &&
 			 !eddy_catalog_advance_partition(&partition, stored->next_offset))
-		return EDDY_RESTART;	/* eddy.seek was faster */
+		return EDDY_RESTART;	/* a concurrent eddy.seek got there first */
 	state->stored = state->next = partition;
 	return EDDY_CONTINUE;
 }
@@ -350,7 +353,7 @@ check_cluster(EddySourceWorker *worker, char *cluster_id)
 	}
 	if (strcmp(source->cluster_id, cluster_id) != 0)
 		return stop(worker,
-					psprintf("server \"%s\" leads to another Kafka cluster, \"%s\" instead of \"%s\": the offsets mean nothing there",
+					psprintf("server \"%s\" points to a different Kafka cluster, \"%s\" instead of \"%s\": the offsets are not valid there",
 							 source->server, cluster_id, source->cluster_id));
 	return EDDY_CONTINUE;
 }
@@ -371,10 +374,10 @@ settle(EddySourceWorker *worker, const Watermarks *marks, char *cluster_id,
 
 		if (row->partition < set->topic_partitions)
 			stored[row->partition] = row;
-		else if (outcome == EDDY_CONTINUE && row->next_offset >= 0 &&	/* else eddy.seek knows */
+		else if (outcome == EDDY_CONTINUE && row->next_offset >= 0 &&	/* not after eddy.seek */
 				 strcmp(worker->definition->source->on_offset_lost, "stop") == 0)
 			outcome = stop(worker,
-						   psprintf("partition %d of topic \"%s\" does not exist any more: the topic was made anew with %d partitions",
+						   psprintf("partition %d of topic \"%s\" no longer exists: the topic was recreated with %d partitions",
 									row->partition, worker->definition->source->topic,
 									set->topic_partitions));
 	}
@@ -388,7 +391,7 @@ settle(EddySourceWorker *worker, const Watermarks *marks, char *cluster_id,
 	return outcome;
 }
 
-/* True if the source has never been started: no partition has a row. */
+/* Determines whether the source is started for the first time: no partition has a row. */
 static EddyOutcome
 read_first(EddySourceWorker *worker, bool *first)
 {
@@ -409,7 +412,7 @@ read_first(EddySourceWorker *worker, bool *first)
 }
 
 /*
- * eddy_start_assign settles all offsets in one transaction and begins to fetch.
+ * eddy_start_assign determines all offsets in one transaction and starts to fetch.
  * Runs in a memory context that is reset afterwards.
  */
 EddyOutcome
@@ -427,7 +430,7 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	MemoryContextSwitchTo(caller);
 	if (outcome != EDDY_CONTINUE)
 		return outcome;
-	if (!ask_broker(worker, first, &marks, &cluster_id, error))
+	if (!request_watermarks(worker, first, &marks, &cluster_id, error))
 		return EDDY_RESTART;
 
 	SetCurrentStatementStartTimestamp();
@@ -435,7 +438,7 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	outcome = eddy_definition_lock(worker, &stream);
 	if (outcome == EDDY_CONTINUE)
 	{
-		/* rows appeared or went meanwhile: the questions were not the right ones */
+		/* rows were inserted or deleted concurrently: other offsets are needed */
 		if (first != (eddy_catalog_list_partitions(worker->id.id) == NIL))
 			outcome = EDDY_RESTART;
 		else
@@ -443,7 +446,7 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 		PopActiveSnapshot();
 		table_close(stream, NoLock);
 	}
-	/* what an unfinished step has written must not stay; the reason for stopping must */
+	/* an unfinished step must not be committed; the reason for stopping must */
 	if (outcome == EDDY_RESTART)
 		AbortCurrentTransaction();
 	else
@@ -465,6 +468,7 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	return EDDY_CONTINUE;
 }
 
+/* eddy_start_probe: EDDY_RESTART if the number of partitions or the cluster has changed. */
 EddyOutcome
 eddy_start_probe(EddySourceWorker *worker, EddyKafkaError *error)
 {
@@ -473,7 +477,7 @@ eddy_start_probe(EddySourceWorker *worker, EddyKafkaError *error)
 	EddyOutcome outcome = EDDY_CONTINUE;
 	int			count;
 
-	if (!eddy_kafka_partition_count(worker->client, source->topic, QUESTION_TIMEOUT, &count,
+	if (!eddy_kafka_partition_count(worker->client, source->topic, REQUEST_TIMEOUT, &count,
 									&cluster_id, error))
 		return EDDY_CONTINUE;
 	if (count != worker->partitions.topic_partitions ||
@@ -484,6 +488,7 @@ eddy_start_probe(EddySourceWorker *worker, EddyKafkaError *error)
 	return outcome;
 }
 
+/* eddy_start_moved: true if another session has changed the offsets. Needs a transaction. */
 bool
 eddy_start_moved(EddySourceWorker *worker)
 {

@@ -10,7 +10,7 @@
 
 #include "postgres_ext.h"
 
-/* Kinds of workers. A new one needs an entry in worker_kinds of slots.c and a process that starts it. */
+/* Kinds of workers. A new one needs an entry in worker_kinds (slots.c), and a starter. */
 typedef enum EddyWorkerKind
 {
 	EDDY_WORKER_DATABASE,		/* the database's own; started by the launcher */
