@@ -1,12 +1,16 @@
 # pg_eddy: PGXS Makefile. "make help" lists the targets.
 #
-# Two shared libraries come out of one make: pg_eddy, the extension, and pg_eddy_cdc, the output
-# plugin, which is small and inert and is never linked with librdkafka, because servers list it
-# in output_plugin_libraries.
+# Three shared libraries come out of one make:
+#   pg_eddy        the extension, which servers preload; linked with the C library alone
+#   pg_eddy_kafka  what reads from Kafka, with librdkafka and simdjson: loaded by source workers,
+#                  and by sessions that create servers or attach sources
+#   pg_eddy_cdc    the output plugin, which is small and inert, because servers list it in
+#                  output_plugin_libraries
 
 EXTENSION = pg_eddy
 EXTVERSION = 0.1.0
 MODULE_big = pg_eddy
+KAFKA = pg_eddy_kafka
 PLUGIN = pg_eddy_cdc
 
 OBJS = \
@@ -36,22 +40,7 @@ OBJS = \
 	src/catalog/table.o \
 	src/catalog/user_partition_table.o \
 	src/catalog/view_table.o \
-	src/decode/decode.o \
-	src/decode/formats.o \
-	src/decode/json.o \
-	src/decode/json_shim.o \
-	src/decode/json_tree.o \
-	src/decode/json_walk.o \
-	src/decode/lexical.o \
-	src/decode/value.o \
-	src/decode/value_number.o \
-	src/decode/value_time.o \
-	src/kafka/client.o \
-	src/kafka/errors.o \
-	src/kafka/fetch.o \
-	src/kafka/properties.o \
-	src/kafka/query.o \
-	src/kafka/resolve.o \
+	src/kafka_library.o \
 	src/owner.o \
 	src/pg_eddy.o \
 	src/settings.o \
@@ -68,10 +57,10 @@ OBJS = \
 	src/view/define.o \
 	src/view/delta.o \
 	src/view/delta_plan.o \
-	src/view/label.o \
 	src/view/function.o \
 	src/view/kind.o \
 	src/view/kind_combining.o \
+	src/view/label.o \
 	src/view/maintain.o \
 	src/view/merge.o \
 	src/view/objects.o \
@@ -83,23 +72,42 @@ OBJS = \
 	src/view/trial.o \
 	src/view/upsert.o \
 	src/view/window.o \
+	src/worker/database.o \
+	src/worker/evict.o \
+	src/worker/launcher.o \
+	src/worker/process.o \
+	src/worker/shared_state.o \
+	src/worker/slots.o \
+	src/worker/wakeup.o
+
+KAFKA_OBJS = \
+	src/decode/decode.o \
+	src/decode/formats.o \
+	src/decode/json.o \
+	src/decode/json_shim.o \
+	src/decode/json_tree.o \
+	src/decode/json_walk.o \
+	src/decode/lexical.o \
+	src/decode/value.o \
+	src/decode/value_number.o \
+	src/decode/value_time.o \
+	src/kafka/client.o \
+	src/kafka/errors.o \
+	src/kafka/fetch.o \
+	src/kafka/properties.o \
+	src/kafka/query.o \
+	src/kafka/resolve.o \
+	src/pg_eddy_kafka.o \
 	src/worker/attempt.o \
 	src/worker/batch.o \
 	src/worker/clock.o \
-	src/worker/database.o \
 	src/worker/definition.o \
-	src/worker/evict.o \
-	src/worker/launcher.o \
 	src/worker/mapping.o \
 	src/worker/partitions.o \
-	src/worker/process.o \
 	src/worker/progress.o \
 	src/worker/rows.o \
-	src/worker/shared_state.o \
-	src/worker/slots.o \
 	src/worker/source_worker.o \
-	src/worker/start.o \
-	src/worker/wakeup.o
+	src/worker/start.o
 
 PLUGIN_OBJS = \
 	src/cdc/emit.o \
@@ -113,7 +121,7 @@ PLUGIN_OBJS = \
 	src/cdc/view_row.o
 
 # A file that is not in these lists would silently be missing from its library.
-UNLISTED = $(filter-out $(OBJS) $(PLUGIN_OBJS),$(addsuffix .o,$(basename \
+UNLISTED = $(filter-out $(OBJS) $(KAFKA_OBJS) $(PLUGIN_OBJS),$(addsuffix .o,$(basename \
 	$(wildcard src/*.c src/*/*.c src/*/*.cc))))
 ifneq ($(UNLISTED),)
 $(if $(filter true,$(CI)),$(error not in OBJS: $(UNLISTED)),$(warning not in OBJS: $(UNLISTED)))
@@ -144,10 +152,11 @@ endif
 PG_CPPFLAGS = -Isrc -isystem $(includedir_server) -MMD -MP
 PG_CFLAGS = $(WARNINGS) -Wno-declaration-after-statement
 PG_CXXFLAGS = $(WARNINGS) -std=c++17 -O3
-SHLIB_LINK = -lrdkafka -lsimdjson -lstdc++
+KAFKA_LINK = -lrdkafka -lsimdjson -lstdc++
 
-EXTRA_CLEAN = $(PLUGIN)$(DLSUFFIX) $(PLUGIN_OBJS) $(OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d) build \
-	output_iso test/output_iso test/tmp_check
+EXTRA_CLEAN = $(KAFKA)$(DLSUFFIX) $(PLUGIN)$(DLSUFFIX) $(KAFKA_OBJS) $(PLUGIN_OBJS) \
+	$(OBJS:.o=.d) $(KAFKA_OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d) build output_iso test/output_iso \
+	test/tmp_check
 
 # No bitcode: inlining functions of pg_eddy into JIT-compiled expressions would not make them faster.
 override with_llvm = no
@@ -159,15 +168,15 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 ifneq ($(wildcard $(PGXS)),)
 
-all: $(PLUGIN).so
+all: $(KAFKA).so $(PLUGIN).so
 include $(PGXS)
 
-install: install-plugin
-uninstall: uninstall-plugin
+install: install-libraries
+uninstall: uninstall-libraries
 
 else
 
-all install uninstall installcheck clean $(PLUGIN).so:
+all install uninstall installcheck clean $(KAFKA).so $(PLUGIN).so:
 	@echo "pg_eddy: the development files of the PostgreSQL server are missing" >&2
 	@echo "  (asked \"$(PG_CONFIG) --pgxs\"$(if $(PGXS),: no file $(PGXS)))." >&2
 	@echo "On Debian \"scripts/setup build\" installs the packages for a build: the compiler," >&2
@@ -180,16 +189,32 @@ endif
 $(DATA_built): sql/$(EXTENSION).sql
 	cp $< $@
 
+# pg_eddy_kafka calls functions of pg_eddy, so these are visible, as they are up to PostgreSQL 15.
+$(OBJS): override CFLAGS += -fvisibility=default
+
+# Both libraries carry a mark of the headers that they share.
+HEADERS = $(wildcard src/*.h src/*/*.h)
+src/kafka_library.o src/pg_eddy_kafka.o: $(HEADERS)
+src/kafka_library.o src/pg_eddy_kafka.o: override CPPFLAGS += \
+	-DEDDY_BUILD='"$(EXTVERSION)-$(shell cat $(HEADERS) | cksum | cut -d' ' -f1)"'
+
+# What it calls is there or not when it is loaded: the linker cannot check that.
+$(KAFKA)$(DLSUFFIX): $(KAFKA_OBJS) $(MODULE_big)$(DLSUFFIX)
+	$(CC) $(CFLAGS) -shared -o $@ $(KAFKA_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(KAFKA_LINK)
+	@test/check_symbols $(MODULE_big)$(DLSUFFIX) $@ || { rm -f $@; exit 1; }
+
 $(PLUGIN)$(DLSUFFIX): $(PLUGIN_OBJS)
 	$(CC) $(CFLAGS) -shared -o $@ $(PLUGIN_OBJS) $(LDFLAGS) $(LDFLAGS_SL)
 
-install-plugin: $(PLUGIN)$(DLSUFFIX) installdirs
-	$(INSTALL_SHLIB) $(PLUGIN)$(DLSUFFIX) '$(DESTDIR)$(pkglibdir)/'
+LIBRARIES = $(KAFKA)$(DLSUFFIX) $(PLUGIN)$(DLSUFFIX)
 
-uninstall-plugin:
-	rm -f '$(DESTDIR)$(pkglibdir)/$(PLUGIN)$(DLSUFFIX)'
+install-libraries: $(LIBRARIES) installdirs
+	$(INSTALL_SHLIB) $(LIBRARIES) '$(DESTDIR)$(pkglibdir)/'
 
--include $(wildcard $(OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d))
+uninstall-libraries:
+	rm -f $(addprefix '$(DESTDIR)$(pkglibdir)'/, $(LIBRARIES))
+
+-include $(wildcard $(OBJS:.o=.d) $(KAFKA_OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d))
 
 # Programs of the tests, the benchmark and the demo; they need no server files.
 TOOLS = build/eddy-kafka-tool build/eddy-load build/eddy-mock-broker
@@ -233,8 +258,8 @@ print-%:
 	@echo "$($*)"
 
 help:
-	@echo "make                 builds pg_eddy and pg_eddy_cdc"
-	@echo "make install         installs both, as the owner of the PostgreSQL installation"
+	@echo "make                 builds pg_eddy, pg_eddy_kafka and pg_eddy_cdc"
+	@echo "make install         installs them, as the owner of the PostgreSQL installation"
 	@echo "make installcheck    runs pg_regress and isolation tests on a running server with pg_eddy"
 	@echo "make test            runs all tests on private servers and a broker; installs required packages"
 	@echo "make test T=name     runs one suite (unit, regress, isolation, tap) or one test"
@@ -247,5 +272,5 @@ help:
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
 	@echo "make clean           removes built files"
 
-.PHONY: all install install-plugin uninstall-plugin tools test sanitize fuzz demo bench check-includes \
+.PHONY: all install install-libraries uninstall-libraries tools test sanitize fuzz demo bench check-includes \
 	help

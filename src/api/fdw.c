@@ -12,31 +12,18 @@
 #include "postgres.h"
 
 #include "access/reloptions.h"
-#include "commands/defrem.h"
 #include "fmgr.h"
-#include "nodes/parsenodes.h"
 
-#include "kafka/properties.h"
+#include "kafka_library.h"
 
 PG_FUNCTION_INFO_V1(eddy_kafka_fdw_validator);
 
-/*
- * eddy_kafka_fdw_validator checks each option, then the set of them. It is called
- * by CREATE and ALTER with all options that the object would have.
- */
+/* eddy_kafka_fdw_validator is called by CREATE and ALTER with all options that the object would have. */
 Datum
 eddy_kafka_fdw_validator(PG_FUNCTION_ARGS)
 {
 	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
-	Oid			catalog = PG_GETARG_OID(1);
-	ListCell   *lc;
 
-	foreach(lc, options)
-	{
-		DefElem    *option = lfirst_node(DefElem, lc);
-
-		eddy_kafka_check_option(catalog, option->defname, defGetString(option));
-	}
-	eddy_kafka_check_options(catalog, options);
+	eddy_kafka_library_load()->check_options(PG_GETARG_OID(1), options);
 	PG_RETURN_VOID();
 }

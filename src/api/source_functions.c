@@ -35,10 +35,9 @@
 #include "argument.h"
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
-#include "decode/decode.h"
+#include "kafka_library.h"
 #include "stream/stream.h"
 #include "view/view.h"
-#include "worker/mapping.h"
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(eddy_attach_kafka);
@@ -249,24 +248,6 @@ visit_offsets(const char *argument, Jsonb *json, OffsetVisitor visit, void *arg)
 
 /* ---- attach and detach ---- */
 
-/* Mapping, options and JSON pointers are checked by making what the worker would make of them. */
-static void
-check_mapping(Relation rel, const EddySource *source)
-{
-	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy mapping check",
-											   ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old_context = MemoryContextSwitchTo(mcxt);
-	EddyMapping *mapping = eddy_mapping_create(RelationGetDescr(rel), source->mapping, true);
-	EddyDecodeOptions options;
-
-	options.time_format = eddy_mapping_read_options(source->options).time_format;
-	(void) eddy_decode_create(eddy_decode_find_format(source->format), mcxt,
-							  RelationGetDescr(rel), mapping->columns, mapping->ncolumns,
-							  &options);
-	MemoryContextSwitchTo(old_context);
-	MemoryContextDelete(mcxt);
-}
-
 Datum
 eddy_attach_kafka(PG_FUNCTION_ARGS)
 {
@@ -296,15 +277,13 @@ eddy_attach_kafka(PG_FUNCTION_ARGS)
 
 	check_server(source.server, rel->rd_rel->relowner);
 	check_topic(source.topic);
-	(void) eddy_argument_choice("argument", "format", source.format,
-								eddy_decode_format_names());
 	source.start = check_start(source.start);
 	if (source.start_offsets)
 		visit_offsets("start_offsets", source.start_offsets, NULL, NULL);
 	(void) eddy_argument_choice("argument", "on_error", source.on_error, on_error_values);
 	(void) eddy_argument_choice("argument", "on_offset_lost", source.on_offset_lost,
 								on_offset_lost_values);
-	check_mapping(rel, &source);
+	eddy_kafka_library_load()->check_source(RelationGetDescr(rel), &source);
 	if (eddy_catalog_find_source(source.stream, source.topic) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),

@@ -553,13 +553,12 @@ refuse_weakness(const char *name, const char *weakness)
 }
 
 /*
- * eddy_kafka_check_option checks one option of a catalog (ForeignServerRelationId,
- * UserMappingRelationId, ForeignDataWrapperRelationId or ForeignTableRelationId). The SQLSTATE of
- * its error distinguishes an invalid or misplaced name (with the closest allowed one as hint), a
- * property that is refused for safety, and an invalid value.
+ * check_option checks one option. The SQLSTATE of its error distinguishes an invalid or misplaced
+ * name (with the closest allowed one as hint), a property that is refused for safety, and an
+ * invalid value.
  */
-void
-eddy_kafka_check_option(Oid catalog, const char *name, const char *value)
+static void
+check_option(Oid catalog, const char *name, const char *value)
 {
 	check_name(catalog, name);
 
@@ -600,18 +599,15 @@ find_option(List *options, const char *name)
 }
 
 /*
- * eddy_kafka_check_options raises an error if the options of a catalog are not complete, name one
- * property twice, or are weak in combination.
+ * check_server raises an error if the options of a server are not complete, name one property
+ * twice, or are weak in combination.
  */
-void
-eddy_kafka_check_options(Oid catalog, List *options)
+static void
+check_server(List *options)
 {
 	const char *protocol;
 	ListCell   *lc;
 	ListCell   *lc2;
-
-	if (catalog != ForeignServerRelationId)
-		return;
 
 	foreach(lc, options)
 	{
@@ -647,4 +643,23 @@ eddy_kafka_check_options(Oid catalog, List *options)
 	refuse_weakness("security.protocol",
 					eddy_kafka_protocol_weakness(protocol,
 												 find_option(options, "sasl.mechanisms")));
+}
+
+/*
+ * eddy_kafka_check_options checks all options of an object of a catalog (ForeignServerRelationId,
+ * UserMappingRelationId, ForeignDataWrapperRelationId or ForeignTableRelationId).
+ */
+void
+eddy_kafka_check_options(Oid catalog, List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, lc);
+
+		check_option(catalog, option->defname, defGetString(option));
+	}
+	if (catalog == ForeignServerRelationId)
+		check_server(options);
 }

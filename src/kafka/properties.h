@@ -13,7 +13,6 @@
 
 #include "nodes/pg_list.h"
 
-extern void eddy_kafka_check_option(Oid catalog, const char *name, const char *value);
 extern void eddy_kafka_check_options(Oid catalog, List *options);
 
 extern bool eddy_kafka_option_is_known(const char *name);

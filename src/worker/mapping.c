@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 
 #include "argument.h"
 #include "worker/mapping.h"
@@ -263,4 +264,23 @@ eddy_mapping_read_options(const Jsonb *json)
 			read_option(&options, name, &value);
 	}
 	return options;
+}
+
+/* The mapping, the options and JSON pointers are checked by creating the worker's decoder. */
+void
+eddy_mapping_check(TupleDesc tupdesc, const EddySource *source)
+{
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy mapping check",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(mcxt);
+	EddyMapping *mapping;
+	EddyDecodeOptions options;
+
+	(void) eddy_argument_choice("argument", "format", source->format, eddy_decode_format_names());
+	mapping = eddy_mapping_create(tupdesc, source->mapping, true);
+	options.time_format = eddy_mapping_read_options(source->options).time_format;
+	(void) eddy_decode_create(eddy_decode_find_format(source->format), mcxt, tupdesc,
+							  mapping->columns, mapping->ncolumns, &options);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(mcxt);
 }

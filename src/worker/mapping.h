@@ -11,6 +11,7 @@
 #include "access/tupdesc.h"
 #include "utils/jsonb.h"
 
+#include "catalog/eddy_catalog.h"
 #include "decode/decode.h"
 
 /* What of a message, other than its payload, goes into a column. */
@@ -67,5 +68,8 @@ extern EddyMapping *eddy_mapping_create(TupleDesc tupdesc, const Jsonb *mapping,
 
 /* Reads {"timestamps": "iso|seconds|milliseconds|microseconds", "check_crcs": bool} or NULL. */
 extern EddySourceOptions eddy_mapping_read_options(const Jsonb *options);
+
+/* Raises an error if the format does not exist, or mapping or options do not fit the table. */
+extern void eddy_mapping_check(TupleDesc tupdesc, const EddySource *source);
 
 #endif							/* EDDY_MAPPING_H */

@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "kafka_library.h"
 #include "settings.h"
 #include "worker/shared_state.h"
 #include "worker/slots.h"
@@ -34,11 +35,12 @@ static const struct
 {
 	const char *name;			/* in eddy._workers() */
 	const char *type;			/* backend_type in pg_stat_activity */
+	const char *library;
 	const char *main;
 }			worker_kinds[] =
 {
-	{"database", "eddy database worker", "eddy_database_worker_main"},
-	{"source", "eddy source worker", "eddy_source_worker_main"},
+	{"database", "eddy database worker", "pg_eddy", "eddy_database_worker_main"},
+	{"source", "eddy source worker", EDDY_KAFKA_LIBRARY, "eddy_source_worker_main"},
 };
 
 /* What a started process gets in bgw_extra; its slot is the argument. */
@@ -310,7 +312,7 @@ register_worker(int slot, uint32 generation, EddyWorkerId id, const char *subjec
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "pg_eddy", BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, worker_kinds[id.kind].library, BGW_MAXLEN);
 	strlcpy(worker.bgw_function_name, worker_kinds[id.kind].main, BGW_MAXLEN);
 	strlcpy(worker.bgw_type, worker_kinds[id.kind].type, BGW_MAXLEN);
 	name_worker(worker.bgw_name, id.kind, subject);
@@ -390,7 +392,7 @@ eddy_slots_check_starting(void)
 		waiting = slot->generation == worker->generation && slot->state == EDDY_SLOT_STARTING;
 		if (waiting && stopped)
 		{
-			slot_failed(slot, "the background worker could not be started");
+			slot_failed(slot, "the background worker could not be started, see the server log");
 			waiting = false;
 		}
 		LWLockRelease(eddy_shared->lock);
