@@ -12,6 +12,8 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
+
 /* Raises an error if an argument is null whose name is not NULL; names[] has one per argument. */
 extern void eddy_argument_check_not_null(FunctionCallInfo fcinfo, const char *const *names,
 										 int count);
@@ -19,11 +21,12 @@ extern void eddy_argument_check_not_null(FunctionCallInfo fcinfo, const char *co
 /* The index of value in the NULL-terminated list of choices. Raises an error if it is not there. */
 extern int	eddy_argument_choice(const char *kind, const char *name, const char *value,
 								 const char *const *choices);
+eddy_compat_noreturn
 extern void eddy_argument_refuse_choice(const char *kind, const char *name, const char *value,
-										const char *const *choices, const char *others)
-			pg_attribute_noreturn();
+										const char *const *choices, const char *others);
+eddy_compat_noreturn
 extern void eddy_argument_refuse_option(const char *argument, const char *option,
-										const char *const *options) pg_attribute_noreturn();
+										const char *const *options);
 
 /* Raises an error for a negative interval, or one that is out of range. */
 extern void eddy_argument_check_interval(const char *name, const Interval *value);

@@ -30,6 +30,13 @@
 #include "utils/regproc.h"
 #include "utils/wait_event.h"
 
+/* Before a declaration, as pg_noreturn since 18; the attribute of earlier servers comes after it. */
+#if PG_VERSION_NUM >= 180000
+#define eddy_compat_noreturn pg_noreturn
+#else
+#define eddy_compat_noreturn pg_attribute_noreturn()
+#endif
+
 /*
  * Since 16 table_tuple_update reports which indexes need a new entry; we need to know only whether
  * any does.

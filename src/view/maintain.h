@@ -9,6 +9,7 @@
 #define EDDY_MAINTAIN_H
 
 #include "batch.h"
+#include "compat.h"
 #include "utils/resowner.h"
 #include "view/merge.h"
 #include "view/plan.h"
@@ -45,7 +46,8 @@ extern bool eddy_delta_try_step(EddyWork *work, EddyScanRange *range, EddyStep s
 extern void eddy_delta_discard(EddyWork *work);
 extern void eddy_delta_start_clock(EddyWork *work);
 extern bool eddy_delta_is_row_error(EddyWork *work, const ErrorData *error);
-extern void eddy_delta_refuse_batch(EddyWork *work, ErrorData *error) pg_attribute_noreturn();
+eddy_compat_noreturn
+extern void eddy_delta_refuse_batch(EddyWork *work, ErrorData *error);
 
 /* ---- bisect.c ---- */
 
