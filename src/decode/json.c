@@ -624,6 +624,9 @@ release_buffers(EddyDecoder *base)
 	eddy_json_release_index();
 }
 
+/* declared by formats.c too */
+extern const EddyDecoderFormat eddy_decode_json_format;
+
 /* A JSON message describes itself, so there is nothing to resolve. */
 const EddyDecoderFormat eddy_decode_json_format = {
 	.name = "json",
