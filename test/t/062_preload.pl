@@ -1,4 +1,5 @@
-# 062_preload.pl: pg_stat_statements and auto_explain loaded before and after pg_eddy.
+# 062_preload.pl: pg_stat_statements and auto_explain loaded before and after pg_eddy, and which
+# processes load librdkafka.
 #
 # All three have executor hooks, and pg_stat_statements and pg_eddy also have planner and utility hooks.
 # auto_explain instruments all nested statements, including the delta queries of views, and prints
@@ -150,6 +151,74 @@ foreach my $configuration (@configurations)
 		slurp_file($node->logfile),
 		qr/terminated by signal|PANIC:|TRAP:/,
 		"no process crashed with pg_eddy $name");
+	$node->stop;
+}
+
+#
+# librdkafka is for those that use it: source workers, and sessions that create servers or attach
+# sources. The server starts without it.
+#
+
+SKIP:
+{
+	skip 'no /proc', 1 unless -r '/proc/self/maps';
+	my $node = new_node('libraries');
+	my $loaded = q{SELECT pg_read_file('/proc/self/maps') ~ 'librdkafka'};
+	my $processes = q{
+		SELECT backend_type FROM pg_stat_activity
+		WHERE pg_read_file('/proc/' || pid || '/maps') ~ 'librdkafka' AND backend_type LIKE 'eddy%'};
+	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	my ($out, $err);
+
+	is(sql($node, $loaded), 'f', 'a session does not load librdkafka');
+	is( sql($node, qq{
+			CREATE UNLOGGED TABLE events (id bigint, kind text, qty integer);
+			SELECT eddy.create_stream('events') IS NULL;
+			SELECT eddy.create_continuous_view('kinds', 'SELECT kind, count(*) FROM events GROUP BY kind');
+			INSERT INTO events VALUES (1, 'a', 1);
+			$loaded}),
+		"f\nkinds\nf",
+		'nor does one that maintains views');
+	attach_server($node, $broker->address);
+	is( sql($node, qq{ALTER SERVER kafka OPTIONS (ADD "client.rack" 'a'); $loaded}),
+		't', 'a session that checks the options of a server does');
+	is( sql($node,
+			qq{SELECT eddy.attach_kafka('events', server => 'kafka', topic => 'events'); $loaded}),
+		"1\nt",
+		'and one that attaches a source');
+	wait_for_state($node, 'events', 'running');
+	is(sql($node, $processes), 'eddy source worker', 'of the workers, those of sources do');
+	unlike(slurp_file("/proc/$postmaster/maps"), qr/librdkafka/, 'the postmaster does not');
+
+	# Another build of pg_eddy_kafka than that of the running pg_eddy, as after an installation
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my $version = sql($node, q{SELECT extversion FROM pg_extension WHERE extname = 'pg_eddy'});
+	my $library = slurp_file($node->config_data('--pkglibdir') . '/pg_eddy_kafka.so');
+	ok($library =~ s/(\Q$version\E-)(\d+)/$1 . '0' x length $2/e, 'the library has its build');
+	open(my $file, '>:raw', "$dir/pg_eddy_kafka.so") or die "could not write: $!";
+	print $file $library;
+	close($file);
+	chmod(0755, $dir, "$dir/pg_eddy_kafka.so");
+	sql($node, qq{ALTER SYSTEM SET dynamic_library_path = '$dir:\$libdir'});
+	$node->reload;
+	wait_until($node, q{SELECT current_setting('dynamic_library_path') <> '$libdir'},
+		'the setting is read');
+	$node->psql('postgres', q{ALTER SERVER kafka OPTIONS (SET "client.rack" 'b')}, stderr => \$err);
+	like($err, qr/library "pg_eddy_kafka" does not match the loaded library "pg_eddy"/,
+		'a library of another build is refused');
+	is(sql($node, q{SELECT state FROM eddy.sources}), 'running', 'running workers are not affected');
+	sql($node, q{SELECT pg_terminate_backend(pid) FROM eddy.sources});
+	wait_for_state($node, 'events', 'waiting', 'could not be started');
+	sql($node, 'ALTER SYSTEM RESET dynamic_library_path');
+	$node->reload;
+	wait_for_state($node, 'events', 'running');
+
+	# Without pg_eddy the error is about that, not about missing symbols
+	$node->append_conf('postgresql.conf', q{shared_preload_libraries = ''});
+	$node->restart;
+	$node->psql('postgres', q{ALTER SERVER kafka OPTIONS (SET "client.rack" 'b')}, stderr => \$err);
+	like($err, qr/pg_eddy must be loaded via "shared_preload_libraries"/,
+		'without preloading, the error names the setting');
 	$node->stop;
 }
 
