@@ -149,6 +149,15 @@ INSERT INTO readings (id, n) VALUES (91, 2);
 SELECT count(*) FROM readings WHERE id = 91;
 SELECT view, state, error FROM eddy._view_status WHERE view = 'averages'::regclass;
 
+-- So are a missing index of a state table and a kind of view that this version does not have.
+SELECT eddy.create_continuous_view('sums', 'SELECT id, sum(n) FROM readings WHERE id = 92 GROUP BY id');
+DROP INDEX eddy._sums_state_id_idx;
+INSERT INTO readings (id, n) VALUES (92, 1);
+SELECT eddy.resume('sums');
+SELECT eddy.create_continuous_view('maxima', 'SELECT max(n) FROM readings WHERE id = 93');
+UPDATE eddy._view SET kind = 'minimizing' WHERE view = 'maxima'::regclass;
+INSERT INTO readings (id, n) VALUES (93, 1);
+
 -- Altering a stream while its rows are pending is an error.
 CREATE TABLE trigger_table (i int);
 CREATE FUNCTION insert_and_alter() RETURNS trigger LANGUAGE plpgsql AS $$
