@@ -25,7 +25,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -34,7 +33,6 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplesort.h"
 
-#include "compat.h"
 #include "owner.h"
 #include "view/kind.h"
 #include "view/merge.h"
