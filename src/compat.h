@@ -25,6 +25,7 @@
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
+#include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
@@ -67,16 +68,27 @@ eddy_compat_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot, C
 static inline bool
 eddy_compat_try_heap_update(Relation rel, ItemPointer otid, HeapTuple tuple)
 {
+	HeapTupleData locked = {.t_self = *otid};
+	CommandId	cid = GetCurrentCommandId(true);
+	Buffer		buffer;
 	TM_FailureData tmfd;
 	LockTupleMode lockmode;
+	TM_Result	result;
 #if PG_VERSION_NUM >= 160000
 	TU_UpdateIndexes which;
+#endif
 
-	return heap_update(rel, otid, tuple, GetCurrentCommandId(true), InvalidSnapshot, false, &tmfd,
-					   &lockmode, &which) == TM_Ok;
+	/* heap_update itself has to be allowed to wait */
+	result = heap_lock_tuple(rel, &locked, cid, LockTupleNoKeyExclusive, LockWaitSkip, false,
+							 &buffer, &tmfd);
+	ReleaseBuffer(buffer);
+	if (result != TM_Ok)
+		return false;
+#if PG_VERSION_NUM >= 160000
+	return heap_update(rel, otid, tuple, cid, InvalidSnapshot, true, &tmfd, &lockmode,
+					   &which) == TM_Ok;
 #else
-	return heap_update(rel, otid, tuple, GetCurrentCommandId(true), InvalidSnapshot, false, &tmfd,
-					   &lockmode) == TM_Ok;
+	return heap_update(rel, otid, tuple, cid, InvalidSnapshot, true, &tmfd, &lockmode) == TM_Ok;
 #endif
 }
 
