@@ -157,7 +157,7 @@ check_options(Oid relid)
 	table_close(rel, AccessShareLock);
 	if (options && options->security_invoker)
 		refuse_ddl("cannot set security_invoker for continuous view \"%s\"", relid,
-				   "Grant SELECT on the continuous view to those who read it.");
+				   "Grant SELECT on the continuous view instead.");
 }
 
 /* A column was renamed: the columns of the state table follow, so hidden ones must have other names. */
@@ -331,7 +331,7 @@ check_lock(Oid relid)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("cannot lock the rows of continuous view \"%s\"",
 						get_rel_name(view->relid)),
-				 errdetail("Those who write to its stream would have to wait."),
+				 errdetail("Writers of its stream would have to wait."),
 				 errhint("Use a mode that does not conflict with ROW EXCLUSIVE.")));
 	if (get_rel_relkind(relid) == RELKIND_VIEW)
 	{

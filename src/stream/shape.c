@@ -151,7 +151,7 @@ eddy_stream_check_shape(Relation rel, EddyShapeProblem *problem)
 	else if (eddy_stream_is_subscribed(RelationGetRelid(rel)))
 	{
 		problem->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-		problem->detail = "It is the target of a subscription, whose rows views cannot see.";
+		problem->detail = "It is the target of a subscription, whose changes do not fire statement triggers.";
 		problem->hint = "Replicate into another table and insert from there.";
 	}
 	else if (is_referenced(rel))
