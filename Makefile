@@ -1,8 +1,8 @@
 # pg_eddy: PGXS Makefile. "make help" lists the targets.
 #
-# Three shared libraries come out of one make:
-#   pg_eddy        the extension, which servers preload; linked with the C library alone
-#   pg_eddy_kafka  what reads from Kafka, with librdkafka and simdjson: loaded by source workers,
+# This Makefile builds three shared libraries:
+#   pg_eddy        the extension, which servers preload; linked with the C library only
+#   pg_eddy_kafka  consuming from Kafka, with librdkafka and simdjson: loaded by source workers,
 #                  and by sessions that create servers or attach sources
 #   pg_eddy_cdc    the output plugin, which is small and inert, because servers list it in
 #                  output_plugin_libraries
@@ -192,13 +192,13 @@ $(DATA_built): sql/$(EXTENSION).sql
 # pg_eddy_kafka calls functions of pg_eddy, so these are visible, as they are up to PostgreSQL 15.
 $(OBJS): override CFLAGS += -fvisibility=default
 
-# Both libraries carry a mark of the headers that they share.
+# Both libraries contain a checksum of the headers.
 HEADERS = $(wildcard src/*.h src/*/*.h)
 src/kafka_library.o src/pg_eddy_kafka.o: $(HEADERS)
 src/kafka_library.o src/pg_eddy_kafka.o: override CPPFLAGS += \
 	-DEDDY_BUILD='"$(EXTVERSION)-$(shell cat $(HEADERS) | cksum | cut -d' ' -f1)"'
 
-# What it calls is there or not when it is loaded: the linker cannot check that.
+# The linker cannot check that the functions that it calls exist in the server and in pg_eddy.
 $(KAFKA)$(DLSUFFIX): $(KAFKA_OBJS) $(MODULE_big)$(DLSUFFIX)
 	$(CC) $(CFLAGS) -shared -o $@ $(KAFKA_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(KAFKA_LINK)
 	@test/check_symbols $(MODULE_big)$(DLSUFFIX) $@ || { rm -f $@; exit 1; }
