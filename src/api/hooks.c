@@ -1,21 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * hooks.c
- *    Server hooks: when to flush, which DDL to watch.
+ *    Server hooks: the end of statements, and DDL.
  *
- * Executor: rows that a statement adds to a stream are captured by a trigger at its end
- * and wait; they are counted when the outermost data-modifying
- * statement finishes, so a statement that fires a thousand inner INSERTs
- * writes each group once. A function called by SELECT, CALL or DO is not a data-modifying
- * statement: each INSERT in it is merged at once and seen by its next query.
- * COPY passes no executor hook; the utility hook serves it.
+ * Executor: rows that a statement adds to a stream are applied when the outermost data-modifying
+ * statement ends (src/apply/statement.c). A function called by SELECT, CALL or DO is not part of a
+ * data-modifying statement: each INSERT in it is applied at its own end and visible to the
+ * next query. COPY does not use the executor; the utility hook detects its end.
  *
- * Utility: databases are cleared of our workers before they are dropped, renamed, moved
- * or copied; columns that the catalog names follow a rename; what a command did to streams and
- * segments is checked when it ends (guard_stream.c).
+ * Utility: workers leave a database before it is dropped, renamed, moved or copied; columns
+ * and servers in the catalog follow a rename; the effect of a command on streams and segments is
+ * checked when it ends (guard_stream.c).
  *
- * Each hook is an early exit unless there is something to do. No locks of its own, no
- * memory; the nesting counter is restored on error.
+ * Each hook returns early if it has nothing to do. No locks of its own, no memory.
  *
  *-------------------------------------------------------------------------
  */
@@ -71,7 +68,7 @@ executor_run(EDDY_COMPAT_EXECUTOR_RUN_ARGS)
 	PG_END_TRY();
 }
 
-/* AFTER triggers, ours included, run in here. */
+/* Runs AFTER triggers, including ours. */
 static void
 executor_finish(QueryDesc *queryDesc)
 {
@@ -128,16 +125,16 @@ database_to_evict(Node *parsetree)
 			break;
 	}
 	database = name ? get_database_oid(name, true) : InvalidOid;
-	/* the command checks privileges later, but workers are not ended for who may not run it */
+	/* the command checks privileges later, but without them workers must not be stopped */
 	if (OidIsValid(database) && !eddy_compat_database_ownercheck(database, GetUserId()))
 		return InvalidOid;
 	return database;
 }
 
 /*
- * True if a prepared transaction that is about to be committed may have changed a source. Nothing
- * but its locks says what it did: a writer of _source keeps its lock, so if the
- * table cannot be locked, some transaction is one. Others need not wake any worker.
+ * True if a prepared transaction that is about to be committed may have changed a source. Only its
+ * locks show that: a writer of _source keeps its lock, so if the table cannot be locked, there is
+ * one. Other transactions need not wake any worker.
  */
 static bool
 commits_prepared_source(TransactionStmt *stmt)
@@ -153,7 +150,7 @@ commits_prepared_source(TransactionStmt *stmt)
 	return false;
 }
 
-/* True if a command may have changed what workers go by: extension, databases, servers. */
+/* True if a command may have changed extension, databases or servers, on which workers depend. */
 static bool
 concerns_workers(Node *parsetree)
 {
@@ -176,7 +173,7 @@ concerns_workers(Node *parsetree)
 	}
 }
 
-/* After ALTER TABLE ... RENAME COLUMN: event time and mappings go on under the new name. */
+/* After ALTER TABLE ... RENAME COLUMN: changes the name in the event time and in mappings. */
 static void
 follow_column_rename(Oid relid, const char *old_name, const char *new_name)
 {
@@ -194,20 +191,20 @@ follow_column_rename(Oid relid, const char *old_name, const char *new_name)
 	{
 		EddySource *source;
 
-		/* the stream is locked already; whoever has paused the source commits first */
+		/* the stream is already locked; a transaction that has paused the source commits first */
 		eddy_process_lock_source(((EddySource *) lfirst(lc))->source, ExclusiveLock);
 		source = eddy_catalog_get_source(((EddySource *) lfirst(lc))->source);
 		if (source == NULL)
 			continue;
-		/* a column without a mapping takes the field of its name: keep it fed from there */
+		/* a column without a mapping is filled from the field of its name, and must remain so */
 		eddy_catalog_rename_mapping(source, old_name, new_name);
 		eddy_catalog_update_source(source);
 	}
 }
 
 /*
- * Before ALTER SERVER ... RENAME: the sources that will be updated are locked in the usual order,
- * stream and then source, and before the server itself.
+ * Before ALTER SERVER ... RENAME: locks the sources that will be updated in the usual order,
+ * streams before sources, and before the server itself.
  */
 static void
 lock_sources_of_server(const char *name)
@@ -216,7 +213,7 @@ lock_sources_of_server(const char *name)
 	List	   *streams = NIL;
 	ListCell   *lc;
 
-	/* the command fails for others, who must not be able to block sources */
+	/* the command fails for other roles, which must not be able to block sources */
 	if (!OidIsValid(server) || !eddy_compat_server_ownercheck(server, GetUserId()))
 		return;
 	foreach(lc, eddy_catalog_list_all_sources())
@@ -255,7 +252,7 @@ follow_server_rename(const char *old_name, const char *new_name)
 	}
 }
 
-/* Not all forms of ALTER TABLE report what they alter: not ENABLE ROW LEVEL SECURITY, for one. */
+/* Some forms of ALTER TABLE, such as ENABLE ROW LEVEL SECURITY, do not call object_access_hook. */
 static void
 note_alter_table(Node *parsetree)
 {
@@ -270,8 +267,8 @@ note_alter_table(Node *parsetree)
 }
 
 /*
- * COPY writes to our catalog when a dump is restored, and not through its functions. With several
- * sessions at work it can be the last command of all, so it records what the dump does not carry.
+ * The restore of a dump writes to our catalog by COPY, not by its functions. With several sessions
+ * that can be the last command of all, so it records dependencies that the dump does not contain.
  */
 static void
 note_restore(const CopyStmt *stmt)
@@ -288,7 +285,7 @@ note_restore(const CopyStmt *stmt)
 		eddy_stream_bind_segments();
 }
 
-/* What a command that dropped a continuous view does to objects that depend on it. */
+/* How a command that dropped a continuous view treats objects that depend on it. */
 static DropBehavior
 drop_behavior(const Node *parsetree)
 {
@@ -296,11 +293,11 @@ drop_behavior(const Node *parsetree)
 		return ((const DropStmt *) parsetree)->behavior;
 	if (IsA(parsetree, DropOwnedStmt))
 		return ((const DropOwnedStmt *) parsetree)->behavior;
-	/* any other, such as ALTER TABLE ... DROP COLUMN, drops views by CASCADE only */
+	/* other commands, such as ALTER TABLE ... DROP COLUMN, drop views only by CASCADE */
 	return DROP_CASCADE;
 }
 
-/* True if a command gives functions or types other names, or names of their schemas. */
+/* True if a command changes names of functions or types, or of their schemas. */
 static bool
 renames_functions(Node *parsetree)
 {
@@ -323,7 +320,7 @@ renames_functions(Node *parsetree)
 		case OBJECT_SCHEMA:
 		case OBJECT_TYPE:
 			return true;
-		case OBJECT_TABLE:		/* is a type, too */
+		case OBJECT_TABLE:		/* is also a type */
 			return true;
 		default:
 			return false;
@@ -352,7 +349,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	bool		copies = IsA(parsetree, CopyStmt) && ((CopyStmt *) parsetree)->is_from;
 	Oid			database = database_to_evict(parsetree);
 	bool		wake = concerns_workers(parsetree);
-	/* what is part of a command is checked with the command */
+	/* a part of a command is checked with the command */
 	bool		guarded = context != PROCESS_UTILITY_SUBCOMMAND;
 	EddyGuardFrame frame;
 	DropBehavior behavior = drop_behavior(parsetree);

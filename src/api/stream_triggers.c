@@ -65,7 +65,8 @@ eddy_refuse_change(PG_FUNCTION_ARGS)
 			 errmsg("cannot delete rows of stream \"%s\"", name),
 			 errdetail("The rows of a stream are events that its continuous views have counted."),
 			 update ? errhint("Insert a new row instead.") :
-			 errhint("Rows are removed after the retention period; TRUNCATE empties the stream, not its views.")));
+			 errhint("Rows are removed after the retention period; TRUNCATE empties the stream, "
+					 "not its views.")));
 	return PointerGetDatum(NULL);
 }
 

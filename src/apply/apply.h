@@ -42,20 +42,21 @@ typedef struct EddyApply EddyApply;
 typedef struct EddyInput
 {
 	/*
-	 * Makes the rows of the batch, rejecting what cannot become a row. False if the batch is not
-	 * the next one of its input any more: the transaction must be aborted. NULL if the rows exist.
+	 * Makes the rows of the batch and rejects messages that cannot become one. False if the
+	 * batch is not the next one of its input: the transaction must be aborted. NULL if the
+	 * rows already exist.
 	 */
 	bool		(*make_rows) (EddyApply *apply);
 
 	/*
-	 * Adds to a dead letter what is known of the message that a row was made from; may replace
-	 * the error. NULL if there are no messages: then the row itself is kept.
+	 * Fills in a dead letter from the message that a row was made from; may replace the error.
+	 * NULL if rows are not made from messages: the dead letter contains the row itself.
 	 */
 	void		(*describe_row) (EddyApply *apply, const EddyRejection *rejection,
 								 EddyDeadLetter *letter);
 
 	/*
-	 * Stores how far the input has been consumed, with apply->counts. False as for make_rows.
+	 * Stores the position of the input, and apply->counts. False as for make_rows.
 	 */
 	bool		(*finish) (EddyApply *apply);
 
@@ -99,11 +100,10 @@ struct EddyApply
 extern void eddy_apply_begin(EddyApply *apply, Oid stream, TupleDesc tupdesc, MemoryContext mcxt);
 
 /*
- * eddy_apply_run applies batches (List of EddyApply, one for each stream) in the current transaction:
- * makes their rows, stages them, maintains the views, writes dead letters and finishes the
- * inputs. For repeatable see eddy_view_apply, which also lists the errors. False if an operation
- * of an input returned false. The caller holds RowExclusiveLock on the streams and has set an
- * active snapshot.
+ * eddy_apply_run applies batches (List of EddyApply, one for each stream) in the current
+ * transaction: makes their rows, stages them, maintains the views, writes dead letters and finishes
+ * the inputs. For repeatable and for errors see eddy_view_apply. False if an operation of an input
+ * returned false. The caller holds RowExclusiveLock on the streams and has set an active snapshot.
  */
 extern bool eddy_apply_run(List *applies, bool repeatable);
 
@@ -128,8 +128,8 @@ extern void eddy_dead_letter_add(EddyApply *apply, EddyRowCounts *counts,
 extern void eddy_statement_init(void);
 
 /*
- * Around what belongs to one statement: rows that are added within are applied when the outermost
- * statement ends, by eddy_statement_flush. After an error, too, eddy_statement_leave must be called.
+ * Called at the start and at the end, also after an error, of each data-modifying statement and
+ * each trigger phase. Rows that are added between wait for the end of the outermost one.
  */
 extern void eddy_statement_enter(void);
 extern void eddy_statement_leave(void);
@@ -138,8 +138,8 @@ extern void eddy_statement_leave(void);
 extern void eddy_statement_add(Relation rel, Tuplestorestate *rows);
 
 /*
- * Applies the rows that wait, unless a statement is still running. Raises 40001 under REPEATABLE READ and
- * SERIALIZABLE if a group was changed concurrently, and the errors of views with
+ * Applies the waiting rows, unless a statement is still running. Raises 40001 under REPEATABLE
+ * READ and SERIALIZABLE if a group was changed concurrently, and the errors of views with
  * on_error => 'stop'.
  */
 extern void eddy_statement_flush(void);

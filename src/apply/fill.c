@@ -4,10 +4,9 @@
  *    The first content of a continuous view: from the rows that its stream has staged.
  *
  * The staged rows, users' own and those of the segments, become one batch, with which the view is
- * maintained as with any other. So what holds for batches holds here: a row that the view fails on is
- * a dead letter, and the rights and policies are those of the view's owner. Rows that the stream
- * has rejected are still in its table and are left out again. The rows were counted when they
- * were added.
+ * maintained as with any other: a row on which the view fails becomes a dead letter, and the rights
+ * and policies are those of the view's owner. Rows that the stream has rejected are still in its
+ * table and are omitted again. All rows were counted when they were added.
  *
  * Locking: the caller has locked writers out; AccessShareLock on the segments. Memory: the
  * caller's; the rows spill to a temporary file beyond work_mem.

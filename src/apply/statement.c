@@ -3,16 +3,17 @@
  * statement.c
  *    Batches of users' statements: rows that wait for the end of the outermost statement.
  *
- * The capture trigger hands over a copy of the rows that a statement has added, because transition
- * tables are gone when the triggers of the statement have run. The rows wait until the outermost
- * statement ends, as reported by the executor and utility hooks; then all views of all streams concerned
- * are maintained at once, in one order. So a statement that fires a thousand inner INSERTs
- * writes each group once. Rows that still wait when the transaction commits are applied then.
+ * The capture trigger passes the rows that a statement has added. They are copied, because the
+ * transition table is freed when the triggers of the statement have run. They wait until the
+ * outermost statement ends, as reported by the executor and utility hooks; then all views of all
+ * affected streams are maintained at once, in one order. So a statement that fires a thousand
+ * inner INSERTs writes each group once. Rows that still wait when the transaction commits are
+ * applied then.
  *
  * Rows belong to the subtransaction that added them and vanish with it.
  *
- * The definition of a stream is cached until its relcache entry is invalidated, as each change
- * of its catalog row does.
+ * The definition of a stream is cached until its relcache entry is invalidated, or that of
+ * eddy._view, as each change of its catalog row does.
  *
  * Locking: the statement has locked its streams. Memory: rows wait in TopTransactionContext and
  * spill to temporary files beyond work_mem. All is part of the user's transaction: a
@@ -68,6 +69,7 @@ typedef struct CachedStream
 } CachedStream;
 
 static HTAB *streams = NULL;
+static Oid	watched_views = InvalidOid; /* eddy._view, invalidated by all changes of our catalog */
 
 static void
 at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
@@ -75,7 +77,7 @@ at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
 	HASH_SEQ_STATUS scan;
 	CachedStream *entry;
 
-	if (OidIsValid(relid))
+	if (OidIsValid(relid) && relid != watched_views)
 	{
 		entry = hash_search(streams, &relid, HASH_FIND, NULL);
 		if (entry)
@@ -125,7 +127,8 @@ find_stream(Relation rel)
 											ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(entry->mcxt);
 	old = MemoryContextSwitchTo(entry->mcxt);
-	/* before it is read: what changes meanwhile is read again next time */
+	watched_views = eddy_catalog_relid(EDDY_CATALOG_VIEW);
+	/* before it is read, so that a change during it resets the flag */
 	entry->valid = true;
 	entry->stream = eddy_catalog_get_stream(relid);
 	if (entry->stream)

@@ -10,10 +10,10 @@
 
 #include "apply/apply.h"
 
-/* Finds the latest event time of each partition; rows without one go by the policy of the stream. */
+/* Finds the latest event time of each partition, and treats NULLs by the policy of the stream. */
 extern void eddy_event_time_take(EddyApply *apply);
 
-/* Once all rows are made: forgets rejections behind the end of a batch that has stopped. */
+/* When all rows are made: removes rejections after the end of a batch that has stopped. */
 extern void eddy_reject_settle(EddyApply *apply);
 
 /* Counts the rejections and writes them to eddy.dead_letters, in order of the rows. */

@@ -3,15 +3,15 @@
  * batch.c
  *    One batch of one source: from polled messages to COMMIT.
  *
- * Order of work, all in one transaction: lock stream and source, read the definition
- * if it changed, decode, stage, maintain the views, write dead letters, advance the
- * offsets by compare-and-set, COMMIT. A crash at any line leaves either all of it or
- * nothing; the worker then starts from the stored offsets. Messages belong to librdkafka
- * and are kept until the commit, so a batch that failed is tried again from memory.
+ * The transaction locks stream and source, reads the definition if it has changed, and takes the
+ * steps of src/apply/pipeline.c, of which the last advances the offsets by compare-and-set. A crash
+ * at any line leaves all of the batch or nothing; the worker then starts from the stored offsets.
+ * Messages belong to librdkafka and are kept until the commit, so a batch that failed is
+ * retried from memory.
  *
  * Locks, in this order: stream (RowExclusiveLock), source (object lock), segment, state
- * tables and their rows in the order of the views, rows of _partition in order of
- * partition, dead letters. What must never happen here: a wait for the broker.
+ * tables and their rows in the order of the views, dead letters, rows of _partition in order of
+ * partition. The broker is never waited for here.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,9 +35,9 @@
 #define POLL_CHUNK 2000			/* messages taken from librdkafka at once */
 #define POLL_WAIT 5				/* ms; how long a single call may wait inside librdkafka */
 #define BATCH_CELLS (4 * 1024 * 1024)	/* rows times columns; 10 bytes each */
-#define LARGE_MESSAGE (1024 * 1024) /* bytes; after it memory is given back at once */
+#define LARGE_MESSAGE (1024 * 1024) /* bytes; after it memory is released immediately */
 #define TRANSIENT_RETRIES 5		/* deadlocks, cancelled waits */
-#define SHRINK_FACTOR 32		/* a batch that failed is tried again in so many parts */
+#define SHRINK_FACTOR 32		/* a failed batch is retried in so many parts */
 
 /* ---- collecting ---- */
 
@@ -95,7 +95,7 @@ more_expected(EddySourceWorker *worker)
 	return false;
 }
 
-/* How many messages to take next so that the batch stays near its size in bytes. */
+/* The number of messages to take next, so that the batch hardly exceeds its size in bytes. */
 static int
 next_chunk(const EddySourceWorker *worker, int limit, int64 bytes)
 {
@@ -112,9 +112,9 @@ next_chunk(const EddySourceWorker *worker, int limit, int64 bytes)
 }
 
 /*
- * eddy_batch_collect takes what is waiting. With a backlog it goes on until the batch is
- * full by rows, bytes or time; otherwise it stops at once. Returns false with
- * the error if one was met; the messages before it are good.
+ * eddy_batch_collect takes the fetched messages. With a backlog it continues until the batch is
+ * full by rows, bytes or time; otherwise it returns immediately. Returns false with an
+ * error if there was one; the messages before it are valid.
  */
 bool
 eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error)
@@ -175,7 +175,7 @@ eddy_batch_moved(EddySourceWorker *worker)
 	return false;
 }
 
-/* ---- partitions ---- */
+/* ---- offsets and counts ---- */
 
 /* Adds the counts of the batch to the next state of each partition. */
 static void
@@ -205,7 +205,7 @@ count_rows(EddySourceWorker *worker)
 	}
 }
 
-/* Once everything that was polled is in the batch, offsets pass control records and gaps, too. */
+/* When the batch contains all polled messages, offsets also pass control records and gaps. */
 static void
 pass_gaps(EddySourceWorker *worker)
 {
@@ -227,7 +227,7 @@ pass_gaps(EddySourceWorker *worker)
 	}
 }
 
-/* Writes the offsets of all partitions that moved; false if one is not what it is expected to be. */
+/* Writes the offsets of all partitions that moved; false if a stored one is not as expected. */
 static bool
 advance_partitions(EddySourceWorker *worker)
 {
@@ -268,13 +268,13 @@ describe_row(EddyApply *apply, const EddyRejection *rejection, EddyDeadLetter *l
 	letter->headers = eddy_kafka_headers_json(message);
 	letter->payload = message->payload;
 	letter->payload_len = message->payload_len;
-	/* a cancel by the clock is the view's error of the message */
+	/* a cancel by the time limit is the view's error of the message */
 	if (worker->alone && OidIsValid(rejection->view) &&
 		rejection->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		letter->error = eddy_clock_describe();
 }
 
-/* A message that could not be fetched leaves its place and the reason. */
+/* Of a message that could not be fetched only its position and the error are known. */
 static void
 write_bad_message(EddySourceWorker *worker)
 {
@@ -331,11 +331,18 @@ static const EddyInput kafka_input = {
 /* ---- the transaction ---- */
 
 static char *
-describe_message(const EddySourceWorker *worker, int64 row, const char *error)
+describe_position(const EddySourceWorker *worker, int32 partition, int64 offset,
+				  const char *error)
 {
 	return psprintf("topic \"%s\", partition %d, offset " INT64_FORMAT ": %s",
-					worker->definition->source->topic, worker->messages[row].partition,
-					worker->messages[row].offset, error);
+					worker->definition->source->topic, partition, offset, error);
+}
+
+static char *
+describe_message(const EddySourceWorker *worker, int64 row, const char *error)
+{
+	return describe_position(worker, worker->messages[row].partition,
+							 worker->messages[row].offset, error);
 }
 
 /* The source stops before a message, in the transaction that applies those before it. */
@@ -348,9 +355,8 @@ stop_source(EddySourceWorker *worker)
 	if (apply->stopped)
 		error = describe_message(worker, apply->batch.nrows, apply->stop_message);
 	else
-		error = psprintf("topic \"%s\", partition %d, offset " INT64_FORMAT ": %s",
-						 worker->definition->source->topic, worker->bad.partition,
-						 worker->bad.offset, worker->bad.message);
+		error = describe_position(worker, worker->bad.partition, worker->bad.offset,
+								  worker->bad.message);
 	eddy_catalog_set_source_status(worker->id.id, "stopped", error,
 								   unpack_sql_state(apply->stopped ? apply->stop_sqlerrcode :
 													worker->bad.sqlerrcode));
@@ -364,7 +370,7 @@ typedef enum EddyAttemptResult
 {
 	ATTEMPT_COMMITTED,
 	ATTEMPT_UNRESOLVED,			/* the transaction has replaced the decoder: resolve, and try again */
-	ATTEMPT_LOST,				/* the stored offsets are not those that the batch begins at */
+	ATTEMPT_LOST,				/* the stored offsets are not where the batch begins */
 	ATTEMPT_FAILED				/* with an error */
 } EddyAttemptResult;
 
@@ -392,7 +398,7 @@ begin_apply(EddySourceWorker *worker, Relation stream)
 	}
 }
 
-/* The work of the transaction. False if the offsets have been changed by eddy.seek or another worker. */
+/* The work of the transaction. False if eddy.seek or another worker has changed the offsets. */
 static bool
 run_transaction(EddySourceWorker *worker, Relation stream, bool careful, EddyOutcome *outcome)
 {
@@ -411,7 +417,7 @@ run_transaction(EddySourceWorker *worker, Relation stream, bool careful, EddyOut
 	return true;
 }
 
-/* One attempt. The error of one that failed is in the caller's context; no transaction is left. */
+/* One attempt, in a transaction of its own. *error is in the caller's context. */
 static EddyAttemptResult
 try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorData **error)
 {
@@ -470,7 +476,7 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 	return result;
 }
 
-/* Errors that have to do with others' transactions, and not with what is in the batch. */
+/* Errors caused by concurrent transactions, not by the batch. */
 static bool
 is_transient(int sqlerrcode)
 {
@@ -530,8 +536,8 @@ grow(EddySourceWorker *worker, TimestampTz start)
 }
 
 /*
- * eddy_batch_settle is called when the offsets have been settled: eddy.seek or the topic's retention
- * may have led past the messages of the failed batch, and no other message may ever come.
+ * eddy_batch_settle is called when the offsets have been determined: eddy.seek or the topic's
+ * retention may have skipped the messages of the failed batch, and no other message may follow.
  */
 void
 eddy_batch_settle(EddySourceWorker *worker)
@@ -550,7 +556,7 @@ has_large_message(const EddySourceWorker *worker)
 	return false;
 }
 
-/* The batch has exceeded the time limit: show it, and start from the stored offsets with a smaller one. */
+/* The batch has exceeded the time limit: report it, and restart with a smaller one. */
 static EddyOutcome
 retry_smaller(EddySourceWorker *worker)
 {
@@ -580,8 +586,8 @@ resolve_batch(EddySourceWorker *worker)
 }
 
 /*
- * eddy_batch_apply commits the batch, or raises the error that keeps it from being
- * committed. In each case the messages are given back.
+ * eddy_batch_apply commits the batch, or raises the error because of which it cannot be
+ * committed. In both cases the messages are released.
  */
 EddyOutcome
 eddy_batch_apply(EddySourceWorker *worker)
@@ -607,7 +613,7 @@ eddy_batch_apply(EddySourceWorker *worker)
 			continue;
 		if (result == ATTEMPT_LOST)
 		{
-			/* what is stored is right, the batch is not */
+			/* the stored offset wins */
 			eddy_batch_release(worker);
 			return EDDY_RESTART;
 		}
