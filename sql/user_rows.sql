@@ -106,12 +106,19 @@ ALTER TABLE views RENAME TO page_views;
 INSERT INTO page_views VALUES ('renamed', '2020-01-01 00:05:00');
 SELECT stream, rows, max_event_time FROM counts ORDER BY stream::text;
 
--- They do not affect the watermark of the stream.
+-- Beside a partition of a topic: eddy.stat_streams sums both, and only the topic has a watermark.
+-- The source is of another database, so that no worker runs it.
+INSERT INTO eddy._source
+SELECT 900005, 'clicks'::regclass, 'kafka', 'clicks', 'json', 'earliest', NULL, NULL, 'stop', 'stop', NULL, true, NULL, 0;
+INSERT INTO eddy._partition VALUES (900005, 0, 110, 0, 112, '2020-01-01 00:01:00', 100, 5, 7, NULL);
+SELECT partition, next_offset, lag, rows, rejected, skipped, max_event_time, watermark FROM counts
+WHERE stream = 'clicks'::regclass ORDER BY partition;
 SELECT eddy.watermark('clicks'), (SELECT watermark FROM eddy.streams WHERE stream = 'clicks'::regclass);
-
--- The sums of the streams.
 SELECT stream, rows, rejected, skipped, lag, last_batch IS NOT NULL AS has_last_batch
 FROM eddy.stat_streams WHERE stream IN ('clicks'::regclass, 'page_views') ORDER BY stream::text;
+DELETE FROM eddy._partition WHERE source = 900005;
+DELETE FROM eddy._source WHERE source = 900005;
+SELECT eddy.watermark('clicks');
 
 -- Without an event time.
 CREATE UNLOGGED TABLE plain_views (page text);
