@@ -3,8 +3,8 @@
  * decode.c
  *    The steps of a decoder, and the parts of them that all formats share.
  *
- * Columns and their types, the conversion by input functions and the description of its failures
- * are here; what depends on the format is behind its table of operations.
+ * Shared are columns and their types, the conversion by input functions and the description of its
+ * failures. The rest is done by the operations of the format.
  *
  * Memory: the decoder is in the context that it was created in, and goes with it. Values are in the
  * current memory context.
@@ -58,9 +58,9 @@ eddy_decode_needs_resolve(const EddyDecoder *decoder)
  * eddy_decode_resolve prepares the decoder for the messages of the next batch.
  *
  * Must be called outside of a transaction: a format whose messages only name their schema gets it
- * from a registry here, and no lock may be held while the network is waited for. Returns false
- * with the error if the batch cannot be decoded now, which is not the fault of a message; what
- * is wrong with one of them is found by decoding it.
+ * from a registry here, and no lock may be held while it waits for the network. Returns false with
+ * the error if the batch cannot be decoded now, for a reason that is not in its messages; errors of
+ * single messages are found by decoding them.
  */
 bool
 eddy_decode_resolve(EddyDecoder *decoder, const EddyDecodeMessage *messages, int count,
@@ -94,8 +94,8 @@ eddy_decode_needs_convert(const EddyDecoder *decoder)
 /*
  * eddy_decode_convert replaces the texts that decoding left in a row with Datums.
  *
- * NULLs of domain types go through the input function as well, which checks NOT NULL. May
- * ereport(ERROR) with whatever the input function raises.
+ * NULLs of domain types are converted, too: the input function checks NOT NULL. Raises whatever
+ * error the input function raises.
  */
 void
 eddy_decode_convert(EddyDecoder *decoder, Datum *values, bool *nulls, const bool *missing)
@@ -118,9 +118,9 @@ eddy_decode_convert(EddyDecoder *decoder, Datum *values, bool *nulls, const bool
 /*
  * eddy_decode_describe_failure describes what the last eddy_decode_convert failed on.
  *
- * Input functions like to quote the text, and more people see messages of errors than messages of
- * Kafka; so the description names the column only. Returns NULL if the conversion did not fail, or
- * failed with an error that quotes nothing (a violated domain constraint). palloc'ed.
+ * Input functions quote the text in their errors, but error messages are visible to more users than
+ * messages of Kafka; so the description names the column only. Returns NULL if the conversion did
+ * not fail, or failed with an error that quotes nothing (a violated domain constraint). palloc'ed.
  */
 char *
 eddy_decode_describe_failure(const EddyDecoder *decoder, int sqlerrcode)

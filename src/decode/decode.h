@@ -5,13 +5,13 @@
  *
  * A decoder is created once per source and table shape. For each batch it runs in three steps:
  *
- *   1. eddy_decode_resolve, before the transaction: the decoder gets from elsewhere what these
+ *   1. eddy_decode_resolve, before the transaction: the decoder gets from other systems what these
  *      messages need. The only step that may wait for the network.
  *   2. eddy_decode_messages: most types become Datums at once. Columns whose type needs its input
  *      function (domains, enums, arrays, jsonb, ...) keep the text of the value, a cstring Datum.
  *   3. eddy_decode_convert calls these input functions, one row at a time. It is the only step that
- *      may raise an error for bad input: the caller runs it in an internal subtransaction. What
- *      the others find wrong with a message, they return as a value.
+ *      may raise an error for bad input: the caller runs it in an internal subtransaction. The
+ *      others return errors as values.
  *
  * A format provides its operations as an EddyDecoderFormat and is registered in formats.c. Columns,
  * conversion and the description of failures are shared (decoder.h, value.h).
@@ -26,7 +26,9 @@
 
 #include "access/tupdesc.h"
 
-/* How a number, or a string that is one, becomes a date or timestamp. Other strings are ISO 8601. */
+/*
+ * How a number, or a string that is one, becomes a date or timestamp. Other strings are ISO 8601.
+ */
 typedef enum EddyTimeFormat
 {
 	EDDY_TIME_ISO,				/* numbers are refused */
@@ -92,7 +94,7 @@ typedef struct EddyDecoderFormat
 	int			(*decode) (EddyDecoder *base, const EddyDecodeMessage *messages, int count,
 						   const EddyDecodeRows *rows, EddyDecodeError *error);
 
-	/* NULL: no buffers that a large message leaves behind. */
+	/* NULL: the format has no buffers that grow with a message. */
 	void		(*release_buffers) (EddyDecoder *base);
 } EddyDecoderFormat;
 

@@ -4,9 +4,9 @@
  *    The format of JSON objects.
  *
  * Each message is walked once, along the tree of wanted fields (json_tree.h) where it matches. All
- * other values are skipped, and checked as strictly. Events of one topic mostly have their fields in
- * one order, so each node remembers which one followed it last time; the name is only hashed when
- * that guess fails. If a field occurs twice, the last one wins, as in jsonb.
+ * other values are skipped, and checked as strictly. Events of one topic mostly have their fields
+ * in one order, so each node remembers which one followed it last time; the name is only hashed
+ * when that guess fails. If a field occurs twice, the last one wins, as in jsonb.
  *
  * Memory: a message is copied once into the current memory context, and short texts stay in that
  * copy: the quote before a string has room for the one-byte header of a short varlena. So a row of
@@ -70,24 +70,25 @@ refuse_json(EddyDecodeError *error, EddyJsonStatus status)
 	{
 		case EDDY_JSON_EMPTY:
 			return eddy_decode_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
-								  "message is empty");
+									  "message is empty");
 		case EDDY_JSON_NOT_UTF8:
 			return eddy_decode_refuse(error, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
-								  "message is not valid UTF-8");
+									  "message is not valid UTF-8");
 		case EDDY_JSON_CONTROL:
 			return eddy_decode_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
-								  "message is not valid JSON: a string has a control character");
+									  "message is not valid JSON: a string has a control character");
 		case EDDY_JSON_UNCLOSED:
 			return eddy_decode_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
-								  "message is not valid JSON: a string is not closed");
+									  "message is not valid JSON: a string is not closed");
 		case EDDY_JSON_DEPTH:
 			return eddy_decode_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-								  "message is nested too deeply");
+									  "message is nested too deeply");
 		case EDDY_JSON_TOO_LONG:
-			return eddy_decode_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "message is too long");
+			return eddy_decode_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+									  "message is too long");
 		default:
 			return eddy_decode_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
-								  "message is not valid JSON");
+									  "message is not valid JSON");
 	}
 }
 
@@ -109,8 +110,8 @@ refuse_escape(EddyDecodeError *error, const EddyValueColumn *column, EddyJsonEsc
 /*
  * append_array consumes a JSON array and appends it as an array literal of PostgreSQL.
  *
- * Nested arrays are further dimensions; array_in checks that they are rectangular. *has_items is set
- * if there is an element.
+ * Nested arrays are further dimensions; array_in checks that they are rectangular. *has_items is
+ * set if there is an element.
  */
 static bool
 append_array(JsonRow *row, const EddyValueColumn *column, int depth, StringInfo literal,
@@ -297,7 +298,9 @@ store_value(JsonRow *row, const EddyValueColumn *column, int depth, bool in_plac
 
 /* ---- the walk ---- */
 
-/* clear_node resets the columns of a node and below it: an earlier field of that name has set them. */
+/*
+ * clear_node resets the columns of a node and below it: an earlier field of that name has set them.
+ */
 static void
 clear_node(JsonRow *row, int node)
 {
@@ -310,7 +313,8 @@ clear_node(JsonRow *row, int node)
 		row->values[attr] = (Datum) 0;
 		row->nulls[attr] = row->missing[attr] = true;
 	}
-	for (int i = decoder->tree.nodes[node].first_child; i != EDDY_JSON_NO_NODE; i = decoder->tree.nodes[i].sibling)
+	for (int i = decoder->tree.nodes[node].first_child; i != EDDY_JSON_NO_NODE;
+		 i = decoder->tree.nodes[i].sibling)
 		clear_node(row, i);
 }
 
@@ -343,7 +347,7 @@ walk_node(JsonRow *row, int index, int depth)
 	}
 	if (node->first_child == EDDY_JSON_NO_NODE)
 	{
-		/* no column takes anything from the message: all come from its metadata */
+		/* no column is filled from the payload: all are metadata or have defaults */
 		if (unlikely(node->column < 0) && !eddy_json_skip(&row->cursor, depth))
 			return refuse_json(row->error, row->cursor.status);
 		return true;
@@ -365,6 +369,7 @@ static bool
 walk_array(JsonRow *row, int index, int depth)
 {
 	EddyJsonCursor *cursor = &row->cursor;
+	const EddyJsonTree *tree = &row->decoder->tree;
 	uint32		position = 0;
 
 	if (depth >= EDDY_JSON_MAX_DEPTH)
@@ -382,7 +387,7 @@ walk_array(JsonRow *row, int index, int depth)
 		char		c;
 
 		snprintf(key, sizeof(key), "%u", position++);
-		child = eddy_json_tree_find(&row->decoder->tree, &row->decoder->tree.nodes[index], key, strlen(key));
+		child = eddy_json_tree_find(tree, &tree->nodes[index], key, strlen(key));
 		if (child != EDDY_JSON_NO_NODE)
 		{
 			if (!walk_node(row, child, depth + 1))

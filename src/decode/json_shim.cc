@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * json_shim.cc
- *    The C face of simdjson. The only C++ of pg_eddy.
+ *    The C interface to simdjson. The only C++ file of pg_eddy.
  *
- * All calls report by error codes; memory comes from the library's own
- * non-throwing allocation. The index grows with the largest message and is
- * given back when messages have become much smaller, so that one huge
- * message does not cost its memory for the life of the process.
+ * All calls return error codes; memory comes from the library's own non-throwing allocation. The
+ * index grows with the largest message and is freed when messages have become much smaller, so that
+ * the process does not keep the memory of one huge message.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,21 +16,21 @@
 #include "json_shim.h"
 
 /*
- * The first stage is not a documented interface of the library. It is the same in all versions
- * from 3.0 to 4.6, of which 3.0.1, 3.12.3 and 4.6 (Debian 12, 13 and 14) are tested. For another
- * major version: read internal/dom_parser_implementation.h, run test/unit and test/fuzz with it, and
- * change the limit.
+ * The first stage is not a documented interface of the library. It is the same in all versions from
+ * 3.0 to 4.6, of which 3.0.1, 3.12.3 and 4.6 (Debian 12, 13 and forky) are tested. For another
+ * major version: read internal/dom_parser_implementation.h, run test/unit and test/fuzz with it,
+ * and change the limit.
  */
 static_assert(simdjson::SIMDJSON_VERSION_MAJOR >= 3 && simdjson::SIMDJSON_VERSION_MAJOR <= 4,
-			  "this version of simdjson is not supported: pg_eddy is tested with simdjson 3.0 to 4.6");
+			  "this version of simdjson is not supported: pg_eddy is tested with 3.0 to 4.6");
 
 using Implementation = simdjson::internal::dom_parser_implementation;
 
-/* Four bytes of index per byte of message: what we keep at most beyond need. */
+/* The index has four bytes per byte of message: the capacity that is kept without need. */
 static const size_t KEPT_CAPACITY = 1024 * 1024;
 static const size_t FIRST_CAPACITY = 16 * 1024;
 
-/* The stage never nests, the library only wants a number. */
+/* The stage does not nest, but the library requires a number. */
 static const size_t STAGE_DEPTH = 1;
 
 static std::unique_ptr<Implementation> implementation;
@@ -43,7 +42,7 @@ eddy_json_release_index(void)
 		implementation.reset();
 }
 
-/* prepare makes room for a text of len bytes. */
+/* prepare ensures capacity for a text of len bytes. */
 static EddyJsonStatus
 prepare(size_t len)
 {
@@ -79,7 +78,7 @@ eddy_json_index(const char *text, size_t len, const uint32_t **positions, uint32
 
 	if (len == 0)
 		return EDDY_JSON_EMPTY;
-	/* the terminating entry has to fit into 32 bits as well */
+	/* the last entry has to fit into 32 bits as well */
 	if (len > simdjson::SIMDJSON_MAXSIZE_BYTES - simdjson::SIMDJSON_PADDING)
 		return EDDY_JSON_TOO_LONG;
 

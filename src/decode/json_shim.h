@@ -1,18 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * json_shim.h
- *    The C face of simdjson: where the tokens of a JSON text begin.
+ *    The C interface to simdjson: where the tokens of a JSON text begin.
  *
- * Only the library's first stage is used, the one under both its DOM and its
- * On-Demand parser: it checks UTF-8 and string boundaries with vector
- * instructions and lists the positions of all tokens. Walking the tokens is
- * left to json_walk.c, because On-Demand does not validate what it skips and
- * would be compiled for the oldest processor, while this stage picks the
- * fitting implementation at run time inside the library.
+ * Only the library's first stage is used, which both its DOM and its On-Demand parser are built on:
+ * it checks UTF-8 and string boundaries with vector instructions and lists the positions of all
+ * tokens. json_walk.c walks the tokens, because On-Demand does not validate what it skips and would
+ * be compiled for the oldest CPU, whereas the library selects the implementation of this stage
+ * at run time.
  *
- * No PostgreSQL headers, no exceptions, no callbacks: nothing can jump
- * across a C++ frame. One index per process, reused; it belongs to the next
- * call of eddy_json_index.
+ * No PostgreSQL headers, no exceptions, no callbacks: nothing can jump across a C++ frame. There is
+ * one index per process; it is valid until the next call of eddy_json_index.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,7 +28,7 @@ extern "C"
 typedef enum EddyJsonStatus
 {
 	EDDY_JSON_OK,
-	EDDY_JSON_EMPTY,			/* nothing but white space */
+	EDDY_JSON_EMPTY,			/* only white space */
 	EDDY_JSON_NOT_UTF8,
 	EDDY_JSON_SYNTAX,			/* any violation of the grammar */
 	EDDY_JSON_CONTROL,			/* a control character within a string */
@@ -41,17 +39,16 @@ typedef enum EddyJsonStatus
 } EddyJsonStatus;
 
 /*
- * eddy_json_index finds the tokens of text[0 .. len - 1].
+ * eddy_json_index finds the tokens of text[0 .. len - 1]. No padding is needed.
  *
- * *positions gets the offset of each token's first byte, in order, followed
- * by one more entry that equals len. Every byte between two tokens that is
- * not part of the first one is white space or ends a number or literal in a
- * way that the walker notices. No padding is needed.
+ * *positions is set to the offsets of the first bytes of all tokens, in order, followed by one more
+ * entry that equals len. Every byte between two tokens that is not part of the first one is white
+ * space, or ends a number or literal in a way that the walk detects.
  */
 extern EddyJsonStatus eddy_json_index(const char *text, size_t len,
 									  const uint32_t **positions, uint32_t *count);
 
-/* Gives back the index of a large message. */
+/* Frees the index if a large message has made it large. */
 extern void eddy_json_release_index(void);
 
 #ifdef __cplusplus

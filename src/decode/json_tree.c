@@ -20,7 +20,7 @@
 static int
 child_of(EddyJsonTree *tree, int parent, const char *key)
 {
-	EddyJsonNode   *node;
+	EddyJsonNode *node;
 	int			i;
 
 	for (i = tree->nodes[parent].first_child; i != EDDY_JSON_NO_NODE; i = tree->nodes[i].sibling)
@@ -50,7 +50,7 @@ child_of(EddyJsonTree *tree, int parent, const char *key)
 	return i;
 }
 
-/* node_of_pointer returns the node of a JSON pointer (RFC 6901), and creates those on the path to it. */
+/* node_of_pointer returns the node of a JSON pointer (RFC 6901), and creates it if needed. */
 static int
 node_of_pointer(EddyJsonTree *tree, const char *column, const char *pointer)
 {

@@ -22,7 +22,7 @@ typedef struct EddyJsonNode
 	uint32		key_len;
 	uint32		hash;
 	bool		plain;			/* no character of the key ever needs an escape */
-	int			column;			/* first column that takes its value, or -1 */
+	int			column;			/* first column that gets its value, or -1 */
 	int			first_child;
 	int			sibling;
 	uint32	   *slots;			/* open addressing: node + 1, 0 is free; NULL: no children */

@@ -3,13 +3,11 @@
  * json_walk.c
  *    A strict walk over the tokens of a JSON text.
  *
- * What the index of json_shim.h promises, and what the walk relies on: UTF-8
- * is valid; strings are closed and hold no control characters; every byte
- * outside strings that is neither white space nor the continuation of a
- * number or literal is a token of its own. So a string ends at the last byte
- * before the next token that is not white space, and all that is left to
- * check is the order of tokens, the text of numbers and literals, and the
- * escapes within strings.
+ * The walk relies on these guarantees of the index (json_shim.h): UTF-8 is valid; strings are
+ * closed and contain no control characters; every byte outside strings that is neither white space
+ * nor the continuation of a number or literal is a token of its own. So a string ends at the last
+ * byte before the next token that is not white space, and what remains to be checked is the order
+ * of tokens, the text of numbers and literals, and the escapes within strings.
  *
  * Deliberately without postgres.h: see json_walk.h.
  *
@@ -19,6 +17,7 @@
 
 #include "json_walk.h"
 
+/* refuse sets the status of the cursor; returns false. */
 static bool
 refuse(EddyJsonCursor *cursor, EddyJsonStatus status)
 {
@@ -26,7 +25,7 @@ refuse(EddyJsonCursor *cursor, EddyJsonStatus status)
 	return false;
 }
 
-/* ends_scalar says whether a number or literal may end before the byte at offset. */
+/* ends_scalar returns whether a number or literal may end before the byte at offset. */
 static inline bool
 ends_scalar(const EddyJsonCursor *cursor, uint32_t offset)
 {
@@ -36,7 +35,7 @@ ends_scalar(const EddyJsonCursor *cursor, uint32_t offset)
 		offset == cursor->positions[cursor->count];
 }
 
-/* read_hex4 reads the four digits of \uXXXX; -1 if they are none. */
+/* read_hex4 reads the four digits of \uXXXX; returns -1 if these are not digits. */
 static int
 read_hex4(const char *p)
 {
@@ -132,7 +131,7 @@ read_literal(EddyJsonCursor *cursor, const char *word, uint32_t len, EddyJsonKin
 {
 	uint32_t	start = cursor->positions[cursor->next];
 
-	/* the NUL behind the text stops the comparison before it could leave it */
+	/* the NUL after the text ends the comparison before it could leave the text */
 	if (strncmp(cursor->text + start, word, len) != 0 || !ends_scalar(cursor, start + len))
 		return refuse(cursor, EDDY_JSON_SYNTAX);
 	cursor->next++;
@@ -165,7 +164,7 @@ read_number(EddyJsonCursor *cursor, EddyJsonValue *value)
 }
 
 /*
- * eddy_json_read_key consumes a key and the colon behind it.
+ * eddy_json_read_key consumes a key and the colon after it.
  */
 bool
 eddy_json_read_key(EddyJsonCursor *cursor, EddyJsonValue *key)
@@ -178,7 +177,7 @@ eddy_json_read_key(EddyJsonCursor *cursor, EddyJsonValue *key)
 	return true;
 }
 
-/* skip_container consumes an object or array, checking all that is in it. */
+/* skip_container consumes an object or array, and checks everything in it. */
 static bool
 skip_container(EddyJsonCursor *cursor, int depth)
 {
@@ -214,8 +213,7 @@ skip_container(EddyJsonCursor *cursor, int depth)
 /*
  * eddy_json_read consumes one value at the given depth (0: the text itself).
  *
- * An object or array is consumed as a whole and its text, without white space
- * behind it, is the value.
+ * The value of an object or array is its text, without white space after it.
  */
 bool
 eddy_json_read(EddyJsonCursor *cursor, int depth, EddyJsonValue *value)
@@ -267,7 +265,7 @@ eddy_json_skip(EddyJsonCursor *cursor, int depth)
 	return eddy_json_read(cursor, depth, &value);
 }
 
-/* put_utf8 writes a code point; returns the byte behind it. */
+/* put_utf8 writes a code point; returns the byte after it. */
 static char *
 put_utf8(char *dst, uint32_t c)
 {

@@ -3,12 +3,12 @@
  * json_walk.h
  *    A strict walk over the tokens of a JSON text.
  *
- * The walker consumes values one by one and checks each against RFC 8259,
- * the skipped ones included. It allocates nothing, raises nothing and knows
- * neither PostgreSQL nor C++, so that it can be fuzzed alone.
+ * The walk consumes values one by one and checks each against RFC 8259, including those that are
+ * skipped. It allocates no memory, raises no errors and uses neither PostgreSQL nor C++, so that it
+ * can be fuzzed alone.
  *
- * The text must be followed by one NUL byte. The walker never writes to it;
- * callers may overwrite bytes within strings that they have consumed.
+ * The text must be followed by one NUL byte. The walk never writes to it; callers may overwrite
+ * bytes within strings that they have consumed.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,14 +24,14 @@
 /* Deeper texts are refused; the walk is recursive. */
 #define EDDY_JSON_MAX_DEPTH 512
 
-/* A place in the list of tokens. */
+/* A position in the list of tokens. */
 typedef struct EddyJsonCursor
 {
 	char	   *text;			/* text[len] is NUL */
 	const uint32_t *positions;	/* of the tokens; positions[count] = len */
 	uint32_t	count;
 	uint32_t	next;			/* the token to be consumed next; never above count */
-	bool		has_escapes;	/* is there any backslash in the text? */
+	bool		has_escapes;	/* the text contains a backslash */
 	EddyJsonStatus status;		/* why a function returned false */
 } EddyJsonCursor;
 
@@ -56,7 +56,7 @@ typedef struct EddyJsonValue
 	EddyNumber number;
 } EddyJsonValue;
 
-/* What eddy_json_unescape can object to. */
+/* The result of eddy_json_unescape. */
 typedef enum EddyJsonEscape
 {
 	EDDY_JSON_ESCAPE_OK,
@@ -64,7 +64,7 @@ typedef enum EddyJsonEscape
 	EDDY_JSON_ESCAPE_SURROGATE	/* half of a surrogate pair */
 } EddyJsonEscape;
 
-/* eddy_json_peek gives the first byte of the next token, NUL at the end. */
+/* eddy_json_peek returns the first byte of the next token, NUL at the end. */
 static inline char
 eddy_json_peek(const EddyJsonCursor *cursor)
 {

@@ -3,7 +3,7 @@
  * lexical.h
  *    Numbers, digits and white space as they occur in the texts of all formats.
  *
- * Knows no PostgreSQL, so that whoever is fuzzed alone can use it.
+ * Without PostgreSQL, so that parsers which are fuzzed alone can use it.
  *
  *-------------------------------------------------------------------------
  */

@@ -4,9 +4,9 @@
  *    From the text of one value to the Datum of one column.
  *
  * Types that are parsed here accept what their input functions do, as json_populate_record shows;
- * dates and timestamps are narrower (value_time.c). Values by reference are allocated in the current
- * memory context. Bad input raises no error here, except in eddy_value_convert, which calls input
- * functions.
+ * dates and timestamps are narrower (value_time.c). Values by reference are allocated in the
+ * current memory context. Bad input raises no error here, except in eddy_value_convert, which calls
+ * input functions.
  *
  *-------------------------------------------------------------------------
  */
@@ -149,7 +149,7 @@ store_text(const char *s, uint32 len, uint32 padding, Datum *value)
 	*value = PointerGetDatum(result);
 }
 
-/* store_limited makes a varchar(n) or char(n): blanks after n characters are removed, char(n) is padded. */
+/* store_limited makes a varchar(n) or char(n): removes blanks after n characters, pads char(n). */
 static EddyValueResult
 store_limited(const EddyValueColumn *column, const char *s, uint32 len, Datum *value)
 {

@@ -73,7 +73,7 @@ store_integer(const EddyValueColumn *column, bool negative, uint64 mantissa, int
 	}
 }
 
-/* integer_from_string accepts what the server's input functions of integers did before version 16. */
+/* integer_from_string accepts what the input functions of integers did before PostgreSQL 16. */
 static EddyValueResult
 integer_from_string(const EddyValueColumn *column, const char *s, uint32 len, Datum *value)
 {

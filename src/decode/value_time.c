@@ -25,7 +25,7 @@
 
 #include "decode/value.h"
 
-/* Microseconds from 1970-01-01, the origin of epoch numbers, to 2000-01-01, the origin of timestamps. */
+/* Microseconds from 1970-01-01, the origin of epoch numbers, to 2000-01-01, that of timestamps. */
 #define EPOCH_SHIFT \
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 

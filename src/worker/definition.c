@@ -1,19 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * definition.c
- *    What a source worker consumes and into what, kept until DDL changes it.
+ *    The definition of a source and its stream, cached until DDL changes it.
  *
- * A batch must not pay for reading catalogs, and must not run on by what was true
- * once. So everything that the rows _source and _stream, the table's shape, the foreign
- * server and the user mapping say is kept, together with the compiled defaults, CHECK
- * constraints and generated columns and the functions and domains that they call. Callbacks of
- * the server's caches report when to read it again: any change of the stream, of a server or user
- * mapping, of a type of one of its columns, and, if it has expressions that call functions, of any
- * function. They are served when the batch locks the stream, so
- * a change that was committed before that lock is always seen.
+ * A batch must not pay for reading catalogs, and must not use outdated definitions. So the rows of
+ * _source and _stream, the columns of the table, the foreign server and the user mapping are
+ * cached, together with the decoder and the compiled defaults, CHECK constraints and generated
+ * columns. Callbacks of the server's caches invalidate it: on any change of the stream, of a server
+ * or user mapping, of a type of one of its columns, and, if it has expressions that call functions,
+ * of any function. Invalidations are processed when the batch locks the stream, so a change that
+ * was committed before is always seen.
  *
- * Locking: RowExclusiveLock on the stream, as any INSERT takes it, then the source's object lock;
- * both until the end of the transaction, and neither while we wait for the other. Memory: one context per reading, deleted by the next.
+ * Locking: RowExclusiveLock on the stream, as for INSERT, then the source's object lock;
+ * both until the end of the transaction; a worker waits for neither while it holds the other.
+ * Memory: one context per definition, deleted when the next one has been read.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,11 +46,12 @@ static uint64 tried_changes = 0;
 
 /* What it depends on; until it has been read, on all functions and types. */
 static Oid	watched_stream = InvalidOid;
-static Oid	watched_views = InvalidOid; /* changes of the catalog without a stream come by this */
-static bool watched_functions = true;	/* expressions of the stream call functions that can change */
+static Oid	watched_views = InvalidOid; /* for changes of the catalog that concern no stream */
+static bool watched_functions = true;	/* the stream has expressions that call functions */
 static bool watched_all_types = true;
 static List *watched_types = NIL;	/* hash values of TYPEOID, in the context of the definition */
 
+/* The stream, or the table of views, was altered, or has grown or lost a segment. */
 static void
 at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
 {
@@ -58,6 +59,7 @@ at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
 		changes++;
 }
 
+/* A server or user mapping was created, altered or dropped; which one is not known. */
 static void
 at_server_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
 				 uint32 hashvalue pg_attribute_unused())
@@ -68,7 +70,7 @@ at_server_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unuse
 
 /*
  * A function was created, replaced or dropped. Which functions a default, CHECK constraint or
- * generated column calls in the end, inlined or folded, is not known, so any of them counts.
+ * generated column calls after inlining and constant folding is not known, so each one counts.
  */
 static void
 at_function_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
@@ -78,7 +80,7 @@ at_function_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unu
 		changes++;
 }
 
-/* Types come and go with each temporary table: only those of the stream count. */
+/* Each temporary table creates and drops types: only those of the stream count. */
 static void
 at_type_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
 			   uint32 hashvalue)
@@ -87,6 +89,7 @@ at_type_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(
 		changes++;
 }
 
+/* eddy_definition_watch registers the callbacks that detect DDL, once per process. */
 void
 eddy_definition_watch(void)
 {
@@ -97,18 +100,21 @@ eddy_definition_watch(void)
 	CacheRegisterSyscacheCallback(TYPEOID, at_type_change, (Datum) 0);
 }
 
+/* eddy_definition_stale returns whether the definition may have changed since it was read. */
 bool
 eddy_definition_stale(void)
 {
 	return changes != tried_changes;
 }
 
+/* eddy_definition_invalidate makes the next use read the definition again. */
 void
 eddy_definition_invalidate(void)
 {
 	changes++;
 }
 
+/* make_definition compiles the rows of _source and _stream and the columns of the table. */
 static EddyDefinition *
 make_definition(EddySource *source, EddyStream *stream, Relation rel, MemoryContext mcxt)
 {
@@ -133,7 +139,7 @@ make_definition(EddySource *source, EddyStream *stream, Relation rel, MemoryCont
 	definition->decoder = eddy_decode_create(format, mcxt, definition->tupdesc,
 											 definition->mapping->columns,
 											 definition->mapping->ncolumns, &decode_options);
-	/* without work for each batch the decoder is ready at once */
+	/* a decoder that has nothing to resolve is ready at once */
 	definition->resolved = !eddy_decode_needs_resolve(definition->decoder);
 	definition->preparer = eddy_stream_begin_prepare(mcxt, rel, definition->mapping->decoded);
 	definition->in_two_steps = definition->mapping->nmetadata > 0 ||
@@ -143,8 +149,9 @@ make_definition(EddySource *source, EddyStream *stream, Relation rel, MemoryCont
 }
 
 /*
- * Hash values of the types of all columns, and of what these are made of: a domain's default and
- * constraints are part of how a row is prepared, and ALTER DOMAIN sends an invalidation of the domain.
+ * Hash values of the types of all columns, and of their base and element types: a domain's default
+ * and constraints are compiled into the preparer, and ALTER DOMAIN sends an invalidation of the
+ * domain.
  */
 static List *
 hash_types(TupleDesc tupdesc)
@@ -156,7 +163,7 @@ hash_types(TupleDesc tupdesc)
 	for (int i = 0; i < tupdesc->natts; i++)
 		if (!TupleDescAttr(tupdesc, i)->attisdropped)
 			types = list_append_unique_oid(types, TupleDescAttr(tupdesc, i)->atttypid);
-	/* the list grows while we go along it */
+	/* the list grows during the loop */
 	for (int i = 0; i < list_length(types); i++)
 	{
 		HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(list_nth_oid(types, i)));
@@ -202,6 +209,11 @@ set_names(EddySourceWorker *worker, const EddySource *source)
 	strlcpy(worker->topic_name, source->topic, sizeof(worker->topic_name));
 }
 
+/*
+ * eddy_definition_read reads the definition again if it may have changed.
+ *
+ * Needs a transaction that holds the locks on stream and source.
+ */
 EddyOutcome
 eddy_definition_read(EddySourceWorker *worker, Relation stream)
 {
@@ -217,7 +229,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 
 	if (changes == read_changes && worker->definition)
 		return EDDY_CONTINUE;
-	/* before the reading, so that a change during it counts */
+	/* taken before reading, so that a change during it counts */
 	before = tried_changes = changes;
 	server_before = server_changes;
 	watched_functions = watched_all_types = true;
@@ -255,7 +267,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 
 /*
  * lock_both locks stream and source, and waits for neither while it holds the other: a
- * transaction that has paused the source may go on to alter the stream. NULL if the stream was
+ * transaction that has paused the source may alter the stream next. NULL if the stream was
  * dropped.
  */
 static Relation
@@ -273,6 +285,12 @@ lock_both(int32 source, Oid relid)
 	}
 }
 
+/*
+ * eddy_definition_lock begins the work of a transaction on a source: locks stream and source, in
+ * that order, pushes a snapshot and reads the definition.
+ *
+ * *stream is the open relation if the result is EDDY_CONTINUE, otherwise NULL.
+ */
 EddyOutcome
 eddy_definition_lock(EddySourceWorker *worker, Relation *stream)
 {
@@ -297,7 +315,7 @@ eddy_definition_lock(EddySourceWorker *worker, Relation *stream)
 	if (*stream == NULL)
 		return EDDY_LEAVE;
 
-	/* taken behind the locks: it sees what they have waited for */
+	/* taken after the locks: it sees the transactions that they have waited for */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	outcome = eddy_definition_read(worker, *stream);
 	if (outcome != EDDY_CONTINUE)

@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * mapping.c
- *    Which column of a stream takes what from a message.
+ *    Which column of a stream gets its value from which part of a message.
  *
- * Turns the mapping and the options of eddy.attach_kafka into what the decoder and
- * the worker need, and finds what is wrong with them. No locks; results are
- * palloc'ed in the current memory context.
+ * Checks the mapping and the options of eddy.attach_kafka and converts them into the form that the
+ * decoder and the worker use. No locks. Results are palloc'ed in the current memory context.
  *
  *-------------------------------------------------------------------------
  */
@@ -72,7 +71,7 @@ text_of(const JsonbValue *value)
 
 /* ---- mapping ---- */
 
-/* Raises the error for a name in the mapping that is no column. */
+/* Raises the error for a name in the mapping that is not a column. */
 static void
 refuse_column(TupleDesc tupdesc, const char *name)
 {
@@ -103,6 +102,7 @@ find_column(TupleDesc tupdesc, const char *name)
 	return -1;
 }
 
+/* Adds a column that gets metadata of the message. */
 static void
 add_metadata(EddyMapping *mapping, Form_pg_attribute att, const char *word)
 {
@@ -133,12 +133,12 @@ add_metadata(EddyMapping *mapping, Form_pg_attribute att, const char *word)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" cannot take the %s of a message", NameStr(att->attname), word),
-			 errdetail("It has to be of type %s, without a length or precision.",
+			 errmsg("column \"%s\" cannot store the %s of a message", NameStr(att->attname), word),
+			 errdetail("Its type must be %s, without a length or precision.",
 					   metadata_types[what].names)));
 }
 
-/* Takes one pair of the user's mapping; named[] marks its column as dealt with. */
+/* Adds one pair of the user's mapping; named[] is set for its column. */
 static void
 add_pair(EddyMapping *mapping, TupleDesc tupdesc, const char *name, const JsonbValue *value,
 		 bool strict, bool *named)
@@ -178,6 +178,17 @@ add_pair(EddyMapping *mapping, TupleDesc tupdesc, const char *name, const JsonbV
 		add_metadata(mapping, att, target);
 }
 
+/*
+ * eddy_mapping_create creates the mapping of a table. json (may be NULL) is an object whose names
+ * are columns, and whose values are
+ *   a JSON pointer       "/user/id"    the value there
+ *   a bare word          "partition"   topic, partition, offset, timestamp, key or headers
+ *   null                               nothing: the column gets its default
+ * Columns that it does not name get the top-level field of their own name. Wrong values always
+ * raise an error; names of columns that do not exist do so only if strict is set, because columns
+ * can be dropped later. Metadata goes into columns of the types in metadata_types; a timestamp
+ * without time zone is in UTC, a bigint timestamp in milliseconds.
+ */
 EddyMapping *
 eddy_mapping_create(TupleDesc tupdesc, const Jsonb *json, bool strict)
 {
@@ -243,6 +254,10 @@ read_option(EddySourceOptions *options, const char *name, const JsonbValue *valu
 												time_format_names);
 }
 
+/*
+ * eddy_mapping_read_options reads {"timestamps": "iso|seconds|milliseconds|microseconds",
+ * "check_crcs": boolean}; NULL gives the defaults.
+ */
 EddySourceOptions
 eddy_mapping_read_options(const Jsonb *json)
 {

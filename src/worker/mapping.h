@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * mapping.h
- *    Which column of a stream takes what from a message: JSON of the user -> decoder columns.
+ *    Which column of a stream gets its value from which part of a message.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +14,7 @@
 #include "catalog/eddy_catalog.h"
 #include "decode/decode.h"
 
-/* What of a message, other than its payload, goes into a column. */
+/* A part of a message, other than its payload, that goes into a column. */
 typedef enum EddyMetadata
 {
 	EDDY_METADATA_TOPIC,
@@ -38,7 +38,7 @@ typedef struct EddyMapping
 	EddyDecodeColumn *columns;	/* from the payload */
 	int			nmetadata;
 	EddyMetadataColumn *metadata;
-	bool	   *decoded;		/* [attnum - 1]: comes from the message, one way or the other */
+	bool	   *decoded;		/* [attnum - 1]: comes from the payload or the metadata */
 } EddyMapping;
 
 /* Options of a source that are not librdkafka's. */
@@ -48,26 +48,8 @@ typedef struct EddySourceOptions
 	bool		check_crcs;
 } EddySourceOptions;
 
-/*
- * eddy_mapping_create makes the mapping of a table, palloc'ed in the current context.
- *
- * mapping (may be NULL) is an object; its names are columns, and its values are
- *   a JSON pointer       "/user/id"    the value there
- *   a bare word          "partition"   topic, partition, offset, timestamp, key or headers
- *   null                               nothing: the column takes its default
- * Columns that it does not name take the top-level field of their own name. With
- * strict, wrong names and types raise an error; otherwise names of columns that have
- * been dropped meanwhile are passed over.
- *
- * Metadata goes into columns of these types:
- *   topic      text, varchar              partition  smallint, integer, bigint
- *   offset     bigint                     timestamp  timestamptz, timestamp (UTC), bigint (ms)
- *   key        bytea, text, varchar       headers    jsonb, json, text
- */
-extern EddyMapping *eddy_mapping_create(TupleDesc tupdesc, const Jsonb *mapping, bool strict);
-
-/* Reads {"timestamps": "iso|seconds|milliseconds|microseconds", "check_crcs": bool} or NULL. */
-extern EddySourceOptions eddy_mapping_read_options(const Jsonb *options);
+extern EddyMapping *eddy_mapping_create(TupleDesc tupdesc, const Jsonb *json, bool strict);
+extern EddySourceOptions eddy_mapping_read_options(const Jsonb *json);
 
 /* Raises an error if the format does not exist, or mapping or options do not fit the table. */
 extern void eddy_mapping_check(TupleDesc tupdesc, const EddySource *source);

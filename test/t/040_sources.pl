@@ -131,6 +131,18 @@ $broker->produce('any', messages(1, 1 .. 3));
 result_is('lost', '(3,6)', 'a corrected address is used automatically');
 
 #
+# A format that this version does not have, as after a downgrade
+#
+
+sql($node, q{UPDATE eddy._source SET format = 'avro' WHERE topic = 'any'; SELECT eddy._notify()});
+like(wait_for_state($node, 'any', 'waiting', '.'),
+	qr/^format "avro" is not supported$/, 'an unsupported format is a visible state');
+is(sql($node, q{SELECT sqlstate FROM eddy.sources WHERE topic = 'any'}),
+	'0A000', 'with its SQLSTATE');
+sql($node, q{UPDATE eddy._source SET format = 'json' WHERE topic = 'any'; SELECT eddy._notify()});
+is(wait_for_state($node, 'any', 'running'), '', 'the source resumes when it is supported');
+
+#
 # Pause and resume
 #
 

@@ -3,8 +3,8 @@
  * decode_test.c
  *    Unit tests of the steps that all formats share, with a format of its own. Prints TAP.
  *
- * Messages of the test's format name their schema by one letter, as messages of a registry do by
- * a number: "a:text". Its resolve step learns the schemas of a batch, and decoding rejects a message
+ * Messages of the test's format name their schema by one letter, as messages of a registry do by a
+ * number: "a:text". Its resolve step learns the schemas of a batch, and decoding rejects a message
  * whose schema is not known. No server: the functions of the server and of value.c that decode.c
  * calls are replaced below.
  *
@@ -308,7 +308,8 @@ check_convert(void)
 		ok(false, "the input function raises its error");
 	}
 	description = eddy_decode_describe_failure(decoder, ERRCODE_INVALID_TEXT_REPRESENTATION);
-	ok(description && strcmp(description, "invalid value for column \"column 2\" of type thing") == 0,
+	ok(description &&
+	   strcmp(description, "invalid value for column \"column 2\" of type thing") == 0,
 	   "a failure is described without the value");
 	ok(eddy_decode_describe_failure(decoder, ERRCODE_CHECK_VIOLATION) == NULL,
 	   "constraints describe themselves");

@@ -3,8 +3,8 @@
  * json_walk_test.c
  *    Unit tests of the JSON index and walk, without a server. Prints TAP.
  *
- * What must be accepted, what must be refused and with which status, numbers
- * taken apart, escapes, limits of depth, and every prefix of a message.
+ * Texts that must be accepted, texts that must be refused and with which status, the parts of
+ * numbers, escapes, limits of depth, and every prefix of a message.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +25,9 @@ ok(bool good, const char *name)
 	printf("%sok %d - %s\n", good ? "" : "not ", tests, name);
 }
 
-/* walk reads a text of one value; the copy has exactly the promised one byte behind it. */
+/*
+ * walk reads a text of one value; the copy is followed by exactly one byte, as the walk requires.
+ */
 static EddyJsonStatus
 walk(const char *text, size_t len)
 {
@@ -89,7 +91,7 @@ check_refused(void)
 		"[\"a\"\f]",
 		"/* c */ {}", "{} // c", "--1", "1 2", "\xef\xbb\xbf{}", "{\"a\":1\x0c}", NULL
 	};
-	static const char nul_behind[] = "{\"a\":1}\0";
+	static const char nul_after[] = "{\"a\":1}\0";
 	static const char nul_number[] = "{\"a\":1\0}";
 	static const char nul_literal[] = "[true\0]";
 	static const char nul_token[] = "[\0]";
@@ -97,7 +99,7 @@ check_refused(void)
 
 	for (int i = 0; texts[i]; i++)
 		expect(texts[i], strlen(texts[i]), EDDY_JSON_SYNTAX);
-	expect(nul_behind, sizeof(nul_behind) - 1, EDDY_JSON_SYNTAX);
+	expect(nul_after, sizeof(nul_after) - 1, EDDY_JSON_SYNTAX);
 	expect(nul_number, sizeof(nul_number) - 1, EDDY_JSON_SYNTAX);
 	expect(nul_literal, sizeof(nul_literal) - 1, EDDY_JSON_SYNTAX);
 	expect(nul_token, sizeof(nul_token) - 1, EDDY_JSON_SYNTAX);
