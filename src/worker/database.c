@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "access/xact.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -241,6 +242,8 @@ eddy_database_worker_main(Datum arg)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	eddy_process_set_name(psprintf("%s: %s", MyBgworkerEntry->bgw_type,
+								   get_database_name(MyDatabaseId)));
 	remove_token_files();
 	CommitTransactionCommand();
 

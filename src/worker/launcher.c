@@ -188,13 +188,16 @@ start_workers(void)
 	foreach(lc, known)
 	{
 		KnownDatabase *entry = lfirst(lc);
+		char		subject[32];
 		const char *reason;
 
 		if (entry->dormant && !entry->requested)
 			continue;
 		if (entry->dormant)
 			entry->requested = entry->dormant = false;
-		reason = eddy_slots_start(eddy_worker_of_database(entry->database), entry->name);
+		/* the name may be about to change: ALTER DATABASE RENAME has not committed yet */
+		snprintf(subject, sizeof(subject), "database %u", entry->database);
+		reason = eddy_slots_start(eddy_worker_of_database(entry->database), subject);
 		if (reason)
 		{
 			problem = reason;

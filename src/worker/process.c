@@ -42,16 +42,20 @@
 void
 eddy_process_connect(Oid database)
 {
-	const char *name = MyBgworkerEntry->bgw_name;
-
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	eddy_owner_pin_process();
+	eddy_process_set_name(MyBgworkerEntry->bgw_name);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+eddy_process_set_name(const char *name)
+{
 	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_SESSION);
 	pgstat_report_appname(name);
-	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
 void

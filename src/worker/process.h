@@ -14,8 +14,11 @@
 /* Name of a source's file in PG_STAT_TMP_DIR, of database and source: see attempt.c. */
 #define EDDY_TOKEN_FILE "pg_eddy.%u.%d"
 
-/* Signals, connection, application_name and pinned settings of a worker process. */
+/* Signals, connection and pinned settings of a worker process; application_name is its bgw_name. */
 extern void eddy_process_connect(Oid database);
+
+/* Sets application_name. */
+extern void eddy_process_set_name(const char *name);
 
 /* Reads the configuration files again if that was requested. */
 extern void eddy_process_reload_config(void);

@@ -128,6 +128,12 @@ wait_for_count('copy', 15, 'the copy consumes the topic after eddy.resume');
 
 $node->safe_psql('postgres', 'ALTER DATABASE copy RENAME TO fork');
 wait_for_workers('source worker', q{'fork'}, 1, 'workers do not block ALTER DATABASE RENAME');
+is( $node->safe_psql(
+		'fork',
+		q{SELECT application_name FROM pg_stat_activity
+			WHERE backend_type = 'eddy database worker' AND datname = 'fork'}),
+	'eddy database worker: fork',
+	'a worker of a renamed database shows the new name');
 $node->safe_psql('postgres', 'DROP DATABASE fork');
 pass('workers do not block DROP DATABASE');
 wait_for_workers('source worker', q{'shop'}, 1, 'workers of other databases are not affected');
