@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * analyze.c
- *    Takes the SELECT of a continuous view apart: keys, aggregates, outputs, delta statement.
+ *    Takes the SELECT of a continuous view apart: keys, aggregates, outputs, delta query.
  *
  * Which queries are accepted is decided in refuse.c, and what the state tables look like by the
  * kind of the view. The result depends on the definition alone, so that each backend gets the same
@@ -360,7 +360,7 @@ eddy_analyze_groups(EddyViewPlan *plan, Query *query)
 
 /* ---- all of a definition ---- */
 
-/* The delta statement: what the kind makes of the definition, with the batch as the stream. */
+/* The delta query: what the kind makes of the definition, with the batch as the stream. */
 static void
 make_delta_query(EddyViewPlan *plan, Query *query, Index stream_rti)
 {

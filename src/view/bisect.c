@@ -3,7 +3,7 @@
  * bisect.c
  *    Finds the rows of a batch that a view fails on, and rejects them for that view.
  *
- * The delta statement streams, so the row that it read last has probably caused an error; if
+ * The delta query streams, so the row that it read last has probably caused an error; if
  * that row fails alone, it has. Otherwise the shortest prefix of the rows that fails is searched by
  * bisection, which also finds the row at which an aggregate overflows. Each attempt is a step
  * that only reads (delta.c), so no row is locked and nothing is written during the search.

@@ -171,7 +171,7 @@ serialize(EddyCombiner *combiner, EddyAggregate *agg, EddyState state)
 }
 
 /*
- * eddy_combine_partial combines two results of the delta statement: partial += more. Both are of
+ * eddy_combine_partial combines two results of the delta query: partial += more. Both are of
  * partial_type.
  */
 void

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * delta.c
- *    Runs the delta statement of a view over a batch, as its owner.
+ *    Runs the delta query of a view over a batch, as its owner.
  *
  * The statement gives one row of partial results for each group that the batch touches. It runs in
  * an internal subtransaction that only reads and therefore needs no transaction ID, so a failing
@@ -83,7 +83,7 @@ eddy_delta_run(EddyWork *work, void (*function) (void *), void *arg, bool in_sub
 	return error;
 }
 
-/* ---- running the delta statement ---- */
+/* ---- running the delta query ---- */
 
 /* An empty tuplestore whose files belong to the work and outlive a step. */
 static Tuplestorestate *
@@ -101,7 +101,7 @@ make_store(EddyWork *work)
 }
 
 /*
- * Runs the delta statement over range as the view's owner, into store. *starting is true until the
+ * Runs the delta query over range as the view's owner, into store. *starting is true until the
  * first row is read: no row causes an error until then.
  */
 static void

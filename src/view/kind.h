@@ -29,10 +29,10 @@ struct EddyViewKind
 	 */
 	void		(*layout) (EddyViewPlan *plan, Query *query);
 
-	/* Makes a copy of the definition the delta statement: its select list, and plan->delta_desc. */
+	/* Turns a copy of the definition into the delta query: its select list, and plan->delta_desc. */
 	void		(*make_delta) (EddyViewPlan *plan, Query *delta);
 
-	/* Merges what the delta statement gave into the state tables, by the functions of merge.h. */
+	/* Merges what the delta query gave into the state tables, by the functions of merge.h. */
 	void		(*merge) (EddyViewPlan *plan, EddyMerge *merge);
 };
 

@@ -11,7 +11,7 @@
  * the state, so most views have no hidden columns at all. A view without GROUP BY has one row,
  * whose key is a constant.
  *
- * The delta statement is the definition with its group keys and bare aggregates as select list. It
+ * The delta query is the definition with its group keys and bare aggregates as select list. It
  * gives one row of transition states for each group of the batch. These are combined with what
  * is stored of the group, and finalized.
  *
@@ -196,7 +196,7 @@ layout(EddyViewPlan *plan, Query *query)
 	plan->final_desc = make_final_desc(plan);
 }
 
-/* ---- the delta statement ---- */
+/* ---- the delta query ---- */
 
 static void
 make_delta(EddyViewPlan *plan, Query *delta)

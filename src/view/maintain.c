@@ -3,12 +3,12 @@
  * maintain.c
  *    Maintaining the views of streams: all views that a batch concerns, in their order.
  *
- * For each view the delta statement runs over the batch (delta.c), and its result is merged into
+ * For each view the delta query runs over the batch (delta.c), and its result is merged into
  * the state tables (merge.c). All views of all streams concerned are maintained in one total order,
  * by Oid, and their groups by key, so that maintenance never deadlocks with maintenance.
  *
  * Everything that can fail because of a row is done before anything is written, in internal
- * subtransactions that only read: running the delta statement, combining with what is stored, and
+ * subtransactions that only read: running the delta query, combining with what is stored, and
  * the view's own expressions over the results.
  *
  * A batch from Kafka can be repeated. It is merged in one pass first, and repeated carefully only

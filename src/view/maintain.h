@@ -32,9 +32,9 @@ typedef struct EddyWork
 /* What is done with a part of the batch, in a subtransaction that only reads. */
 typedef enum EddyStep
 {
-	EDDY_STEP_COLLECT,			/* run the delta statement, keep the delta */
-	EDDY_STEP_CHECK,			/* run the delta statement, keep nothing */
-	EDDY_STEP_TRY_MERGE			/* run the delta statement and merge it on trial */
+	EDDY_STEP_COLLECT,			/* run the delta query, keep the delta */
+	EDDY_STEP_CHECK,			/* run the delta query, keep nothing */
+	EDDY_STEP_TRY_MERGE			/* run the delta query and merge it on trial */
 } EddyStep;
 
 /* ---- delta.c ---- */

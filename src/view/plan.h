@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * plan.h
- *    A continuous view taken apart: keys, aggregates, columns, state tables, delta statement.
+ *    A continuous view taken apart: keys, aggregates, columns, state tables, delta query.
  *
  * For the files of view/ alone; other layers use view.h.
  *
@@ -42,7 +42,7 @@ typedef struct EddyAggregate
 {
 	Aggref	   *aggref;
 	Oid			transtype;
-	Oid			partial_type;	/* of the delta statement: bytea for internal */
+	Oid			partial_type;	/* of the delta query: bytea for internal */
 	bool		internal;		/* transtype is internal */
 	bool		state_is_final; /* the state column holds the final value */
 	Oid			state_type;
@@ -116,7 +116,7 @@ typedef struct EddyViewPlan
 	List	   *state_tables;	/* of EddyStateTable; the view reads the first, the main one */
 	AttrNumber	visible_column; /* of the main one: the result of HAVING; 0: no HAVING */
 
-	/* the delta statement: what the view's SELECT gives over a batch (delta_plan.c) */
+	/* the delta query: what the view's SELECT gives over a batch (delta_plan.c) */
 	Query	   *delta_query;
 	TupleDesc	delta_desc;		/* the group keys come first */
 	char	   *delta_name;		/* stands for its text where servers and logs want one */
