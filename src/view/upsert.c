@@ -194,7 +194,9 @@ void
 eddy_upsert_seek(EddyUpsert *upsert, int nkeys, const Datum *keys, const bool *nulls)
 {
 	Assert(nkeys <= upsert->table->nkeys);
-	if (upsert->scan && upsert->scan_nkeys != nkeys)
+	/* the snapshot may have been renewed for another table */
+	if (upsert->scan && (upsert->scan_nkeys != nkeys ||
+						 upsert->scan->xs_snapshot != GetActiveSnapshot()))
 		end_scan(upsert);
 	if (upsert->scan == NULL)
 	{
