@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * argument.c
- *    Checks of what users give to functions: one wording for the errors of all.
+ *    Checks of function arguments, with one wording for their errors.
  *
- * An error names the argument and its value, the detail lists what is valid, and the hint has
- * the closest valid name, if there is one. No locks; memory is that of the error.
+ * An error names the argument and its value, the detail lists the valid values, and the hint has
+ * the closest valid name, if there is one. Takes no locks.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,8 +52,7 @@ enumerate(const char *const *names, const char *others)
 
 /*
  * eddy_argument_refuse_choice raises the error for a value that is not one of the choices. kind
- * says what name is: "argument", "option". others (may be NULL) describes what is valid besides
- * the choices.
+ * is the kind of name: "argument", "option". others (may be NULL) describes further valid values.
  */
 void
 eddy_argument_refuse_choice(const char *kind, const char *name, const char *value,
@@ -80,7 +79,7 @@ eddy_argument_choice(const char *kind, const char *name, const char *value,
 	eddy_argument_refuse_choice(kind, name, value, choices, NULL);
 }
 
-/* Raises the error for a name in an argument that holds options as a JSON object. */
+/* Raises the error for an unknown option in an argument that is a JSON object of options. */
 void
 eddy_argument_refuse_option(const char *argument, const char *option, const char *const *options)
 {

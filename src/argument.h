@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * argument.h
- *    Checks of what users give to functions: one wording for the errors of all.
+ *    Checks of function arguments, with one wording for their errors.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,11 +14,11 @@
 
 #include "compat.h"
 
-/* Raises an error if an argument is null whose name is not NULL; names[] has one per argument. */
+/* Raises an error if an argument that has a name is null; names[] has one element per argument. */
 extern void eddy_argument_check_not_null(FunctionCallInfo fcinfo, const char *const *names,
 										 int count);
 
-/* The index of value in the NULL-terminated list of choices. Raises an error if it is not there. */
+/* The index of value in the NULL-terminated list of choices; an error if it is not one of them. */
 extern int	eddy_argument_choice(const char *kind, const char *name, const char *value,
 								 const char *const *choices);
 eddy_compat_noreturn

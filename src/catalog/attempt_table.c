@@ -116,7 +116,6 @@ eddy_catalog_set_attempt(const EddyAttempt *attempt)
 	Datum		values[ATTEMPT_NCOLUMNS];
 	bool		nulls[ATTEMPT_NCOLUMNS] = {false};
 	ScanKeyData key;
-	HeapTuple	old;
 
 	values[ATTEMPT_SOURCE - 1] = Int32GetDatum(attempt->source);
 	values[ATTEMPT_TOKEN - 1] = Int64GetDatum(attempt->token);
@@ -129,10 +128,6 @@ eddy_catalog_set_attempt(const EddyAttempt *attempt)
 	values[ATTEMPT_FAILED - 1] = write_ranges(attempt->failed, &nulls[ATTEMPT_FAILED - 1]);
 	values[ATTEMPT_CAUTION - 1] = write_ranges(attempt->caution, &nulls[ATTEMPT_CAUTION - 1]);
 	eddy_catalog_key_int4(&key, ATTEMPT_SOURCE, attempt->source);
-	old = eddy_catalog_find(rel, 1, &key);
-	if (old)
-		eddy_catalog_replace(rel, old, values, nulls);
-	else
-		eddy_catalog_insert(rel, values, nulls);
+	eddy_catalog_put(rel, &key, values, nulls);
 	eddy_catalog_close(rel);
 }

@@ -388,7 +388,6 @@ eddy_catalog_set_source_status(int32 source, const char *state, const char *erro
 	Datum		values[SOURCE_STATUS_NCOLUMNS];
 	bool		nulls[SOURCE_STATUS_NCOLUMNS] = {false};
 	ScanKeyData key;
-	HeapTuple	old;
 
 	if (current && same_text(current->state, state) && same_text(current->error, error) &&
 		same_text(current->sqlstate, sqlstate))
@@ -402,10 +401,6 @@ eddy_catalog_set_source_status(int32 source, const char *state, const char *erro
 														   &nulls[SOURCE_STATUS_SQLSTATE - 1]);
 	values[SOURCE_STATUS_SINCE - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	eddy_catalog_key_int4(&key, SOURCE_STATUS_SOURCE, source);
-	old = eddy_catalog_find(rel, 1, &key);
-	if (old)
-		eddy_catalog_replace(rel, old, values, nulls);
-	else
-		eddy_catalog_insert(rel, values, nulls);
+	eddy_catalog_put(rel, &key, values, nulls);
 	eddy_catalog_close(rel);
 }

@@ -319,6 +319,17 @@ eddy_catalog_replace(Relation rel, HeapTuple old, const Datum *values, const boo
 	heap_freetuple(tuple);
 }
 
+void
+eddy_catalog_put(Relation rel, ScanKeyData *key, const Datum *values, const bool *nulls)
+{
+	HeapTuple	old = eddy_catalog_find(rel, 1, key);
+
+	if (old)
+		eddy_catalog_replace(rel, old, values, nulls);
+	else
+		eddy_catalog_insert(rel, values, nulls);
+}
+
 int
 eddy_catalog_delete(Relation rel, int nkeys, ScanKeyData *keys)
 {

@@ -74,6 +74,10 @@ extern bool eddy_catalog_lock(Relation rel, HeapTuple tuple);
 extern void eddy_catalog_replace(Relation rel, HeapTuple old, const Datum *values,
 								 const bool *nulls);
 
+/* Inserts a row, or replaces the one with that primary key of one column. */
+extern void eddy_catalog_put(Relation rel, ScanKeyData *key, const Datum *values,
+							 const bool *nulls);
+
 /* Deletes the rows that match keys; returns their number. */
 extern int	eddy_catalog_delete(Relation rel, int nkeys, ScanKeyData *keys);
 

@@ -88,14 +88,14 @@ positive_usec(const Interval *interval)
 	return result;
 }
 
-/* An argument that is an interval; it cannot be null, even where the time is. */
+/* An argument that is an interval; it must not be null, even if the time is. */
 static const Interval *
 interval_argument(FunctionCallInfo fcinfo, int argno)
 {
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("length of a window cannot be null")));
+				 errmsg("length of a window must not be null")));
 	return PG_GETARG_INTERVAL_P(argno);
 }
 
@@ -262,7 +262,7 @@ constant_interval(List *args, int argno)
 	if (value->constisnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("length of a window cannot be null")));
+				 errmsg("length of a window must not be null")));
 	return DatumGetIntervalP(value->constvalue);
 }
 
