@@ -149,7 +149,7 @@ INSERT INTO readings (id, n) VALUES (91, 2);
 SELECT count(*) FROM readings WHERE id = 91;
 SELECT view, state, error FROM eddy._view_status WHERE view = 'averages'::regclass;
 
--- So are a missing index of a state table and a kind of view that this version does not have.
+-- A missing index of a state table, and a kind of view that this version does not support, suspend the view.
 SELECT eddy.create_continuous_view('sums', 'SELECT id, sum(n) FROM readings WHERE id = 92 GROUP BY id');
 DROP INDEX eddy._sums_state_id_idx;
 INSERT INTO readings (id, n) VALUES (92, 1);

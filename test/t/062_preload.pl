@@ -1,5 +1,5 @@
-# 062_preload.pl: pg_stat_statements and auto_explain loaded before and after pg_eddy, and which
-# processes load librdkafka.
+# 062_preload.pl: pg_stat_statements and auto_explain loaded before and after pg_eddy, and the processes
+# that load librdkafka.
 #
 # All three have executor hooks, and pg_stat_statements and pg_eddy also have planner and utility hooks.
 # auto_explain instruments all nested statements, including the delta queries of views, and prints
@@ -155,8 +155,8 @@ foreach my $configuration (@configurations)
 }
 
 #
-# librdkafka is for those that use it: source workers, and sessions that create servers or attach
-# sources. The server starts without it.
+# Only processes that use librdkafka load it: source workers, and sessions that create servers or
+# attach sources. The server starts without it.
 #
 
 SKIP:
@@ -178,23 +178,23 @@ SKIP:
 			INSERT INTO events VALUES (1, 'a', 1);
 			$loaded}),
 		"f\nkinds\nf",
-		'nor does one that maintains views');
+		'a session that maintains views does not load librdkafka');
 	attach_server($node, $broker->address);
 	is( sql($node, qq{ALTER SERVER kafka OPTIONS (ADD "client.rack" 'a'); $loaded}),
-		't', 'a session that checks the options of a server does');
+		't', 'a session that checks the options of a server loads librdkafka');
 	is( sql($node,
 			qq{SELECT eddy.attach_kafka('events', server => 'kafka', topic => 'events'); $loaded}),
 		"1\nt",
-		'and one that attaches a source');
+		'a session that attaches a source loads librdkafka');
 	wait_for_state($node, 'events', 'running');
-	is(sql($node, $processes), 'eddy source worker', 'of the workers, those of sources do');
-	unlike(slurp_file("/proc/$postmaster/maps"), qr/librdkafka/, 'the postmaster does not');
+	is(sql($node, $processes), 'eddy source worker', 'of the workers, only source workers load librdkafka');
+	unlike(slurp_file("/proc/$postmaster/maps"), qr/librdkafka/, 'the postmaster does not load librdkafka');
 
-	# Another build of pg_eddy_kafka than that of the running pg_eddy, as after an installation
+	# A build of pg_eddy_kafka that does not match the running pg_eddy, as after an installation
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 	my $version = sql($node, q{SELECT extversion FROM pg_extension WHERE extname = 'pg_eddy'});
 	my $library = slurp_file($node->config_data('--pkglibdir') . '/pg_eddy_kafka.so');
-	ok($library =~ s/(\Q$version\E-)(\d+)/$1 . '0' x length $2/e, 'the library has its build');
+	ok($library =~ s/(\Q$version\E-)(\d+)/$1 . '0' x length $2/e, 'the library contains its build');
 	open(my $file, '>:raw', "$dir/pg_eddy_kafka.so") or die "could not write: $!";
 	print $file $library;
 	close($file);
@@ -202,7 +202,7 @@ SKIP:
 	sql($node, qq{ALTER SYSTEM SET dynamic_library_path = '$dir:\$libdir'});
 	$node->reload;
 	wait_until($node, q{SELECT current_setting('dynamic_library_path') <> '$libdir'},
-		'the setting is read');
+		'the setting takes effect');
 	$node->psql('postgres', q{ALTER SERVER kafka OPTIONS (SET "client.rack" 'b')}, stderr => \$err);
 	like($err, qr/library "pg_eddy_kafka" does not match the loaded library "pg_eddy"/,
 		'a library of another build is refused');
@@ -213,7 +213,7 @@ SKIP:
 	$node->reload;
 	wait_for_state($node, 'events', 'running');
 
-	# Without pg_eddy the error is about that, not about missing symbols
+	# Without pg_eddy the error names the setting, not missing symbols
 	$node->append_conf('postgresql.conf', q{shared_preload_libraries = ''});
 	$node->restart;
 	$node->psql('postgres', q{ALTER SERVER kafka OPTIONS (SET "client.rack" 'b')}, stderr => \$err);
