@@ -32,7 +32,7 @@ struct EddyDecoder
 
 extern bool eddy_decode_refuse(EddyDecodeError *error, int sqlerrcode, const char *message);
 
-/* Makes a row one of which nothing has been decoded yet. */
+/* Marks all columns of the decoder as missing in a row. */
 static inline void
 eddy_decode_clear_row(const EddyDecoder *base, Datum *values, bool *nulls, bool *missing)
 {

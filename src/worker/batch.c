@@ -3,15 +3,16 @@
  * batch.c
  *    One batch of one source: from polled messages to COMMIT.
  *
- * The transaction locks stream and source, reads the definition if it has changed, and takes the
- * steps of src/apply/pipeline.c, of which the last advances the offsets by compare-and-set. A crash
- * at any line leaves all of the batch or nothing; the worker then starts from the stored offsets.
- * Messages belong to librdkafka and are kept until the commit, so a batch that failed is
- * retried from memory.
+ * Before the transaction the decoder resolves what the messages need, which may wait for the
+ * network. The transaction locks stream and source, reads the definition if it has changed, and
+ * takes the steps of src/apply/pipeline.c, of which the last advances the offsets by
+ * compare-and-set. A crash at any line leaves all of the batch or nothing; the worker then starts
+ * from the stored offsets. Messages belong to librdkafka and are kept until the commit, so a batch
+ * that failed is retried from memory.
  *
  * Locks, in this order: stream (RowExclusiveLock), source (object lock), segment, state
  * tables and their rows in the order of the views, dead letters, rows of _partition in order of
- * partition. The broker is never waited for here.
+ * partition. The broker is never waited for here, nor the network within the transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -369,7 +370,7 @@ stop_source(EddySourceWorker *worker)
 typedef enum EddyAttemptResult
 {
 	ATTEMPT_COMMITTED,
-	ATTEMPT_UNRESOLVED,			/* the transaction has replaced the decoder: resolve, and try again */
+	ATTEMPT_UNRESOLVED,			/* the transaction has made a new decoder: resolve, and retry */
 	ATTEMPT_LOST,				/* the stored offsets are not where the batch begins */
 	ATTEMPT_FAILED				/* with an error */
 } EddyAttemptResult;
@@ -571,7 +572,7 @@ retry_smaller(EddySourceWorker *worker)
 	return EDDY_RESTART;
 }
 
-/* Resolves the messages, or raises the error of the decoder; it is not the fault of the messages. */
+/* Resolves the messages, or raises the error of the decoder, which concerns none of them alone. */
 static void
 resolve_batch(EddySourceWorker *worker)
 {

@@ -69,8 +69,8 @@ make_room(EddySourceWorker *worker, int natts)
 }
 
 /*
- * eddy_rows_resolve gives the decoder the messages of the batch before the transaction begins: it may
- * wait for the network. Returns false with the error if they cannot be decoded now.
+ * eddy_rows_resolve passes the messages of the batch to the decoder before the transaction begins:
+ * it may wait for the network. Returns false with the error if they cannot be decoded now.
  */
 bool
 eddy_rows_resolve(EddySourceWorker *worker, EddyDecodeError *error)
@@ -104,7 +104,7 @@ quarantine(EddySourceWorker *worker, int64 row)
 	return true;
 }
 
-/* Decodes up to count messages from row on; returns how many there are before one that is rejected. */
+/* Decodes count messages from row on, up to one that is rejected; returns the number before it. */
 static int
 decode_some(EddySourceWorker *worker, int64 row, int count)
 {
@@ -133,13 +133,14 @@ static void
 decode_messages(EddySourceWorker *worker)
 {
 	bool		cautious = eddy_attempt_cautious();
+	int			chunk = cautious ? 1 : INTERRUPT_ROWS;
 	int64		row = 0;
 
 	worker->quarantined = false;
 	/* a row that stops the batch is its new end */
 	while (row < worker->apply.batch.nrows)
 	{
-		int			count = cautious ? 1 : (int) Min(worker->apply.batch.nrows - row, INTERRUPT_ROWS);
+		int			count = (int) Min(worker->apply.batch.nrows - row, chunk);
 		int			decoded = 0;
 
 		CHECK_FOR_INTERRUPTS();
