@@ -91,7 +91,7 @@ parse_address(const char *text, bool block, Address *address)
 	return true;
 }
 
-/* contains tells whether the bits that count are the same. */
+/* contains returns whether the bits that count are the same. */
 static bool
 contains(const Address *block, const Address *address)
 {
@@ -206,7 +206,7 @@ eddy_broker_list_parse(const char *allowed)
 	return list;
 }
 
-/* is_host tells whether a text can be the name of a host, or an address or block. */
+/* is_host returns whether a text can be the name of a host, or an address or block. */
 static bool
 is_host(const char *host)
 {
@@ -222,7 +222,7 @@ is_host(const char *host)
 		host[0] != '-' && host[0] != '.';
 }
 
-/* is_port tells whether a text is the number of a port. */
+/* is_port returns whether a text is the number of a port. */
 static bool
 is_port(const char *port)
 {

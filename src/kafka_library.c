@@ -3,9 +3,9 @@
  * kafka_library.c
  *    Loads pg_eddy_kafka when it is first needed, as the server does with libpqwalreceiver.
  *
- * The server keeps the pg_eddy that it was started with, but would load a pg_eddy_kafka that
- * was installed since. Both share structs, so each carries a mark of the headers that it was built
- * from (EDDY_BUILD, see the Makefile), and another mark is refused.
+ * The server keeps the pg_eddy that it was started with, but loads a pg_eddy_kafka that
+ * was installed later. Both use the same structs, so each contains a checksum of the headers that
+ * it was built from (EDDY_BUILD, see the Makefile), and both must be equal.
  *
  * Memory: a static pointer. A library is never unloaded.
  *
@@ -19,6 +19,7 @@
 
 static const EddyKafkaLibrary *library = NULL;
 
+/* eddy_kafka_library_load returns the functions of the library, which the first call loads. */
 const EddyKafkaLibrary *
 eddy_kafka_library_load(void)
 {
@@ -29,6 +30,10 @@ eddy_kafka_library_load(void)
 	return library;
 }
 
+/*
+ * eddy_kafka_library_register is called by the library when it is loaded. Raises an error if it was
+ * built from other headers.
+ */
 void
 eddy_kafka_library_register(const EddyKafkaLibrary *functions, const char *build)
 {

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * kafka_library.h
- *    pg_eddy_kafka, the library of what reads from Kafka.
+ *    pg_eddy_kafka, the library that consumes from Kafka.
  *
  * pg_eddy is preloaded: the postmaster and every backend map it. librdkafka, simdjson and
- * the code that uses them are in a library of their own, which only source workers load, and
+ * the code that uses them are in a library of their own, which is loaded by source workers, and by
  * sessions that create servers or attach sources. It calls functions of pg_eddy; pg_eddy
- * calls it through this table and as the entry point of a background worker.
+ * calls it through this table and as the main function of a background worker.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,10 +29,7 @@ typedef struct EddyKafkaLibrary
 	void		(*check_source) (TupleDesc tupdesc, const struct EddySource *source);
 } EddyKafkaLibrary;
 
-/* The functions of the library, which is loaded by the first call in a process. */
 extern const EddyKafkaLibrary *eddy_kafka_library_load(void);
-
-/* Called by the library when it is loaded; raises an error if it was built from other headers. */
 extern void eddy_kafka_library_register(const EddyKafkaLibrary *functions, const char *build);
 
 #endif							/* EDDY_KAFKA_LIBRARY_H */

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * pg_eddy_kafka.c
- *    Entry point of the library of what reads from Kafka: registers its functions.
+ *    Entry point of the library that consumes from Kafka: registers its functions.
  *
- * The library needs the symbols of pg_eddy, and is loaded by it alone. The other entry point
- * is eddy_source_worker_main, which the postmaster calls.
+ * The library needs the symbols of pg_eddy, which loads it. The other entry point is
+ * eddy_source_worker_main, the main function of a background worker.
  *
  *-------------------------------------------------------------------------
  */
