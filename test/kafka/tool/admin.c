@@ -152,6 +152,16 @@ check_topics(const rd_kafka_topic_result_t **topics, size_t count)
 				rd_kafka_topic_result_error_string(topics[i]));
 }
 
+/* The client caches metadata for minutes, also metadata from before the partitions were created. */
+static void
+refresh_metadata(rd_kafka_t *client)
+{
+	const struct rd_kafka_metadata *metadata;
+
+	if (rd_kafka_metadata(client, 1, NULL, &metadata, 1000) == RD_KAFKA_RESP_ERR_NO_ERROR)
+		rd_kafka_metadata_destroy(metadata);
+}
+
 /*
  * await_leaders returns when each partition has a leader that responds. The
  * response to "create topic" may arrive earlier.
@@ -175,7 +185,10 @@ await_leaders(rd_kafka_t *client, int partitions)
 			die("partition %d of topic \"%s\": %s", partition, options.topic,
 				rd_kafka_err2str(error));
 		else
+		{
 			nanosleep(&(struct timespec) {.tv_nsec = 20 * 1000000}, NULL);
+			refresh_metadata(client);
+		}
 	}
 }
 
