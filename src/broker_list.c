@@ -267,7 +267,7 @@ check_list(const char *allowed, char *item, size_t size)
 /* An item that is misspelt would allow less than was meant, or nothing at all. */
 bool
 eddy_broker_list_check_setting(char **newval, void **extra pg_attribute_unused(),
-								 GucSource source pg_attribute_unused())
+							   GucSource source pg_attribute_unused())
 {
 	char		item[128];
 

@@ -25,7 +25,7 @@ typedef struct Native
 } Native;
 
 static void append_field(EddyCdcState *state, EddyCdcColumn *column, bool *first,
-						  const Datum *values, const bool *nulls);
+						 const Datum *values, const bool *nulls);
 static void append_row(EddyCdcState *state, EddyCdcRelation *relation, const Datum *values,
 					   const bool *nulls);
 static void append_tail(EddyCdcState *state);
@@ -155,7 +155,7 @@ append_row(EddyCdcState *state, EddyCdcRelation *relation, const Datum *values, 
  */
 static void
 append_field(EddyCdcState *state, EddyCdcColumn *column, bool *first, const Datum *values,
-			  const bool *nulls)
+			 const bool *nulls)
 {
 	StringInfo	out = &state->records;
 	Datum		value = values[column->index];

@@ -151,8 +151,8 @@ read_number(EddyJsonCursor *cursor, EddyJsonValue *value)
 	if (cursor->next >= cursor->count)
 		return refuse(cursor, EDDY_JSON_SYNTAX);
 	end = eddy_decode_scan_number(cursor->text + start,
-								cursor->text + cursor->positions[cursor->next + 1],
-								false, &value->number);
+								  cursor->text + cursor->positions[cursor->next + 1],
+								  false, &value->number);
 	if (end == NULL || !ends_scalar(cursor, (uint32_t) (end - cursor->text)))
 		return refuse(cursor, EDDY_JSON_SYNTAX);
 	cursor->next++;

@@ -177,7 +177,7 @@ start_offset(const EddySource *source, int32 partition, bool is_new, const Water
 /* Builds the set of partitions and reads their watermarks, in the order of its states. */
 static bool
 request_watermarks(EddySourceWorker *worker, bool first, Watermarks **marks, char **cluster_id,
-		   EddyKafkaError *error)
+				   EddyKafkaError *error)
 {
 	const EddySource *source = worker->definition->source;
 	int64	   *low;
