@@ -23,16 +23,7 @@
 #undef snprintf
 #undef vsnprintf
 
-static int	tests;
-static int	failures;
-
-static void
-ok(bool good, const char *name)
-{
-	tests++;
-	failures += !good;
-	printf("%sok %d - %s\n", good ? "" : "not ", tests, name);
-}
+#include "tap.h"
 
 /* ---- in place of the server ---- */
 
@@ -322,6 +313,5 @@ main(void)
 	check_steps();
 	check_optional_operations();
 	check_convert();
-	printf("1..%d\n", tests);
-	return failures ? 1 : 0;
+	return end_tests();
 }

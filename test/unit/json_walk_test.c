@@ -13,17 +13,7 @@
 #include <string.h>
 
 #include "decode/json_walk.h"
-
-static int	tests;
-static int	failures;
-
-static void
-ok(bool good, const char *name)
-{
-	tests++;
-	failures += !good;
-	printf("%sok %d - %s\n", good ? "" : "not ", tests, name);
-}
+#include "tap.h"
 
 /*
  * walk reads a text of one value; the copy is followed by exactly one byte, as the walk requires.
@@ -323,6 +313,5 @@ main(void)
 	check_numbers();
 	check_escapes();
 	check_sizes();
-	printf("1..%d\n", tests);
-	return failures ? 1 : 0;
+	return end_tests();
 }
