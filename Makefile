@@ -29,6 +29,7 @@ OBJS = \
 	src/apply/pipeline.o \
 	src/apply/reject.o \
 	src/apply/statement.o \
+	src/apply/watermark.o \
 	src/argument.o \
 	src/broker_list.o \
 	src/catalog/attempt_table.o \
@@ -39,7 +40,9 @@ OBJS = \
 	src/catalog/stream_table.o \
 	src/catalog/table.o \
 	src/catalog/user_partition_table.o \
+	src/catalog/view_progress_table.o \
 	src/catalog/view_table.o \
+	src/catalog/watermark_table.o \
 	src/kafka_library.o \
 	src/owner.o \
 	src/pg_eddy.o \

@@ -118,6 +118,19 @@ CREATE TABLE eddy._user_partition (
 CREATE SEQUENCE eddy._user_partition_seq;
 
 /*
+ * What is stored of the watermarks of streams: the watermark itself follows from the partitions.
+ * A stream has a row once its watermark was raised regardless of them, or windows were closed.
+ */
+CREATE TABLE eddy._watermark (
+    stream          regclass    NOT NULL PRIMARY KEY,
+    raised          timestamptz,
+    closable        timestamptz
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
+COMMENT ON COLUMN eddy._watermark.raised IS 'the watermark is at least this, whatever the partitions are at';
+COMMENT ON COLUMN eddy._watermark.closable IS
+    'windows that end until here may be closed: no transaction is running that judged rows by an earlier watermark';
+
+/*
  * Information about the worker of a source that is needed after a crash, see
  * src/worker/attempt.c. Written when a worker starts, and per batch only after a
  * crash. Ranges are triples: partition, first offset, next offset. Not dumped,
@@ -179,6 +192,25 @@ CREATE TABLE eddy._view_status (
     since           timestamptz NOT NULL
 );
 COMMENT ON COLUMN eddy._view_status.error IS 'why the view could not be maintained, NULL after eddy.pause';
+
+/*
+ * The progress of each view. Rows are updated when windows close or rows are late, not by each batch. The output
+ * plugin translates changes of this table, which only pg_eddy can make.
+ */
+CREATE TABLE eddy._view_progress (
+    view            regclass    NOT NULL PRIMARY KEY,
+    closed_until    timestamptz,
+    closed_at       timestamptz,
+    forgotten_until timestamptz,
+    expired_until   timestamptz,
+    closed_groups   bigint      NOT NULL,
+    late_rows       bigint      NOT NULL
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
+COMMENT ON COLUMN eddy._view_progress.closed_until IS 'windows that end until here are final';
+COMMENT ON COLUMN eddy._view_progress.forgotten_until IS
+    'windows that end until here accept no rows: their transition states were removed';
+COMMENT ON COLUMN eddy._view_progress.expired_until IS 'windows that end until here were removed by retention';
+COMMENT ON COLUMN eddy._view_progress.late_rows IS 'pairs of a row and a window that was already final';
 
 -- C code invalidates the contents of these tables cached by sessions; changes by SQL, such as those of pg_restore, must do the same.
 CREATE FUNCTION eddy._catalog_changed() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_catalog_changed';
@@ -248,8 +280,10 @@ SELECT pg_extension_config_dump('eddy._source_status', '');
 SELECT pg_extension_config_dump('eddy._partition', '');
 SELECT pg_extension_config_dump('eddy._user_partition', '');
 SELECT pg_extension_config_dump('eddy._user_partition_seq', '');
+SELECT pg_extension_config_dump('eddy._watermark', '');
 SELECT pg_extension_config_dump('eddy._view', '');
 SELECT pg_extension_config_dump('eddy._view_status', '');
+SELECT pg_extension_config_dump('eddy._view_progress', '');
 SELECT pg_extension_config_dump('eddy.dead_letters', '');
 SELECT pg_extension_config_dump('eddy.dead_letters_id_seq', '');
 SELECT pg_extension_config_dump('eddy.late_rows', '');

@@ -14,6 +14,7 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "apply/apply.h"
 #include "argument.h"
 #include "catalog/eddy_catalog.h"
 #include "interval.h"
@@ -78,50 +79,13 @@ eddy_drop_stream(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * A timestamp minus a delay, with days of 24 hours in every time zone. A result before the earliest
- * timestamp is -infinity: eddy.streams must not fail because of one event time.
- */
-static TimestampTz
-event_time_less(TimestampTz time, const Interval *delay)
-{
-	int64		usec = eddy_interval_usec(delay);
-
-	if (TIMESTAMP_NOT_FINITE(time))
-		return time;
-	return time < MIN_TIMESTAMP + usec ? DT_NOBEGIN : time - usec;
-}
-
-/* Lowers *least to the event times of a source; false if a partition has none yet. */
-static bool
-least_event_time(const EddySource *source, TimestampTz *least)
-{
-	List	   *partitions = eddy_catalog_list_partitions(source->source);
-	ListCell   *lc;
-
-	foreach(lc, partitions)
-	{
-		EddyPartition *partition = lfirst(lc);
-
-		if (TIMESTAMP_IS_NOBEGIN(partition->max_event_time))
-			return false;
-		*least = Min(*least, partition->max_event_time);
-	}
-	return partitions != NIL;
-}
-
-/*
- * eddy_watermark returns the smallest of the largest event times of the partitions, minus the
- * delay. NULL while a partition has none, and without an enabled source.
- */
+/* eddy_watermark returns the watermark of a stream; NULL if it has none yet. */
 Datum
 eddy_watermark(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
 	EddyStream *stream = eddy_catalog_get_stream(relid);
-	TimestampTz least = DT_NOEND;
-	bool		found = false;
-	ListCell   *lc;
+	TimestampTz watermark;
 
 	if (stream == NULL)
 	{
@@ -133,24 +97,16 @@ eddy_watermark(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a stream", name)));
 	}
-	foreach(lc, eddy_catalog_list_sources(relid))
-	{
-		EddySource *source = lfirst(lc);
-
-		if (!source->enabled)
-			continue;
-		if (!least_event_time(source, &least))
-			PG_RETURN_NULL();
-		found = true;
-	}
-	if (!found)
+	watermark = eddy_watermark_get(stream);
+	if (TIMESTAMP_IS_NOBEGIN(watermark))
 		PG_RETURN_NULL();
-	PG_RETURN_TIMESTAMPTZ(event_time_less(least, &stream->delay));
+	PG_RETURN_TIMESTAMPTZ(watermark);
 }
 
 /* The watermark of a partition: eddy_event_time_less(timestamptz, interval) never fails. */
 Datum
 eddy_event_time_less(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_TIMESTAMPTZ(event_time_less(PG_GETARG_TIMESTAMPTZ(0), PG_GETARG_INTERVAL_P(1)));
+	PG_RETURN_TIMESTAMPTZ(eddy_watermark_of_event_time(PG_GETARG_TIMESTAMPTZ(0),
+													   PG_GETARG_INTERVAL_P(1)));
 }

@@ -34,6 +34,11 @@ typedef struct EddyEventTime
 /* The event time of a stream with these columns; refers to the memory of stream. */
 extern EddyEventTime eddy_event_time_resolve(const EddyStream *stream, TupleDesc tupdesc);
 
+/* ---- watermark.c ---- */
+
+extern TimestampTz eddy_watermark_get(const EddyStream *stream);
+extern TimestampTz eddy_watermark_of_event_time(TimestampTz time, const Interval *delay);
+
 /* ---- pipeline.c ---- */
 
 typedef struct EddyApply EddyApply;

@@ -12,8 +12,8 @@
  *   check no privileges (their callers do) and end with CommandCounterIncrement.
  * - A table of another version of the extension is an error.
  * - A change of _stream, _segment, _source, _view or _view_status invalidates the relcache entry
- *   of the stream and of _view, for caches with a relcache callback. _partition, _user_partition,
- *   _source_status, _attempt and dead_letters do not.
+ *   of the stream and of _view, for caches with a relcache callback. The other tables, which change
+ *   with batches, do not.
  * - Missing rows give NULL or false, never an error, unless said otherwise.
  *
  *-------------------------------------------------------------------------
@@ -41,6 +41,8 @@ typedef enum EddyCatalogTable
 	EDDY_CATALOG_ATTEMPT,
 	EDDY_CATALOG_VIEW,
 	EDDY_CATALOG_VIEW_STATUS,
+	EDDY_CATALOG_VIEW_PROGRESS,
+	EDDY_CATALOG_WATERMARK,
 	EDDY_CATALOG_DEAD_LETTERS
 } EddyCatalogTable;
 
@@ -233,6 +235,29 @@ typedef struct EddyUserPartition
 extern void eddy_catalog_add_user_rows(const EddyUserPartition *added);
 extern void eddy_catalog_delete_user_partition(Oid stream);
 
+/* The latest event time of users' rows; DT_NOBEGIN: none. */
+extern TimestampTz eddy_catalog_user_event_time(Oid stream);
+
+/* ---- watermarks (_watermark): what does not follow from the partitions ---- */
+
+typedef struct EddyWatermark
+{
+	Oid			stream;
+	TimestampTz raised;			/* the watermark is at least this; DT_NOBEGIN: not raised */
+
+	/*
+	 * Windows that end until here may be closed: every transaction that judged rows by an earlier
+	 * watermark has ended. DT_NOBEGIN: none.
+	 */
+	TimestampTz closable;
+} EddyWatermark;
+
+extern EddyWatermark eddy_catalog_get_watermark(Oid stream);
+
+/* Raises both values of the stored row to those given, and never lowers them. */
+extern void eddy_catalog_raise_watermark(const EddyWatermark *watermark);
+extern void eddy_catalog_delete_watermark(Oid stream);
+
 /* ---- attempts (_attempt): crashes of workers ---- */
 
 /* Offsets [first, next) of a partition. */
@@ -299,7 +324,7 @@ extern void eddy_catalog_insert_view(const EddyView *view);
 
 /* Replaces the view's aggregates, and its format by view->format. */
 extern void eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates);
-extern void eddy_catalog_delete_view(Oid relid);	/* with its status */
+extern void eddy_catalog_delete_view(Oid relid);	/* with its status and progress */
 
 /* The view of which this is the public view, the definition or a state table, or NULL. */
 extern EddyView *eddy_catalog_find_view(Oid part);
@@ -310,6 +335,32 @@ extern bool eddy_catalog_suspend_view(const EddyView *view, const char *error,
 
 /* Removes the mark. False if the view is not suspended. */
 extern bool eddy_catalog_resume_view(const EddyView *view);
+
+/* ---- progress of views (_view_progress) ---- */
+
+/* Times are DT_NOBEGIN while nothing was closed, forgotten or expired. */
+typedef struct EddyViewProgress
+{
+	Oid			view;
+	TimestampTz closed_until;	/* windows that end until here are final */
+	TimestampTz closed_at;		/* when windows were closed last */
+	TimestampTz forgotten_until;	/* those that end until here accept no rows at all */
+	TimestampTz expired_until;	/* those that end until here were removed by retention */
+	int64		closed_groups;	/* how many groups were closed */
+	int64		late_rows;		/* pairs of a row and a window that was final */
+} EddyViewProgress;
+
+extern EddyViewProgress *eddy_catalog_get_view_progress(Oid view);
+
+/* Sets the progress of a view to that of a new one. */
+extern void eddy_catalog_reset_view_progress(Oid view);
+
+/* The same as get, with the row locked. */
+extern EddyViewProgress *eddy_catalog_lock_view_progress(Oid view);
+
+/* Replaces a locked row. */
+extern void eddy_catalog_set_view_progress(const EddyViewProgress *progress);
+extern void eddy_catalog_delete_view_progress(Oid view);
 
 /* ---- dead letters ---- */
 

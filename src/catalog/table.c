@@ -45,6 +45,8 @@ static const char *const table_names[] = {
 	[EDDY_CATALOG_ATTEMPT] = "_attempt",
 	[EDDY_CATALOG_VIEW] = "_view",
 	[EDDY_CATALOG_VIEW_STATUS] = "_view_status",
+	[EDDY_CATALOG_VIEW_PROGRESS] = "_view_progress",
+	[EDDY_CATALOG_WATERMARK] = "_watermark",
 	[EDDY_CATALOG_DEAD_LETTERS] = "dead_letters",
 };
 

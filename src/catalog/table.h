@@ -37,7 +37,9 @@ extern const EddyTableDesc eddy_catalog_source_status_table;
 extern const EddyTableDesc eddy_catalog_stream_table;
 extern const EddyTableDesc eddy_catalog_user_partition_table;
 extern const EddyTableDesc eddy_catalog_view_table;
+extern const EddyTableDesc eddy_catalog_view_progress_table;
 extern const EddyTableDesc eddy_catalog_view_status_table;
+extern const EddyTableDesc eddy_catalog_watermark_table;
 
 /* True if an installed table has the columns that this library knows. */
 extern bool eddy_catalog_table_matches(const EddyTableDesc *desc);

@@ -48,8 +48,19 @@ enum
 	USER_PARTITION_NCOLUMNS = USER_PARTITION_UPDATED_AT
 };
 
+/* Element of a list of event times: palloc'ed. */
+static void *
+read_event_time(const Datum *values, const bool *nulls)
+{
+	TimestampTz *time = palloc(sizeof(TimestampTz));
+
+	*time = nulls[USER_PARTITION_MAX_EVENT_TIME - 1] ? DT_NOBEGIN :
+		DatumGetTimestampTz(values[USER_PARTITION_MAX_EVENT_TIME - 1]);
+	return time;
+}
+
 const EddyTableDesc eddy_catalog_user_partition_table = {
-	EDDY_CATALOG_USER_PARTITION, USER_PARTITION_NCOLUMNS, NULL
+	EDDY_CATALOG_USER_PARTITION, USER_PARTITION_NCOLUMNS, read_event_time
 };
 
 /* With so many stripes, one changed since the snapshot is used rather than inserting another. */
@@ -203,6 +214,22 @@ eddy_catalog_add_user_rows(const EddyUserPartition *added)
 	remembered[place].stream = added->stream;
 	remembered[place].stripe = stripe;
 	eddy_catalog_close(rel);
+}
+
+TimestampTz
+eddy_catalog_user_event_time(Oid stream)
+{
+	TimestampTz latest = DT_NOBEGIN;
+	ScanKeyData key;
+	List	   *stripes;
+	ListCell   *lc;
+
+	eddy_catalog_key_oid(&key, USER_PARTITION_STREAM, stream);
+	stripes = eddy_catalog_scan(&eddy_catalog_user_partition_table, 1, &key, true);
+	foreach(lc, stripes)
+		latest = Max(latest, *(TimestampTz *) lfirst(lc));
+	list_free_deep(stripes);
+	return latest;
 }
 
 void

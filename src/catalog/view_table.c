@@ -271,6 +271,7 @@ eddy_catalog_insert_view(const EddyView *view)
 	eddy_catalog_insert(rel, values, nulls);
 	eddy_catalog_invalidate(view->stream);
 	eddy_catalog_close(rel);
+	eddy_catalog_reset_view_progress(view->relid);
 }
 
 void
@@ -361,4 +362,5 @@ eddy_catalog_delete_view(Oid relid)
 	eddy_catalog_delete(rel, 1, &key);
 	eddy_catalog_invalidate(view ? view->stream : InvalidOid);
 	eddy_catalog_close(rel);
+	eddy_catalog_delete_view_progress(relid);
 }

@@ -64,6 +64,7 @@ eddy_stream_cleanup_dropped(const List *streams)
 		foreach(lc2, eddy_catalog_list_sources(relid))
 			eddy_catalog_delete_source(((EddySource *) lfirst(lc2))->source);
 		eddy_catalog_delete_user_partition(relid);
+		eddy_catalog_delete_watermark(relid);
 		eddy_catalog_delete_stream(relid);
 	}
 }
