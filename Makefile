@@ -23,9 +23,11 @@ OBJS = \
 	src/api/stream_functions.o \
 	src/api/stream_triggers.o \
 	src/api/view_functions.o \
+	src/apply/close.o \
 	src/apply/dead_letter.o \
 	src/apply/event_time.o \
 	src/apply/fill.o \
+	src/apply/late.o \
 	src/apply/pipeline.o \
 	src/apply/reject.o \
 	src/apply/statement.o \
@@ -34,6 +36,7 @@ OBJS = \
 	src/broker_list.o \
 	src/catalog/attempt_table.o \
 	src/catalog/dead_letter_table.o \
+	src/catalog/late_row_table.o \
 	src/catalog/member.o \
 	src/catalog/partition_table.o \
 	src/catalog/source_table.o \
@@ -56,14 +59,17 @@ OBJS = \
 	src/stream/write.o \
 	src/view/analyze.o \
 	src/view/bisect.o \
+	src/view/closing.o \
 	src/view/combine.o \
 	src/view/define.o \
 	src/view/delta.o \
 	src/view/delta_plan.o \
+	src/view/event_window.o \
 	src/view/function.o \
 	src/view/kind.o \
 	src/view/kind_combining.o \
 	src/view/label.o \
+	src/view/late_pairs.o \
 	src/view/maintain.o \
 	src/view/merge.o \
 	src/view/objects.o \

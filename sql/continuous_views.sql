@@ -34,7 +34,7 @@ TABLE overall;
 
 COPY orders FROM stdin;
 5	ann	4.50	2026-01-01 00:00:00+00
-6	\N	1	1969-12-31 23:57:00+00
+6	\N	1	2026-01-01 00:03:00+00
 \.
 SELECT * FROM revenue_5m ORDER BY window_start, user_id;
 

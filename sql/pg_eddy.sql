@@ -118,17 +118,13 @@ CREATE TABLE eddy._user_partition (
 CREATE SEQUENCE eddy._user_partition_seq;
 
 /*
- * What is stored of the watermarks of streams: the watermark itself follows from the partitions.
- * A stream has a row once its watermark was raised regardless of them, or windows were closed.
+ * What the watermarks of streams were raised to; otherwise a watermark follows from the partitions.
  */
 CREATE TABLE eddy._watermark (
     stream          regclass    NOT NULL PRIMARY KEY,
-    raised          timestamptz,
-    closable        timestamptz
+    raised          timestamptz NOT NULL
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 COMMENT ON COLUMN eddy._watermark.raised IS 'the watermark is at least this, whatever the partitions are at';
-COMMENT ON COLUMN eddy._watermark.closable IS
-    'windows that end until here may be closed: no transaction is running that judged rows by an earlier watermark';
 
 /*
  * Information about the worker of a source that is needed after a crash, see
@@ -158,6 +154,7 @@ CREATE TABLE eddy._view (
     view_columns    int2[]      NOT NULL,
     key_columns     int2[]      NOT NULL,
     visible_column  int2        NOT NULL,
+    final_column    int2        NOT NULL,
     emit            text        NOT NULL CHECK (emit IN ('changes', 'on_close')),
     late            text        NOT NULL CHECK (late IN ('drop', 'keep', 'update')),
     allowed_lateness interval   NOT NULL,
@@ -177,7 +174,9 @@ COMMENT ON COLUMN eddy._view.view_columns IS
 COMMENT ON COLUMN eddy._view.key_columns IS
     'attribute numbers, in the first state table, of the group key; empty without GROUP BY';
 COMMENT ON COLUMN eddy._view.visible_column IS
-    'attribute number, in the first state table, of the boolean column that holds the result of the HAVING condition, 0 without HAVING';
+    'attribute number, in the first state table, of the boolean column that is true for rows of the view: those that satisfy HAVING and, with emit => ''on_close'', are final; 0 if all are';
+COMMENT ON COLUMN eddy._view.final_column IS
+    'attribute number, in the first state table, of the boolean column that is true for final rows, 0 if the view has no windows that close';
 COMMENT ON COLUMN eddy._view.format IS
     'major version of the server whose transition states the state tables hold';
 COMMENT ON COLUMN eddy._view.aggregates IS
@@ -265,11 +264,11 @@ CREATE TABLE eddy.late_rows (
 );
 COMMENT ON TABLE eddy.late_rows IS 'rows that arrived after their window was final, for views with late => ''keep''';
 ALTER TABLE eddy.late_rows ENABLE ROW LEVEL SECURITY;
-CREATE POLICY read ON eddy.late_rows FOR SELECT
-    USING (has_table_privilege(view, 'SELECT'));
+CREATE POLICY purge ON eddy.late_rows FOR DELETE
+    USING (pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = view), 'USAGE'));
 
 GRANT SELECT, DELETE ON eddy.dead_letters TO PUBLIC; -- rows by policy
-GRANT SELECT ON eddy.late_rows TO PUBLIC;            -- rows by policy
+GRANT SELECT, DELETE ON eddy.late_rows TO PUBLIC;    -- rows by policy
 
 -- definitions, offsets and rejected rows are user data for pg_dump
 SELECT pg_extension_config_dump('eddy._stream', '');
@@ -498,10 +497,17 @@ SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.l
        -- as in eddy.sources; the owner of the view must see why it is suspended
        CASE WHEN has_table_privilege(v.stream, 'SELECT') OR has_table_privilege(v.view, 'SELECT')
             THEN t.error END AS error,
-       t.sqlstate, t.since
+       t.sqlstate, t.since,
+       CASE WHEN v.final_column <> 0 THEN eddy.watermark(v.stream) END AS watermark, p.closed_until, p.closed_at
 FROM eddy._view v
-LEFT JOIN eddy._view_status t ON t.view = v.view;
+LEFT JOIN eddy._view_status t ON t.view = v.view
+LEFT JOIN eddy._view_progress p ON p.view = v.view;
 COMMENT ON VIEW eddy.continuous_views IS 'continuous views of this database';
+
+-- as for dead letters: a late row has all columns of the stream
+CREATE POLICY read ON eddy.late_rows FOR SELECT
+    USING (EXISTS (SELECT FROM eddy.continuous_views v WHERE v.view = late_rows.view
+                   AND has_table_privilege(v.stream, 'SELECT') AND NOT row_security_active(v.stream)));
 
 CREATE VIEW eddy.stat_streams AS
 SELECT s.stream,
@@ -525,9 +531,11 @@ SELECT v.view, v.stream,
        pg_stat_get_tuples_updated(c.oid) AS updated,
        pg_stat_get_tuples_hot_updated(c.oid) AS hot_updated,
        pg_stat_get_tuples_deleted(c.oid) AS deleted,
-       (SELECT count(*) FROM eddy.late_rows l WHERE l.view = v.view) AS late_rows,
+       coalesce(p.late_rows, 0) AS late_rows,
+       coalesce(p.closed_groups, 0) AS closed_groups,
        (SELECT sum(pg_table_size(t.oid))::bigint FROM pg_class t WHERE t.oid = ANY (v.state_tables)) AS state_bytes
-FROM eddy._view v JOIN pg_class c ON c.oid = v.state_tables[1];
+FROM eddy._view v JOIN pg_class c ON c.oid = v.state_tables[1]
+LEFT JOIN eddy._view_progress p ON p.view = v.view;
 COMMENT ON VIEW eddy.stat_continuous_views IS 'numbers of groups written and the size of the state, for each continuous view';
 
 /*

@@ -106,7 +106,7 @@ ALTER TABLE views RENAME TO page_views;
 INSERT INTO page_views VALUES ('renamed', '2020-01-01 00:05:00');
 SELECT stream, rows, max_event_time FROM counts ORDER BY stream::text;
 
--- With a partition of a topic: eddy.stat_streams shows the sum of both, and only the topic has a watermark.
+-- With a partition of a topic: eddy.stat_streams shows the sum of both.
 -- The source is of another database, so that no worker runs it.
 INSERT INTO eddy._source
 SELECT 900005, 'clicks'::regclass, 'kafka', 'clicks', 'json', 'earliest', NULL, NULL, 'stop', 'stop', NULL, true, NULL, 0;

@@ -17,6 +17,7 @@
 #define EDDY_BATCH_H
 
 #include "access/tupdesc.h"
+#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "utils/tuplestore.h"
 
@@ -49,6 +50,16 @@ typedef struct EddyBatch
 	List	   *view_rejections;	/* of EddyRejection: rows rejected by single views, in mcxt */
 
 	/*
+	 * The watermark that decides which rows are late, determined by judge when the first view with
+	 * windows asks for it: from then on no window closes until the transaction ends. DT_NOBEGIN: no
+	 * row is late. judge is NULL if the rows are not judged.
+	 */
+	void		(*judge) (struct EddyBatch *batch);
+	bool		judged;
+	TimestampTz watermark;
+	List	   *late_rows;		/* of EddyLateRows, in mcxt */
+
+	/*
 	 * The time limit of a batch of one message in careful mode; otherwise NULL. start_clock
 	 * restarts the limit before a step of one view. If the step fails with query_canceled and
 	 * clock_expired returns true, that is the view's error of the row.
@@ -65,6 +76,22 @@ typedef struct EddyRejection
 	int			sqlerrcode;
 	char	   *message;		/* primary message only */
 } EddyRejection;
+
+/* A pair of a row and a window that was final. */
+typedef struct EddyLateRow
+{
+	int64		row;			/* index in the batch */
+	TimestampTz window_start;	/* DT_NOBEGIN: not known */
+	TimestampTz window_end;
+} EddyLateRow;
+
+/* The late rows of one view. */
+typedef struct EddyLateRows
+{
+	Oid			view;
+	int64		count;
+	EddyLateRow *rows;			/* NULL: the view only counts them */
+} EddyLateRows;
 
 /* True if the rows have the columns of desc: the stream has not been altered since. */
 static inline bool

@@ -13,7 +13,7 @@
  *
  *   label   = "2 " ID " " role
  *   role    = "view"                                                 the view that users read
- *           | "rows columns" numbers " keys" numbers [ " visible " number ]
+ *           | "rows columns" numbers " keys" numbers [ " visible " number ] [ " final " number ]
  *           | "auxiliary"                                            any other state table
  *   numbers = { " " number }
  *
@@ -25,7 +25,8 @@
  * "rows": the rows of the table are those of the view, and their changes are sent. The n-th number
  * of "columns" is the table's column that holds the n-th column of the view; "keys" are the
  * columns that identify a row, none if there is one row only; rows for which the boolean column
- * "visible" is not true are not in the view. The view of the table is the one that reads it and has
+ * "visible" is not true are not in the view; rows for which the boolean column "final" is true are
+ * final: they change only if the view accepts late rows. The view of the table is the one that reads it and has
  * the same ID: reading alone proves nothing, as owners can make a view read any table.
  *
  * "auxiliary": changes of the table are not sent. A view may have any number of such tables, and
@@ -51,6 +52,7 @@
 #define EDDY_LABEL_COLUMNS "columns"
 #define EDDY_LABEL_KEYS "keys"
 #define EDDY_LABEL_VISIBLE "visible"
+#define EDDY_LABEL_FINAL "final"
 
 typedef enum EddyTableRole
 {
@@ -69,6 +71,7 @@ typedef struct EddyTableLabel
 	int			nkeys;
 	AttrNumber *keys;
 	AttrNumber	visible;		/* 0: all rows are visible */
+	AttrNumber	final;			/* 0: no row is final */
 } EddyTableLabel;
 
 #endif							/* EDDY_LABEL_H */

@@ -74,6 +74,36 @@ refuse_value(const char *name, const char *value, const char *hint)
 			 hint ? errhint("%s", hint) : 0));
 }
 
+static void
+check_length(const char *name, const Interval *length)
+{
+	if (eddy_interval_usec(length) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must not be negative", name)));
+}
+
+static void
+check_lateness(const EddyViewOptions *options)
+{
+	bool		updates = strcmp(options->late, "update") == 0;
+	int64		lateness = eddy_interval_usec(&options->allowed_lateness);
+
+	check_length("allowed_lateness", &options->allowed_lateness);
+	if (options->retention)
+		check_length("retention", options->retention);
+	if (lateness > 0 && !updates)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"allowed_lateness\" requires late => 'update'"),
+				 errdetail("With late => '%s' no late row changes a final result.", options->late)));
+	if (lateness == 0 && updates)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("late => 'update' requires argument \"allowed_lateness\""),
+				 errhint("Specify for how long after the end of a window late rows change its result.")));
+}
+
 Datum
 eddy_create_continuous_view(PG_FUNCTION_ARGS)
 {
@@ -98,21 +128,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	options.if_not_exists = !PG_ARGISNULL(ARG_IF_NOT_EXISTS) &&
 		PG_GETARG_BOOL(ARG_IF_NOT_EXISTS);
 
-	/* windows do not close in this version, so no row is late and no window expires */
-	if (strcmp(options.emit, "changes") != 0)
-		refuse_value("emit", options.emit, "Use emit => 'changes'.");
-	if (strcmp(options.late, "drop") != 0)
-		refuse_value("late", options.late, "No row is late: windows stay open.");
-	if (eddy_interval_usec(&options.allowed_lateness) != 0)
-		refuse_value("allowed_lateness",
-					 DatumGetCString(DirectFunctionCall1(interval_out,
-														 IntervalPGetDatum(&options.allowed_lateness))),
-					 "No row is late: windows stay open.");
-	if (options.retention)
-		refuse_value("retention",
-					 DatumGetCString(DirectFunctionCall1(interval_out,
-														 IntervalPGetDatum(options.retention))),
-					 "Delete old windows with DELETE on the continuous view.");
+	check_lateness(&options);
 	if (strcmp(options.maintenance, "immediate") != 0)
 		refuse_value("maintenance", options.maintenance, "Use maintenance => 'immediate'.");
 

@@ -39,6 +39,29 @@ extern EddyEventTime eddy_event_time_resolve(const EddyStream *stream, TupleDesc
 extern TimestampTz eddy_watermark_get(const EddyStream *stream);
 extern TimestampTz eddy_watermark_of_event_time(TimestampTz time, const Interval *delay);
 
+/* ---- close.c ---- */
+
+/* Closes what is due of a stream when the current transaction commits. */
+extern void eddy_close_request(Oid stream);
+
+/* Before the transaction commits, after the last batch of it was applied. */
+extern void eddy_close_at_commit(void);
+
+/* From a transaction callback, when the transaction has ended or is prepared. */
+extern void eddy_close_forget(void);
+
+/*
+ * Closes all windows of a stream that are due, in the current transaction, and waits for the
+ * transactions that are adding rows.
+ */
+extern void eddy_close_all(Oid stream);
+
+/*
+ * Closes windows and removes expired ones, of all streams of the database, in transactions of its own.
+ * Never waits for long. Returns the milliseconds until the next call is useful, -1: none is.
+ */
+extern long eddy_close_tick(void);
+
 /* ---- pipeline.c ---- */
 
 typedef struct EddyApply EddyApply;

@@ -76,6 +76,8 @@ eddy_apply_fill(Oid view, bool staged)
 	apply.event_time = &event_time;
 	apply.counts = &counts;
 	batch->store = tuplestore_begin_heap(false, false, work_mem);
+	/* the first content of a view: nothing of it was final yet */
+	batch->judge = NULL;
 
 	/* rows that were committed while the lock was waited for are staged as well */
 	PushActiveSnapshot(GetLatestSnapshot());
@@ -94,6 +96,7 @@ eddy_apply_fill(Oid view, bool staged)
 	}
 	eddy_view_fill(view, batch);
 	eddy_dead_letter_write(&apply);
+	eddy_close_request(row->stream);
 	PopActiveSnapshot();
 	tuplestore_end(batch->store);
 	table_close(rel, NoLock);

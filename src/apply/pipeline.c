@@ -28,6 +28,8 @@ eddy_apply_begin(EddyApply *apply, Oid stream, TupleDesc tupdesc, MemoryContext 
 	apply->batch.tupdesc = tupdesc;
 	apply->batch.natts = tupdesc->natts;
 	apply->batch.mcxt = mcxt;
+	apply->batch.judge = eddy_close_judge;
+	apply->batch.watermark = DT_NOBEGIN;
 }
 
 /* Decoding, conversion, constraints, event time. */
@@ -69,10 +71,12 @@ eddy_apply_run(List *applies, bool repeatable)
 	foreach(lc, applies)
 		stage_rows(lfirst(lc));
 	eddy_view_apply(applies, repeatable);
+	eddy_late_write(applies);
 	foreach(lc, applies)
 	{
 		if (!finish(lfirst(lc)))
 			return false;
+		eddy_close_note(lfirst(lc));
 	}
 	return true;
 }

@@ -397,12 +397,15 @@ at_xact_end(XactEvent event, void *arg pg_attribute_unused())
 			/* rows of statements that have not ended with a hook */
 			if (has_pending())
 				flush_pending();
+			if (event == XACT_EVENT_PRE_COMMIT)
+				eddy_close_at_commit();
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			/* the entries themselves vanish with TopTransactionContext */
 			pending = NIL;
+			eddy_close_forget();
 			break;
 		default:
 			break;

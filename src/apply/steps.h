@@ -19,6 +19,15 @@ extern void eddy_reject_settle(EddyApply *apply);
 /* Counts the rejections and writes them to eddy.dead_letters, in order of the rows. */
 extern void eddy_dead_letter_write(EddyApply *apply);
 
+/* Writes and counts late rows, in one order of views for all batches: List of EddyApply. */
+extern void eddy_late_write(List *applies);
+
+/* The operation judge of EddyBatch: keeps windows open until the transaction ends. */
+extern void eddy_close_judge(EddyBatch *batch);
+
+/* After the input has stored its position: windows are closed when the transaction commits. */
+extern void eddy_close_note(const EddyApply *apply);
+
 /* Goes back to the first row of a tuplestore. */
 static inline void
 eddy_apply_rewind(const EddyBatch *batch)

@@ -79,5 +79,5 @@ of_partitions(const EddyStream *stream)
 TimestampTz
 eddy_watermark_get(const EddyStream *stream)
 {
-	return Max(of_partitions(stream), eddy_catalog_get_watermark(stream->relid).raised);
+	return Max(of_partitions(stream), eddy_catalog_get_watermark(stream->relid));
 }

@@ -43,7 +43,8 @@ typedef enum EddyCatalogTable
 	EDDY_CATALOG_VIEW_STATUS,
 	EDDY_CATALOG_VIEW_PROGRESS,
 	EDDY_CATALOG_WATERMARK,
-	EDDY_CATALOG_DEAD_LETTERS
+	EDDY_CATALOG_DEAD_LETTERS,
+	EDDY_CATALOG_LATE_ROWS
 } EddyCatalogTable;
 
 #define EDDY_SCHEMA "eddy"
@@ -240,22 +241,11 @@ extern TimestampTz eddy_catalog_user_event_time(Oid stream);
 
 /* ---- watermarks (_watermark): what does not follow from the partitions ---- */
 
-typedef struct EddyWatermark
-{
-	Oid			stream;
-	TimestampTz raised;			/* the watermark is at least this; DT_NOBEGIN: not raised */
+/* What the watermark of a stream is at least; DT_NOBEGIN: it was not raised. */
+extern TimestampTz eddy_catalog_get_watermark(Oid stream);
 
-	/*
-	 * Windows that end until here may be closed: every transaction that judged rows by an earlier
-	 * watermark has ended. DT_NOBEGIN: none.
-	 */
-	TimestampTz closable;
-} EddyWatermark;
-
-extern EddyWatermark eddy_catalog_get_watermark(Oid stream);
-
-/* Raises both values of the stored row to those given, and never lowers them. */
-extern void eddy_catalog_raise_watermark(const EddyWatermark *watermark);
+/* Raises the stored value, and never lowers it. */
+extern void eddy_catalog_raise_watermark(Oid stream, TimestampTz raised);
 extern void eddy_catalog_delete_watermark(Oid stream);
 
 /* ---- attempts (_attempt): crashes of workers ---- */
@@ -303,10 +293,11 @@ typedef struct EddyView
 	AttrNumber *columns;		/* those of the view, in its order */
 	int			nkeys;
 	AttrNumber *key_columns;	/* the group key */
-	AttrNumber	visible_column; /* 0: no HAVING */
+	AttrNumber	visible_column; /* 0: all rows are in the view */
+	AttrNumber	final_column;	/* 0: the view has no windows that close */
 
-	char	   *emit;
-	char	   *late;
+	char	   *emit;			/* changes | on_close */
+	char	   *late;			/* drop | keep | update */
 	Interval	allowed_lateness;
 	Interval   *retention;		/* NULL: kept indefinitely */
 	char	   *start;
@@ -382,5 +373,21 @@ typedef struct EddyDeadLetter
 } EddyDeadLetter;
 
 extern void eddy_catalog_insert_dead_letter(const EddyDeadLetter *letter);
+
+/* ---- late rows ---- */
+
+typedef struct EddyLateRowEntry
+{
+	Oid			view;
+	TimestampTz window_start;	/* DT_NOBEGIN: not known */
+	TimestampTz window_end;
+	TimestampTz watermark;		/* that judged the row */
+	const char *topic;			/* NULL: a row of a user's statement, partition is -1 */
+	int32		partition;
+	int64		offset;			/* -1: none */
+	Datum		row_data;		/* jsonb */
+} EddyLateRowEntry;
+
+extern void eddy_catalog_insert_late_row(const EddyLateRowEntry *entry);
 
 #endif							/* EDDY_CATALOG_H */

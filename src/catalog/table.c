@@ -48,6 +48,7 @@ static const char *const table_names[] = {
 	[EDDY_CATALOG_VIEW_PROGRESS] = "_view_progress",
 	[EDDY_CATALOG_WATERMARK] = "_watermark",
 	[EDDY_CATALOG_DEAD_LETTERS] = "dead_letters",
+	[EDDY_CATALOG_LATE_ROWS] = "late_rows",
 };
 
 Oid

@@ -35,6 +35,7 @@ enum
 	VIEW_VIEW_COLUMNS,
 	VIEW_KEY_COLUMNS,
 	VIEW_VISIBLE_COLUMN,
+	VIEW_FINAL_COLUMN,
 	VIEW_EMIT,
 	VIEW_LATE,
 	VIEW_ALLOWED_LATENESS,
@@ -123,6 +124,7 @@ read_view(const Datum *values, const bool *nulls)
 	view->columns = read_columns(values[VIEW_VIEW_COLUMNS - 1], &view->ncolumns);
 	view->key_columns = read_columns(values[VIEW_KEY_COLUMNS - 1], &view->nkeys);
 	view->visible_column = DatumGetInt16(values[VIEW_VISIBLE_COLUMN - 1]);
+	view->final_column = DatumGetInt16(values[VIEW_FINAL_COLUMN - 1]);
 	view->emit = TextDatumGetCString(values[VIEW_EMIT - 1]);
 	view->late = TextDatumGetCString(values[VIEW_LATE - 1]);
 	view->allowed_lateness = *DatumGetIntervalP(values[VIEW_ALLOWED_LATENESS - 1]);
@@ -258,6 +260,7 @@ eddy_catalog_insert_view(const EddyView *view)
 	values[VIEW_VIEW_COLUMNS - 1] = make_columns(view->columns, view->ncolumns);
 	values[VIEW_KEY_COLUMNS - 1] = make_columns(view->key_columns, view->nkeys);
 	values[VIEW_VISIBLE_COLUMN - 1] = Int16GetDatum(view->visible_column);
+	values[VIEW_FINAL_COLUMN - 1] = Int16GetDatum(view->final_column);
 	values[VIEW_EMIT - 1] = CStringGetTextDatum(view->emit);
 	values[VIEW_LATE - 1] = CStringGetTextDatum(view->late);
 	values[VIEW_ALLOWED_LATENESS - 1] = IntervalPGetDatum(&view->allowed_lateness);

@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * watermark_table.c
- *    Rows of eddy._watermark: what is stored of the watermarks of streams.
+ *    Rows of eddy._watermark: what the watermarks of streams were raised to.
  *
- * The watermark of a stream follows from its partitions (apply/watermark.c). A row holds what does
- * not: a watermark that it was raised to regardless of them, and up to where its windows may be
- * closed. Both only increase. A stream has no row until one of them is needed, so that the writers
- * of other streams never update it.
+ * The watermark of a stream follows from its partitions (apply/watermark.c). A row holds a watermark
+ * that it was raised to regardless of them. It only increases. A stream has no row until its watermark
+ * is raised, so that the writers of other streams never update one.
  *
  * Locking: a row lock until the end of the transaction, which is waited for. Memory and crash
  * behaviour: see table.c.
@@ -25,72 +24,53 @@ enum
 {
 	WATERMARK_STREAM = 1,
 	WATERMARK_RAISED,
-	WATERMARK_CLOSABLE,
-	WATERMARK_NCOLUMNS = WATERMARK_CLOSABLE
+	WATERMARK_NCOLUMNS = WATERMARK_RAISED
 };
 
-static TimestampTz
-read_time(const Datum *values, const bool *nulls, AttrNumber column)
-{
-	return nulls[column - 1] ? DT_NOBEGIN : DatumGetTimestampTz(values[column - 1]);
-}
-
-static void
-write_time(Datum *values, bool *nulls, AttrNumber column, TimestampTz time)
-{
-	values[column - 1] = TimestampTzGetDatum(time);
-	nulls[column - 1] = TIMESTAMP_IS_NOBEGIN(time);
-}
-
+/* The stored watermark, palloc'ed. */
 static void *
-read_watermark(const Datum *values, const bool *nulls)
+read_watermark(const Datum *values, const bool *nulls pg_attribute_unused())
 {
-	EddyWatermark *watermark = palloc(sizeof(EddyWatermark));
+	TimestampTz *raised = palloc(sizeof(TimestampTz));
 
-	watermark->stream = DatumGetObjectId(values[WATERMARK_STREAM - 1]);
-	watermark->raised = read_time(values, nulls, WATERMARK_RAISED);
-	watermark->closable = read_time(values, nulls, WATERMARK_CLOSABLE);
-	return watermark;
+	*raised = DatumGetTimestampTz(values[WATERMARK_RAISED - 1]);
+	return raised;
 }
 
 const EddyTableDesc eddy_catalog_watermark_table = {
 	EDDY_CATALOG_WATERMARK, WATERMARK_NCOLUMNS, read_watermark
 };
 
-EddyWatermark
+TimestampTz
 eddy_catalog_get_watermark(Oid stream)
 {
-	EddyWatermark none = {stream, DT_NOBEGIN, DT_NOBEGIN};
-	EddyWatermark *stored;
+	TimestampTz *raised;
 	ScanKeyData key;
 
 	eddy_catalog_key_oid(&key, WATERMARK_STREAM, stream);
-	stored = eddy_catalog_read(&eddy_catalog_watermark_table, 1, &key);
-	return stored ? *stored : none;
+	raised = eddy_catalog_read(&eddy_catalog_watermark_table, 1, &key);
+	return raised ? *raised : DT_NOBEGIN;
 }
 
 void
-eddy_catalog_raise_watermark(const EddyWatermark *watermark)
+eddy_catalog_raise_watermark(Oid stream, TimestampTz raised)
 {
 	Relation	rel = eddy_catalog_open(&eddy_catalog_watermark_table);
 	Datum		values[WATERMARK_NCOLUMNS];
 	bool		nulls[WATERMARK_NCOLUMNS] = {false};
-	EddyWatermark raised = *watermark;
 	ScanKeyData key;
 	HeapTuple	old;
 
-	eddy_catalog_key_oid(&key, WATERMARK_STREAM, watermark->stream);
+	eddy_catalog_key_oid(&key, WATERMARK_STREAM, stream);
 	while ((old = eddy_catalog_find(rel, 1, &key)) != NULL && !eddy_catalog_lock(rel, old))
 		heap_freetuple(old);	/* replaced by a concurrent transaction: read the row again */
 	if (old)
 	{
 		heap_deform_tuple(old, RelationGetDescr(rel), values, nulls);
-		raised.raised = Max(raised.raised, read_time(values, nulls, WATERMARK_RAISED));
-		raised.closable = Max(raised.closable, read_time(values, nulls, WATERMARK_CLOSABLE));
+		raised = Max(raised, DatumGetTimestampTz(values[WATERMARK_RAISED - 1]));
 	}
-	values[WATERMARK_STREAM - 1] = ObjectIdGetDatum(watermark->stream);
-	write_time(values, nulls, WATERMARK_RAISED, raised.raised);
-	write_time(values, nulls, WATERMARK_CLOSABLE, raised.closable);
+	values[WATERMARK_STREAM - 1] = ObjectIdGetDatum(stream);
+	values[WATERMARK_RAISED - 1] = TimestampTzGetDatum(raised);
 	if (old)
 		eddy_catalog_replace(rel, old, values, nulls);
 	else

@@ -34,6 +34,7 @@
 #include "cdc/plugin.h"
 #include "cdc/view_label.h"
 
+static bool fits_mark(AttrNumber column, TupleDesc desc);
 static bool fits_table(const EddyTableLabel *label, TupleDesc desc);
 static Oid	find_labelled_view(Oid table, const char *text);
 static char *get_label(Oid relid);
@@ -73,6 +74,7 @@ parse_label(const char *text, EddyTableLabel *label, char *id)
 {
 	const char *cursor = text;
 	int			nvisible = 0;
+	int			nfinal = 0;
 
 	memset(label, 0, sizeof(*label));
 	if (!skip(&cursor, EDDY_LABEL_VERSION " ") ||
@@ -97,6 +99,9 @@ parse_label(const char *text, EddyTableLabel *label, char *id)
 		return false;
 	if (skip(&cursor, " " EDDY_LABEL_VISIBLE) &&
 		(!parse_numbers(&cursor, &label->visible, 1, &nvisible) || nvisible == 0))
+		return false;
+	if (skip(&cursor, " " EDDY_LABEL_FINAL) &&
+		(!parse_numbers(&cursor, &label->final, 1, &nfinal) || nfinal == 0))
 		return false;
 	return *cursor == '\0';
 }
@@ -157,14 +162,16 @@ fits_table(const EddyTableLabel *label, TupleDesc desc)
 				return false;
 		}
 	}
-	if (label->visible != InvalidAttrNumber)
-	{
-		if (label->visible > desc->natts)
-			return false;
-		/* the type of a dropped column is 0 */
-		return TupleDescAttr(desc, label->visible - 1)->atttypid == BOOLOID;
-	}
-	return true;
+	return fits_mark(label->visible, desc) && fits_mark(label->final, desc);
+}
+
+/* True if the table has such a column, of type boolean; 0 stands for none. */
+static bool
+fits_mark(AttrNumber column, TupleDesc desc)
+{
+	/* the type of a dropped column is 0 */
+	return column == InvalidAttrNumber ||
+		(column <= desc->natts && TupleDescAttr(desc, column - 1)->atttypid == BOOLOID);
 }
 
 /* Finds the view with this label among those that read the table; there can be others. */

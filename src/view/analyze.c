@@ -30,6 +30,7 @@
 
 #include "compat.h"
 #include "view/analyze.h"
+#include "view/event_window.h"
 #include "view/function.h"
 #include "view/kind.h"
 #include "view/refuse.h"
@@ -205,20 +206,52 @@ replace_mutator(Node *node, EddyViewPlan *plan)
 	return expression_tree_mutator(node, replace_mutator, plan);
 }
 
+/* Which bound of a window over the event time a GROUP BY expression is. */
+static int
+window_bound(EddyViewPlan *plan, Query *query, int position)
+{
+	return eddy_event_window_bound(query, plan->stream_rti,
+								   get_sortgroupclause_expr(list_nth(query->groupClause, position),
+															query->targetList));
+}
+
+/*
+ * The positions of the GROUP BY expressions in the order of the keys: windows come first, so that
+ * groups that are written, closed and removed at the same time are next to each other in the index.
+ */
+static int *
+order_keys(EddyViewPlan *plan, Query *query)
+{
+	static const int ranks[] = {EDDY_WINDOW_END, EDDY_WINDOW_START, 0};
+	int		   *order = palloc(sizeof(int) * Max(plan->nkeys, 1));
+	int			n = 0;
+
+	for (int rank = 0; rank < (int) lengthof(ranks); rank++)
+		for (int i = 0; i < plan->nkeys; i++)
+			if (window_bound(plan, query, i) == ranks[rank])
+				order[n++] = i;
+	Assert(n == plan->nkeys);
+	return order;
+}
+
 static void
 analyze_keys(EddyViewPlan *plan, Query *query)
 {
-	ListCell   *lc;
-	int			i = 0;
+	int		   *order;
 
 	plan->nkeys = list_length(query->groupClause);
 	plan->keys = palloc0(sizeof(EddyKey) * Max(plan->nkeys, 1));
-	foreach(lc, query->groupClause)
+	order = order_keys(plan, query);
+	plan->windowed = plan->nkeys > 0 &&
+		window_bound(plan, query, order[0]) == EDDY_WINDOW_END;
+	for (int i = 0; i < plan->nkeys; i++)
 	{
-		Node	   *expr = get_sortgroupclause_expr(lfirst(lc), query->targetList);
-		EddyKey    *key = &plan->keys[i++];
+		Node	   *expr = get_sortgroupclause_expr(list_nth(query->groupClause, order[i]),
+													query->targetList);
+		EddyKey    *key = &plan->keys[i];
 		TypeCacheEntry *type;
 
+		key->position = order[i];
 		key->expr = (Expr *) expr;
 		key->type = exprType(expr);
 		key->typmod = exprTypmod(expr);
@@ -396,6 +429,8 @@ eddy_analyze_query(EddyViewPlan *plan, Query *query)
 	eddy_compat_flatten_group(query);
 	query = eddy_function_guard_times(query);
 	plan->stream = rt_fetch(stream_rti, query->rtable)->relid;
+	plan->stream_rti = stream_rti;
+	plan->adds_end = eddy_event_window_add_end(query, stream_rti);
 	plan->kind->layout(plan, query);
 	make_delta_query(plan, query, stream_rti);
 }

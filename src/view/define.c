@@ -42,6 +42,7 @@
 #include "compat.h"
 #include "owner.h"
 #include "view/analyze.h"
+#include "view/event_window.h"
 #include "view/kind.h"
 #include "view/view.h"
 
@@ -265,7 +266,8 @@ label_relations(const EddyView *view)
 		.columns = view->columns,
 		.nkeys = view->nkeys,
 		.keys = view->key_columns,
-		.visible = view->visible_column
+		.visible = view->visible_column,
+		.final = view->final_column
 	};
 	EddyTableLabel other = {.role = EDDY_TABLE_AUXILIARY};
 	char	   *id = eddy_view_label(view->relid);
@@ -304,11 +306,47 @@ describe_layout(EddyView *row, const EddyViewPlan *layout)
 	row->columns = palloc(sizeof(AttrNumber) * Max(layout->noutputs, 1));
 	for (int i = 0; i < layout->noutputs; i++)
 		row->columns[i] = layout->outputs[i].column;
-	row->nkeys = layout->nkeys;
+	/* the end of a window that was added to the grouping is the last one, and not part of the key */
+	row->nkeys = layout->nkeys - (layout->adds_end ? 1 : 0);
 	row->key_columns = palloc(sizeof(AttrNumber) * Max(layout->nkeys, 1));
 	for (int i = 0; i < layout->nkeys; i++)
-		row->key_columns[i] = layout->keys[i].column;
+		row->key_columns[layout->keys[i].position] = layout->keys[i].column;
 	row->visible_column = layout->visible_column;
+	row->final_column = layout->final_column;
+}
+
+static void
+set_options(EddyView *row, const EddyViewOptions *options)
+{
+	row->emit = pstrdup(options->emit);
+	row->late = pstrdup(options->late);
+	row->allowed_lateness = options->allowed_lateness;
+	row->retention = options->retention;
+	row->start = pstrdup(options->start);
+	row->maintenance = pstrdup(options->maintenance);
+	row->on_error = pstrdup(options->on_error);
+}
+
+/* Raises an error if an option needs windows that close and the query has none. */
+static void
+check_options(const EddyViewPlan *layout, const Query *query, const EddyViewOptions *options)
+{
+	const char *option = NULL;
+
+	if (layout->windowed)
+		return;
+	if (strcmp(options->emit, "changes") != 0)
+		option = psprintf("emit => '%s'", options->emit);
+	else if (strcmp(options->late, "drop") != 0)
+		option = psprintf("late => '%s'", options->late);
+	else if (options->retention)
+		option = "argument retention";
+	if (option)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s requires a continuous view whose windows close", option),
+				 errdetail("%s", eddy_event_window_missing(query, layout->stream_rti)),
+				 errhint("Group by the bounds of a window such as eddy.tumble over the event time of the stream.")));
 }
 
 /*
@@ -350,8 +388,11 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 				 errmsg("stream was dropped concurrently")));
 	eddy_view_check_stream(row.stream, GetUserId());
 
+	set_options(&row, options);
 	layout.kind = eddy_kind_choose(parsed);
+	eddy_plan_set_policy(&layout, &row);
 	eddy_analyze_query(&layout, parsed);
+	check_options(&layout, parsed, options);
 	foreach(lc, layout.state_tables)
 	{
 		EddyStateTable *table = lfirst(lc);
@@ -362,13 +403,6 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 
 	row.relid = create_public_view(&layout, schema, rangevar->relname);
 	describe_layout(&row, &layout);
-	row.emit = pstrdup(options->emit);
-	row.late = pstrdup(options->late);
-	row.allowed_lateness = options->allowed_lateness;
-	row.retention = options->retention;
-	row.start = pstrdup(options->start);
-	row.maintenance = pstrdup(options->maintenance);
-	row.on_error = pstrdup(options->on_error);
 	row.format = PG_VERSION_NUM / 10000;
 	row.aggregates = eddy_signature_make(parsed);
 	eddy_catalog_insert_view(&row);

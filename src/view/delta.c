@@ -183,7 +183,8 @@ run_step(void *arg)
 	eddy_delta_start_clock(run->work);
 	run_query(run->work, run->range, run->store, &run->starting);
 	if (run->step == EDDY_STEP_TRY_MERGE)
-		eddy_merge_try(run->work->plan, list_make1(run->store), run->work->trial);
+		eddy_merge_try(run->work->plan, list_make1(run->store), run->work->trial,
+					   &run->work->judgment);
 	MemoryContextSwitchTo(old);
 }
 

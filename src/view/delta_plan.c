@@ -46,11 +46,13 @@ refuse_inlined_streams(PlannedStmt *statement)
 	}
 }
 
-/* Rewrites and plans the query. The caller acts as the owner of the view. */
-static PlannedStmt *
-make_statement(EddyViewPlan *plan)
+/*
+ * eddy_delta_plan_query rewrites and plans a query over a batch, which it changes. The caller acts as
+ * the owner of the view.
+ */
+PlannedStmt *
+eddy_delta_plan_query(EddyViewPlan *plan, Query *query)
 {
-	Query	   *query = copyObject(plan->delta_query);
 	List	   *rewritten;
 	PlannedStmt *statement;
 
@@ -106,7 +108,7 @@ replace_plan(EddyViewPlan *plan)
 	uint64		before = eddy_plan_invalidations();
 
 	discard_plan(plan);
-	statement = make_statement(plan);
+	statement = eddy_delta_plan_query(plan, copyObject(plan->delta_query));
 	MemoryContextSwitchTo(mcxt);
 	plan->delta = copyObject(statement);
 	MemoryContextSwitchTo(old);

@@ -3,9 +3,9 @@
  * kind.h
  *    Kinds of continuous views: what differs in how they are maintained.
  *
- * A kind is one file, kind_NAME.c, and a line in the array of kind.c. Operations that only other
- * kinds need, closing windows and removing expired rows, are to be added here, called where
- * batches end, and left NULL by kinds that do neither.
+ * A kind is one file, kind_NAME.c, and a line in the array of kind.c. Closing windows and removing
+ * expired rows are the same for all kinds whose main state table has the end of the window as its
+ * first key (closing.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -34,6 +34,12 @@ struct EddyViewKind
 
 	/* Merges what the delta query gave into the state tables, by the functions of merge.h. */
 	void		(*merge) (EddyViewPlan *plan, EddyMerge *merge);
+
+	/*
+	 * Changes a row of the main state table whose window is final and accepts no rows any more: it
+	 * shrinks to what the view shows. NULL: nothing is left out.
+	 */
+	void		(*forget) (EddyViewPlan *plan, TupleTableSlot *row);
 };
 
 extern const EddyViewKind eddy_kind_combining;	/* kind_combining.c */

@@ -5,7 +5,7 @@
  *
  * Columns of the state table, in order:
  *
- *    columns of the view | keys that it does not show | states | result of HAVING
+ *    columns of the view | keys that it does not show | states | result of HAVING | final | visible
  *
  * A column of the view that is a bare group key or a bare aggregate also serves as the key or
  * the state, so most views have no hidden columns at all. A view without GROUP BY has one row,
@@ -28,6 +28,7 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 #include "view/analyze.h"
@@ -156,6 +157,28 @@ lay_out_states(EddyViewPlan *plan, EddyStateTable *table)
 	}
 }
 
+static AttrNumber
+add_mark(EddyStateTable *table, const char *name)
+{
+	return add_hidden_column(table, name, BOOLOID, -1, InvalidOid, true);
+}
+
+/* What decides whether a row is in the view: HAVING, and with on_close that it is final. */
+static void
+lay_out_marks(EddyViewPlan *plan, EddyStateTable *table)
+{
+	bool		waits = plan->windowed && plan->on_close;
+
+	if (plan->having)
+		plan->having_column = add_mark(table, waits ? "_having" : "_visible");
+	if (plan->windowed)
+		plan->final_column = add_mark(table, "_final");
+	if (plan->having && waits)
+		plan->visible_column = add_mark(table, "_visible");
+	else
+		plan->visible_column = waits ? plan->final_column : plan->having_column;
+}
+
 /* Keys and final values: what expressions over groups read. */
 static TupleDesc
 make_final_desc(EddyViewPlan *plan)
@@ -185,13 +208,11 @@ layout(EddyViewPlan *plan, Query *query)
 	eddy_analyze_groups(plan, query);
 	table->suffix = "state";
 	table->columns = palloc0(sizeof(EddyStateColumn) *
-							 (plan->noutputs + plan->nkeys + plan->naggs + 2));
+							 (plan->noutputs + plan->nkeys + plan->naggs + 4));
 	lay_out_view_columns(plan, table);
 	lay_out_key(plan, table);
 	lay_out_states(plan, table);
-	if (plan->having)
-		plan->visible_column = add_hidden_column(table, "_visible", BOOLOID, -1, InvalidOid,
-												 true);
+	lay_out_marks(plan, table);
 	plan->state_tables = list_make1(table);
 	plan->final_desc = make_final_desc(plan);
 }
@@ -202,14 +223,14 @@ static void
 make_delta(EddyViewPlan *plan, Query *delta)
 {
 	List	   *tlist = NIL;
-	ListCell   *lc;
 
 	plan->delta_desc = CreateTemplateTupleDesc(plan->nkeys + plan->naggs);
-	foreach(lc, delta->groupClause)
+	for (int i = 0; i < plan->nkeys; i++)
 	{
-		TargetEntry *tle = flatCopyTargetEntry(get_sortgroupclause_tle(lfirst(lc),
+		EddyKey    *key = &plan->keys[i];
+		SortGroupClause *clause = list_nth(delta->groupClause, key->position);
+		TargetEntry *tle = flatCopyTargetEntry(get_sortgroupclause_tle(clause,
 																	   delta->targetList));
-		EddyKey    *key = &plan->keys[foreach_current_index(lc)];
 
 		tle->resno = list_length(tlist) + 1;
 		tle->resname = psprintf("k%d", tle->resno);
@@ -376,6 +397,13 @@ compute_states(Combining *c, TupleTableSlot *stored)
 }
 
 static void
+set_mark(TupleTableSlot *row, AttrNumber column, bool value)
+{
+	row->tts_values[column - 1] = BoolGetDatum(value);
+	row->tts_isnull[column - 1] = false;
+}
+
+static void
 compute_outputs(Combining *c)
 {
 	EddyViewPlan *plan = c->plan;
@@ -400,15 +428,34 @@ compute_outputs(Combining *c)
 			result->tts_isnull[column] = finals->tts_isnull[from];
 		}
 	}
-	if (plan->visible_column)
+	if (plan->having)
 	{
-		int			column = plan->visible_column - 1;
 		bool		isnull;
 		Datum		value = ExecEvalExprSwitchContext(plan->having_state, c->econtext, &isnull);
 
-		result->tts_values[column] = BoolGetDatum(!isnull && DatumGetBool(value));
-		result->tts_isnull[column] = false;
+		set_mark(result, plan->having_column, !isnull && DatumGetBool(value));
 	}
+}
+
+/* Whether the row is final, and in the view. A late row that is accepted leaves its group final. */
+static void
+compute_marks(Combining *c, TupleTableSlot *stored)
+{
+	EddyViewPlan *plan = c->plan;
+	bool		final;
+
+	if (!plan->windowed)
+		return;
+	if (stored)
+		final = DatumGetBool(stored->tts_values[plan->final_column - 1]);
+	else
+		final = !c->key_nulls[0] &&
+			DatumGetTimestampTz(c->keys[0]) <= eddy_merge_judgment(c->merge)->final_until;
+	set_mark(c->result, plan->final_column, final);
+	if (plan->visible_column != plan->final_column &&
+		plan->visible_column != plan->having_column)
+		set_mark(c->result, plan->visible_column, final &&
+				 DatumGetBool(c->result->tts_values[plan->having_column - 1]));
 }
 
 /* Fills c->result from the current group and the stored version (NULL: a new group). */
@@ -423,6 +470,7 @@ compute_result(Combining *c, TupleTableSlot *stored)
 	compute_states(c, stored);
 	ExecStoreVirtualTuple(c->finals);
 	compute_outputs(c);
+	compute_marks(c, stored);
 	ExecStoreVirtualTuple(c->result);
 }
 
@@ -516,10 +564,32 @@ merge(EddyViewPlan *plan, EddyMerge *merge)
 	end(&c);
 }
 
+/* ---- closing ---- */
+
+/* The states of a group that accepts no rows any more are not needed, unless the view shows them. */
+static void
+forget(EddyViewPlan *plan, TupleTableSlot *row)
+{
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		AttrNumber	column = plan->aggs[i].state_column;
+		bool		shown = false;
+
+		for (int j = 0; j < plan->noutputs; j++)
+			shown |= plan->outputs[j].column == column;
+		if (!shown)
+		{
+			row->tts_values[column - 1] = (Datum) 0;
+			row->tts_isnull[column - 1] = true;
+		}
+	}
+}
+
 const EddyViewKind eddy_kind_combining = {
 	.name = "combining",
 	.accepts = accepts,
 	.layout = layout,
 	.make_delta = make_delta,
 	.merge = merge,
+	.forget = forget,
 };

@@ -89,6 +89,8 @@ eddy_view_label_table(const char *id, Oid table, const EddyTableLabel *label)
 			append_numbers(&text, EDDY_LABEL_KEYS, label->keys, label->nkeys);
 			if (label->visible != InvalidAttrNumber)
 				append_numbers(&text, EDDY_LABEL_VISIBLE, &label->visible, 1);
+			if (label->final != InvalidAttrNumber)
+				append_numbers(&text, EDDY_LABEL_FINAL, &label->final, 1);
 			break;
 		case EDDY_TABLE_AUXILIARY:
 			appendStringInfoString(&text, EDDY_LABEL_AUXILIARY);

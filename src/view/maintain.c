@@ -67,7 +67,7 @@ run_compute(void *arg)
 	EddyWork   *work = arg;
 
 	eddy_delta_start_clock(work);
-	eddy_merge_compute(work->plan, work->deltas, work->result);
+	eddy_merge_compute(work->plan, work->deltas, work->result, &work->judgment);
 }
 
 /* Computes what will be written; false, with the error, if that fails on a row. */
@@ -116,9 +116,9 @@ run_write(void *arg)
 	EddyWork   *work = arg;
 
 	if (work->result)
-		eddy_merge_write(work->plan, work->result);
+		eddy_merge_write(work->plan, work->result, &work->judgment);
 	else
-		eddy_merge(work->plan, work->deltas);
+		eddy_merge(work->plan, work->deltas, &work->judgment);
 }
 
 /*
@@ -162,6 +162,32 @@ merge(EddyWork *work, bool repeatable)
 
 /* ---- all views of a batch ---- */
 
+/*
+ * Determines which groups are late. A view that accepts late rows changes final groups, and creates
+ * such groups: those of windows that the view has closed already are final from their creation.
+ */
+static void
+judge(EddyWork *work)
+{
+	EddyViewPlan *plan = work->plan;
+	EddyBatch  *batch = work->batch;
+
+	work->judgment.late_until = work->judgment.final_until = DT_NOBEGIN;
+	if (!plan->windowed || batch->judge == NULL)
+		return;
+	if (!batch->judged)
+		batch->judge(batch);
+	batch->judged = true;
+	work->judgment.late_until = eddy_view_earlier(batch->watermark, plan->lateness);
+	if (plan->lateness > 0)
+	{
+		EddyViewProgress *progress = eddy_catalog_get_view_progress(plan->view);
+
+		if (progress)
+			work->judgment.final_until = progress->closed_until;
+	}
+}
+
 static EddyWork *
 make_work(EddyViewPlan *plan, EddyBatch *batch)
 {
@@ -171,6 +197,7 @@ make_work(EddyViewPlan *plan, EddyBatch *batch)
 	work->batch = batch;
 	work->mcxt = CurrentMemoryContext;
 	work->owner = CurrentResourceOwner;
+	judge(work);
 	return work;
 }
 
@@ -229,9 +256,12 @@ lock_state_tables(const EddyViewPlan *plan)
 	return true;
 }
 
-/* The plan of a view that is to be maintained, with its state tables locked, or NULL. */
-static EddyViewPlan *
-lock_view(Oid view)
+/*
+ * eddy_maintain_lock_view returns the plan of a view that is to be maintained, with its state tables
+ * locked. NULL if the view was dropped, or had to be suspended.
+ */
+EddyViewPlan *
+eddy_maintain_lock_view(Oid view)
 {
 	EddyViewPlan *plan = eddy_plan_ready(view) ? eddy_plan_get(view) : make_plan(view);
 
@@ -297,7 +327,7 @@ make_works(List *batches)
 	foreach(lc, views)
 	{
 		ViewOfBatch *entry = lfirst(lc);
-		EddyViewPlan *plan = lock_view(entry->view);
+		EddyViewPlan *plan = eddy_maintain_lock_view(entry->view);
 
 		if (plan)
 			works = lappend(works, make_work(plan, entry->batch));
@@ -325,6 +355,13 @@ do_works(List *works, bool repeatable)
 
 		if (!work->suspended)
 			merge(work, repeatable);
+	}
+	foreach(lc, works)
+	{
+		EddyWork   *work = lfirst(lc);
+
+		if (work->judgment.found_late && !work->suspended)
+			eddy_late_collect(work);
 	}
 	CommandCounterIncrement();
 }

@@ -21,6 +21,7 @@ typedef struct EddyWork
 	EddyBatch  *batch;
 	bool	   *skip;			/* rows that this view rejects, or NULL */
 	List	   *deltas;			/* of Tuplestorestate */
+	EddyJudgment judgment;		/* which of their groups are late */
 	EddyMergeResult *result;	/* computed and not yet written, or NULL */
 	EddyTrial  *trial;			/* during the search for rows that make a merge fail, or NULL */
 	bool		strict;			/* errors of the view itself are raised */
@@ -36,6 +37,15 @@ typedef enum EddyStep
 	EDDY_STEP_CHECK,			/* run the delta query, keep nothing */
 	EDDY_STEP_TRY_MERGE			/* run the delta query and merge it on trial */
 } EddyStep;
+
+/* ---- maintain.c ---- */
+
+/* The plan of a view that is to be maintained, with its state tables locked, or NULL. */
+extern EddyViewPlan *eddy_maintain_lock_view(Oid view);
+
+/* ---- late_pairs.c ---- */
+
+extern void eddy_late_collect(EddyWork *work);
 
 /* ---- delta.c ---- */
 

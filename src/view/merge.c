@@ -31,6 +31,7 @@
 #include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 #include "utils/tuplesort.h"
 
 #include "owner.h"
@@ -82,6 +83,7 @@ struct EddyMerge
 	MergePass	pass;
 	EddyMergeResult *result;	/* of the first pass */
 	EddyTrial  *trial;
+	EddyJudgment *judgment;
 
 	/* the input */
 	List	   *deltas;
@@ -94,9 +96,34 @@ struct EddyMerge
 
 /* ---- the input ---- */
 
-/* Sorts the rows of all deltas into the order in which groups are locked. */
+/* eddy_merge_judgment returns which groups of the batch are late. */
+EddyJudgment *
+eddy_merge_judgment(EddyMerge *merge)
+{
+	return merge->judgment;
+}
+
+/* True for a group whose window is final: all rows of the group are late. */
+static inline bool
+is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
+{
+	bool		isnull;
+	Datum		end;
+
+	if (!plan->windowed || judgment->late_until == DT_NOBEGIN)
+		return false;
+	end = slot_getattr(group, 1, &isnull);
+	if (isnull || DatumGetTimestampTz(end) > judgment->late_until)
+		return false;
+	judgment->found_late = true;
+	return true;
+}
+
+/*
+ * Sorts the rows of all deltas into the order in which groups are locked. Late ones are left out.
+ */
 static Tuplesortstate *
-sort_deltas(EddyViewPlan *plan, List *deltas, TupleTableSlot *slot)
+sort_deltas(EddyViewPlan *plan, List *deltas, EddyJudgment *judgment, TupleTableSlot *slot)
 {
 	int			nkeys = plan->nkeys;
 	AttrNumber *attnums = palloc(sizeof(AttrNumber) * nkeys);
@@ -119,7 +146,8 @@ sort_deltas(EddyViewPlan *plan, List *deltas, TupleTableSlot *slot)
 		Tuplestorestate *store = lfirst(lc);
 
 		while (tuplestore_gettupleslot(store, true, false, slot))
-			tuplesort_puttupleslot(sort, slot);
+			if (!is_late(plan, judgment, slot))
+				tuplesort_puttupleslot(sort, slot);
 	}
 	tuplesort_performsort(sort);
 	return sort;
@@ -137,7 +165,7 @@ begin_input(EddyMerge *merge)
 	foreach(lc, merge->deltas)
 		tuplestore_rescan(lfirst(lc));
 	if (plan->nkeys > 0 && merge->pass != PASS_WRITE)
-		merge->sort = sort_deltas(plan, merge->deltas, merge->row);
+		merge->sort = sort_deltas(plan, merge->deltas, merge->judgment, merge->row);
 }
 
 /*
@@ -395,7 +423,8 @@ close_tables(EddyMerge *merge)
 }
 
 static void
-run(EddyViewPlan *plan, MergePass pass, List *deltas, EddyMergeResult *result, EddyTrial *trial)
+run(EddyViewPlan *plan, MergePass pass, List *deltas, EddyMergeResult *result, EddyTrial *trial,
+	EddyJudgment *judgment)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy merge",
 											   ALLOCSET_DEFAULT_SIZES);
@@ -409,6 +438,7 @@ run(EddyViewPlan *plan, MergePass pass, List *deltas, EddyMergeResult *result, E
 	merge->deltas = deltas;
 	merge->result = result;
 	merge->trial = trial;
+	merge->judgment = judgment;
 
 	/* what this transaction wrote to the groups before must be visible */
 	CommandCounterIncrement();
@@ -427,9 +457,9 @@ run(EddyViewPlan *plan, MergePass pass, List *deltas, EddyMergeResult *result, E
 }
 
 void
-eddy_merge(EddyViewPlan *plan, List *deltas)
+eddy_merge(EddyViewPlan *plan, List *deltas, EddyJudgment *judgment)
 {
-	run(plan, PASS_ONLY, deltas, NULL, NULL);
+	run(plan, PASS_ONLY, deltas, NULL, NULL, judgment);
 }
 
 /*
@@ -437,9 +467,9 @@ eddy_merge(EddyViewPlan *plan, List *deltas)
  * fail.
  */
 void
-eddy_merge_try(EddyViewPlan *plan, List *deltas, EddyTrial *trial)
+eddy_merge_try(EddyViewPlan *plan, List *deltas, EddyTrial *trial, EddyJudgment *judgment)
 {
-	run(plan, PASS_TRIAL, deltas, NULL, trial);
+	run(plan, PASS_TRIAL, deltas, NULL, trial, judgment);
 }
 
 /*
@@ -485,9 +515,10 @@ eddy_merge_free_result(EddyMergeResult *result)
 
 /* eddy_merge_compute raises every error that a row can cause. */
 void
-eddy_merge_compute(EddyViewPlan *plan, List *deltas, EddyMergeResult *result)
+eddy_merge_compute(EddyViewPlan *plan, List *deltas, EddyMergeResult *result,
+				   EddyJudgment *judgment)
 {
-	run(plan, PASS_COMPUTE, deltas, result, NULL);
+	run(plan, PASS_COMPUTE, deltas, result, NULL, judgment);
 }
 
 /*
@@ -495,7 +526,7 @@ eddy_merge_compute(EddyViewPlan *plan, List *deltas, EddyMergeResult *result)
  * written by a concurrent transaction.
  */
 void
-eddy_merge_write(EddyViewPlan *plan, EddyMergeResult *result)
+eddy_merge_write(EddyViewPlan *plan, EddyMergeResult *result, EddyJudgment *judgment)
 {
-	run(plan, PASS_WRITE, list_make1(result->groups), result, NULL);
+	run(plan, PASS_WRITE, list_make1(result->groups), result, NULL, judgment);
 }

@@ -8,9 +8,18 @@
 #ifndef EDDY_MERGE_H
 #define EDDY_MERGE_H
 
+#include "datatype/timestamp.h"
 #include "utils/resowner.h"
 #include "view/plan.h"
 #include "view/trial.h"
+
+/* Which groups of a batch a view accepts, if it has windows. */
+typedef struct EddyJudgment
+{
+	TimestampTz late_until;		/* groups whose window ends until here are late; DT_NOBEGIN: none */
+	TimestampTz final_until;	/* new groups whose window ends until here are final at once */
+	bool		found_late;		/* set if there was a late group */
+} EddyJudgment;
 
 /* ---- for the maintenance of a view: deltas are a List of Tuplestorestate, not freed ---- */
 
@@ -18,26 +27,31 @@
  * For a batch that can be repeated: a new row that a concurrent transaction inserts as well
  * is an error (23505).
  */
-extern void eddy_merge(EddyViewPlan *plan, List *deltas);
+extern void eddy_merge(EddyViewPlan *plan, List *deltas, EddyJudgment *judgment);
 
 /* The same in two passes: the first computes and writes nothing, the second writes. */
 typedef struct EddyMergeResult EddyMergeResult;
 
 extern EddyMergeResult *eddy_merge_make_result(EddyViewPlan *plan, MemoryContext mcxt,
 											   ResourceOwner owner);
-extern void eddy_merge_compute(EddyViewPlan *plan, List *deltas, EddyMergeResult *result);
-extern void eddy_merge_write(EddyViewPlan *plan, EddyMergeResult *result);
+extern void eddy_merge_compute(EddyViewPlan *plan, List *deltas, EddyMergeResult *result,
+							   EddyJudgment *judgment);
+extern void eddy_merge_write(EddyViewPlan *plan, EddyMergeResult *result,
+							 EddyJudgment *judgment);
 extern void eddy_merge_free_result(EddyMergeResult *result);
 
 /* On trial: into memory, on top of what earlier steps of the trial have merged. */
-extern void eddy_merge_try(EddyViewPlan *plan, List *deltas, EddyTrial *trial);
+extern void eddy_merge_try(EddyViewPlan *plan, List *deltas, EddyTrial *trial,
+						   EddyJudgment *judgment);
 
 /* ---- for kinds of views ---- */
 
 /* What one call of the kind's operation merge works with. */
 typedef struct EddyMerge EddyMerge;
 
-/* The input, in order of its first nkeys columns. */
+extern EddyJudgment *eddy_merge_judgment(EddyMerge *merge);
+
+/* The input, in order of its first nkeys columns, without late groups. */
 extern TupleTableSlot *eddy_merge_next(EddyMerge *merge);
 
 /* The state tables, by their position in plan->state_tables. */

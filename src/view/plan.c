@@ -29,6 +29,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "interval.h"
 #include "owner.h"
 #include "view/analyze.h"
 #include "view/kind.h"
@@ -299,6 +300,18 @@ compile(EddyViewPlan *plan, Expr *expr)
 
 /* ---- plans and their cache ---- */
 
+/* eddy_plan_set_policy takes over what the catalog row says of closing and of late rows. */
+void
+eddy_plan_set_policy(EddyViewPlan *plan, const EddyView *view)
+{
+	bool		updates = strcmp(view->late, "update") == 0;
+
+	plan->on_close = strcmp(view->emit, "on_close") == 0;
+	plan->keeps_late = updates || strcmp(view->late, "keep") == 0;
+	plan->lateness = updates ? eddy_interval_usec(&view->allowed_lateness) : 0;
+	plan->retention = view->retention ? eddy_interval_usec(view->retention) : -1;
+}
+
 /*
  * Makes the plan of a view, in a context of its own; on error that context is deleted with the
  * transaction. NULL if the view was dropped.
@@ -342,6 +355,7 @@ make_plan(const EddyView *view)
 	plan->name = pstrdup(get_rel_name(view->relid) ? get_rel_name(view->relid) : "");
 	MemoryContextSetIdentifier(mcxt, plan->name);
 	plan->dead_letters = strcmp(view->on_error, "dead_letter") == 0;
+	eddy_plan_set_policy(plan, view);
 
 	eddy_owner_begin(&save, plan->owner);
 	eddy_analyze_query(plan, query);

@@ -19,7 +19,7 @@
 #include "utils/rel.h"
 #include "view/upsert.h"
 
-/* One GROUP BY expression. */
+/* One GROUP BY expression. The end of a window is the first key and its start the next, if they are keys. */
 typedef struct EddyKey
 {
 	Expr	   *expr;			/* over the FROM clause of the definition */
@@ -28,6 +28,7 @@ typedef struct EddyKey
 	Oid			collation;
 	Oid			lt_opr;			/* of the default btree class: the order of locking */
 	FmgrInfo	eq;
+	int			position;		/* in GROUP BY */
 	AttrNumber	column;			/* in the state table */
 } EddyKey;
 
@@ -101,6 +102,10 @@ typedef struct EddyViewPlan
 	char	   *name;			/* for messages */
 	const EddyViewKind *kind;
 	bool		dead_letters;	/* policy for rows that expressions fail on; false: stop */
+	bool		on_close;		/* rows are in the view once they are final */
+	bool		keeps_late;		/* late rows are stored in eddy.late_rows */
+	int64		lateness;		/* microseconds for which final rows accept changes */
+	int64		retention;		/* microseconds for which final rows are kept; -1: indefinitely */
 
 	/* made by the kind's operation layout */
 	int			nkeys;			/* 0: no GROUP BY */
@@ -114,10 +119,17 @@ typedef struct EddyViewPlan
 	bool		fallible;		/* has expressions over aggregates, or HAVING, which can fail */
 	TupleDesc	final_desc;		/* keys, then final values: what these expressions read */
 	List	   *state_tables;	/* of EddyStateTable; the view reads the first, the main one */
-	AttrNumber	visible_column; /* of the main one: the result of HAVING; 0: no HAVING */
+	bool		windowed;		/* keys[0] is the end of a window over the event time */
+	bool		adds_end;		/* that end is not in the definition's GROUP BY, but its start is */
+
+	/* columns of the main state table, 0: none */
+	AttrNumber	having_column;	/* the result of HAVING */
+	AttrNumber	final_column;	/* the row will not change again, unless by an accepted late row */
+	AttrNumber	visible_column; /* the row is in the view */
 
 	/* the delta query: what the view's SELECT gives over a batch (delta_plan.c) */
 	Query	   *delta_query;
+	Index		stream_rti;		/* in its range table */
 	TupleDesc	delta_desc;		/* the group keys come first */
 	char	   *delta_name;		/* stands for its text where servers and logs want one */
 	PlannedStmt *delta;			/* NULL until first used */
@@ -137,6 +149,7 @@ extern bool eddy_plan_ready(Oid view);
 extern EddyViewPlan *eddy_plan_get(Oid view);	/* NULL: dropped; pin it while in use */
 extern void eddy_plan_pin(EddyViewPlan *plan);
 extern void eddy_plan_unpin(EddyViewPlan *plan);
+extern void eddy_plan_set_policy(EddyViewPlan *plan, const EddyView *view);
 extern Query *eddy_plan_definition_query(Oid definition);
 extern void eddy_plan_at_xact_end(void);
 extern uint64 eddy_plan_invalidations(void);
@@ -172,5 +185,6 @@ extern void eddy_signature_check(const EddyView *view, Query *query, const char 
 /* ---- delta_plan.c ---- */
 
 extern PlannedStmt *eddy_delta_plan(EddyViewPlan *plan);
+extern PlannedStmt *eddy_delta_plan_query(EddyViewPlan *plan, Query *query);
 
 #endif							/* EDDY_PLAN_H */

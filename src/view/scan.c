@@ -143,6 +143,7 @@ next_row(ScanState *node)
 			memcpy(slot->tts_isnull, batch->nulls + row * natts, sizeof(bool) * natts);
 		}
 		range->position = row;
+		slot->tts_tid = eddy_scan_place(row);
 		return ExecStoreVirtualTuple(slot);
 	}
 	return slot;

@@ -9,6 +9,7 @@
 #define EDDY_SCAN_H
 
 #include "nodes/parsenodes.h"
+#include "storage/itemptr.h"
 #include "utils/queryenvironment.h"
 
 #include "batch.h"
@@ -22,6 +23,29 @@ typedef struct EddyScanRange
 	const bool *skip;			/* rows left out besides batch->rejected, or NULL */
 	int64		position;		/* out: the row that was read last, -1 if none */
 } EddyScanRange;
+
+/*
+ * A row of a batch has its index as its place (ctid), so that queries over a batch can return which
+ * rows their results come from.
+ */
+#define EDDY_SCAN_ROWS_PER_BLOCK 32768
+
+static inline ItemPointerData
+eddy_scan_place(int64 row)
+{
+	ItemPointerData place;
+
+	ItemPointerSet(&place, (BlockNumber) (row / EDDY_SCAN_ROWS_PER_BLOCK),
+				   (OffsetNumber) (row % EDDY_SCAN_ROWS_PER_BLOCK + 1));
+	return place;
+}
+
+static inline int64
+eddy_scan_row(const ItemPointerData *place)
+{
+	return (int64) ItemPointerGetBlockNumber(place) * EDDY_SCAN_ROWS_PER_BLOCK +
+		ItemPointerGetOffsetNumber(place) - 1;
+}
 
 extern void eddy_scan_init(void);	/* from _PG_init only */
 extern void eddy_scan_mark(RangeTblEntry *rte);

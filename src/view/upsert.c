@@ -42,6 +42,9 @@
 #include "compat.h"
 #include "view/upsert.h"
 
+/* Instead of a number of keys: the scan is one of a range, and is not reused. */
+#define SCAN_RANGE (-1)
+
 /* New rows that are inserted together at most. */
 #define MAX_ADDED 64
 
@@ -210,6 +213,34 @@ eddy_upsert_seek(EddyUpsert *upsert, int nkeys, const Datum *keys, const bool *n
 		upsert->scan_keys[i].sk_flags = nulls[i] ? SK_ISNULL | SK_SEARCHNULL : 0;
 	}
 	index_rescan(upsert->scan, upsert->scan_keys, nkeys, NULL, 0);
+}
+
+/* A condition on the first key column. */
+static void
+set_range_key(ScanKeyData *key, Relation index, StrategyNumber strategy, TimestampTz time)
+{
+	Oid			type = index->rd_opcintype[0];
+	Oid			operator = get_opfamily_member(index->rd_opfamily[0], type, type, strategy);
+
+	ScanKeyEntryInitialize(key, 0, 1, strategy, InvalidOid, InvalidOid, get_opcode(operator),
+						   TimestampTzGetDatum(time));
+}
+
+/*
+ * eddy_upsert_seek_range begins to read the rows whose first key column is in a range, in order of
+ * their keys.
+ */
+void
+eddy_upsert_seek_range(EddyUpsert *upsert, TimestampTz after, TimestampTz until)
+{
+	ScanKeyData range[2];
+
+	end_scan(upsert);
+	set_range_key(&range[0], upsert->index, BTGreaterStrategyNumber, after);
+	set_range_key(&range[1], upsert->index, BTLessEqualStrategyNumber, until);
+	upsert->scan = eddy_compat_index_beginscan(upsert->rel, upsert->index, GetActiveSnapshot(), 2);
+	upsert->scan_nkeys = SCAN_RANGE;
+	index_rescan(upsert->scan, range, 2, NULL, 0);
 }
 
 /*

@@ -8,6 +8,7 @@
 #ifndef EDDY_UPSERT_H
 #define EDDY_UPSERT_H
 
+#include "datatype/timestamp.h"
 #include "executor/tuptable.h"
 #include "utils/rel.h"
 
@@ -56,6 +57,9 @@ extern TupleTableSlot *eddy_upsert_find(EddyUpsert *upsert, const Datum *keys, c
 
 /* The rows whose key begins with nkeys values, in order of their keys. */
 extern void eddy_upsert_seek(EddyUpsert *upsert, int nkeys, const Datum *keys, const bool *nulls);
+
+/* The rows whose first key column, a timestamp, is after the first and not after the second time. */
+extern void eddy_upsert_seek_range(EddyUpsert *upsert, TimestampTz after, TimestampTz until);
 extern TupleTableSlot *eddy_upsert_next(EddyUpsert *upsert);
 
 /* Errors for what no row of the table can have. */

@@ -23,6 +23,13 @@ extern void eddy_view_apply(List *batches, bool repeatable);
 extern void eddy_view_fill(Oid view, EddyBatch *batch);
 extern bool eddy_view_maintaining(void);
 
+/* ---- closing of windows (closing.c) ---- */
+
+extern bool eddy_view_close_due(Oid stream, TimestampTz watermark);
+extern bool eddy_view_close(Oid stream, TimestampTz watermark, int64 *budget);
+extern bool eddy_view_expire(Oid stream, TimestampTz watermark, int64 *budget);
+extern TimestampTz eddy_view_earlier(TimestampTz watermark, int64 usec);
+
 /* ---- creation (define.c) ---- */
 
 /* Parameters of eddy.create_continuous_view. */

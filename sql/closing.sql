@@ -1,0 +1,198 @@
+-- Windows that close: the watermark of a stream, final rows and late rows.
+-- Times are seconds of one minute, so that each example reads as in a textbook.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_eddy;
+CREATE SCHEMA closing;
+RESET client_min_messages;
+SET search_path = closing, public;
+SET timezone = 'UTC';
+
+CREATE FUNCTION at(seconds numeric) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS
+    $$ SELECT timestamptz '2026-01-01 00:00Z' + seconds * interval '1 second' $$;
+CREATE FUNCTION sec(t timestamptz) RETURNS numeric LANGUAGE sql IMMUTABLE AS
+    $$ SELECT trim_scale(extract(epoch FROM t - timestamptz '2026-01-01 00:00Z')) $$;
+
+-- Tumbling windows of 20 seconds, a delay of 15: the watermark is the latest event time less 15.
+CREATE UNLOGGED TABLE a (key text, ts timestamptz);
+SELECT eddy.create_stream('a', event_time => 'ts', delay => '15 s');
+SELECT eddy.create_continuous_view('a_changes', $$
+    SELECT key, w.window_start, w.window_end, count(*) AS n
+    FROM a, eddy.tumble(ts, '20 s') w GROUP BY key, w.window_start, w.window_end $$);
+SELECT eddy.create_continuous_view('a_closed', $$
+    SELECT key, w.window_start, w.window_end, count(*) AS n
+    FROM a, eddy.tumble(ts, '20 s') w GROUP BY key, w.window_start, w.window_end $$,
+    emit => 'on_close', late => 'keep');
+CREATE VIEW early AS SELECT key, sec(window_start) AS start, n FROM a_changes;
+CREATE VIEW final AS SELECT key, sec(window_start) AS start, n FROM a_closed;
+
+INSERT INTO a VALUES ('a', at(3));
+INSERT INTO a VALUES ('a', at(28));
+INSERT INTO a VALUES ('a', at(34));
+SELECT sec(eddy.watermark('a')) AS watermark;
+-- out of order, but its window is open: 20 > 19
+INSERT INTO a VALUES ('b', at(5));
+SELECT * FROM early ORDER BY start, key;
+-- no window is final yet, so the view that shows final rows is empty
+SELECT * FROM final ORDER BY start, key;
+
+-- The watermark reaches 20: the first window closes.
+INSERT INTO a VALUES ('a', at(35));
+SELECT sec(eddy.watermark('a')) AS watermark;
+SELECT * FROM final ORDER BY start, key;
+-- late: the result of [0, 20) is final, for a key that was never seen before as well
+INSERT INTO a VALUES ('b', at(19)), ('new', at(1));
+INSERT INTO a VALUES ('c', at(39));
+SELECT * FROM early ORDER BY start, key;
+-- A jump closes all windows before it. Those without rows never existed.
+INSERT INTO a VALUES ('a', at(500));
+SELECT * FROM final ORDER BY start, key;
+SELECT view, sec(closed_until) AS closed_until, sec(watermark) AS watermark
+FROM eddy.continuous_views WHERE stream = 'a'::regclass ORDER BY view::text;
+-- Late rows are counted; with late => 'keep' they are stored, with the watermark that judged them.
+SELECT view, late_rows, closed_groups FROM eddy.stat_continuous_views
+WHERE view IN ('a_changes'::regclass, 'a_closed') ORDER BY view::text;
+SELECT view, sec(window_start) AS start, sec(window_end) AS "end", sec(watermark) AS watermark,
+       topic, partition, "offset", row_data
+FROM eddy.late_rows ORDER BY row_data ->> 'key';
+
+-- accepted + late = all
+SELECT (SELECT sum(n) FROM a_changes)
+     + (SELECT late_rows FROM eddy.stat_continuous_views WHERE view = 'a_changes'::regclass) AS accepted_and_late,
+       (SELECT count(*) FROM a) AS rows;
+
+-- In one statement nothing is late: rows are judged by the watermark before the statement.
+CREATE UNLOGGED TABLE b (key text, ts timestamptz);
+SELECT eddy.create_stream('b', event_time => 'ts', delay => '15 s');
+SELECT eddy.create_continuous_view('b_closed', $$
+    SELECT key, w.window_end, count(*) AS n FROM b, eddy.tumble(ts, '20 s') w GROUP BY key, w.window_end $$,
+    emit => 'on_close');
+INSERT INTO b VALUES ('a', at(3)), ('a', at(28)), ('a', at(34)), ('b', at(5)), ('a', at(35)), ('b', at(19)),
+    ('c', at(39));
+SELECT key, sec(window_end) AS "end", n FROM b_closed ORDER BY window_end, key;
+
+-- Hopping windows: a row can be late for one window and count in another.
+CREATE UNLOGGED TABLE c (key text, ts timestamptz);
+SELECT eddy.create_stream('c', event_time => 'ts', delay => '2 s');
+SELECT eddy.create_continuous_view('c_all', $$
+    SELECT key, w.window_start, w.window_end, count(*) AS n
+    FROM c, eddy.hop(ts, '6 s', '12 s') w GROUP BY key, w.window_start, w.window_end $$, late => 'keep');
+SELECT eddy.create_continuous_view('c_closed', $$
+    SELECT key, w.window_start, w.window_end, count(*) AS n
+    FROM c, eddy.hop(ts, '6 s', '12 s') w GROUP BY key, w.window_start, w.window_end $$, emit => 'on_close');
+INSERT INTO c VALUES ('k', at(1));
+INSERT INTO c VALUES ('k', at(9));
+SELECT sec(window_start) AS start, sec(window_end) AS "end", n FROM c_closed ORDER BY 2;
+INSERT INTO c VALUES ('k', at(15));
+INSERT INTO c VALUES ('k', at(10));
+INSERT INTO c VALUES ('k', at(4));
+SELECT sec(window_start) AS start, sec(window_end) AS "end", n FROM c_all ORDER BY 2;
+SELECT sec(window_start) AS start, sec(window_end) AS "end", n FROM c_closed ORDER BY 2;
+SELECT sec((row_data ->> 'ts')::timestamptz) AS ts, sec(window_start) AS start, sec(window_end) AS "end"
+FROM eddy.late_rows WHERE view = 'c_all'::regclass ORDER BY 1, 2;
+
+-- Cumulating windows.
+CREATE UNLOGGED TABLE d (key text, ts timestamptz);
+SELECT eddy.create_stream('d', event_time => 'ts');
+SELECT eddy.create_continuous_view('d_all', $$
+    SELECT key, w.window_start, w.window_end, count(*) AS n
+    FROM d, eddy.cumulate(ts, '6 s', '18 s') w GROUP BY key, w.window_start, w.window_end $$);
+SELECT eddy.create_continuous_view('d_closed', $$
+    SELECT key, w.window_start, w.window_end, count(*) AS n
+    FROM d, eddy.cumulate(ts, '6 s', '18 s') w GROUP BY key, w.window_start, w.window_end $$, emit => 'on_close');
+INSERT INTO d VALUES ('k', at(2));
+INSERT INTO d VALUES ('k', at(8));
+INSERT INTO d VALUES ('k', at(7));
+INSERT INTO d VALUES ('k', at(5));
+SELECT sec(window_start) AS start, sec(window_end) AS "end", n FROM d_closed ORDER BY 2;
+INSERT INTO d VALUES ('k', at(18));
+SELECT sec(window_start) AS start, sec(window_end) AS "end", n FROM d_all ORDER BY 2;
+SELECT sec(window_start) AS start, sec(window_end) AS "end", n FROM d_closed ORDER BY 2;
+
+-- Allowed lateness of 10 seconds: a late row corrects a final result, until the state is removed.
+CREATE UNLOGGED TABLE h (key text, ts timestamptz);
+SELECT eddy.create_stream('h', event_time => 'ts');
+SELECT eddy.create_continuous_view('h_closed', $$
+    SELECT key, w.window_start, count(*) AS n, avg(extract(second FROM ts)) AS mean
+    FROM h, eddy.tumble(ts, '20 s') w GROUP BY key, w.window_start $$,
+    emit => 'on_close', late => 'update', allowed_lateness => '10 s');
+INSERT INTO h VALUES ('a', at(4));
+INSERT INTO h VALUES ('a', at(22));
+SELECT key, sec(window_start) AS start, n, round(mean, 2) AS mean FROM h_closed;
+INSERT INTO h VALUES ('a', at(9));
+-- a new group of a final window is final at once
+INSERT INTO h VALUES ('b', at(10));
+SELECT key, sec(window_start) AS start, n, round(mean, 2) AS mean FROM h_closed ORDER BY key;
+INSERT INTO h VALUES ('a', at(31));
+INSERT INTO h VALUES ('a', at(11));
+SELECT key, sec(window_start) AS start, n, round(mean, 2) AS mean FROM h_closed ORDER BY key;
+SELECT sec((row_data ->> 'ts')::timestamptz) AS ts, sec(window_end) AS "end", sec(watermark) AS watermark
+FROM eddy.late_rows WHERE view = 'h_closed'::regclass;
+-- The state of a closed window shrinks to its result.
+SELECT state_table FROM eddy.continuous_views WHERE view = 'h_closed'::regclass;
+SELECT key, sec(window_start) AS start, _final, _state2 IS NULL AS forgotten FROM eddy._h_closed_state ORDER BY window_start, key;
+
+-- A transaction closes windows when it commits: until then it sees them open, and a rollback leaves them so.
+BEGIN;
+INSERT INTO b VALUES ('t', at(21)), ('t', at(100));
+SELECT key, sec(window_end) AS "end", n FROM b_closed WHERE key = 't';
+-- the second statement is judged by the watermark that the first one has moved
+INSERT INTO b VALUES ('t', at(30));
+COMMIT;
+SELECT key, sec(window_end) AS "end", n FROM b_closed WHERE key = 't';
+BEGIN;
+INSERT INTO b VALUES ('t', at(900));
+ROLLBACK;
+SELECT sec(eddy.watermark('b')) AS watermark;
+SELECT key, sec(window_end) AS "end", n FROM b_closed WHERE key = 't';
+
+-- HAVING decides about the final row.
+CREATE UNLOGGED TABLE e (key text, ts timestamptz, amount numeric);
+SELECT eddy.create_stream('e', event_time => 'ts');
+SELECT eddy.create_continuous_view('e_closed', $$
+    SELECT key, w.window_end, sum(amount) AS total, avg(amount) AS mean
+    FROM e, eddy.tumble(ts, '10 s') w GROUP BY key, w.window_end HAVING sum(amount) > 5 $$, emit => 'on_close');
+INSERT INTO e VALUES ('large', at(1), 6), ('small', at(2), 5), ('shrinks', at(3), 9);
+INSERT INTO e VALUES ('shrinks', at(4), -5);
+TABLE e_closed;
+INSERT INTO e VALUES ('next', at(10), 1);
+SELECT key, sec(window_end) AS "end", total, round(mean, 1) AS mean FROM e_closed;
+
+-- Rows without an event time are in no window that could close.
+CREATE UNLOGGED TABLE f (key text, ts timestamp);
+SELECT eddy.create_stream('f', event_time => 'ts', null_event_time => 'skip_watermark');
+SELECT eddy.create_continuous_view('f_closed', $$
+    SELECT w.window_start, w.window_end, count(*) AS n
+    FROM f, eddy.tumble(ts, '10 s') w GROUP BY 1, 2 $$, emit => 'on_close');
+INSERT INTO f VALUES ('null', NULL), ('first', '2026-01-01 00:00:01'), ('second', '2026-01-01 00:00:11');
+TABLE f_closed;
+
+-- A view that is created later counts what the stream still holds, and closes what is final.
+SELECT eddy.create_continuous_view('a_later', $$
+    SELECT key, w.window_start, count(*) AS n FROM a, eddy.tumble(ts, '20 s') w GROUP BY key, w.window_start $$,
+    emit => 'on_close', start => 'staged');
+SELECT key, sec(window_start) AS start, n FROM a_later ORDER BY window_start, key;
+
+-- What needs windows over the event time is refused for other views, with the reason.
+\set VERBOSITY default
+CREATE UNLOGGED TABLE g (key text, ts timestamptz, other timestamptz);
+SELECT eddy.create_stream('g', event_time => 'ts');
+SELECT eddy.create_continuous_view('g_closed', 'SELECT key, count(*) FROM g GROUP BY key', emit => 'on_close');
+SELECT eddy.create_continuous_view('g_closed', $$
+    SELECT w.window_start, count(*) FROM g, eddy.tumble(other, '10 s') w GROUP BY w.window_start $$, emit => 'on_close');
+SELECT eddy.create_continuous_view('g_closed', $$
+    SELECT w.window_start, count(*) FROM g, eddy.cumulate(ts, '10 s', '20 s') w GROUP BY w.window_start $$,
+    late => 'keep');
+SELECT eddy.create_continuous_view('g_closed', $$
+    SELECT key, count(*) FROM g, eddy.tumble(ts, '10 s') w GROUP BY key $$, retention => '1 day');
+SELECT eddy.create_continuous_view('g_closed', $$
+    SELECT w.window_end, count(*) FROM g, eddy.tumble(ts, '10 s') w GROUP BY 1 $$, late => 'update');
+SELECT eddy.create_continuous_view('g_closed', $$
+    SELECT w.window_end, count(*) FROM g, eddy.tumble(ts, '10 s') w GROUP BY 1 $$, allowed_lateness => '1 s');
+SELECT eddy.create_continuous_view('g_closed', $$
+    SELECT w.window_end, count(*) FROM g, eddy.tumble(ts, '10 s') w GROUP BY 1 $$,
+    late => 'update', allowed_lateness => '-1 s');
+
+SET client_min_messages = warning;
+DROP SCHEMA closing CASCADE;
+SELECT count(*) FROM eddy._view_progress p WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = p.view);
+DELETE FROM eddy.late_rows;

@@ -1,0 +1,357 @@
+/*-------------------------------------------------------------------------
+ *
+ * closing.c
+ *    Closing the windows of views, and removing expired ones.
+ *
+ * A window is final when the watermark has reached its end. Its groups are then marked, in order of
+ * (end of the window, key): that is the order of the unique index of the state table, whose first column is
+ * the end of the window, so what has to be closed is a range of the index. What is closed is in
+ * eddy._view_progress; groups of the last window that was not closed completely are told apart by
+ * their mark. Once a group accepts no late rows any more it shrinks to what the view shows.
+ *
+ * The caller ensures that no other transaction is adding rows to these windows (apply/close.c), so a
+ * window is closed once, with all of its rows. Work is limited by a budget of groups, and continues where it
+ * was interrupted.
+ *
+ * Expired groups are removed in the same order, after they were closed and have shrunk. eddy._view_progress is
+ * updated before they are deleted, which tells consumers of changes why.
+ *
+ * Locking: RowExclusiveLock on the state tables and the row of the view in eddy._view_progress, view
+ * after view in order of their Oid. Memory: a context that is deleted at the end. A crash leaves
+ * nothing: all is part of the transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "owner.h"
+#include "view/kind.h"
+#include "view/maintain.h"
+#include "view/view.h"
+
+/* What is done with the groups of a range. */
+typedef enum CloseAction
+{
+	CLOSE_MARK,					/* groups become final */
+	CLOSE_MARK_AND_FORGET,		/* likewise, and shrink at once */
+	CLOSE_FORGET,				/* final groups shrink */
+	CLOSE_REMOVE				/* groups are deleted */
+} CloseAction;
+
+/*
+ * eddy_view_earlier returns a watermark minus a length in microseconds, DT_NOBEGIN instead of a time
+ * before the earliest timestamp.
+ */
+TimestampTz
+eddy_view_earlier(TimestampTz watermark, int64 usec)
+{
+	if (TIMESTAMP_NOT_FINITE(watermark))
+		return watermark;
+	return watermark < MIN_TIMESTAMP + usec ? DT_NOBEGIN : watermark - usec;
+}
+
+/* ---- what there is to do ---- */
+
+/* The first time after another one at which a window of the view ends; DT_NOEND: none. */
+static TimestampTz
+next_end(EddyViewPlan *plan, TimestampTz after)
+{
+	EddyUpsert *upsert;
+	TupleTableSlot *row;
+	TimestampTz end = DT_NOEND;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	upsert = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
+	eddy_upsert_seek_range(upsert, after, DT_NOEND);
+	row = eddy_upsert_next(upsert);
+	if (row)
+		end = DatumGetTimestampTz(row->tts_values[plan->keys[0].column - 1]);
+	eddy_upsert_close(upsert);
+	PopActiveSnapshot();
+	return end;
+}
+
+/* True if windows of the view have to be closed, or their groups to shrink. */
+static bool
+is_due(EddyViewPlan *plan, TimestampTz watermark)
+{
+	EddyViewProgress *progress = eddy_catalog_get_view_progress(plan->view);
+	TimestampTz forgets = eddy_view_earlier(watermark, plan->lateness);
+
+	if (progress == NULL)
+		return false;
+	return (watermark > progress->closed_until &&
+			next_end(plan, progress->closed_until) <= watermark) ||
+		(plan->lateness > 0 && forgets > progress->forgotten_until &&
+		 next_end(plan, progress->forgotten_until) <= forgets);
+}
+
+/* ---- one range of one view ---- */
+
+/* The row as a virtual one that can be changed. */
+static void
+copy_row(TupleTableSlot *copy, TupleTableSlot *row)
+{
+	int			natts = copy->tts_tupleDescriptor->natts;
+
+	ExecClearTuple(copy);
+	memcpy(copy->tts_values, row->tts_values, sizeof(Datum) * natts);
+	memcpy(copy->tts_isnull, row->tts_isnull, sizeof(bool) * natts);
+	ExecStoreVirtualTuple(copy);
+}
+
+static void
+set_mark(TupleTableSlot *row, AttrNumber column, bool value)
+{
+	row->tts_values[column - 1] = BoolGetDatum(value);
+}
+
+/* Makes the new version of a group in *version; false if it does not change. */
+static bool
+make_version(EddyViewPlan *plan, CloseAction action, TupleTableSlot *row, TupleTableSlot *version)
+{
+	bool		is_final = DatumGetBool(row->tts_values[plan->final_column - 1]);
+
+	if (action != CLOSE_FORGET && is_final)
+		return false;
+	copy_row(version, row);
+	if (action != CLOSE_FORGET)
+	{
+		set_mark(version, plan->final_column, true);
+		if (plan->visible_column != 0 && plan->visible_column != plan->having_column)
+			set_mark(version, plan->visible_column,
+					 plan->having_column == 0 ||
+					 DatumGetBool(row->tts_values[plan->having_column - 1]));
+	}
+	if (action != CLOSE_MARK && plan->kind->forget)
+		plan->kind->forget(plan, version);
+	return true;
+}
+
+/*
+ * Applies an action to the groups of windows that end in a range, at most *budget of them. Returns
+ * until when the range is complete; *changed is increased by the number of groups changed.
+ */
+static TimestampTz
+act_on_range(EddyViewPlan *plan, CloseAction action, TimestampTz after, TimestampTz until,
+			 int64 *budget, int64 *changed)
+{
+	EddyUpsert *upsert;
+	TupleTableSlot *version;
+	TupleTableSlot *row;
+	TimestampTz complete = after;
+	TimestampTz current = after;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	upsert = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
+	version = MakeSingleTupleTableSlot(eddy_upsert_desc(upsert), &TTSOpsVirtual);
+	eddy_upsert_seek_range(upsert, after, until);
+	while ((row = eddy_upsert_next(upsert)) != NULL)
+	{
+		TimestampTz end = DatumGetTimestampTz(row->tts_values[plan->keys[0].column - 1]);
+		ItemPointerData place = row->tts_tid;
+		bool		done;
+
+		CHECK_FOR_INTERRUPTS();
+		if (end != current)
+		{
+			complete = current;
+			current = end;
+		}
+		if (action == CLOSE_REMOVE)
+			done = eddy_upsert_delete(upsert, &place);
+		else if (make_version(plan, action, row, version))
+			done = eddy_upsert_update(upsert, &place, version);
+		else
+			continue;
+		/* deleted by its owner meanwhile: then there is nothing to do */
+		if (!done)
+			continue;
+		(*changed)++;
+		if (--(*budget) <= 0)
+			break;
+	}
+	if (row == NULL)
+		complete = until;
+	ExecDropSingleTupleTableSlot(version);
+	eddy_upsert_close(upsert);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	return complete;
+}
+
+/* ---- one view ---- */
+
+/* What is done with a view, for the frame below. */
+typedef struct CloseRun
+{
+	EddyViewPlan *plan;
+	TimestampTz watermark;
+	int64	   *budget;
+	bool		complete;
+} CloseRun;
+
+static void
+close_view(CloseRun *run)
+{
+	EddyViewPlan *plan = run->plan;
+	EddyViewProgress *progress = eddy_catalog_lock_view_progress(plan->view);
+	TimestampTz forgets = eddy_view_earlier(run->watermark, plan->lateness);
+	int64		forgotten = 0;
+
+	if (progress == NULL)
+		return;
+	if (run->watermark > progress->closed_until)
+	{
+		progress->closed_until =
+			act_on_range(plan, plan->lateness > 0 ? CLOSE_MARK : CLOSE_MARK_AND_FORGET,
+						 progress->closed_until, run->watermark, run->budget,
+						 &progress->closed_groups);
+		progress->closed_at = GetCurrentTimestamp();
+	}
+	if (plan->lateness == 0)
+		progress->forgotten_until = progress->closed_until;
+	else if (*run->budget > 0 && forgets > progress->forgotten_until)
+		progress->forgotten_until = act_on_range(plan, CLOSE_FORGET, progress->forgotten_until,
+												 forgets, run->budget, &forgotten);
+	run->complete = progress->closed_until >= run->watermark &&
+		progress->forgotten_until >= forgets;
+	eddy_catalog_set_view_progress(progress);
+}
+
+static void
+expire_view(CloseRun *run)
+{
+	EddyViewPlan *plan = run->plan;
+	EddyViewProgress *progress;
+	TimestampTz until;
+	int64		removed = 0;
+
+	if (plan->retention < 0)
+		return;
+	progress = eddy_catalog_get_view_progress(plan->view);
+	if (progress == NULL)
+		return;
+	until = Min(eddy_view_earlier(run->watermark, plan->retention), progress->forgotten_until);
+	if (until <= progress->expired_until || next_end(plan, DT_NOBEGIN) > until)
+		return;
+	progress = eddy_catalog_lock_view_progress(plan->view);
+	if (progress == NULL)
+		return;
+	/* before the first row is deleted, so that consumers of changes know why it is */
+	progress->expired_until = until;
+	eddy_catalog_set_view_progress(progress);
+	(void) act_on_range(plan, CLOSE_REMOVE, DT_NOBEGIN, until, run->budget, &removed);
+	run->complete = *run->budget > 0;
+}
+
+static void
+run_on_view(void (*function) (CloseRun *), CloseRun *run)
+{
+	EddyOwnerSwitch save;
+
+	/* comparing keys calls functions of their types */
+	eddy_owner_begin(&save, run->plan->owner);
+	eddy_plan_pin(run->plan);
+	PG_TRY();
+	{
+		function(run);
+	}
+	PG_FINALLY();
+	{
+		eddy_plan_unpin(run->plan);
+	}
+	PG_END_TRY();
+	eddy_owner_end(&save);
+}
+
+/* ---- all views of a stream ---- */
+
+/* The plans of the views that have windows, with their state tables locked, in order of Oid. */
+static List *
+windowed_plans(Oid stream)
+{
+	List	   *plans = NIL;
+	ListCell   *lc;
+
+	foreach(lc, eddy_plan_views(stream))
+	{
+		EddyViewPlan *plan = eddy_maintain_lock_view(lfirst_oid(lc));
+
+		if (plan && plan->windowed)
+			plans = lappend(plans, plan);
+	}
+	return plans;
+}
+
+/*
+ * eddy_view_close_due returns true if windows of views of the stream have to be closed. It reads the
+ * latest state and takes no locks beyond those on the state tables.
+ */
+bool
+eddy_view_close_due(Oid stream, TimestampTz watermark)
+{
+	ListCell   *lc;
+
+	foreach(lc, windowed_plans(stream))
+		if (is_due(lfirst(lc), watermark))
+			return true;
+	return false;
+}
+
+/* Runs a function for each view until the budget is used up. True if all of it was done. */
+static bool
+run_on_views(Oid stream, TimestampTz watermark, int64 *budget, void (*function) (CloseRun *))
+{
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy closing",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	bool		complete = true;
+	ListCell   *lc;
+
+	foreach(lc, windowed_plans(stream))
+	{
+		CloseRun	run = {lfirst(lc), watermark, budget, true};
+
+		if (*budget <= 0)
+			complete = false;
+		else
+		{
+			run_on_view(function, &run);
+			complete &= run.complete;
+		}
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mcxt);
+	return complete;
+}
+
+/*
+ * eddy_view_close closes the windows of all views of a stream that end until the watermark, in the
+ * current transaction, at most *budget groups. Returns true if no more have to be closed. The caller
+ * ensures that no other transaction judges rows of the stream by an earlier watermark.
+ */
+bool
+eddy_view_close(Oid stream, TimestampTz watermark, int64 *budget)
+{
+	return run_on_views(stream, watermark, budget, close_view);
+}
+
+/*
+ * eddy_view_expire removes groups of closed windows whose retention has passed, as eddy_view_close
+ * closes them. Batches need not wait for it.
+ */
+bool
+eddy_view_expire(Oid stream, TimestampTz watermark, int64 *budget)
+{
+	return run_on_views(stream, watermark, budget, expire_view);
+}
