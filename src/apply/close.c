@@ -53,8 +53,7 @@
 typedef struct ClosingStream
 {
 	Oid			stream;
-	TimestampTz judged;			/* the watermark by which the transaction last judged rows */
-	bool		always;			/* even if the watermark did not move */
+	TimestampTz watermark;		/* the latest one that the transaction knows of */
 } ClosingStream;
 
 static List *closing = NIL;		/* of ClosingStream, in TopTransactionContext */
@@ -99,28 +98,32 @@ find_closing(Oid stream)
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	entry = palloc0(sizeof(ClosingStream));
 	entry->stream = stream;
-	entry->judged = DT_NOEND;
+	entry->watermark = DT_NOBEGIN;
 	closing = lappend(closing, entry);
 	MemoryContextSwitchTo(old);
 	return entry;
 }
 
-/* eddy_close_note remembers a stream that has views with windows, after a batch. */
+/* eddy_close_note remembers a stream with windows whose watermark a batch has moved. */
 void
 eddy_close_note(const EddyApply *apply)
 {
 	ClosingStream *entry;
+	TimestampTz watermark;
 
 	if (!apply->batch.judged)
 		return;
+	watermark = eddy_watermark_get(apply->stream);
+	if (watermark <= apply->batch.watermark)
+		return;
 	entry = find_closing(apply->batch.stream);
-	entry->judged = Min(entry->judged, apply->batch.watermark);
+	entry->watermark = Max(entry->watermark, watermark);
 }
 
 void
 eddy_close_request(Oid stream)
 {
-	find_closing(stream)->always = true;
+	find_closing(stream)->watermark = DT_NOEND;
 }
 
 void
@@ -146,18 +149,6 @@ close_stream(Oid relid, bool wait, int64 *budget)
 	return eddy_view_close(relid, eddy_watermark_get(stream), budget);
 }
 
-/* True if a transaction has moved the watermark, or has to look anyway. */
-static bool
-has_moved(const ClosingStream *entry)
-{
-	EddyStream *stream;
-
-	if (entry->always)
-		return true;
-	stream = eddy_catalog_get_stream(entry->stream);
-	return stream && eddy_watermark_get(stream) > entry->judged;
-}
-
 void
 eddy_close_at_commit(void)
 {
@@ -174,7 +165,7 @@ eddy_close_at_commit(void)
 		const ClosingStream *entry = lfirst(lc);
 		int64		budget = CLOSE_BUDGET;
 
-		if (has_moved(entry))
+		if (eddy_view_close_due(entry->stream, entry->watermark))
 			(void) close_stream(entry->stream, false, &budget);
 	}
 	PopActiveSnapshot();

@@ -38,6 +38,9 @@
 #include "view/maintain.h"
 #include "view/view.h"
 
+/* How long, in microseconds, it is remembered when the next window has to be closed. */
+#define NEXT_END_AGE (500 * INT64CONST(1000))
+
 /* What is done with the groups of a range. */
 typedef enum CloseAction
 {
@@ -80,19 +83,43 @@ next_end(EddyViewPlan *plan, TimestampTz after)
 	return end;
 }
 
-/* True if windows of the view have to be closed, or their groups to shrink. */
+/* The watermark at which windows of the view have to be closed, or their groups to shrink. */
+static TimestampTz
+next_due(EddyViewPlan *plan)
+{
+	EddyViewProgress *progress = eddy_catalog_get_view_progress(plan->view);
+	TimestampTz due;
+
+	if (progress == NULL)
+		return DT_NOEND;
+	due = next_end(plan, progress->closed_until);
+	if (plan->lateness > 0)
+	{
+		TimestampTz forgets = next_end(plan, progress->forgotten_until);
+
+		if (!TIMESTAMP_NOT_FINITE(forgets))
+			due = Min(due, forgets + plan->lateness);
+	}
+	return due;
+}
+
+/*
+ * True if windows of the view have to be closed, or their groups to shrink. What was found is kept
+ * for a while, as nearly all transactions close nothing: own groups lower it (maintain.c); windows
+ * that other sessions have added meanwhile are found later, or by these sessions.
+ */
 static bool
 is_due(EddyViewPlan *plan, TimestampTz watermark)
 {
-	EddyViewProgress *progress = eddy_catalog_get_view_progress(plan->view);
-	TimestampTz forgets = eddy_view_earlier(watermark, plan->lateness);
+	TimestampTz now = GetCurrentTimestamp();
 
-	if (progress == NULL)
-		return false;
-	return (watermark > progress->closed_until &&
-			next_end(plan, progress->closed_until) <= watermark) ||
-		(plan->lateness > 0 && forgets > progress->forgotten_until &&
-		 next_end(plan, progress->forgotten_until) <= forgets);
+	if (plan->next_end_at == 0 || now - plan->next_end_at > NEXT_END_AGE || now < plan->next_end_at ||
+		watermark >= plan->next_end)
+	{
+		plan->next_end = next_due(plan);
+		plan->next_end_at = now;
+	}
+	return watermark >= plan->next_end;
 }
 
 /* ---- one range of one view ---- */

@@ -173,6 +173,7 @@ judge(EddyWork *work)
 	EddyBatch  *batch = work->batch;
 
 	work->judgment.late_until = work->judgment.final_until = DT_NOBEGIN;
+	work->judgment.first_end = DT_NOEND;
 	if (!plan->windowed || batch->judge == NULL)
 		return;
 	if (!batch->judged)
@@ -362,6 +363,7 @@ do_works(List *works, bool repeatable)
 
 		if (work->judgment.found_late && !work->suspended)
 			eddy_late_collect(work);
+		work->plan->next_end = Min(work->plan->next_end, work->judgment.first_end);
 	}
 	CommandCounterIncrement();
 }

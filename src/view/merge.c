@@ -110,11 +110,16 @@ is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
 	bool		isnull;
 	Datum		end;
 
-	if (!plan->windowed || judgment->late_until == DT_NOBEGIN)
+	if (!plan->windowed)
 		return false;
 	end = slot_getattr(group, 1, &isnull);
-	if (isnull || DatumGetTimestampTz(end) > judgment->late_until)
+	if (isnull)
 		return false;
+	if (DatumGetTimestampTz(end) > judgment->late_until)
+	{
+		judgment->first_end = Min(judgment->first_end, DatumGetTimestampTz(end));
+		return false;
+	}
 	judgment->found_late = true;
 	return true;
 }

@@ -19,6 +19,7 @@ typedef struct EddyJudgment
 	TimestampTz late_until;		/* groups whose window ends until here are late; DT_NOBEGIN: none */
 	TimestampTz final_until;	/* new groups whose window ends until here are final at once */
 	bool		found_late;		/* set if there was a late group */
+	TimestampTz first_end;		/* set to the earliest end of a window that has changed */
 } EddyJudgment;
 
 /* ---- for the maintenance of a view: deltas are a List of Tuplestorestate, not freed ---- */

@@ -120,6 +120,8 @@ typedef struct EddyViewPlan
 	TupleDesc	final_desc;		/* keys, then final values: what these expressions read */
 	List	   *state_tables;	/* of EddyStateTable; the view reads the first, the main one */
 	bool		windowed;		/* keys[0] is the end of a window over the event time */
+	TimestampTz next_end;		/* no window that is not closed ends before, as of next_end_at */
+	TimestampTz next_end_at;	/* 0: not known */
 	bool		adds_end;		/* that end is not in the definition's GROUP BY, but its start is */
 
 	/* columns of the main state table, 0: none */
