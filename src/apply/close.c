@@ -54,19 +54,36 @@ typedef struct ClosingStream
 {
 	Oid			stream;
 	TimestampTz watermark;		/* the latest one that the transaction knows of */
+	TimestampTz statement;		/* start of the statement that it is known from */
 } ClosingStream;
 
 static List *closing = NIL;		/* of ClosingStream, in TopTransactionContext */
 
 /* ---- the lock on the windows of a stream ---- */
 
-static bool
-lock_windows(Oid stream, LOCKMODE mode, bool wait)
+static LOCKTAG
+windows_tag(Oid stream)
 {
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, eddy_catalog_relid(EDDY_CATALOG_WATERMARK), stream, 0);
+	return tag;
+}
+
+static bool
+lock_windows(Oid stream, LOCKMODE mode, bool wait)
+{
+	LOCKTAG		tag = windows_tag(stream);
+
 	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+unlock_windows(Oid stream, LOCKMODE mode)
+{
+	LOCKTAG		tag = windows_tag(stream);
+
+	(void) LockRelease(&tag, mode, false);
 }
 
 /* eddy_close_judge determines the watermark by which the rows of a batch are judged. */
@@ -118,12 +135,14 @@ eddy_close_note(const EddyApply *apply)
 		return;
 	entry = find_closing(apply->batch.stream);
 	entry->watermark = Max(entry->watermark, watermark);
+	entry->statement = GetCurrentStatementStartTimestamp();
 }
 
 void
 eddy_close_request(Oid stream)
 {
-	find_closing(stream)->watermark = DT_NOEND;
+	/* it is determined at the end */
+	find_closing(stream)->statement = 0;
 }
 
 void
@@ -133,22 +152,58 @@ eddy_close_forget(void)
 }
 
 /*
- * Closes what is due, at most *budget groups, if the lock is free or waits for it. Returns true if
- * nothing more is due.
+ * Closes what is due, at most *budget groups, and waits for the transactions that are adding rows.
+ * Returns true if nothing more is due.
  */
 static bool
-close_stream(Oid relid, bool wait, int64 *budget)
+close_stream(Oid relid, int64 *budget)
 {
 	EddyStream *stream = eddy_catalog_get_stream(relid);
 
-	if (stream == NULL || !eddy_view_close_due(relid, eddy_watermark_get(stream)))
+	if (stream == NULL || !eddy_view_close_due(relid, eddy_watermark_get(stream), false))
 		return true;
-	if (!lock_windows(relid, ExclusiveLock, wait))
-		return false;
+	(void) lock_windows(relid, ExclusiveLock, true);
 	/* nobody adds rows now, and those that did may have moved it */
 	return eddy_view_close(relid, eddy_watermark_get(stream), budget);
 }
 
+/* The same at the end of a transaction, if no other transaction is adding rows. */
+static void
+close_if_alone(const ClosingStream *entry)
+{
+	Oid			relid = entry->stream;
+	TimestampTz watermark = entry->watermark;
+	EddyStream *stream = NULL;
+	int64		budget = CLOSE_BUDGET;
+	bool		alone;
+
+	/* others may have moved it since an earlier statement */
+	if (entry->statement != GetCurrentStatementStartTimestamp())
+	{
+		stream = eddy_catalog_get_stream(relid);
+		if (stream == NULL)
+			return;
+		watermark = eddy_watermark_get(stream);
+	}
+	if (!eddy_view_may_close(relid, watermark))
+		return;
+	alone = lock_windows(relid, ExclusiveLock, false);
+	if (!eddy_view_close_due(relid, watermark, alone))
+	{
+		if (alone)
+			unlock_windows(relid, ExclusiveLock);
+		return;
+	}
+	if (alone && stream == NULL)
+		stream = eddy_catalog_get_stream(relid);
+	if (alone && stream)
+		(void) eddy_view_close(relid, eddy_watermark_get(stream), &budget);
+}
+
+/*
+ * eddy_close_at_commit closes windows of the streams that the transaction has added rows to. With an
+ * old snapshot rows of others could not be updated: that is left to the database worker.
+ */
 void
 eddy_close_at_commit(void)
 {
@@ -156,18 +211,11 @@ eddy_close_at_commit(void)
 	ListCell   *lc;
 
 	closing = NIL;
-	/* with an old snapshot, rows of others could not be updated: left to the database worker */
 	if (streams == NIL || IsolationUsesXactSnapshot())
 		return;
 	PushActiveSnapshot(GetLatestSnapshot());
 	foreach(lc, streams)
-	{
-		const ClosingStream *entry = lfirst(lc);
-		int64		budget = CLOSE_BUDGET;
-
-		if (eddy_view_close_due(entry->stream, entry->watermark))
-			(void) close_stream(entry->stream, false, &budget);
-	}
+		close_if_alone(lfirst(lc));
 	PopActiveSnapshot();
 }
 
@@ -177,7 +225,7 @@ eddy_close_all(Oid stream)
 	int64		budget = PG_INT64_MAX;
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	(void) close_stream(stream, true, &budget);
+	(void) close_stream(stream, &budget);
 	PopActiveSnapshot();
 }
 
@@ -231,7 +279,7 @@ step_close(void *arg)
 	int64		budget = CLOSE_BUDGET;
 
 	limit_wait();
-	step->complete = close_stream(step->stream, true, &budget);
+	step->complete = close_stream(step->stream, &budget);
 }
 
 static void

@@ -103,22 +103,21 @@ next_due(EddyViewPlan *plan)
 	return due;
 }
 
-/*
- * True if windows of the view have to be closed, or their groups to shrink. What was found is kept
- * for a while, as nearly all transactions close nothing: own groups lower it (maintain.c); windows
- * that other sessions have added meanwhile are found later, or by these sessions.
- */
+/* True unless it is remembered that nothing is due before a later watermark. */
 static bool
-is_due(EddyViewPlan *plan, TimestampTz watermark)
+may_be_due(const EddyViewPlan *plan, TimestampTz watermark)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (plan->next_end_at == 0 || now - plan->next_end_at > NEXT_END_AGE || now < plan->next_end_at ||
-		watermark >= plan->next_end)
-	{
-		plan->next_end = next_due(plan);
-		plan->next_end_at = now;
-	}
+	return plan->next_end_at == 0 || now - plan->next_end_at > NEXT_END_AGE ||
+		now < plan->next_end_at || watermark >= plan->next_end;
+}
+
+static bool
+is_due(EddyViewPlan *plan, TimestampTz watermark, bool remember)
+{
+	plan->next_end = next_due(plan);
+	plan->next_end_at = remember ? GetCurrentTimestamp() : 0;
 	return watermark >= plan->next_end;
 }
 
@@ -321,18 +320,35 @@ windowed_plans(Oid stream)
 }
 
 /*
- * eddy_view_close_due returns true if windows of views of the stream have to be closed. It reads the
- * latest state and takes no locks beyond those on the state tables.
+ * eddy_view_may_close returns false if nothing can be due. Nearly all transactions close nothing, so
+ * it is remembered for a while what eddy_view_close_due has found: own groups lower it
+ * (maintain.c); windows that other sessions have added since are closed by these sessions, or
+ * later.
  */
 bool
-eddy_view_close_due(Oid stream, TimestampTz watermark)
+eddy_view_may_close(Oid stream, TimestampTz watermark)
 {
 	ListCell   *lc;
 
 	foreach(lc, windowed_plans(stream))
-		if (is_due(lfirst(lc), watermark))
+		if (may_be_due(lfirst(lc), watermark))
 			return true;
 	return false;
+}
+
+/*
+ * eddy_view_close_due returns true if windows of views of the stream have to be closed, according to
+ * the latest state. remember: no other transaction is adding rows.
+ */
+bool
+eddy_view_close_due(Oid stream, TimestampTz watermark, bool remember)
+{
+	bool		due = false;
+	ListCell   *lc;
+
+	foreach(lc, windowed_plans(stream))
+		due |= is_due(lfirst(lc), watermark, remember);
+	return due;
 }
 
 /* Runs a function for each view until the budget is used up. True if all of it was done. */

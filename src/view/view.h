@@ -25,7 +25,8 @@ extern bool eddy_view_maintaining(void);
 
 /* ---- closing of windows (closing.c) ---- */
 
-extern bool eddy_view_close_due(Oid stream, TimestampTz watermark);
+extern bool eddy_view_may_close(Oid stream, TimestampTz watermark);
+extern bool eddy_view_close_due(Oid stream, TimestampTz watermark, bool remember);
 extern bool eddy_view_close(Oid stream, TimestampTz watermark, int64 *budget);
 extern bool eddy_view_expire(Oid stream, TimestampTz watermark, int64 *budget);
 extern TimestampTz eddy_view_earlier(TimestampTz watermark, int64 usec);
