@@ -30,10 +30,22 @@ VIEW = """SELECT eddy.create_continuous_view('revenue_10s', $$
     SELECT user_id, w.window_start, w.window_end, sum(amount) AS revenue, count(*) AS orders
     FROM orders, eddy.tumble(event_time, '10 seconds') AS w
     GROUP BY user_id, w.window_start, w.window_end $$);"""
+FINAL = """SELECT eddy.create_continuous_view('final_10s', $$
+    SELECT user_id, w.window_start, w.window_end, sum(amount) AS revenue, count(*) AS orders
+    FROM orders, eddy.tumble(event_time, '10 seconds') AS w
+    GROUP BY user_id, w.window_start, w.window_end $$,
+    emit => 'on_close', late => 'keep');"""
 TOTAL = """SELECT eddy.create_continuous_view('total', $$
     SELECT count(*) AS orders, sum(amount) AS revenue FROM orders $$);"""
 SLOT = """SELECT pg_create_logical_replication_slot('dashboard', 'pg_eddy_cdc');"""
 SNAPSHOT = """SELECT * FROM revenue_10s ORDER BY window_start DESC, revenue DESC LIMIT 6"""
+
+WINDOWS = """SELECT window_end::time(0) AS window, sum(orders) AS orders_so_far,
+       (SELECT sum(orders) FROM final_10s f WHERE f.window_end = r.window_end) AS orders_final
+FROM revenue_10s r GROUP BY window_end ORDER BY window_end DESC LIMIT 4"""
+LATE = """SELECT view, window_end::time(0) AS window, watermark::time(0) AS watermark,
+       partition, "offset", row_data ->> 'order_id' AS order_id FROM eddy.late_rows"""
+LATE_ORDER = decimal.Decimal('99.50')
 
 WORKER = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'eddy source worker'"
 CONSUMED = "SELECT coalesce(sum(next_offset), 0) FROM eddy.partitions WHERE partition >= 0"
@@ -60,7 +72,7 @@ def say(text=''):
 
 def step(number, title):
     say()
-    say(style('1;36', f'[{number}/8] {title}'))
+    say(style('1;36', f'[{number}/9] {title}'))
 
 
 def show(text, prompt='      '):
@@ -205,10 +217,10 @@ class Broker:
         self.tool('create-topic', '-p', str(PARTITIONS))
         self.topic_created = True
 
-    def tool(self, command, *arguments):
+    def tool(self, command, *arguments, text=''):
         result = subprocess.run(
             [self.tool_path, command, '-b', self.address, '-t', self.topic, *arguments],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            input=text, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise DemoError(result.stderr)
         return result.stdout
@@ -247,6 +259,7 @@ class Consumer:
         self.process = None
         self.thread = None
         self.copy = collections.defaultdict(dict)   # view -> key -> row
+        self.applied = collections.Counter()        # view -> changes that were not repeated
         self.last = (0, 0)
         self.received = 0
         self.repeated = 0
@@ -287,6 +300,7 @@ class Consumer:
                 return
             self.last = position
             self.lines.append(line.rstrip('\n'))
+            self.applied[record['view']] += 1
             rows = self.copy[record['view']]
             key = json.dumps(record['key'], sort_keys=True, default=str)
             if record['op'] == 'd':
@@ -341,9 +355,9 @@ def read_ledger(path):
     return {key: tuple(value) for key, value in result.items()}
 
 
-def read_view(cluster):
+def read_view(cluster, name):
     rows = cluster.execute('SELECT user_id, extract(epoch FROM window_start)::bigint, '
-                           'revenue, orders FROM revenue_10s')
+                           f'revenue, orders FROM {name}')
     result = {}
     for line in rows.splitlines():
         user, start, revenue, orders = line.split('\t')
@@ -354,10 +368,10 @@ def read_view(cluster):
     return result
 
 
-def read_copy(consumer):
+def read_copy(consumer, name):
     result = {}
     with consumer.lock:
-        rows = list(consumer.copy['public.revenue_10s'].values())
+        rows = list(consumer.copy[f'public.{name}'].values())
     for row in rows:
         start = datetime.datetime.fromisoformat(row['window_start'].replace('Z', '+00:00'))
         result[(row['user_id'], int(start.timestamp()))] = (decimal.Decimal(row['revenue']),
@@ -423,6 +437,7 @@ class Demo:
         self.define()
         self.watch_view()
         self.watch_changes()
+        self.watch_windows()
         self.kill_worker()
         self.stop_server()
         return self.settle()
@@ -451,6 +466,7 @@ class Demo:
         self.execute(TABLE)
         self.execute(STREAM)
         self.execute(VIEW)
+        self.execute(FINAL)
         self.execute(TOTAL)
         self.execute(SLOT)
         self.execute("SELECT eddy.attach_kafka('orders', server => 'kafka', "
@@ -486,6 +502,33 @@ class Demo:
         time.sleep(1)
         done(f'{self.consumer.received} changes received so far')
 
+    def watch_windows(self):
+        step(6, 'Watching windows become final, and sending an order that is late')
+        panel = Panel()
+        deadline = time.monotonic() + WAIT_TIMEOUT
+        while not self.cluster.number('SELECT count(*) FROM final_10s'):
+            if time.monotonic() > deadline:
+                raise DemoError('no window has become final')
+            self.draw_windows(panel)
+        self.draw_windows(panel)
+        first = self.cluster.execute('SELECT min(window_start) FROM final_10s')
+        order = json.dumps({'order_id': 0, 'user_id': 'late', 'amount': float(LATE_ORDER),
+                            'event_time': first})
+        show(f'kcat -P -t {self.broker.topic} <<< \'{order}\'')
+        self.broker.tool('produce', '-f', 'v', text=order + '\n')
+        wait_for('the late order is stored',
+                 lambda: self.cluster.number('SELECT count(*) FROM eddy.late_rows'))
+        for line in [style('1', LATE + ';')] + self.cluster.table(LATE):
+            say('      ' + line)
+        done('the final result of its window stays as it is; views without windows count the order')
+
+    def draw_windows(self, panel):
+        self.check_helpers()
+        watermark = self.cluster.execute("SELECT eddy.watermark('orders')::time(0)")
+        panel.draw([style('1', f"SELECT eddy.watermark('orders');  -- {watermark}"),
+                    style('1', WINDOWS + ';')] + self.cluster.table(WINDOWS))
+        time.sleep(0.5 if terminal else 2)
+
     def follow(self, seconds):
         """Shows the lag of the view for some seconds."""
         panel = Panel()
@@ -502,7 +545,7 @@ class Demo:
             time.sleep(0.25 if terminal else 1)
 
     def kill_worker(self):
-        step(6, 'Terminating the worker')
+        step(7, 'Terminating the worker')
         worker = wait_for('a worker runs', lambda: self.cluster.number(WORKER))
         self.follow(1)
         show(f'kill -TERM {worker}')
@@ -515,7 +558,7 @@ class Demo:
         self.follow(3)
 
     def stop_server(self):
-        step(7, 'Simulating a crash of the server')
+        step(8, 'Simulating a crash of the server')
         before = self.cluster.number(CONSUMED)
         show('pg_ctl stop -m immediate')
         self.cluster.stop('immediate')
@@ -538,7 +581,7 @@ class Demo:
         done(f'the server is down; {self.broker.end_offset() - before} more orders are in the topic')
 
     def settle(self):
-        step(8, 'Stopping the producer and checking consistency')
+        step(9, 'Stopping the producer and checking consistency')
         self.producer.send_signal(signal.SIGTERM)
         if self.producer.wait(WAIT_TIMEOUT) != 0:
             raise DemoError(f'the producer failed: {self.producer.stderr.read()}')
@@ -547,27 +590,36 @@ class Demo:
         orders, revenue = total(want)
 
         wait_without_error(lambda: (self.cluster.number(CONSUMED) or 0) >= self.broker.end_offset())
+        show("SELECT eddy.advance_watermark('orders', 'infinity');")
+        self.cluster.execute("SELECT eddy.advance_watermark('orders', 'infinity')")
         wait_without_error(lambda: self.consumer.problem or
-                     total(read_copy(self.consumer))[0] >= orders, 15)
+                     total(read_copy(self.consumer, 'final_10s'))[0] >= orders, 15)
         self.check_helpers()
 
         say(f'      ledger of the producer     {orders:8d} orders   revenue {revenue}')
-        view = read_view(self.cluster)
-        say(f'      continuous view            {total(view)[0]:8d} orders   '
-            f'revenue {total(view)[1]}')
-        copy = read_copy(self.consumer)
-        say(f'      copy of the CDC consumer   {total(copy)[0]:8d} orders   '
-            f'revenue {total(copy)[1]}')
+        view = read_view(self.cluster, 'revenue_10s')
+        self.say_total('continuous view', view)
+        final = read_view(self.cluster, 'final_10s')
+        self.say_total('final rows', final)
+        copy = read_copy(self.consumer, 'revenue_10s')
+        self.say_total('copy of the CDC consumer', copy)
+        final_copy = read_copy(self.consumer, 'final_10s')
+        self.say_total('its copy of final rows', final_copy)
         say(f'      (the consumer received {self.consumer.received} changes, and discarded '
             f'{self.consumer.repeated} of them that were sent twice)')
         scalar = self.cluster.execute('SELECT orders, revenue FROM total').split('\t')
         rejected = self.cluster.number('SELECT count(*) FROM eddy.dead_letters')
 
         equal = compare('the view and the ledger', view, want)
+        equal &= compare('the final rows and the ledger', final, want)
         equal &= compare("the CDC consumer's copy and the ledger", copy, want)
-        equal &= compare('the view "total" and the ledger',
+        equal &= compare("the CDC consumer's copy of the final rows and the ledger", final_copy, want)
+        equal &= compare('records of final rows, one for each',
+                         {'records': self.consumer.applied['public.final_10s']},
+                         {'records': len(want)})
+        equal &= compare('the view "total" and the ledger with the late order',
                          {'total': (int(scalar[0]), decimal.Decimal(scalar[1]))},
-                         {'total': (orders, revenue)})
+                         {'total': (orders + 1, revenue + LATE_ORDER)})
         equal &= compare('dead letters', {'rows': rejected}, {'rows': 0})
         say()
         if equal:
@@ -575,10 +627,16 @@ class Demo:
                               'producer, after two crashes.'))
             say(style('1;32', f'{orders} orders were produced and {orders} were counted: '
                               'none was lost, none was counted twice.'))
+            say(style('1;32', f'Each of the {len(want)} final rows was sent once, and the order that '
+                              'was late was reported.'))
         else:
             say(style('1;31', 'NOT EQUAL: the view does not match the ledger of the producer.'))
         say(f'Elapsed time: {time.monotonic() - self.start_time:.0f} s')
         return equal
+
+    def say_total(self, name, result):
+        orders, revenue = total(result)
+        say(f'      {name:26s} {orders:8d} orders   revenue {revenue}')
 
     def clean(self):
         """Stops all started processes, in an order that avoids errors."""
