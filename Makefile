@@ -31,6 +31,7 @@ OBJS = \
 	src/apply/pipeline.o \
 	src/apply/reject.o \
 	src/apply/statement.o \
+	src/apply/tick.o \
 	src/apply/watermark.o \
 	src/argument.o \
 	src/broker_list.o \
@@ -47,6 +48,7 @@ OBJS = \
 	src/catalog/view_table.o \
 	src/catalog/watermark_table.o \
 	src/kafka_library.o \
+	src/monotonic.o \
 	src/owner.o \
 	src/pg_eddy.o \
 	src/settings.o \
@@ -111,6 +113,7 @@ KAFKA_OBJS = \
 	src/worker/batch.o \
 	src/worker/clock.o \
 	src/worker/definition.o \
+	src/worker/idle.o \
 	src/worker/mapping.o \
 	src/worker/partitions.o \
 	src/worker/progress.o \

@@ -95,9 +95,20 @@ CREATE TABLE eddy._partition (
     rejected        bigint      NOT NULL,
     skipped         bigint      NOT NULL,
     updated_at      timestamptz,
+    idle_since      timestamptz,
+    advanced_at     timestamptz,
+    stream_watermark timestamptz,
+    ahead           bigint      NOT NULL DEFAULT 0,
     PRIMARY KEY (source, partition)
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 COMMENT ON COLUMN eddy._partition.epoch IS 'increased by eddy.seek, so that the compare-and-set of a concurrent batch fails';
+COMMENT ON COLUMN eddy._partition.idle_since IS
+    'set while the partition does not hold the watermark; valid only while the worker of the source polls';
+COMMENT ON COLUMN eddy._partition.advanced_at IS 'when max_event_time was last raised';
+COMMENT ON COLUMN eddy._partition.stream_watermark IS
+    'watermark of the stream after the last batch that wrote this row: see src/apply/watermark.c';
+COMMENT ON COLUMN eddy._partition.ahead IS
+    'rows further ahead of the clock than max_future_skew, which do not raise max_event_time';
 
 /*
  * Counts of the rows that users' statements have added to streams, shown as partition -1. A stream has
@@ -113,18 +124,25 @@ CREATE TABLE eddy._user_partition (
     rejected        bigint      NOT NULL,
     skipped         bigint      NOT NULL,
     updated_at      timestamptz NOT NULL,
+    advanced_at     timestamptz,
+    stream_watermark timestamptz,
+    ahead           bigint      NOT NULL DEFAULT 0,
     PRIMARY KEY (stream, stripe)
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 CREATE SEQUENCE eddy._user_partition_seq;
 
 /*
- * What the watermarks of streams were raised to; otherwise a watermark follows from the partitions.
+ * What is stored of the watermark of each stream besides the rows of its partitions. Created with the stream,
+ * so that no two transactions insert the same row.
  */
 CREATE TABLE eddy._watermark (
     stream          regclass    NOT NULL PRIMARY KEY,
-    raised          timestamptz NOT NULL
+    raised          timestamptz,
+    idle_user_rows  bigint
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 COMMENT ON COLUMN eddy._watermark.raised IS 'the watermark is at least this, whatever the partitions are at';
+COMMENT ON COLUMN eddy._watermark.idle_user_rows IS
+    'partition -1 is idle while the users'' rows of the stream are of this number';
 
 /*
  * Information about the worker of a source that is needed after a crash, see
@@ -373,7 +391,12 @@ COMMENT ON FUNCTION eddy.drop_stream IS 'drops a stream, as DROP TABLE does';
 CREATE FUNCTION eddy.watermark(stream regclass)
 RETURNS timestamptz LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'eddy_watermark';
 COMMENT ON FUNCTION eddy.watermark IS
-    'minimum, over the partitions of the stream, of the largest event time minus the allowed delay; NULL if a partition has no event time yet';
+    'minimum, over the live partitions of the stream, of the largest event time minus the allowed delay; never decreases';
+
+CREATE FUNCTION eddy.advance_watermark(stream regclass, until timestamptz)
+RETURNS timestamptz LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_advance_watermark';
+COMMENT ON FUNCTION eddy.advance_watermark IS
+    'raises the watermark of a stream to a time, unless it is later already, and returns the watermark';
 
 CREATE FUNCTION eddy._event_time_less(at timestamptz, delay interval)
 RETURNS timestamptz LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_event_time_less';
@@ -418,6 +441,11 @@ RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_workers';
 COMMENT ON FUNCTION eddy._workers IS
     'background workers according to shared memory: kind is ''database'' (id and shard are NULL) or ''source'' (id is its number)';
 
+CREATE FUNCTION eddy._is_polled(source integer)
+RETURNS boolean LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_is_polled';
+COMMENT ON FUNCTION eddy._is_polled IS
+    'whether the workers of a source receive what its topic has, so that a partition without messages can be idle';
+
 -- Wakes the launcher at commit; called at the end of this script and by triggers.
 CREATE FUNCTION eddy._notify() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_notify';
 
@@ -439,13 +467,6 @@ CREATE FUNCTION eddy._refuse_state_change() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_state_change';
 
 /* Views for users */
-
-CREATE VIEW eddy.streams AS
-SELECT s.stream, s.event_time, s.delay, s.retention, s.idle_timeout, s.max_future_skew, s.null_event_time,
-       s.auto_advance, eddy.watermark(s.stream) AS watermark,
-       (SELECT count(*) FROM eddy._segment g WHERE g.stream = s.stream) AS segments
-FROM eddy._stream s JOIN pg_class c ON c.oid = s.stream;
-COMMENT ON VIEW eddy.streams IS 'streams of this database';
 
 CREATE VIEW eddy.sources AS
 SELECT s.source, s.stream, s.server, s.topic, s.format,
@@ -470,25 +491,58 @@ LEFT JOIN eddy._workers() w ON w.kind = 'source' AND w.id = s.source
 COMMENT ON VIEW eddy.sources IS 'Kafka topics attached to streams, and their status';
 
 CREATE VIEW eddy.partitions AS
-SELECT p.source, s.stream, s.topic, p.partition, p.next_offset, p.high_offset,
-       greatest(p.high_offset - p.next_offset, 0) AS lag, p.max_event_time,
-       eddy._event_time_less(p.max_event_time, t.delay) AS watermark,
-       coalesce(p.high_offset <= p.next_offset AND p.updated_at < clock_timestamp() - t.idle_timeout, true) AS idle,
-       p.rows, p.rejected, p.skipped, p.updated_at
-FROM eddy._partition p
-JOIN eddy._source s ON s.source = p.source
-JOIN eddy._stream t ON t.stream = s.stream
-UNION ALL
-SELECT NULL, u.stream, NULL, -1, NULL, NULL, NULL, u.max_event_time,
-       eddy._event_time_less(u.max_event_time, t.delay),
-       u.updated_at < clock_timestamp() - t.idle_timeout,
-       u.rows, u.rejected, u.skipped, u.updated_at
-FROM (SELECT stream, max(max_event_time) AS max_event_time, sum(rows)::bigint AS rows,
-             sum(rejected)::bigint AS rejected, sum(skipped)::bigint AS skipped, max(updated_at) AS updated_at
-      FROM eddy._user_partition GROUP BY stream) u
-JOIN eddy._stream t ON t.stream = u.stream;
+SELECT q.source, q.stream, q.topic, q.partition, q.next_offset, q.high_offset, q.lag, q.max_event_time, q.watermark,
+       q.idle, q.rows, q.rejected, q.skipped, q.updated_at,
+       CASE WHEN q.idle THEN q.idle_since END AS idle_since, q.ahead,
+       q.has_event_time AND NOT q.idle AND coalesce(q.watermark, '-infinity') =
+           min(coalesce(q.watermark, '-infinity')) FILTER (WHERE NOT q.idle) OVER (PARTITION BY q.stream) AS holds,
+       q.advanced_at
+FROM (
+    SELECT p.source, s.stream, s.topic, p.partition, p.next_offset, p.high_offset,
+           greatest(p.high_offset - p.next_offset, 0) AS lag, p.max_event_time,
+           eddy._event_time_less(p.max_event_time, t.delay) AS watermark,
+           p.idle_since IS NOT NULL AND s.enabled AND eddy._is_polled(s.source) AS idle, p.idle_since,
+           p.rows, p.rejected, p.skipped, p.updated_at, p.ahead, p.advanced_at,
+           t.event_time IS NOT NULL AS has_event_time
+    FROM eddy._partition p
+    JOIN eddy._source s ON s.source = p.source
+    JOIN eddy._stream t ON t.stream = s.stream
+    UNION ALL
+    SELECT NULL, u.stream, NULL, -1, NULL, NULL, NULL, u.max_event_time,
+           eddy._event_time_less(u.max_event_time, t.delay),
+           -- without sources it always counts
+           u.rows IS NOT DISTINCT FROM w.idle_user_rows
+           AND EXISTS (SELECT FROM eddy._source s WHERE s.stream = u.stream), u.updated_at,
+           u.rows, u.rejected, u.skipped, u.updated_at, u.ahead, u.advanced_at,
+           t.event_time IS NOT NULL
+    FROM (SELECT stream, max(max_event_time) AS max_event_time, sum(rows)::bigint AS rows,
+                 sum(rejected)::bigint AS rejected, sum(skipped)::bigint AS skipped, max(updated_at) AS updated_at,
+                 sum(ahead)::bigint AS ahead, max(advanced_at) AS advanced_at
+          FROM eddy._user_partition GROUP BY stream) u
+    JOIN eddy._stream t ON t.stream = u.stream
+    LEFT JOIN eddy._watermark w ON w.stream = u.stream) q;
 COMMENT ON VIEW eddy.partitions IS
     'partitions of the attached topics: next offset to read, lag, event time; partition -1 counts the rows that users have inserted';
+
+CREATE VIEW eddy.streams AS
+SELECT s.stream, s.event_time, s.delay, s.retention, s.idle_timeout, s.max_future_skew, s.null_event_time,
+       s.auto_advance, eddy.watermark(s.stream) AS watermark,
+       (SELECT count(*) FROM eddy._segment g WHERE g.stream = s.stream) AS segments,
+       h.topic AS held_topic, h.partition AS held_partition, h.since AS held_since
+FROM eddy._stream s
+JOIN pg_class c ON c.oid = s.stream
+LEFT JOIN LATERAL (
+    -- a source whose partitions are not known yet holds the watermark of any stream with an event time
+    SELECT k.topic, NULL::integer AS partition, NULL::timestamptz AS since, 0 AS rank
+    FROM eddy._source k
+    WHERE k.stream = s.stream AND s.event_time IS NOT NULL
+      AND NOT EXISTS (SELECT FROM eddy._partition p WHERE p.source = k.source)
+    UNION ALL
+    SELECT p.topic, p.partition, p.advanced_at, 1 FROM eddy.partitions p WHERE p.stream = s.stream AND p.holds
+    ORDER BY rank, topic, partition
+    LIMIT 1) h ON true;
+COMMENT ON VIEW eddy.streams IS
+    'streams of this database, their watermarks, and the partition that holds the watermark where it is';
 
 CREATE VIEW eddy.continuous_views AS
 SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.late, v.state_tables[1] AS state_table,
@@ -512,14 +566,14 @@ CREATE POLICY read ON eddy.late_rows FOR SELECT
 CREATE VIEW eddy.stat_streams AS
 SELECT s.stream,
        coalesce(k.rows, 0) AS rows, coalesce(k.rejected, 0) AS rejected, coalesce(k.skipped, 0) AS skipped,
-       coalesce(k.lag, 0) AS lag, k.last_batch,
+       coalesce(k.lag, 0) AS lag, k.last_batch, coalesce(k.ahead, 0) AS ahead,
        (SELECT coalesce(sum(pg_relation_size(g.segment)), 0) FROM eddy._segment g WHERE g.stream = s.stream)
        + pg_relation_size(s.stream) AS staging_bytes
 FROM eddy._stream s
 JOIN pg_class c ON c.oid = s.stream
 LEFT JOIN LATERAL (
     SELECT sum(p.rows)::bigint AS rows, sum(p.rejected)::bigint AS rejected, sum(p.skipped)::bigint AS skipped,
-           sum(p.lag)::bigint AS lag, max(p.updated_at) AS last_batch
+           sum(p.lag)::bigint AS lag, max(p.updated_at) AS last_batch, sum(p.ahead)::bigint AS ahead
     FROM eddy.partitions p WHERE p.stream = s.stream) k ON true;
 COMMENT ON VIEW eddy.stat_streams IS
     'rows from Kafka and from users, rejected rows, and the size of stored rows, for each stream';
@@ -551,10 +605,10 @@ GRANT EXECUTE ON FUNCTION
     eddy._window_start(timestamptz, interval, interval), eddy._window_start(timestamp, interval, interval),
     eddy._window_end(timestamptz, interval, interval), eddy._window_end(timestamp, interval, interval),
     eddy._refuse_clock_words,   -- runs with the privileges of the owner of a view
-    eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.attach_kafka, eddy.detach_kafka,
+    eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.create_continuous_view, eddy.drop_continuous_view,
     -- called by eddy.sources and eddy.partitions with the privileges of their readers
-    eddy._workers, eddy._event_time_less
+    eddy._workers, eddy._event_time_less, eddy._is_polled
 TO PUBLIC;
 GRANT SELECT ON eddy.streams, eddy.sources, eddy.partitions, eddy.continuous_views, eddy.stat_streams,
     eddy.stat_continuous_views TO PUBLIC;

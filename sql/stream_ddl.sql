@@ -161,7 +161,6 @@ RESET ROLE;
 INSERT INTO eddy._source
 SELECT 900003, 'child_to_be'::regclass, 'kafka', 'topic', 'json', 'earliest', NULL, NULL, 'stop', 'stop', NULL, true, NULL, 0;
 INSERT INTO eddy._partition VALUES (900003, 0, 10, 0, 10, '4713-01-01 BC', 10, 0, 0, now());
-SELECT watermark FROM eddy.streams WHERE stream = 'child_to_be'::regclass;
 SELECT watermark, idle FROM eddy.partitions WHERE source = 900003;
 
 DROP SCHEMA ddl_test, ddl_test_two CASCADE;

@@ -67,28 +67,6 @@ SELECT eddy.create_stream('clicks', event_time => 'clicked_at');
 ROLLBACK;
 SELECT count(*) FROM eddy.streams WHERE stream = 'clicks'::regclass;
 
---
--- The watermark: the minimum of the event times of the partitions, minus the delay
---
--- two sources, inserted into the catalog; of another database, so that no worker runs them
-INSERT INTO eddy._source
-SELECT i, 'orders'::regclass, 'kafka', 'topic' || i, 'json', 'earliest', NULL, NULL, 'stop', 'stop', NULL, true, NULL, 0
-FROM generate_series(900001, 900002) i;
-SELECT eddy.watermark('orders');
-INSERT INTO eddy._partition VALUES
-    (900001, 0, 10, 0, 10, '2026-01-01 00:01:00', 10, 0, 0, NULL),
-    (900001, 1, 10, 0, 10, '2026-01-01 00:00:30', 10, 0, 0, NULL);
--- the second source has delivered no row
-SELECT eddy.watermark('orders');
-INSERT INTO eddy._partition VALUES (900002, 0, 0, 0, NULL, NULL, 0, 0, 0, NULL);
-SELECT eddy.watermark('orders');
-UPDATE eddy._partition SET max_event_time = '2026-01-01 00:00:50' WHERE source = 900002;
-SELECT eddy.watermark('orders');
--- a paused source is ignored
-UPDATE eddy._source SET enabled = false WHERE source = 900001;
-SELECT watermark FROM eddy.streams WHERE stream = 'orders'::regclass;
-DELETE FROM eddy._partition WHERE source IN (900001, 900002);
-DELETE FROM eddy._source WHERE source IN (900001, 900002);
 SELECT eddy.watermark('pg_class');
 
 --

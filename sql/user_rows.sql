@@ -113,12 +113,10 @@ SELECT 900005, 'clicks'::regclass, 'kafka', 'clicks', 'json', 'earliest', NULL, 
 INSERT INTO eddy._partition VALUES (900005, 0, 110, 0, 112, '2020-01-01 00:01:00', 100, 5, 7, NULL);
 SELECT partition, next_offset, lag, rows, rejected, skipped, max_event_time, watermark FROM counts
 WHERE stream = 'clicks'::regclass ORDER BY partition;
-SELECT eddy.watermark('clicks'), (SELECT watermark FROM eddy.streams WHERE stream = 'clicks'::regclass);
 SELECT stream, rows, rejected, skipped, lag, last_batch IS NOT NULL AS has_last_batch
 FROM eddy.stat_streams WHERE stream IN ('clicks'::regclass, 'page_views') ORDER BY stream::text;
 DELETE FROM eddy._partition WHERE source = 900005;
 DELETE FROM eddy._source WHERE source = 900005;
-SELECT eddy.watermark('clicks');
 
 -- Without an event time.
 CREATE UNLOGGED TABLE plain_views (page text);

@@ -29,6 +29,7 @@ int			eddy_settings_max_workers_per_database = -1;
 int			eddy_settings_queue_memory = 64 * 1024;
 int			eddy_settings_reserved_worker_processes = 2;
 int			eddy_settings_restart_delay_max = 60;
+int			eddy_settings_test_clock_offset = 0;
 
 /*
  * eddy_settings_define registers the settings with the server and reserves the
@@ -107,6 +108,14 @@ eddy_settings_define(void)
 							&eddy_settings_restart_delay_max,
 							60, 1, 3600,
 							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_eddy.test_clock_offset",
+							"Time by which the clock that measures idle_timeout and auto_advance is ahead.",
+							"For tests, which raise it instead of waiting.",
+							&eddy_settings_test_clock_offset,
+							0, 0, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_S | GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL | GUC_SUPERUSER_ONLY,
 							NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("pg_eddy");

@@ -18,6 +18,7 @@ extern int	eddy_settings_max_workers_per_database;	/* source workers; -1: half o
 extern int	eddy_settings_queue_memory; /* kB of fetched messages waiting, per source */
 extern int	eddy_settings_reserved_worker_processes;	/* that source workers do not use */
 extern int	eddy_settings_restart_delay_max;	/* s, maximum back-off of workers */
+extern int	eddy_settings_test_clock_offset;	/* s, added to the monotonic clock */
 
 /* Defines all settings; call from _PG_init only. */
 extern void eddy_settings_define(void);

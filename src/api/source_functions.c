@@ -46,6 +46,7 @@ PG_FUNCTION_INFO_V1(eddy_pause);
 PG_FUNCTION_INFO_V1(eddy_resume);
 PG_FUNCTION_INFO_V1(eddy_seek);
 PG_FUNCTION_INFO_V1(eddy_workers);
+PG_FUNCTION_INFO_V1(eddy_is_polled);
 PG_FUNCTION_INFO_V1(eddy_notify);
 
 /* The foreign data wrapper of the install script. */
@@ -339,12 +340,25 @@ lock_source(Oid stream, const char *topic)
 	return source;
 }
 
+/* The watermark is stored in the rows of partitions, which are about to be deleted. */
+static void
+keep_watermark(Oid relid)
+{
+	EddyStream *stream = eddy_catalog_get_stream(relid);
+	EddyWatermark kept = {.stream = relid, .idle_user_rows = -1};
+
+	kept.raised = eddy_watermark_get(stream);
+	if (!TIMESTAMP_IS_NOBEGIN(kept.raised))
+		eddy_catalog_raise_watermark(&kept);
+}
+
 Datum
 eddy_detach_kafka(PG_FUNCTION_ARGS)
 {
 	EddySource *source = lock_source(PG_GETARG_OID(0),
 									 text_to_cstring(PG_GETARG_TEXT_PP(1)));
 
+	keep_watermark(source->stream);
 	eddy_catalog_delete_source(source->source);
 	eddy_worker_wakeup_at_commit();
 	PG_RETURN_VOID();
@@ -538,6 +552,12 @@ eddy_workers(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+Datum
+eddy_is_polled(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(eddy_worker_polls(PG_GETARG_INT32(0)));
 }
 
 /* Wakes the launcher at commit; the last statement of the install script. */

@@ -9,9 +9,12 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "apply/apply.h"
@@ -19,11 +22,13 @@
 #include "catalog/eddy_catalog.h"
 #include "interval.h"
 #include "stream/stream.h"
+#include "view/view.h"
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(eddy_create_stream);
 PG_FUNCTION_INFO_V1(eddy_drop_stream);
 PG_FUNCTION_INFO_V1(eddy_watermark);
+PG_FUNCTION_INFO_V1(eddy_advance_watermark);
 PG_FUNCTION_INFO_V1(eddy_event_time_less);
 
 /* Arguments of eddy.create_stream, as in the install script. */
@@ -100,6 +105,39 @@ eddy_watermark(PG_FUNCTION_ARGS)
 	watermark = eddy_watermark_get(stream);
 	if (TIMESTAMP_IS_NOBEGIN(watermark))
 		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(watermark);
+}
+
+/*
+ * eddy_advance_watermark(regclass, timestamptz) closes in the same transaction what the watermark
+ * passes. An infinite watermark could never be passed by a row.
+ */
+Datum
+eddy_advance_watermark(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	TimestampTz until = PG_GETARG_TIMESTAMPTZ(1);
+	EddyStream *stream = eddy_stream_check_owner(relid);
+	Relation	rel;
+	TimestampTz watermark;
+
+	if (TIMESTAMP_NOT_FINITE(until))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("watermark cannot be infinite")));
+	PreventCommandIfReadOnly("eddy.advance_watermark()");
+	if (InSecurityRestrictedOperation() || eddy_view_maintaining())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot advance the watermark of stream \"%s\" while a continuous view is maintained",
+						get_rel_name(relid)),
+				 errdetail("A function that is called for the maintenance has tried to.")));
+
+	rel = table_open(relid, RowExclusiveLock);
+	stream = eddy_stream_check_owner(relid);	/* as it is now that the lock is held */
+	(void) eddy_watermark_raise(stream, until, -1, true);
+	watermark = eddy_watermark_get(stream);
+	table_close(rel, NoLock);
 	PG_RETURN_TIMESTAMPTZ(watermark);
 }
 

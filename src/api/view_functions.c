@@ -22,6 +22,7 @@
 #include "catalog/eddy_catalog.h"
 #include "interval.h"
 #include "view/view.h"
+#include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(eddy_create_continuous_view);
 PG_FUNCTION_INFO_V1(eddy_drop_continuous_view);
@@ -135,7 +136,10 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	view = eddy_view_create(text_to_cstring(PG_GETARG_TEXT_PP(ARG_NAME)),
 							text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY)), &options, &created);
 	if (created)
+	{
 		eddy_apply_fill(view, strcmp(options.start, "staged") == 0);
+		eddy_worker_wakeup_at_commit(); /* the stream needs ticks now */
+	}
 	PG_RETURN_OID(view);
 }
 

@@ -36,8 +36,58 @@ extern EddyEventTime eddy_event_time_resolve(const EddyStream *stream, TupleDesc
 
 /* ---- watermark.c ---- */
 
+/* The watermark of a stream; DT_NOBEGIN: none yet. Never decreases. */
 extern TimestampTz eddy_watermark_get(const EddyStream *stream);
 extern TimestampTz eddy_watermark_of_event_time(TimestampTz time, const Interval *delay);
+
+/* What a transaction is about to store, for eddy_watermark_next. */
+typedef struct EddyWatermarkChange
+{
+	bool		adds_rows;
+
+	/* of a Kafka batch; otherwise source is 0 */
+	int32		source;
+	int			npartitions;	/* all that the worker consumes, which need not be all of the topic */
+	const EddyPartition *const *partitions; /* as they will be stored */
+	bool		polled;			/* partitions marked as idle are idle */
+
+	/* of users' rows; otherwise DT_NOBEGIN and false */
+	TimestampTz user_event_time;	/* the latest one */
+	bool		wakes_users;	/* partition -1 is live */
+	bool		idles_users;	/* partition -1 is idle */
+} EddyWatermarkChange;
+
+/* The watermark after a change, to be stored with it. */
+extern TimestampTz eddy_watermark_next(const EddyStream *stream,
+									   const EddyWatermarkChange *change);
+
+/* Numbers of the sources of a stream: List of int, which must not be changed. */
+extern List *eddy_watermark_sources(const EddyStream *stream);
+
+/* True if all partitions of all sources of a stream are idle. */
+extern bool eddy_watermark_all_idle(const EddyStream *stream);
+
+/*
+ * Sets the function that tells whether the workers of a source poll, so that partitions marked as
+ * idle are idle. Without one they are live.
+ */
+extern void eddy_watermark_set_polled_check(bool (*check) (int32 source));
+
+/*
+ * Raises the watermark of a stream to a time, unless it is later, closes what is due when the
+ * transaction commits, and marks partition -1 as idle while it has idle_user_rows rows, unless that is -1. False
+ * if another transaction holds the stored row and wait is false: nothing was done.
+ */
+extern bool eddy_watermark_raise(const EddyStream *stream, TimestampTz until,
+								 int64 idle_user_rows, bool wait);
+
+/* ---- tick.c ---- */
+
+/*
+ * Work that is due by the clock, for all streams; called by the database worker outside of
+ * transactions. Never waits for locks. Returns the milliseconds until it should be called again.
+ */
+extern long eddy_apply_tick(void);
 
 /* ---- close.c ---- */
 
@@ -100,6 +150,7 @@ typedef struct EddyRowCounts
 {
 	int64		rejected;		/* rows that are dead letters of the stream */
 	int64		skipped;		/* rows that the policy skips */
+	int64		ahead;			/* rows further ahead of the clock than max_future_skew */
 	TimestampTz max_event_time; /* DT_NOBEGIN: none */
 } EddyRowCounts;
 

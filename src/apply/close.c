@@ -128,7 +128,8 @@ eddy_close_note(const EddyApply *apply)
 	ClosingStream *entry;
 	TimestampTz watermark;
 
-	if (!apply->batch.judged)
+	/* a batch without rows, which has found partitions idle, judges none */
+	if (!apply->batch.judged && apply->batch.nrows > 0)
 		return;
 	watermark = eddy_watermark_get(apply->stream);
 	if (watermark <= apply->batch.watermark)

@@ -5,7 +5,7 @@
  *
  * One pass over the accepted rows finds the latest event time of each partition, and the rows whose
  * event time is NULL, which are rejected, accepted or an error as the stream says. Event times
- * further ahead of the clock than max_future_skew, and infinite ones, do not count. A timestamp
+ * further ahead of the clock than max_future_skew are only counted; infinite ones have no effect. A timestamp
  * without time zone is taken as UTC. Streams without an event time cost nothing.
  *
  * No locks. Memory: batch.mcxt.
@@ -85,8 +85,12 @@ take_value(EddyRowCounts *counts, Datum value, TimestampTz latest)
 {
 	TimestampTz time = DatumGetTimestampTz(value);
 
-	if (time > counts->max_event_time && time <= latest && !TIMESTAMP_NOT_FINITE(time))
+	if (time <= counts->max_event_time || TIMESTAMP_NOT_FINITE(time))
+		return;
+	if (time <= latest)
 		counts->max_event_time = time;
+	else
+		counts->ahead++;
 }
 
 static void

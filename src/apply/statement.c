@@ -270,9 +270,16 @@ finish_statement(EddyApply *apply)
 		.rejected = apply->counts->rejected,
 		.skipped = apply->counts->skipped,
 		.max_event_time = apply->counts->max_event_time,
-		.updated_at = GetCurrentTimestamp()
+		.updated_at = GetCurrentTimestamp(),
+		.ahead = apply->counts->ahead
+	};
+	EddyWatermarkChange change = {
+		.adds_rows = true,
+		.user_event_time = apply->counts->max_event_time,
+		.wakes_users = true
 	};
 
+	added.stream_watermark = eddy_watermark_next(apply->stream, &change);
 	eddy_catalog_add_user_rows(&added);
 	return true;
 }

@@ -3,16 +3,58 @@
  * watermark.c
  *    The watermark of a stream.
  *
- * The watermark of a partition is the latest event time seen in it, minus the delay of the stream;
- * that of a stream is the minimum over its live partitions, and at least what eddy._watermark says.
- * It is not stored: it follows from rows that each batch writes anyway.
+ * The watermark of a partition, W_p, is the latest event time seen in it, minus the delay of the
+ * stream. That of the stream, W, is the minimum over its live partitions, and never decreases:
  *
- * No locks beyond those of reading. Memory: the caller's context.
+ * - Each transaction that adds rows computes the minimum from the latest committed state and its
+ *   own changes, and stores it in a row that it writes anyway: that of its Kafka partition, or its
+ *   stripe of users' rows (column stream_watermark). These values are only ever raised.
+ * - W is the maximum of the stored values, which are never lowered, and of eddy._watermark.raised.
+ *
+ * So W is a maximum of values that never decrease: it cannot decrease either, whatever commits
+ * concurrently, and no writer waits for another one. A partition that becomes live again, or
+ * is added, counts for the minimum from then on; W stays where it is until the minimum passes it.
+ * Storing the minimum rather than the watermarks of partitions alone is what makes this work: if W
+ * were derived from the partitions each time, a transaction that wakes a partition could commit
+ * after others have raised W beyond what it saw, and W would go back. Old offsets and an
+ * old watermark cannot be combined, as one transaction stores both.
+ *
+ * Price: if two transactions raise the minimum concurrently and neither sees the other, W stays
+ * behind the minimum until the next batch or tick (tick.c) computes it again. That is safe: it
+ * accepts rows that a later W would have called late.
+ *
+ * Which partitions are live:
+ *
+ * - A Kafka partition, unless its row is marked as idle by its worker (worker/idle.c), its source
+ *   is enabled, and its worker still polls. The mark is in a table, because a batch of another
+ *   source, or a user's statement, needs it; whether the worker polls is in shared memory,
+ *   so that the mark is void as soon as the worker ends in any way, or loses its broker. It is read
+ *   before the rows: if the worker resumes in between, it has removed outdated marks before.
+ * - Partitions of a source that is paused, stopped or waiting hold W where they are. A source
+ *   without rows in eddy._partition was never started: its partitions are not known and hold W at
+ *   the beginning.
+ * - Users' rows, partition -1, from the first one on, until the tick finds that there were no more
+ *   for idle_timeout, and stores how many there were. Another row makes it live again, without
+ *   a write to a shared row. In a stream without sources it is always live.
+ *
+ * If no partition is live, W stays. A stream without event time uses processing time: W is the time
+ * of the last batch.
+ *
+ * A transaction that judges rows, or closes windows, reads W under a lock of its stream (close.c). As W
+ * does not decrease, and is stored by the transaction that closes windows by it, no row is
+ * judged by an earlier W once windows were closed.
+ *
+ * Locking: those of reading, and the row of eddy._watermark where it is raised. Memory: the caller's context; the sources of streams are cached
+ * until the relcache entry of the stream is invalidated, as each change of its sources does. After
+ * a crash the stored values are those of the last commit.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "apply/apply.h"
@@ -32,52 +74,253 @@ eddy_watermark_of_event_time(TimestampTz time, const Interval *delay)
 	return time < MIN_TIMESTAMP + usec ? DT_NOBEGIN : time - usec;
 }
 
-/* Lowers *least to the event times of a source; false if a partition has none yet. */
-static bool
-least_event_time(const EddySource *source, TimestampTz *least)
+/* ---- the sources of a stream ---- */
+
+typedef struct CachedSources
 {
-	List	   *partitions = eddy_catalog_list_partitions(source->source);
+	Oid			stream;			/* hash key */
+	bool		valid;
+	List	   *sources;		/* of int: their numbers */
+	List	   *enabled;		/* of int: the numbers of those that are enabled */
+} CachedSources;
+
+static HTAB *cache = NULL;
+static uint64 changes = 0;		/* invalidations so far */
+static Oid	watched_views = InvalidOid; /* eddy._view, invalidated by all changes of our catalog */
+
+static void
+at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	CachedSources *entry;
+
+	changes++;
+	if (OidIsValid(relid) && relid != watched_views)
+	{
+		entry = hash_search(cache, &relid, HASH_FIND, NULL);
+		if (entry)
+			entry->valid = false;
+		return;
+	}
+	hash_seq_init(&scan, cache);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		entry->valid = false;
+}
+
+static void
+make_cache(void)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(Oid),
+		.entrysize = sizeof(CachedSources),
+		.hcxt = CacheMemoryContext
+	};
+
+	cache = hash_create("pg_eddy sources of streams", 16, &control,
+						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
+}
+
+static const CachedSources *
+find_sources(Oid stream)
+{
+	CachedSources *entry;
+	bool		found;
+	uint64		before;
+	List	   *rows;
 	ListCell   *lc;
 
+	if (cache == NULL)
+		make_cache();
+	entry = hash_search(cache, &stream, HASH_ENTER, &found);
+	if (!found)
+	{
+		entry->valid = false;
+		entry->sources = entry->enabled = NIL;
+	}
+	if (entry->valid)
+		return entry;
+	watched_views = eddy_catalog_relid(EDDY_CATALOG_VIEW);
+	before = changes;
+	list_free(entry->sources);
+	list_free(entry->enabled);
+	entry->sources = entry->enabled = NIL;
+	rows = eddy_catalog_list_sources(stream);
+	foreach(lc, rows)
+	{
+		const EddySource *source = lfirst(lc);
+		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
+
+		entry->sources = lappend_int(entry->sources, source->source);
+		if (source->enabled)
+			entry->enabled = lappend_int(entry->enabled, source->source);
+		MemoryContextSwitchTo(old);
+	}
+	/* unless it has changed while it was read */
+	entry->valid = (changes == before);
+	return entry;
+}
+
+List *
+eddy_watermark_sources(const EddyStream *stream)
+{
+	return find_sources(stream->relid)->sources;
+}
+
+/* ---- reading the state ---- */
+
+static bool (*polled_check) (int32 source) = NULL;
+
+void
+eddy_watermark_set_polled_check(bool (*check) (int32 source))
+{
+	polled_check = check;
+}
+
+/* What the rows of a stream say. */
+typedef struct State
+{
+	TimestampTz stored;			/* latest stored watermark */
+	TimestampTz least;			/* earliest of the latest event times of live partitions */
+	bool		live;			/* there is a live partition */
+} State;
+
+static void
+count_live(State *state, TimestampTz max_event_time)
+{
+	state->least = state->live ? Min(state->least, max_event_time) : max_event_time;
+	state->live = true;
+}
+
+static void
+count_partition(State *state, const EddyPartition *partition, bool polled)
+{
+	state->stored = Max(state->stored, partition->stream_watermark);
+	if (!polled || TIMESTAMP_IS_NOBEGIN(partition->idle_since))
+		count_live(state, partition->max_event_time);
+}
+
+/* The state of a partition that the change is about to store; NULL if it is not one of them. */
+static const EddyPartition *
+changed_partition(const EddyWatermarkChange *change, int32 partition)
+{
+	/* in order of partition, and usually all of them */
+	if (partition < change->npartitions && change->partitions[partition]->partition == partition)
+		return change->partitions[partition];
+	for (int i = 0; i < change->npartitions; i++)
+		if (change->partitions[i]->partition == partition)
+			return change->partitions[i];
+	return NULL;
+}
+
+/* Counts the partitions of one source; change is NULL, or that of a batch of this source. */
+static void
+count_source(State *state, int32 source, bool enabled, const EddyWatermarkChange *change)
+{
+	/* before the rows are read */
+	bool		polled = enabled && polled_check && polled_check(source);
+	List	   *partitions = eddy_catalog_list_partitions(source);
+	ListCell   *lc;
+
+	if (partitions == NIL)
+		count_live(state, DT_NOBEGIN);
 	foreach(lc, partitions)
 	{
-		EddyPartition *partition = lfirst(lc);
+		const EddyPartition *stored = lfirst(lc);
+		const EddyPartition *changed = change ? changed_partition(change, stored->partition) : NULL;
 
-		if (TIMESTAMP_IS_NOBEGIN(partition->max_event_time))
-			return false;
-		*least = Min(*least, partition->max_event_time);
+		if (changed)
+			count_partition(state, changed, change->polled);
+		else
+			count_partition(state, stored, polled);
 	}
-	return partitions != NIL;
+	list_free_deep(partitions);
 }
 
-static TimestampTz
-of_partitions(const EddyStream *stream)
+static void
+count_users(State *state, const EddyStream *stream, bool has_sources, int64 idle_user_rows,
+			const EddyWatermarkChange *change)
 {
-	TimestampTz least = DT_NOEND;
-	bool		found = false;
+	EddyUserPartition users = eddy_catalog_get_user_partition(stream->relid);
+	bool		live = users.rows > 0;
+
+	if (has_sources && (users.rows == idle_user_rows || (change && change->idles_users)))
+		live = false;
+	if (change && change->wakes_users)
+	{
+		live = true;
+		users.max_event_time = Max(users.max_event_time, change->user_event_time);
+	}
+	state->stored = Max(state->stored, users.stream_watermark);
+	if (live)
+		count_live(state, users.max_event_time);
+}
+
+static State
+read_state(const EddyStream *stream, const EddyWatermarkChange *change)
+{
+	const CachedSources *cached = find_sources(stream->relid);
+	EddyWatermark watermark = eddy_catalog_get_watermark(stream->relid);
+	State		state = {.stored = watermark.raised, .least = DT_NOBEGIN, .live = false};
+	/* the cache may be invalidated and freed by the readings */
+	List	   *sources = list_copy(cached->sources);
+	List	   *enabled = list_copy(cached->enabled);
 	ListCell   *lc;
 
-	foreach(lc, eddy_catalog_list_sources(stream->relid))
-	{
-		EddySource *source = lfirst(lc);
-
-		if (!source->enabled)
-			continue;
-		if (!least_event_time(source, &least))
-			return DT_NOBEGIN;
-		found = true;
-	}
-	if (!found)
-		least = eddy_catalog_user_event_time(stream->relid);
-	return eddy_watermark_of_event_time(least, &stream->delay);
+	foreach(lc, sources)
+		count_source(&state, lfirst_int(lc), list_member_int(enabled, lfirst_int(lc)),
+					 change && change->source == lfirst_int(lc) ? change : NULL);
+	count_users(&state, stream, sources != NIL, watermark.idle_user_rows, change);
+	list_free(sources);
+	list_free(enabled);
+	return state;
 }
 
-/*
- * eddy_watermark_get returns the watermark of a stream according to the latest committed state and
- * the changes of the current transaction; DT_NOBEGIN if there is none.
- */
+/* ---- the watermark ---- */
+
 TimestampTz
 eddy_watermark_get(const EddyStream *stream)
 {
-	return Max(of_partitions(stream), eddy_catalog_get_watermark(stream->relid));
+	return read_state(stream, NULL).stored;
+}
+
+/*
+ * eddy_watermark_next returns what a transaction that makes this change has to store. It is the
+ * watermark according to the latest committed state, the changes of the current transaction, and
+ * this one.
+ */
+TimestampTz
+eddy_watermark_next(const EddyStream *stream, const EddyWatermarkChange *change)
+{
+	State		state;
+
+	if (stream->event_time == NULL)
+		return change->adds_rows ? GetCurrentTimestamp() : eddy_watermark_get(stream);
+	state = read_state(stream, change);
+	if (!state.live)
+		return state.stored;
+	return Max(state.stored, eddy_watermark_of_event_time(state.least, &stream->delay));
+}
+
+bool
+eddy_watermark_all_idle(const EddyStream *stream)
+{
+	return !read_state(stream, NULL).live;
+}
+
+bool
+eddy_watermark_raise(const EddyStream *stream, TimestampTz until, int64 idle_user_rows, bool wait)
+{
+	EddyWatermark watermark = {
+		.stream = stream->relid,
+		.raised = until,
+		.idle_user_rows = idle_user_rows
+	};
+
+	if (wait)
+		eddy_catalog_raise_watermark(&watermark);
+	else if (!eddy_catalog_try_raise_watermark(&watermark))
+		return false;
+	eddy_close_request(stream->relid);
+	return true;
 }

@@ -209,6 +209,10 @@ typedef struct EddyPartition
 	int64		rejected;		/* of these, dead letters */
 	int64		skipped;		/* of these, skipped by policy or tombstones */
 	TimestampTz updated_at;		/* DT_NOBEGIN: never */
+	TimestampTz idle_since;		/* DT_NOBEGIN: the partition is live */
+	TimestampTz advanced_at;	/* when max_event_time was last raised; DT_NOBEGIN: never */
+	TimestampTz stream_watermark;	/* of the stream after the last batch; DT_NOBEGIN: none */
+	int64		ahead;			/* rows too far ahead of the clock to count for max_event_time */
 } EddyPartition;
 
 extern List *eddy_catalog_list_partitions(int32 source); /* of EddyPartition, by partition */
@@ -230,22 +234,39 @@ typedef struct EddyUserPartition
 	int64		skipped;		/* of these, skipped by policy */
 	TimestampTz max_event_time; /* DT_NOBEGIN: none */
 	TimestampTz updated_at;
+	TimestampTz advanced_at;	/* when max_event_time was last raised; DT_NOBEGIN: never */
+	TimestampTz stream_watermark;	/* as in EddyPartition */
+	int64		ahead;			/* as in EddyPartition */
 } EddyUserPartition;
 
-/* Adds counts to those of the stream, and raises its latest event time. Never waits. */
+/* Adds counts to those of the stream, and raises its latest event time and watermark. Never waits. */
 extern void eddy_catalog_add_user_rows(const EddyUserPartition *added);
 extern void eddy_catalog_delete_user_partition(Oid stream);
 
-/* The latest event time of users' rows; DT_NOBEGIN: none. */
-extern TimestampTz eddy_catalog_user_event_time(Oid stream);
+/* The sums and latest times of the stream; all zero and DT_NOBEGIN without rows. */
+extern EddyUserPartition eddy_catalog_get_user_partition(Oid stream);
 
-/* ---- watermarks (_watermark): what does not follow from the partitions ---- */
+/* ---- watermarks (_watermark): what is not in the rows of partitions ---- */
 
-/* What the watermark of a stream is at least; DT_NOBEGIN: it was not raised. */
-extern TimestampTz eddy_catalog_get_watermark(Oid stream);
+typedef struct EddyWatermark
+{
+	Oid			stream;
+	TimestampTz raised;			/* the watermark is at least this; DT_NOBEGIN: not raised */
 
-/* Raises the stored value, and never lowers it. */
-extern void eddy_catalog_raise_watermark(Oid stream, TimestampTz raised);
+	/* Partition -1 is idle while it has this number of rows; -1: it is not idle. */
+	int64		idle_user_rows;
+} EddyWatermark;
+
+extern EddyWatermark eddy_catalog_get_watermark(Oid stream);
+
+/*
+ * Raises the stored watermark, and never lowers it; replaces
+ * idle_user_rows unless it is -1. Inserts the row if it does not exist.
+ */
+extern void eddy_catalog_raise_watermark(const EddyWatermark *watermark);
+
+/* The same, but false if another transaction is changing the row, or it does not exist. */
+extern bool eddy_catalog_try_raise_watermark(const EddyWatermark *watermark);
 extern void eddy_catalog_delete_watermark(Oid stream);
 
 /* ---- attempts (_attempt): crashes of workers ---- */

@@ -33,7 +33,11 @@ enum
 	PARTITION_REJECTED,
 	PARTITION_SKIPPED,
 	PARTITION_UPDATED_AT,
-	PARTITION_NCOLUMNS = PARTITION_UPDATED_AT
+	PARTITION_IDLE_SINCE,
+	PARTITION_ADVANCED_AT,
+	PARTITION_STREAM_WATERMARK,
+	PARTITION_AHEAD,
+	PARTITION_NCOLUMNS = PARTITION_AHEAD
 };
 
 static void *
@@ -47,13 +51,16 @@ read_partition(const Datum *values, const bool *nulls)
 	partition->epoch = DatumGetInt64(values[PARTITION_EPOCH - 1]);
 	partition->high_offset = nulls[PARTITION_HIGH_OFFSET - 1] ? -1 :
 		DatumGetInt64(values[PARTITION_HIGH_OFFSET - 1]);
-	partition->max_event_time = nulls[PARTITION_MAX_EVENT_TIME - 1] ? DT_NOBEGIN :
-		DatumGetTimestampTz(values[PARTITION_MAX_EVENT_TIME - 1]);
+	partition->max_event_time = eddy_catalog_get_time(values, nulls, PARTITION_MAX_EVENT_TIME);
 	partition->rows = DatumGetInt64(values[PARTITION_ROWS - 1]);
 	partition->rejected = DatumGetInt64(values[PARTITION_REJECTED - 1]);
 	partition->skipped = DatumGetInt64(values[PARTITION_SKIPPED - 1]);
-	partition->updated_at = nulls[PARTITION_UPDATED_AT - 1] ? DT_NOBEGIN :
-		DatumGetTimestampTz(values[PARTITION_UPDATED_AT - 1]);
+	partition->updated_at = eddy_catalog_get_time(values, nulls, PARTITION_UPDATED_AT);
+	partition->idle_since = eddy_catalog_get_time(values, nulls, PARTITION_IDLE_SINCE);
+	partition->advanced_at = eddy_catalog_get_time(values, nulls, PARTITION_ADVANCED_AT);
+	partition->stream_watermark = eddy_catalog_get_time(values, nulls,
+														PARTITION_STREAM_WATERMARK);
+	partition->ahead = DatumGetInt64(values[PARTITION_AHEAD - 1]);
 	return partition;
 }
 
@@ -71,13 +78,15 @@ write_partition(const EddyPartition *partition, Datum *values, bool *nulls)
 	values[PARTITION_EPOCH - 1] = Int64GetDatum(partition->epoch);
 	values[PARTITION_HIGH_OFFSET - 1] = Int64GetDatum(partition->high_offset);
 	nulls[PARTITION_HIGH_OFFSET - 1] = (partition->high_offset < 0);
-	values[PARTITION_MAX_EVENT_TIME - 1] = TimestampTzGetDatum(partition->max_event_time);
-	nulls[PARTITION_MAX_EVENT_TIME - 1] = TIMESTAMP_IS_NOBEGIN(partition->max_event_time);
+	eddy_catalog_set_time(values, nulls, PARTITION_MAX_EVENT_TIME, partition->max_event_time);
 	values[PARTITION_ROWS - 1] = Int64GetDatum(partition->rows);
 	values[PARTITION_REJECTED - 1] = Int64GetDatum(partition->rejected);
 	values[PARTITION_SKIPPED - 1] = Int64GetDatum(partition->skipped);
-	values[PARTITION_UPDATED_AT - 1] = TimestampTzGetDatum(partition->updated_at);
-	nulls[PARTITION_UPDATED_AT - 1] = TIMESTAMP_IS_NOBEGIN(partition->updated_at);
+	eddy_catalog_set_time(values, nulls, PARTITION_UPDATED_AT, partition->updated_at);
+	eddy_catalog_set_time(values, nulls, PARTITION_IDLE_SINCE, partition->idle_since);
+	eddy_catalog_set_time(values, nulls, PARTITION_ADVANCED_AT, partition->advanced_at);
+	eddy_catalog_set_time(values, nulls, PARTITION_STREAM_WATERMARK, partition->stream_watermark);
+	values[PARTITION_AHEAD - 1] = Int64GetDatum(partition->ahead);
 }
 
 static void
@@ -166,6 +175,7 @@ eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset)
 		values[PARTITION_NEXT_OFFSET - 1] = Int64GetDatum(next_offset);
 		values[PARTITION_EPOCH - 1] =
 			Int64GetDatum(DatumGetInt64(values[PARTITION_EPOCH - 1]) + 1);
+		eddy_catalog_set_time(values, nulls, PARTITION_IDLE_SINCE, DT_NOBEGIN);
 		eddy_catalog_replace(rel, old, values, nulls);
 	}
 	else
@@ -177,7 +187,10 @@ eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset)
 			.epoch = 1,
 			.high_offset = -1,
 			.max_event_time = DT_NOBEGIN,
-			.updated_at = DT_NOBEGIN
+			.updated_at = DT_NOBEGIN,
+			.idle_since = DT_NOBEGIN,
+			.advanced_at = DT_NOBEGIN,
+			.stream_watermark = DT_NOBEGIN
 		};
 
 		write_partition(&fresh, values, nulls);

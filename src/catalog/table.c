@@ -298,8 +298,8 @@ eddy_catalog_find(Relation rel, int nkeys, ScanKeyData *keys)
 	return tuple;
 }
 
-bool
-eddy_catalog_lock(Relation rel, HeapTuple tuple)
+static bool
+lock_row(Relation rel, HeapTuple tuple, LockWaitPolicy policy)
 {
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TM_FailureData tmfd;
@@ -307,9 +307,21 @@ eddy_catalog_lock(Relation rel, HeapTuple tuple)
 
 	result = table_tuple_lock(rel, &tuple->t_self, GetLatestSnapshot(), slot,
 							  GetCurrentCommandId(true), LockTupleNoKeyExclusive,
-							  LockWaitBlock, 0, &tmfd);
+							  policy, 0, &tmfd);
 	ExecDropSingleTupleTableSlot(slot);
 	return result == TM_Ok;
+}
+
+bool
+eddy_catalog_lock(Relation rel, HeapTuple tuple)
+{
+	return lock_row(rel, tuple, LockWaitBlock);
+}
+
+bool
+eddy_catalog_try_lock(Relation rel, HeapTuple tuple)
+{
+	return lock_row(rel, tuple, LockWaitSkip);
 }
 
 void

@@ -12,6 +12,7 @@
 #include "access/skey.h"
 #include "catalog/eddy_catalog.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 /* Upper bound of columns of our tables, for arrays on the stack. */
 #define EDDY_CATALOG_MAX_COLUMNS 20
@@ -73,6 +74,9 @@ extern HeapTuple eddy_catalog_find(Relation rel, int nkeys, ScanKeyData *keys);
 /* Locks a row for update, waiting for a concurrent writer; false if it was changed since. */
 extern bool eddy_catalog_lock(Relation rel, HeapTuple tuple);
 
+/* The same without waiting: false also if another transaction has locked the row. */
+extern bool eddy_catalog_try_lock(Relation rel, HeapTuple tuple);
+
 /* Replaces a row that eddy_catalog_find gave. */
 extern void eddy_catalog_replace(Relation rel, HeapTuple old, const Datum *values,
 								 const bool *nulls);
@@ -86,6 +90,20 @@ extern int	eddy_catalog_delete(Relation rel, int nkeys, ScanKeyData *keys);
 
 /* Invalidates the caches of all backends about a stream, or InvalidOid. */
 extern void eddy_catalog_invalidate(Oid stream);
+
+/* Times, where DT_NOBEGIN stands for SQL NULL. */
+static inline TimestampTz
+eddy_catalog_get_time(const Datum *values, const bool *nulls, AttrNumber attnum)
+{
+	return nulls[attnum - 1] ? DT_NOBEGIN : DatumGetTimestampTz(values[attnum - 1]);
+}
+
+static inline void
+eddy_catalog_set_time(Datum *values, bool *nulls, AttrNumber attnum, TimestampTz time)
+{
+	values[attnum - 1] = TimestampTzGetDatum(time);
+	nulls[attnum - 1] = TIMESTAMP_IS_NOBEGIN(time);
+}
 
 /* Texts and names, where NULL stands for SQL NULL. */
 extern Datum eddy_catalog_text(const char *value, bool *isnull);

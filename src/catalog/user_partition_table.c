@@ -45,22 +45,32 @@ enum
 	USER_PARTITION_REJECTED,
 	USER_PARTITION_SKIPPED,
 	USER_PARTITION_UPDATED_AT,
-	USER_PARTITION_NCOLUMNS = USER_PARTITION_UPDATED_AT
+	USER_PARTITION_ADVANCED_AT,
+	USER_PARTITION_STREAM_WATERMARK,
+	USER_PARTITION_AHEAD,
+	USER_PARTITION_NCOLUMNS = USER_PARTITION_AHEAD
 };
 
-/* Element of a list of event times: palloc'ed. */
 static void *
-read_event_time(const Datum *values, const bool *nulls)
+read_stripe(const Datum *values, const bool *nulls)
 {
-	TimestampTz *time = palloc(sizeof(TimestampTz));
+	EddyUserPartition *stripe = palloc(sizeof(EddyUserPartition));
 
-	*time = nulls[USER_PARTITION_MAX_EVENT_TIME - 1] ? DT_NOBEGIN :
-		DatumGetTimestampTz(values[USER_PARTITION_MAX_EVENT_TIME - 1]);
-	return time;
+	stripe->stream = DatumGetObjectId(values[USER_PARTITION_STREAM - 1]);
+	stripe->rows = DatumGetInt64(values[USER_PARTITION_ROWS - 1]);
+	stripe->rejected = DatumGetInt64(values[USER_PARTITION_REJECTED - 1]);
+	stripe->skipped = DatumGetInt64(values[USER_PARTITION_SKIPPED - 1]);
+	stripe->max_event_time = eddy_catalog_get_time(values, nulls, USER_PARTITION_MAX_EVENT_TIME);
+	stripe->updated_at = eddy_catalog_get_time(values, nulls, USER_PARTITION_UPDATED_AT);
+	stripe->advanced_at = eddy_catalog_get_time(values, nulls, USER_PARTITION_ADVANCED_AT);
+	stripe->stream_watermark = eddy_catalog_get_time(values, nulls,
+													 USER_PARTITION_STREAM_WATERMARK);
+	stripe->ahead = DatumGetInt64(values[USER_PARTITION_AHEAD - 1]);
+	return stripe;
 }
 
 const EddyTableDesc eddy_catalog_user_partition_table = {
-	EDDY_CATALOG_USER_PARTITION, USER_PARTITION_NCOLUMNS, read_event_time
+	EDDY_CATALOG_USER_PARTITION, USER_PARTITION_NCOLUMNS, read_stripe
 };
 
 /* With so many stripes, one changed since the snapshot is used rather than inserting another. */
@@ -103,6 +113,16 @@ insert_index_entries(Relation rel, HeapTuple tuple)
 	FreeExecutorState(estate);
 }
 
+/* Raises a time of a row; false if it is not earlier. */
+static bool
+raise_time(Datum *values, bool *nulls, AttrNumber attnum, TimestampTz time)
+{
+	if (time <= eddy_catalog_get_time(values, nulls, attnum))
+		return false;
+	eddy_catalog_set_time(values, nulls, attnum, time);
+	return true;
+}
+
 /* Adds to a stripe; false if another transaction is updating it, or has updated it meanwhile. */
 static bool
 add_to_stripe(Relation rel, HeapTuple old, const EddyUserPartition *added)
@@ -113,19 +133,17 @@ add_to_stripe(Relation rel, HeapTuple old, const EddyUserPartition *added)
 	bool		updated;
 
 	heap_deform_tuple(old, RelationGetDescr(rel), values, nulls);
-	if (added->max_event_time != DT_NOBEGIN &&
-		(nulls[USER_PARTITION_MAX_EVENT_TIME - 1] || added->max_event_time >
-		 DatumGetTimestampTz(values[USER_PARTITION_MAX_EVENT_TIME - 1])))
-	{
-		values[USER_PARTITION_MAX_EVENT_TIME - 1] = TimestampTzGetDatum(added->max_event_time);
-		nulls[USER_PARTITION_MAX_EVENT_TIME - 1] = false;
-	}
+	(void) raise_time(values, nulls, USER_PARTITION_STREAM_WATERMARK, added->stream_watermark);
+	if (raise_time(values, nulls, USER_PARTITION_MAX_EVENT_TIME, added->max_event_time))
+		(void) raise_time(values, nulls, USER_PARTITION_ADVANCED_AT, added->updated_at);
 	values[USER_PARTITION_ROWS - 1] =
 		Int64GetDatum(DatumGetInt64(values[USER_PARTITION_ROWS - 1]) + added->rows);
 	values[USER_PARTITION_REJECTED - 1] =
 		Int64GetDatum(DatumGetInt64(values[USER_PARTITION_REJECTED - 1]) + added->rejected);
 	values[USER_PARTITION_SKIPPED - 1] =
 		Int64GetDatum(DatumGetInt64(values[USER_PARTITION_SKIPPED - 1]) + added->skipped);
+	values[USER_PARTITION_AHEAD - 1] =
+		Int64GetDatum(DatumGetInt64(values[USER_PARTITION_AHEAD - 1]) + added->ahead);
 	values[USER_PARTITION_UPDATED_AT - 1] = TimestampTzGetDatum(added->updated_at);
 
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
@@ -144,17 +162,22 @@ insert_stripe(Relation rel, int64 stripe, const EddyUserPartition *added)
 
 	values[USER_PARTITION_STREAM - 1] = ObjectIdGetDatum(added->stream);
 	values[USER_PARTITION_STRIPE - 1] = Int64GetDatum(stripe);
-	values[USER_PARTITION_MAX_EVENT_TIME - 1] = TimestampTzGetDatum(added->max_event_time);
-	nulls[USER_PARTITION_MAX_EVENT_TIME - 1] = (added->max_event_time == DT_NOBEGIN);
+	eddy_catalog_set_time(values, nulls, USER_PARTITION_MAX_EVENT_TIME, added->max_event_time);
 	values[USER_PARTITION_ROWS - 1] = Int64GetDatum(added->rows);
 	values[USER_PARTITION_REJECTED - 1] = Int64GetDatum(added->rejected);
 	values[USER_PARTITION_SKIPPED - 1] = Int64GetDatum(added->skipped);
 	values[USER_PARTITION_UPDATED_AT - 1] = TimestampTzGetDatum(added->updated_at);
+	eddy_catalog_set_time(values, nulls, USER_PARTITION_ADVANCED_AT,
+						  TIMESTAMP_IS_NOBEGIN(added->max_event_time) ? DT_NOBEGIN :
+						  added->updated_at);
+	eddy_catalog_set_time(values, nulls, USER_PARTITION_STREAM_WATERMARK,
+						  added->stream_watermark);
+	values[USER_PARTITION_AHEAD - 1] = Int64GetDatum(added->ahead);
 	eddy_catalog_insert(rel, values, nulls);
 }
 
 static int64
-read_stripe(Relation rel, HeapTuple tuple)
+number_of_stripe(Relation rel, HeapTuple tuple)
 {
 	bool		isnull;
 
@@ -183,7 +206,7 @@ add_to_any(Relation rel, int nkeys, ScanKeyData *keys, const EddyUserPartition *
 		/* the scan keeps the page pinned while the row is updated */
 		done = (any_version || belongs_to_snapshot(tuple)) && add_to_stripe(rel, tuple, added);
 		if (done)
-			*stripe = read_stripe(rel, tuple);
+			*stripe = number_of_stripe(rel, tuple);
 	}
 	systable_endscan(scan);
 	return done;
@@ -216,10 +239,16 @@ eddy_catalog_add_user_rows(const EddyUserPartition *added)
 	eddy_catalog_close(rel);
 }
 
-TimestampTz
-eddy_catalog_user_event_time(Oid stream)
+EddyUserPartition
+eddy_catalog_get_user_partition(Oid stream)
 {
-	TimestampTz latest = DT_NOBEGIN;
+	EddyUserPartition sum = {
+		.stream = stream,
+		.max_event_time = DT_NOBEGIN,
+		.updated_at = DT_NOBEGIN,
+		.advanced_at = DT_NOBEGIN,
+		.stream_watermark = DT_NOBEGIN
+	};
 	ScanKeyData key;
 	List	   *stripes;
 	ListCell   *lc;
@@ -227,9 +256,20 @@ eddy_catalog_user_event_time(Oid stream)
 	eddy_catalog_key_oid(&key, USER_PARTITION_STREAM, stream);
 	stripes = eddy_catalog_scan(&eddy_catalog_user_partition_table, 1, &key, true);
 	foreach(lc, stripes)
-		latest = Max(latest, *(TimestampTz *) lfirst(lc));
+	{
+		const EddyUserPartition *stripe = lfirst(lc);
+
+		sum.rows += stripe->rows;
+		sum.rejected += stripe->rejected;
+		sum.skipped += stripe->skipped;
+		sum.ahead += stripe->ahead;
+		sum.max_event_time = Max(sum.max_event_time, stripe->max_event_time);
+		sum.updated_at = Max(sum.updated_at, stripe->updated_at);
+		sum.advanced_at = Max(sum.advanced_at, stripe->advanced_at);
+		sum.stream_watermark = Max(sum.stream_watermark, stripe->stream_watermark);
+	}
 	list_free_deep(stripes);
-	return latest;
+	return sum;
 }
 
 void

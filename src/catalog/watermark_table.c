@@ -1,14 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * watermark_table.c
- *    Rows of eddy._watermark: what the watermarks of streams were raised to.
+ *    Rows of eddy._watermark: what is stored of the watermarks of streams.
  *
- * The watermark of a stream follows from its partitions (apply/watermark.c). A row holds a watermark
- * that it was raised to regardless of them. It only increases. A stream has no row until its watermark
- * is raised, so that the writers of other streams never update one.
+ * Most of it is in the rows of partitions (apply/watermark.c). A row of this table holds what the
+ * watermark was raised to regardless of them, which only increases, and for which number of users' rows
+ * partition -1 is idle. It is inserted when the stream is created, so that no two transactions
+ * insert it.
  *
- * Locking: a row lock until the end of the transaction, which is waited for. Memory and crash
- * behaviour: see table.c.
+ * Locking: a row lock until the end of the transaction, which is waited for unless the name of the
+ * function says otherwise. Memory and crash behaviour: see table.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,58 +25,95 @@ enum
 {
 	WATERMARK_STREAM = 1,
 	WATERMARK_RAISED,
-	WATERMARK_NCOLUMNS = WATERMARK_RAISED
+	WATERMARK_IDLE_USER_ROWS,
+	WATERMARK_NCOLUMNS = WATERMARK_IDLE_USER_ROWS
 };
 
-/* The stored watermark, palloc'ed. */
 static void *
-read_watermark(const Datum *values, const bool *nulls pg_attribute_unused())
+read_watermark(const Datum *values, const bool *nulls)
 {
-	TimestampTz *raised = palloc(sizeof(TimestampTz));
+	EddyWatermark *watermark = palloc(sizeof(EddyWatermark));
 
-	*raised = DatumGetTimestampTz(values[WATERMARK_RAISED - 1]);
-	return raised;
+	watermark->stream = DatumGetObjectId(values[WATERMARK_STREAM - 1]);
+	watermark->raised = eddy_catalog_get_time(values, nulls, WATERMARK_RAISED);
+	watermark->idle_user_rows = nulls[WATERMARK_IDLE_USER_ROWS - 1] ? -1 :
+		DatumGetInt64(values[WATERMARK_IDLE_USER_ROWS - 1]);
+	return watermark;
 }
 
 const EddyTableDesc eddy_catalog_watermark_table = {
 	EDDY_CATALOG_WATERMARK, WATERMARK_NCOLUMNS, read_watermark
 };
 
-TimestampTz
+EddyWatermark
 eddy_catalog_get_watermark(Oid stream)
 {
-	TimestampTz *raised;
+	EddyWatermark none = {stream, DT_NOBEGIN, -1};
+	EddyWatermark *stored;
 	ScanKeyData key;
 
 	eddy_catalog_key_oid(&key, WATERMARK_STREAM, stream);
-	raised = eddy_catalog_read(&eddy_catalog_watermark_table, 1, &key);
-	return raised ? *raised : DT_NOBEGIN;
+	stored = eddy_catalog_read(&eddy_catalog_watermark_table, 1, &key);
+	return stored ? *stored : none;
 }
 
-void
-eddy_catalog_raise_watermark(Oid stream, TimestampTz raised)
+/* Combines *watermark with the values of a stored row, old, or stores a new row if that is NULL. */
+static void
+store(Relation rel, HeapTuple old, const EddyWatermark *watermark)
 {
-	Relation	rel = eddy_catalog_open(&eddy_catalog_watermark_table);
-	Datum		values[WATERMARK_NCOLUMNS];
+	Datum		values[WATERMARK_NCOLUMNS] = {0};
 	bool		nulls[WATERMARK_NCOLUMNS] = {false};
-	ScanKeyData key;
-	HeapTuple	old;
+	EddyWatermark raised = *watermark;
 
-	eddy_catalog_key_oid(&key, WATERMARK_STREAM, stream);
-	while ((old = eddy_catalog_find(rel, 1, &key)) != NULL && !eddy_catalog_lock(rel, old))
-		heap_freetuple(old);	/* replaced by a concurrent transaction: read the row again */
+	nulls[WATERMARK_IDLE_USER_ROWS - 1] = true;
 	if (old)
 	{
 		heap_deform_tuple(old, RelationGetDescr(rel), values, nulls);
-		raised = Max(raised, DatumGetTimestampTz(values[WATERMARK_RAISED - 1]));
+		raised.raised = Max(raised.raised,
+							eddy_catalog_get_time(values, nulls, WATERMARK_RAISED));
 	}
-	values[WATERMARK_STREAM - 1] = ObjectIdGetDatum(stream);
-	values[WATERMARK_RAISED - 1] = TimestampTzGetDatum(raised);
+	values[WATERMARK_STREAM - 1] = ObjectIdGetDatum(watermark->stream);
+	eddy_catalog_set_time(values, nulls, WATERMARK_RAISED, raised.raised);
+	if (raised.idle_user_rows >= 0)
+	{
+		values[WATERMARK_IDLE_USER_ROWS - 1] = Int64GetDatum(raised.idle_user_rows);
+		nulls[WATERMARK_IDLE_USER_ROWS - 1] = false;
+	}
 	if (old)
 		eddy_catalog_replace(rel, old, values, nulls);
 	else
 		eddy_catalog_insert(rel, values, nulls);
+}
+
+void
+eddy_catalog_raise_watermark(const EddyWatermark *watermark)
+{
+	Relation	rel = eddy_catalog_open(&eddy_catalog_watermark_table);
+	ScanKeyData key;
+	HeapTuple	old;
+
+	eddy_catalog_key_oid(&key, WATERMARK_STREAM, watermark->stream);
+	while ((old = eddy_catalog_find(rel, 1, &key)) != NULL && !eddy_catalog_lock(rel, old))
+		heap_freetuple(old);	/* replaced by a concurrent transaction: read the row again */
+	store(rel, old, watermark);
 	eddy_catalog_close(rel);
+}
+
+bool
+eddy_catalog_try_raise_watermark(const EddyWatermark *watermark)
+{
+	Relation	rel = eddy_catalog_open(&eddy_catalog_watermark_table);
+	ScanKeyData key;
+	HeapTuple	old;
+	bool		done;
+
+	eddy_catalog_key_oid(&key, WATERMARK_STREAM, watermark->stream);
+	old = eddy_catalog_find(rel, 1, &key);
+	done = old != NULL && eddy_catalog_try_lock(rel, old);
+	if (done)
+		store(rel, old, watermark);
+	eddy_catalog_close(rel);
+	return done;
 }
 
 void

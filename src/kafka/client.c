@@ -374,6 +374,12 @@ eddy_kafka_close(EddyKafkaClient *client)
 	pfree(client);
 }
 
+unsigned
+eddy_kafka_error_count(const EddyKafkaClient *client)
+{
+	return client->error_count;
+}
+
 /* eddy_kafka_fd returns a descriptor that becomes readable when there are messages or events. */
 int
 eddy_kafka_fd(EddyKafkaClient *client)
@@ -429,6 +435,7 @@ report_error(EddyKafkaClient *client, rd_kafka_event_t *event, EddyKafkaError *e
 	switch (err)
 	{
 		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+			client->error_count++;
 			eddy_kafka_set_error(error, client, err, "could not reach the brokers", NULL);
 			return true;
 

@@ -76,6 +76,9 @@ extern void eddy_kafka_close(EddyKafkaClient *client);
 
 /* Becomes readable when there are messages or events. */
 extern int	eddy_kafka_fd(EddyKafkaClient *client);
+/* How many errors of brokers there were: after each it is unknown which messages exist. */
+extern unsigned eddy_kafka_error_count(const EddyKafkaClient *client);
+
 extern void eddy_kafka_drain_fd(EddyKafkaClient *client);
 
 /* ---- query.c: requests that wait for the response ---- */

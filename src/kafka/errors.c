@@ -152,6 +152,7 @@ void
 eddy_kafka_remember_error(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *reason)
 {
 	client->error_code = err;
+	client->error_count++;
 	client->too_large = client->too_large || is_too_large(err, reason);
 	strlcpy(client->error_text, reason, sizeof(client->error_text));
 }

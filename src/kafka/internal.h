@@ -58,6 +58,7 @@ struct EddyKafkaClient
 	/* broker errors */
 	bool		failing;		/* between the first error and the next successful response */
 	rd_kafka_resp_err_t error_code; /* the last one since that response, if any */
+	unsigned	error_count;	/* errors of brokers so far */
 	char		error_text[256];	/* librdkafka's text for it */
 	bool		too_large;		/* a response did not fit into receive.message.max.bytes */
 };

@@ -213,6 +213,11 @@ eddy_stream_bind_event_time(Oid relid, const char *event_time)
 void
 eddy_stream_create(const EddyStream *stream)
 {
+	EddyWatermark watermark = {
+		.stream = stream->relid,
+		.raised = DT_NOBEGIN,
+		.idle_user_rows = -1
+	};
 	Relation	rel;
 
 	/* before the lock: a role that does not own the table must not be able to block it */
@@ -223,6 +228,11 @@ eddy_stream_create(const EddyStream *stream)
 	eddy_argument_check_interval("max_future_skew", &stream->max_future_skew);
 	(void) eddy_argument_choice("argument", "null_event_time", stream->null_event_time,
 								null_policies);
+	if (stream->auto_advance && eddy_interval_usec(&stream->idle_timeout) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("auto_advance requires an \"idle_timeout\" greater than zero"),
+				 errdetail("The watermark follows the clock after there were no rows for this time.")));
 
 	rel = relation_open(stream->relid, ShareRowExclusiveLock);
 	check_owner(stream->relid);
@@ -238,6 +248,7 @@ eddy_stream_create(const EddyStream *stream)
 
 	create_triggers(stream->relid, stream->event_time);
 	eddy_catalog_insert_stream(stream);
+	eddy_catalog_raise_watermark(&watermark);
 	if (eddy_interval_usec(&stream->retention) > 0)
 	{
 		for (int i = 0; i < EDDY_STREAM_SEGMENTS; i++)

@@ -183,6 +183,7 @@ static void
 count_rows(EddySourceWorker *worker)
 {
 	const EddyApply *apply = &worker->apply;
+	TimestampTz now = GetCurrentTimestamp();
 
 	for (int i = 0; i < worker->partitions.count; i++)
 	{
@@ -192,7 +193,12 @@ count_rows(EddySourceWorker *worker)
 		state->next = state->stored;
 		state->next.rejected += counts->rejected;
 		state->next.skipped += counts->skipped;
-		state->next.max_event_time = Max(state->next.max_event_time, counts->max_event_time);
+		state->next.ahead += counts->ahead;
+		if (counts->max_event_time > state->next.max_event_time)
+		{
+			state->next.max_event_time = counts->max_event_time;
+			state->next.advanced_at = now;
+		}
 	}
 	for (int64 row = 0; row < apply->batch.nrows; row++)
 	{
@@ -228,23 +234,55 @@ pass_gaps(EddySourceWorker *worker)
 	}
 }
 
-/* Writes the offsets of all partitions that moved; false if a stored one is not as expected. */
+/* The watermark of the stream with what the batch stores. */
+static TimestampTz
+next_watermark(EddySourceWorker *worker)
+{
+	int			count = worker->partitions.count;
+	const EddyPartition **partitions = palloc(sizeof(EddyPartition *) * Max(count, 1));
+	EddyWatermarkChange change = {
+		.adds_rows = worker->apply.batch.nrows > 0,
+		.source = worker->id.id,
+		.npartitions = count,
+		.partitions = partitions,
+		.polled = worker->idle.confirmed,
+		.user_event_time = DT_NOBEGIN
+	};
+
+	for (int i = 0; i < count; i++)
+		partitions[i] = &worker->partitions.states[i].next;
+	return eddy_watermark_next(worker->definition->stream, &change);
+}
+
+/* True if the batch changes the row of a partition. */
+static bool
+is_changed(const EddyPartitionState *state)
+{
+	return state->next.next_offset != state->stored.next_offset ||
+		TIMESTAMP_IS_NOBEGIN(state->next.idle_since) !=
+		TIMESTAMP_IS_NOBEGIN(state->stored.idle_since);
+}
+
+/* Writes the rows of all partitions that changed; false if a stored offset is not as expected. */
 static bool
 advance_partitions(EddySourceWorker *worker)
 {
 	const char *topic = worker->definition->source->topic;
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz watermark = next_watermark(worker);
 
 	for (int i = 0; i < worker->partitions.count; i++)
 	{
 		EddyPartitionState *state = &worker->partitions.states[i];
 
-		if (state->next.next_offset == state->stored.next_offset)
+		if (!is_changed(state))
 			continue;
+		state->next.stream_watermark = Max(state->next.stream_watermark, watermark);
 		state->next.high_offset = Max(eddy_kafka_cached_high(worker->client, topic,
 															 state->partition),
 									  state->next.next_offset);
-		state->next.updated_at = now;
+		if (state->next.next_offset != state->stored.next_offset)
+			state->next.updated_at = now;
 		if (!eddy_catalog_advance_partition(&state->next, state->stored.next_offset))
 			return false;
 	}
@@ -319,6 +357,7 @@ finish(EddyApply *apply)
 			write_bad_message(worker);
 		pass_gaps(worker);
 	}
+	eddy_idle_mark(worker);
 	return advance_partitions(worker);
 }
 
@@ -454,6 +493,7 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 			else
 			{
 				CommitTransactionCommand();
+				eddy_idle_committed(worker);
 				eddy_partitions_store(worker);
 			}
 		}

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * database.c
- *    The database worker: starts the source workers of its database, keeps staging bounded.
+ *    The database worker: starts the source workers of its database, keeps staging bounded, and does
+ *    what is due by the clock (src/apply/tick.c).
  *
  * It exits when the database does not have the extension. Otherwise it compares
  * the sources that should run with those that do, whenever a transaction has committed a change
@@ -36,6 +37,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "apply/apply.h"
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "stream/stream.h"
@@ -233,7 +235,11 @@ eddy_database_worker_main(Datum arg)
 {
 	static uint32 wait_event = 0;
 	MemoryContext loop_context;
+	TimestampTz next_check = 0;
 	TimestampTz next_housekeeping = 0;
+	TimestampTz next_tick = 0;
+	bool		installed = false;
+	bool		woken = true;
 	EddyWorkerId id = eddy_slots_attach(arg);
 
 	eddy_process_connect(id.database);
@@ -250,8 +256,7 @@ eddy_database_worker_main(Datum arg)
 	for (;;)
 	{
 		List	   *wanted;
-		bool		installed;
-		long		wait;
+		TimestampTz next;
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -259,7 +264,21 @@ eddy_database_worker_main(Datum arg)
 		MemoryContextSwitchTo(loop_context);
 		MemoryContextReset(loop_context);
 
-		wanted = read_wanted(&installed);
+		/* without a wake-up only a tick may be due */
+		if (woken || !installed || GetCurrentTimestamp() >= next_check)
+		{
+			wanted = read_wanted(&installed);
+			if (installed)
+			{
+				long		pause;
+
+				eddy_slots_succeed();
+				eddy_slots_check_starting();
+				pause = start_workers(wanted);
+				next_check = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
+				next_tick = 0;
+			}
+		}
 		if (!installed && release_all())
 		{
 			eddy_slots_finish();
@@ -272,9 +291,6 @@ eddy_database_worker_main(Datum arg)
 							 eddy_compat_wait_event(&wait_event, "EddyDatabaseMain"));
 			continue;
 		}
-		eddy_slots_succeed();
-		eddy_slots_check_starting();
-		wait = start_workers(wanted);
 
 		if (GetCurrentTimestamp() >= next_housekeeping)
 		{
@@ -286,10 +302,18 @@ eddy_database_worker_main(Datum arg)
 			next_housekeeping = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
 			pgstat_report_activity(STATE_IDLE, NULL);
 		}
-		wait = Min(wait, Max(TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-															 next_housekeeping), 0) + 1);
+		if (GetCurrentTimestamp() >= next_tick)
+		{
+			long		pause = eddy_apply_tick();
+
+			MemoryContextSwitchTo(loop_context);
+			next_tick = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
+		}
+		next = Min(Min(next_check, next_housekeeping), next_tick);
 		pgstat_report_stat(true);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, wait,
-						 eddy_compat_wait_event(&wait_event, "EddyDatabaseMain"));
+		woken = (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						   TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1,
+						   eddy_compat_wait_event(&wait_event, "EddyDatabaseMain")) &
+				 WL_LATCH_SET) != 0;
 	}
 }

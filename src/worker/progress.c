@@ -41,9 +41,9 @@ eddy_progress_reset(EddySourceWorker *worker)
 	worker->stalled = false;
 }
 
-/* Position after everything that was consumed or is in the current batch. */
-static int64
-position_of(EddySourceWorker *worker, const EddyPartitionState *state)
+/* eddy_progress_position returns the position after all that was consumed or is in the current batch. */
+int64
+eddy_progress_position(EddySourceWorker *worker, const EddyPartitionState *state)
 {
 	return Max(state->stored.next_offset,
 			   eddy_kafka_position(worker->client, worker->definition->source->topic,
@@ -106,7 +106,7 @@ find_stalled(EddySourceWorker *worker, const int64 *ends, EddyKafkaError *error)
 	for (int i = 0; i < worker->partitions.count; i++)
 	{
 		EddyPartitionState *state = &worker->partitions.states[i];
-		int64		position = position_of(worker, state);
+		int64		position = eddy_progress_position(worker, state);
 		bool		unchanged;
 
 		if (ends[i] <= position)
@@ -151,6 +151,8 @@ eddy_progress_check(EddySourceWorker *worker, bool *watch, EddyKafkaError *error
 		return EDDY_CONTINUE;
 	*watch = find_stalled(worker, ends, error);
 	worker->stalled = (error->kind != EDDY_KAFKA_OK);
+	if (!worker->stalled)
+		eddy_idle_confirm(worker, ends);
 	/* with an open transaction the high watermark is beyond the last stable offset */
 	for (int i = 0; i < worker->partitions.count; i++)
 		ends[i] = Max(ends[i],

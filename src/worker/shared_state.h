@@ -27,6 +27,8 @@ typedef struct EddySlot
 	int			failures;		/* in a row */
 	TimestampTz next_start;		/* FAILED and DONE: not before */
 	char		problem[128];	/* why it does not run, empty if there is no problem */
+	bool		polls;			/* of a source, RUNNING: receives what its partitions have */
+	int64		busy_since;		/* start of its batch on the monotonic clock; 0: there is none */
 } EddySlot;
 
 /* A database that is kept free of workers; guarded by the lock. */

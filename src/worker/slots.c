@@ -24,11 +24,13 @@
 
 #include "compat.h"
 #include "kafka_library.h"
+#include "monotonic.h"
 #include "settings.h"
 #include "worker/shared_state.h"
 #include "worker/slots.h"
 
 #define RESTART_DELAY_MIN 1000L /* ms */
+#define BUSY_LIMIT (2 * USECS_PER_SEC)	/* a worker whose batch takes longer does not poll */
 
 /* Kinds of workers, in the order of the enum. */
 static const struct
@@ -463,6 +465,8 @@ eddy_slots_attach(Datum arg)
 		slot->state = EDDY_SLOT_RUNNING;
 		slot->pid = MyProcPid;
 		slot->problem[0] = '\0';
+		slot->polls = false;
+		slot->busy_since = 0;
 		my_slot = slot;
 	}
 	LWLockRelease(eddy_shared->lock);
@@ -504,4 +508,50 @@ eddy_slots_fail(void)
 	delay = next_delay(my_slot);
 	LWLockRelease(eddy_shared->lock);
 	return delay;
+}
+
+void
+eddy_slots_set_polls(bool polls)
+{
+	/* read without the lock: only this process changes it while it runs */
+	if (my_slot->polls == polls)
+		return;
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
+	my_slot->polls = polls;
+	LWLockRelease(eddy_shared->lock);
+}
+
+void
+eddy_slots_set_busy(bool busy)
+{
+	int64		since = busy ? eddy_monotonic_real() : 0;
+
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
+	my_slot->busy_since = since;
+	LWLockRelease(eddy_shared->lock);
+}
+
+bool
+eddy_worker_polls(int32 source)
+{
+	int64		now = eddy_monotonic_real();
+	int			workers = 0;
+	bool		all = true;
+
+	if (eddy_shared == NULL)
+		return false;
+	LWLockAcquire(eddy_shared->lock, LW_SHARED);
+	for (int i = 0; i < eddy_shared->nslots && all; i++)
+	{
+		const EddySlot *slot = &eddy_shared_slots[i];
+
+		if (slot->state == EDDY_SLOT_FREE || slot->id.kind != EDDY_WORKER_SOURCE ||
+			slot->id.database != MyDatabaseId || slot->id.id != source)
+			continue;
+		workers++;
+		all = slot->state == EDDY_SLOT_RUNNING && slot->polls &&
+			(slot->busy_since == 0 || now - slot->busy_since < BUSY_LIMIT);
+	}
+	LWLockRelease(eddy_shared->lock);
+	return workers > 0 && all;
 }

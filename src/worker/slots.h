@@ -100,4 +100,10 @@ extern void eddy_slots_succeed(void);
 /* Counts a failure that the process survives and returns how long to wait, in ms. */
 extern long eddy_slots_fail(void);
 
+/* Whether this source worker receives what its partitions have: see eddy_worker_polls. */
+extern void eddy_slots_set_polls(bool polls);
+
+/* Whether it applies a batch. */
+extern void eddy_slots_set_busy(bool busy);
+
 #endif							/* EDDY_SLOTS_H */

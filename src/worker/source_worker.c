@@ -290,9 +290,24 @@ probe(long *interval)
 		*interval = watch ? WATCH_INTERVAL : PROBE_INTERVAL;
 		return EDDY_CONTINUE;
 	}
+	eddy_idle_doubt(worker);
 	*interval = reported.running ? RETRY_INTERVAL_MIN :
 		Min(*interval * 2, RETRY_INTERVAL_MAX);
 	return handle_poll_error(&error);
+}
+
+/* Applies the batch, which may delay the next poll for long. */
+static EddyOutcome
+apply_batch(void)
+{
+	EddyOutcome outcome;
+
+	eddy_slots_set_busy(true);
+	outcome = eddy_batch_apply(worker);
+	eddy_slots_set_busy(false);
+	if (outcome == EDDY_CONTINUE && !worker->batch_failed)
+		report_running();
+	return outcome;
 }
 
 /* Consumes until the session must be restarted. */
@@ -303,6 +318,7 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 	TimestampTz next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
 	TimestampTz last_store = 0;
 	bool		woken = true;
+	bool		slept = false;
 
 	for (;;)
 	{
@@ -324,6 +340,12 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 			return outcome;
 
 		eddy_kafka_drain_fd(worker->client);
+		if (!eddy_idle_observe(worker, slept) && interval == PROBE_INTERVAL)
+		{
+			interval = RETRY_INTERVAL_MIN;
+			next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
+		}
+		slept = false;
 		ok = eddy_batch_collect(worker, &error);
 		if (!ok && error.kind == EDDY_KAFKA_BAD_MESSAGE &&
 			error.offset >= 0 && eddy_partitions_find(&worker->partitions, error.partition))
@@ -338,17 +360,16 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 		if (worker->nmessages > 0 || worker->has_bad ||
 			(moved && now - last_store >= GAP_INTERVAL * 1000))
 		{
-			outcome = eddy_batch_apply(worker);
+			outcome = apply_batch();
 			if (outcome != EDDY_CONTINUE)
 				return outcome;
-			if (!worker->batch_failed)
-				report_running();
 			last_store = now;
 			moved = false;
 			(void) pgstat_report_stat(false);
 		}
 		if (!ok)
 		{
+			eddy_idle_doubt(worker);
 			outcome = handle_poll_error(&error);
 			if (outcome != EDDY_CONTINUE)
 				return outcome;
@@ -359,9 +380,12 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 			}
 			continue;			/* more messages may follow the error */
 		}
-		if (now >= next_probe)
+		if (now >= next_probe || eddy_idle_wait(worker) == 0)
 		{
 			outcome = probe(&interval);
+			/* the marks of idle partitions */
+			if (outcome == EDDY_CONTINUE && worker->idle.changed)
+				outcome = apply_batch();
 			if (outcome != EDDY_CONTINUE)
 				return outcome;
 			next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
@@ -373,8 +397,11 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_probe) + 1;
 		if (moved)
 			timeout = Min(timeout, GAP_INTERVAL);
+		timeout = Min(timeout, eddy_idle_wait(worker));
 		if (timeout > 0)
 			(void) pgstat_report_stat(true);
+		(void) eddy_idle_observe(worker, false);
+		slept = true;
 		if (wait_for_events(set, timeout))
 		{
 			woken = true;
@@ -424,6 +451,7 @@ run_session(MemoryContext loop_context, EddyKafkaError *error)
 	eddy_attempt_settle(worker);
 	eddy_batch_settle(worker);
 	eddy_progress_reset(worker);
+	eddy_idle_begin(worker);
 	MemoryContextSwitchTo(loop_context);
 	if (!worker->batch_failed)
 		report_running();
@@ -480,6 +508,8 @@ try_session(MemoryContext loop_context, long *broker_delay, long *delay)
 	}
 	PG_END_TRY();
 
+	eddy_idle_doubt(worker);
+	eddy_slots_set_busy(false);
 	eddy_batch_release(worker);
 	*delay = 0;
 	if (failed)

@@ -11,6 +11,7 @@
  * attempt.c     crashes of the process, and rejecting the message that causes them
  * clock.c       the time limit of a batch
  * progress.c    the ends of the partitions, and whether the source makes progress
+ * idle.c        which partitions are idle
  * source_worker.c  the process: loop, waiting, back-off, status
  *
  *-------------------------------------------------------------------------
@@ -46,7 +47,22 @@ typedef struct EddyPartitionState
 	bool		behind;			/* the broker had more; else the rest is not set */
 	int64		behind_position;
 	TimestampTz behind_since;
+
+	/* of idle.c */
+	bool		idle;
+	int64		quiet_since;	/* of the clock: time of the last messages, or of the assignment */
 } EddyPartitionState;
+
+/* The clock that measures how long partitions have had no messages: see idle.c. */
+typedef struct EddyIdleClock
+{
+	int64		polled;			/* microseconds for which the worker has polled */
+	int64		last;			/* when that was updated, on the monotonic clock */
+	int			last_offset;	/* pg_eddy.test_clock_offset at that time */
+	unsigned	errors;			/* errors of the client until then */
+	bool		confirmed;		/* the broker has confirmed the positions, no trouble since then */
+	bool		changed;		/* a batch has to store the marks of partitions */
+} EddyIdleClock;
 
 /* The partitions of the topic that the worker consumes: see partitions.c. */
 typedef struct EddyPartitionSet
@@ -113,6 +129,7 @@ typedef struct EddySourceWorker
 	bool		batch_failed;	/* the last one did: a connection does not mean running */
 	bool		stalled;		/* a partition has messages that are not received, see progress.c */
 	TimestampTz drained_at;		/* when librdkafka's queue was last empty */
+	EddyIdleClock idle;
 	bool		loss_seen;		/* an offset was lost at the last attempt to start */
 } EddySourceWorker;
 
@@ -195,6 +212,17 @@ extern char *eddy_clock_describe(void);
 extern void eddy_progress_reset(EddySourceWorker *worker);
 extern EddyOutcome eddy_progress_check(EddySourceWorker *worker, bool *watch,
 									   EddyKafkaError *error);
+extern int64 eddy_progress_position(EddySourceWorker *worker, const EddyPartitionState *state);
+
+/* ---- idle.c ---- */
+
+extern void eddy_idle_begin(EddySourceWorker *worker);
+extern void eddy_idle_doubt(EddySourceWorker *worker);
+extern bool eddy_idle_observe(EddySourceWorker *worker, bool slept);
+extern long eddy_idle_wait(const EddySourceWorker *worker);
+extern void eddy_idle_confirm(EddySourceWorker *worker, const int64 *ends);
+extern void eddy_idle_mark(EddySourceWorker *worker);
+extern void eddy_idle_committed(EddySourceWorker *worker);
 
 /* ---- source_worker.c ---- */
 

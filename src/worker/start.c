@@ -294,7 +294,10 @@ settle_partition(EddySourceWorker *worker, EddyPartitionState *state,
 		.partition = state->partition,
 		.epoch = 1,
 		.max_event_time = DT_NOBEGIN,
-		.updated_at = DT_NOBEGIN
+		.updated_at = DT_NOBEGIN,
+		.idle_since = DT_NOBEGIN,
+		.advanced_at = DT_NOBEGIN,
+		.stream_watermark = DT_NOBEGIN
 	};
 	char	   *loss;
 
@@ -325,10 +328,16 @@ settle_partition(EddySourceWorker *worker, EddyPartitionState *state,
 	if (loss)
 		move_offset(worker, &partition, marks, loss);
 
+	/* an idle partition still is, unless it has got messages or was moved */
+	if (stored && (partition.next_offset != stored->next_offset ||
+				   partition.next_offset < marks->high))
+		partition.idle_since = DT_NOBEGIN;
+
 	if (stored == NULL)
 		eddy_catalog_insert_partition(&partition);
 	else if ((partition.next_offset != stored->next_offset ||
-			  partition.high_offset > stored->high_offset) &&
+			  partition.high_offset > stored->high_offset ||
+			  partition.idle_since != stored->idle_since) &&
 			 !eddy_catalog_advance_partition(&partition, stored->next_offset))
 		return EDDY_RESTART;	/* a concurrent eddy.seek got there first */
 	state->stored = state->next = partition;

@@ -57,6 +57,13 @@ typedef struct EddyWorkerInfo
 	char		problem[128];	/* why it is not running, empty if there is no problem */
 } EddyWorkerInfo;
 
+/*
+ * Whether all workers of a source of this database run, have the broker's confirmation of what its
+ * partitions contain, and are not delayed by a batch. Otherwise a partition without messages is
+ * not idle.
+ */
+extern bool eddy_worker_polls(int32 source);
+
 /* All known workers, palloc'ed; *count is set. */
 extern EddyWorkerInfo *eddy_worker_list(int *count);
 
