@@ -171,8 +171,8 @@ is($repeated, 0, 'no record is received twice');
 # A transaction that does not fit into memory, in many messages.
 sql($node, q{
 BEGIN;
-INSERT INTO bids SELECT i, 1, '2026-01-01' FROM generate_series(1, 20000) i;
-INSERT INTO bids SELECT i, 2, '2026-01-01' FROM generate_series(1, 20000) i;
+INSERT INTO bids SELECT i, 1, '2026-01-01 00:00:59.999' FROM generate_series(1, 20000) i;
+INSERT INTO bids SELECT i, 2, '2026-01-01 00:00:59.999' FROM generate_series(1, 20000) i;
 COMMIT});
 my $before = $received;
 catch_up();
