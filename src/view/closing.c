@@ -59,6 +59,17 @@ eddy_view_earlier(TimestampTz watermark, int64 usec)
 	return watermark < MIN_TIMESTAMP + usec ? DT_NOBEGIN : watermark - usec;
 }
 
+/*
+ * eddy_view_closes_until returns the last end of windows that are final by a watermark: rows that
+ * are still expected have event times from the watermark on. That is after a window that ends at
+ * the watermark, but joins a session that does.
+ */
+TimestampTz
+eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz watermark)
+{
+	return plan->session ? eddy_view_earlier(watermark, 1) : watermark;
+}
+
 /* ---- what there is to do ---- */
 
 /* The first time after another one at which a window of the view ends; DT_NOEND: none. */
@@ -85,10 +96,12 @@ static bool
 is_due(EddyViewPlan *plan, TimestampTz watermark)
 {
 	EddyViewProgress *progress = eddy_catalog_get_view_progress(plan->view);
-	TimestampTz forgets = eddy_view_earlier(watermark, plan->lateness);
+	TimestampTz forgets;
 
 	if (progress == NULL)
 		return false;
+	watermark = eddy_view_closes_until(plan, watermark);
+	forgets = eddy_view_earlier(watermark, plan->lateness);
 	return (watermark > progress->closed_until &&
 			next_end(plan, progress->closed_until) <= watermark) ||
 		(plan->lateness > 0 && forgets > progress->forgotten_until &&
@@ -320,7 +333,8 @@ run_on_views(Oid stream, TimestampTz watermark, int64 *budget, void (*function) 
 
 	foreach(lc, windowed_plans(stream))
 	{
-		CloseRun	run = {lfirst(lc), watermark, budget, true};
+		EddyViewPlan *plan = lfirst(lc);
+		CloseRun	run = {plan, eddy_view_closes_until(plan, watermark), budget, true};
 
 		if (*budget <= 0)
 			complete = false;
