@@ -166,7 +166,9 @@ layout(EddyViewPlan *plan, Query *query)
 	plan->keys[last_key(plan)].dependent = true;
 	table = linitial(plan->state_tables);
 	table->nkeys--;
-	table->order = make_order(table);
+	/* without other keys, the key is in that order */
+	if (table->nkeys > FIRST_KEY)
+		table->order = make_order(table);
 	make_sort_keys(plan);
 }
 
