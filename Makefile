@@ -68,8 +68,10 @@ OBJS = \
 	src/view/delta_plan.o \
 	src/view/event_window.o \
 	src/view/function.o \
+	src/view/group_lock.o \
 	src/view/kind.o \
 	src/view/kind_combining.o \
+	src/view/kind_session.o \
 	src/view/label.o \
 	src/view/late_pairs.o \
 	src/view/maintain.o \
@@ -78,6 +80,7 @@ OBJS = \
 	src/view/plan.o \
 	src/view/refuse.o \
 	src/view/scan.o \
+	src/view/session.o \
 	src/view/signature.o \
 	src/view/suspend.o \
 	src/view/trial.o \

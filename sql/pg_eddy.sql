@@ -354,6 +354,34 @@ CREATE FUNCTION eddy.cumulate(ts timestamp, step interval, size interval, "offse
 RETURNS SETOF record LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 10
 AS 'MODULE_PATHNAME', 'eddy_cumulate';
 
+-- a marker, which the delta query of a continuous view replaces by _session_row
+CREATE FUNCTION eddy.session(ts timestamptz, gap interval, max_length interval DEFAULT NULL,
+                             OUT window_start timestamptz, OUT window_end timestamptz, OUT last_event timestamptz)
+RETURNS SETOF record LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', 'eddy_session';
+
+CREATE FUNCTION eddy.session(ts timestamp, gap interval, max_length interval DEFAULT NULL,
+                             OUT window_start timestamp, OUT window_end timestamp, OUT last_event timestamp)
+RETURNS SETOF record LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', 'eddy_session';
+
+CREATE FUNCTION eddy._session_end(ts timestamptz, gap interval)
+RETURNS timestamptz LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_session_end';
+CREATE FUNCTION eddy._session_end(ts timestamp, gap interval)
+RETURNS timestamp LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_session_end';
+
+CREATE FUNCTION eddy._session_row(ts timestamptz, gap interval,
+                                  OUT window_start timestamptz, OUT window_end timestamptz, OUT last_event timestamptz)
+RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT ts, eddy._session_end(ts, gap), ts;
+END;
+
+CREATE FUNCTION eddy._session_row(ts timestamp, gap interval,
+                                  OUT window_start timestamp, OUT window_end timestamp, OUT last_event timestamp)
+RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT ts, eddy._session_end(ts, gap), ts;
+END;
+
 -- in queries of continuous views, guards casts of text to dates and times
 CREATE FUNCTION eddy._refuse_clock_words(value text)
 RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_refuse_clock_words';
@@ -370,6 +398,10 @@ COMMENT ON FUNCTION eddy.cumulate(timestamptz, interval, interval, interval) IS
     'windows that contain ts and grow by step from the start of a cycle of length size';
 COMMENT ON FUNCTION eddy.cumulate(timestamp, interval, interval, interval) IS
     'windows that contain ts and grow by step from the start of a cycle of length size';
+COMMENT ON FUNCTION eddy.session(timestamptz, interval, interval) IS
+    'in a continuous view, the session of ts: rows of a key that are at most gap apart';
+COMMENT ON FUNCTION eddy.session(timestamp, interval, interval) IS
+    'in a continuous view, the session of ts: rows of a key that are at most gap apart';
 
 /* Streams */
 
@@ -604,6 +636,10 @@ GRANT EXECUTE ON FUNCTION
     -- called by eddy.tumble when it is inlined
     eddy._window_start(timestamptz, interval, interval), eddy._window_start(timestamp, interval, interval),
     eddy._window_end(timestamptz, interval, interval), eddy._window_end(timestamp, interval, interval),
+    eddy.session(timestamptz, interval, interval), eddy.session(timestamp, interval, interval),
+    -- called in place of eddy.session, with the privileges of the owner of a view
+    eddy._session_row(timestamptz, interval), eddy._session_row(timestamp, interval),
+    eddy._session_end(timestamptz, interval), eddy._session_end(timestamp, interval),
     eddy._refuse_clock_words,   -- runs with the privileges of the owner of a view
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.create_continuous_view, eddy.drop_continuous_view,

@@ -222,7 +222,7 @@ window_bound(EddyViewPlan *plan, Query *query, int position)
 static int *
 order_keys(EddyViewPlan *plan, Query *query)
 {
-	static const int ranks[] = {EDDY_WINDOW_END, EDDY_WINDOW_START, 0};
+	static const int ranks[] = {EDDY_WINDOW_END, EDDY_WINDOW_START, 0, EDDY_WINDOW_LAST};
 	int		   *order = palloc(sizeof(int) * Max(plan->nkeys, 1));
 	int			n = 0;
 
@@ -252,6 +252,7 @@ analyze_keys(EddyViewPlan *plan, Query *query)
 		TypeCacheEntry *type;
 
 		key->position = order[i];
+		key->dependent = plan->adds_end && i == 0;
 		key->expr = (Expr *) expr;
 		key->type = exprType(expr);
 		key->typmod = exprTypmod(expr);

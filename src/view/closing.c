@@ -62,6 +62,17 @@ eddy_view_earlier(TimestampTz watermark, int64 usec)
 	return watermark < MIN_TIMESTAMP + usec ? DT_NOBEGIN : watermark - usec;
 }
 
+/*
+ * eddy_view_closes_until returns the last end of windows that are final by a watermark: rows that
+ * are still expected have event times from the watermark on. That is after a window that ends at
+ * the watermark, but joins a session that does.
+ */
+TimestampTz
+eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz watermark)
+{
+	return plan->session ? eddy_view_earlier(watermark, 1) : watermark;
+}
+
 /* ---- what there is to do ---- */
 
 /* The first time after another one at which a window of the view ends; DT_NOEND: none. */
@@ -100,7 +111,8 @@ next_due(EddyViewPlan *plan)
 		if (!TIMESTAMP_NOT_FINITE(forgets))
 			due = Min(due, forgets + plan->lateness);
 	}
-	return due;
+	/* the watermark at which eddy_view_closes_until returns that time */
+	return plan->session && !TIMESTAMP_NOT_FINITE(due) ? due + 1 : due;
 }
 
 /* True unless it is remembered that nothing is due before a later watermark. */
@@ -363,7 +375,8 @@ run_on_views(Oid stream, TimestampTz watermark, int64 *budget, void (*function) 
 
 	foreach(lc, windowed_plans(stream))
 	{
-		CloseRun	run = {lfirst(lc), watermark, budget, true};
+		EddyViewPlan *plan = lfirst(lc);
+		CloseRun	run = {plan, eddy_view_closes_until(plan, watermark), budget, true};
 
 		if (*budget <= 0)
 			complete = false;

@@ -232,3 +232,84 @@ eddy_combine_stored(EddyCombiner *combiner, EddyAggregate *agg, const EddyState 
 	}
 	MemoryContextSwitchTo(old);
 }
+
+/* ---- accumulators ---- */
+
+static void
+add_transition(EddyCombiner *combiner, EddyAggregate *agg, EddyAccumulator *accumulator,
+			   const EddyState *state)
+{
+	EddyState	transition = to_transition(combiner, agg, state);
+
+	accumulator->transition = accumulator->has_transition ?
+		combine_transitions(combiner, agg, &agg->combine, accumulator->transition, transition) :
+		transition;
+	accumulator->has_transition = true;
+}
+
+/* eddy_combine_add_partial adds a result of the delta query to an accumulator, at first zeroed. */
+void
+eddy_combine_add_partial(EddyCombiner *combiner, EddyAggregate *agg,
+						 EddyAccumulator *accumulator, const EddyState *partial)
+{
+	MemoryContext old = MemoryContextSwitchTo(combiner->mcxt);
+
+	add_transition(combiner, agg, accumulator, partial);
+	MemoryContextSwitchTo(old);
+}
+
+/* eddy_combine_add_stored adds a stored state. */
+void
+eddy_combine_add_stored(EddyCombiner *combiner, EddyAggregate *agg,
+						EddyAccumulator *accumulator, const EddyState *stored)
+{
+	MemoryContext old = MemoryContextSwitchTo(combiner->mcxt);
+
+	if (agg->internal && agg->state_is_final)
+	{
+		EddyState	copy = *stored;
+
+		if (!copy.isnull)
+			copy.value = datumCopy(copy.value, agg->resultbyval, agg->resultlen);
+		accumulator->sum = accumulator->has_sum ?
+			combine_transitions(combiner, agg, &agg->add, accumulator->sum, copy) : copy;
+		accumulator->has_sum = true;
+	}
+	else
+		add_transition(combiner, agg, accumulator, stored);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * eddy_combine_finish returns the state to be stored and the final value of an accumulator to which
+ * something was added.
+ */
+void
+eddy_combine_finish(EddyCombiner *combiner, EddyAggregate *agg, EddyAccumulator *accumulator,
+					EddyState *new_stored, EddyState *final)
+{
+	MemoryContext old = MemoryContextSwitchTo(combiner->mcxt);
+	EddyState	state = accumulator->transition;
+
+	if (agg->state_is_final)
+	{
+		if (agg->internal)
+		{
+			state = accumulator->has_transition ? finalize(combiner, agg, state) :
+				accumulator->sum;
+			if (accumulator->has_transition && accumulator->has_sum)
+				state = combine_transitions(combiner, agg, &agg->add, accumulator->sum, state);
+		}
+		make_read_only(&state, agg->resultlen);
+		*new_stored = *final = state;
+	}
+	else
+	{
+		/* before finalizing: a final function may change the state */
+		*new_stored = serialize(combiner, agg, state);
+		if (!agg->internal && !new_stored->isnull)
+			new_stored->value = datumCopy(new_stored->value, agg->transbyval, agg->translen);
+		*final = finalize(combiner, agg, state);
+	}
+	MemoryContextSwitchTo(old);
+}

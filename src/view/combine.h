@@ -28,6 +28,26 @@ typedef struct EddyState
 	bool		isnull;
 } EddyState;
 
+/*
+ * A state that is collected from any number of results of the delta query and stored states. It
+ * lives in the combiner's context.
+ */
+typedef struct EddyAccumulator
+{
+	bool		has_transition; /* transition is set */
+	EddyState	transition;		/* as functions expect it */
+	bool		has_sum;		/* sum is set */
+	EddyState	sum;			/* of stored final values that are added instead */
+} EddyAccumulator;
+
+extern void eddy_combine_add_partial(EddyCombiner *combiner, EddyAggregate *agg,
+									 EddyAccumulator *accumulator, const EddyState *partial);
+extern void eddy_combine_add_stored(EddyCombiner *combiner, EddyAggregate *agg,
+									EddyAccumulator *accumulator, const EddyState *stored);
+extern void eddy_combine_finish(EddyCombiner *combiner, EddyAggregate *agg,
+								EddyAccumulator *accumulator, EddyState *new_stored,
+								EddyState *final);
+
 extern void eddy_combine_partial(EddyCombiner *combiner, EddyAggregate *agg, EddyState *partial,
 								 const EddyState *more);
 

@@ -172,6 +172,22 @@ is_unsafe_to_analyze(Oid type)
 		(typtype == TYPTYPE_RANGE || typtype == TYPTYPE_MULTIRANGE);
 }
 
+static void
+create_index(const EddyStateTable *table, const char *qualified_name, const char *what,
+			 const EddyStateKey *columns, const char *nulls)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE %s ON %s (", what, qualified_name);
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
+						 column_name(table, columns[i].column));
+	appendStringInfo(&sql, ") %s", nulls);
+	execute(sql.data);
+	pfree(sql.data);
+}
+
 static Oid
 create_state_table(const EddyStateTable *table, const char *view_name)
 {
@@ -208,13 +224,9 @@ create_state_table(const EddyStateTable *table, const char *view_name)
 			execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STATISTICS 0", qualified,
 							 quote_identifier(table->columns[i].name)));
 
-	resetStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON %s (", qualified);
-	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
-						 column_name(table, table->keys[i].column));
-	appendStringInfoString(&sql, ") NULLS NOT DISTINCT");
-	execute(sql.data);
+	create_index(table, qualified, "UNIQUE INDEX", table->keys, "NULLS NOT DISTINCT");
+	if (table->order)
+		create_index(table, qualified, "INDEX", table->order, "");
 
 	/* keys can be NULL, so only FULL identifies a deleted group to consumers */
 	execute(psprintf("ALTER TABLE %s REPLICA IDENTITY FULL", qualified));
@@ -306,11 +318,12 @@ describe_layout(EddyView *row, const EddyViewPlan *layout)
 	row->columns = palloc(sizeof(AttrNumber) * Max(layout->noutputs, 1));
 	for (int i = 0; i < layout->noutputs; i++)
 		row->columns[i] = layout->outputs[i].column;
-	/* the end of a window that was added to the grouping is the last one, and not part of the key */
-	row->nkeys = layout->nkeys - (layout->adds_end ? 1 : 0);
+	/* in the order of GROUP BY, without what was added to it */
 	row->key_columns = palloc(sizeof(AttrNumber) * Max(layout->nkeys, 1));
-	for (int i = 0; i < layout->nkeys; i++)
-		row->key_columns[layout->keys[i].position] = layout->keys[i].column;
+	for (int position = 0; position < layout->nkeys; position++)
+		for (int i = 0; i < layout->nkeys; i++)
+			if (layout->keys[i].position == position && !layout->keys[i].dependent)
+				row->key_columns[row->nkeys++] = layout->keys[i].column;
 	row->visible_column = layout->visible_column;
 	row->final_column = layout->final_column;
 }

@@ -50,7 +50,7 @@ find_call(const RangeTblEntry *rte, WindowCall *window)
 		return false;
 	window->name = get_func_name(window->call->funcid);
 	return strcmp(window->name, "tumble") == 0 || strcmp(window->name, "hop") == 0 ||
-		strcmp(window->name, "cumulate") == 0;
+		strcmp(window->name, "cumulate") == 0 || strcmp(window->name, "session") == 0;
 }
 
 /* The event time column of the stream; 0: none. */
@@ -104,7 +104,7 @@ has_constant_length(const WindowCall *window)
 {
 	ListCell   *lc;
 
-	if (strcmp(window->name, "cumulate") == 0)
+	if (strcmp(window->name, "cumulate") == 0 || strcmp(window->name, "session") == 0)
 		return false;
 	foreach(lc, window->call->args)
 		if (lc != list_head(window->call->args) && contain_var_clause(lfirst(lc)))

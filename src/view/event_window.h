@@ -13,6 +13,7 @@
 /* Numbers of the output columns of the window functions. */
 #define EDDY_WINDOW_START 1
 #define EDDY_WINDOW_END 2
+#define EDDY_WINDOW_LAST 3		/* last_event, of a session */
 
 /*
  * Returns which bound of a window over the event time of the stream an expression is, or 0. The

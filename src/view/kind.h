@@ -32,6 +32,14 @@ struct EddyViewKind
 	/* Turns a copy of the definition into the delta query: its select list, and plan->delta_desc. */
 	void		(*make_delta) (EddyViewPlan *plan, Query *delta);
 
+	/*
+	 * Locks the groups of a delta, a List of Tuplestorestate, for kinds whose groups are not
+	 * locked by their rows: a row that a concurrent transaction inserts could belong to a group of
+	 * this one. See group_lock.h. NULL if there is nothing to lock. Called before any row of a
+	 * state table is locked for the batch, and before groups are read.
+	 */
+	void		(*lock) (EddyViewPlan *plan, List *deltas);
+
 	/* Merges what the delta query gave into the state tables, by the functions of merge.h. */
 	void		(*merge) (EddyViewPlan *plan, EddyMerge *merge);
 
@@ -43,6 +51,7 @@ struct EddyViewKind
 };
 
 extern const EddyViewKind eddy_kind_combining;	/* kind_combining.c */
+extern const EddyViewKind eddy_kind_session;	/* kind_session.c */
 
 extern const EddyViewKind *eddy_kind_choose(const Query *query);
 extern const EddyViewKind *eddy_kind_get(const char *name);

@@ -34,6 +34,7 @@
 #include "view/analyze.h"
 #include "view/combine.h"
 #include "view/kind.h"
+#include "view/kind_combining.h"
 
 /* The one state table. */
 #define STATE 0
@@ -200,12 +201,15 @@ make_final_desc(EddyViewPlan *plan)
 	return desc;
 }
 
-static void
-layout(EddyViewPlan *plan, Query *query)
+/*
+ * eddy_combining_lay_out lays out the one state table of a view whose keys, aggregates and outputs
+ * are known.
+ */
+void
+eddy_combining_lay_out(EddyViewPlan *plan)
 {
 	EddyStateTable *table = palloc0(sizeof(EddyStateTable));
 
-	eddy_analyze_groups(plan, query);
 	table->suffix = "state";
 	table->columns = palloc0(sizeof(EddyStateColumn) *
 							 (plan->noutputs + plan->nkeys + plan->naggs + 4));
@@ -215,6 +219,13 @@ layout(EddyViewPlan *plan, Query *query)
 	lay_out_marks(plan, table);
 	plan->state_tables = list_make1(table);
 	plan->final_desc = make_final_desc(plan);
+}
+
+static void
+layout(EddyViewPlan *plan, Query *query)
+{
+	eddy_analyze_groups(plan, query);
+	eddy_combining_lay_out(plan);
 }
 
 /* ---- the delta query ---- */
@@ -302,16 +313,6 @@ start_group(Combining *c, TupleTableSlot *row)
 	MemoryContextSwitchTo(old);
 }
 
-/*
- * True for a NULL state that a strict transition function has returned, which is the result of
- * the group from then on. counter: the state that counts its inputs, if there is one.
- */
-static inline bool
-is_lost(const EddyAggregate *agg, bool isnull, Datum counter)
-{
-	return isnull && (agg->null_is_lost || (agg->counter && DatumGetInt64(counter) > 0));
-}
-
 /* Combines another row of the delta with the current group. */
 static void
 add_to_group(Combining *c, TupleTableSlot *row)
@@ -327,8 +328,9 @@ add_to_group(Combining *c, TupleTableSlot *row)
 		};
 
 		/* counters come after the aggregates whose input they count */
-		if (is_lost(agg, c->partials[i].isnull, c->partials[agg->counter].value) ||
-			is_lost(agg, more.isnull, row->tts_values[plan->nkeys + agg->counter]))
+		if (eddy_combining_is_lost(agg, c->partials[i].isnull,
+								   c->partials[agg->counter].value) ||
+			eddy_combining_is_lost(agg, more.isnull, row->tts_values[plan->nkeys + agg->counter]))
 			c->partials[i].isnull = true;
 		else
 			eddy_combine_partial(c->combiner, agg, &c->partials[i], &more);
@@ -376,13 +378,13 @@ compute_states(Combining *c, TupleTableSlot *stored)
 		EddyState	final;
 		bool		lost;
 
-		lost = is_lost(agg, partial.isnull, c->partials[agg->counter].value);
+		lost = eddy_combining_is_lost(agg, partial.isnull, c->partials[agg->counter].value);
 		if (stored)
 		{
 			old.value = stored->tts_values[column];
 			old.isnull = stored->tts_isnull[column];
-			lost |= is_lost(agg, old.isnull,
-							stored->tts_values[plan->aggs[agg->counter].state_column - 1]);
+			lost |= eddy_combining_is_lost(agg, old.isnull,
+										   stored->tts_values[plan->aggs[agg->counter].state_column - 1]);
 		}
 		if (lost)
 			partial.isnull = old.isnull = true;
@@ -403,21 +405,22 @@ set_mark(TupleTableSlot *row, AttrNumber column, bool value)
 	row->tts_isnull[column - 1] = false;
 }
 
-static void
-compute_outputs(Combining *c)
+/*
+ * eddy_combining_compute_outputs computes the columns of the view, and the result of HAVING, from
+ * the keys and final values of a group. Values of expressions live in the context of econtext.
+ */
+void
+eddy_combining_compute_outputs(EddyViewPlan *plan, ExprContext *econtext, TupleTableSlot *finals,
+							   TupleTableSlot *result)
 {
-	EddyViewPlan *plan = c->plan;
-	TupleTableSlot *result = c->result;
-	TupleTableSlot *finals = c->finals;
-
-	c->econtext->ecxt_scantuple = finals;
+	econtext->ecxt_scantuple = finals;
 	for (int i = 0; i < plan->noutputs; i++)
 	{
 		EddyOutput *output = &plan->outputs[i];
 		int			column = output->column - 1;
 
 		if (output->kind == EDDY_OUTPUT_EXPRESSION)
-			result->tts_values[column] = ExecEvalExprSwitchContext(output->state, c->econtext,
+			result->tts_values[column] = ExecEvalExprSwitchContext(output->state, econtext,
 																   &result->tts_isnull[column]);
 		else
 		{
@@ -431,13 +434,24 @@ compute_outputs(Combining *c)
 	if (plan->having)
 	{
 		bool		isnull;
-		Datum		value = ExecEvalExprSwitchContext(plan->having_state, c->econtext, &isnull);
+		Datum		value = ExecEvalExprSwitchContext(plan->having_state, econtext, &isnull);
 
 		set_mark(result, plan->having_column, !isnull && DatumGetBool(value));
 	}
 }
 
-/* Whether the row is final, and in the view. A late row that is accepted leaves its group final. */
+/* eddy_combining_mark sets whether a row, of a view that has windows, is final, and in the view. */
+void
+eddy_combining_mark(const EddyViewPlan *plan, TupleTableSlot *row, bool final)
+{
+	set_mark(row, plan->final_column, final);
+	if (plan->visible_column != plan->final_column &&
+		plan->visible_column != plan->having_column)
+		set_mark(row, plan->visible_column, final &&
+				 DatumGetBool(row->tts_values[plan->having_column - 1]));
+}
+
+/* A late row that is accepted leaves its group final. */
 static void
 compute_marks(Combining *c, TupleTableSlot *stored)
 {
@@ -451,11 +465,7 @@ compute_marks(Combining *c, TupleTableSlot *stored)
 	else
 		final = !c->key_nulls[0] &&
 			DatumGetTimestampTz(c->keys[0]) <= eddy_merge_judgment(c->merge)->final_until;
-	set_mark(c->result, plan->final_column, final);
-	if (plan->visible_column != plan->final_column &&
-		plan->visible_column != plan->having_column)
-		set_mark(c->result, plan->visible_column, final &&
-				 DatumGetBool(c->result->tts_values[plan->having_column - 1]));
+	eddy_combining_mark(plan, c->result, final);
 }
 
 /* Fills c->result from the current group and the stored version (NULL: a new group). */
@@ -469,7 +479,7 @@ compute_result(Combining *c, TupleTableSlot *stored)
 	compute_keys(c, stored);
 	compute_states(c, stored);
 	ExecStoreVirtualTuple(c->finals);
-	compute_outputs(c);
+	eddy_combining_compute_outputs(c->plan, c->econtext, c->finals, c->result);
 	compute_marks(c, stored);
 	ExecStoreVirtualTuple(c->result);
 }
@@ -566,9 +576,12 @@ merge(EddyViewPlan *plan, EddyMerge *merge)
 
 /* ---- closing ---- */
 
-/* The states of a group that accepts no rows any more are not needed, unless the view shows them. */
-static void
-forget(EddyViewPlan *plan, TupleTableSlot *row)
+/*
+ * eddy_combining_forget: the states of a group that accepts no rows any more are not needed, unless
+ * the view shows them.
+ */
+void
+eddy_combining_forget(EddyViewPlan *plan, TupleTableSlot *row)
 {
 	for (int i = 0; i < plan->naggs; i++)
 	{
@@ -590,6 +603,7 @@ const EddyViewKind eddy_kind_combining = {
 	.accepts = accepts,
 	.layout = layout,
 	.make_delta = make_delta,
+	.lock = NULL,
 	.merge = merge,
-	.forget = forget,
+	.forget = eddy_combining_forget,
 };

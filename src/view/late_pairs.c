@@ -9,6 +9,10 @@
  * query without its aggregation: it returns each pair of a row and a final window. One row can be late
  * for one window and be counted in another.
  *
+ * A row of a session is late by itself only if no session that is not final has saved it. The merge
+ * has noted the late rows of the delta, by which the pairs of the query are filtered: both are
+ * sorted by the key of the session and the bounds that the row has alone.
+ *
  * Rows that the view has rejected are left out, so that accepted, late and rejected pairs are
  * all. The query runs with the privileges of the owner of the view.
  *
@@ -29,7 +33,9 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/sortsupport.h"
 #include "utils/timestamp.h"
+#include "utils/tuplesort.h"
 #include "utils/typcache.h"
 
 #include "compat.h"
@@ -42,8 +48,12 @@ enum
 {
 	LATE_PLACE = 1,
 	LATE_START,
-	LATE_END
+	LATE_END,
+	LATE_KEY					/* of sessions: the first column of the key */
 };
+
+/* Keys of a plan with sessions: end, start, the key of the session, last event. */
+#define LATE_SESSION_KEY 2
 
 static TargetEntry *
 make_target(AttrNumber resno, Node *expr)
@@ -79,6 +89,11 @@ make_query(EddyViewPlan *plan, TimestampTz until)
 	query->targetList = list_make3(make_target(LATE_PLACE, (Node *) place),
 								   make_target(LATE_START, (Node *) start),
 								   make_target(LATE_END, (Node *) copyObject(end)));
+	if (plan->session)
+		for (int i = LATE_SESSION_KEY; i < plan->nkeys - 1; i++)
+			query->targetList = lappend(query->targetList,
+										make_target(LATE_KEY + i - LATE_SESSION_KEY,
+													(Node *) copyObject(plan->keys[i].expr)));
 	query->groupClause = NIL;
 	query->havingQual = NULL;
 	query->hasAggs = false;
@@ -151,30 +166,157 @@ read_pairs(EddyLateRows *late, Tuplestorestate *store, TupleTableSlot *slot)
 	qsort(late->rows, n, sizeof(EddyLateRow), compare_pairs);
 }
 
+/* ---- sessions ---- */
+
+/* Sorts rows by the key of the session, start and end, which are in the given columns. */
+static Tuplesortstate *
+sort_rows(const EddyViewPlan *plan, Tuplestorestate *store, TupleTableSlot *slot,
+		  const AttrNumber *columns)
+{
+	int			n = plan->nsort_keys;
+	Oid		   *operators = palloc(sizeof(Oid) * n);
+	Oid		   *collations = palloc(sizeof(Oid) * n);
+	bool	   *nulls_first = palloc0(sizeof(bool) * n);
+	Tuplesortstate *sort;
+
+	for (int i = 0; i < n; i++)
+	{
+		operators[i] = plan->keys[plan->sort_keys[i]].lt_opr;
+		collations[i] = plan->keys[plan->sort_keys[i]].collation;
+	}
+	sort = tuplesort_begin_heap(slot->tts_tupleDescriptor, n,
+								unconstify(AttrNumber *, columns), operators, collations,
+								nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	tuplestore_rescan(store);
+	while (tuplestore_gettupleslot(store, true, false, slot))
+		tuplesort_puttupleslot(sort, slot);
+	tuplesort_performsort(sort);
+	return sort;
+}
+
+/* Compares a pair with a late row of the delta. */
+static int
+compare_rows(const EddyViewPlan *plan, SortSupport keys, TupleTableSlot *pair,
+			 const AttrNumber *pair_columns, TupleTableSlot *row, const AttrNumber *row_columns)
+{
+	for (int i = 0; i < plan->nsort_keys; i++)
+	{
+		bool		pair_null;
+		bool		row_null;
+		Datum		left = slot_getattr(pair, pair_columns[i], &pair_null);
+		Datum		right = slot_getattr(row, row_columns[i], &row_null);
+		int			order = ApplySortComparator(left, pair_null, right, row_null, &keys[i]);
+
+		if (order != 0)
+			return order;
+	}
+	return 0;
+}
+
+static SortSupport
+make_comparators(const EddyViewPlan *plan)
+{
+	SortSupport keys = palloc0(sizeof(SortSupportData) * plan->nsort_keys);
+
+	for (int i = 0; i < plan->nsort_keys; i++)
+	{
+		keys[i].ssup_cxt = CurrentMemoryContext;
+		keys[i].ssup_collation = plan->keys[plan->sort_keys[i]].collation;
+		PrepareSortSupportFromOrderingOp(plan->keys[plan->sort_keys[i]].lt_opr, &keys[i]);
+	}
+	return keys;
+}
+
+/* The pairs whose rows the merge has found late. */
+static Tuplestorestate *
+select_late(EddyWork *work, Tuplestorestate *store, TupleTableSlot *pair)
+{
+	const EddyViewPlan *plan = work->plan;
+	AttrNumber *pair_columns = palloc(sizeof(AttrNumber) * plan->nsort_keys);
+	AttrNumber *row_columns = palloc(sizeof(AttrNumber) * plan->nsort_keys);
+	SortSupport keys = make_comparators(plan);
+	TupleTableSlot *row = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsMinimalTuple);
+	Tuplestorestate *selected = tuplestore_begin_heap(false, false, work_mem);
+	Tuplesortstate *pairs;
+	Tuplesortstate *rows;
+	EddyOwnerSwitch save;
+	bool		has_row;
+
+	for (int i = 0; i < plan->nsort_keys; i++)
+	{
+		int			key = plan->sort_keys[i];
+
+		row_columns[i] = key + 1;
+		pair_columns[i] = key == 0 ? LATE_END : key == 1 ? LATE_START :
+			LATE_KEY + key - LATE_SESSION_KEY;
+	}
+	/* comparing keys calls functions of their types */
+	eddy_owner_begin(&save, plan->owner);
+	pairs = sort_rows(plan, store, pair, pair_columns);
+	rows = sort_rows(plan, work->judgment.late_rows, row, row_columns);
+	has_row = tuplesort_gettupleslot(rows, true, false, row, NULL);
+	while (has_row && tuplesort_gettupleslot(pairs, true, false, pair, NULL))
+	{
+		int			order = 1;
+
+		CHECK_FOR_INTERRUPTS();
+		while (has_row && (order = compare_rows(plan, keys, pair, pair_columns, row,
+												row_columns)) > 0)
+			has_row = tuplesort_gettupleslot(rows, true, false, row, NULL);
+		if (has_row && order == 0)
+			tuplestore_puttupleslot(selected, pair);
+	}
+	tuplesort_end(pairs);
+	tuplesort_end(rows);
+	eddy_owner_end(&save);
+	ExecDropSingleTupleTableSlot(row);
+	tuplestore_end(store);
+	return selected;
+}
+
+/* ---- all kinds ---- */
+
+static TupleDesc
+make_desc(const EddyViewPlan *plan)
+{
+	int			nkeys = plan->session ? plan->nkeys - 1 - LATE_SESSION_KEY : 0;
+	TupleDesc	desc = CreateTemplateTupleDesc(LATE_END + nkeys);
+
+	TupleDescInitEntry(desc, LATE_PLACE, NULL, TIDOID, -1, 0);
+	TupleDescInitEntry(desc, LATE_START, NULL, plan->keys[0].type, -1, 0);
+	TupleDescInitEntry(desc, LATE_END, NULL, plan->keys[0].type, -1, 0);
+	for (int i = 0; i < nkeys; i++)
+	{
+		const EddyKey *key = &plan->keys[LATE_SESSION_KEY + i];
+
+		TupleDescInitEntry(desc, LATE_KEY + i, NULL, key->type, key->typmod, 0);
+		TupleDescInitEntryCollation(desc, LATE_KEY + i, key->collation);
+	}
+	return desc;
+}
+
 static void
 collect(void *arg)
 {
 	EddyWork   *work = arg;
 	EddyBatch  *batch = work->batch;
 	Tuplestorestate *store = run_query(work);
-	MemoryContext old = MemoryContextSwitchTo(batch->mcxt);
-	EddyLateRows *late = palloc0(sizeof(EddyLateRows));
-	TupleDesc	desc = CreateTemplateTupleDesc(LATE_END);
-	Oid			time_type = work->plan->keys[0].type;
-	TupleTableSlot *slot;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(make_desc(work->plan), &TTSOpsMinimalTuple);
+	MemoryContext old;
+	EddyLateRows *late;
 
-	TupleDescInitEntry(desc, LATE_PLACE, NULL, TIDOID, -1, 0);
-	TupleDescInitEntry(desc, LATE_START, NULL, time_type, -1, 0);
-	TupleDescInitEntry(desc, LATE_END, NULL, time_type, -1, 0);
-	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	if (work->plan->session)
+		store = select_late(work, store, slot);
+	old = MemoryContextSwitchTo(batch->mcxt);
+	late = palloc0(sizeof(EddyLateRows));
 	late->view = work->plan->view;
 	late->count = tuplestore_tuple_count(store);
 	if (work->plan->keeps_late && late->count > 0)
 		read_pairs(late, store, slot);
 	if (late->count > 0)
 		batch->late_rows = lappend(batch->late_rows, late);
-	ExecDropSingleTupleTableSlot(slot);
 	MemoryContextSwitchTo(old);
+	ExecDropSingleTupleTableSlot(slot);
 	tuplestore_end(store);
 }
 

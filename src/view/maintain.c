@@ -15,7 +15,8 @@
  * if that fails.
  *
  * Locking: RowExclusiveLock on each view's state tables until the end of the transaction, in order
- * of the views' Oid; so a view cannot be dropped meanwhile. Memory: one context, which is deleted
+ * of the views' Oid; so a view cannot be dropped meanwhile. Then, in the same order, the groups of
+ * views whose kind locks them, and after all of these the rows of state tables. Memory: one context, which is deleted
  * at the end.
  *
  *-------------------------------------------------------------------------
@@ -31,6 +32,7 @@
 
 #include "owner.h"
 #include "subtransaction.h"
+#include "view/kind.h"
 #include "view/maintain.h"
 #include "view/view.h"
 
@@ -67,6 +69,8 @@ run_compute(void *arg)
 	EddyWork   *work = arg;
 
 	eddy_delta_start_clock(work);
+	if (work->judgment.late_rows)
+		tuplestore_clear(work->judgment.late_rows);
 	eddy_merge_compute(work->plan, work->deltas, work->result, &work->judgment);
 }
 
@@ -179,7 +183,10 @@ judge(EddyWork *work)
 	if (!batch->judged)
 		batch->judge(batch);
 	batch->judged = true;
-	work->judgment.late_until = eddy_view_earlier(batch->watermark, plan->lateness);
+	work->judgment.late_until = eddy_view_earlier(eddy_view_closes_until(plan, batch->watermark),
+												  plan->lateness);
+	if (plan->session)
+		work->judgment.late_rows = tuplestore_begin_heap(false, false, work_mem);
 	if (plan->lateness > 0)
 	{
 		EddyViewProgress *progress = eddy_catalog_get_view_progress(plan->view);
@@ -347,6 +354,8 @@ do_works(List *works, bool repeatable)
 		EddyWork   *work = lfirst(lc);
 
 		collect(work);
+		if (work->plan->kind->lock && !work->suspended)
+			work->plan->kind->lock(work->plan, work->deltas);
 		if (!repeatable)
 			compute_rejecting(work);
 	}

@@ -43,6 +43,11 @@ typedef enum EddyStep
 /* The plan of a view that is to be maintained, with its state tables locked, or NULL. */
 extern EddyViewPlan *eddy_maintain_lock_view(Oid view);
 
+/* ---- closing.c ---- */
+
+/* The last end of windows that are final by a watermark. */
+extern TimestampTz eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz watermark);
+
 /* ---- late_pairs.c ---- */
 
 extern void eddy_late_collect(EddyWork *work);

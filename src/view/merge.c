@@ -18,6 +18,10 @@
  *
  * A merge on trial goes into memory (trial.c), on top of what is stored, and locks no row.
  *
+ * A group can consist of one row or of several rows, which are changed together: all of them, or
+ * none if a concurrent transaction has changed one since it was read. So where several existing
+ * rows change, they are locked before the first one is written.
+ *
  * Locking: see upsert.c. Memory: one context for each merge; what the first pass has computed lives
  * in the caller's. A crash leaves nothing.
  *
@@ -59,10 +63,35 @@ typedef struct ComputedRows
 	int64		capacity;
 } ComputedRows;
 
+/* A change of a group of several rows. */
+typedef enum ChangeKind
+{
+	CHANGE_REMOVE,
+	CHANGE_REPLACE,
+	CHANGE_INSERT,
+	CHANGE_END					/* of the group */
+} ChangeKind;
+
+typedef struct Change
+{
+	uint8		kind;			/* ChangeKind */
+	uint8		table;
+	ItemPointerData place;		/* of an existing row */
+} Change;
+
+/* An array that grows. */
+typedef struct Changes
+{
+	Change	   *changes;
+	int64		n;
+	int64		capacity;
+} Changes;
+
 struct EddyMergeResult
 {
 	MemoryContext mcxt;
-	Tuplestorestate *groups;	/* rows of the delta, one for each group, in order of key */
+	Tuplestorestate *groups;	/* rows of the delta, in order of key; usually one for each group */
+	Changes		changes;		/* of groups of several rows; their versions are in the tables */
 	int			ntables;
 	ComputedRows tables[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -75,6 +104,11 @@ typedef struct MergeTable
 	TupleTableSlot *tried;		/* PASS_TRIAL: a version made by an earlier step */
 	TupleTableSlot *computed;	/* PASS_WRITE: a version made by the first pass */
 	int64		next;			/* PASS_WRITE: index of the next one */
+
+	/* PASS_TRIAL: the next rows of the range that is read */
+	TupleTableSlot *next_stored;
+	TupleTableSlot *next_tried;
+	TupleTableSlot *fetched;	/* the one of them that was returned last */
 } MergeTable;
 
 struct EddyMerge
@@ -90,6 +124,14 @@ struct EddyMerge
 	int			position;		/* of the delta that is read, if they are not sorted */
 	Tuplesortstate *sort;		/* NULL: not sorted */
 	TupleTableSlot *row;
+
+	/* groups of several rows */
+	MemoryContext mcxt;			/* of this merge */
+	MemoryContext pending_mcxt; /* of the versions of the current group */
+	Changes		pending;		/* changes of the current group */
+	List	   *versions;		/* of MinimalTuple: of these changes */
+	int			next_version;	/* index of the next one */
+	int64		next_change;	/* PASS_WRITE: index of the next one in the result */
 
 	MergeTable	tables[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -110,7 +152,7 @@ is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
 	bool		isnull;
 	Datum		end;
 
-	if (!plan->windowed)
+	if (!plan->windowed || judgment->late_rows)
 		return false;
 	end = slot_getattr(group, 1, &isnull);
 	if (isnull)
@@ -125,12 +167,25 @@ is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
 }
 
 /*
+ * eddy_merge_note_late notes a row of the delta that is late. On trial it is not: the row will be
+ * found late again.
+ */
+void
+eddy_merge_note_late(EddyMerge *merge, TupleTableSlot *row)
+{
+	if (merge->pass == PASS_TRIAL)
+		return;
+	tuplestore_puttupleslot(merge->judgment->late_rows, row);
+	merge->judgment->found_late = true;
+}
+
+/*
  * Sorts the rows of all deltas into the order in which groups are locked. Late ones are left out.
  */
 static Tuplesortstate *
 sort_deltas(EddyViewPlan *plan, List *deltas, EddyJudgment *judgment, TupleTableSlot *slot)
 {
-	int			nkeys = plan->nkeys;
+	int			nkeys = plan->sort_keys ? plan->nsort_keys : plan->nkeys;
 	AttrNumber *attnums = palloc(sizeof(AttrNumber) * nkeys);
 	Oid		   *operators = palloc(sizeof(Oid) * nkeys);
 	Oid		   *collations = palloc(sizeof(Oid) * nkeys);
@@ -140,9 +195,11 @@ sort_deltas(EddyViewPlan *plan, List *deltas, EddyJudgment *judgment, TupleTable
 
 	for (int i = 0; i < nkeys; i++)
 	{
-		attnums[i] = i + 1;
-		operators[i] = plan->keys[i].lt_opr;
-		collations[i] = plan->keys[i].collation;
+		int			key = plan->sort_keys ? plan->sort_keys[i] : i;
+
+		attnums[i] = key + 1;
+		operators[i] = plan->keys[key].lt_opr;
+		collations[i] = plan->keys[key].collation;
 	}
 	sort = tuplesort_begin_heap(plan->delta_desc, nkeys, attnums, operators, collations,
 								nulls_first, work_mem, NULL, TUPLESORT_NONE);
@@ -230,15 +287,10 @@ eddy_merge_desc(EddyMerge *merge, int table)
 	return eddy_upsert_desc(merge->tables[table].upsert);
 }
 
-/* The version of a row that an earlier step of the trial has made, or NULL. */
+/* A slot with a version that an earlier step of the trial has made. */
 static TupleTableSlot *
-find_tried(EddyMerge *merge, int table, const Datum *keys, const bool *nulls)
+show_tried(MergeTable *target, MinimalTuple tuple)
 {
-	MergeTable *target = &merge->tables[table];
-	MinimalTuple tuple = eddy_trial_find(merge->trial, table, keys, nulls);
-
-	if (tuple == NULL)
-		return NULL;
 	if (target->tried == NULL)
 		target->tried = MakeSingleTupleTableSlot(eddy_upsert_desc(target->upsert),
 												 &TTSOpsMinimalTuple);
@@ -249,7 +301,8 @@ find_tried(EddyMerge *merge, int table, const Datum *keys, const bool *nulls)
 
 /*
  * eddy_merge_find returns the row of a state table with the given key, NULL if it does not exist.
- * It is valid until the new version is stored.
+ * It is valid until the new version is stored. For tables whose ranges are read in another order
+ * than that of their key, the key is given in that order.
  */
 TupleTableSlot *
 eddy_merge_find(EddyMerge *merge, int table, const Datum *keys, const bool *nulls)
@@ -260,10 +313,10 @@ eddy_merge_find(EddyMerge *merge, int table, const Datum *keys, const bool *null
 	target->stored = NULL;
 	if (merge->pass == PASS_TRIAL)
 	{
-		TupleTableSlot *tried = find_tried(merge, table, keys, nulls);
+		MinimalTuple tuple;
 
-		if (tried)
-			return tried;
+		if (eddy_trial_lookup(merge->trial, table, keys, nulls, &tuple))
+			return tuple ? show_tried(target, tuple) : NULL;
 	}
 	target->stored = eddy_upsert_find(target->upsert, keys, nulls);
 	if (target->stored == NULL)
@@ -271,8 +324,9 @@ eddy_merge_find(EddyMerge *merge, int table, const Datum *keys, const bool *null
 	return target->stored;
 }
 
-static bool
-identical(TupleTableSlot *a, TupleTableSlot *b)
+/* eddy_merge_identical returns true if two versions of a row, deformed, have the same values. */
+bool
+eddy_merge_identical(TupleTableSlot *a, TupleTableSlot *b)
 {
 	TupleDesc	desc = a->tts_tupleDescriptor;
 
@@ -309,7 +363,7 @@ keep_version(EddyMergeResult *result, int table, TupleTableSlot *stored, TupleTa
 		rows->places[rows->nrows] = stored->tts_tid;
 	else
 		ItemPointerSetInvalid(&rows->places[rows->nrows]);
-	rows->same[rows->nrows] = stored && identical(stored, version);
+	rows->same[rows->nrows] = stored && eddy_merge_identical(stored, version);
 	if (!rows->same[rows->nrows])
 		tuplestore_puttupleslot(rows->versions, version);
 	rows->nrows++;
@@ -325,7 +379,7 @@ write_version(MergeTable *target, TupleTableSlot *version)
 	if (stored == NULL)
 		done = eddy_upsert_insert(target->upsert, version);
 	else
-		done = identical(stored, version) ||
+		done = eddy_merge_identical(stored, version) ||
 			eddy_upsert_update(target->upsert, &stored->tts_tid, version);
 	if (!done)
 		eddy_upsert_renew(target->upsert);
@@ -399,6 +453,343 @@ eddy_merge_write_computed(EddyMerge *merge, int table)
 	return done;
 }
 
+/* ---- groups of several rows ---- */
+
+/* The key of a row, in the order of ranges. */
+static void
+read_key(EddyMerge *merge, int table, TupleTableSlot *row, Datum *keys, bool *nulls)
+{
+	const EddyStateTable *layout = list_nth(merge->plan->state_tables, table);
+	const EddyStateKey *order = eddy_upsert_order(layout);
+
+	for (int i = 0; i < layout->nkeys; i++)
+	{
+		keys[i] = row->tts_values[order[i].column - 1];
+		nulls[i] = row->tts_isnull[order[i].column - 1];
+	}
+}
+
+/* True if the trial has changed a row that is stored. */
+static bool
+is_tried(EddyMerge *merge, int table, TupleTableSlot *row)
+{
+	Datum		keys[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+	MinimalTuple unused;
+
+	read_key(merge, table, row, keys, nulls);
+	return eddy_trial_lookup(merge->trial, table, keys, nulls, &unused);
+}
+
+static void
+read_stored(EddyMerge *merge, int table)
+{
+	MergeTable *target = &merge->tables[table];
+
+	do
+		target->next_stored = eddy_upsert_next(target->upsert);
+	while (target->next_stored && is_tried(merge, table, target->next_stored));
+}
+
+static void
+read_tried(EddyMerge *merge, int table)
+{
+	MergeTable *target = &merge->tables[table];
+	MinimalTuple tuple = eddy_trial_next(merge->trial, table);
+
+	target->next_tried = tuple ? show_tried(target, tuple) : NULL;
+}
+
+/*
+ * eddy_merge_seek begins to read the rows of a state table whose first nkeys key columns have the
+ * given values and, with from, whose next key column is at least keys[nkeys], not null.
+ *
+ * A kind that locks its groups does not read the row that shows whether a group has changed; so
+ * under REPEATABLE READ and stricter levels 40001 is raised if a concurrent transaction has added
+ * a row to the range.
+ */
+void
+eddy_merge_seek(EddyMerge *merge, int table, int nkeys, bool from, const Datum *keys,
+				const bool *nulls)
+{
+	MergeTable *target = &merge->tables[table];
+
+	CHECK_FOR_INTERRUPTS();
+	if (IsolationUsesXactSnapshot() && merge->pass != PASS_TRIAL)
+		eddy_upsert_check_unseen(target->upsert, nkeys, from, keys, nulls);
+	eddy_upsert_seek_from(target->upsert, nkeys, from, keys, nulls);
+	if (merge->pass == PASS_TRIAL)
+	{
+		target->fetched = NULL;
+		eddy_trial_seek(merge->trial, table, nkeys, from, keys, nulls);
+		read_stored(merge, table);
+		read_tried(merge, table);
+	}
+}
+
+/*
+ * eddy_merge_fetch returns the next row of the range, in order of key, with all its columns
+ * deformed, or NULL. The slot is valid until the next call for that table.
+ */
+TupleTableSlot *
+eddy_merge_fetch(EddyMerge *merge, int table)
+{
+	MergeTable *target = &merge->tables[table];
+	TupleTableSlot *row;
+
+	CHECK_FOR_INTERRUPTS();
+	if (merge->pass != PASS_TRIAL)
+		return eddy_upsert_next(target->upsert);
+
+	/* the slot that the last call returned is only now free for the next row */
+	if (target->fetched && target->fetched == target->next_stored)
+		read_stored(merge, table);
+	else if (target->fetched && target->fetched == target->next_tried)
+		read_tried(merge, table);
+	if (target->next_stored && target->next_tried)
+		row = eddy_trial_compare(merge->trial, table, target->next_stored,
+								 target->next_tried) < 0 ?
+			target->next_stored : target->next_tried;
+	else
+		row = target->next_stored ? target->next_stored : target->next_tried;
+	target->fetched = row;
+	return row;
+}
+
+static Change *
+append_change(Changes *changes, MemoryContext mcxt)
+{
+	if (changes->n == changes->capacity)
+	{
+		changes->capacity = Max(changes->capacity * 2, 16);
+		changes->changes = changes->changes == NULL ?
+			MemoryContextAllocHuge(mcxt, changes->capacity * sizeof(Change)) :
+			repalloc_huge(changes->changes, changes->capacity * sizeof(Change));
+	}
+	return &changes->changes[changes->n++];
+}
+
+/* Takes a change of the current group; version is NULL if the row is removed. */
+static void
+take_change(EddyMerge *merge, ChangeKind kind, int table, const ItemPointerData *place,
+			TupleTableSlot *version)
+{
+	Change	   *change;
+
+	if (version)
+		eddy_upsert_check_row(merge->tables[table].upsert, version);
+	if (merge->pass == PASS_TRIAL)
+	{
+		if (version)
+			eddy_trial_add(merge->trial, table, version);
+		return;
+	}
+	change = merge->pass == PASS_COMPUTE ?
+		append_change(&merge->result->changes, merge->result->mcxt) :
+		append_change(&merge->pending, merge->mcxt);
+	change->kind = kind;
+	change->table = table;
+	if (place)
+		change->place = *place;
+	else
+		ItemPointerSetInvalid(&change->place);
+	if (version == NULL)
+		return;
+	if (merge->pass == PASS_COMPUTE)
+		tuplestore_puttupleslot(merge->result->tables[table].versions, version);
+	else
+	{
+		MemoryContext old = MemoryContextSwitchTo(merge->pending_mcxt);
+
+		merge->versions = lappend(merge->versions, ExecCopySlotMinimalTuple(version));
+		MemoryContextSwitchTo(old);
+	}
+}
+
+/* eddy_merge_remove removes the row with a key, in the order of ranges, and a place. */
+void
+eddy_merge_remove(EddyMerge *merge, int table, const ItemPointerData *place, const Datum *keys,
+				  const bool *nulls)
+{
+	if (merge->pass == PASS_TRIAL)
+		eddy_trial_remove(merge->trial, table, keys, nulls);
+	else
+		take_change(merge, CHANGE_REMOVE, table, place, NULL);
+}
+
+/* eddy_merge_replace replaces the row at a place by a version with the same key. */
+void
+eddy_merge_replace(EddyMerge *merge, int table, const ItemPointerData *place,
+				   TupleTableSlot *version)
+{
+	take_change(merge, CHANGE_REPLACE, table, place, version);
+}
+
+/* eddy_merge_insert inserts a row. Errors for a key that no row can have are raised now. */
+void
+eddy_merge_insert(EddyMerge *merge, int table, TupleTableSlot *version)
+{
+	Datum		keys[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+
+	read_key(merge, table, version, keys, nulls);
+	eddy_upsert_check_key(merge->tables[table].upsert, keys, nulls);
+	take_change(merge, CHANGE_INSERT, table, NULL, version);
+}
+
+/* The next version of a change: one of the current group, or one that the first pass has made. */
+static TupleTableSlot *
+next_version(EddyMerge *merge, const Change *change, bool computed)
+{
+	MergeTable *target = &merge->tables[change->table];
+
+	if (target->computed == NULL)
+		target->computed = MakeSingleTupleTableSlot(eddy_upsert_desc(target->upsert),
+													&TTSOpsMinimalTuple);
+	if (computed)
+	{
+		if (!tuplestore_gettupleslot(merge->result->tables[change->table].versions, true, false,
+									 target->computed))
+			elog(ERROR, "computed version of a row is missing");
+	}
+	else
+		ExecStoreMinimalTuple(list_nth(merge->versions, merge->next_version++), target->computed,
+							  false);
+	return target->computed;
+}
+
+/* Makes one change; false if a concurrent transaction has written the row first. */
+static bool
+make_change(EddyMerge *merge, Change *change, bool computed)
+{
+	MergeTable *target = &merge->tables[change->table];
+	TupleTableSlot *version = change->kind == CHANGE_REMOVE ? NULL :
+		next_version(merge, change, computed);
+
+	if (change->kind == CHANGE_INSERT)
+	{
+		if (merge->pass != PASS_ONLY)
+			return eddy_upsert_insert(target->upsert, version);
+		eddy_upsert_add(target->upsert, version);
+		return true;
+	}
+	/* rows are locked in order of key: the new ones before this one first */
+	eddy_upsert_flush(target->upsert);
+	if (change->kind == CHANGE_REPLACE)
+		return eddy_upsert_update(target->upsert, &change->place, version);
+	return eddy_upsert_delete(target->upsert, &change->place);
+}
+
+/* Locks the existing rows of a group that change, if there are several. */
+static bool
+lock_changed(EddyMerge *merge, Change *changes, int64 n)
+{
+	int64		nexisting = 0;
+
+	for (int64 i = 0; i < n; i++)
+		nexisting += changes[i].kind != CHANGE_INSERT;
+	if (nexisting < 2)
+		return true;
+	for (int64 i = 0; i < n; i++)
+		if (changes[i].kind != CHANGE_INSERT &&
+			!eddy_upsert_lock(merge->tables[changes[i].table].upsert, &changes[i].place))
+			return false;
+	return true;
+}
+
+/* Skips the versions, made by the first pass, of changes that are not made. */
+static void
+skip_versions(EddyMerge *merge, const Change *changes, int64 n)
+{
+	for (int64 i = 0; i < n; i++)
+		if (changes[i].kind != CHANGE_REMOVE)
+			(void) next_version(merge, &changes[i], true);
+}
+
+/*
+ * Makes all changes of a group, or none and returns false. A batch that can be repeated needs no
+ * locks: it fails in the middle of a group. For others, only the first change can fail.
+ */
+static bool
+make_changes(EddyMerge *merge, Change *changes, int64 n, bool computed)
+{
+	int64		made = 0;
+
+	if (n == 0)
+		return true;
+	if (merge->pass == PASS_ONLY || lock_changed(merge, changes, n))
+	{
+		while (made < n && make_change(merge, &changes[made], computed))
+		{
+			CHECK_FOR_INTERRUPTS();
+			made++;
+		}
+		if (made == n)
+			return true;
+		if (made > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access to continuous view \"%s\" due to concurrent update",
+							merge->plan->name),
+					 errhint("The transaction might succeed if retried.")));
+		/* the version of the first change is read already */
+		if (computed)
+			skip_versions(merge, changes + 1, n - 1);
+	}
+	else if (computed)
+		skip_versions(merge, changes, n);
+	eddy_upsert_renew(merge->tables[changes[0].table].upsert);
+	return false;
+}
+
+static void
+forget_changes(EddyMerge *merge)
+{
+	merge->pending.n = 0;
+	merge->versions = NIL;
+	merge->next_version = 0;
+	MemoryContextReset(merge->pending_mcxt);
+}
+
+/*
+ * eddy_merge_make_changes makes the changes of the current group. False if a concurrent transaction
+ * has written one of its rows: nothing was changed, read and compute the group again.
+ */
+bool
+eddy_merge_make_changes(EddyMerge *merge)
+{
+	bool		done = true;
+
+	if (merge->pass == PASS_COMPUTE)
+		append_change(&merge->result->changes, merge->result->mcxt)->kind = CHANGE_END;
+	else if (merge->pass != PASS_TRIAL)
+	{
+		done = make_changes(merge, merge->pending.changes, merge->pending.n, false);
+		forget_changes(merge);
+	}
+	return done;
+}
+
+/*
+ * eddy_merge_make_computed_changes makes the changes of the current group that the first pass has computed.
+ * False if there was no first pass, or if a concurrent transaction has written one of the rows
+ * since: then nothing was changed.
+ */
+bool
+eddy_merge_make_computed_changes(EddyMerge *merge)
+{
+	Change	   *changes;
+	int64		n = 0;
+
+	if (merge->pass != PASS_WRITE)
+		return false;
+	changes = &merge->result->changes.changes[merge->next_change];
+	while (changes[n].kind != CHANGE_END)
+		n++;
+	merge->next_change += n + 1;
+	return make_changes(merge, changes, n, true);
+}
+
 /* ---- one merge ---- */
 
 static void
@@ -444,6 +835,8 @@ run(EddyViewPlan *plan, MergePass pass, List *deltas, EddyMergeResult *result, E
 	merge->result = result;
 	merge->trial = trial;
 	merge->judgment = judgment;
+	merge->mcxt = mcxt;
+	merge->pending_mcxt = AllocSetContextCreate(mcxt, "pg_eddy group", ALLOCSET_DEFAULT_SIZES);
 
 	/* what this transaction wrote to the groups before must be visible */
 	CommandCounterIncrement();
@@ -505,6 +898,8 @@ void
 eddy_merge_free_result(EddyMergeResult *result)
 {
 	tuplestore_end(result->groups);
+	if (result->changes.changes)
+		pfree(result->changes.changes);
 	for (int i = 0; i < result->ntables; i++)
 	{
 		ComputedRows *rows = &result->tables[i];

@@ -20,6 +20,7 @@ typedef struct EddyJudgment
 	TimestampTz final_until;	/* new groups whose window ends until here are final at once */
 	bool		found_late;		/* set if there was a late group */
 	TimestampTz first_end;		/* set to the earliest end of a window that has changed */
+	Tuplestorestate *late_rows; /* rows of the delta that a kind found late itself; NULL: none does */
 } EddyJudgment;
 
 /* ---- for the maintenance of a view: deltas are a List of Tuplestorestate, not freed ---- */
@@ -52,6 +53,9 @@ typedef struct EddyMerge EddyMerge;
 
 extern EddyJudgment *eddy_merge_judgment(EddyMerge *merge);
 
+/* For kinds whose rows of the delta are not late by themselves: notes one that is. */
+extern void eddy_merge_note_late(EddyMerge *merge, TupleTableSlot *row);
+
 /* The input, in order of its first nkeys columns, without late groups. */
 extern TupleTableSlot *eddy_merge_next(EddyMerge *merge);
 
@@ -73,5 +77,38 @@ extern bool eddy_merge_write_computed(EddyMerge *merge, int table);
 extern TupleTableSlot *eddy_merge_find(EddyMerge *merge, int table, const Datum *keys,
 									   const bool *nulls);
 extern bool eddy_merge_store(EddyMerge *merge, int table, TupleTableSlot *version);
+extern bool eddy_merge_identical(TupleTableSlot *a, TupleTableSlot *b);
+
+/*
+ * A group that consists of several rows, in one state table or more, goes through these, and
+ * through the loop again until make_changes returns true:
+ *
+ *		if (eddy_merge_keeps(merge)) eddy_merge_keep(merge, delta row), for each row of the group;
+ *		if (eddy_merge_make_computed_changes(merge)) the group is complete;
+ *		do
+ *		{
+ *			read the rows: eddy_merge_find, or eddy_merge_seek and eddy_merge_fetch;
+ *			for each row to be changed: eddy_merge_remove, eddy_merge_replace, eddy_merge_insert;
+ *		} while (!eddy_merge_make_changes(merge));
+ *
+ * The changes of a group are made by make_changes, in the order of the calls; insert comes last. No
+ * row is changed twice, and reads do not show changes of the same merge. The place of a row is
+ * tts_tid of the slot from which it was read. Keys are given in the order in which ranges of the
+ * table are read (upsert.h).
+ *
+ * Concurrent transactions must not write the same group, as a whole, at the same time. Either the
+ * kind locks it before (kind.h), or its first change always writes the same row, by which others
+ * recognize that the group has changed: that row is replaced even if it remains the same.
+ */
+extern void eddy_merge_seek(EddyMerge *merge, int table, int nkeys, bool from, const Datum *keys,
+							const bool *nulls);
+extern TupleTableSlot *eddy_merge_fetch(EddyMerge *merge, int table);
+extern void eddy_merge_remove(EddyMerge *merge, int table, const ItemPointerData *place,
+							  const Datum *keys, const bool *nulls);
+extern void eddy_merge_replace(EddyMerge *merge, int table, const ItemPointerData *place,
+							   TupleTableSlot *version);
+extern void eddy_merge_insert(EddyMerge *merge, int table, TupleTableSlot *version);
+extern bool eddy_merge_make_changes(EddyMerge *merge);
+extern bool eddy_merge_make_computed_changes(EddyMerge *merge);
 
 #endif							/* EDDY_MERGE_H */

@@ -244,7 +244,7 @@ find_state_tables(EddyViewPlan *plan, const EddyView *view)
 
 		table->relid = lfirst_oid(lo);
 		eddy_upsert_check_layout(rel, table);
-		table->index = eddy_upsert_find_index(rel, table);
+		eddy_upsert_find_indexes(rel, table);
 		table_close(rel, NoLock);
 	}
 }

@@ -29,6 +29,7 @@ typedef struct EddyKey
 	Oid			lt_opr;			/* of the default btree class: the order of locking */
 	FmgrInfo	eq;
 	int			position;		/* in GROUP BY */
+	bool		dependent;		/* determined by the others, so that it identifies no group */
 	AttrNumber	column;			/* in the state table */
 } EddyKey;
 
@@ -93,6 +94,8 @@ typedef struct EddyOutput
 
 typedef struct EddyViewKind EddyViewKind;	/* kind.h */
 
+typedef struct EddySession EddySession; /* session.h */
+
 typedef struct EddyViewPlan
 {
 	Oid			view;
@@ -118,6 +121,7 @@ typedef struct EddyViewPlan
 	ExprState  *having_state;
 	bool		fallible;		/* has expressions over aggregates, or HAVING, which can fail */
 	TupleDesc	final_desc;		/* keys, then final values: what these expressions read */
+	EddySession *session;		/* of a view with session windows, otherwise NULL */
 	List	   *state_tables;	/* of EddyStateTable; the view reads the first, the main one */
 	bool		windowed;		/* keys[0] is the end of a window over the event time */
 	TimestampTz next_end;		/* no window that is not closed ends before, as of next_end_at */
@@ -133,6 +137,8 @@ typedef struct EddyViewPlan
 	Query	   *delta_query;
 	Index		stream_rti;		/* in its range table */
 	TupleDesc	delta_desc;		/* the group keys come first */
+	int			nsort_keys;		/* by which deltas are sorted for merging */
+	int		   *sort_keys;		/* indexes of keys; NULL: all keys in their order */
 	char	   *delta_name;		/* stands for its text where servers and logs want one */
 	PlannedStmt *delta;			/* NULL until first used */
 	MemoryContext delta_mcxt;	/* holds delta */

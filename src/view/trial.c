@@ -6,7 +6,7 @@
  * When a merge fails, the failing rows are searched by merging part after part of the batch on
  * trial: what a part that passes has made of a group is found here by the next one, and the tables
  * are not written. There is a tree by key for each table, in the order of the key's operator class,
- * because not every type that can be sorted can be hashed.
+ * because not every type that can be sorted can be hashed. A removed row is a node without a tuple.
  *
  * No locks. Memory: a context of its own, as large as the groups that were changed.
  *
@@ -16,6 +16,8 @@
 
 #include "executor/executor.h"
 #include "lib/rbtree.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/sortsupport.h"
 
@@ -25,10 +27,18 @@
 typedef struct TrialRow
 {
 	RBTNode		node;
-	MinimalTuple tuple;
+	MinimalTuple tuple;			/* NULL: removed */
 	Datum	   *keys;			/* point into tuple */
 	bool	   *nulls;
 } TrialRow;
+
+/* A row that the current step has added or, without a tuple, removed. */
+typedef struct TrialChange
+{
+	MinimalTuple tuple;
+	Datum	   *keys;			/* of a removed row */
+	bool	   *nulls;
+} TrialChange;
 
 /* The rows of one state table. */
 typedef struct TrialTable
@@ -37,8 +47,16 @@ typedef struct TrialTable
 	MemoryContext mcxt;
 	TupleDesc	desc;
 	RBTree	   *rows;
-	List	   *added;			/* of MinimalTuple: by the current step */
+	List	   *changes;		/* of TrialChange: by the current step */
 	SortSupport sort_keys;
+
+	/* the range that is read */
+	TrialRow	bound;			/* the next row is the first after this one */
+	int			nequal;			/* the columns that all rows of the range have in common */
+	int			ncompared;		/* columns of bound that count */
+	bool		inclusive;		/* a row that equals bound in these is after it */
+	bool		searching;		/* the tree is searched for that row */
+	TrialRow   *after;			/* the least row found so far */
 } TrialTable;
 
 struct EddyTrial
@@ -49,13 +67,10 @@ struct EddyTrial
 };
 
 static int
-compare_rows(const RBTNode *a, const RBTNode *b, void *arg)
+compare_keys(const TrialTable *trial_table, int nkeys, const TrialRow *left,
+			 const TrialRow *right)
 {
-	const TrialRow *left = (const TrialRow *) a;
-	const TrialRow *right = (const TrialRow *) b;
-	TrialTable *trial_table = arg;
-
-	for (int i = 0; i < trial_table->table->nkeys; i++)
+	for (int i = 0; i < nkeys; i++)
 	{
 		int			order = ApplySortComparator(left->keys[i], left->nulls[i],
 												right->keys[i], right->nulls[i],
@@ -65,6 +80,26 @@ compare_rows(const RBTNode *a, const RBTNode *b, void *arg)
 			return order;
 	}
 	return 0;
+}
+
+/*
+ * The comparison of the tree. Up to 15 the tree cannot be searched for the first row after a key,
+ * so a search for a row that is never found remembers the last one at which it went to the left.
+ */
+static int
+compare_rows(const RBTNode *a, const RBTNode *b, void *arg)
+{
+	TrialTable *trial_table = arg;
+	TrialRow   *right = unconstify(TrialRow *, (const TrialRow *) b);
+	int			order;
+
+	if (!trial_table->searching)
+		return compare_keys(trial_table, trial_table->table->nkeys, (const TrialRow *) a, right);
+	order = compare_keys(trial_table, trial_table->ncompared, (const TrialRow *) a, right);
+	if (order > 0 || (order == 0 && !trial_table->inclusive))
+		return 1;
+	trial_table->after = right;
+	return -1;
 }
 
 static void
@@ -87,6 +122,8 @@ allocate_row(void *arg)
 static void
 begin_table(TrialTable *trial_table, const EddyStateTable *table, MemoryContext mcxt)
 {
+	const EddyStateKey *order = eddy_upsert_order(table);
+
 	trial_table->table = table;
 	trial_table->mcxt = mcxt;
 	trial_table->rows = rbt_create(sizeof(TrialRow), compare_rows, replace_row, allocate_row,
@@ -97,8 +134,8 @@ begin_table(TrialTable *trial_table, const EddyStateTable *table, MemoryContext 
 		SortSupport key = &trial_table->sort_keys[i];
 
 		key->ssup_cxt = mcxt;
-		key->ssup_collation = table->keys[i].collation;
-		PrepareSortSupportFromOrderingOp(table->keys[i].lt_opr, key);
+		key->ssup_collation = order[i].collation;
+		PrepareSortSupportFromOrderingOp(order[i].lt_opr, key);
 	}
 }
 
@@ -121,25 +158,33 @@ eddy_trial_begin(const EddyViewPlan *plan, MemoryContext parent)
 }
 
 static void
-keep_added(TrialTable *trial_table)
+keep_changes(TrialTable *trial_table)
 {
 	const EddyStateTable *table = trial_table->table;
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(trial_table->desc, &TTSOpsMinimalTuple);
+	const EddyStateKey *order = eddy_upsert_order(table);
+	TupleTableSlot *slot = NULL;
 	ListCell   *lc;
 
-	foreach(lc, trial_table->added)
+	foreach(lc, trial_table->changes)
 	{
-		TrialRow	row = {.tuple = lfirst(lc)};
+		TrialChange *change = lfirst(lc);
+		TrialRow	row = {.tuple = change->tuple, .keys = change->keys, .nulls = change->nulls};
 		bool		is_new;
 
-		ExecStoreMinimalTuple(row.tuple, slot, false);
-		row.keys = palloc(sizeof(Datum) * table->nkeys);
-		row.nulls = palloc(sizeof(bool) * table->nkeys);
-		for (int i = 0; i < table->nkeys; i++)
-			row.keys[i] = slot_getattr(slot, table->keys[i].column, &row.nulls[i]);
+		if (row.tuple)
+		{
+			if (slot == NULL)
+				slot = MakeSingleTupleTableSlot(trial_table->desc, &TTSOpsMinimalTuple);
+			ExecStoreMinimalTuple(row.tuple, slot, false);
+			row.keys = palloc(sizeof(Datum) * table->nkeys);
+			row.nulls = palloc(sizeof(bool) * table->nkeys);
+			for (int i = 0; i < table->nkeys; i++)
+				row.keys[i] = slot_getattr(slot, order[i].column, &row.nulls[i]);
+		}
 		rbt_insert(trial_table->rows, (RBTNode *) &row, &is_new);
 	}
-	ExecDropSingleTupleTableSlot(slot);
+	if (slot)
+		ExecDropSingleTupleTableSlot(slot);
 }
 
 /* eddy_trial_end_step ends a step, even one that failed: keeps or discards what it has added. */
@@ -152,10 +197,10 @@ eddy_trial_end_step(EddyTrial *trial, bool keep)
 	{
 		TrialTable *trial_table = &trial->tables[i];
 
-		if (keep && trial_table->added)
-			keep_added(trial_table);
-		list_free(trial_table->added);
-		trial_table->added = NIL;
+		if (keep)
+			keep_changes(trial_table);
+		list_free(trial_table->changes);
+		trial_table->changes = NIL;
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -167,11 +212,12 @@ eddy_trial_end(EddyTrial *trial)
 }
 
 /*
- * eddy_trial_find returns the version of a row that earlier steps have made, or NULL. It lives
- * until it is replaced.
+ * eddy_trial_lookup returns true if earlier steps have changed the row with a key. *tuple is the
+ * version that they have made, NULL if they have removed the row. It lives until it is replaced.
  */
-MinimalTuple
-eddy_trial_find(EddyTrial *trial, int table, const Datum *keys, const bool *nulls)
+bool
+eddy_trial_lookup(EddyTrial *trial, int table, const Datum *keys, const bool *nulls,
+				  MinimalTuple *tuple)
 {
 	TrialRow	wanted = {
 		.keys = unconstify(Datum *, keys),
@@ -179,7 +225,8 @@ eddy_trial_find(EddyTrial *trial, int table, const Datum *keys, const bool *null
 	};
 	TrialRow   *found = (TrialRow *) rbt_find(trial->tables[table].rows, (RBTNode *) &wanted);
 
-	return found ? found->tuple : NULL;
+	*tuple = found ? found->tuple : NULL;
+	return found != NULL;
 }
 
 /* eddy_trial_add adds a version made by the current step. It is found once the step is kept. */
@@ -188,9 +235,115 @@ eddy_trial_add(EddyTrial *trial, int table, TupleTableSlot *version)
 {
 	MemoryContext old = MemoryContextSwitchTo(trial->mcxt);
 	TrialTable *trial_table = &trial->tables[table];
+	TrialChange *change = palloc0(sizeof(TrialChange));
 
 	if (trial_table->desc == NULL)
 		trial_table->desc = CreateTupleDescCopy(version->tts_tupleDescriptor);
-	trial_table->added = lappend(trial_table->added, ExecCopySlotMinimalTuple(version));
+	change->tuple = ExecCopySlotMinimalTuple(version);
+	trial_table->changes = lappend(trial_table->changes, change);
 	MemoryContextSwitchTo(old);
+}
+
+static void
+copy_keys(const TrialTable *trial_table, int nkeys, const Datum *keys, const bool *nulls,
+		  Datum *to_keys, bool *to_nulls)
+{
+	const EddyStateTable *table = trial_table->table;
+
+	for (int i = 0; i < nkeys; i++)
+	{
+		int16		len;
+		bool		byval;
+
+		get_typlenbyval(table->columns[eddy_upsert_order(table)[i].column - 1].type, &len,
+						&byval);
+		to_nulls[i] = nulls[i];
+		to_keys[i] = nulls[i] ? (Datum) 0 : datumCopy(keys[i], byval, len);
+	}
+}
+
+/* eddy_trial_remove removes a row in the current step. It is gone once the step is kept. */
+void
+eddy_trial_remove(EddyTrial *trial, int table, const Datum *keys, const bool *nulls)
+{
+	MemoryContext old = MemoryContextSwitchTo(trial->mcxt);
+	TrialTable *trial_table = &trial->tables[table];
+	int			nkeys = trial_table->table->nkeys;
+	TrialChange *change = palloc0(sizeof(TrialChange));
+
+	change->keys = palloc(sizeof(Datum) * nkeys);
+	change->nulls = palloc(sizeof(bool) * nkeys);
+	copy_keys(trial_table, nkeys, keys, nulls, change->keys, change->nulls);
+	trial_table->changes = lappend(trial_table->changes, change);
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- ranges ---- */
+
+/*
+ * eddy_trial_seek begins to read the rows whose first nkeys key columns have the given values and,
+ * with from, whose next one is at least keys[nkeys]. The values must outlive the first call of
+ * eddy_trial_next.
+ */
+void
+eddy_trial_seek(EddyTrial *trial, int table, int nkeys, bool from, const Datum *keys,
+				const bool *nulls)
+{
+	TrialTable *trial_table = &trial->tables[table];
+
+	trial_table->bound.keys = unconstify(Datum *, keys);
+	trial_table->bound.nulls = unconstify(bool *, nulls);
+	trial_table->nequal = nkeys;
+	trial_table->ncompared = nkeys + (from ? 1 : 0);
+	trial_table->inclusive = true;
+}
+
+/*
+ * eddy_trial_next returns the next row of the range that earlier steps have made, without those
+ * that they have removed, or NULL.
+ */
+MinimalTuple
+eddy_trial_next(EddyTrial *trial, int table)
+{
+	TrialTable *trial_table = &trial->tables[table];
+	TrialRow   *row;
+
+	do
+	{
+		trial_table->after = NULL;
+		trial_table->searching = true;
+		(void) rbt_find(trial_table->rows, (RBTNode *) &trial_table->bound);
+		trial_table->searching = false;
+		row = trial_table->after;
+		if (row == NULL ||
+			compare_keys(trial_table, trial_table->nequal, row, &trial_table->bound) != 0)
+			return NULL;
+		trial_table->bound.keys = row->keys;
+		trial_table->bound.nulls = row->nulls;
+		trial_table->ncompared = trial_table->table->nkeys;
+		trial_table->inclusive = false;
+	} while (row->tuple == NULL);
+	return row->tuple;
+}
+
+/* eddy_trial_compare compares the keys of two rows, deformed, in the order of the range. */
+int
+eddy_trial_compare(EddyTrial *trial, int table, TupleTableSlot *left, TupleTableSlot *right)
+{
+	TrialTable *trial_table = &trial->tables[table];
+	const EddyStateKey *keys = eddy_upsert_order(trial_table->table);
+
+	for (int i = 0; i < trial_table->table->nkeys; i++)
+	{
+		int			column = keys[i].column - 1;
+		int			order = ApplySortComparator(left->tts_values[column],
+												left->tts_isnull[column],
+												right->tts_values[column],
+												right->tts_isnull[column],
+												&trial_table->sort_keys[i]);
+
+		if (order != 0)
+			return order;
+	}
+	return 0;
 }

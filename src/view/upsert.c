@@ -8,7 +8,7 @@
  * computed by the kind of the view.
  *
  * Updates and deletes are optimistic: the version that was read is replaced if it is still the
- * latest. A row that does not exist yet is inserted speculatively, as ON CONFLICT does, because a
+ * latest. Where several rows must change together, they are locked first. A row that does not exist yet is inserted speculatively, as ON CONFLICT does, because a
  * concurrent transaction may be inserting it. If such a transaction was first, the caller
  * continues, under READ COMMITTED, with a new snapshot, in which it reads the row again; under the
  * stricter levels the statement fails with 40001. Where the whole transaction can be repeated, new
@@ -33,7 +33,9 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_am.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -53,10 +55,12 @@ struct EddyUpsert
 	const EddyStateTable *table;
 	const char *view_name;		/* for messages */
 	Relation	rel;
-	Relation	index;
+	Relation	index;			/* by which rows are read, in the order of ranges */
+	Relation	key_index;		/* the unique index over the key; often the same */
 	IndexScanDesc scan;			/* NULL: none with the active snapshot */
 	int			scan_nkeys;
-	ScanKeyData *scan_keys;
+	ScanKeyData *scan_keys;		/* one for each key column: equal to a value */
+	FmgrInfo   *at_least;		/* >= of each key column; fn_oid 0: not looked up yet */
 	TupleTableSlot *stored;		/* the row that was read last */
 	EState	   *estate;
 	ResultRelInfo *rri;
@@ -92,32 +96,52 @@ eddy_upsert_check_layout(Relation rel, const EddyStateTable *table)
 				 errhint("Drop the continuous view and create it again.")));
 }
 
-/*
- * eddy_upsert_find_index returns the unique index over the key. Superusers may add indexes of
- * their own, so it is recognized by its columns.
- */
-Oid
-eddy_upsert_find_index(Relation rel, const EddyStateTable *table)
+/* The index over some columns, InvalidOid if there is none. */
+static Oid
+find_index(Relation rel, const EddyStateKey *columns, int ncolumns, bool unique)
 {
 	ListCell   *lc;
 
 	foreach(lc, RelationGetIndexList(rel))
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		bool		match = index->rd_index->indisunique && index->rd_index->indisvalid &&
-			IndexRelationGetNumberOfAttributes(index) == table->nkeys;
+		bool		match = (index->rd_index->indisunique || !unique) &&
+			index->rd_index->indisvalid && index->rd_rel->relam == BTREE_AM_OID &&
+			RelationGetIndexPredicate(index) == NIL &&
+			IndexRelationGetNumberOfAttributes(index) == ncolumns;
 
-		for (int i = 0; match && i < table->nkeys; i++)
-			match = index->rd_index->indkey.values[i] == table->keys[i].column;
+		for (int i = 0; match && i < ncolumns; i++)
+			match = index->rd_index->indkey.values[i] == columns[i].column;
 		index_close(index, AccessShareLock);
 		if (match)
 			return lfirst_oid(lc);
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("state table \"%s\" is missing the unique index over its key",
-					RelationGetRelationName(rel)),
-			 errhint("Create the index again, with NULLS NOT DISTINCT, or drop and create the continuous view.")));
+	return InvalidOid;
+}
+
+/*
+ * eddy_upsert_find_indexes adds the indexes of a state table to its layout. Superusers may add
+ * indexes of their own, so they are recognized by their columns.
+ */
+void
+eddy_upsert_find_indexes(Relation rel, EddyStateTable *table)
+{
+	table->index = find_index(rel, table->keys, table->nkeys, true);
+	if (!OidIsValid(table->index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("state table \"%s\" is missing the unique index over its key",
+						RelationGetRelationName(rel)),
+				 errhint("Create the index again, with NULLS NOT DISTINCT, or drop and create the continuous view.")));
+	if (table->order == NULL)
+		return;
+	table->order_index = find_index(rel, table->order, table->nkeys, false);
+	if (!OidIsValid(table->order_index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("state table \"%s\" is missing the index by which ranges of its rows are read",
+						RelationGetRelationName(rel)),
+				 errhint("Drop the continuous view and create it again.")));
 }
 
 static ScanKeyData *
@@ -146,8 +170,11 @@ eddy_upsert_open(const EddyStateTable *table, const char *view_name)
 	upsert->view_name = view_name;
 	upsert->rel = table_open(table->relid, RowExclusiveLock);
 	eddy_upsert_check_layout(upsert->rel, table);
-	upsert->index = index_open(table->index, RowExclusiveLock);
+	upsert->key_index = index_open(table->index, RowExclusiveLock);
+	upsert->index = table->order ? index_open(table->order_index, RowExclusiveLock) :
+		upsert->key_index;
 	upsert->scan_keys = make_scan_keys(upsert->index, table->nkeys);
+	upsert->at_least = palloc0(sizeof(FmgrInfo) * table->nkeys);
 	upsert->stored = table_slot_create(upsert->rel, NULL);
 	upsert->estate = CreateExecutorState();
 	upsert->rri = makeNode(ResultRelInfo);
@@ -175,9 +202,12 @@ eddy_upsert_close(EddyUpsert *upsert)
 	ExecDropSingleTupleTableSlot(upsert->stored);
 	ExecCloseIndices(upsert->rri);
 	FreeExecutorState(upsert->estate);
-	index_close(upsert->index, NoLock);
+	if (upsert->index != upsert->key_index)
+		index_close(upsert->index, NoLock);
+	index_close(upsert->key_index, NoLock);
 	table_close(upsert->rel, NoLock);
 	pfree(upsert->scan_keys);
+	pfree(upsert->at_least);
 	pfree(upsert);
 }
 
@@ -189,6 +219,62 @@ eddy_upsert_desc(const EddyUpsert *upsert)
 
 /* ---- reading ---- */
 
+/* Sets the scan keys of a range; scan_keys has space for one more. */
+static int
+set_scan_keys(EddyUpsert *upsert, ScanKeyData *scan_keys, int nkeys, bool from,
+			  const Datum *keys, const bool *nulls)
+{
+	Relation	index = upsert->index;
+
+	memcpy(scan_keys, upsert->scan_keys, sizeof(ScanKeyData) * nkeys);
+	for (int i = 0; i < nkeys; i++)
+	{
+		scan_keys[i].sk_argument = keys[i];
+		scan_keys[i].sk_flags = nulls[i] ? SK_ISNULL | SK_SEARCHNULL : 0;
+	}
+	if (!from)
+		return nkeys;
+	Assert(!nulls[nkeys]);
+	if (!OidIsValid(upsert->at_least[nkeys].fn_oid))
+	{
+		Oid			type = index->rd_opcintype[nkeys];
+		Oid			opr = get_opfamily_member(index->rd_opfamily[nkeys], type, type,
+											  BTGreaterEqualStrategyNumber);
+
+		fmgr_info_cxt(get_opcode(opr), &upsert->at_least[nkeys],
+					  GetMemoryChunkContext(upsert));
+	}
+	ScanKeyEntryInitializeWithInfo(&scan_keys[nkeys], 0, nkeys + 1, BTGreaterEqualStrategyNumber,
+								   InvalidOid, index->rd_indcollation[nkeys],
+								   &upsert->at_least[nkeys], keys[nkeys]);
+	return nkeys + 1;
+}
+
+/*
+ * eddy_upsert_seek_from begins to read the rows whose first nkeys key columns have the given
+ * values and, with from, whose next one is not less than keys[nkeys], which must not be null.
+ */
+void
+eddy_upsert_seek_from(EddyUpsert *upsert, int nkeys, bool from, const Datum *keys,
+					   const bool *nulls)
+{
+	ScanKeyData scan_keys[INDEX_MAX_KEYS];
+	int			n = set_scan_keys(upsert, scan_keys, nkeys, from, keys, nulls);
+
+	Assert(n <= upsert->table->nkeys);
+	/* the snapshot may have been renewed for another table */
+	if (upsert->scan && (upsert->scan_nkeys != n ||
+						 upsert->scan->xs_snapshot != GetActiveSnapshot()))
+		end_scan(upsert);
+	if (upsert->scan == NULL)
+	{
+		upsert->scan = eddy_compat_index_beginscan(upsert->rel, upsert->index,
+												   GetActiveSnapshot(), n);
+		upsert->scan_nkeys = n;
+	}
+	index_rescan(upsert->scan, scan_keys, n, NULL, 0);
+}
+
 /*
  * eddy_upsert_seek begins to read the rows whose key columns begin with the given values: the
  * one row that has a key, all rows with a prefix of the key, or, with nkeys = 0, all rows.
@@ -196,23 +282,44 @@ eddy_upsert_desc(const EddyUpsert *upsert)
 void
 eddy_upsert_seek(EddyUpsert *upsert, int nkeys, const Datum *keys, const bool *nulls)
 {
-	Assert(nkeys <= upsert->table->nkeys);
-	/* the snapshot may have been renewed for another table */
-	if (upsert->scan && (upsert->scan_nkeys != nkeys ||
-						 upsert->scan->xs_snapshot != GetActiveSnapshot()))
-		end_scan(upsert);
-	if (upsert->scan == NULL)
+	eddy_upsert_seek_from(upsert, nkeys, false, keys, nulls);
+}
+
+static void
+raise_serialization_failure(const EddyUpsert *upsert)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access to continuous view \"%s\" due to concurrent update",
+					upsert->view_name),
+			 errhint("The transaction might succeed if retried.")));
+}
+
+/*
+ * eddy_upsert_check_unseen raises an error if a range contains a row that is committed, but that
+ * the active snapshot does not see. Under REPEATABLE READ and SERIALIZABLE, a range that was read
+ * with the snapshot of the transaction would lack rows, although the caller has locked the range.
+ */
+void
+eddy_upsert_check_unseen(EddyUpsert *upsert, int nkeys, bool from, const Datum *keys,
+						 const bool *nulls)
+{
+	ScanKeyData scan_keys[INDEX_MAX_KEYS];
+	int			n = set_scan_keys(upsert, scan_keys, nkeys, from, keys, nulls);
+	Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
+	IndexScanDesc scan = eddy_compat_index_beginscan(upsert->rel, upsert->index, latest, n);
+	TupleTableSlot *slot = table_slot_create(upsert->rel, NULL);
+
+	index_rescan(scan, scan_keys, n, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
-		upsert->scan = eddy_compat_index_beginscan(upsert->rel, upsert->index,
-												   GetActiveSnapshot(), nkeys);
-		upsert->scan_nkeys = nkeys;
+		CHECK_FOR_INTERRUPTS();
+		if (!table_tuple_satisfies_snapshot(upsert->rel, slot, GetActiveSnapshot()))
+			raise_serialization_failure(upsert);
 	}
-	for (int i = 0; i < nkeys; i++)
-	{
-		upsert->scan_keys[i].sk_argument = keys[i];
-		upsert->scan_keys[i].sk_flags = nulls[i] ? SK_ISNULL | SK_SEARCHNULL : 0;
-	}
-	index_rescan(upsert->scan, upsert->scan_keys, nkeys, NULL, 0);
+	ExecDropSingleTupleTableSlot(slot);
+	index_endscan(scan);
+	UnregisterSnapshot(latest);
 }
 
 /* A condition on the first key column. */
@@ -236,9 +343,9 @@ eddy_upsert_seek_range(EddyUpsert *upsert, TimestampTz after, TimestampTz until)
 	ScanKeyData range[2];
 
 	end_scan(upsert);
-	set_range_key(&range[0], upsert->index, BTGreaterStrategyNumber, after);
-	set_range_key(&range[1], upsert->index, BTLessEqualStrategyNumber, until);
-	upsert->scan = eddy_compat_index_beginscan(upsert->rel, upsert->index, GetActiveSnapshot(), 2);
+	set_range_key(&range[0], upsert->key_index, BTGreaterStrategyNumber, after);
+	set_range_key(&range[1], upsert->key_index, BTLessEqualStrategyNumber, until);
+	upsert->scan = eddy_compat_index_beginscan(upsert->rel, upsert->key_index, GetActiveSnapshot(), 2);
 	upsert->scan_nkeys = SCAN_RANGE;
 	index_rescan(upsert->scan, range, 2, NULL, 0);
 }
@@ -279,13 +386,14 @@ eddy_upsert_check_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 									   MAXALIGN(sizeof(BTPageOpaqueData))) / 3) -
 		MAXALIGN(sizeof(ItemPointerData));
 	const EddyStateTable *table = upsert->table;
+	const EddyStateKey *columns = eddy_upsert_order(table);
 	Size		size = 0;
 	IndexTuple	entry;
 
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(upsert->rel),
-											  table->keys[i].column - 1);
+											  columns[i].column - 1);
 
 		if (!nulls[i])
 			size += datumGetSize(keys[i], att->attbyval, att->attlen);
@@ -384,6 +492,23 @@ eddy_upsert_delete(EddyUpsert *upsert, ItemPointer place)
 }
 
 /*
+ * eddy_upsert_lock locks the version at a place until the end of the transaction; false if it is
+ * not the latest one.
+ */
+bool
+eddy_upsert_lock(EddyUpsert *upsert, ItemPointer place)
+{
+	TM_FailureData tmfd;
+	TupleTableSlot *slot = table_slot_create(upsert->rel, NULL);
+	TM_Result	result = table_tuple_lock(upsert->rel, place, GetActiveSnapshot(), slot,
+										  GetCurrentCommandId(true), LockTupleExclusive,
+										  LockWaitBlock, 0, &tmfd);
+
+	ExecDropSingleTupleTableSlot(slot);
+	return check_result(upsert, result);
+}
+
+/*
  * eddy_upsert_insert inserts a row whose key was not found just before, so no other transaction is
  * expected to have inserted it; only if one has, its end is waited for.
  */
@@ -419,11 +544,7 @@ void
 eddy_upsert_renew(EddyUpsert *upsert)
 {
 	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access to continuous view \"%s\" due to concurrent update",
-						upsert->view_name),
-				 errhint("The transaction might succeed if retried.")));
+		raise_serialization_failure(upsert);
 	end_scan(upsert);
 	PopActiveSnapshot();
 	PushActiveSnapshot(GetLatestSnapshot());

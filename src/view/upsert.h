@@ -38,12 +38,21 @@ typedef struct EddyStateTable
 	EddyStateColumn *columns;
 	int			nkeys;			/* at least 1 */
 	EddyStateKey *keys;
+	EddyStateKey *order;		/* the key's columns as ranges are read; NULL: in that order */
 	Oid			relid;
 	Oid			index;			/* unique index over the key */
+	Oid			order_index;	/* index over order, if it is not NULL */
 } EddyStateTable;
 
+/* The columns of the key in the order in which ranges of rows are read. */
+static inline const EddyStateKey *
+eddy_upsert_order(const EddyStateTable *table)
+{
+	return table->order ? table->order : table->keys;
+}
+
 extern void eddy_upsert_check_layout(Relation rel, const EddyStateTable *table);
-extern Oid	eddy_upsert_find_index(Relation rel, const EddyStateTable *table);
+extern void eddy_upsert_find_indexes(Relation rel, EddyStateTable *table);
 
 /* A state table that is open. */
 typedef struct EddyUpsert EddyUpsert;
@@ -55,12 +64,21 @@ extern TupleDesc eddy_upsert_desc(const EddyUpsert *upsert);
 /* The row with a key, or NULL. */
 extern TupleTableSlot *eddy_upsert_find(EddyUpsert *upsert, const Datum *keys, const bool *nulls);
 
-/* The rows whose key begins with nkeys values, in order of their keys. */
+/*
+ * The rows whose key, in the order of ranges, begins with nkeys values and, with from, whose next
+ * key column is at least keys[nkeys]; in that order.
+ */
 extern void eddy_upsert_seek(EddyUpsert *upsert, int nkeys, const Datum *keys, const bool *nulls);
+extern void eddy_upsert_seek_from(EddyUpsert *upsert, int nkeys, bool from, const Datum *keys,
+								   const bool *nulls);
 
 /* The rows whose first key column, a timestamp, is after the first and not after the second time. */
 extern void eddy_upsert_seek_range(EddyUpsert *upsert, TimestampTz after, TimestampTz until);
 extern TupleTableSlot *eddy_upsert_next(EddyUpsert *upsert);
+
+/* Raises 40001 if the active snapshot does not see a row of that range that is committed. */
+extern void eddy_upsert_check_unseen(EddyUpsert *upsert, int nkeys, bool from, const Datum *keys,
+									 const bool *nulls);
 
 /* Errors for what no row of the table can have. */
 extern void eddy_upsert_check_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls);
@@ -73,6 +91,7 @@ extern void eddy_upsert_check_row(EddyUpsert *upsert, const TupleTableSlot *row)
 extern bool eddy_upsert_insert(EddyUpsert *upsert, TupleTableSlot *row);
 extern bool eddy_upsert_update(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row);
 extern bool eddy_upsert_delete(EddyUpsert *upsert, ItemPointer place);
+extern bool eddy_upsert_lock(EddyUpsert *upsert, ItemPointer place);
 extern void eddy_upsert_renew(EddyUpsert *upsert);
 
 /* Insert many rows; one that a concurrent transaction has inserted first is an error (23505). */

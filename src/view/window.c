@@ -42,6 +42,7 @@ PG_FUNCTION_INFO_V1(eddy_window_start);
 PG_FUNCTION_INFO_V1(eddy_window_end);
 PG_FUNCTION_INFO_V1(eddy_hop);
 PG_FUNCTION_INFO_V1(eddy_cumulate);
+PG_FUNCTION_INFO_V1(eddy_session_end);
 
 static void
 raise_out_of_range(void)
@@ -88,14 +89,26 @@ positive_usec(const Interval *interval)
 	return result;
 }
 
+int64
+eddy_window_length(const Interval *interval)
+{
+	return positive_usec(interval);
+}
+
+void
+eddy_window_raise_null(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("length of a window must not be null")));
+}
+
 /* An argument that is an interval; it must not be null, even if the time is. */
 static const Interval *
 interval_argument(FunctionCallInfo fcinfo, int argno)
 {
 	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("length of a window must not be null")));
+		eddy_window_raise_null();
 	return PG_GETARG_INTERVAL_P(argno);
 }
 
@@ -249,6 +262,19 @@ eddy_cumulate(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* eddy._session_end(ts, gap): end of the session of an event that is alone. */
+Datum
+eddy_session_end(PG_FUNCTION_ARGS)
+{
+	int64		gap = positive_usec(interval_argument(fcinfo, 1));
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	if (!IS_VALID_TIMESTAMP(PG_GETARG_TIMESTAMP(0)))
+		raise_out_of_range();
+	PG_RETURN_TIMESTAMP(shift(PG_GETARG_TIMESTAMP(0), gap));
+}
+
 /* ---- lengths in a definition ---- */
 
 /* The value of a constant argument, NULL if it is not constant. */
@@ -260,9 +286,7 @@ constant_interval(List *args, int argno)
 	if (!IsA(value, Const))
 		return NULL;
 	if (value->constisnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("length of a window must not be null")));
+		eddy_window_raise_null();
 	return DatumGetIntervalP(value->constvalue);
 }
 

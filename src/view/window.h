@@ -8,8 +8,13 @@
 #ifndef EDDY_WINDOW_H
 #define EDDY_WINDOW_H
 
+#include "datatype/timestamp.h"
 #include "nodes/primnodes.h"
 
 extern void eddy_window_check(FuncExpr *call);
+
+/* A length in microseconds; errors for one that no window can have. */
+extern int64 eddy_window_length(const Interval *interval);
+extern void eddy_window_raise_null(void);
 
 #endif							/* EDDY_WINDOW_H */

@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * kind_combining.h
+ *    For kinds whose rows are, like those of the kind "combining", keys, states and outputs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_KIND_COMBINING_H
+#define EDDY_KIND_COMBINING_H
+
+#include "view/plan.h"
+
+extern void eddy_combining_lay_out(EddyViewPlan *plan);
+extern void eddy_combining_compute_outputs(EddyViewPlan *plan, ExprContext *econtext,
+										   TupleTableSlot *finals, TupleTableSlot *result);
+extern void eddy_combining_mark(const EddyViewPlan *plan, TupleTableSlot *row, bool final);
+extern void eddy_combining_forget(EddyViewPlan *plan, TupleTableSlot *row);
+
+/*
+ * True for a NULL state that a strict transition function has returned, which is the result of
+ * the group from then on. counter: the state that counts its inputs, if there is one.
+ */
+static inline bool
+eddy_combining_is_lost(const EddyAggregate *agg, bool isnull, Datum counter)
+{
+	return isnull && (agg->null_is_lost || (agg->counter && DatumGetInt64(counter) > 0));
+}
+
+#endif							/* EDDY_KIND_COMBINING_H */
