@@ -93,7 +93,7 @@ typedef struct Sessions
 	TupleTableSlot *result;		/* the session to be written */
 	TupleTableSlot *copy;		/* a copy of a stored session */
 	TupleTableSlot *late;		/* a late row of the delta */
-	const EddyJudgment *judgment;
+	EddyJudgment *judgment;
 	int			nkeys;			/* of a session */
 
 	/* the current key */
