@@ -518,7 +518,8 @@ class Demo:
         self.broker.tool('produce', '-f', 'v', text=order + '\n')
         wait_for('the late order is stored',
                  lambda: self.cluster.number('SELECT count(*) FROM eddy.late_rows'))
-        for line in [style('1', LATE + ';')] + self.cluster.table(LATE):
+        show(LATE + ';')
+        for line in self.cluster.table(LATE):
             say('      ' + line)
         done('the final result of its window stays as it is; views without windows count the order')
 
@@ -526,7 +527,8 @@ class Demo:
         self.check_helpers()
         watermark = self.cluster.execute("SELECT eddy.watermark('orders')::time(0)")
         panel.draw([style('1', f"SELECT eddy.watermark('orders');  -- {watermark}"),
-                    style('1', WINDOWS + ';')] + self.cluster.table(WINDOWS))
+                    *(style('1', line) for line in (WINDOWS + ';').splitlines())] +
+                   self.cluster.table(WINDOWS))
         time.sleep(0.5 if terminal else 2)
 
     def follow(self, seconds):
@@ -590,8 +592,8 @@ class Demo:
         orders, revenue = total(want)
 
         wait_without_error(lambda: (self.cluster.number(CONSUMED) or 0) >= self.broker.end_offset())
-        show("SELECT eddy.advance_watermark('orders', 'infinity');")
-        self.cluster.execute("SELECT eddy.advance_watermark('orders', 'infinity')")
+        show("SELECT eddy.advance_watermark('orders', now() + '1 minute');")
+        self.cluster.execute("SELECT eddy.advance_watermark('orders', now() + '1 minute')")
         wait_without_error(lambda: self.consumer.problem or
                      total(read_copy(self.consumer, 'final_10s'))[0] >= orders, 15)
         self.check_helpers()
