@@ -125,15 +125,24 @@ KAFKA_OBJS = \
 	src/worker/start.o
 
 PLUGIN_OBJS = \
+	src/cdc/debezium.o \
 	src/cdc/emit.o \
 	src/cdc/encoding.o \
 	src/cdc/json_writer.o \
+	src/cdc/known_views.o \
 	src/cdc/native.o \
+	src/cdc/net.o \
 	src/cdc/plugin_options.o \
 	src/cdc/plugin.o \
 	src/cdc/relation.o \
+	src/cdc/row_json.o \
+	src/cdc/upsert.o \
+	src/cdc/view_filter.o \
 	src/cdc/view_label.o \
 	src/cdc/view_row.o
+
+# the version, which some records have
+$(PLUGIN_OBJS): override CPPFLAGS += -DEDDY_VERSION='"$(EXTVERSION)"'
 
 # A file that is not in these lists would silently be missing from its library.
 UNLISTED = $(filter-out $(OBJS) $(KAFKA_OBJS) $(PLUGIN_OBJS),$(addsuffix .o,$(basename \

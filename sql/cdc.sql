@@ -64,6 +64,15 @@ INSERT INTO payments VALUES ('flo', 'cash', 2, '2026-01-01 00:01');
 COMMIT;
 SELECT data FROM :get, 'views', 'cdc.revenue');
 
+-- Several changes of a row in one transaction are one record, unless all are requested.
+BEGIN;
+INSERT INTO payments VALUES ('gus', 'cash', 1, '2026-01-01 00:01'), ('kim', 'cash', 1, '2026-01-01 00:01');
+INSERT INTO payments VALUES ('gus', 'cash', 2, '2026-01-01 00:01'), ('lea', 'cash', 9, '2026-01-01 00:01');
+DELETE FROM revenue WHERE customer = 'kim';
+COMMIT;
+SELECT data FROM :peek, 'views', 'cdc.revenue');
+SELECT data FROM :get, 'views', 'cdc.revenue', 'net', 'off');
+
 -- Sequence numbers are assigned before filtering: they do not depend on the options.
 CREATE TEMP TABLE numbers (options text, view text, op text, key text, seq int);
 BEGIN;
@@ -72,7 +81,7 @@ CREATE TABLE aside AS SELECT 1 AS a;
 INSERT INTO payments VALUES ('num', 'card', -15, '2026-01-01 00:01');
 DELETE FROM revenue WHERE customer = 'num';
 COMMIT;
-\set numbered 'data::json->>\'view\', data::json->>\'op\', data::json->>\'key\', (data::json->>\'seq\')::int FROM pg_logical_slot_peek_changes(\'regress_eddy_cdc\', NULL, NULL, \'batch-bytes\', \'0\''
+\set numbered 'data::json->>\'view\', data::json->>\'op\', data::json->>\'key\', (data::json->>\'seq\')::int FROM pg_logical_slot_peek_changes(\'regress_eddy_cdc\', NULL, NULL, \'batch-bytes\', \'0\', \'net\', \'off\''
 INSERT INTO numbers SELECT 'all', :numbered);
 INSERT INTO numbers SELECT 'revenue', :numbered, 'views', 'cdc.revenue');
 INSERT INTO numbers SELECT 'having', :numbered, 'views', 'cdc."Good customers"', 'include-before', 'on');
@@ -96,6 +105,28 @@ SELECT count(*) FROM :peek);
 INSERT INTO plain VALUES (2);
 SELECT DISTINCT data FROM :get, 'skip-empty-xacts', 'off');
 
+-- Transactions have a first and a last record on request.
+INSERT INTO payments VALUES ('fay', 'card', 20, '2026-01-01 00:01');
+SELECT data FROM :get, 'views', 'cdc.*', 'include-transaction', 'on');
+
+-- Types of the columns, and numbers that keep all digits in JavaScript.
+INSERT INTO payments VALUES ('fay', 'card', 20, '2026-01-01 00:01');
+SELECT data FROM :get, 'views', 'cdc.revenue', 'include-types', 'on', 'numeric-as-string', 'on');
+
+-- Format "upsert": key, and value or null.
+INSERT INTO payments VALUES ('fay', 'card', 20, '2026-01-01 00:01');
+DELETE FROM revenue WHERE customer = 'fay';
+SELECT data FROM :get, 'format', 'upsert', 'views', 'cdc.revenue');
+
+-- Format "debezium": records as of its connector, without fields that vary between runs.
+INSERT INTO payments VALUES ('fay', 'card', 20, '2026-01-01 00:01');
+INSERT INTO payments VALUES ('fay', 'card', 5, '2026-01-01 00:01');
+DELETE FROM revenue WHERE customer = 'fay';
+SELECT regexp_replace(regexp_replace(data, '("ts_ms"|"ts_us"|"ts_ns"|"txId"|"lsn"|"sequence"):("[^]]*]"|\d+)', '\1:0', 'g'),
+                      '"version":"[^"]*"', '"version":"0"')
+FROM pg_logical_slot_get_changes('regress_eddy_cdc', NULL, NULL, 'batch-bytes', '0', 'views', 'cdc.revenue',
+                                 'format', 'debezium', 'topic-prefix', 'shop');
+
 -- Lists of views: SQL names and wildcards.
 INSERT INTO payments VALUES ('gil', 'card', 20, '2026-01-01 00:01');
 SELECT data::json->>'view' FROM :peek) ORDER BY 1;
@@ -108,7 +139,23 @@ INSERT INTO payments VALUES ('hal', 'card', 1, '2026-01-01 00:01');
 ALTER VIEW revenue RENAME TO income;
 ALTER VIEW income RENAME COLUMN total TO sum;
 INSERT INTO payments VALUES ('hal', 'card', 1, '2026-01-01 00:01');
-SELECT data FROM :get, 'views', 'cdc.revenue, cdc.income');
+SELECT data FROM :peek, 'views', 'cdc.revenue, cdc.income');
+
+-- A view that was selected by name remains selected when it is renamed. Records on request show its columns.
+SELECT regexp_replace(data, '"(id|plugin_version|database)":"[^"]*"', '"\1":"..."', 'g')
+FROM :peek, 'views', 'cdc.revenue', 'include-schema', 'on');
+SELECT (SELECT data::json->>'id' FROM :peek, 'views', 'cdc.revenue', 'include-schema', 'on')
+        WHERE data::json->>'op' = 'schema' LIMIT 1) AS id \gset
+SELECT data FROM :peek, 'views', :'id');
+DROP VIEW income CASCADE;
+SELECT eddy.create_continuous_view('income', $$
+    SELECT customer, sum(amount) AS total FROM payments GROUP BY customer $$);
+INSERT INTO payments VALUES ('hal', 'card', 1, '2026-01-01 00:01');
+SELECT regexp_replace(data, '"(id|plugin_version|database)":"[^"]*"', '"\1":"..."', 'g')
+FROM :get, 'views', 'cdc.income', 'include-schema', 'on');
+
+-- Option "strict": views that do not exist, or may not be read, are errors.
+SELECT data FROM :peek, 'views', 'cdc.incom', 'strict', 'on');
 
 -- Values are those of to_json in UTC, regardless of the session's settings.
 CREATE UNLOGGED TABLE readings (id int, a int[], b bytea, d date, f float8, i interval, j jsonb, ok boolean,
@@ -147,6 +194,7 @@ GRANT USAGE ON SCHEMA cdc TO regress_eddy_consumer;
 GRANT SELECT ON kinds TO regress_eddy_consumer;
 INSERT INTO payments VALUES ('ida', 'card', 1, '2026-01-01 00:01');
 SET ROLE regress_eddy_consumer;
+SELECT data FROM :peek, 'views', 'cdc.kinds, cdc.income', 'strict', 'on');
 SELECT data::json->>'view' FROM :get);
 RESET ROLE;
 
@@ -156,7 +204,9 @@ SELECT data FROM :peek, 'view', 'cdc.kinds');
 SELECT data FROM :peek, 'views', 'kinds');
 SELECT data FROM :peek, 'include-lsn', 'on');
 SELECT data FROM :peek, 'skip-empty-xacts', 'perhaps');
-SELECT data FROM :peek, 'format', 'debezium');
+SELECT data FROM :peek, 'format', 'debezum');
+SELECT data FROM :peek, 'format', 'upsert', 'include-before', 'on');
+SELECT data FROM :peek, 'protocol-version', '2');
 SELECT data FROM :peek, 'emit', 'final');
 SELECT data FROM :peek, 'colour', 'blue');
 \set VERBOSITY default

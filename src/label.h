@@ -64,6 +64,7 @@ typedef enum EddyTableRole
 typedef struct EddyTableLabel
 {
 	EddyTableRole role;
+	char		id[EDDY_LABEL_ID_LEN + 1];	/* set by the plugin */
 
 	/* of EDDY_TABLE_ROWS */
 	int			ncolumns;

@@ -24,6 +24,8 @@
 #include "replication/output_plugin.h"
 
 #include "cdc/emit.h"
+#include "cdc/known_views.h"
+#include "cdc/net.h"
 
 /* A larger buffer is not kept for the next records. */
 #define MAX_IDLE_SPACE (80 * 1024 * 1024)
@@ -36,19 +38,38 @@ typedef struct Attempt
 	const ErrorData *error;		/* NULL: the change itself is appended */
 } Attempt;
 
+static void announce(LogicalDecodingContext *ctx, EddyCdcRelation *relation);
 static void append_failure(EddyCdcState *state, const EddyCdcChange *change,
 						   const ErrorData *error);
 static void append_record(void *arg);
 static bool attempt_record(EddyCdcState *state, const EddyCdcChange *change,
 						   const ErrorData *error, ErrorData **failure);
+static void begin_transaction(LogicalDecodingContext *ctx);
+static void next_record(LogicalDecodingContext *ctx);
 
-/* Adds the record of a change to the pending ones, which are sent first if they fill a message. */
 void
 eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 {
 	EddyCdcState *state = ctx->output_plugin_private;
+
+	if (state->net != NULL)
+		eddy_cdc_net_add(ctx, change);
+	else
+		eddy_cdc_write(ctx, change);
+}
+
+/* Adds the record of a change to the pending ones, which are sent first if they fill a message. */
+void
+eddy_cdc_write(LogicalDecodingContext *ctx, const EddyCdcChange *change)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+	const EddyCdcFormat *format = state->options.format;
 	ErrorData  *error = NULL;
 
+	if (unlikely(!state->begun))
+		begin_transaction(ctx);
+	if (unlikely(!change->relation->announced))
+		announce(ctx, change->relation);
 	if (state->records.len >= state->options.batch_bytes)
 		eddy_cdc_send(ctx);
 
@@ -56,7 +77,7 @@ eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 	{
 		if (state->records.len > 0)
 			eddy_cdc_append_literal(&state->records, "\n");
-		state->options.format->change(state, change);
+		format->change(state, change);
 	}
 	else if (!attempt_record(state, change, NULL, &error))
 	{
@@ -67,8 +88,117 @@ eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 		if (alone || !attempt_record(state, change, NULL, &error))
 			append_failure(state, change, error);
 	}
+	/* a key that failed in the record of the change would fail again */
+	if (change->op == EDDY_CDC_DELETE && state->options.tombstones && format->tombstone != NULL &&
+		error == NULL)
+	{
+		next_record(ctx);
+		format->tombstone(state, change);
+	}
 	state->seq++;
 	state->nrecords++;
+}
+
+/* Adds the record of a table whose rows were all removed. */
+void
+eddy_cdc_write_truncate(LogicalDecodingContext *ctx, EddyCdcRelation *relation)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	begin_transaction(ctx);
+	announce(ctx, relation);
+	next_record(ctx);
+	state->options.format->truncate(state, relation);
+	state->nrecords++;
+}
+
+/* Adds the record of a view that was dropped. */
+void
+eddy_cdc_write_dropped(LogicalDecodingContext *ctx, const EddyCdcView *view)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	begin_transaction(ctx);
+	next_record(ctx);
+	state->options.format->dropped(state, view);
+}
+
+/* Adds the records that the end of a transaction has. */
+void
+eddy_cdc_write_end(LogicalDecodingContext *ctx)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+	const EddyCdcFormat *format = state->options.format;
+
+	if (!state->begun)
+	{
+		if (state->options.skip_empty_xacts)
+			return;
+		begin_transaction(ctx);
+		if (!state->options.include_transaction)
+		{
+			state->seq = 0;
+			next_record(ctx);
+			format->empty(state);
+		}
+	}
+	if (state->options.include_transaction)
+	{
+		next_record(ctx);
+		format->transaction_end(state);
+	}
+}
+
+/* Adds what precedes the first record of a transaction: most transactions have none. */
+static void
+begin_transaction(LogicalDecodingContext *ctx)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+	const EddyCdcFormat *format = state->options.format;
+
+	if (state->begun)
+		return;
+	state->begun = true;
+	format->begin(state, state->txn);
+	if (state->options.include_schema && !state->greeted)
+	{
+		state->greeted = true;
+		next_record(ctx);
+		format->protocol(state);
+	}
+	if (state->options.include_transaction)
+	{
+		next_record(ctx);
+		format->transaction_begin(state);
+	}
+}
+
+/* Adds the record with the columns of a view, unless they are the same as last time. */
+static void
+announce(LogicalDecodingContext *ctx, EddyCdcRelation *relation)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	if (relation->announced)
+		return;
+	relation->announced = true;
+	if (!state->options.include_schema ||
+		!eddy_cdc_set_schema(relation->known, relation->schema, relation->schema_len))
+		return;
+	next_record(ctx);
+	state->options.format->schema(state, relation->known);
+}
+
+/* Sends the pending records if they fill a message, and separates the next one from the others. */
+static void
+next_record(LogicalDecodingContext *ctx)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	if (state->records.len >= state->options.batch_bytes)
+		eddy_cdc_send(ctx);
+	if (state->records.len > 0)
+		eddy_cdc_append_literal(&state->records, "\n");
 }
 
 /* Appends the best possible record for a change that cannot be sent. */

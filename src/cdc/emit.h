@@ -10,7 +10,16 @@
 
 #include "cdc/format.h"
 
+/* A change, which has the number state->seq. Option "net" delays it until the transaction ends. */
 extern void eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change);
+
+/* The same without that option. */
+extern void eddy_cdc_write(LogicalDecodingContext *ctx, const EddyCdcChange *change);
+
+extern void eddy_cdc_write_truncate(LogicalDecodingContext *ctx, EddyCdcRelation *relation);
+extern void eddy_cdc_write_dropped(LogicalDecodingContext *ctx, const struct EddyCdcView *view);
+extern void eddy_cdc_write_end(LogicalDecodingContext *ctx);
+
 extern void eddy_cdc_send(LogicalDecodingContext *ctx);
 
 #endif							/* EDDY_CDC_EMIT_H */

@@ -8,6 +8,8 @@
 #ifndef EDDY_CDC_FORMAT_H
 #define EDDY_CDC_FORMAT_H
 
+#include "access/htup.h"
+
 #include "cdc/relation.h"
 
 typedef enum EddyCdcOp
@@ -28,6 +30,13 @@ typedef struct EddyCdcChange
 	const Datum *old_values;	/* the row before an update */
 	const bool *old_nulls;
 	bool		large;			/* its text may exceed the largest record */
+
+	/*
+	 * The tuples that values and old_values were taken from; NULL if the values are not all in
+	 * them, because some are stored out of line.
+	 */
+	HeapTuple	tuple;
+	HeapTuple	old_tuple;
 } EddyCdcChange;
 
 /*
@@ -50,8 +59,27 @@ typedef struct EddyCdcFormat
 	/* The change cannot be sent because of the error; with_key: but the key of the row can be. */
 	void		(*failed) (EddyCdcState *state, const EddyCdcChange *change,
 						   const ErrorData *error, bool with_key);
+
+	/* All rows of the table were removed at once. */
+	void		(*truncate) (EddyCdcState *state, EddyCdcRelation *relation);
+
+	/* The following are NULL if the format has no such records. */
+
+	/* A second record of a delete, with option "tombstones". */
+	void		(*tombstone) (EddyCdcState *state, const EddyCdcChange *change);
+
+	/* The first and the last record of a transaction, with option "include-transaction". */
+	void		(*transaction_begin) (EddyCdcState *state);
+	void		(*transaction_end) (EddyCdcState *state);
+
+	/* With option "include-schema": first of all records; before rows of a view; view dropped. */
+	void		(*protocol) (EddyCdcState *state);
+	void		(*schema) (EddyCdcState *state, const struct EddyCdcView *view);
+	void		(*dropped) (EddyCdcState *state, const struct EddyCdcView *view);
 } EddyCdcFormat;
 
+extern const EddyCdcFormat eddy_cdc_debezium_format;
 extern const EddyCdcFormat eddy_cdc_native_format;
+extern const EddyCdcFormat eddy_cdc_upsert_format;
 
 #endif							/* EDDY_CDC_FORMAT_H */

@@ -172,6 +172,17 @@ describe_type(EddyCdcType *type, Oid oid, int nesting)
 	fmgr_info(function, &type->output);
 }
 
+/*
+ * Makes bigint and numeric values strings, for clients whose JSON parsers make every number a
+ * double.
+ */
+void
+eddy_cdc_quote_numbers(EddyCdcType *type)
+{
+	for (; type != NULL; type = type->element)
+		type->quoted = true;
+}
+
 /* Appends a value, which is not NULL. Temporary allocations are in the current context. */
 void
 eddy_cdc_append_value(StringInfo out, EddyCdcType *type, Datum value)
@@ -195,7 +206,13 @@ eddy_cdc_append_value(StringInfo out, EddyCdcType *type, Datum value)
 			eddy_cdc_append_int64(out, DatumGetInt32(value));
 			break;
 		case EDDY_CDC_INT8:
-			eddy_cdc_append_int64(out, DatumGetInt64(value));
+			if (type->quoted)
+			{
+				len = pg_lltoa(DatumGetInt64(value), buf);
+				eddy_cdc_append_string(out, buf, len);
+			}
+			else
+				eddy_cdc_append_int64(out, DatumGetInt64(value));
 			break;
 		case EDDY_CDC_FLOAT4:
 			len = float_to_shortest_decimal_buf(DatumGetFloat4(value), buf);
@@ -207,7 +224,11 @@ eddy_cdc_append_value(StringInfo out, EddyCdcType *type, Datum value)
 			break;
 		case EDDY_CDC_NUMERIC:
 			text = DatumGetCString(DirectFunctionCall1(numeric_out, value));
-			append_number(out, text, strlen(text));
+			len = strlen(text);
+			if (type->quoted)
+				eddy_cdc_append_string(out, text, len);
+			else
+				append_number(out, text, len);
 			break;
 		case EDDY_CDC_TEXT:
 			{

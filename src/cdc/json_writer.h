@@ -34,6 +34,7 @@ typedef struct EddyCdcType
 	EddyCdcKind kind;
 	Oid			oid;			/* of a domain its base type */
 	bool		needs_settings; /* the text depends on settings */
+	bool		quoted;			/* EDDY_CDC_INT8 and EDDY_CDC_NUMERIC: as a string */
 	bool		can_fail;		/* valid values may have no text, or one that is too long */
 	FmgrInfo	output;			/* EDDY_CDC_OTHER */
 	struct EddyCdcType *element;	/* EDDY_CDC_ARRAY */
@@ -48,6 +49,9 @@ typedef struct EddyCdcType
 } EddyCdcType;
 
 extern void eddy_cdc_describe_type(EddyCdcType *type, Oid oid);
+
+/* Makes the values strings whose digits exceed the precision of double. */
+extern void eddy_cdc_quote_numbers(EddyCdcType *type);
 
 extern void eddy_cdc_append_value(StringInfo out, EddyCdcType *type, Datum value);
 extern void eddy_cdc_append_string(StringInfo out, const char *data, int len);

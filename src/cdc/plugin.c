@@ -10,6 +10,7 @@
  * Numbers. The sequence number of a record is that of its change among the changes of all
  * tables in the transaction, so that it does not depend on options, privileges or on which
  * views exist. An update takes two numbers: one that changes the key is a delete and a create.
+ * A record that combines changes (net.c) has the number of the last of them.
  *
  * Positions. Clients confirm the position of the last message that they received, and some of
  * them that position plus one, which is past the start of a commit record that follows at once:
@@ -34,6 +35,8 @@
 
 #include "cdc/emit.h"
 #include "cdc/format.h"
+#include "cdc/known_views.h"
+#include "cdc/net.h"
 #include "cdc/view_row.h"
 #include "compat.h"
 #include "pinned_settings.h"
@@ -44,11 +47,14 @@ PG_MODULE_MAGIC;
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *callbacks);
 
 static void begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
-static void begin_records(EddyCdcState *state, ReorderBufferTXN *txn);
 static void change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 				   ReorderBufferChange *change);
 static void commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn);
+static EddyCdcRelation *get_relation(LogicalDecodingContext *ctx, Relation relation);
+static void report_progress(LogicalDecodingContext *ctx);
 static void startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init);
+static void truncate_tables(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrelations,
+							Relation relations[], ReorderBufferChange *change);
 
 void
 _PG_output_plugin_init(OutputPluginCallbacks *callbacks)
@@ -56,13 +62,13 @@ _PG_output_plugin_init(OutputPluginCallbacks *callbacks)
 	callbacks->startup_cb = startup;
 	callbacks->begin_cb = begin;
 	callbacks->change_cb = change;
+	callbacks->truncate_cb = truncate_tables;
 	callbacks->commit_cb = commit;
 }
 
 /* Starts decoding; is_init when a slot is created, without options and without changes. */
 static void
-startup(LogicalDecodingContext *ctx, OutputPluginOptions *options,
-		bool is_init pg_attribute_unused())
+startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(ctx->context);
 	EddyCdcState *state = palloc0(sizeof(EddyCdcState));
@@ -77,29 +83,46 @@ startup(LogicalDecodingContext *ctx, OutputPluginOptions *options,
 	eddy_cdc_parse_options(ctx->output_plugin_options, &state->options);
 	state->options.format->startup(state);
 	eddy_cdc_init_cache(state);
+	eddy_cdc_init_views(state);
+	if (state->options.net)
+		eddy_cdc_net_init(state);
+	if (state->options.strict && !is_init)
+		eddy_cdc_check_views(state);
 	ctx->output_plugin_private = state;
 
 	MemoryContextSwitchTo(old_context);
 }
 
 static void
-begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused())
+begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
 	EddyCdcState *state = ctx->output_plugin_private;
 
+	state->txn = txn;
 	state->numbers = 0;
 	state->nrecords = 0;
 	state->begun = false;
 	state->settings_pinned = false;
+
+	/* those that the client is told about if they are dropped */
+	if (state->options.include_schema)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(state->change_context);
+
+		eddy_cdc_pin_settings(state);
+		eddy_cdc_load_views(state);
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(state->change_context);
+	}
 }
 
 /* Decodes a change of any table. A state table's role decides what the change means for its view. */
 static void
-change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
+change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused(), Relation relation,
 	   ReorderBufferChange *change)
 {
 	EddyCdcState *state = ctx->output_plugin_private;
-	EddyCdcRelation *entry = eddy_cdc_get_relation(state, relation);
+	EddyCdcRelation *entry = get_relation(ctx, relation);
 
 	state->seq = state->numbers + 1;
 	state->numbers += change->action == REORDER_BUFFER_CHANGE_UPDATE ? 2 : 1;
@@ -111,7 +134,6 @@ change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 		switch (entry->role)
 		{
 			case EDDY_TABLE_ROWS:
-				begin_records(state, txn);
 				eddy_cdc_change_row(ctx, entry, relation, change);
 				break;
 			case EDDY_TABLE_AUXILIARY:
@@ -120,6 +142,51 @@ change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(state->change_context);
 	}
+	report_progress(ctx);
+}
+
+/* Decodes a TRUNCATE; each of its tables takes a number. Only superusers can truncate state tables. */
+static void
+truncate_tables(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused(),
+				int nrelations, Relation relations[],
+				ReorderBufferChange *change pg_attribute_unused())
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	for (int i = 0; i < nrelations; i++)
+	{
+		EddyCdcRelation *entry = get_relation(ctx, relations[i]);
+
+		state->seq = ++state->numbers;
+		if (entry == NULL || entry->role != EDDY_TABLE_ROWS)
+			continue;
+		eddy_cdc_net_flush(ctx);
+		state->seq = state->numbers;
+		eddy_cdc_write_truncate(ctx, entry);
+	}
+	report_progress(ctx);
+}
+
+/*
+ * Returns the description of a table, NULL if its changes are not sent. Changes that have to be
+ * combined with later ones are sent before a description changes: they belong to the old one.
+ */
+static EddyCdcRelation *
+get_relation(LogicalDecodingContext *ctx, Relation relation)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	if (state->net != NULL && eddy_cdc_net_is_pending(state) &&
+		eddy_cdc_is_outdated(state, RelationGetRelid(relation)))
+		eddy_cdc_net_flush(ctx);
+	return eddy_cdc_get_relation(state, relation);
+}
+
+/* Keeps the connection and the slot alive through changes for which nothing is sent. */
+static void
+report_progress(LogicalDecodingContext *ctx)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
 
 	if (++state->quiet_changes >= EDDY_COMPAT_QUIET_CHANGES)
 	{
@@ -133,13 +200,16 @@ commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	   XLogRecPtr commit_lsn pg_attribute_unused())
 {
 	EddyCdcState *state = ctx->output_plugin_private;
+	EddyCdcView *view;
 
-	if (state->nrecords == 0 && !state->options.skip_empty_xacts)
+	eddy_cdc_net_flush(ctx);
+	while ((view = eddy_cdc_next_dropped_view(state)) != NULL)
 	{
-		begin_records(state, txn);
-		state->seq = 0;
-		state->options.format->empty(state);
+		if (state->options.include_schema && view->followed)
+			eddy_cdc_write_dropped(ctx, view);
+		eddy_cdc_forget_view(state, view);
 	}
+	eddy_cdc_write_end(ctx);
 
 	/* a transaction that has records has one that was not sent yet */
 	if (state->records.len > 0)
@@ -148,16 +218,6 @@ commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	state->quiet_changes = 0;
 	eddy_cdc_send(ctx);
 	eddy_cdc_trim_cache(state);
-}
-
-/* Prepares the format for a transaction before its first record: most transactions have none. */
-static void
-begin_records(EddyCdcState *state, ReorderBufferTXN *txn)
-{
-	if (state->begun)
-		return;
-	state->options.format->begin(state, txn);
-	state->begun = true;
 }
 
 /* Makes type output independent of the session's settings until the transaction's replay ends. */

@@ -5,8 +5,9 @@
  *
  * plugin.c has the callbacks, plugin_options.c the client's options. view_label.c determines which
  * tables are state tables, and relation.c caches their descriptions. view_row.c turns changes of
- * their rows into changes of views, and emit.c sends these as records of a format (format.h).
- * json_writer.c turns values into JSON, and encoding.c text into UTF-8.
+ * their rows into changes of views, net.c combines these within a transaction, and emit.c sends them
+ * as records of a format (format.h). view_filter.c has the option "views", known_views.c the views
+ * of the session. row_json.c and json_writer.c turn values into JSON, and encoding.c text into UTF-8.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +20,9 @@
 
 #define EDDY_CDC_PLUGIN "pg_eddy_cdc"
 
+/* of the records, as in docs/output-protocol.md */
+#define EDDY_CDC_PROTOCOL_VERSION 1
+
 typedef struct EddyCdcState
 {
 	/* set at startup */
@@ -26,12 +30,16 @@ typedef struct EddyCdcState
 	MemoryContext context;		/* ctx->context: lives as long as the decoding, also after an error */
 	MemoryContext change_context;	/* reset after each change */
 	struct EddyCdcCache *cache; /* relation.c */
+	struct EddyCdcViews *views; /* known_views.c */
+	struct EddyCdcNet *net;		/* net.c; NULL: every change is sent */
 	void	   *format_state;	/* the format's own */
+	bool		greeted;		/* the first record of the session was sent */
 
 	/* one transaction */
 	int64		numbers;		/* sequence numbers used, by changes of all tables */
 	int64		seq;			/* of the next record */
 	int64		nrecords;
+	ReorderBufferTXN *txn;
 	bool		begun;			/* the format has begun the transaction */
 	bool		settings_pinned;
 
@@ -40,6 +48,7 @@ typedef struct EddyCdcState
 
 	int			quiet_changes;	/* since progress was reported */
 } EddyCdcState;
+
 
 extern void eddy_cdc_pin_settings(EddyCdcState *state);
 

@@ -12,22 +12,21 @@
 
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
-#include "parser/scansup.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
 #include "cdc/format.h"
+#include "cdc/view_filter.h"
 #include "closest_match.h"
 
 /* Largest message that is collected; a single record may be larger. */
 #define MAX_BATCH_BYTES (64 * 1024 * 1024)
 
-/* One element of option "views"; NULL stands for any name. */
-typedef struct Pattern
-{
-	char	   *schema;
-	char	   *view;
-} Pattern;
+/* The formats, as bits of a set. */
+#define DEBEZIUM 0x01
+#define NATIVE 0x02
+#define UPSERT 0x04
+#define ALL_FORMATS (DEBEZIUM | NATIVE | UPSERT)
 
 typedef struct Option Option;
 
@@ -40,6 +39,7 @@ struct Option
 	const char *initial;		/* the default value, NULL: the field stays zero */
 	ParseOption parse;
 	size_t		offset;			/* in EddyCdcOptions, of the field that parse_boolean sets */
+	int			formats;		/* that have the option */
 };
 
 static void parse_batch_bytes(const Option *option, const char *value, EddyCdcOptions *options);
@@ -47,41 +47,53 @@ static void parse_boolean(const Option *option, const char *value, EddyCdcOption
 static void parse_emit(const Option *option, const char *value, EddyCdcOptions *options);
 static void parse_format(const Option *option, const char *value, EddyCdcOptions *options);
 static void parse_progress(const Option *option, const char *value, EddyCdcOptions *options);
+static void parse_protocol(const Option *option, const char *value, EddyCdcOptions *options);
+static void parse_topic_prefix(const Option *option, const char *value, EddyCdcOptions *options);
 static void parse_views(const Option *option, const char *value, EddyCdcOptions *options);
 
-#define BOOLEAN(name, initial, field) \
-	{name, initial, parse_boolean, offsetof(EddyCdcOptions, field)}
+#define BOOLEAN(name, initial, field, formats) \
+	{name, initial, parse_boolean, offsetof(EddyCdcOptions, field), formats}
 
 static const Option known_options[] = {
-	{"batch-bytes", "64kB", parse_batch_bytes, 0},
-	BOOLEAN("check-acl", "on", check_acl),
-	{"emit", "changes", parse_emit, 0},
-	{"format", "native", parse_format, 0},
-	BOOLEAN("include-before", "off", include_before),
-	BOOLEAN("include-lsn", "on", include_lsn),
-	BOOLEAN("include-seq", "on", include_seq),
-	BOOLEAN("include-timestamp", "on", include_timestamp),
-	BOOLEAN("include-xid", "on", include_xid),
-	{"progress", "off", parse_progress, 0},
-	BOOLEAN("skip-empty-xacts", "on", skip_empty_xacts),
-	{"views", NULL, parse_views, 0}
+	{"batch-bytes", "64kB", parse_batch_bytes, 0, ALL_FORMATS},
+	BOOLEAN("check-acl", "on", check_acl, ALL_FORMATS),
+	{"emit", "changes", parse_emit, 0, ALL_FORMATS},
+	{"format", "native", parse_format, 0, ALL_FORMATS},
+	BOOLEAN("include-before", "off", include_before, DEBEZIUM | NATIVE),
+	BOOLEAN("include-lsn", "on", include_lsn, NATIVE | UPSERT),
+	BOOLEAN("include-schema", "off", include_schema, NATIVE),
+	BOOLEAN("include-seq", "on", include_seq, NATIVE | UPSERT),
+	BOOLEAN("include-timestamp", "on", include_timestamp, NATIVE | UPSERT),
+	BOOLEAN("include-transaction", "off", include_transaction, DEBEZIUM | NATIVE),
+	BOOLEAN("include-types", "off", include_types, NATIVE | UPSERT),
+	BOOLEAN("include-xid", "on", include_xid, NATIVE | UPSERT),
+	BOOLEAN("net", "on", net, ALL_FORMATS),
+	BOOLEAN("numeric-as-string", "off", numeric_as_string, ALL_FORMATS),
+	{"progress", "off", parse_progress, 0, NATIVE},
+	{"protocol-version", "1", parse_protocol, 0, NATIVE},
+	BOOLEAN("skip-empty-xacts", "on", skip_empty_xacts, ALL_FORMATS),
+	BOOLEAN("strict", "off", strict, ALL_FORMATS),
+	BOOLEAN("tombstones", "on", tombstones, DEBEZIUM),
+	{"topic-prefix", NULL, parse_topic_prefix, 0, DEBEZIUM},
+	{"views", NULL, parse_views, 0, ALL_FORMATS}
 };
 
-/* NULL: the protocol reserves the name, but there is no such format yet. */
+/* NULL: another library has the format. */
 static const struct
 {
 	const char *name;
 	const EddyCdcFormat *format;
+	int			bit;
 }			known_formats[] = {
-	{"debezium", NULL},
-	{"native", &eddy_cdc_native_format},
-	{"upsert", NULL},
-	{"wal2json", NULL}
+	{"debezium", &eddy_cdc_debezium_format, DEBEZIUM},
+	{"native", &eddy_cdc_native_format, NATIVE},
+	{"upsert", &eddy_cdc_upsert_format, UPSERT},
+	{"wal2json", NULL, 0}
 };
 
+static void check_format(const Option *option, const EddyCdcOptions *options);
 static const Option *find_option(const char *name);
 static void refuse_value(const Option *option, const char *value, const char *hint);
-static bool parse_pattern_part(const char **cursor, char **name);
 
 /*
  * Fills *options from the client's list of DefElem, and from the defaults. Errors have SQLSTATE 22023,
@@ -116,25 +128,50 @@ eddy_cdc_parse_options(List *list, EddyCdcOptions *options)
 
 		option->parse(option, element->arg != NULL ? strVal(element->arg) : NULL, options);
 	}
+
+	for (size_t i = 0; i < lengthof(known_options); i++)
+	{
+		const Option *option = &known_options[i];
+
+		if (seen[i])
+			check_format(option, options);
+		else if (option->offset == offsetof(EddyCdcOptions, include_before) &&
+				 option->parse == parse_boolean)
+			options->include_before = options->format == &eddy_cdc_debezium_format;
+	}
 }
 
-/* True if option "views" includes the view, or was not given. */
-bool
-eddy_cdc_wants_view(const EddyCdcOptions *options, const char *schema, const char *view)
+/*
+ * Raises an error if the format does not have an option that the client has given. Some clients
+ * send all of their options: one that is off is the same as none.
+ */
+static void
+check_format(const Option *option, const EddyCdcOptions *options)
 {
-	ListCell   *cell;
+	const char *format = NULL;
+	StringInfoData names;
 
-	if (options->views == NIL)
-		return true;
-	foreach(cell, options->views)
+	initStringInfo(&names);
+	for (size_t i = 0; i < lengthof(known_formats); i++)
 	{
-		const Pattern *pattern = lfirst(cell);
-
-		if ((pattern->schema == NULL || strcmp(pattern->schema, schema) == 0) &&
-			(pattern->view == NULL || strcmp(pattern->view, view) == 0))
-			return true;
+		if (known_formats[i].format == options->format)
+		{
+			if (option->formats & known_formats[i].bit)
+				return;
+			format = known_formats[i].name;
+		}
+		else if (option->formats & known_formats[i].bit)
+			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? " or " : "",
+							 known_formats[i].name);
 	}
-	return false;
+	if (option->parse == parse_progress ||
+		(option->parse == parse_boolean && !*((const bool *) options + option->offset)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("conflicting options \"format\" and \"%s\"", option->name),
+			 errdetail("Format \"%s\" does not have option \"%s\".", format, option->name),
+			 errhint("Leave out the option, or use format %s.", names.data)));
 }
 
 /* Finds an option by its name; raises an error with the closest one if there is none. */
@@ -211,34 +248,67 @@ parse_batch_bytes(const Option *option, const char *value, EddyCdcOptions *optio
 static void
 parse_format(const Option *option, const char *value, EddyCdcOptions *options)
 {
-	bool		reserved = false;
-	char	   *hint;
+	EddyClosestMatch closest;
 	StringInfoData names;
 
 	initStringInfo(&names);
+	eddy_closest_init(&closest, value != NULL ? value : "");
 	for (size_t i = 0; i < lengthof(known_formats); i++)
 	{
 		const EddyCdcFormat *format = known_formats[i].format;
-		bool		asked = value != NULL && strcmp(known_formats[i].name, value) == 0;
 
-		if (format == NULL)
-			reserved |= asked;
-		else if (asked)
+		if (value != NULL && strcmp(known_formats[i].name, value) == 0)
 		{
+			if (format == NULL)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("format \"%s\" is not supported by output plugin \"%s\"", value,
+								EDDY_CDC_PLUGIN),
+						 errhint("Create a slot with the output plugin \"pg_eddy_wal2json\".")));
 			options->format = format;
 			return;
 		}
-		else
-			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", known_formats[i].name);
+		if (format == NULL)
+			continue;
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", known_formats[i].name);
+		eddy_closest_update(&closest, known_formats[i].name);
 	}
+	refuse_value(option, value, closest.match != NULL ?
+				 psprintf("Perhaps you meant the format \"%s\".", closest.match) :
+				 psprintf("Valid formats are: %s.", names.data));
+}
 
-	hint = psprintf("Valid formats are: %s.", names.data);
-	if (reserved)
+/* Checks the version of the records that the client understands. */
+static void
+parse_protocol(const Option *option, const char *value, EddyCdcOptions *options)
+{
+	int			version;
+
+	if (value == NULL || !parse_int(value, &version, 0, NULL) || version < 1)
+		refuse_value(option, value, "Give a number, such as \"1\".");
+	else if (version != EDDY_CDC_PROTOCOL_VERSION)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("format \"%s\" is not supported", value),
-				 errhint("%s", hint)));
-	refuse_value(option, value, hint);
+				 errmsg("protocol version %d is not supported", version),
+				 errhint("This version of output plugin \"%s\" supports protocol version %d.",
+						 EDDY_CDC_PLUGIN, EDDY_CDC_PROTOCOL_VERSION)));
+	else
+		options->protocol_version = version;
+}
+
+/* Sets the first part of the names of topics, which Kafka restricts. */
+static void
+parse_topic_prefix(const Option *option, const char *value, EddyCdcOptions *options)
+{
+	static const char valid[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
+	if (value == NULL || value[0] == '\0' || strlen(value) >= NAMEDATALEN ||
+		value[strspn(value, valid)] != '\0')
+		refuse_value(option, value,
+					 "Give letters, digits, \".\", \"_\" and \"-\", at most 63 of them.");
+	else
+		options->topic_prefix = pstrdup(value);
 }
 
 /* Selects the changes to send. Final results are not distinguished from others yet. */
@@ -271,72 +341,10 @@ parse_progress(const Option *option, const char *value,
 				 errhint("Leave out the option \"progress\".")));
 }
 
-/* Parses a comma-separated list of schema.view, where either may be "*". */
+/* Parses a comma-separated list of schema.view, where either may be "*", and IDs. */
 static void
 parse_views(const Option *option, const char *value, EddyCdcOptions *options)
 {
-	const char *hint = "List names as in \"public.revenue, reports.*\".";
-	const char *cursor = value;
-
-	if (value == NULL)
-		refuse_value(option, value, hint);
-
-	for (;;)
-	{
-		Pattern    *pattern = palloc0(sizeof(Pattern));
-
-		while (scanner_isspace(*cursor))
-			cursor++;
-		if (!parse_pattern_part(&cursor, &pattern->schema) || *cursor++ != '.' ||
-			!parse_pattern_part(&cursor, &pattern->view))
-			refuse_value(option, value, hint);
-		options->views = lappend(options->views, pattern);
-
-		while (scanner_isspace(*cursor))
-			cursor++;
-		if (*cursor == '\0')
-			return;
-		if (*cursor++ != ',')
-			refuse_value(option, value, hint);
-	}
-}
-
-/*
- * Parses an identifier as SQL reads it, folded or in double quotes, or the
- * wildcard, which gives NULL. False if there is neither.
- */
-static bool
-parse_pattern_part(const char **cursor, char **name)
-{
-	const char *start = *cursor;
-	const char *p = start;
-
-	if (*p == '"')
-	{
-		StringInfoData buf;
-
-		initStringInfo(&buf);
-		for (p++; *p != '"' || p[1] == '"'; p++)
-		{
-			if (*p == '\0')
-				return false;
-			if (*p == '"')
-				p++;
-			appendStringInfoChar(&buf, *p);
-		}
-		*cursor = p + 1;
-		*name = buf.data;
-		return buf.len > 0;
-	}
-
-	while (*p != '\0' && *p != '.' && *p != ',' && *p != '"' && !scanner_isspace(*p))
-		p++;
-	*cursor = p;
-	if (p - start == 1 && *start == '*')
-	{
-		*name = NULL;
-		return true;
-	}
-	*name = downcase_truncate_identifier(start, p - start, false);
-	return p > start && strchr(*name, '*') == NULL;
+	if (value == NULL || !eddy_cdc_parse_views(value, &options->views))
+		refuse_value(option, value, "List names as in \"public.revenue, reports.*\".");
 }

@@ -13,19 +13,26 @@
 typedef struct EddyCdcOptions
 {
 	const struct EddyCdcFormat *format;
-	List	   *views;			/* of Pattern (plugin_options.c); NIL: every continuous view */
+	List	   *views;			/* of Pattern (view_filter.c); NIL: every continuous view */
 	int			batch_bytes;	/* 0: one record per message */
 	bool		check_acl;
 	bool		include_before;
 	bool		include_lsn;
+	bool		include_schema;
 	bool		include_seq;
 	bool		include_timestamp;
+	bool		include_transaction;
+	bool		include_types;
 	bool		include_xid;
+	bool		net;			/* one record per row and transaction */
+	bool		numeric_as_string;
+	int			protocol_version;
 	bool		skip_empty_xacts;
+	bool		strict;
+	bool		tombstones;
+	char	   *topic_prefix;	/* NULL: the name of the database */
 } EddyCdcOptions;
 
 extern void eddy_cdc_parse_options(List *list, EddyCdcOptions *options);
-extern bool eddy_cdc_wants_view(const EddyCdcOptions *options, const char *schema,
-								const char *view);
 
 #endif							/* EDDY_CDC_PLUGIN_OPTIONS_H */

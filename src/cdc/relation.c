@@ -32,8 +32,9 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-#include "cdc/plugin.h"
+#include "cdc/known_views.h"
 #include "cdc/relation.h"
+#include "cdc/view_filter.h"
 #include "cdc/view_label.h"
 #include "compat.h"
 
@@ -60,16 +61,24 @@ typedef struct Description
 /* The cache of the decoding in progress in this process; there is at most one, as for slots. */
 static EddyCdcCache *active = NULL;
 
-static void add_column(EddyCdcColumn *column, TupleDesc desc, AttrNumber attnum, const char *name);
-static bool allows_select(Oid view, Oid schema);
+static void add_column(EddyCdcColumn *column, TupleDesc desc, AttrNumber attnum, const char *name,
+					   const EddyCdcOptions *options);
+static void append_types(StringInfo out, EddyCdcColumn **columns, int ncolumns, TupleDesc desc,
+						 bool list);
 static void clear_entry(EddyCdcRelation *entry);
 static void deactivate(void *arg);
-static void describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *label);
+static void describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *label,
+							 const EddyCdcOptions *options);
 static void describe_relation(void *arg);
+static void describe_types(EddyCdcRelation *entry, TupleDesc desc, const EddyCdcOptions *options);
 static void fill_cache(EddyCdcState *state);
 static EddyCdcIdentity find_identity(Relation relation, const EddyTableLabel *label);
 static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_syscache(Datum arg, int cacheid, uint32 hashvalue);
+static bool is_hidden(Relation relation);
+static void refuse(EddyCdcRelation *entry);
+static bool select_view(EddyCdcState *state, EddyCdcRelation *entry, const char *id,
+						const char *schema, const char *name);
 
 /* Creates the cache and registers its invalidation. */
 void
@@ -173,7 +182,37 @@ eddy_cdc_get_relation(EddyCdcState *state, Relation relation)
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(state->change_context);
 	}
+	if (unlikely(entry->refused) && state->options.strict)
+		refuse(entry);
 	return entry->emitted ? entry : NULL;
+}
+
+/* Returns an entry that eddy_cdc_get_relation has returned in this transaction. */
+EddyCdcRelation *
+eddy_cdc_find_relation(EddyCdcState *state, Oid relid)
+{
+	return hash_search(state->cache->relations, &relid, HASH_FIND, NULL);
+}
+
+/* True if eddy_cdc_get_relation would replace a description whose changes are sent. */
+bool
+eddy_cdc_is_outdated(EddyCdcState *state, Oid relid)
+{
+	EddyCdcRelation *entry = state->cache->last;
+
+	if (entry == NULL || entry->relid != relid)
+		entry = eddy_cdc_find_relation(state, relid);
+	return entry != NULL && entry->emitted && entry->generation != state->cache->generation;
+}
+
+/* Raises the error for an entry whose view the client may not read. */
+static void
+refuse(EddyCdcRelation *entry)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(entry->view));
+	char	   *name = get_rel_name(entry->view);
+
+	eddy_cdc_refuse_view(schema != NULL ? schema : "", name != NULL ? name : "");
 }
 
 /* Resets the description of an entry. The caller sets its generation. */
@@ -187,6 +226,8 @@ clear_entry(EddyCdcRelation *entry)
 		MemoryContextDelete(entry->context);
 	entry->context = NULL;
 	entry->emitted = false;
+	entry->refused = false;
+	entry->announced = false;
 	entry->warned = false;
 }
 
@@ -259,27 +300,31 @@ describe_relation(void *arg)
 
 	class = (Form_pg_class) GETSTRUCT(tuple);
 	schema = get_namespace_name(class->relnamespace);
-	emitted = schema != NULL &&
-		eddy_cdc_wants_view(&state->options, schema, NameStr(class->relname)) &&
-		(!state->options.check_acl || allows_select(view, class->relnamespace));
+	emitted = schema != NULL && select_view(state, entry, label.id, schema, NameStr(class->relname));
+	if (emitted && state->options.check_acl &&
+		(!eddy_cdc_may_read(view, class->relnamespace) || is_hidden(relation)))
+	{
+		emitted = false;
+		entry->refused = true;
+	}
 
 	if (emitted)
 	{
-		char	   *qualified = quote_qualified_identifier(schema, NameStr(class->relname));
-		StringInfoData name;
-
 		entry->context = AllocSetContextCreate(state->cache->context, "pg_eddy_cdc relation",
 											   ALLOCSET_SMALL_SIZES);
 		old_context = MemoryContextSwitchTo(entry->context);
-		initStringInfo(&name);
-		eddy_cdc_append_string(&name, qualified, strlen(qualified));
-		entry->name = name.data;
-		entry->name_len = name.len;
+		entry->schema_name = pstrdup(schema);
+		entry->view_name = pstrdup(NameStr(class->relname));
+		entry->name = pnstrdup(entry->known->name, entry->known->name_len);
+		entry->name_len = entry->known->name_len;
+		entry->format_data = NULL;
 
 		/* a superuser may have replaced the view by one with fewer columns */
 		label.ncolumns = Min(class->relnatts, label.ncolumns);
 		entry->identity = find_identity(relation, &label);
-		describe_columns(entry, RelationGetDescr(relation), &label);
+		entry->desc = CreateTupleDescCopyConstr(RelationGetDescr(relation));
+		describe_columns(entry, entry->desc, &label, &state->options);
+		describe_types(entry, entry->desc, &state->options);
 		MemoryContextSwitchTo(old_context);
 	}
 	ReleaseSysCache(tuple);
@@ -287,11 +332,29 @@ describe_relation(void *arg)
 }
 
 /*
+ * True if the client has asked for the view, by its present name or by an earlier one. Sets
+ * entry->known if so.
+ */
+static bool
+select_view(EddyCdcState *state, EddyCdcRelation *entry, const char *id, const char *schema,
+			const char *name)
+{
+	EddyCdcView *view = eddy_cdc_find_known_view(state, id, entry->view);
+
+	view->followed |= eddy_cdc_wants_view(&state->options, schema, name) ||
+		eddy_cdc_wants_id(&state->options, id);
+	eddy_cdc_name_view(view, schema, name);
+	entry->known = view;
+	return view->followed;
+}
+
+/*
  * Describes the columns of the view, and the keys that it does not show. A column of the state
  * table that was dropped is left out.
  */
 static void
-describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *label)
+describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *label,
+				 const EddyCdcOptions *options)
 {
 	entry->columns = palloc0(sizeof(EddyCdcColumn) * Max(label->ncolumns + label->nkeys, 1));
 	entry->keys = palloc0(sizeof(EddyCdcColumn *) * Max(label->nkeys, 1));
@@ -302,7 +365,7 @@ describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *l
 
 		if (!TupleDescAttr(desc, attnum - 1)->attisdropped)
 			add_column(&entry->columns[entry->nstored++], desc, attnum,
-					   get_attname(entry->view, i + 1, false));
+					   get_attname(entry->view, i + 1, false), options);
 	}
 	entry->ncolumns = entry->nstored;
 
@@ -322,7 +385,8 @@ describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *l
 		if (column == NULL)
 		{
 			column = &entry->columns[entry->nstored++];
-			add_column(column, desc, attnum, NameStr(TupleDescAttr(desc, attnum - 1)->attname));
+			add_column(column, desc, attnum, NameStr(TupleDescAttr(desc, attnum - 1)->attname),
+					   options);
 		}
 		entry->keys[entry->nkeys++] = column;
 	}
@@ -343,17 +407,75 @@ describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *l
 }
 
 static void
-add_column(EddyCdcColumn *column, TupleDesc desc, AttrNumber attnum, const char *name)
+add_column(EddyCdcColumn *column, TupleDesc desc, AttrNumber attnum, const char *name,
+		   const EddyCdcOptions *options)
 {
 	StringInfoData json;
 
 	column->index = attnum - 1;
 	eddy_cdc_describe_type(&column->type, TupleDescAttr(desc, attnum - 1)->atttypid);
+	if (options->numeric_as_string)
+		eddy_cdc_quote_numbers(&column->type);
 	initStringInfo(&json);
 	eddy_cdc_append_string(&json, name, strlen(name));
 	eddy_cdc_append_literal(&json, ":");
 	column->name = json.data;
 	column->name_len = json.len;
+}
+
+/* Describes the types of the columns, for options that ask for them. */
+static void
+describe_types(EddyCdcRelation *entry, TupleDesc desc, const EddyCdcOptions *options)
+{
+	EddyCdcColumn **columns = palloc(sizeof(EddyCdcColumn *) * Max(entry->ncolumns, 1));
+	StringInfoData json;
+
+	for (int i = 0; i < entry->ncolumns; i++)
+		columns[i] = &entry->columns[i];
+	entry->types = entry->schema = NULL;
+	if (options->include_types)
+	{
+		initStringInfo(&json);
+		append_types(&json, columns, entry->ncolumns, desc, false);
+		entry->types = json.data;
+		entry->types_len = json.len;
+	}
+	if (options->include_schema)
+	{
+		initStringInfo(&json);
+		eddy_cdc_append_literal(&json, ",\"columns\":");
+		append_types(&json, columns, entry->ncolumns, desc, true);
+		eddy_cdc_append_literal(&json, ",\"key\":");
+		append_types(&json, entry->keys, entry->nkeys, desc, true);
+		entry->schema = json.data;
+		entry->schema_len = json.len;
+	}
+}
+
+/* Appends the types of columns: [{"name":"a","type":"integer"}] as a list, or {"a":"integer"}. */
+static void
+append_types(StringInfo out, EddyCdcColumn **columns, int ncolumns, TupleDesc desc, bool list)
+{
+	eddy_cdc_append_bytes(out, list ? "[" : "{", 1);
+	for (int i = 0; i < ncolumns; i++)
+	{
+		EddyCdcColumn *column = columns[i];
+		Form_pg_attribute attribute = TupleDescAttr(desc, column->index);
+		char	   *type = format_type_with_typemod(attribute->atttypid, attribute->atttypmod);
+
+		if (i > 0)
+			eddy_cdc_append_literal(out, ",");
+		if (list)
+			eddy_cdc_append_literal(out, "{\"name\":");
+		/* the name ends with a colon */
+		eddy_cdc_append_bytes(out, column->name, column->name_len - (list ? 1 : 0));
+		if (list)
+			eddy_cdc_append_literal(out, ",\"type\":");
+		eddy_cdc_append_string(out, type, strlen(type));
+		if (list)
+			eddy_cdc_append_literal(out, "}");
+	}
+	eddy_cdc_append_bytes(out, list ? "]" : "}", 1);
 }
 
 /*
@@ -380,8 +502,8 @@ find_identity(Relation relation, const EddyTableLabel *label)
  * True if the user of this session could SELECT all columns of the view. Decoding itself requires
  * REPLICATION only.
  */
-static bool
-allows_select(Oid view, Oid schema)
+bool
+eddy_cdc_may_read(Oid view, Oid schema)
 {
 	Oid			user = GetUserId();
 
@@ -389,4 +511,14 @@ allows_select(Oid view, Oid schema)
 		return false;
 	return pg_class_aclcheck(view, user, ACL_SELECT) == ACLCHECK_OK ||
 		pg_attribute_aclcheck_all(view, user, ACL_SELECT, ACLMASK_ALL) == ACLCHECK_OK;
+}
+
+/*
+ * True if row-level security may hide rows of the state table from the user. A superuser
+ * can have enabled it; policies are expressions, which the plugin does not evaluate.
+ */
+static bool
+is_hidden(Relation relation)
+{
+	return relation->rd_rel->relrowsecurity && !has_bypassrls_privilege(GetUserId());
 }

@@ -41,13 +41,23 @@ typedef struct EddyCdcRelation
 	Oid			relid;			/* hash key */
 	uint64		generation;		/* differs from that of the cache: describe again */
 	bool		emitted;		/* a state table whose view is asked for and may be read */
+	bool		refused;		/* asked for, but may not be read */
 	dlist_node	node;			/* in the cache's list, if view is set */
 	MemoryContext context;		/* of the following */
 
 	Oid			view;			/* InvalidOid: not a state table, the rest is not set */
 	EddyTableRole role;
-	char	   *name;			/* of the view, as JSON */
+	struct EddyCdcView *known;	/* known_views.h */
+	char	   *name;			/* of the view with its schema, quoted as in SQL, as JSON */
 	int			name_len;
+	char	   *schema_name;	/* as they are */
+	char	   *view_name;
+	char	   *types;			/* of the columns, {"name":"type"}; if options ask for it */
+	int			types_len;
+	char	   *schema;			/* likewise, the end of record "schema" */
+	int			schema_len;
+	bool		announced;		/* that record was sent */
+	void	   *format_data;	/* the format's own, NULL at first */
 	int			ncolumns;		/* of the view */
 	int			nkeys;
 	EddyCdcColumn *columns;		/* columns of the view, then keys that it does not show */
@@ -60,6 +70,7 @@ typedef struct EddyCdcRelation
 	bool		warned;			/* that deleted rows are not sent */
 
 	/* space for one change */
+	TupleDesc	desc;			/* of the table, a copy */
 	Datum	   *new_values;
 	bool	   *new_nulls;
 	Datum	   *old_values;
@@ -70,6 +81,15 @@ extern void eddy_cdc_init_cache(EddyCdcState *state);
 
 /* NULL if changes of the table are not sent. Valid until the next change. */
 extern EddyCdcRelation *eddy_cdc_get_relation(EddyCdcState *state, Relation relation);
+
+/* Returns an entry that eddy_cdc_get_relation has returned in this transaction. */
+extern EddyCdcRelation *eddy_cdc_find_relation(EddyCdcState *state, Oid relid);
+
+/* True if eddy_cdc_get_relation would replace a description whose changes are sent. */
+extern bool eddy_cdc_is_outdated(EddyCdcState *state, Oid relid);
+
+/* True if the user of this session could SELECT all columns of the view. */
+extern bool eddy_cdc_may_read(Oid view, Oid schema);
 
 /* Call between transactions. */
 extern void eddy_cdc_trim_cache(EddyCdcState *state);

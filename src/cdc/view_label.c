@@ -38,7 +38,7 @@ static bool fits_mark(AttrNumber column, TupleDesc desc);
 static bool fits_table(const EddyTableLabel *label, TupleDesc desc);
 static Oid	find_labelled_view(Oid table, const char *text);
 static char *get_label(Oid relid);
-static bool parse_label(const char *text, EddyTableLabel *label, char *id);
+static bool parse_label(const char *text, EddyTableLabel *label);
 static bool parse_numbers(const char **cursor, AttrNumber *numbers, int max, int *count);
 static bool skip(const char **cursor, const char *text);
 static Oid	view_of_rule(Oid rule);
@@ -51,11 +51,10 @@ Oid
 eddy_cdc_find_view(Relation relation, EddyTableLabel *label)
 {
 	char	   *text = get_label(RelationGetRelid(relation));
-	char		id[EDDY_LABEL_ID_LEN + 1];
 
 	if (text == NULL)
 		return InvalidOid;
-	if (!parse_label(text, label, id) || !fits_table(label, RelationGetDescr(relation)))
+	if (!parse_label(text, label) || !fits_table(label, RelationGetDescr(relation)))
 	{
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -65,12 +64,13 @@ eddy_cdc_find_view(Relation relation, EddyTableLabel *label)
 		return InvalidOid;
 	}
 	return find_labelled_view(RelationGetRelid(relation),
-							  psprintf(EDDY_LABEL_VERSION " %s " EDDY_LABEL_VIEW, id));
+							  psprintf(EDDY_LABEL_VERSION " %s " EDDY_LABEL_VIEW,
+									   label->id));
 }
 
 /* Parses the label of a state table; false if it is not valid. */
 static bool
-parse_label(const char *text, EddyTableLabel *label, char *id)
+parse_label(const char *text, EddyTableLabel *label)
 {
 	const char *cursor = text;
 	int			nvisible = 0;
@@ -80,7 +80,7 @@ parse_label(const char *text, EddyTableLabel *label, char *id)
 	if (!skip(&cursor, EDDY_LABEL_VERSION " ") ||
 		strspn(cursor, "0123456789abcdef") != EDDY_LABEL_ID_LEN)
 		return false;
-	strlcpy(id, cursor, EDDY_LABEL_ID_LEN + 1);
+	strlcpy(label->id, cursor, sizeof(label->id));
 	cursor += EDDY_LABEL_ID_LEN;
 
 	if (skip(&cursor, " " EDDY_LABEL_AUXILIARY))

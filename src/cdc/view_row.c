@@ -31,6 +31,7 @@ static void insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Rela
 static bool is_large(const EddyCdcRelation *entry, HeapTuple tuple, const Datum *values,
 					 const bool *nulls);
 static bool is_visible(const EddyCdcRelation *entry, const Datum *values, const bool *nulls);
+static HeapTuple plain(HeapTuple tuple);
 static bool same_value(EddyCdcColumn *column, const EddyCdcRelation *entry);
 static void update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
 					   HeapTuple old_tuple, HeapTuple new_tuple);
@@ -69,7 +70,8 @@ insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 {
 	EddyCdcChange created = {
 		.op = EDDY_CDC_CREATE, .relation = entry,
-		.values = entry->new_values, .nulls = entry->new_nulls, .whole = true
+		.values = entry->new_values, .nulls = entry->new_nulls, .whole = true,
+		.tuple = plain(new_tuple)
 	};
 
 	if (new_tuple == NULL)
@@ -96,16 +98,19 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 	bool		was_visible = true;
 	bool		visible;
 	bool		same_key = true;
-	bool		same = whole;
+	bool		same;
 	EddyCdcChange removed = {
 		.op = EDDY_CDC_DELETE, .relation = entry,
-		.values = entry->old_values, .nulls = entry->old_nulls, .whole = whole
+		.values = entry->old_values, .nulls = entry->old_nulls, .whole = whole,
+		.tuple = plain(old_tuple)
 	};
 	EddyCdcChange written = {
 		.op = EDDY_CDC_UPDATE, .relation = entry,
 		.values = entry->new_values, .nulls = entry->new_nulls, .whole = true,
 		.old_values = whole ? entry->old_values : NULL,
-		.old_nulls = whole ? entry->old_nulls : NULL
+		.old_nulls = whole ? entry->old_nulls : NULL,
+		.tuple = plain(new_tuple),
+		.old_tuple = whole ? plain(old_tuple) : NULL
 	};
 
 	if (new_tuple == NULL)
@@ -137,8 +142,7 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 		for (int i = 0; i < entry->nkeys && same_key; i++)
 			same_key = same_value(entry->keys[i], entry);
 	}
-	for (int i = 0; i < entry->ncolumns && same; i++)
-		same = same_value(&entry->columns[i], entry);
+	same = whole && eddy_cdc_same_row(entry);
 
 	if (was_visible && visible && same_key)
 	{
@@ -153,6 +157,7 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 		{
 			removed.values = entry->new_values;
 			removed.nulls = entry->new_nulls;
+			removed.tuple = written.tuple;
 		}
 		eddy_cdc_emit(ctx, &removed);
 	}
@@ -170,7 +175,8 @@ delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 	bool		whole = entry->identity == EDDY_CDC_IDENTITY_FULL;
 	EddyCdcChange removed = {
 		.op = EDDY_CDC_DELETE, .relation = entry,
-		.values = entry->old_values, .nulls = entry->old_nulls, .whole = whole
+		.values = entry->old_values, .nulls = entry->old_nulls, .whole = whole,
+		.tuple = plain(old_tuple)
 	};
 
 	if (old_tuple == NULL || entry->identity == EDDY_CDC_IDENTITY_NONE)
@@ -219,6 +225,13 @@ is_large(const EddyCdcRelation *entry, HeapTuple tuple, const Datum *values, con
 	return size > LARGE_ROW;
 }
 
+/* Returns a tuple if it has all of its values in it, or NULL. */
+static HeapTuple
+plain(HeapTuple tuple)
+{
+	return tuple != NULL && !HeapTupleHasExternal(tuple) ? tuple : NULL;
+}
+
 /* The result of the HAVING condition; NULL counts as false, as it does there. */
 static bool
 is_visible(const EddyCdcRelation *entry, const Datum *values, const bool *nulls)
@@ -226,6 +239,18 @@ is_visible(const EddyCdcRelation *entry, const Datum *values, const bool *nulls)
 	if (entry->visible < 0)
 		return true;
 	return !nulls[entry->visible] && DatumGetBool(values[entry->visible]);
+}
+
+/* True if the old and the new row of an entry have the same values in the columns of the view. */
+bool
+eddy_cdc_same_row(EddyCdcRelation *entry)
+{
+	for (int i = 0; i < entry->ncolumns; i++)
+	{
+		if (!same_value(&entry->columns[i], entry))
+			return false;
+	}
+	return true;
 }
 
 /* Compares the old and the new value of a column as bytes, after decompression. */

@@ -12,5 +12,6 @@
 
 extern void eddy_cdc_change_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry,
 								Relation relation, ReorderBufferChange *change);
+extern bool eddy_cdc_same_row(EddyCdcRelation *entry);
 
 #endif							/* EDDY_CDC_VIEW_ROW_H */

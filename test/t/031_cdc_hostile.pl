@@ -263,7 +263,7 @@ DELETE FROM panes;
 INSERT INTO closed VALUES (5, 'c');
 DELETE FROM final WHERE k = 'a';
 COMMIT});
-@records = changes('postgres', 's', 'views', '*.several', 'include-before', 'on', 'include-lsn', 'off');
+@records = changes('postgres', 's', 'views', '*.several', 'include-before', 'on', 'include-lsn', 'off', 'net', 'off');
 is($json->encode(\@records), $json->encode([
 	{ op => 'c', view => 'public.several', seq => 2, key => { k => 'a' }, after => { k => 'a', n => 1 } },
 	{ op => 'u', view => 'public.several', seq => 10, key => { k => 'a' }, before => { k => 'a', n => 1 },

@@ -276,10 +276,10 @@ SELECT l FROM pg_logical_slot_peek_changes('s', NULL, NULL, 'batch-bytes', '64MB
 is(join("\n", sort @lines), join("\n", sort(
 	'{"op":"c","view":"public.large_array","key":{"k":"small"},"after":{"k":"small","a":[1]}}',
 	'{"op":"c","view":"public.large_text","key":{"k":"small"},"after":{"k":"small","t":"x"}}',
-	'{"op":"e","view":"public.large_array","key":{"k":"a"},"sqlstate":"54000","error":"record is larger than 1072693247 bytes"}',
+	'{"op":"too_large","view":"public.large_array","key":{"k":"a"},"sqlstate":"54000","error":"record is larger than 1072693247 bytes"}',
 	'{"op":"c","view":"public.large_text","key":{"k":"a"},"after":{"k":"a","t":"x"}}',
 	'{"op":"c","view":"public.large_array","key":{"k":"b"},"after":{"k":"b","a":[2]}}',
-	'{"op":"e","view":"public.large_text","key":{"k":"b"},"sqlstate":"54000","error":"record is larger than 1072693247 bytes"}',
+	'{"op":"too_large","view":"public.large_text","key":{"k":"b"},"sqlstate":"54000","error":"record is larger than 1072693247 bytes"}',
 	'{"op":"c","view":"public.large_array","key":{"k":"c"},"after":{"k":"c","a":[3]}}',
 	'{"op":"c","view":"public.large_text","key":{"k":"c"},"after":{"k":"c","t":"y"}}',
 	'{"op":"d","view":"public.large_text","key":{"k":"b"}}')), 'records above 1 GB');

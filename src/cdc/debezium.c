@@ -1,0 +1,370 @@
+/*-------------------------------------------------------------------------
+ *
+ * debezium.c
+ *    Format "debezium": the change event envelope of Debezium.
+ *
+ * A record has the parts of a Kafka record that Debezium would produce: topic, key and value, where
+ * the value is the envelope without schema, as with converters whose schemas are disabled. The view
+ * takes the place of the table. Values are those of the other formats (json_writer.c).
+ * docs/output-protocol.md is the specification, docs/schemas/debezium.json has the schemas.
+ *
+ * "source" has the same content in all records of a transaction, except the sequence number and
+ * the view: its text is prepared when the transaction begins.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "cdc/known_views.h"
+#include "cdc/row_json.h"
+
+typedef struct Debezium
+{
+	/* of the session; JSON strings, made with the first record, in a transaction */
+	char	   *database;
+	char	   *prefix;			/* of topics, with the opening quote only */
+
+	/* of one transaction */
+	StringInfoData source;		/* up to the sequence number */
+	StringInfoData source_end;	/* after the view, to the end of the object */
+	StringInfoData times;		/* of the event */
+	StringInfoData id;			/* of the transaction */
+	int64		transaction;	/* distinguishes transactions */
+} Debezium;
+
+/* What records of one view share; in relation->format_data. */
+typedef struct DebeziumView
+{
+	char	   *topic;			/* {"topic":"..." */
+	int			topic_len;
+	char	   *source;			/* "schema":...,"table":..., */
+	int			source_len;
+} DebeziumView;
+
+static void append_source(EddyCdcState *state, const DebeziumView *view);
+static void append_transaction(EddyCdcState *state, EddyCdcRelation *relation);
+static DebeziumView *describe(EddyCdcState *state, EddyCdcRelation *relation);
+static char *json_string(MemoryContext context, const char *text);
+
+static void
+start_debezium(EddyCdcState *state)
+{
+	Debezium   *debezium = palloc0(sizeof(Debezium));
+
+	initStringInfo(&debezium->source);
+	initStringInfo(&debezium->source_end);
+	initStringInfo(&debezium->times);
+	initStringInfo(&debezium->id);
+	state->format_state = debezium;
+}
+
+static void
+begin_debezium(EddyCdcState *state, ReorderBufferTXN *txn)
+{
+	Debezium   *debezium = state->format_state;
+	TimestampTz epoch = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	int64		committed = txn->xact_time.commit_time + epoch;
+	int64		now = GetCurrentTimestamp() + epoch;
+
+	if (debezium->database == NULL)
+	{
+		char	   *database = get_database_name(MyDatabaseId);
+		const char *prefix = state->options.topic_prefix;
+
+		debezium->database = json_string(state->context, database != NULL ? database : "");
+		debezium->prefix = json_string(state->context, prefix != NULL ? prefix :
+									   database != NULL ? database : "");
+		debezium->prefix[strlen(debezium->prefix) - 1] = '\0';
+	}
+
+	debezium->transaction++;
+	resetStringInfo(&debezium->source);
+	appendStringInfo(&debezium->source,
+					 "\"source\":{\"version\":\"" EDDY_VERSION "\",\"connector\":\"pg_eddy\","
+					 "\"name\":%s\",\"ts_ms\":" INT64_FORMAT ",\"ts_us\":" INT64_FORMAT
+					 ",\"ts_ns\":" INT64_FORMAT "000,\"snapshot\":\"false\",\"db\":%s,"
+					 "\"sequence\":\"[\\\"" UINT64_FORMAT "\\\",\\\"",
+					 debezium->prefix, committed / 1000, committed, committed, debezium->database,
+					 txn->final_lsn);
+
+	resetStringInfo(&debezium->source_end);
+	appendStringInfo(&debezium->source_end, "\"txId\":%u,\"lsn\":" UINT64_FORMAT ",\"xmin\":null}",
+					 txn->xid, txn->final_lsn);
+
+	resetStringInfo(&debezium->times);
+	appendStringInfo(&debezium->times,
+					 "\"ts_ms\":" INT64_FORMAT ",\"ts_us\":" INT64_FORMAT ",\"ts_ns\":"
+					 INT64_FORMAT "000", now / 1000, now, now);
+
+	resetStringInfo(&debezium->id);
+	appendStringInfo(&debezium->id, "\"id\":\"%u:" UINT64_FORMAT "\"", txn->xid, txn->final_lsn);
+}
+
+static void
+append_change(EddyCdcState *state, const EddyCdcChange *change)
+{
+	EddyCdcRelation *relation = change->relation;
+	DebeziumView *view = describe(state, relation);
+	Debezium   *debezium = state->format_state;
+	StringInfo	out = &state->records;
+	bool		before = state->options.include_before;
+
+	eddy_cdc_start_record(relation);
+	eddy_cdc_append_bytes(out, view->topic, view->topic_len);
+	eddy_cdc_append_literal(out, ",\"key\":");
+	eddy_cdc_append_key(state, relation, change->values, change->nulls);
+
+	eddy_cdc_append_literal(out, ",\"value\":{\"before\":");
+	if (before && change->op == EDDY_CDC_DELETE && change->whole)
+		eddy_cdc_append_row(state, relation, change->values, change->nulls);
+	else if (before && change->op == EDDY_CDC_UPDATE && change->old_values != NULL)
+		eddy_cdc_append_row(state, relation, change->old_values, change->old_nulls);
+	else
+		eddy_cdc_append_literal(out, "null");
+	eddy_cdc_append_literal(out, ",\"after\":");
+	if (change->op != EDDY_CDC_DELETE)
+		eddy_cdc_append_row(state, relation, change->values, change->nulls);
+	else
+		eddy_cdc_append_literal(out, "null");
+
+	append_source(state, view);
+	switch (change->op)
+	{
+		case EDDY_CDC_CREATE:
+			eddy_cdc_append_literal(out, ",\"op\":\"c\",");
+			break;
+		case EDDY_CDC_UPDATE:
+			eddy_cdc_append_literal(out, ",\"op\":\"u\",");
+			break;
+		case EDDY_CDC_DELETE:
+			eddy_cdc_append_literal(out, ",\"op\":\"d\",");
+			break;
+	}
+	eddy_cdc_append_bytes(out, debezium->times.data, debezium->times.len);
+	append_transaction(state, relation);
+	eddy_cdc_append_literal(out, "}}");
+}
+
+/* Appends the record with which a compacted topic forgets the key. */
+static void
+append_tombstone(EddyCdcState *state, const EddyCdcChange *change)
+{
+	EddyCdcRelation *relation = change->relation;
+	DebeziumView *view = describe(state, relation);
+
+	eddy_cdc_start_record(relation);
+	eddy_cdc_append_bytes(&state->records, view->topic, view->topic_len);
+	eddy_cdc_append_literal(&state->records, ",\"key\":");
+	eddy_cdc_append_key(state, relation, change->values, change->nulls);
+	eddy_cdc_append_literal(&state->records, ",\"value\":null}");
+}
+
+/* Appends an envelope without a row, and the error. */
+static void
+append_failed(EddyCdcState *state, const EddyCdcChange *change, const ErrorData *error,
+			  bool with_key)
+{
+	EddyCdcRelation *relation = change->relation;
+	DebeziumView *view = describe(state, relation);
+	Debezium   *debezium = state->format_state;
+	StringInfo	out = &state->records;
+	const char *sqlstate = unpack_sql_state(error->sqlerrcode);
+
+	eddy_cdc_start_record(relation);
+	eddy_cdc_append_bytes(out, view->topic, view->topic_len);
+	eddy_cdc_append_literal(out, ",\"key\":");
+	if (with_key)
+		eddy_cdc_append_key(state, relation, change->values, change->nulls);
+	else
+		eddy_cdc_append_literal(out, "null");
+	eddy_cdc_append_literal(out, ",\"value\":{\"before\":null,\"after\":null");
+	append_source(state, view);
+	eddy_cdc_append_literal(out, ",\"op\":\"e\",\"sqlstate\":\"");
+	eddy_cdc_append_bytes(out, sqlstate, strlen(sqlstate));
+	eddy_cdc_append_literal(out, "\",\"error\":");
+	eddy_cdc_append_string(out, error->message, strlen(error->message));
+	eddy_cdc_append_literal(out, ",");
+	eddy_cdc_append_bytes(out, debezium->times.data, debezium->times.len);
+	append_transaction(state, relation);
+	eddy_cdc_append_literal(out, "}}");
+}
+
+static void
+append_truncate(EddyCdcState *state, EddyCdcRelation *relation)
+{
+	DebeziumView *view = describe(state, relation);
+	Debezium   *debezium = state->format_state;
+	StringInfo	out = &state->records;
+
+	eddy_cdc_append_bytes(out, view->topic, view->topic_len);
+	eddy_cdc_append_literal(out, ",\"key\":null,\"value\":{\"before\":null,\"after\":null");
+	append_source(state, view);
+	eddy_cdc_append_literal(out, ",\"op\":\"t\",");
+	eddy_cdc_append_bytes(out, debezium->times.data, debezium->times.len);
+	append_transaction(state, relation);
+	eddy_cdc_append_literal(out, "}}");
+}
+
+/* Appends the record of a transaction that changed no row: a heartbeat. */
+static void
+append_empty(EddyCdcState *state)
+{
+	Debezium   *debezium = state->format_state;
+	StringInfo	out = &state->records;
+
+	appendStringInfo(out, "{\"topic\":\"__debezium-heartbeat.%s\",\"key\":{\"serverName\":%s\"},"
+					 "\"value\":{", debezium->prefix + 1, debezium->prefix);
+	eddy_cdc_append_bytes(out, debezium->times.data, debezium->times.len);
+	eddy_cdc_append_literal(out, "}}");
+}
+
+static void
+append_boundary(EddyCdcState *state, const char *status)
+{
+	Debezium   *debezium = state->format_state;
+
+	appendStringInfo(&state->records,
+					 "{\"topic\":%s.transaction\",\"key\":{%s},\"value\":{\"status\":\"%s\",%s,",
+					 debezium->prefix, debezium->id.data, status, debezium->id.data);
+}
+
+static void
+append_begin(EddyCdcState *state)
+{
+	Debezium   *debezium = state->format_state;
+	StringInfo	out = &state->records;
+
+	append_boundary(state, "BEGIN");
+	eddy_cdc_append_literal(out, "\"event_count\":null,\"data_collections\":null,");
+	eddy_cdc_append_bytes(out, debezium->times.data, debezium->times.len);
+	eddy_cdc_append_literal(out, "}}");
+}
+
+static void
+append_end(EddyCdcState *state)
+{
+	Debezium   *debezium = state->format_state;
+	StringInfo	out = &state->records;
+	EddyCdcView *view;
+	bool		first = true;
+
+	append_boundary(state, "END");
+	eddy_cdc_append_literal(out, "\"event_count\":");
+	eddy_cdc_append_int64(out, state->nrecords);
+	eddy_cdc_append_literal(out, ",\"data_collections\":[");
+	for (int i = 0; (view = eddy_cdc_nth_view(state, i)) != NULL; i++)
+	{
+		if (view->counted_in != debezium->transaction)
+			continue;
+		if (!first)
+			eddy_cdc_append_literal(out, ",");
+		first = false;
+		eddy_cdc_append_literal(out, "{\"data_collection\":");
+		eddy_cdc_append_bytes(out, view->name, view->name_len);
+		eddy_cdc_append_literal(out, ",\"event_count\":");
+		eddy_cdc_append_int64(out, view->count);
+		eddy_cdc_append_literal(out, "}");
+	}
+	eddy_cdc_append_literal(out, "],");
+	eddy_cdc_append_bytes(out, debezium->times.data, debezium->times.len);
+	eddy_cdc_append_literal(out, "}}");
+}
+
+static void
+append_source(EddyCdcState *state, const DebeziumView *view)
+{
+	Debezium   *debezium = state->format_state;
+	StringInfo	out = &state->records;
+
+	eddy_cdc_append_literal(out, ",");
+	eddy_cdc_append_bytes(out, debezium->source.data, debezium->source.len);
+	eddy_cdc_append_int64(out, state->seq);
+	eddy_cdc_append_literal(out, "\\\"]\",");
+	eddy_cdc_append_bytes(out, view->source, view->source_len);
+	eddy_cdc_append_bytes(out, debezium->source_end.data, debezium->source_end.len);
+}
+
+/* Appends the place of the event in its transaction, which is counted from 1. */
+static void
+append_transaction(EddyCdcState *state, EddyCdcRelation *relation)
+{
+	Debezium   *debezium = state->format_state;
+	EddyCdcView *view = relation->known;
+	StringInfo	out = &state->records;
+
+	if (!state->options.include_transaction)
+	{
+		eddy_cdc_append_literal(out, ",\"transaction\":null");
+		return;
+	}
+	if (view->counted_in != debezium->transaction || view->counted != state->nrecords)
+	{
+		view->count = view->counted_in == debezium->transaction ? view->count + 1 : 1;
+		view->counted_in = debezium->transaction;
+		view->counted = state->nrecords;
+	}
+	eddy_cdc_append_literal(out, ",\"transaction\":{");
+	eddy_cdc_append_bytes(out, debezium->id.data, debezium->id.len);
+	eddy_cdc_append_literal(out, ",\"total_order\":");
+	eddy_cdc_append_int64(out, state->nrecords + 1);
+	eddy_cdc_append_literal(out, ",\"data_collection_order\":");
+	eddy_cdc_append_int64(out, view->count);
+	eddy_cdc_append_literal(out, "}");
+}
+
+/* Returns what the records of a view share. */
+static DebeziumView *
+describe(EddyCdcState *state, EddyCdcRelation *relation)
+{
+	Debezium   *debezium = state->format_state;
+	DebeziumView *view = relation->format_data;
+	MemoryContext old_context;
+	char	   *schema;
+	char	   *name;
+
+	if (view != NULL)
+		return view;
+
+	old_context = MemoryContextSwitchTo(relation->context);
+	schema = json_string(relation->context, relation->schema_name);
+	name = json_string(relation->context, relation->view_name);
+	view = palloc(sizeof(DebeziumView));
+	view->topic = psprintf("{\"topic\":%s.%.*s.%s", debezium->prefix, (int) strlen(schema) - 2,
+						   schema + 1, name + 1);
+	view->topic_len = strlen(view->topic);
+	view->source = psprintf("\"schema\":%s,\"table\":%s,", schema, name);
+	view->source_len = strlen(view->source);
+	relation->format_data = view;
+	MemoryContextSwitchTo(old_context);
+	return view;
+}
+
+/* Returns text of the database's encoding as a JSON string, zero-terminated. */
+static char *
+json_string(MemoryContext context, const char *text)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	StringInfoData json;
+
+	initStringInfo(&json);
+	eddy_cdc_append_string(&json, text, strlen(text));
+	eddy_cdc_append_bytes(&json, "", 1);
+	MemoryContextSwitchTo(old_context);
+	return json.data;
+}
+
+const EddyCdcFormat eddy_cdc_debezium_format = {
+	.startup = start_debezium,
+	.begin = begin_debezium,
+	.change = append_change,
+	.empty = append_empty,
+	.failed = append_failed,
+	.truncate = append_truncate,
+	.tombstone = append_tombstone,
+	.transaction_begin = append_begin,
+	.transaction_end = append_end
+};

@@ -1,0 +1,314 @@
+/*-------------------------------------------------------------------------
+ *
+ * known_views.c
+ *    The continuous views that a decoding has met, by the ID in their labels.
+ *
+ * The ID of a view does not change when it is renamed, and a view that is dropped and created again
+ * has another one. So a view that option "views" has selected by name remains selected under
+ * another name, and clients can be informed when the columns of a view have changed or it was
+ * dropped.
+ *
+ * A dropped view is detected at the end of the transaction that drops it: the server then has
+ * processed the invalidation of its pg_class row. For that, the views that exist when the session
+ * begins are read from pg_seclabel, as of that point of the WAL; others are added with their
+ * first change.
+ *
+ * Memory: in the context of the decoding, a few hundred bytes for each view. The callback for
+ * invalidations outlives the decoding; see relation.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_seclabel.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "cdc/known_views.h"
+#include "cdc/relation.h"
+#include "cdc/view_filter.h"
+
+typedef struct EddyCdcViews
+{
+	MemoryContext context;
+	List	   *views;			/* of EddyCdcView */
+	bool		loaded;			/* those that existed when the session began are in it */
+	bool		suspect;		/* any of them is */
+} EddyCdcViews;
+
+/* Calls a function for each view that has a label; it may raise an error. */
+typedef void (*VisitView) (EddyCdcState *state, const char *id, Oid relid, const char *schema,
+						   const char *name, Oid namespace);
+
+/* As in relation.c. */
+static EddyCdcViews *active = NULL;
+
+static void check_view(EddyCdcState *state, const char *id, Oid relid, const char *schema,
+					   const char *name, Oid namespace);
+static void deactivate(void *arg);
+static void load_view(EddyCdcState *state, const char *id, Oid relid, const char *schema,
+					  const char *name, Oid namespace);
+static void mark_suspect(Datum arg, Oid relid);
+static void visit_views(EddyCdcState *state, VisitView visit);
+
+/* Creates the empty list and registers its invalidation. */
+void
+eddy_cdc_init_views(EddyCdcState *state)
+{
+	static bool registered = false;
+	MemoryContextCallback *callback = MemoryContextAllocZero(state->context,
+															 sizeof(MemoryContextCallback));
+
+	state->views = MemoryContextAllocZero(state->context, sizeof(EddyCdcViews));
+	state->views->context = AllocSetContextCreate(state->context, "pg_eddy_cdc views",
+												  ALLOCSET_DEFAULT_SIZES);
+	callback->func = deactivate;
+	callback->arg = state->views;
+	MemoryContextRegisterResetCallback(state->context, callback);
+	active = state->views;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(mark_suspect, (Datum) 0);
+		registered = true;
+	}
+}
+
+static void
+deactivate(void *arg)
+{
+	if (active == arg)
+		active = NULL;
+}
+
+/* Notes that a relation has changed; it may be a view that was dropped. */
+static void
+mark_suspect(Datum arg pg_attribute_unused(), Oid relid)
+{
+	ListCell   *cell;
+
+	if (active == NULL)
+		return;
+	foreach(cell, active->views)
+	{
+		EddyCdcView *view = lfirst(cell);
+
+		if (view->relid == relid || !OidIsValid(relid))
+			view->suspect = active->suspect = true;
+	}
+}
+
+/* Adds the views that exist, unless that was done; call with the first transaction. */
+void
+eddy_cdc_load_views(EddyCdcState *state)
+{
+	if (state->views->loaded)
+		return;
+	state->views->loaded = true;
+	visit_views(state, load_view);
+}
+
+static void
+load_view(EddyCdcState *state, const char *id, Oid relid, const char *schema, const char *name,
+		  Oid namespace)
+{
+	if (eddy_cdc_wants_view(&state->options, schema, name) &&
+		(!state->options.check_acl || eddy_cdc_may_read(relid, namespace)))
+	{
+		EddyCdcView *view = eddy_cdc_find_known_view(state, id, relid);
+
+		view->followed = true;
+		eddy_cdc_name_view(view, schema, name);
+	}
+}
+
+/*
+ * Checks, with option "strict", that the current catalogs have all views that the client has named,
+ * and that it may read them. Called at startup, where a walsender has no transaction.
+ */
+void
+eddy_cdc_check_views(EddyCdcState *state)
+{
+	bool		own = !IsTransactionState();
+	MemoryContext old_context = CurrentMemoryContext;
+
+	if (own)
+		StartTransactionCommand();
+	MemoryContextSwitchTo(old_context);
+	visit_views(state, check_view);
+	eddy_cdc_require_views(&state->options);
+	if (own)
+		CommitTransactionCommand();
+	MemoryContextSwitchTo(old_context);
+}
+
+static void
+check_view(EddyCdcState *state, const char *id, Oid relid, const char *schema, const char *name,
+		   Oid namespace)
+{
+	if (eddy_cdc_note_view(&state->options, id, schema, name) && state->options.check_acl &&
+		!eddy_cdc_may_read(relid, namespace))
+		eddy_cdc_refuse_view(schema, name);
+}
+
+/* Calls a function for all views that have a label, under the snapshot in effect. */
+static void
+visit_views(EddyCdcState *state, VisitView visit)
+{
+	Relation	labels = table_open(SecLabelRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(labels, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		FormData_pg_seclabel *row = (FormData_pg_seclabel *) GETSTRUCT(tuple);
+		bool		null;
+		Datum		provider = heap_getattr(tuple, Anum_pg_seclabel_provider,
+											RelationGetDescr(labels), &null);
+		char	   *label;
+		char		id[EDDY_LABEL_ID_LEN + 1];
+		char	   *schema;
+		HeapTuple	class;
+
+		if (row->classoid != RelationRelationId || row->objsubid != 0 || null ||
+			strcmp(TextDatumGetCString(provider), EDDY_LABEL_PROVIDER) != 0)
+			continue;
+		label = TextDatumGetCString(heap_getattr(tuple, Anum_pg_seclabel_label,
+												 RelationGetDescr(labels), &null));
+		if (strlen(label) < strlen(EDDY_LABEL_VERSION " ") + EDDY_LABEL_ID_LEN)
+			continue;
+		strlcpy(id, label + strlen(EDDY_LABEL_VERSION " "), sizeof(id));
+		if (strcmp(label, psprintf(EDDY_LABEL_VERSION " %s " EDDY_LABEL_VIEW, id)) != 0)
+			continue;
+
+		class = SearchSysCache1(RELOID, ObjectIdGetDatum(row->objoid));
+		if (!HeapTupleIsValid(class))
+			continue;
+		schema = get_namespace_name(((Form_pg_class) GETSTRUCT(class))->relnamespace);
+		if (schema != NULL)
+			visit(state, id, row->objoid, schema,
+				  NameStr(((Form_pg_class) GETSTRUCT(class))->relname),
+				  ((Form_pg_class) GETSTRUCT(class))->relnamespace);
+		ReleaseSysCache(class);
+	}
+	systable_endscan(scan);
+	table_close(labels, AccessShareLock);
+}
+
+/* Returns the view with an ID, which is added if it is new. Its relation is updated. */
+EddyCdcView *
+eddy_cdc_find_known_view(EddyCdcState *state, const char *id, Oid relid)
+{
+	EddyCdcViews *views = state->views;
+	MemoryContext old_context;
+	EddyCdcView *view;
+	ListCell   *cell;
+
+	foreach(cell, views->views)
+	{
+		view = lfirst(cell);
+		if (strcmp(view->id, id) == 0)
+		{
+			view->relid = relid;
+			return view;
+		}
+	}
+
+	old_context = MemoryContextSwitchTo(views->context);
+	view = palloc0(sizeof(EddyCdcView));
+	strlcpy(view->id, id, sizeof(view->id));
+	view->relid = relid;
+	view->name_context = AllocSetContextCreate(views->context, "pg_eddy_cdc view",
+											   ALLOCSET_SMALL_SIZES);
+	views->views = lappend(views->views, view);
+	MemoryContextSwitchTo(old_context);
+	return view;
+}
+
+/* Returns the views one after the other, NULL after the last one. */
+EddyCdcView *
+eddy_cdc_nth_view(EddyCdcState *state, int n)
+{
+	return n < list_length(state->views->views) ? list_nth(state->views->views, n) : NULL;
+}
+
+/* Sets the name of a view. Its schema, which includes the name, has to be sent again if it differs. */
+void
+eddy_cdc_name_view(EddyCdcView *view, const char *schema, const char *name)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(view->name_context);
+	const char *qualified = quote_qualified_identifier(schema, name);
+	StringInfoData json;
+
+	initStringInfo(&json);
+	eddy_cdc_append_string(&json, qualified, strlen(qualified));
+	if (view->name == NULL || view->name_len != json.len ||
+		memcmp(view->name, json.data, json.len) != 0)
+	{
+		if (view->name != NULL)
+			pfree(view->name);
+		view->name = json.data;
+		view->name_len = json.len;
+		if (view->schema != NULL)
+			pfree(view->schema);
+		view->schema = NULL;
+	}
+	else
+		pfree(json.data);
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Sets the columns of a view, as JSON; false if they are the same as those that were sent last. */
+bool
+eddy_cdc_set_schema(EddyCdcView *view, const char *schema, int len)
+{
+	if (view->schema != NULL && view->schema_len == len && memcmp(view->schema, schema, len) == 0)
+		return false;
+	if (view->schema != NULL)
+		pfree(view->schema);
+	view->schema = MemoryContextAlloc(view->name_context, Max(len, 1));
+	memcpy(view->schema, schema, len);
+	view->schema_len = len;
+	return true;
+}
+
+/* Returns a view that does not exist any more, or NULL. Call at the end of a transaction. */
+EddyCdcView *
+eddy_cdc_next_dropped_view(EddyCdcState *state)
+{
+	ListCell   *cell;
+
+	if (!state->views->suspect)
+		return NULL;
+	foreach(cell, state->views->views)
+	{
+		EddyCdcView *view = lfirst(cell);
+
+		if (!view->suspect)
+			continue;
+		view->suspect = false;
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(view->relid)))
+			return view;
+	}
+	state->views->suspect = false;
+	return NULL;
+}
+
+/* Forgets a view that was dropped. */
+void
+eddy_cdc_forget_view(EddyCdcState *state, EddyCdcView *view)
+{
+	state->views->views = list_delete_ptr(state->views->views, view);
+	MemoryContextDelete(view->name_context);
+	pfree(view);
+}

@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_json.h
+ *    Appends rows and keys of a view to a record, as JSON objects.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_CDC_ROW_JSON_H
+#define EDDY_CDC_ROW_JSON_H
+
+#include "cdc/format.h"
+#include "datatype/timestamp.h"
+
+/* Call at the start of each record. */
+extern void eddy_cdc_start_record(EddyCdcRelation *relation);
+
+extern void eddy_cdc_append_key(EddyCdcState *state, EddyCdcRelation *relation, const Datum *values,
+								const bool *nulls);
+extern void eddy_cdc_append_row(EddyCdcState *state, EddyCdcRelation *relation, const Datum *values,
+								const bool *nulls);
+extern void eddy_cdc_append_time(StringInfo out, TimestampTz time);
+
+/*
+ * The end of the records of a transaction in formats that have lsn, seq, xid and ts as fields of
+ * each record: only the sequence number differs.
+ */
+typedef struct EddyCdcTail
+{
+	StringInfoData text;
+	int			seq_at;			/* where in it the sequence number belongs */
+} EddyCdcTail;
+
+extern void eddy_cdc_make_tail(EddyCdcState *state, EddyCdcTail *tail, ReorderBufferTXN *txn);
+extern void eddy_cdc_append_tail(EddyCdcState *state, const EddyCdcTail *tail, bool with_seq);
+
+#endif							/* EDDY_CDC_ROW_JSON_H */

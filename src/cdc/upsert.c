@@ -1,0 +1,105 @@
+/*-------------------------------------------------------------------------
+ *
+ * upsert.c
+ *    Format "upsert": the key of a row, and its new content or null.
+ *
+ * For consumers that store the last value of each key, such as key-value stores and compacted
+ * topics. A created and an updated row are not distinguished. docs/output-protocol.md is the
+ * specification, docs/schemas/upsert.json has the schemas.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "cdc/row_json.h"
+
+static void
+start_upsert(EddyCdcState *state)
+{
+	EddyCdcTail *tail = palloc(sizeof(EddyCdcTail));
+
+	initStringInfo(&tail->text);
+	state->format_state = tail;
+}
+
+static void
+begin_upsert(EddyCdcState *state, ReorderBufferTXN *txn)
+{
+	eddy_cdc_make_tail(state, state->format_state, txn);
+}
+
+static void
+append_head(EddyCdcState *state, EddyCdcRelation *relation)
+{
+	eddy_cdc_start_record(relation);
+	eddy_cdc_append_literal(&state->records, "{\"view\":");
+	eddy_cdc_append_bytes(&state->records, relation->name, relation->name_len);
+	eddy_cdc_append_literal(&state->records, ",\"key\":");
+}
+
+static void
+append_change(EddyCdcState *state, const EddyCdcChange *change)
+{
+	EddyCdcRelation *relation = change->relation;
+	StringInfo	out = &state->records;
+
+	append_head(state, relation);
+	eddy_cdc_append_key(state, relation, change->values, change->nulls);
+	eddy_cdc_append_literal(out, ",\"value\":");
+	if (change->op == EDDY_CDC_DELETE)
+		eddy_cdc_append_literal(out, "null");
+	else
+		eddy_cdc_append_row(state, relation, change->values, change->nulls);
+	if (state->options.include_types)
+	{
+		eddy_cdc_append_literal(out, ",\"types\":");
+		eddy_cdc_append_bytes(out, relation->types, relation->types_len);
+	}
+	eddy_cdc_append_tail(state, state->format_state, true);
+}
+
+/* Appends a record with an error instead of the value. */
+static void
+append_failed(EddyCdcState *state, const EddyCdcChange *change, const ErrorData *error,
+			  bool with_key)
+{
+	StringInfo	out = &state->records;
+	const char *sqlstate = unpack_sql_state(error->sqlerrcode);
+
+	append_head(state, change->relation);
+	if (with_key)
+		eddy_cdc_append_key(state, change->relation, change->values, change->nulls);
+	else
+		eddy_cdc_append_literal(out, "null");
+	eddy_cdc_append_literal(out, ",\"sqlstate\":\"");
+	eddy_cdc_append_bytes(out, sqlstate, strlen(sqlstate));
+	eddy_cdc_append_literal(out, "\",\"error\":");
+	eddy_cdc_append_string(out, error->message, strlen(error->message));
+	eddy_cdc_append_tail(state, state->format_state, true);
+}
+
+/* Appends a record without a key: all rows of the view are deleted. */
+static void
+append_truncate(EddyCdcState *state, EddyCdcRelation *relation)
+{
+	append_head(state, relation);
+	eddy_cdc_append_literal(&state->records, "null,\"value\":null");
+	eddy_cdc_append_tail(state, state->format_state, true);
+}
+
+/* Appends the record of a transaction that changed no row, with option skip-empty-xacts off. */
+static void
+append_empty(EddyCdcState *state)
+{
+	eddy_cdc_append_literal(&state->records, "{\"view\":null");
+	eddy_cdc_append_tail(state, state->format_state, true);
+}
+
+const EddyCdcFormat eddy_cdc_upsert_format = {
+	.startup = start_upsert,
+	.begin = begin_upsert,
+	.change = append_change,
+	.empty = append_empty,
+	.failed = append_failed,
+	.truncate = append_truncate
+};
