@@ -134,6 +134,7 @@ PLUGIN_OBJS = \
 	src/cdc/net.o \
 	src/cdc/plugin_options.o \
 	src/cdc/plugin.o \
+	src/cdc/progress.o \
 	src/cdc/relation.o \
 	src/cdc/row_json.o \
 	src/cdc/upsert.o \

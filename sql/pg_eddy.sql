@@ -223,6 +223,8 @@ CREATE TABLE eddy._view_progress (
     closed_groups   bigint      NOT NULL,
     late_rows       bigint      NOT NULL
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
+-- the output plugin compares old rows with new ones
+ALTER TABLE eddy._view_progress REPLICA IDENTITY FULL;
 COMMENT ON COLUMN eddy._view_progress.closed_until IS 'windows that end until here are final';
 COMMENT ON COLUMN eddy._view_progress.forgotten_until IS
     'windows that end until here accept no rows: their transition states were removed';
@@ -648,5 +650,8 @@ GRANT EXECUTE ON FUNCTION
 TO PUBLIC;
 GRANT SELECT ON eddy.streams, eddy.sources, eddy.partitions, eddy.continuous_views, eddy.stat_streams,
     eddy.stat_continuous_views TO PUBLIC;
+
+-- by which the output plugin recognizes the table, see src/label.h; the columns are view, closed_until, expired_until
+SECURITY LABEL FOR pg_eddy ON TABLE eddy._view_progress IS '2 00000000000000000000000000000000 progress 1 2 5';
 
 SELECT eddy._notify();

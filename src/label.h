@@ -15,6 +15,7 @@
  *   role    = "view"                                                 the view that users read
  *           | "rows columns" numbers " keys" numbers [ " visible " number ] [ " final " number ]
  *           | "auxiliary"                                            any other state table
+ *           | "progress" numbers                                     eddy._view_progress
  *   numbers = { " " number }
  *
  * 2 is the version of the format; labels of other versions are refused. ID, which is random, is
@@ -28,6 +29,10 @@
  * "visible" is not true are not in the view; rows for which the boolean column "final" is true are
  * final: they change only if the view accepts late rows. The view of the table is the one that reads it and has
  * the same ID: reading alone proves nothing, as owners can make a view read any table.
+ *
+ * "progress": the numbers are those of three columns, the OID of a view, the time until when its
+ * windows are closed, and that until when closed windows have expired. The ID is not that of a
+ * view; the install script sets this label. Changes of the table are sent as progress of the views.
  *
  * "auxiliary": changes of the table are not sent. A view may have any number of such tables, and
  * any number of tables with role "rows", also none.
@@ -53,11 +58,13 @@
 #define EDDY_LABEL_KEYS "keys"
 #define EDDY_LABEL_VISIBLE "visible"
 #define EDDY_LABEL_FINAL "final"
+#define EDDY_LABEL_PROGRESS "progress"
 
 typedef enum EddyTableRole
 {
 	EDDY_TABLE_ROWS,
-	EDDY_TABLE_AUXILIARY
+	EDDY_TABLE_AUXILIARY,
+	EDDY_TABLE_PROGRESS
 } EddyTableRole;
 
 /* What the label of a state table says. The columns are those of the table. */
@@ -73,6 +80,9 @@ typedef struct EddyTableLabel
 	AttrNumber *keys;
 	AttrNumber	visible;		/* 0: all rows are visible */
 	AttrNumber	final;			/* 0: no row is final */
+
+	/* of EDDY_TABLE_PROGRESS: view, closed, expired */
+	AttrNumber	progress[3];
 } EddyTableLabel;
 
 #endif							/* EDDY_LABEL_H */

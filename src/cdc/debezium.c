@@ -146,6 +146,10 @@ append_change(EddyCdcState *state, const EddyCdcChange *change)
 	}
 	eddy_cdc_append_bytes(out, debezium->times.data, debezium->times.len);
 	append_transaction(state, relation);
+	if (change->final)
+		eddy_cdc_append_literal(out, ",\"final\":true");
+	if (change->correction)
+		eddy_cdc_append_literal(out, ",\"correction\":true");
 	eddy_cdc_append_literal(out, "}}");
 }
 

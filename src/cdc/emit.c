@@ -123,6 +123,19 @@ eddy_cdc_write_dropped(LogicalDecodingContext *ctx, const EddyCdcView *view)
 	state->options.format->dropped(state, view);
 }
 
+/* Adds the record of a view whose windows are closed until a time. */
+void
+eddy_cdc_write_progress(LogicalDecodingContext *ctx, const EddyCdcView *view,
+						TimestampTz closed_until)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	begin_transaction(ctx);
+	next_record(ctx);
+	state->options.format->progress(state, view, closed_until);
+	state->nrecords++;
+}
+
 /* Adds the records that the end of a transaction has. */
 void
 eddy_cdc_write_end(LogicalDecodingContext *ctx)

@@ -18,6 +18,8 @@ extern void eddy_cdc_write(LogicalDecodingContext *ctx, const EddyCdcChange *cha
 
 extern void eddy_cdc_write_truncate(LogicalDecodingContext *ctx, EddyCdcRelation *relation);
 extern void eddy_cdc_write_dropped(LogicalDecodingContext *ctx, const struct EddyCdcView *view);
+extern void eddy_cdc_write_progress(LogicalDecodingContext *ctx, const struct EddyCdcView *view,
+									TimestampTz closed_until);
 extern void eddy_cdc_write_end(LogicalDecodingContext *ctx);
 
 extern void eddy_cdc_send(LogicalDecodingContext *ctx);

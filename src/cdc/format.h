@@ -9,6 +9,7 @@
 #define EDDY_CDC_FORMAT_H
 
 #include "access/htup.h"
+#include "datatype/timestamp.h"
 
 #include "cdc/relation.h"
 
@@ -30,6 +31,8 @@ typedef struct EddyCdcChange
 	const Datum *old_values;	/* the row before an update */
 	const bool *old_nulls;
 	bool		large;			/* its text may exceed the largest record */
+	bool		final;			/* the row after the change is final */
+	bool		correction;		/* the row was final before as well */
 
 	/*
 	 * The tuples that values and old_values were taken from; NULL if the values are not all in
@@ -76,6 +79,10 @@ typedef struct EddyCdcFormat
 	void		(*protocol) (EddyCdcState *state);
 	void		(*schema) (EddyCdcState *state, const struct EddyCdcView *view);
 	void		(*dropped) (EddyCdcState *state, const struct EddyCdcView *view);
+
+	/* With option "progress": windows that end until this time are closed; DT_NOBEGIN: none is. */
+	void		(*progress) (EddyCdcState *state, const struct EddyCdcView *view,
+							 TimestampTz closed_until);
 } EddyCdcFormat;
 
 extern const EddyCdcFormat eddy_cdc_debezium_format;

@@ -33,10 +33,12 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "cdc/known_views.h"
 #include "cdc/relation.h"
 #include "cdc/view_filter.h"
+#include "cdc/view_label.h"
 
 typedef struct EddyCdcViews
 {
@@ -185,10 +187,7 @@ visit_views(EddyCdcState *state, VisitView visit)
 			continue;
 		label = TextDatumGetCString(heap_getattr(tuple, Anum_pg_seclabel_label,
 												 RelationGetDescr(labels), &null));
-		if (strlen(label) < strlen(EDDY_LABEL_VERSION " ") + EDDY_LABEL_ID_LEN)
-			continue;
-		strlcpy(id, label + strlen(EDDY_LABEL_VERSION " "), sizeof(id));
-		if (strcmp(label, psprintf(EDDY_LABEL_VERSION " %s " EDDY_LABEL_VIEW, id)) != 0)
+		if (!eddy_cdc_parse_view_label(label, id))
 			continue;
 
 		class = SearchSysCache1(RELOID, ObjectIdGetDatum(row->objoid));
@@ -228,11 +227,66 @@ eddy_cdc_find_known_view(EddyCdcState *state, const char *id, Oid relid)
 	view = palloc0(sizeof(EddyCdcView));
 	strlcpy(view->id, id, sizeof(view->id));
 	view->relid = relid;
+	view->expired_until = DT_NOBEGIN;
 	view->name_context = AllocSetContextCreate(views->context, "pg_eddy_cdc view",
 											   ALLOCSET_SMALL_SIZES);
 	views->views = lappend(views->views, view);
 	MemoryContextSwitchTo(old_context);
 	return view;
+}
+
+/*
+ * Returns a view as the changes of its rows would find it, with its present name; NULL if the client has
+ * not asked for it, or may not read it, or the relation is not a view with a label.
+ */
+EddyCdcView *
+eddy_cdc_select_view(EddyCdcState *state, Oid relid)
+{
+	EddyCdcView *view;
+	HeapTuple	class;
+	char		id[EDDY_LABEL_ID_LEN + 1];
+	char	   *schema;
+	Oid			namespace;
+
+	if (!eddy_cdc_get_view_id(relid, id))
+		return NULL;
+	class = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	if (!HeapTupleIsValid(class))
+		return NULL;
+	view = eddy_cdc_find_known_view(state, id, relid);
+	namespace = ((Form_pg_class) GETSTRUCT(class))->relnamespace;
+	schema = get_namespace_name(namespace);
+	if (schema != NULL)
+		eddy_cdc_follow_view(state, view, schema,
+							 NameStr(((Form_pg_class) GETSTRUCT(class))->relname));
+	ReleaseSysCache(class);
+	if (schema == NULL || !view->followed ||
+		(state->options.check_acl && !eddy_cdc_may_read(relid, namespace)))
+		return NULL;
+	return view;
+}
+
+/* Sets the name of a view, and notes that the client has asked for it if the name is listed. */
+void
+eddy_cdc_follow_view(EddyCdcState *state, EddyCdcView *view, const char *schema, const char *name)
+{
+	view->followed |= eddy_cdc_wants_view(&state->options, schema, name) ||
+		eddy_cdc_wants_id(&state->options, view->id);
+	eddy_cdc_name_view(view, schema, name);
+}
+
+/* Returns a view that has been found before, or NULL. */
+EddyCdcView *
+eddy_cdc_view_of_relation(EddyCdcState *state, Oid relid)
+{
+	ListCell   *cell;
+
+	foreach(cell, state->views->views)
+	{
+		if (((EddyCdcView *) lfirst(cell))->relid == relid)
+			return lfirst(cell);
+	}
+	return NULL;
 }
 
 /* Returns the views one after the other, NULL after the last one. */

@@ -9,6 +9,7 @@
 #define EDDY_CDC_KNOWN_VIEWS_H
 
 #include "cdc/plugin.h"
+#include "datatype/timestamp.h"
 #include "label.h"
 
 typedef struct EddyCdcView
@@ -17,6 +18,7 @@ typedef struct EddyCdcView
 	Oid			relid;			/* of the view */
 	bool		followed;		/* it once had a name that option "views" lists */
 	bool		suspect;		/* may have been dropped */
+	TimestampTz expired_until;	/* rows of windows that end until here are deleted by retention */
 
 	/* as of its last description, in name_context; as JSON */
 	MemoryContext name_context;
@@ -36,6 +38,10 @@ extern void eddy_cdc_load_views(EddyCdcState *state);
 extern void eddy_cdc_check_views(EddyCdcState *state);
 
 extern EddyCdcView *eddy_cdc_find_known_view(EddyCdcState *state, const char *id, Oid relid);
+extern EddyCdcView *eddy_cdc_select_view(EddyCdcState *state, Oid relid);
+extern EddyCdcView *eddy_cdc_view_of_relation(EddyCdcState *state, Oid relid);
+extern void eddy_cdc_follow_view(EddyCdcState *state, EddyCdcView *view, const char *schema,
+								 const char *name);
 extern EddyCdcView *eddy_cdc_nth_view(EddyCdcState *state, int n);
 extern void eddy_cdc_name_view(EddyCdcView *view, const char *schema, const char *name);
 extern bool eddy_cdc_set_schema(EddyCdcView *view, const char *schema, int len);

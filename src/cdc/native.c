@@ -11,8 +11,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type_d.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
+#include "utils/timestamp.h"
 
 #include "cdc/known_views.h"
 #include "cdc/row_json.h"
@@ -69,6 +73,10 @@ append_change(EddyCdcState *state, const EddyCdcChange *change)
 			eddy_cdc_append_row(state, relation, change->old_values, change->old_nulls);
 		}
 	}
+	if (change->final)
+		eddy_cdc_append_literal(out, ",\"final\":true");
+	if (change->correction)
+		eddy_cdc_append_literal(out, ",\"correction\":true");
 	if (state->options.include_types)
 	{
 		eddy_cdc_append_literal(out, ",\"types\":");
@@ -168,6 +176,25 @@ append_dropped(EddyCdcState *state, const EddyCdcView *view)
 }
 
 static void
+append_progress(EddyCdcState *state, const EddyCdcView *view, TimestampTz closed_until)
+{
+	char		buf[MAXDATELEN + 1];
+	int			utc = 0;
+
+	eddy_cdc_append_literal(&state->records, "{\"op\":\"p\",\"view\":");
+	eddy_cdc_append_bytes(&state->records, view->name, view->name_len);
+	eddy_cdc_append_literal(&state->records, ",\"closed_until\":");
+	if (TIMESTAMP_IS_NOBEGIN(closed_until))
+		eddy_cdc_append_literal(&state->records, "null");
+	else
+	{
+		JsonEncodeDateTime(buf, TimestampTzGetDatum(closed_until), TIMESTAMPTZOID, &utc);
+		eddy_cdc_append_string(&state->records, buf, strlen(buf));
+	}
+	eddy_cdc_append_tail(state, state->format_state, true);
+}
+
+static void
 append_view(EddyCdcState *state, const EddyCdcView *view, const char *op)
 {
 	StringInfo	out = &state->records;
@@ -191,5 +218,6 @@ const EddyCdcFormat eddy_cdc_native_format = {
 	.transaction_end = append_commit,
 	.protocol = append_protocol,
 	.schema = append_schema,
-	.dropped = append_dropped
+	.dropped = append_dropped,
+	.progress = append_progress
 };

@@ -369,6 +369,11 @@ copy_row(EddyCdcRelation *relation, HeapTuple tuple, const Datum *values, const 
 			flat_values[at] = PointerGetDatum(detoast_external_attr((struct varlena *)
 																	DatumGetPointer(values[at])));
 	}
+	if (relation->final >= 0)
+	{
+		flat_values[relation->final] = values[relation->final];
+		flat_nulls[relation->final] = nulls[relation->final];
+	}
 	result = heap_form_tuple(relation->desc, flat_values, flat_nulls);
 	for (int i = 0; i < relation->nstored; i++)
 	{
@@ -457,9 +462,12 @@ send_row(LogicalDecodingContext *ctx, NetRow *row)
 			change.old_values = relation->old_values;
 			change.old_nulls = relation->old_nulls;
 		}
+		change.final = eddy_cdc_is_final(relation, change.values, change.nulls);
+		change.correction = change.final && change.old_values != NULL &&
+			eddy_cdc_is_final(relation, change.old_values, change.old_nulls);
 	}
 	if (change.op != EDDY_CDC_UPDATE || change.old_values == NULL ||
-		!eddy_cdc_same_row(relation))
+		!eddy_cdc_same_row(&state->options, relation))
 	{
 		state->seq = row->seq;
 		eddy_cdc_write(ctx, &change);

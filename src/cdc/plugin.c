@@ -37,6 +37,7 @@
 #include "cdc/format.h"
 #include "cdc/known_views.h"
 #include "cdc/net.h"
+#include "cdc/progress.h"
 #include "cdc/view_row.h"
 #include "compat.h"
 #include "pinned_settings.h"
@@ -79,6 +80,8 @@ startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
 	state->context = ctx->context;
 	state->change_context = AllocSetContextCreate(ctx->context, "pg_eddy_cdc change",
 												  ALLOCSET_DEFAULT_SIZES);
+	state->progress_context = AllocSetContextCreate(ctx->context, "pg_eddy_cdc progress",
+													ALLOCSET_SMALL_SIZES);
 	initStringInfo(&state->records);
 	eddy_cdc_parse_options(ctx->output_plugin_options, &state->options);
 	state->options.format->startup(state);
@@ -103,6 +106,8 @@ begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->nrecords = 0;
 	state->begun = false;
 	state->settings_pinned = false;
+	state->progress = NIL;
+	MemoryContextReset(state->progress_context);
 
 	/* those that the client is told about if they are dropped */
 	if (state->options.include_schema)
@@ -135,6 +140,10 @@ change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused(),
 		{
 			case EDDY_TABLE_ROWS:
 				eddy_cdc_change_row(ctx, entry, relation, change);
+				break;
+			case EDDY_TABLE_PROGRESS:
+				eddy_cdc_pin_settings(state);
+				eddy_cdc_change_progress(state, entry, relation, change);
 				break;
 			case EDDY_TABLE_AUXILIARY:
 				break;
@@ -203,6 +212,7 @@ commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	EddyCdcView *view;
 
 	eddy_cdc_net_flush(ctx);
+	eddy_cdc_flush_progress(ctx);
 	while ((view = eddy_cdc_next_dropped_view(state)) != NULL)
 	{
 		if (state->options.include_schema && view->followed)

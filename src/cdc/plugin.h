@@ -42,6 +42,8 @@ typedef struct EddyCdcState
 	ReorderBufferTXN *txn;
 	bool		begun;			/* the format has begun the transaction */
 	bool		settings_pinned;
+	List	   *progress;		/* progress.c; in this context */
+	MemoryContext progress_context;
 
 	/* records that have not been sent, one per line */
 	StringInfoData records;

@@ -46,7 +46,6 @@ static void parse_batch_bytes(const Option *option, const char *value, EddyCdcOp
 static void parse_boolean(const Option *option, const char *value, EddyCdcOptions *options);
 static void parse_emit(const Option *option, const char *value, EddyCdcOptions *options);
 static void parse_format(const Option *option, const char *value, EddyCdcOptions *options);
-static void parse_progress(const Option *option, const char *value, EddyCdcOptions *options);
 static void parse_protocol(const Option *option, const char *value, EddyCdcOptions *options);
 static void parse_topic_prefix(const Option *option, const char *value, EddyCdcOptions *options);
 static void parse_views(const Option *option, const char *value, EddyCdcOptions *options);
@@ -69,8 +68,9 @@ static const Option known_options[] = {
 	BOOLEAN("include-xid", "on", include_xid, NATIVE | UPSERT),
 	BOOLEAN("net", "on", net, ALL_FORMATS),
 	BOOLEAN("numeric-as-string", "off", numeric_as_string, ALL_FORMATS),
-	{"progress", "off", parse_progress, 0, NATIVE},
+	BOOLEAN("progress", "off", progress, NATIVE),
 	{"protocol-version", "1", parse_protocol, 0, NATIVE},
+	BOOLEAN("retention", "off", retention, ALL_FORMATS),
 	BOOLEAN("skip-empty-xacts", "on", skip_empty_xacts, ALL_FORMATS),
 	BOOLEAN("strict", "off", strict, ALL_FORMATS),
 	BOOLEAN("tombstones", "on", tombstones, DEBEZIUM),
@@ -164,8 +164,7 @@ check_format(const Option *option, const EddyCdcOptions *options)
 			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? " or " : "",
 							 known_formats[i].name);
 	}
-	if (option->parse == parse_progress ||
-		(option->parse == parse_boolean && !*((const bool *) options + option->offset)))
+	if (option->parse == parse_boolean && !*((const bool *) options + option->offset))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -311,34 +310,27 @@ parse_topic_prefix(const Option *option, const char *value, EddyCdcOptions *opti
 		options->topic_prefix = pstrdup(value);
 }
 
-/* Selects the changes to send. Final results are not distinguished from others yet. */
+/* Selects changes of rows before they are final, rows that are final, or both. */
 static void
-parse_emit(const Option *option, const char *value, EddyCdcOptions *options pg_attribute_unused())
+parse_emit(const Option *option, const char *value, EddyCdcOptions *options)
 {
-	if (value != NULL && strcmp(value, "changes") == 0)
-		return;
-	if (value != NULL && (strcmp(value, "final") == 0 || strcmp(value, "both") == 0))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("value \"%s\" of option \"emit\" is not supported", value),
-				 errhint("Use \"changes\".")));
-	refuse_value(option, value, "The only value is \"changes\".");
-}
+	static const char *const values[] = {"changes", "final", "both"};
+	EddyClosestMatch closest;
 
-/* Requests records of the watermark's progress, which do not exist yet. */
-static void
-parse_progress(const Option *option, const char *value,
-			   EddyCdcOptions *options pg_attribute_unused())
-{
-	bool		progress = true;
-
-	if (value != NULL && !parse_bool(value, &progress))
-		refuse_value(option, value, "The only value is \"off\".");
-	if (progress)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("progress records are not supported"),
-				 errhint("Leave out the option \"progress\".")));
+	eddy_closest_init(&closest, value != NULL ? value : "");
+	for (size_t i = 0; i < lengthof(values); i++)
+	{
+		if (value != NULL && strcmp(value, values[i]) == 0)
+		{
+			options->emit_changes = i != 1;
+			options->emit_final = i != 0;
+			return;
+		}
+		eddy_closest_update(&closest, values[i]);
+	}
+	refuse_value(option, value, closest.match != NULL ?
+				 psprintf("Perhaps you meant \"%s\".", closest.match) :
+				 "Valid values are \"changes\", \"final\" and \"both\".");
 }
 
 /* Parses a comma-separated list of schema.view, where either may be "*", and IDs. */

@@ -16,6 +16,8 @@ typedef struct EddyCdcOptions
 	List	   *views;			/* of Pattern (view_filter.c); NIL: every continuous view */
 	int			batch_bytes;	/* 0: one record per message */
 	bool		check_acl;
+	bool		emit_changes;	/* changes of rows that are not final */
+	bool		emit_final;		/* rows that become final without another change */
 	bool		include_before;
 	bool		include_lsn;
 	bool		include_schema;
@@ -26,7 +28,9 @@ typedef struct EddyCdcOptions
 	bool		include_xid;
 	bool		net;			/* one record per row and transaction */
 	bool		numeric_as_string;
+	bool		progress;
 	int			protocol_version;
+	bool		retention;		/* deletes of expired rows */
 	bool		skip_empty_xacts;
 	bool		strict;
 	bool		tombstones;

@@ -69,6 +69,8 @@ static void clear_entry(EddyCdcRelation *entry);
 static void deactivate(void *arg);
 static void describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *label,
 							 const EddyCdcOptions *options);
+static void describe_progress(EddyCdcState *state, EddyCdcRelation *entry, Relation relation,
+							  const EddyTableLabel *label);
 static void describe_relation(void *arg);
 static void describe_types(EddyCdcRelation *entry, TupleDesc desc, const EddyCdcOptions *options);
 static void fill_cache(EddyCdcState *state);
@@ -76,6 +78,7 @@ static EddyCdcIdentity find_identity(Relation relation, const EddyTableLabel *la
 static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_syscache(Datum arg, int cacheid, uint32 hashvalue);
 static bool is_hidden(Relation relation);
+static void make_space(EddyCdcRelation *entry, TupleDesc desc);
 static void refuse(EddyCdcRelation *entry);
 static bool select_view(EddyCdcState *state, EddyCdcRelation *entry, const char *id,
 						const char *schema, const char *name);
@@ -287,12 +290,14 @@ describe_relation(void *arg)
 	bool		emitted;
 
 	view = eddy_cdc_find_view(relation, &label);
+	entry->role = label.role;
+	if (label.role == EDDY_TABLE_PROGRESS)
+		describe_progress(state, entry, relation, &label);
 	if (!OidIsValid(view))
 		return;
 
 	/* from here on the entry depends on the view, also if it is not emitted */
 	entry->view = view;
-	entry->role = label.role;
 	dlist_push_tail(&state->cache->state_tables, &entry->node);
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(view));
 	if (!HeapTupleIsValid(tuple))
@@ -322,13 +327,42 @@ describe_relation(void *arg)
 		/* a superuser may have replaced the view by one with fewer columns */
 		label.ncolumns = Min(class->relnatts, label.ncolumns);
 		entry->identity = find_identity(relation, &label);
-		entry->desc = CreateTupleDescCopyConstr(RelationGetDescr(relation));
+		make_space(entry, RelationGetDescr(relation));
 		describe_columns(entry, entry->desc, &label, &state->options);
 		describe_types(entry, entry->desc, &state->options);
 		MemoryContextSwitchTo(old_context);
 	}
 	ReleaseSysCache(tuple);
 	entry->emitted = emitted;
+}
+
+/* Describes the table with the progress of all views, which changes are translated for any options. */
+static void
+describe_progress(EddyCdcState *state, EddyCdcRelation *entry, Relation relation,
+				  const EddyTableLabel *label)
+{
+	MemoryContext old_context;
+
+	entry->context = AllocSetContextCreate(state->cache->context, "pg_eddy_cdc relation",
+										   ALLOCSET_SMALL_SIZES);
+	old_context = MemoryContextSwitchTo(entry->context);
+	for (int i = 0; i < (int) lengthof(entry->progress); i++)
+		entry->progress[i] = label->progress[i] - 1;
+	entry->identity = find_identity(relation, label);
+	make_space(entry, RelationGetDescr(relation));
+	MemoryContextSwitchTo(old_context);
+	entry->emitted = true;
+}
+
+/* Makes space for an old and a new row. */
+static void
+make_space(EddyCdcRelation *entry, TupleDesc desc)
+{
+	entry->desc = CreateTupleDescCopyConstr(desc);
+	entry->new_values = palloc0(sizeof(Datum) * desc->natts);
+	entry->new_nulls = palloc0(sizeof(bool) * desc->natts);
+	entry->old_values = palloc0(sizeof(Datum) * desc->natts);
+	entry->old_nulls = palloc0(sizeof(bool) * desc->natts);
 }
 
 /*
@@ -341,9 +375,7 @@ select_view(EddyCdcState *state, EddyCdcRelation *entry, const char *id, const c
 {
 	EddyCdcView *view = eddy_cdc_find_known_view(state, id, entry->view);
 
-	view->followed |= eddy_cdc_wants_view(&state->options, schema, name) ||
-		eddy_cdc_wants_id(&state->options, id);
-	eddy_cdc_name_view(view, schema, name);
+	eddy_cdc_follow_view(state, view, schema, name);
 	entry->known = view;
 	return view->followed;
 }
@@ -392,6 +424,7 @@ describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *l
 	}
 
 	entry->visible = label->visible - 1;
+	entry->final = label->final - 1;
 	entry->needs_settings = false;
 	entry->can_fail = false;
 	for (int i = 0; i < entry->nstored; i++)
@@ -399,11 +432,6 @@ describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *l
 		entry->needs_settings |= entry->columns[i].type.needs_settings;
 		entry->can_fail |= entry->columns[i].type.can_fail;
 	}
-
-	entry->new_values = palloc0(sizeof(Datum) * desc->natts);
-	entry->new_nulls = palloc0(sizeof(bool) * desc->natts);
-	entry->old_values = palloc0(sizeof(Datum) * desc->natts);
-	entry->old_nulls = palloc0(sizeof(bool) * desc->natts);
 }
 
 static void

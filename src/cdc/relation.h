@@ -64,6 +64,8 @@ typedef struct EddyCdcRelation
 	int			nstored;		/* of them all */
 	EddyCdcColumn **keys;		/* in columns */
 	int			visible;		/* index of the result of the HAVING condition, -1: none */
+	int			final;			/* index of the mark of final rows, -1: no row is final */
+	int			progress[3];	/* EDDY_TABLE_PROGRESS: indexes of view, closed, expired */
 	EddyCdcIdentity identity;
 	bool		needs_settings; /* any column of a type that does */
 	bool		can_fail;		/* likewise */

@@ -35,6 +35,7 @@
 #include "cdc/view_label.h"
 
 static bool fits_mark(AttrNumber column, TupleDesc desc);
+static bool fits_type(AttrNumber column, TupleDesc desc, Oid type);
 static bool fits_table(const EddyTableLabel *label, TupleDesc desc);
 static Oid	find_labelled_view(Oid table, const char *text);
 static char *get_label(Oid relid);
@@ -45,13 +46,14 @@ static Oid	view_of_rule(Oid rule);
 
 /*
  * Returns the Oid of the view that a table is a state table of, or InvalidOid; *label is what the label of
- * the table says. A label that is not valid is a warning, as the slot has to advance.
+ * the table says, with role EDDY_TABLE_AUXILIARY if there is none. A label that is not valid is a warning, as the slot has to advance.
  */
 Oid
 eddy_cdc_find_view(Relation relation, EddyTableLabel *label)
 {
 	char	   *text = get_label(RelationGetRelid(relation));
 
+	label->role = EDDY_TABLE_AUXILIARY;
 	if (text == NULL)
 		return InvalidOid;
 	if (!parse_label(text, label) || !fits_table(label, RelationGetDescr(relation)))
@@ -63,6 +65,8 @@ eddy_cdc_find_view(Relation relation, EddyTableLabel *label)
 						   text, EDDY_CDC_PLUGIN)));
 		return InvalidOid;
 	}
+	if (label->role == EDDY_TABLE_PROGRESS)
+		return InvalidOid;
 	return find_labelled_view(RelationGetRelid(relation),
 							  psprintf(EDDY_LABEL_VERSION " %s " EDDY_LABEL_VIEW,
 									   label->id));
@@ -75,6 +79,7 @@ parse_label(const char *text, EddyTableLabel *label)
 	const char *cursor = text;
 	int			nvisible = 0;
 	int			nfinal = 0;
+	int			nprogress = 0;
 
 	memset(label, 0, sizeof(*label));
 	if (!skip(&cursor, EDDY_LABEL_VERSION " ") ||
@@ -87,6 +92,12 @@ parse_label(const char *text, EddyTableLabel *label)
 	{
 		label->role = EDDY_TABLE_AUXILIARY;
 		return *cursor == '\0';
+	}
+	if (skip(&cursor, " " EDDY_LABEL_PROGRESS))
+	{
+		label->role = EDDY_TABLE_PROGRESS;
+		return parse_numbers(&cursor, label->progress, lengthof(label->progress), &nprogress) &&
+			nprogress == lengthof(label->progress) && *cursor == '\0';
 	}
 
 	label->role = EDDY_TABLE_ROWS;
@@ -162,6 +173,10 @@ fits_table(const EddyTableLabel *label, TupleDesc desc)
 				return false;
 		}
 	}
+	if (label->role == EDDY_TABLE_PROGRESS)
+		return fits_type(label->progress[0], desc, REGCLASSOID) &&
+			fits_type(label->progress[1], desc, TIMESTAMPTZOID) &&
+			fits_type(label->progress[2], desc, TIMESTAMPTZOID);
 	return fits_mark(label->visible, desc) && fits_mark(label->final, desc);
 }
 
@@ -169,9 +184,14 @@ fits_table(const EddyTableLabel *label, TupleDesc desc)
 static bool
 fits_mark(AttrNumber column, TupleDesc desc)
 {
+	return column == InvalidAttrNumber || fits_type(column, desc, BOOLOID);
+}
+
+static bool
+fits_type(AttrNumber column, TupleDesc desc, Oid type)
+{
 	/* the type of a dropped column is 0 */
-	return column == InvalidAttrNumber ||
-		(column <= desc->natts && TupleDescAttr(desc, column - 1)->atttypid == BOOLOID);
+	return column <= desc->natts && TupleDescAttr(desc, column - 1)->atttypid == type;
 }
 
 /* Finds the view with this label among those that read the table; there can be others. */
@@ -229,6 +249,26 @@ view_of_rule(Oid rule)
 	systable_endscan(scan);
 	table_close(rewrite, AccessShareLock);
 	return result;
+}
+
+/* Gets the ID in the label of a view; false if the relation has no such label. */
+bool
+eddy_cdc_get_view_id(Oid relid, char *id)
+{
+	const char *text = get_label(relid);
+
+	return text != NULL && eddy_cdc_parse_view_label(text, id);
+}
+
+/* Gets the ID in the text of a label; false if it is not that of a view. */
+bool
+eddy_cdc_parse_view_label(const char *text, char *id)
+{
+	if (!skip(&text, EDDY_LABEL_VERSION " ") ||
+		strspn(text, "0123456789abcdef") != EDDY_LABEL_ID_LEN)
+		return false;
+	strlcpy(id, text, EDDY_LABEL_ID_LEN + 1);
+	return strcmp(text + EDDY_LABEL_ID_LEN, " " EDDY_LABEL_VIEW) == 0;
 }
 
 static char *

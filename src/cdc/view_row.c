@@ -15,9 +15,12 @@
 
 #include "access/detoast.h"
 #include "access/htup_details.h"
+#include "catalog/pg_type_d.h"
 #include "replication/reorderbuffer.h"
+#include "utils/timestamp.h"
 
 #include "cdc/emit.h"
+#include "cdc/known_views.h"
 #include "cdc/view_row.h"
 #include "compat.h"
 
@@ -26,11 +29,14 @@
 
 static void delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
 					   HeapTuple old_tuple);
+static const EddyCdcOptions *get_options(LogicalDecodingContext *ctx);
 static void insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
 					   HeapTuple new_tuple);
 static bool is_large(const EddyCdcRelation *entry, HeapTuple tuple, const Datum *values,
 					 const bool *nulls);
-static bool is_visible(const EddyCdcRelation *entry, const Datum *values, const bool *nulls);
+static bool has_expired(const EddyCdcRelation *entry);
+static bool is_visible(const EddyCdcOptions *options, const EddyCdcRelation *entry,
+					   const Datum *values, const bool *nulls);
 static HeapTuple plain(HeapTuple tuple);
 static bool same_value(EddyCdcColumn *column, const EddyCdcRelation *entry);
 static void update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
@@ -68,6 +74,7 @@ static void
 insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
 		   HeapTuple new_tuple)
 {
+	const EddyCdcOptions *options = get_options(ctx);
 	EddyCdcChange created = {
 		.op = EDDY_CDC_CREATE, .relation = entry,
 		.values = entry->new_values, .nulls = entry->new_nulls, .whole = true,
@@ -78,7 +85,8 @@ insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 		return;
 	heap_deform_tuple(new_tuple, RelationGetDescr(relation), entry->new_values, entry->new_nulls);
 	created.large = is_large(entry, new_tuple, entry->new_values, entry->new_nulls);
-	if (is_visible(entry, entry->new_values, entry->new_nulls))
+	created.final = eddy_cdc_is_final(entry, entry->new_values, entry->new_nulls);
+	if (is_visible(options, entry, entry->new_values, entry->new_nulls))
 		eddy_cdc_emit(ctx, &created);
 }
 
@@ -92,6 +100,7 @@ static void
 update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
 		   HeapTuple old_tuple, HeapTuple new_tuple)
 {
+	const EddyCdcOptions *options = get_options(ctx);
 	TupleDesc	desc = RelationGetDescr(relation);
 	bool		whole = entry->identity == EDDY_CDC_IDENTITY_FULL && old_tuple != NULL;
 	bool		has_key = entry->identity != EDDY_CDC_IDENTITY_NONE && old_tuple != NULL;
@@ -130,9 +139,12 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 				VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(entry->new_values[at])))
 				entry->new_values[at] = entry->old_values[at];
 		}
-		was_visible = is_visible(entry, entry->old_values, entry->old_nulls);
+		was_visible = is_visible(options, entry, entry->old_values, entry->old_nulls);
 	}
-	visible = is_visible(entry, entry->new_values, entry->new_nulls);
+	visible = is_visible(options, entry, entry->new_values, entry->new_nulls);
+	written.final = eddy_cdc_is_final(entry, entry->new_values, entry->new_nulls);
+	written.correction = written.final && whole &&
+		eddy_cdc_is_final(entry, entry->old_values, entry->old_nulls);
 	written.large = is_large(entry, new_tuple, entry->new_values, entry->new_nulls) ||
 		(has_key && is_large(entry, old_tuple, entry->old_values, entry->old_nulls));
 	removed.large = written.large;
@@ -142,7 +154,7 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 		for (int i = 0; i < entry->nkeys && same_key; i++)
 			same_key = same_value(entry->keys[i], entry);
 	}
-	same = whole && eddy_cdc_same_row(entry);
+	same = whole && eddy_cdc_same_row(options, entry);
 
 	if (was_visible && visible && same_key)
 	{
@@ -173,6 +185,7 @@ delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 		   HeapTuple old_tuple)
 {
 	bool		whole = entry->identity == EDDY_CDC_IDENTITY_FULL;
+	const EddyCdcOptions *options = get_options(ctx);
 	EddyCdcChange removed = {
 		.op = EDDY_CDC_DELETE, .relation = entry,
 		.values = entry->old_values, .nulls = entry->old_nulls, .whole = whole,
@@ -186,7 +199,9 @@ delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 	}
 	heap_deform_tuple(old_tuple, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
 	removed.large = is_large(entry, old_tuple, entry->old_values, entry->old_nulls);
-	if (!whole || is_visible(entry, entry->old_values, entry->old_nulls))
+	if (!options->retention && has_expired(entry))
+		return;
+	if (!whole || is_visible(options, entry, entry->old_values, entry->old_nulls))
 		eddy_cdc_emit(ctx, &removed);
 }
 
@@ -232,19 +247,58 @@ plain(HeapTuple tuple)
 	return tuple != NULL && !HeapTupleHasExternal(tuple) ? tuple : NULL;
 }
 
-/* The result of the HAVING condition; NULL counts as false, as it does there. */
-static bool
-is_visible(const EddyCdcRelation *entry, const Datum *values, const bool *nulls)
+static const EddyCdcOptions *
+get_options(LogicalDecodingContext *ctx)
 {
-	if (entry->visible < 0)
-		return true;
-	return !nulls[entry->visible] && DatumGetBool(values[entry->visible]);
+	return &((EddyCdcState *) ctx->output_plugin_private)->options;
 }
 
-/* True if the old and the new row of an entry have the same values in the columns of the view. */
-bool
-eddy_cdc_same_row(EddyCdcRelation *entry)
+/*
+ * True if the client sees the row: it satisfies HAVING, where NULL counts as false, and it is final if
+ * the client has asked for final rows only.
+ */
+static bool
+is_visible(const EddyCdcOptions *options, const EddyCdcRelation *entry, const Datum *values,
+		   const bool *nulls)
 {
+	if (entry->visible >= 0 && (nulls[entry->visible] || !DatumGetBool(values[entry->visible])))
+		return false;
+	return options->emit_changes || eddy_cdc_is_final(entry, values, nulls);
+}
+
+/* True if the row will not change any more, unless the view accepts late rows. */
+bool
+eddy_cdc_is_final(const EddyCdcRelation *entry, const Datum *values, const bool *nulls)
+{
+	return entry->final >= 0 && !nulls[entry->final] && DatumGetBool(values[entry->final]);
+}
+
+/*
+ * True if the deleted row belongs to a window that retention removes. The end of the window is the
+ * first column of the key of views that have final rows.
+ */
+static bool
+has_expired(const EddyCdcRelation *entry)
+{
+	const EddyCdcColumn *end;
+
+	if (entry->final < 0 || entry->nkeys == 0 || TIMESTAMP_IS_NOBEGIN(entry->known->expired_until))
+		return false;
+	end = entry->keys[0];
+	return end->type.oid == TIMESTAMPTZOID && !entry->old_nulls[end->index] &&
+		DatumGetTimestampTz(entry->old_values[end->index]) <= entry->known->expired_until;
+}
+
+/*
+ * True if the old and the new row of an entry have the same values in the columns of the view. A row
+ * that becomes final is a difference for clients that want to know.
+ */
+bool
+eddy_cdc_same_row(const EddyCdcOptions *options, EddyCdcRelation *entry)
+{
+	if (options->emit_final && eddy_cdc_is_final(entry, entry->old_values, entry->old_nulls) !=
+		eddy_cdc_is_final(entry, entry->new_values, entry->new_nulls))
+		return false;
 	for (int i = 0; i < entry->ncolumns; i++)
 	{
 		if (!same_value(&entry->columns[i], entry))

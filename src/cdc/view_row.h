@@ -12,6 +12,8 @@
 
 extern void eddy_cdc_change_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry,
 								Relation relation, ReorderBufferChange *change);
-extern bool eddy_cdc_same_row(EddyCdcRelation *entry);
+extern bool eddy_cdc_is_final(const EddyCdcRelation *entry, const Datum *values,
+							  const bool *nulls);
+extern bool eddy_cdc_same_row(const EddyCdcOptions *options, EddyCdcRelation *entry);
 
 #endif							/* EDDY_CDC_VIEW_ROW_H */

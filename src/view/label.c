@@ -95,6 +95,10 @@ eddy_view_label_table(const char *id, Oid table, const EddyTableLabel *label)
 		case EDDY_TABLE_AUXILIARY:
 			appendStringInfoString(&text, EDDY_LABEL_AUXILIARY);
 			break;
+		case EDDY_TABLE_PROGRESS:
+			append_numbers(&text, EDDY_LABEL_PROGRESS, label->progress,
+						   lengthof(label->progress));
+			break;
 	}
 	ObjectAddressSet(address, RelationRelationId, table);
 	SetSecurityLabel(&address, EDDY_LABEL_PROVIDER, text.data);

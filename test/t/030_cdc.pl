@@ -218,7 +218,8 @@ foreach my $case (
 	[ 'views=a.b,', qr/invalid value for option "views"/ ],
 	[ 'views=public.per*', qr/invalid value for option "views"/ ],
 	[ 'format=wal2json', qr/format "wal2json" is not supported/ ],
-	[ 'progress', qr/progress records are not supported/ ])
+	[ 'progress=perhaps', qr/invalid value for option "progress": "perhaps"/ ],
+	[ 'emit=finals', qr/invalid value for option "emit": "finals".*meant "final"/s ])
 {
 	my ($option, $message) = @$case;
 	my ($stdout, $stderr) = ('', '');

@@ -1,0 +1,105 @@
+/*-------------------------------------------------------------------------
+ *
+ * progress.c
+ *    The progress of views: until when their windows are closed, and have expired.
+ *
+ * pg_eddy writes it to a table, whose label (label.h) only superusers can set. Messages in the WAL
+ * would not do: every role can write them with pg_logical_emit_message().
+ *
+ * A record of progress says that the windows of the view that end until this time are final, and
+ * that their rows have been sent. It is therefore sent after the rows of its transaction, and has a number
+ * above those of all changes. The numbers count all such changes, whether they are sent or not.
+ *
+ * Rows of windows that have expired are deleted after the table was updated; see view_row.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "replication/reorderbuffer.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "cdc/emit.h"
+#include "cdc/known_views.h"
+#include "cdc/progress.h"
+#include "compat.h"
+
+/* A record to be sent at the end of the transaction. */
+typedef struct Progress
+{
+	EddyCdcView *view;			/* NULL: not to be sent */
+	TimestampTz closed_until;
+} Progress;
+
+static TimestampTz
+get_time(const EddyCdcRelation *entry, int which, const Datum *values, const bool *nulls)
+{
+	int			at = entry->progress[which];
+
+	return nulls[at] ? DT_NOBEGIN : DatumGetTimestampTz(values[at]);
+}
+
+void
+eddy_cdc_change_progress(EddyCdcState *state, EddyCdcRelation *entry, Relation relation,
+						 ReorderBufferChange *change)
+{
+	HeapTuple	old_tuple = eddy_compat_decoded_tuple(change->data.tp.oldtuple);
+	HeapTuple	new_tuple = eddy_compat_decoded_tuple(change->data.tp.newtuple);
+	TimestampTz old_closed = DT_NOBEGIN;
+	TimestampTz closed;
+	EddyCdcView *view;
+	Progress   *progress;
+	MemoryContext old_context;
+	Oid			relid;
+
+	/* a row is deleted with its view */
+	if (new_tuple == NULL)
+		return;
+	heap_deform_tuple(new_tuple, RelationGetDescr(relation), entry->new_values, entry->new_nulls);
+	if (entry->new_nulls[entry->progress[0]])
+		return;
+	relid = DatumGetObjectId(entry->new_values[entry->progress[0]]);
+	view = eddy_cdc_select_view(state, relid);
+	if (view != NULL)
+		view->expired_until = get_time(entry, 2, entry->new_values, entry->new_nulls);
+
+	closed = get_time(entry, 1, entry->new_values, entry->new_nulls);
+	if (old_tuple != NULL && entry->identity == EDDY_CDC_IDENTITY_FULL)
+	{
+		heap_deform_tuple(old_tuple, RelationGetDescr(relation), entry->old_values,
+						  entry->old_nulls);
+		old_closed = get_time(entry, 1, entry->old_values, entry->old_nulls);
+	}
+	if (closed == old_closed)
+		return;
+
+	old_context = MemoryContextSwitchTo(state->progress_context);
+	progress = palloc(sizeof(Progress));
+	progress->view = state->options.progress ? view : NULL;
+	progress->closed_until = closed;
+	state->progress = lappend(state->progress, progress);
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+eddy_cdc_flush_progress(LogicalDecodingContext *ctx)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+	ListCell   *cell;
+
+	if (state->progress == NIL)
+		return;
+	state->seq = state->numbers + 1;
+	foreach(cell, state->progress)
+	{
+		const Progress *progress = lfirst(cell);
+
+		if (progress->view != NULL)
+			eddy_cdc_write_progress(ctx, progress->view, progress->closed_until);
+		state->seq++;
+	}
+	state->progress = NIL;
+	MemoryContextReset(state->progress_context);
+}
