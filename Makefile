@@ -112,6 +112,7 @@ KAFKA_OBJS = \
 	src/worker/clock.o \
 	src/worker/definition.o \
 	src/worker/mapping.o \
+	src/worker/pace.o \
 	src/worker/partitions.o \
 	src/worker/progress.o \
 	src/worker/rows.o \
