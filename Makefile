@@ -50,6 +50,7 @@ OBJS = \
 	src/owner.o \
 	src/pg_eddy.o \
 	src/settings.o \
+	src/stream/pages.o \
 	src/stream/prepare.o \
 	src/stream/register.o \
 	src/stream/rotate.o \
