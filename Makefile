@@ -52,6 +52,7 @@ OBJS = \
 	src/owner.o \
 	src/pg_eddy.o \
 	src/settings.o \
+	src/stream/pages.o \
 	src/stream/prepare.o \
 	src/stream/register.o \
 	src/stream/rotate.o \
@@ -118,6 +119,7 @@ KAFKA_OBJS = \
 	src/worker/definition.o \
 	src/worker/idle.o \
 	src/worker/mapping.o \
+	src/worker/pace.o \
 	src/worker/partitions.o \
 	src/worker/progress.o \
 	src/worker/rows.o \

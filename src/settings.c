@@ -22,7 +22,8 @@
 bool		eddy_settings_allow_insecure_connections = false;
 char	   *eddy_settings_allowed_brokers = NULL;
 int			eddy_settings_batch_bytes = 16 * 1024;
-int			eddy_settings_batch_rows = 10000;
+int			eddy_settings_batch_rows = 100000;
+int			eddy_settings_batch_target_time = 200;
 int			eddy_settings_batch_time = 50;
 int			eddy_settings_batch_time_limit = 60000;
 int			eddy_settings_max_workers_per_database = -1;
@@ -63,8 +64,15 @@ eddy_settings_define(void)
 							"Number of messages after which a Kafka batch is committed.",
 							NULL,
 							&eddy_settings_batch_rows,
-							10000, 1, 1000000,
+							100000, 1, EDDY_MAX_BATCH_ROWS,
 							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_eddy.batch_target_time",
+							"Time that processing a Kafka batch should take when more messages are waiting.",
+							"Batches grow until they take this long. 0 means that they are as large as other settings allow.",
+							&eddy_settings_batch_target_time,
+							200, 0, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.batch_time",
 							"Maximum time to collect messages for a Kafka batch.",

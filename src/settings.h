@@ -12,6 +12,7 @@ extern bool eddy_settings_allow_insecure_connections;	/* TLS options that disabl
 extern char *eddy_settings_allowed_brokers; /* empty: any */
 extern int	eddy_settings_batch_bytes;	/* kB of payload that end a batch */
 extern int	eddy_settings_batch_rows;	/* rows that end a batch */
+extern int	eddy_settings_batch_target_time;	/* ms that a full batch should take; 0: no target */
 extern int	eddy_settings_batch_time;	/* ms from the first row that end a batch */
 extern int	eddy_settings_batch_time_limit; /* ms to process a batch */
 extern int	eddy_settings_max_workers_per_database;	/* source workers; -1: half of all */
@@ -19,6 +20,9 @@ extern int	eddy_settings_queue_memory; /* kB of fetched messages waiting, per so
 extern int	eddy_settings_reserved_worker_processes;	/* that source workers do not use */
 extern int	eddy_settings_restart_delay_max;	/* s, maximum back-off of workers */
 extern int	eddy_settings_test_clock_offset;	/* s, added to the monotonic clock */
+
+/* The largest value of batch_rows. */
+#define EDDY_MAX_BATCH_ROWS 1000000
 
 /* Defines all settings; call from _PG_init only. */
 extern void eddy_settings_define(void);

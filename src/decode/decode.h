@@ -58,6 +58,16 @@ typedef struct EddyDecodeMessage
 	size_t		len;
 } EddyDecodeMessage;
 
+/*
+ * Memory for what values of rows point into, in the caller's memory context. It saves an allocation
+ * for each message; what a call leaves is used by the next one.
+ */
+typedef struct EddyDecodeSpace
+{
+	char	   *next;
+	size_t		left;
+} EddyDecodeSpace;
+
 /* Rows to be filled: attribute a of row i is at [i * natts + a - 1]. */
 typedef struct EddyDecodeRows
 {
@@ -65,6 +75,7 @@ typedef struct EddyDecodeRows
 	Datum	   *values;
 	bool	   *nulls;
 	bool	   *missing;		/* the field is not in the message; nulls is true as well */
+	EddyDecodeSpace *space;		/* all zero at first; same memory context in each call */
 } EddyDecodeRows;
 
 /* What is wrong with one message, or what keeps the decoder from resolving. */

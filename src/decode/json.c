@@ -8,9 +8,9 @@
  * in one order, so each node remembers which one followed it last time; the name is only hashed
  * when that guess fails. If a field occurs twice, the last one wins, as in jsonb.
  *
- * Memory: a message is copied once into the current memory context, and short texts stay in that
- * copy: the quote before a string has room for the one-byte header of a short varlena. So a row of
- * numbers and short texts costs one allocation. Larger messages are copied into a buffer that is
+ * Memory: a message is copied once into the caller's space, and short texts stay in that copy:
+ * the quote before a string has room for the one-byte header of a short varlena. So a row of
+ * numbers and short texts costs no allocation of its own. Larger messages are copied into a buffer that is
  * reused, as is the index of simdjson (json_shim.h).
  *
  *-------------------------------------------------------------------------
@@ -500,14 +500,46 @@ walk_object(JsonRow *row, int index, int depth)
 	}
 }
 
+/* The size of the copy of a message that texts may stay in. */
+static inline size_t
+copy_size(size_t len)
+{
+	return MAXALIGN(len + PADDING);
+}
+
+/*
+ * prepare_space makes room for the copies of all messages of a call. Allocated one by one, they
+ * would take up to twice their size.
+ */
+static void
+prepare_space(EddyDecodeSpace *space, const EddyDecodeMessage *messages, int count)
+{
+	size_t		size = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (messages[i].data != NULL && messages[i].len <= IN_PLACE_LIMIT)
+			size += copy_size(messages[i].len);
+	}
+	if (size <= space->left)
+		return;
+	space->next = palloc(size);
+	space->left = size;
+}
+
 /* copy_message returns a terminated copy of a message, which may be changed. */
 static char *
-copy_message(JsonDecoder *decoder, const char *data, size_t len, bool in_place)
+copy_message(JsonDecoder *decoder, const char *data, size_t len, EddyDecodeSpace *space)
 {
 	char	   *copy;
 
-	if (in_place)
-		copy = palloc(len + PADDING);
+	if (space)
+	{
+		Assert(copy_size(len) <= space->left);
+		copy = space->next;
+		space->next += copy_size(len);
+		space->left -= copy_size(len);
+	}
 	else
 	{
 		if (decoder->buffer_size < len + PADDING ||
@@ -530,8 +562,8 @@ copy_message(JsonDecoder *decoder, const char *data, size_t len, bool in_place)
 }
 
 static bool
-decode_message(JsonDecoder *decoder, const EddyDecodeMessage *message, Datum *values, bool *nulls,
-			   bool *missing, EddyDecodeError *error)
+decode_message(JsonDecoder *decoder, const EddyDecodeMessage *message, EddyDecodeSpace *space,
+			   Datum *values, bool *nulls, bool *missing, EddyDecodeError *error)
 {
 	const char *data = message->data;
 	size_t		len = message->len;
@@ -554,7 +586,7 @@ decode_message(JsonDecoder *decoder, const EddyDecodeMessage *message, Datum *va
 	row.error = error;
 	row.in_place = decoder->keeps_text && len <= IN_PLACE_LIMIT;
 	status = eddy_json_open(&row.cursor,
-							copy_message(decoder, data, len, row.in_place), len);
+							copy_message(decoder, data, len, row.in_place ? space : NULL), len);
 	if (unlikely(status != EDDY_JSON_OK))
 	{
 		if (status == EDDY_JSON_MEMORY)
@@ -603,13 +635,15 @@ decode(EddyDecoder *base, const EddyDecodeMessage *messages, int count,
 {
 	JsonDecoder *decoder = (JsonDecoder *) base;
 
+	if (decoder->keeps_text)
+		prepare_space(rows->space, messages, count);
 	for (int i = 0; i < count; i++)
 	{
 		size_t		first = (size_t) i * rows->natts;
 
 		if (messages[i].data != NULL &&
-			!decode_message(decoder, &messages[i], rows->values + first, rows->nulls + first,
-							rows->missing + first, error))
+			!decode_message(decoder, &messages[i], rows->space, rows->values + first,
+							rows->nulls + first, rows->missing + first, error))
 			return i;
 	}
 	return count;

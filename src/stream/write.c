@@ -3,9 +3,9 @@
  * write.c
  *    The hot path: appending a batch's rows to the current staging segment.
  *
- * Rows are formed back to back in one reused buffer and handed to the table access
- * method in chunks small enough to stay in the CPU's cache. Nothing
- * is allocated per row. Slots, buffer and the ring of shared buffers are kept for as
+ * Rows are formed on pages that are appended to the segment as a whole (pages.c). What remains of
+ * a batch, less than a page, and large rows are handed to the table access method, in chunks. Nothing
+ * is allocated per row. Slots, pages and the ring of shared buffers are kept for as
  * long as the process writes to the same segment.
  *
  * A segment has the columns of its stream; after ADD and DROP COLUMN their order can differ,
@@ -41,10 +41,11 @@
 #include "utils/timestamp.h"
 
 #include "interval.h"
+#include "stream/pages.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
 
-/* Rows and bytes per call of table_multi_insert; more do not fit into the L2 cache. */
+/* Rows and bytes per call of table_multi_insert. */
 #define CHUNK_ROWS 128
 #define CHUNK_BYTES (64 * 1024)
 
@@ -63,14 +64,14 @@ typedef struct SegmentWriter
 	BulkInsertState bistate;
 	TupleTableSlot *slots[CHUNK_ROWS];
 	HeapTupleData tuples[CHUNK_ROWS];
-	char	   *buffer;			/* CHUNK_BYTES */
+	EddyPages  *pages;
 	Datum	   *mapped_values;	/* one row, if map is set */
 	bool	   *mapped_nulls;
 
 	/* changes from row to row */
 	MemoryContext chunk_context;	/* reset after each chunk */
 	int			nrows;			/* rows in the chunk */
-	Size		used;			/* of buffer */
+	Size		used;			/* bytes of these rows */
 } SegmentWriter;
 
 static SegmentWriter *writer = NULL;
@@ -246,7 +247,7 @@ make_writer(Relation segment, TupleDesc stream_desc)
 	made->segment_desc = CreateTupleDescCopyConstr(RelationGetDescr(segment));
 	made->map = make_map(made->stream_desc, made->segment_desc);
 	made->bistate = GetBulkInsertState();
-	made->buffer = palloc(CHUNK_BYTES);
+	made->pages = eddy_pages_create(mcxt);
 	made->mapped_values = palloc0(sizeof(Datum) * Max(made->segment_desc->natts, 1));
 	made->mapped_nulls = palloc0(sizeof(bool) * Max(made->segment_desc->natts, 1));
 	for (int i = 0; i < CHUNK_ROWS; i++)
@@ -347,7 +348,7 @@ flush_chunk(Relation segment, CommandId cid)
 
 	/*
 	 * The slots were marked as owners of their tuples, so that they did not copy
-	 * them. The tuples are in our buffer, so they must not free them either.
+	 * them. The tuples are in our memory, so they must not free them either.
 	 */
 	for (int i = 0; i < writer->nrows; i++)
 	{
@@ -374,38 +375,42 @@ map_row(Datum **values, bool **nulls)
 	*nulls = writer->mapped_nulls;
 }
 
-/* Space for a tuple, in the chunk's buffer or, for a large one, in the chunk's context. */
-static char *
-take_space(Relation segment, CommandId cid, Size size)
+/* Takes a formed tuple, which the chunk then points to. */
+static void
+add_tuple(HeapTupleHeader header, Size len)
 {
-	char	   *space;
+	HeapTuple	tuple = &writer->tuples[writer->nrows++];
 
-	if (size > CHUNK_BYTES / 4)
-	{
-		if (writer->nrows > 0 && writer->used + size > CHUNK_BYTES)
-			flush_chunk(segment, cid);
-		writer->used += Min(size, CHUNK_BYTES);	/* a few of these fill a chunk, too */
-		return MemoryContextAlloc(writer->chunk_context, size);
-	}
-	if (writer->nrows == CHUNK_ROWS || writer->used + size > CHUNK_BYTES)
-		flush_chunk(segment, cid);
-	space = writer->buffer + writer->used;
-	writer->used += size;
-	return space;
+	tuple->t_len = len;
+	tuple->t_data = header;
+	ItemPointerSetInvalid(&tuple->t_self);
+	tuple->t_tableOid = InvalidOid;
+	writer->used += len;
 }
 
-/*
- * add_row forms one heap tuple, as heap_form_tuple does, but in the reused
- * buffer and without an allocation of its own.
- */
+/* Space for a tuple that needs the access method, to compress values or to store them apart. */
+static HeapTupleHeader
+add_large(Relation segment, CommandId cid, Size len)
+{
+	HeapTupleHeader header;
+
+	if (writer->nrows == CHUNK_ROWS || (writer->nrows > 0 && writer->used + len > CHUNK_BYTES))
+		flush_chunk(segment, cid);
+	header = MemoryContextAllocZero(writer->chunk_context, len);
+	add_tuple(header, len);
+	return header;
+}
+
+/* add_row forms one heap tuple, as heap_form_tuple does, but without an allocation of its own. */
 static void
 add_row(Relation segment, CommandId cid, Datum *values, bool *nulls)
 {
 	TupleDesc	tupdesc = writer->segment_desc;
-	HeapTuple	tuple;
 	HeapTupleHeader header;
 	Size		header_len = offsetof(HeapTupleHeaderData, t_bits);
 	Size		data_len;
+	Size		len;
+	uint16		infomask = 0;
 	bool		has_nulls = false;
 
 	if (writer->map)
@@ -416,21 +421,33 @@ add_row(Relation segment, CommandId cid, Datum *values, bool *nulls)
 		header_len += BITMAPLEN(tupdesc->natts);
 	header_len = MAXALIGN(header_len);
 	data_len = heap_compute_data_size(tupdesc, values, nulls);
+	len = header_len + data_len;
 
-	if (writer->nrows == CHUNK_ROWS)
-		flush_chunk(segment, cid);
-	header = (HeapTupleHeader) take_space(segment, cid, MAXALIGN(header_len + data_len));
-	/* padding before a value by reference has to be zero, so clear all of it */
-	memset(header, 0, header_len + data_len);
-	tuple = &writer->tuples[writer->nrows++];
-	tuple->t_len = header_len + data_len;
-	tuple->t_data = header;
-	ItemPointerSetInvalid(&tuple->t_self);
-	tuple->t_tableOid = InvalidOid;
+	header = eddy_pages_take(len) ? eddy_pages_add(writer->pages, len) :
+		add_large(segment, cid, len);
 	HeapTupleHeaderSetNatts(header, tupdesc->natts);
 	header->t_hoff = header_len;
-	heap_fill_tuple(tupdesc, values, nulls, (char *) header + header_len, data_len,
-					&header->t_infomask, has_nulls ? header->t_bits : NULL);
+	heap_fill_tuple(tupdesc, values, nulls, (char *) header + header_len, data_len, &infomask,
+					has_nulls ? header->t_bits : NULL);
+	header->t_infomask |= infomask;
+}
+
+/* Inserts the rows that are left of the last page in the ordinary way. */
+static void
+insert_rest(Relation segment, CommandId cid)
+{
+	int			rest = eddy_pages_end(writer->pages);
+
+	for (int row = 0; row < rest; row++)
+	{
+		Size		len;
+		HeapTupleHeader header = eddy_pages_get(writer->pages, row, &len);
+
+		if (writer->nrows == CHUNK_ROWS)
+			flush_chunk(segment, cid);
+		add_tuple(header, len);
+	}
+	flush_chunk(segment, cid);
 }
 
 static void
@@ -438,6 +455,7 @@ write_rows(Relation segment, EddyBatch *batch)
 {
 	CommandId	cid = GetCurrentCommandId(true);
 
+	eddy_pages_begin(writer->pages, segment, cid);
 	for (int64 row = 0; row < batch->nrows; row++)
 	{
 		if (batch->rejected && batch->rejected[row])
@@ -445,7 +463,7 @@ write_rows(Relation segment, EddyBatch *batch)
 		add_row(segment, cid, batch->values + row * batch->natts,
 				batch->nulls + row * batch->natts);
 	}
-	flush_chunk(segment, cid);
+	insert_rest(segment, cid);
 }
 
 void

@@ -45,7 +45,7 @@
 static int
 batch_row_limit(const EddySourceWorker *worker)
 {
-	int			limit = eddy_settings_batch_rows;
+	int			limit = eddy_pace_limit(worker);
 
 	/* rows of very many columns are large even if nearly all are null */
 	if (worker->definition)
@@ -125,13 +125,17 @@ eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error)
 	TimestampTz deadline = 0;
 
 	make_room(worker, limit);
+	worker->full = false;
 	for (;;)
 	{
 		int			before = worker->nmessages;
 		int			chunk = next_chunk(worker, limit, bytes);
 
 		if (chunk <= 0)
+		{
+			worker->full = true;
 			return true;
+		}
 		if (!eddy_kafka_poll(worker->client, before > 0 ? POLL_WAIT : 0, chunk,
 							 worker->messages, &worker->nmessages, error))
 			return false;
@@ -572,7 +576,7 @@ grow(EddySourceWorker *worker, TimestampTz start)
 								   eddy_settings_batch_time_limit / 4))
 		return;
 	worker->row_limit *= 2;
-	if (worker->row_limit >= eddy_settings_batch_rows)
+	if (worker->row_limit >= eddy_pace_limit(worker))
 		worker->row_limit = EDDY_NO_BATCH_LIMIT;
 }
 
@@ -688,6 +692,9 @@ eddy_batch_apply(EddySourceWorker *worker)
 			ReThrowError(error);
 		}
 	}
+	if (outcome == EDDY_CONTINUE && worker->full && !careful &&
+		worker->row_limit == EDDY_NO_BATCH_LIMIT && !eddy_attempt_cautious())
+		eddy_pace_note(worker, start);
 	eddy_batch_release(worker);
 	MemoryContextReset(worker->batch_context);
 	if (large)

@@ -106,14 +106,15 @@ quarantine(EddySourceWorker *worker, int64 row)
 
 /* Decodes count messages from row on, up to one that is rejected; returns the number before it. */
 static int
-decode_some(EddySourceWorker *worker, int64 row, int count)
+decode_some(EddySourceWorker *worker, int64 row, int count, EddyDecodeSpace *space)
 {
 	int			natts = worker->definition->tupdesc->natts;
 	EddyDecodeRows rows = {
 		.natts = natts,
 		.values = worker->values + row * natts,
 		.nulls = worker->nulls + row * natts,
-		.missing = worker->missing + row * natts
+		.missing = worker->missing + row * natts,
+		.space = space
 	};
 	EddyDecodeError error;
 	int			decoded = eddy_decode_messages(worker->definition->decoder,
@@ -134,6 +135,7 @@ decode_messages(EddySourceWorker *worker)
 {
 	bool		cautious = eddy_attempt_cautious();
 	int			chunk = cautious ? 1 : INTERRUPT_ROWS;
+	EddyDecodeSpace space = {0};
 	int64		row = 0;
 
 	worker->quarantined = false;
@@ -145,7 +147,7 @@ decode_messages(EddySourceWorker *worker)
 
 		CHECK_FOR_INTERRUPTS();
 		if (!cautious || !quarantine(worker, row))
-			decoded = decode_some(worker, row, count);
+			decoded = decode_some(worker, row, count, &space);
 		row += decoded < count ? decoded + 1 : count;
 	}
 }

@@ -8,6 +8,7 @@
  * partitions.c  the partitions that this worker consumes
  * rows.c        from messages to rows
  * batch.c       one batch: from messages to COMMIT
+ * pace.c        how many messages a batch takes
  * attempt.c     crashes of the process, and rejecting the message that causes them
  * clock.c       the time limit of a batch
  * progress.c    the ends of the partitions, and whether the source makes progress
@@ -110,6 +111,7 @@ typedef struct EddySourceWorker
 	EddyDecodeMessage *payloads;	/* of the messages, as the decoder takes them */
 	int			nmessages;
 	int			room;			/* messages that the array holds */
+	bool		full;			/* its size has ended it: more may be waiting */
 	bool		quarantined;	/* one of them is rejected for having crashed the worker */
 	bool		has_bad;		/* besides, one message could not be fetched: */
 	EddyKafkaError bad;
@@ -122,6 +124,7 @@ typedef struct EddySourceWorker
 	bool	   *missing;
 	int64		cells;			/* room in values, nulls and missing */
 
+	int			pace;			/* of pace.c: messages of a full batch; 0: not known yet */
 	int			row_limit;		/* of a batch after a failure, or EDDY_NO_BATCH_LIMIT */
 	List	   *failed;			/* of EddyRange, TopMemoryContext: in it row_limit does not grow */
 	bool		begun;			/* eddy_attempt_begin has been called */
@@ -182,6 +185,11 @@ extern EddyOutcome eddy_batch_apply(EddySourceWorker *worker);
 extern bool eddy_batch_moved(EddySourceWorker *worker);
 extern void eddy_batch_settle(EddySourceWorker *worker);
 extern void eddy_batch_release(EddySourceWorker *worker);
+
+/* ---- pace.c ---- */
+
+extern int	eddy_pace_limit(const EddySourceWorker *worker);
+extern void eddy_pace_note(EddySourceWorker *worker, TimestampTz start);
 
 /* ---- attempt.c ---- */
 

@@ -1,6 +1,6 @@
 # 048_batch_settings.pl: effects of the settings for batches, queues and retries.
 #
-# The test sets batch_rows, batch_bytes, batch_time, queue_memory and restart_delay_max, and observes
+# The test sets batch_rows, batch_bytes, batch_time, batch_target_time, queue_memory and restart_delay_max, and observes
 # their effects. Rows of one batch have the same xmin. The results do not depend on the speed of the
 # machine: limits are derived from the behavior of the worker, and comparisons of times allow
 # a multiple of the required time.
@@ -49,17 +49,19 @@ sub configure
 # Sets the limits of batches to values that no test reaches, except for the given ones.
 sub configure_batches
 {
-	configure(batch_rows => 1_000_000, batch_bytes => '1GB', batch_time => '1min', @_);
+	configure(batch_rows => 1_000_000, batch_bytes => '1GB', batch_time => '1min',
+		batch_target_time => 0, @_);
 	return;
 }
 
 # Consumes a whole topic into a new stream.
 sub consume
 {
-	my ($stream, $topic) = @_;
+	my ($stream, $topic, @constraints) = @_;
+	my $columns = join(', ', 'auction bigint', @constraints);
 
 	sql($node, qq{
-CREATE UNLOGGED TABLE $stream (auction bigint);
+CREATE UNLOGGED TABLE $stream ($columns);
 SELECT eddy.create_stream('$stream');
 SELECT eddy.attach_kafka('$stream', server => 'kafka', topic => '$topic', start => 'earliest')});
 	wait_for_consumed($node, $broker, $topic);
@@ -95,6 +97,30 @@ configure_batches(batch_time => 0);
 ($all, $batches, $smallest, $largest) = consume('by_time', 'small');
 is($all, $small, 'batch_time = 0: all messages are consumed');
 cmp_ok($largest, '<=', 2 * POLL_MESSAGES, 'batch_time = 0: a batch has at most two polls');
+
+#
+# batch_target_time
+#
+
+# The first batch has 2,000 messages, and no batch is more than 4 times as large as the one before.
+configure_batches(batch_target_time => '1min');
+($all, $batches, $smallest, $largest) = consume('growing', 'small');
+is("$all in $batches, $smallest to $largest", "$small in 4, 2000 to 32000",
+	'batches grow until they take the target time');
+
+# Each row takes 1 ms at least. After the first batch the next ones have 500 and 125 messages, and
+# those that follow at most 50.
+my $slow = 3_000;
+$broker->create_topic('slow');
+$broker->tool('bids', [ '-t', 'slow', '-n', $slow ]);
+sql($node, q{
+CREATE FUNCTION nap(value bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
+	'BEGIN PERFORM pg_sleep(0.001); RETURN value; END'});
+configure_batches(batch_target_time => '50ms');
+($all, $batches, $smallest, $largest) = consume('shrinking', 'slow', 'CHECK (nap(auction) IS NOT NULL)');
+is($all, $slow, 'slow messages are consumed');
+is($largest, 2000, 'the first batch has a fixed size');
+cmp_ok($batches, '>=', 3 + ($slow - 2625) / 50, 'batches shrink to the target time');
 
 #
 # batch_bytes
@@ -135,7 +161,7 @@ sub anonymous
 	return slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB/m ? $1 : 0;
 }
 
-configure(batch_rows => 10000, batch_bytes => '16MB', batch_time => '50ms');
+configure(batch_rows => 10000, batch_bytes => '16MB', batch_time => '50ms', batch_target_time => 0);
 $broker->create_topic('queued');
 my %queue = (narrow => 1, wide => 32);    # MB
 my %pid;

@@ -226,7 +226,8 @@ check_steps(void)
 	Datum		values[4 * NATTS];
 	bool		nulls[4 * NATTS] = {false};
 	bool		missing[4 * NATTS] = {false};
-	EddyDecodeRows rows = {NATTS, values, nulls, missing};
+	EddyDecodeSpace space = {0};
+	EddyDecodeRows rows = {NATTS, values, nulls, missing, &space};
 	EddyDecodeError error = {0};
 
 	for (int i = 0; i < 4 * NATTS; i++)
