@@ -139,7 +139,7 @@ PLUGIN_OBJS = \
 	src/cdc/progress.o \
 	src/cdc/relation.o \
 	src/cdc/row_json.o \
-	src/cdc/upsert.o \
+	src/cdc/upsert_format.o \
 	src/cdc/view_filter.o \
 	src/cdc/view_label.o \
 	src/cdc/view_row.o

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * upsert.c
+ * upsert_format.c
  *    Format "upsert": the key of a row, and its new content or null.
  *
  * For consumers that store the last value of each key, such as key-value stores and compacted
