@@ -136,7 +136,7 @@ PLUGIN_OBJS = \
 	src/cdc/net.o \
 	src/cdc/plugin_options.o \
 	src/cdc/plugin.o \
-	src/cdc/progress.o \
+	src/cdc/progress_record.o \
 	src/cdc/relation.o \
 	src/cdc/row_json.o \
 	src/cdc/upsert_format.o \

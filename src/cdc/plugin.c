@@ -37,7 +37,7 @@
 #include "cdc/format.h"
 #include "cdc/known_views.h"
 #include "cdc/net.h"
-#include "cdc/progress.h"
+#include "cdc/progress_record.h"
 #include "cdc/view_row.h"
 #include "compat.h"
 #include "pinned_settings.h"

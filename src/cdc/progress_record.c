@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * progress.c
+ * progress_record.c
  *    The progress of views: until when their windows are closed, and have expired.
  *
  * pg_eddy writes it to a table, whose label (label.h) only superusers can set. Messages in the WAL
@@ -23,7 +23,7 @@
 
 #include "cdc/emit.h"
 #include "cdc/known_views.h"
-#include "cdc/progress.h"
+#include "cdc/progress_record.h"
 #include "compat.h"
 
 /* A record to be sent at the end of the transaction. */

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * progress.h
+ * progress_record.h
  *    The progress of views.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef EDDY_CDC_PROGRESS_H
-#define EDDY_CDC_PROGRESS_H
+#ifndef EDDY_CDC_PROGRESS_RECORD_H
+#define EDDY_CDC_PROGRESS_RECORD_H
 
 #include "cdc/relation.h"
 
@@ -17,4 +17,4 @@ extern void eddy_cdc_change_progress(EddyCdcState *state, EddyCdcRelation *entry
 /* Sends the progress of the transaction, after its rows. */
 extern void eddy_cdc_flush_progress(LogicalDecodingContext *ctx);
 
-#endif							/* EDDY_CDC_PROGRESS_H */
+#endif							/* EDDY_CDC_PROGRESS_RECORD_H */
