@@ -207,7 +207,7 @@ SELECT data FROM :peek, 'skip-empty-xacts', 'perhaps');
 SELECT data FROM :peek, 'format', 'debezum');
 SELECT data FROM :peek, 'format', 'upsert', 'include-before', 'on');
 SELECT data FROM :peek, 'protocol-version', '2');
-SELECT data FROM :peek, 'emit', 'final');
+SELECT data FROM :peek, 'emit', 'finally');
 SELECT data FROM :peek, 'colour', 'blue');
 \set VERBOSITY default
 

@@ -14,6 +14,7 @@
  *   label   = "2 " ID " " role
  *   role    = "view"                                                 the view that users read
  *           | "rows columns" numbers " keys" numbers [ " visible " number ] [ " final " number ]
+ *                                                            [ " end " number ]
  *           | "auxiliary"                                            any other state table
  *           | "progress" numbers                                     eddy._view_progress
  *   numbers = { " " number }
@@ -27,7 +28,8 @@
  * of "columns" is the table's column that holds the n-th column of the view; "keys" are the
  * columns that identify a row, none if there is one row only; rows for which the boolean column
  * "visible" is not true are not in the view; rows for which the boolean column "final" is true are
- * final: they change only if the view accepts late rows. The view of the table is the one that reads it and has
+ * final: they change only if the view accepts late rows; "end" holds the end of the window, of type
+ * timestamptz, up to which retention deletes rows. The view of the table is the one that reads it and has
  * the same ID: reading alone proves nothing, as owners can make a view read any table.
  *
  * "progress": the numbers are those of three columns, the OID of a view, the time until when its
@@ -58,6 +60,7 @@
 #define EDDY_LABEL_KEYS "keys"
 #define EDDY_LABEL_VISIBLE "visible"
 #define EDDY_LABEL_FINAL "final"
+#define EDDY_LABEL_END "end"
 #define EDDY_LABEL_PROGRESS "progress"
 
 typedef enum EddyTableRole
@@ -80,6 +83,7 @@ typedef struct EddyTableLabel
 	AttrNumber *keys;
 	AttrNumber	visible;		/* 0: all rows are visible */
 	AttrNumber	final;			/* 0: no row is final */
+	AttrNumber	end;			/* 0: rows do not expire */
 
 	/* of EDDY_TABLE_PROGRESS: view, closed, expired */
 	AttrNumber	progress[3];

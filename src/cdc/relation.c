@@ -425,6 +425,7 @@ describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *l
 
 	entry->visible = label->visible - 1;
 	entry->final = label->final - 1;
+	entry->end = label->end - 1;
 	entry->needs_settings = false;
 	entry->can_fail = false;
 	for (int i = 0; i < entry->nstored; i++)

@@ -65,6 +65,7 @@ typedef struct EddyCdcRelation
 	EddyCdcColumn **keys;		/* in columns */
 	int			visible;		/* index of the result of the HAVING condition, -1: none */
 	int			final;			/* index of the mark of final rows, -1: no row is final */
+	int			end;			/* index of the end of the window, -1: rows do not expire */
 	int			progress[3];	/* EDDY_TABLE_PROGRESS: indexes of view, closed, expired */
 	EddyCdcIdentity identity;
 	bool		needs_settings; /* any column of a type that does */

@@ -79,6 +79,7 @@ parse_label(const char *text, EddyTableLabel *label)
 	const char *cursor = text;
 	int			nvisible = 0;
 	int			nfinal = 0;
+	int			nend = 0;
 	int			nprogress = 0;
 
 	memset(label, 0, sizeof(*label));
@@ -113,6 +114,9 @@ parse_label(const char *text, EddyTableLabel *label)
 		return false;
 	if (skip(&cursor, " " EDDY_LABEL_FINAL) &&
 		(!parse_numbers(&cursor, &label->final, 1, &nfinal) || nfinal == 0))
+		return false;
+	if (skip(&cursor, " " EDDY_LABEL_END) &&
+		(!parse_numbers(&cursor, &label->end, 1, &nend) || nend == 0))
 		return false;
 	return *cursor == '\0';
 }
@@ -177,7 +181,8 @@ fits_table(const EddyTableLabel *label, TupleDesc desc)
 		return fits_type(label->progress[0], desc, REGCLASSOID) &&
 			fits_type(label->progress[1], desc, TIMESTAMPTZOID) &&
 			fits_type(label->progress[2], desc, TIMESTAMPTZOID);
-	return fits_mark(label->visible, desc) && fits_mark(label->final, desc);
+	return fits_mark(label->visible, desc) && fits_mark(label->final, desc) &&
+		(label->end == InvalidAttrNumber || fits_type(label->end, desc, TIMESTAMPTZOID));
 }
 
 /* True if the table has such a column, of type boolean; 0 stands for none. */

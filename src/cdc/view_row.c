@@ -15,7 +15,6 @@
 
 #include "access/detoast.h"
 #include "access/htup_details.h"
-#include "catalog/pg_type_d.h"
 #include "replication/reorderbuffer.h"
 #include "utils/timestamp.h"
 
@@ -273,20 +272,14 @@ eddy_cdc_is_final(const EddyCdcRelation *entry, const Datum *values, const bool 
 	return entry->final >= 0 && !nulls[entry->final] && DatumGetBool(values[entry->final]);
 }
 
-/*
- * True if the deleted row belongs to a window that retention removes. The end of the window is the
- * first column of the key of views that have final rows.
- */
+/* True if the deleted row, of which the WAL holds all columns, belongs to a window that has expired. */
 static bool
 has_expired(const EddyCdcRelation *entry)
 {
-	const EddyCdcColumn *end;
-
-	if (entry->final < 0 || entry->nkeys == 0 || TIMESTAMP_IS_NOBEGIN(entry->known->expired_until))
-		return false;
-	end = entry->keys[0];
-	return end->type.oid == TIMESTAMPTZOID && !entry->old_nulls[end->index] &&
-		DatumGetTimestampTz(entry->old_values[end->index]) <= entry->known->expired_until;
+	return entry->end >= 0 && entry->identity == EDDY_CDC_IDENTITY_FULL &&
+		!entry->old_nulls[entry->end] &&
+		!TIMESTAMP_IS_NOBEGIN(entry->known->expired_until) &&
+		DatumGetTimestampTz(entry->old_values[entry->end]) <= entry->known->expired_until;
 }
 
 /*

@@ -270,7 +270,7 @@ create_public_view(const EddyViewPlan *plan, Oid schema, const char *name)
 
 /* The plugin sends the changes of the main state table and of no other. */
 static void
-label_relations(const EddyView *view)
+label_relations(const EddyView *view, const EddyViewPlan *layout)
 {
 	EddyTableLabel main_table = {
 		.role = EDDY_TABLE_ROWS,
@@ -279,7 +279,8 @@ label_relations(const EddyView *view)
 		.nkeys = view->nkeys,
 		.keys = view->key_columns,
 		.visible = view->visible_column,
-		.final = view->final_column
+		.final = view->final_column,
+		.end = layout->windowed ? layout->keys[0].column : InvalidAttrNumber
 	};
 	EddyTableLabel other = {.role = EDDY_TABLE_AUXILIARY};
 	char	   *id = eddy_view_label(view->relid);
@@ -419,7 +420,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	row.format = PG_VERSION_NUM / 10000;
 	row.aggregates = eddy_signature_make(parsed);
 	eddy_catalog_insert_view(&row);
-	label_relations(&row);
+	label_relations(&row, &layout);
 
 	eddy_view_sync(row.relid);
 	return row.relid;

@@ -91,6 +91,8 @@ eddy_view_label_table(const char *id, Oid table, const EddyTableLabel *label)
 				append_numbers(&text, EDDY_LABEL_VISIBLE, &label->visible, 1);
 			if (label->final != InvalidAttrNumber)
 				append_numbers(&text, EDDY_LABEL_FINAL, &label->final, 1);
+			if (label->end != InvalidAttrNumber)
+				append_numbers(&text, EDDY_LABEL_END, &label->end, 1);
 			break;
 		case EDDY_TABLE_AUXILIARY:
 			appendStringInfoString(&text, EDDY_LABEL_AUXILIARY);
