@@ -15,7 +15,8 @@
  * if that fails.
  *
  * Locking: RowExclusiveLock on each view's state tables until the end of the transaction, in order
- * of the views' Oid; so a view cannot be dropped meanwhile. Memory: one context, which is deleted
+ * of the views' Oid; so a view cannot be dropped meanwhile. A contended batch takes an object lock
+ * on each view before it locks rows of it. Memory: one context, which is deleted
  * at the end.
  *
  *-------------------------------------------------------------------------
@@ -25,6 +26,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -335,6 +337,17 @@ make_works(List *batches)
 	return works;
 }
 
+/*
+ * Waits until no other contended batch is being merged into a view. The snapshot of the merge is
+ * taken afterwards, so that it sees the groups that such a batch has inserted: without this, two
+ * batches that insert the same group would collide, and one would have to be repeated.
+ */
+static void
+take_turn(Oid view)
+{
+	LockDatabaseObject(eddy_catalog_relid(EDDY_CATALOG_VIEW), view, 1, ExclusiveLock);
+}
+
 static void
 do_works(List *works, bool repeatable)
 {
@@ -353,8 +366,11 @@ do_works(List *works, bool repeatable)
 	{
 		EddyWork   *work = lfirst(lc);
 
-		if (!work->suspended)
-			merge(work, repeatable);
+		if (work->suspended)
+			continue;
+		if (work->batch->contended)
+			take_turn(work->plan->view);
+		merge(work, repeatable);
 	}
 	foreach(lc, works)
 	{
