@@ -70,13 +70,15 @@ CREATE TABLE eddy._installation (
 INSERT INTO eddy._installation VALUES (gen_random_uuid());
 CREATE SEQUENCE eddy._source_seq AS integer;
 
--- Last known state of each source. Written when the state changes, not per batch.
+-- Last known state of each worker of a source. Written when the state changes, not per batch.
 CREATE TABLE eddy._source_status (
-    source          integer     NOT NULL PRIMARY KEY,
+    source          integer     NOT NULL,
+    shard           integer     NOT NULL,
     state           text        NOT NULL CHECK (state IN ('running', 'waiting', 'stopped')),
     error           text,
     sqlstate        text,
-    since           timestamptz NOT NULL
+    since           timestamptz NOT NULL,
+    PRIMARY KEY (source, shard)
 );
 
 /*
@@ -151,7 +153,8 @@ COMMENT ON COLUMN eddy._watermark.idle_user_rows IS
  * because it describes processes of this cluster.
  */
 CREATE TABLE eddy._attempt (
-    source          integer     NOT NULL PRIMARY KEY,
+    source          integer     NOT NULL,
+    shard           integer     NOT NULL,
     token           bigint      NOT NULL,
     crashes         integer     NOT NULL,
     alone           integer     NOT NULL,
@@ -159,7 +162,8 @@ CREATE TABLE eddy._attempt (
     messages        integer     NOT NULL,
     current         bigint[],
     failed          bigint[],
-    caution         bigint[]
+    caution         bigint[],
+    PRIMARY KEY (source, shard)
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 
 -- Continuous views. The output plugin does not read this: see src/label.h.
@@ -509,7 +513,8 @@ CREATE VIEW eddy.sources AS
 SELECT s.source, s.stream, s.server, s.topic, s.format,
        CASE WHEN NOT s.enabled THEN 'paused'
             WHEN t.state = 'stopped' THEN 'stopped'
-            WHEN w.pid IS NOT NULL AND t.state = 'running' THEN 'running'
+            WHEN t.state = 'running' AND least(cardinality(w.pids), t.workers) >= coalesce((s.options->>'workers')::integer, 1)
+            THEN 'running'
             ELSE 'waiting' END AS state,
        -- an error of a view's expression can quote a row
        CASE WHEN NOT s.enabled OR NOT has_table_privilege(s.stream, 'SELECT') OR row_security_active(s.stream)
@@ -520,11 +525,18 @@ SELECT s.source, s.stream, s.server, s.topic, s.format,
             ELSE coalesce(t.error, w.problem, (
                 SELECT o.problem FROM eddy._workers() o WHERE o.kind = 'database' AND o.database = s.database)) END AS error,
        t.sqlstate, t.since, s.start, s.start_offsets, s.mapping, s.on_error, s.on_offset_lost, s.options,
-       w.pid
+       w.pids[1] AS pid, w.pids
 FROM eddy._source s
-LEFT JOIN eddy._source_status t ON t.source = s.source
-LEFT JOIN eddy._workers() w ON w.kind = 'source' AND w.id = s.source
-     AND w.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
+-- what keeps one of the workers from progress is the state of the source
+LEFT JOIN LATERAL (
+    SELECT t.state, t.error, t.sqlstate, t.since, count(*) OVER () AS workers
+    FROM eddy._source_status t WHERE t.source = s.source
+    ORDER BY t.state = 'stopped' DESC, t.state = 'waiting' DESC, t.shard LIMIT 1) t ON true
+LEFT JOIN LATERAL (
+    SELECT array_agg(w.pid ORDER BY w.shard) FILTER (WHERE w.pid IS NOT NULL) AS pids, min(w.problem) AS problem
+    FROM eddy._workers() w
+    WHERE w.kind = 'source' AND w.id = s.source
+          AND w.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) w ON true;
 COMMENT ON VIEW eddy.sources IS 'Kafka topics attached to streams, and their status';
 
 CREATE VIEW eddy.partitions AS

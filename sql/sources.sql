@@ -69,6 +69,14 @@ SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     options => '{"timestamps": "milisecond"}');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     options => '{"check_crcs": "yes"}');
+SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
+    options => '{"workers": 0}');
+SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
+    options => '{"workers": 1.5}');
+SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
+    options => '{"workers": "2"}');
+SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
+    options => '{"workers": 1000000000000}');
 SELECT count(*) FROM eddy.sources WHERE stream = 'orders'::regclass;
 
 -- valid arguments

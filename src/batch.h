@@ -60,6 +60,12 @@ typedef struct EddyBatch
 	List	   *late_rows;		/* of EddyLateRows, in mcxt */
 
 	/*
+	 * Other writers add to the same new groups: merges of such batches into a view take turns, until
+	 * the end of each transaction.
+	 */
+	bool		contended;
+
+	/*
 	 * The time limit of a batch of one message in careful mode; otherwise NULL. start_clock
 	 * restarts the limit before a step of one view. If the step fails with query_canceled and
 	 * clock_expired returns true, that is the view's error of the row.

@@ -69,7 +69,7 @@ eddy_settings_define(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.batch_target_time",
 							"Time that processing a Kafka batch should take when more messages are waiting.",
-							"Batches grow until they take this long. 0 means that they are as large as other settings allow.",
+							"Batches grow until they take so much CPU time. 0 means that they are as large as other settings allow.",
 							&eddy_settings_batch_target_time,
 							200, 0, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS,

@@ -366,16 +366,6 @@ eddy_detach_kafka(PG_FUNCTION_ARGS)
 
 /* ---- pause, resume, seek ---- */
 
-/* Ends the state "stopped"; only the worker changes any other. */
-static void
-clear_stop(int32 source)
-{
-	EddySourceStatus *status = eddy_catalog_get_source_status(source);
-
-	if (status && strcmp(status->state, "stopped") == 0)
-		eddy_catalog_set_source_status(source, "waiting", NULL, NULL);
-}
-
 static void
 set_enabled(Oid stream, bool enabled)
 {
@@ -396,7 +386,7 @@ set_enabled(Oid stream, bool enabled)
 		{
 			/* in a copy of a database, which then consumes the source */
 			source->database = MyDatabaseId;
-			clear_stop(number);
+			eddy_catalog_clear_source_stop(number);
 		}
 		eddy_catalog_update_source(source);
 	}
@@ -518,7 +508,7 @@ eddy_seek(PG_FUNCTION_ARGS)
 	else
 		target.source->start_offsets = offsets;
 	eddy_catalog_update_source(target.source);
-	clear_stop(target.source->source);
+	eddy_catalog_clear_source_stop(target.source->source);
 	eddy_worker_wakeup_at_commit();
 	PG_RETURN_VOID();
 }

@@ -19,6 +19,7 @@
 enum
 {
 	ATTEMPT_SOURCE = 1,
+	ATTEMPT_SHARD,
 	ATTEMPT_TOKEN,
 	ATTEMPT_CRASHES,
 	ATTEMPT_ALONE,
@@ -86,6 +87,7 @@ read_attempt(const Datum *values, const bool *nulls)
 	EddyAttempt *attempt = palloc0(sizeof(EddyAttempt));
 
 	attempt->source = DatumGetInt32(values[ATTEMPT_SOURCE - 1]);
+	attempt->shard = DatumGetInt32(values[ATTEMPT_SHARD - 1]);
 	attempt->token = DatumGetInt64(values[ATTEMPT_TOKEN - 1]);
 	attempt->crashes = DatumGetInt32(values[ATTEMPT_CRASHES - 1]);
 	attempt->alone = DatumGetInt32(values[ATTEMPT_ALONE - 1]);
@@ -100,13 +102,20 @@ read_attempt(const Datum *values, const bool *nulls)
 
 const EddyTableDesc eddy_catalog_attempt_table = {EDDY_CATALOG_ATTEMPT, ATTEMPT_NCOLUMNS, read_attempt};
 
-EddyAttempt *
-eddy_catalog_get_attempt(int32 source)
+static void
+make_keys(ScanKeyData *keys, int32 source, int32 shard)
 {
-	ScanKeyData key;
+	eddy_catalog_key_int4(&keys[0], ATTEMPT_SOURCE, source);
+	eddy_catalog_key_int4(&keys[1], ATTEMPT_SHARD, shard);
+}
 
-	eddy_catalog_key_int4(&key, ATTEMPT_SOURCE, source);
-	return eddy_catalog_read(&eddy_catalog_attempt_table, 1, &key);
+EddyAttempt *
+eddy_catalog_get_attempt(int32 source, int32 shard)
+{
+	ScanKeyData keys[2];
+
+	make_keys(keys, source, shard);
+	return eddy_catalog_read(&eddy_catalog_attempt_table, 2, keys);
 }
 
 void
@@ -115,9 +124,10 @@ eddy_catalog_set_attempt(const EddyAttempt *attempt)
 	Relation	rel = eddy_catalog_open(&eddy_catalog_attempt_table);
 	Datum		values[ATTEMPT_NCOLUMNS];
 	bool		nulls[ATTEMPT_NCOLUMNS] = {false};
-	ScanKeyData key;
+	ScanKeyData keys[2];
 
 	values[ATTEMPT_SOURCE - 1] = Int32GetDatum(attempt->source);
+	values[ATTEMPT_SHARD - 1] = Int32GetDatum(attempt->shard);
 	values[ATTEMPT_TOKEN - 1] = Int64GetDatum(attempt->token);
 	values[ATTEMPT_CRASHES - 1] = Int32GetDatum(attempt->crashes);
 	values[ATTEMPT_ALONE - 1] = Int32GetDatum(attempt->alone);
@@ -127,7 +137,7 @@ eddy_catalog_set_attempt(const EddyAttempt *attempt)
 	values[ATTEMPT_CURRENT - 1] = write_ranges(attempt->current, &nulls[ATTEMPT_CURRENT - 1]);
 	values[ATTEMPT_FAILED - 1] = write_ranges(attempt->failed, &nulls[ATTEMPT_FAILED - 1]);
 	values[ATTEMPT_CAUTION - 1] = write_ranges(attempt->caution, &nulls[ATTEMPT_CAUTION - 1]);
-	eddy_catalog_key_int4(&key, ATTEMPT_SOURCE, attempt->source);
-	eddy_catalog_put(rel, &key, values, nulls);
+	make_keys(keys, attempt->source, attempt->shard);
+	eddy_catalog_put_by(rel, 2, keys, values, nulls);
 	eddy_catalog_close(rel);
 }

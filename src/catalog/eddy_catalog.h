@@ -163,6 +163,12 @@ typedef struct EddySource
 	pg_uuid_t	installation;	/* where it was attached */
 } EddySource;
 
+/* The largest number of workers of a source. */
+#define EDDY_MAX_SOURCE_WORKERS 64
+
+/* The number of workers that share the partitions of a source: option "workers". */
+extern int	eddy_catalog_source_workers(const EddySource *source);
+
 extern EddySource *eddy_catalog_get_source(int32 source);
 extern EddySource *eddy_catalog_find_source(Oid stream, const char *topic);
 extern List *eddy_catalog_list_sources(Oid stream); /* of EddySource, by number */
@@ -176,20 +182,26 @@ extern void eddy_catalog_rename_mapping(EddySource *source, const char *old_name
 										const char *new_name);
 extern void eddy_catalog_delete_source(int32 source);	/* with its status and partitions */
 
+/* The state of one worker of a source. */
 typedef struct EddySourceStatus
 {
 	int32		source;
+	int32		shard;
 	char	   *state;			/* running | waiting | stopped */
 	char	   *error;			/* NULL if none */
 	char	   *sqlstate;		/* NULL if none */
 	TimestampTz since;
 } EddySourceStatus;
 
-extern EddySourceStatus *eddy_catalog_get_source_status(int32 source);
+extern EddySourceStatus *eddy_catalog_get_source_status(int32 source, int32 shard);
 
 /* Writes the status, unless it is unchanged. */
-extern void eddy_catalog_set_source_status(int32 source, const char *state, const char *error,
-										   const char *sqlstate);
+extern void eddy_catalog_set_source_status(int32 source, int32 shard, const char *state,
+										   const char *error, const char *sqlstate);
+
+/* A source is stopped if one of its workers is. */
+extern bool eddy_catalog_source_stopped(int32 source);
+extern void eddy_catalog_clear_source_stop(int32 source);
 
 /* ---- partitions (_partition): the offsets ---- */
 
@@ -282,6 +294,7 @@ typedef struct EddyRange
 typedef struct EddyAttempt
 {
 	int32		source;
+	int32		shard;			/* of the worker */
 	int64		token;			/* of the last process that consumed the source */
 	int32		crashes;		/* in a row; none: not cautious */
 	int32		alone;			/* of these, the latest ones with a single message in the batch */
@@ -295,7 +308,7 @@ typedef struct EddyAttempt
 /* Larger than any batch: only the settings limit it. */
 #define EDDY_NO_BATCH_LIMIT PG_INT32_MAX
 
-extern EddyAttempt *eddy_catalog_get_attempt(int32 source);
+extern EddyAttempt *eddy_catalog_get_attempt(int32 source, int32 shard);
 extern void eddy_catalog_set_attempt(const EddyAttempt *attempt);	/* inserts or replaces */
 
 /* ---- continuous views (_view, _view_status) ---- */

@@ -13,6 +13,7 @@
 #include "commands/sequence.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -44,6 +45,7 @@ enum
 enum
 {
 	SOURCE_STATUS_SOURCE = 1,
+	SOURCE_STATUS_SHARD,
 	SOURCE_STATUS_STATE,
 	SOURCE_STATUS_ERROR,
 	SOURCE_STATUS_SQLSTATE,
@@ -353,6 +355,7 @@ read_status(const Datum *values, const bool *nulls)
 	EddySourceStatus *status = palloc0(sizeof(EddySourceStatus));
 
 	status->source = DatumGetInt32(values[SOURCE_STATUS_SOURCE - 1]);
+	status->shard = DatumGetInt32(values[SOURCE_STATUS_SHARD - 1]);
 	status->state = TextDatumGetCString(values[SOURCE_STATUS_STATE - 1]);
 	status->error = text_or_null(values, nulls, SOURCE_STATUS_ERROR);
 	status->sqlstate = text_or_null(values, nulls, SOURCE_STATUS_SQLSTATE);
@@ -364,13 +367,20 @@ const EddyTableDesc eddy_catalog_source_status_table = {
 	EDDY_CATALOG_SOURCE_STATUS, SOURCE_STATUS_NCOLUMNS, read_status
 };
 
-EddySourceStatus *
-eddy_catalog_get_source_status(int32 source)
+static void
+make_status_keys(ScanKeyData *keys, int32 source, int32 shard)
 {
-	ScanKeyData key;
+	eddy_catalog_key_int4(&keys[0], SOURCE_STATUS_SOURCE, source);
+	eddy_catalog_key_int4(&keys[1], SOURCE_STATUS_SHARD, shard);
+}
 
-	eddy_catalog_key_int4(&key, SOURCE_STATUS_SOURCE, source);
-	return eddy_catalog_read(&eddy_catalog_source_status_table, 1, &key);
+EddySourceStatus *
+eddy_catalog_get_source_status(int32 source, int32 shard)
+{
+	ScanKeyData keys[2];
+
+	make_status_keys(keys, source, shard);
+	return eddy_catalog_read(&eddy_catalog_source_status_table, 2, keys);
 }
 
 static bool
@@ -380,14 +390,14 @@ same_text(const char *a, const char *b)
 }
 
 void
-eddy_catalog_set_source_status(int32 source, const char *state, const char *error,
+eddy_catalog_set_source_status(int32 source, int32 shard, const char *state, const char *error,
 							   const char *sqlstate)
 {
-	EddySourceStatus *current = eddy_catalog_get_source_status(source);
+	EddySourceStatus *current = eddy_catalog_get_source_status(source, shard);
 	Relation	rel;
 	Datum		values[SOURCE_STATUS_NCOLUMNS];
 	bool		nulls[SOURCE_STATUS_NCOLUMNS] = {false};
-	ScanKeyData key;
+	ScanKeyData keys[2];
 
 	if (current && same_text(current->state, state) && same_text(current->error, error) &&
 		same_text(current->sqlstate, sqlstate))
@@ -395,12 +405,58 @@ eddy_catalog_set_source_status(int32 source, const char *state, const char *erro
 
 	rel = eddy_catalog_open(&eddy_catalog_source_status_table);
 	values[SOURCE_STATUS_SOURCE - 1] = Int32GetDatum(source);
+	values[SOURCE_STATUS_SHARD - 1] = Int32GetDatum(shard);
 	values[SOURCE_STATUS_STATE - 1] = CStringGetTextDatum(state);
 	values[SOURCE_STATUS_ERROR - 1] = eddy_catalog_text(error, &nulls[SOURCE_STATUS_ERROR - 1]);
 	values[SOURCE_STATUS_SQLSTATE - 1] = eddy_catalog_text(sqlstate,
 														   &nulls[SOURCE_STATUS_SQLSTATE - 1]);
 	values[SOURCE_STATUS_SINCE - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	eddy_catalog_key_int4(&key, SOURCE_STATUS_SOURCE, source);
-	eddy_catalog_put(rel, &key, values, nulls);
+	make_status_keys(keys, source, shard);
+	eddy_catalog_put_by(rel, 2, keys, values, nulls);
 	eddy_catalog_close(rel);
+}
+
+/* The workers of a source that are stopped: List of EddySourceStatus. */
+static List *
+list_stopped(int32 source)
+{
+	ScanKeyData key;
+	List	   *rows;
+	ListCell   *lc;
+
+	eddy_catalog_key_int4(&key, SOURCE_STATUS_SOURCE, source);
+	rows = eddy_catalog_scan(&eddy_catalog_source_status_table, 1, &key, false);
+	foreach(lc, rows)
+		if (strcmp(((EddySourceStatus *) lfirst(lc))->state, "stopped") != 0)
+			rows = foreach_delete_current(rows, lc);
+	return rows;
+}
+
+bool
+eddy_catalog_source_stopped(int32 source)
+{
+	return list_stopped(source) != NIL;
+}
+
+void
+eddy_catalog_clear_source_stop(int32 source)
+{
+	ListCell   *lc;
+
+	foreach(lc, list_stopped(source))
+		eddy_catalog_set_source_status(source, ((EddySourceStatus *) lfirst(lc))->shard,
+									   "waiting", NULL, NULL);
+}
+
+int
+eddy_catalog_source_workers(const EddySource *source)
+{
+	JsonbValue *value = source->options == NULL ? NULL :
+		getKeyJsonValueFromContainer(&source->options->root, "workers", strlen("workers"), NULL);
+
+	/* the option was checked when it was given */
+	if (value == NULL || value->type != jbvNumeric)
+		return 1;
+	return DatumGetInt32(DirectFunctionCall1(numeric_int4,
+											 NumericGetDatum(value->val.numeric)));
 }

@@ -337,7 +337,14 @@ eddy_catalog_replace(Relation rel, HeapTuple old, const Datum *values, const boo
 void
 eddy_catalog_put(Relation rel, ScanKeyData *key, const Datum *values, const bool *nulls)
 {
-	HeapTuple	old = eddy_catalog_find(rel, 1, key);
+	eddy_catalog_put_by(rel, 1, key, values, nulls);
+}
+
+void
+eddy_catalog_put_by(Relation rel, int nkeys, ScanKeyData *keys, const Datum *values,
+					const bool *nulls)
+{
+	HeapTuple	old = eddy_catalog_find(rel, nkeys, keys);
 
 	if (old)
 		eddy_catalog_replace(rel, old, values, nulls);

@@ -84,6 +84,8 @@ extern void eddy_catalog_replace(Relation rel, HeapTuple old, const Datum *value
 /* Inserts a row, or replaces the one with that primary key of one column. */
 extern void eddy_catalog_put(Relation rel, ScanKeyData *key, const Datum *values,
 							 const bool *nulls);
+extern void eddy_catalog_put_by(Relation rel, int nkeys, ScanKeyData *keys, const Datum *values,
+								const bool *nulls);
 
 /* Deletes the rows that match keys; returns their number. */
 extern int	eddy_catalog_delete(Relation rel, int nkeys, ScanKeyData *keys);

@@ -15,8 +15,9 @@
  * if that fails.
  *
  * Locking: RowExclusiveLock on each view's state tables until the end of the transaction, in order
- * of the views' Oid; so a view cannot be dropped meanwhile. Then, in the same order, the groups of
- * views whose kind locks them, and after all of these the rows of state tables. Memory: one context, which is deleted
+ * of the views' Oid; so a view cannot be dropped meanwhile. A contended batch takes an object lock
+ * on each view before it locks rows of it. Then, in the same order, the groups of views whose kind
+ * locks them, and after all of these the rows of state tables. Memory: one context, which is deleted
  * at the end.
  *
  *-------------------------------------------------------------------------
@@ -26,6 +27,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -343,6 +345,17 @@ make_works(List *batches)
 	return works;
 }
 
+/*
+ * Waits until no other contended batch is being merged into a view. The snapshot of the merge is
+ * taken afterwards, so that it sees the groups that such a batch has inserted: without this, two
+ * batches that insert the same group would collide, and one would have to be repeated.
+ */
+static void
+take_turn(Oid view)
+{
+	LockDatabaseObject(eddy_catalog_relid(EDDY_CATALOG_VIEW), view, 1, ExclusiveLock);
+}
+
 static void
 do_works(List *works, bool repeatable)
 {
@@ -363,8 +376,11 @@ do_works(List *works, bool repeatable)
 	{
 		EddyWork   *work = lfirst(lc);
 
-		if (!work->suspended)
-			merge(work, repeatable);
+		if (work->suspended)
+			continue;
+		if (work->batch->contended)
+			take_turn(work->plan->view);
+		merge(work, repeatable);
 	}
 	foreach(lc, works)
 	{

@@ -79,9 +79,10 @@ static volatile sig_atomic_t terminated = false;
 /* ---- the end of a process ---- */
 
 static void
-token_path(char *path, int32 source)
+token_path(char *path, const EddySourceWorker *worker)
 {
-	snprintf(path, MAXPGPATH, PG_STAT_TMP_DIR "/" EDDY_TOKEN_FILE, MyDatabaseId, source);
+	snprintf(path, MAXPGPATH, PG_STAT_TMP_DIR "/" EDDY_TOKEN_FILE, MyDatabaseId, worker->id.id,
+			 worker->id.shard);
 }
 
 /* Writes the token to the file: this process has not crashed. Safe in a signal handler. */
@@ -127,7 +128,7 @@ open_token_file(const EddySourceWorker *worker, int64 expected)
 	char		path[MAXPGPATH];
 	int64		found;
 
-	token_path(path, worker->id.id);
+	token_path(path, worker);
 	token_fd = BasicOpenFile(path, O_RDWR | O_CREAT | PG_BINARY);
 	if (token_fd < 0)
 	{
@@ -143,14 +144,14 @@ open_token_file(const EddySourceWorker *worker, int64 expected)
 
 /* eddy_attempt_remove_file removes the file of a source that no longer exists. */
 void
-eddy_attempt_remove_file(int32 source)
+eddy_attempt_remove_file(const EddySourceWorker *worker)
 {
 	char		path[MAXPGPATH];
 
 	if (token_fd >= 0)
 		close(token_fd);
 	token_fd = -1;
-	token_path(path, source);
+	token_path(path, worker);
 	(void) unlink(path);
 }
 
@@ -254,16 +255,19 @@ eddy_attempt_within(const EddySourceWorker *worker, List *ranges, bool committed
 
 /* All messages that can have been in the batch of a crash that was not announced. */
 static List *
-possible_ranges(int32 source)
+possible_ranges(const EddySourceWorker *worker)
 {
 	List	   *ranges = NIL;
 	ListCell   *lc;
 
-	foreach(lc, eddy_catalog_list_partitions(source))
+	foreach(lc, eddy_catalog_list_partitions(worker->id.id))
 	{
 		const EddyPartition *partition = lfirst(lc);
-		EddyRange  *range = palloc(sizeof(EddyRange));
+		EddyRange  *range;
 
+		if (!eddy_partitions_owned(worker, partition->partition))
+			continue;
+		range = palloc(sizeof(EddyRange));
 		range->partition = partition->partition;
 		range->first = partition->next_offset;
 		range->next = partition->next_offset + eddy_settings_batch_rows;
@@ -284,14 +288,14 @@ same_message(List *a, List *b)
 
 /* Counts a crash of the previous process. */
 static void
-count_crash(EddyAttempt *last)
+count_crash(const EddySourceWorker *worker, EddyAttempt *last)
 {
 	last->crashes++;
 	if (last->current == NIL)
 	{
 		/* not in an announced batch: any message, unless the ranges are already known */
 		if (last->caution == NIL)
-			last->caution = possible_ranges(last->source);
+			last->caution = possible_ranges(worker);
 		return;
 	}
 	if (last->messages > 1)
@@ -324,18 +328,19 @@ eddy_attempt_begin(EddySourceWorker *worker, long *delay)
 		MemoryContextSwitchTo(caller);
 		return outcome;
 	}
-	last = eddy_catalog_get_attempt(worker->id.id);
+	last = eddy_catalog_get_attempt(worker->id.id, worker->id.shard);
 	if (!pg_strong_random(&token, sizeof(token)))
 		token = GetCurrentTimestamp();
 	if (last == NULL)
 	{
 		last = palloc0(sizeof(EddyAttempt));
 		last->source = worker->id.id;
+		last->shard = worker->id.shard;
 		last->batch_limit = EDDY_NO_BATCH_LIMIT;
 		(void) open_token_file(worker, 0);
 	}
 	else if (!open_token_file(worker, last->token))
-		count_crash(last);
+		count_crash(worker, last);
 	last->token = token;
 	last->messages = 0;
 	last->current = NIL;

@@ -10,6 +10,10 @@
  * from the stored offsets. Messages belong to librdkafka and are kept until the commit, so a batch
  * that failed is retried from memory.
  *
+ * Several workers of a source, or of several sources of a stream, add to the same groups. While
+ * these exist already, they wait for each other's rows. A group that two of them insert fails the
+ * later batch, which is retried, and the worker then lets its merges take turns with those of others.
+ *
  * Locks, in this order: stream (RowExclusiveLock), source (object lock), segment, state
  * tables and their rows in the order of the views, dead letters, rows of _partition in order of
  * partition. The broker is never waited for here, nor the network within the transaction.
@@ -38,6 +42,7 @@
 #define BATCH_CELLS (4 * 1024 * 1024)	/* rows times columns; 10 bytes each */
 #define LARGE_MESSAGE (1024 * 1024) /* bytes; after it memory is released immediately */
 #define TRANSIENT_RETRIES 5		/* deadlocks, cancelled waits */
+#define CONTENDED_BATCHES 1000	/* that follow a collision with another writer of new groups */
 #define SHRINK_FACTOR 32		/* a failed batch is retried in so many parts */
 
 /* ---- collecting ---- */
@@ -402,9 +407,11 @@ stop_source(EddySourceWorker *worker)
 	else
 		error = describe_position(worker, worker->bad.partition, worker->bad.offset,
 								  worker->bad.message);
-	eddy_catalog_set_source_status(worker->id.id, "stopped", error,
+	eddy_catalog_set_source_status(worker->id.id, worker->id.shard, "stopped", error,
 								   unpack_sql_state(apply->stopped ? apply->stop_sqlerrcode :
 													worker->bad.sqlerrcode));
+	/* the other workers of the source have to stop, too */
+	eddy_worker_wakeup_at_commit();
 	ereport(LOG,
 			(errmsg("source of stream \"%s\", topic \"%s\" stopped: %s", worker->stream_name,
 					worker->topic_name, error)));
@@ -436,6 +443,7 @@ begin_apply(EddySourceWorker *worker, Relation stream)
 										   sizeof(EddyRowCounts) * Max(npartitions, 1));
 	for (int i = 0; i < npartitions; i++)
 		apply->counts[i].max_event_time = DT_NOBEGIN;
+	apply->batch.contended = worker->contended > 0;
 	if (worker->alone)
 	{
 		apply->batch.start_clock = eddy_clock_start;
@@ -644,6 +652,7 @@ eddy_batch_apply(EddySourceWorker *worker)
 	bool		large = has_large_message(worker);
 	TimestampTz start = GetCurrentTimestamp();
 
+	eddy_pace_start(worker);
 	for (int transient = 0;;)
 	{
 		EddyAttemptResult result;
@@ -676,6 +685,8 @@ eddy_batch_apply(EddySourceWorker *worker)
 		}
 		else if (is_transient(error->sqlerrcode) && transient++ < TRANSIENT_RETRIES)
 		{
+			if (error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION)
+				worker->contended = CONTENDED_BATCHES;
 			FreeErrorData(error);
 			continue;
 		}
@@ -693,9 +704,11 @@ eddy_batch_apply(EddySourceWorker *worker)
 			ReThrowError(error);
 		}
 	}
+	if (worker->contended > 0)
+		worker->contended--;
 	if (outcome == EDDY_CONTINUE && worker->full && !careful &&
 		worker->row_limit == EDDY_NO_BATCH_LIMIT && !eddy_attempt_cautious())
-		eddy_pace_note(worker, start);
+		eddy_pace_note(worker);
 	eddy_batch_release(worker);
 	MemoryContextReset(worker->batch_context);
 	if (large)

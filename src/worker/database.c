@@ -47,15 +47,16 @@
 #define CHECK_INTERVAL 60000L	/* ms between checks without a wake-up */
 #define RETRY_INTERVAL 5000L	/* ms between attempts while sources wait for a worker */
 
-/* A source that should run. */
-typedef struct WantedSource
+/* A worker of a source that should run. */
+typedef struct WantedWorker
 {
 	int32		source;
+	int32		shard;
 	char	   *topic;
 	char	   *problem;		/* why it has no worker, NULL if there is no problem */
-} WantedSource;
+} WantedWorker;
 
-/* The sources that should run: List of WantedSource in the caller's context. Sets *installed. */
+/* The workers that should run: List of WantedWorker in the caller's context. Sets *installed. */
 static List *
 read_wanted(bool *installed)
 {
@@ -73,15 +74,24 @@ read_wanted(bool *installed)
 		{
 			EddySource *source = lfirst(lc);
 			MemoryContext old_context;
-			WantedSource *entry;
+			int			workers;
 
 			if (!eddy_process_may_run(source))
 				continue;
+			workers = eddy_catalog_source_workers(source);
+			/* the first worker determines the offsets of all partitions before the others start */
+			if (workers > 1 && eddy_catalog_list_partitions(source->source) == NIL)
+				workers = 1;
 			old_context = MemoryContextSwitchTo(caller);
-			entry = palloc0(sizeof(WantedSource));
-			entry->source = source->source;
-			entry->topic = pstrdup(source->topic);
-			wanted = lappend(wanted, entry);
+			for (int shard = 0; shard < workers; shard++)
+			{
+				WantedWorker *entry = palloc0(sizeof(WantedWorker));
+
+				entry->source = source->source;
+				entry->shard = shard;
+				entry->topic = pstrdup(source->topic);
+				wanted = lappend(wanted, entry);
+			}
 			MemoryContextSwitchTo(old_context);
 		}
 	}
@@ -108,8 +118,9 @@ report_waiting(List *waiting)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(lc, waiting)
 	{
-		const WantedSource *entry = lfirst(lc);
-		EddySourceStatus *status = eddy_catalog_get_source_status(entry->source);
+		const WantedWorker *entry = lfirst(lc);
+		EddySourceStatus *status = eddy_catalog_get_source_status(entry->source,
+																  entry->shard);
 
 		shown[foreach_current_index(lc)] = status != NULL &&
 			strcmp(status->state, "waiting") == 0 &&
@@ -121,22 +132,27 @@ report_waiting(List *waiting)
 
 	foreach(lc, waiting)
 	{
-		const WantedSource *entry = lfirst(lc);
+		const WantedWorker *entry = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
 		if (!shown[foreach_current_index(lc)])
-			eddy_process_set_status(entry->source, "waiting", entry->problem, "53400");
+			eddy_process_set_status(entry->source, entry->shard, "waiting", entry->problem,
+									"53400");
 	}
 }
 
 static bool
-is_wanted(List *wanted, int32 source)
+is_wanted(List *wanted, const EddyWorkerId *id)
 {
 	ListCell   *lc;
 
 	foreach(lc, wanted)
-		if (((WantedSource *) lfirst(lc))->source == source)
+	{
+		const WantedWorker *entry = lfirst(lc);
+
+		if (entry->source == id->id && entry->shard == id->shard)
 			return true;
+	}
 	return false;
 }
 
@@ -157,14 +173,15 @@ start_workers(List *wanted)
 	{
 		EddySlotView *view = lfirst(lc);
 
-		if (!is_wanted(wanted, view->id.id))
+		if (!is_wanted(wanted, &view->id))
 			eddy_slots_release(view->id);
 	}
 	foreach(lc, wanted)
 	{
-		WantedSource *entry = lfirst(lc);
+		WantedWorker *entry = lfirst(lc);
 		const char *problem = eddy_slots_start(eddy_worker_of_source(MyDatabaseId,
-																	 entry->source, 0),
+																	 entry->source,
+																	 entry->shard),
 											   entry->topic);
 
 		if (problem)
@@ -215,9 +232,11 @@ remove_token_files(void)
 		char		path[MAXPGPATH];
 		Oid			database;
 		int32		source;
+		int32		shard;
 		int			end = 0;
 
-		if (sscanf(entry->d_name, EDDY_TOKEN_FILE "%n", &database, &source, &end) != 2 ||
+		if (sscanf(entry->d_name, EDDY_TOKEN_FILE "%n", &database, &source, &shard,
+				   &end) != 3 ||
 			entry->d_name[end] != '\0')
 			continue;
 		if (database == MyDatabaseId ? eddy_catalog_get_source(source) != NULL :

@@ -240,7 +240,8 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	source = eddy_catalog_get_source(worker->id.id);
 	row = source ? eddy_catalog_get_stream(source->stream) : NULL;
 	if (row == NULL || source->stream != RelationGetRelid(stream) ||
-		!eddy_process_may_run(source))
+		!eddy_process_may_run(source) ||
+		worker->id.shard >= eddy_catalog_source_workers(source))
 	{
 		MemoryContextSwitchTo(old_context);
 		MemoryContextDelete(mcxt);

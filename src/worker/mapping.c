@@ -52,7 +52,7 @@ static const char *const time_format_names[] = {
 	NULL
 };
 
-static const char *const option_names[] = {"check_crcs", "timestamps", NULL};
+static const char *const option_names[] = {"check_crcs", "timestamps", "workers", NULL};
 
 static int
 index_of(const char *name, const char *const *names)
@@ -233,6 +233,30 @@ eddy_mapping_create(TupleDesc tupdesc, const Jsonb *json, bool strict)
 /* ---- options ---- */
 
 static void
+check_workers(const JsonbValue *value)
+{
+	Datum		whole;
+
+	if (value->type == jbvNumeric)
+	{
+		Datum		number = NumericGetDatum(value->val.numeric);
+		Datum		limit = DirectFunctionCall1(int4_numeric, Int32GetDatum(EDDY_MAX_SOURCE_WORKERS));
+
+		whole = DirectFunctionCall1(numeric_floor, number);
+		if (DatumGetBool(DirectFunctionCall2(numeric_eq, number, whole)) &&
+			DatumGetBool(DirectFunctionCall2(numeric_le, number, limit)) &&
+			DatumGetInt32(DirectFunctionCall2(numeric_cmp, number,
+											  DirectFunctionCall1(int4_numeric,
+																  Int32GetDatum(1)))) >= 0)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"workers\" must be a whole number from 1 to %d",
+					EDDY_MAX_SOURCE_WORKERS)));
+}
+
+static void
 read_option(EddySourceOptions *options, const char *name, const JsonbValue *value)
 {
 	if (strcmp(name, "check_crcs") == 0)
@@ -242,6 +266,12 @@ read_option(EddySourceOptions *options, const char *name, const JsonbValue *valu
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"check_crcs\" must be true or false")));
 		options->check_crcs = value->val.boolean;
+		return;
+	}
+	if (strcmp(name, "workers") == 0)
+	{
+		/* it is read by eddy_catalog_source_workers */
+		check_workers(value);
 		return;
 	}
 	if (strcmp(name, "timestamps") != 0)
@@ -256,7 +286,7 @@ read_option(EddySourceOptions *options, const char *name, const JsonbValue *valu
 
 /*
  * eddy_mapping_read_options reads {"timestamps": "iso|seconds|milliseconds|microseconds",
- * "check_crcs": boolean}; NULL gives the defaults.
+ * "check_crcs": boolean, "workers": number}; NULL gives the defaults.
  */
 EddySourceOptions
 eddy_mapping_read_options(const Jsonb *json)

@@ -22,17 +22,23 @@
 
 #define REQUEST_TIMEOUT 500		/* ms, for EDDY_KAFKA_REQUEST_PARTITIONS partitions at once */
 
-/* Decides whether this worker consumes a partition: a source has one worker, which has all. */
-static bool
-is_owned(const EddySourceWorker *worker pg_attribute_unused(),
-		 int32 partition pg_attribute_unused())
+/*
+ * eddy_partitions_owned: true for the partitions that this worker of the source consumes. They are
+ * dealt out in turn, so that a change of their number moves none from one worker to another.
+ */
+bool
+eddy_partitions_owned(const EddySourceWorker *worker, int32 partition)
 {
-	return true;
+	return partition % eddy_catalog_source_workers(worker->definition->source) ==
+		worker->id.shard;
 }
 
-/* eddy_partitions_build makes the set of a worker, of a topic with so many partitions. */
+/*
+ * eddy_partitions_build makes the set of a worker, of a topic with so many partitions. all: it
+ * determines the offsets of all partitions, before it consumes its own.
+ */
 void
-eddy_partitions_build(EddySourceWorker *worker, int topic_partitions)
+eddy_partitions_build(EddySourceWorker *worker, int topic_partitions, bool all)
 {
 	EddyPartitionSet *set = &worker->partitions;
 	int			room = Max(topic_partitions, 1);
@@ -52,7 +58,7 @@ eddy_partitions_build(EddySourceWorker *worker, int topic_partitions)
 	{
 		EddyPartitionState *state = &set->states[set->count];
 
-		if (!is_owned(worker, number))
+		if (!all && !eddy_partitions_owned(worker, number))
 			continue;
 		state->partition = number;
 		set->by_number[number] = state;

@@ -70,12 +70,8 @@ eddy_process_reload_config(void)
 bool
 eddy_process_may_run(const EddySource *source)
 {
-	EddySourceStatus *status;
-
-	if (!source->enabled || source->database != MyDatabaseId)
-		return false;
-	status = eddy_catalog_get_source_status(source->source);
-	return status == NULL || strcmp(status->state, "stopped") != 0;
+	return source->enabled && source->database == MyDatabaseId &&
+		!eddy_catalog_source_stopped(source->source);
 }
 
 void
@@ -104,7 +100,7 @@ eddy_process_unlock_source(int32 source, int lockmode)
 }
 
 void
-eddy_process_set_status(int32 source, const char *state, const char *error,
+eddy_process_set_status(int32 source, int32 shard, const char *state, const char *error,
 						const char *sqlstate)
 {
 	MemoryContext caller = CurrentMemoryContext;
@@ -116,7 +112,7 @@ eddy_process_set_status(int32 source, const char *state, const char *error,
 	{
 		eddy_process_lock_source(source, RowExclusiveLock);
 		if (eddy_catalog_get_source(source) != NULL)
-			eddy_catalog_set_source_status(source, state, error, sqlstate);
+			eddy_catalog_set_source_status(source, shard, state, error, sqlstate);
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();

@@ -11,8 +11,8 @@
 #include "catalog/eddy_catalog.h"
 #include "worker/worker.h"
 
-/* Name of a source's file in PG_STAT_TMP_DIR, of database and source: see attempt.c. */
-#define EDDY_TOKEN_FILE "pg_eddy.%u.%d"
+/* Name of a worker's file in PG_STAT_TMP_DIR, of database, source and shard: see attempt.c. */
+#define EDDY_TOKEN_FILE "pg_eddy.%u.%d.%d"
 
 /* Signals, connection and pinned settings of a worker process; application_name is its bgw_name. */
 extern void eddy_process_connect(Oid database);
@@ -33,11 +33,11 @@ extern bool eddy_process_try_lock_source(int32 source, int lockmode);
 extern void eddy_process_unlock_source(int32 source, int lockmode);
 
 /*
- * eddy_process_set_status writes a source's status in a transaction of its own,
+ * eddy_process_set_status writes the status of a source's worker in a transaction of its own,
  * unless the source was detached. Must be called outside a transaction.
  */
-extern void eddy_process_set_status(int32 source, const char *state, const char *error,
-									const char *sqlstate);
+extern void eddy_process_set_status(int32 source, int32 shard, const char *state,
+									const char *error, const char *sqlstate);
 
 /*
  * eddy_process_keep_memory sets how much freed memory the process keeps for the

@@ -41,14 +41,10 @@ typedef struct EddySlotView
 } EddySlotView;
 
 /*
- * Identities. A source has one worker, shard 0. Slots, wake-ups and eviction make no difference
- * between shards; a second worker of a source would need, besides:
- *
- * - database.c to start a worker for each shard;
- * - a rule for who consumes which partition (is_owned in partitions.c), and a decision whether a
- *   partition without a row is new (settle in start.c) that does not depend on the rows of others;
- * - a row of eddy._attempt and a file with a token for each shard (attempt.c);
- * - one state of the source, derived from those of its workers (eddy._source_status, eddy.sources).
+ * Identities. A source has as many workers as its option "workers" says, shards 0 and up. Each consumes
+ * the partitions that eddy_partitions_owned gives it, in transactions of its own, and has its own
+ * row in eddy._source_status and eddy._attempt. Slots, wake-ups and eviction make no difference
+ * between shards.
  */
 static inline EddyWorkerId
 eddy_worker_of_database(Oid database)

@@ -79,7 +79,7 @@ report_running(void)
 		ereport(LOG,
 				(errmsg("source of stream \"%s\", topic \"%s\" resumed", worker->stream_name,
 						worker->topic_name)));
-	eddy_process_set_status(worker->id.id, "running", NULL, NULL);
+	eddy_process_set_status(worker->id.id, worker->id.shard, "running", NULL, NULL);
 	reported.valid = reported.running = true;
 	pgstat_report_activity(STATE_RUNNING, "consuming");
 }
@@ -98,7 +98,8 @@ eddy_source_report_waiting(const char *error, int sqlerrcode)
 			(errcode(sqlerrcode),
 			 errmsg("source of stream \"%s\", topic \"%s\" is waiting: %s", worker->stream_name,
 					worker->topic_name, error)));
-	eddy_process_set_status(worker->id.id, "waiting", error, unpack_sql_state(sqlerrcode));
+	eddy_process_set_status(worker->id.id, worker->id.shard, "waiting", error,
+							unpack_sql_state(sqlerrcode));
 	reported.valid = true;
 	reported.running = false;
 	reported.sqlerrcode = sqlerrcode;
@@ -537,7 +538,7 @@ leave(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (eddy_catalog_get_source(worker->id.id) == NULL)
-		eddy_attempt_remove_file(worker->id.id);
+		eddy_attempt_remove_file(worker);
 	CommitTransactionCommand();
 }
 

@@ -125,8 +125,11 @@ typedef struct EddySourceWorker
 	int64		cells;			/* room in values, nulls and missing */
 
 	int			pace;			/* of pace.c: messages of a full batch; 0: not known yet */
+	TimestampTz pace_start;		/* of the current batch */
+	int64		pace_cpu_start;
 	int			row_limit;		/* of a batch after a failure, or EDDY_NO_BATCH_LIMIT */
 	List	   *failed;			/* of EddyRange, TopMemoryContext: in it row_limit does not grow */
+	int			contended;		/* so many batches more expect other writers of the same new groups */
 	bool		begun;			/* eddy_attempt_begin has been called */
 	bool		alone;			/* a single message in careful mode: errors have one cause */
 	bool		batch_failed;	/* the last one did: a connection does not mean running */
@@ -157,7 +160,8 @@ extern bool eddy_start_moved(EddySourceWorker *worker);
 
 /* ---- partitions.c ---- */
 
-extern void eddy_partitions_build(EddySourceWorker *worker, int topic_partitions);
+extern void eddy_partitions_build(EddySourceWorker *worker, int topic_partitions, bool all);
+extern bool eddy_partitions_owned(const EddySourceWorker *worker, int32 partition);
 extern void eddy_partitions_store(EddySourceWorker *worker);
 extern bool eddy_partitions_list_offsets(EddySourceWorker *worker, int64 position,
 										 int64 *offsets, EddyKafkaError *error);
@@ -189,7 +193,8 @@ extern void eddy_batch_release(EddySourceWorker *worker);
 /* ---- pace.c ---- */
 
 extern int	eddy_pace_limit(const EddySourceWorker *worker);
-extern void eddy_pace_note(EddySourceWorker *worker, TimestampTz start);
+extern void eddy_pace_start(EddySourceWorker *worker);
+extern void eddy_pace_note(EddySourceWorker *worker);
 
 /* ---- attempt.c ---- */
 
@@ -199,7 +204,7 @@ extern void eddy_attempt_announce(EddySourceWorker *worker);
 extern void eddy_attempt_write(EddySourceWorker *worker, bool quarantined);
 extern void eddy_attempt_finish(bool committed);
 extern void eddy_attempt_end(void);
-extern void eddy_attempt_remove_file(int32 source);
+extern void eddy_attempt_remove_file(const EddySourceWorker *worker);
 extern bool eddy_attempt_cautious(void);
 extern int	eddy_attempt_limit(void);
 extern char *eddy_attempt_describe(const EddySourceWorker *worker);

@@ -187,7 +187,7 @@ request_watermarks(EddySourceWorker *worker, bool first, Watermarks **marks, cha
 	if (!eddy_kafka_partition_count(worker->client, source->topic, REQUEST_TIMEOUT, &count,
 									cluster_id, error))
 		return false;
-	eddy_partitions_build(worker, count);
+	eddy_partitions_build(worker, count, first);
 	count = worker->partitions.count;
 	*marks = palloc0(sizeof(Watermarks) * Max(count, 1));
 	low = palloc(sizeof(int64) * Max(count, 1));
@@ -241,9 +241,11 @@ stop(EddySourceWorker *worker, const char *message)
 	ereport(LOG,
 			(errmsg("source of stream \"%s\", topic \"%s\" stopped: %s", worker->stream_name,
 					worker->topic_name, message)));
-	eddy_catalog_set_source_status(worker->id.id, "stopped",
+	eddy_catalog_set_source_status(worker->id.id, worker->id.shard, "stopped",
 								   psprintf("%s; use eddy.seek to set where to continue", message),
 								   "55000");
+	/* the other workers of the source have to stop, too */
+	eddy_worker_wakeup_at_commit();
 	return EDDY_LEAVE;
 }
 
@@ -434,6 +436,7 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	char	   *cluster_id = NULL;
 	EddyKafkaStart *starts;
 	bool		first = false;
+	bool		others = false;
 
 	outcome = read_first(worker, &first);
 	MemoryContextSwitchTo(caller);
@@ -452,6 +455,9 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 			outcome = EDDY_RESTART;
 		else
 			outcome = settle(worker, marks, cluster_id, error);
+		others = first && eddy_catalog_source_workers(worker->definition->source) > 1;
+		if (others)
+			eddy_worker_wakeup_at_commit();
 		PopActiveSnapshot();
 		table_close(stream, NoLock);
 	}
@@ -464,6 +470,9 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	if (outcome != EDDY_CONTINUE)
 		return outcome;
 	worker->loss_seen = false;
+	/* all partitions have a row now: those of the other workers are left to them */
+	if (others)
+		return eddy_start_assign(worker, error);
 
 	starts = palloc(sizeof(EddyKafkaStart) * Max(worker->partitions.count, 1));
 	for (int i = 0; i < worker->partitions.count; i++)
