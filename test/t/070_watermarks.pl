@@ -47,6 +47,8 @@ sub new_stream
 CREATE UNLOGGED TABLE $name (key text, ts timestamptz);
 SELECT eddy.create_stream('$name', event_time => 'ts', delay => '5 s', @{[ $create // "idle_timeout => '1 h'" ]});
 SELECT eddy.create_continuous_view('${name}_counts', 'SELECT key, count(*) AS n FROM $name GROUP BY key');
+SELECT eddy.create_continuous_view('${name}_final', 'SELECT w.window_start, w.window_end, key, count(*) AS n
+	FROM $name, eddy.tumble(ts, ''10 s'') AS w GROUP BY w.window_start, w.window_end, key', emit => 'on_close');
 });
 	attach_topic($name, $partitions, $attach) if $partitions;
 	return;
@@ -110,6 +112,16 @@ FROM eddy.partitions WHERE stream = '$stream'::regclass}, "$what: idle are \"$wa
 	return;
 }
 
+# The windows that are final: start, key and count of each.
+sub final
+{
+	my ($stream) = @_;
+
+	return sql($node, qq{
+SELECT coalesce(string_agg(format('%s %s=%s', seconds(window_start), key, n), ', ' ORDER BY window_start, key), '')
+FROM ${stream}_final});
+}
+
 sub holder
 {
 	my ($stream) = @_;
@@ -135,6 +147,7 @@ is(watermark('minimum'), '2', 'the minimum of both partitions');
 rows('minimum', [ 1, 31, 'y' ]);
 is(watermark('minimum'), '26', 'the minimum follows the partition that is behind');
 is(holder('minimum'), 'minimum 1', 'which is shown');
+is(final('minimum'), '0 y=1', 'the window before the minimum is final');
 is( sql($node, q{SELECT held_since > (SELECT updated_at FROM eddy.partitions WHERE topic = 'minimum' AND partition = 0)
 		FROM eddy.streams WHERE stream = 'minimum'::regclass}),
 	't', 'since its last rows');
@@ -169,6 +182,18 @@ rows('idle', [ 0, 200 ]);
 is(watermark('idle'), '105', 'until the minimum passes it');
 rows('idle', [ 1, 120 ]);
 is(watermark('idle'), '115', 'it continues with the minimum');
+
+# a partition that becomes idle releases the watermark, and closes windows, without any row
+new_stream('released', 2);
+rows('released', [ 0, 200 ], [ 1, 50 ]);
+advance_clock(1800);
+rows('released', [ 0, 210 ]);
+is(watermark('released'), '45', 'a partition is behind');
+is(final('released'), '', 'its window is open');
+advance_clock(1900);
+idle_become('released', '1', 'it becomes idle');
+is(watermark('released'), '205', 'this releases the watermark');
+is(final('released'), '50 k=1', 'and closes windows');
 
 # users' rows are one more input
 sql($node, q{INSERT INTO idle VALUES ('u', at(150))});
@@ -306,7 +331,7 @@ $broker->tool('produce', [ '-t', 'broker_times', '-f', 'ptv' ],
 	join '', map { "0\t" . (1767225600000 + $_ * 1000) . "\t{\"key\": \"t\"}\n" } 10, 70, 30);
 new_stream('broker_times');
 sql($node, q{SELECT eddy.attach_kafka('broker_times', server => 'kafka', topic => 'broker_times',
-	mapping => '{"ts": {"at": "timestamp"}}')});
+	mapping => '{"ts": "timestamp"}')});
 wait_for_consumed($node, $broker, 'broker_times');
 is(watermark('broker_times'), '65', 'the timestamp of the message is the event time');
 
@@ -358,11 +383,14 @@ is(watermark('following'), '995', 'the watermark of the last row');
 my $watermark = follow('following', 2000);
 cmp_ok($watermark, '<=', 995 + $clock - $offset + time() - $start + 1, 'auto_advance follows the clock, and not further');
 
+ok(wait_until($node, q{SELECT count(*) = 1 FROM following_final}, 'the window is closed'), 'the last window is closed');
+
 new_stream('feeding', 2, '', q{auto_advance => true, idle_timeout => '30 s'});
 ($offset, $start) = ($clock, time());
 rows('feeding', [ 0, 1000 ], [ 1, 500 ]);
 $watermark = follow('feeding', 2000);
 cmp_ok($watermark, '<=', 995 + $clock - $offset + time() - $start + 1, 'also without users');
+ok(wait_until($node, q{SELECT count(*) = 2 FROM feeding_final}, 'the windows are closed'), 'the last windows are closed');
 rows('feeding', [ 0, 1200 ], [ 1, 1200 ]);
 cmp_ok(watermark('feeding'), '>=', $watermark, 'it does not go back with the next row');
 
