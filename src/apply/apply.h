@@ -47,7 +47,8 @@ typedef struct EddyWatermarkChange
 
 	/* of a Kafka batch; otherwise source is 0 */
 	int32		source;
-	int			npartitions;	/* all that the worker consumes, which need not be all of the topic */
+	int			npartitions;	/* all that the worker consumes */
+	bool		complete;		/* that is all of the topic */
 	const EddyPartition *const *partitions; /* as they will be stored */
 	bool		polled;			/* partitions marked as idle are idle */
 

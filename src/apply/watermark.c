@@ -219,9 +219,16 @@ count_source(State *state, int32 source, bool enabled, const EddyWatermarkChange
 {
 	/* before the rows are read */
 	bool		polled = enabled && polled_check && polled_check(source);
-	List	   *partitions = eddy_catalog_list_partitions(source);
+	List	   *partitions;
 	ListCell   *lc;
 
+	if (change && change->complete)
+	{
+		for (int i = 0; i < change->npartitions; i++)
+			count_partition(state, change->partitions[i], change->polled);
+		return;
+	}
+	partitions = eddy_catalog_list_partitions(source);
 	if (partitions == NIL)
 		count_live(state, DT_NOBEGIN);
 	foreach(lc, partitions)

@@ -248,6 +248,7 @@ next_watermark(EddySourceWorker *worker)
 		.adds_rows = worker->apply.batch.nrows > 0,
 		.source = worker->id.id,
 		.npartitions = count,
+		.complete = count == worker->partitions.topic_partitions,
 		.partitions = partitions,
 		.polled = worker->idle.confirmed,
 		.user_event_time = DT_NOBEGIN
