@@ -326,7 +326,8 @@ watermark_becomes('two_topics', '95', 'the partitions of a source that is detach
 # What event times come from
 #
 
-$broker->create_topic('broker_times');
+# the broker would delete messages of that time
+$broker->create_topic('broker_times', 1, 'retention.ms=-1');
 $broker->tool('produce', [ '-t', 'broker_times', '-f', 'ptv' ],
 	join '', map { "0\t" . (1767225600000 + $_ * 1000) . "\t{\"key\": \"t\"}\n" } 10, 70, 30);
 new_stream('broker_times');
