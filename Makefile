@@ -62,6 +62,7 @@ OBJS = \
 	src/stream/write.o \
 	src/view/analyze.o \
 	src/view/bisect.o \
+	src/view/calendar.o \
 	src/view/closing.o \
 	src/view/combine.o \
 	src/view/define.o \

@@ -309,24 +309,25 @@ SELECT pg_extension_config_dump('eddy.late_rows', '');
 
 /*
  * Windows. eddy.tumble is SQL that the planner inlines. The SELECT of a continuous view can also
- * be run in psql. Lengths are fixed: a day is 24 hours. Windows are aligned in UTC to 1970-01-01,
- * regardless of TimeZone. Not STRICT: a null length is an error.
+ * be run in psql. Lengths are fixed, a day being 24 hours, except for months, and for days in a time
+ * zone. Windows are aligned to 1970-01-01, in that zone or in UTC, regardless of TimeZone. Not
+ * STRICT: a null length is an error.
  */
 
-CREATE FUNCTION eddy._window_start(ts timestamptz, size interval, "offset" interval)
+CREATE FUNCTION eddy._window_start(ts timestamptz, size interval, "offset" interval, time_zone text)
 RETURNS timestamptz LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_window_start';
-CREATE FUNCTION eddy._window_end(ts timestamptz, size interval, "offset" interval)
+CREATE FUNCTION eddy._window_end(ts timestamptz, size interval, "offset" interval, time_zone text)
 RETURNS timestamptz LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_window_end';
 CREATE FUNCTION eddy._window_start(ts timestamp, size interval, "offset" interval)
 RETURNS timestamp LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_window_start';
 CREATE FUNCTION eddy._window_end(ts timestamp, size interval, "offset" interval)
 RETURNS timestamp LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_window_end';
 
-CREATE FUNCTION eddy.tumble(ts timestamptz, size interval, "offset" interval DEFAULT '0',
+CREATE FUNCTION eddy.tumble(ts timestamptz, size interval, "offset" interval DEFAULT '0', time_zone text DEFAULT NULL,
                             OUT window_start timestamptz, OUT window_end timestamptz)
 RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
-    SELECT eddy._window_start(ts, size, "offset"), eddy._window_end(ts, size, "offset");
+    SELECT eddy._window_start(ts, size, "offset", time_zone), eddy._window_end(ts, size, "offset", time_zone);
 END;
 
 CREATE FUNCTION eddy.tumble(ts timestamp, size interval, "offset" interval DEFAULT '0',
@@ -337,6 +338,7 @@ BEGIN ATOMIC
 END;
 
 CREATE FUNCTION eddy.hop(ts timestamptz, slide interval, size interval, "offset" interval DEFAULT '0',
+                         time_zone text DEFAULT NULL,
                          OUT window_start timestamptz, OUT window_end timestamptz)
 RETURNS SETOF record LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 10
 AS 'MODULE_PATHNAME', 'eddy_hop';
@@ -347,6 +349,7 @@ RETURNS SETOF record LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 10
 AS 'MODULE_PATHNAME', 'eddy_hop';
 
 CREATE FUNCTION eddy.cumulate(ts timestamptz, step interval, size interval, "offset" interval DEFAULT '0',
+                              time_zone text DEFAULT NULL,
                               OUT window_start timestamptz, OUT window_end timestamptz)
 RETURNS SETOF record LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 10
 AS 'MODULE_PATHNAME', 'eddy_cumulate';
@@ -388,15 +391,15 @@ END;
 CREATE FUNCTION eddy._refuse_clock_words(value text)
 RETURNS text LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_refuse_clock_words';
 
-COMMENT ON FUNCTION eddy.tumble(timestamptz, interval, interval) IS
+COMMENT ON FUNCTION eddy.tumble(timestamptz, interval, interval, text) IS
     'fixed window [window_start, window_end) that contains ts';
 COMMENT ON FUNCTION eddy.tumble(timestamp, interval, interval) IS
     'fixed window [window_start, window_end) that contains ts';
-COMMENT ON FUNCTION eddy.hop(timestamptz, interval, interval, interval) IS
+COMMENT ON FUNCTION eddy.hop(timestamptz, interval, interval, interval, text) IS
     'windows of length size, one starting every slide, that contain ts';
 COMMENT ON FUNCTION eddy.hop(timestamp, interval, interval, interval) IS
     'windows of length size, one starting every slide, that contain ts';
-COMMENT ON FUNCTION eddy.cumulate(timestamptz, interval, interval, interval) IS
+COMMENT ON FUNCTION eddy.cumulate(timestamptz, interval, interval, interval, text) IS
     'windows that contain ts and grow by step from the start of a cycle of length size';
 COMMENT ON FUNCTION eddy.cumulate(timestamp, interval, interval, interval) IS
     'windows that contain ts and grow by step from the start of a cycle of length size';
@@ -632,12 +635,12 @@ COMMENT ON VIEW eddy.stat_continuous_views IS 'numbers of groups written and the
  */
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA eddy FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    eddy.tumble(timestamptz, interval, interval), eddy.tumble(timestamp, interval, interval),
-    eddy.hop(timestamptz, interval, interval, interval), eddy.hop(timestamp, interval, interval, interval),
-    eddy.cumulate(timestamptz, interval, interval, interval), eddy.cumulate(timestamp, interval, interval, interval),
+    eddy.tumble(timestamptz, interval, interval, text), eddy.tumble(timestamp, interval, interval),
+    eddy.hop(timestamptz, interval, interval, interval, text), eddy.hop(timestamp, interval, interval, interval),
+    eddy.cumulate(timestamptz, interval, interval, interval, text), eddy.cumulate(timestamp, interval, interval, interval),
     -- called by eddy.tumble when it is inlined
-    eddy._window_start(timestamptz, interval, interval), eddy._window_start(timestamp, interval, interval),
-    eddy._window_end(timestamptz, interval, interval), eddy._window_end(timestamp, interval, interval),
+    eddy._window_start(timestamptz, interval, interval, text), eddy._window_start(timestamp, interval, interval),
+    eddy._window_end(timestamptz, interval, interval, text), eddy._window_end(timestamp, interval, interval),
     eddy.session(timestamptz, interval, interval), eddy.session(timestamp, interval, interval),
     -- called in place of eddy.session, with the privileges of the owner of a view
     eddy._session_row(timestamptz, interval), eddy._session_row(timestamp, interval),

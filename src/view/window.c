@@ -4,13 +4,14 @@
  *    The window functions: which windows contain a point in time.
  *
  * A window contains start <= time < end. Windows have a fixed length in microseconds and are
- * aligned to 1970-01-01 00:00 UTC plus an offset, rounding toward minus infinity; so nothing
- * depends on TimeZone, and timestamp and timestamptz share all code. eddy.tumble is SQL over
- * eddy_window_start and eddy_window_end, which the planner inlines; the others return sets.
+ * aligned to 1970-01-01 00:00 UTC plus an offset, rounding toward minus infinity, or they are those
+ * of a calendar (calendar.c): months, and days in a time zone. Nothing depends on TimeZone, and
+ * timestamp and timestamptz share all code. eddy.tumble is SQL over eddy_window_start and
+ * eddy_window_end, which the planner inlines; the others return sets.
  *
  * Invalid times and lengths are errors of the row, as in a SELECT over stored rows: infinite times,
- * windows that begin or end outside of the range of the type, lengths that are null, negative or in
- * months, and too many windows for one row.
+ * windows that begin or end outside of the range of the type, lengths that are null, negative or of
+ * mixed units, unknown time zones, and too many windows for one row.
  *
  * No locks, no catalog access. Memory: the caller's.
  *
@@ -29,6 +30,7 @@
 
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
+#include "view/calendar.h"
 #include "view/window.h"
 
 /* Windows that can contain one row. Each of them costs as much as a row. */
@@ -54,45 +56,96 @@ raise_out_of_range(void)
 
 /* ---- lengths ---- */
 
-/* An interval in microseconds, a day being 24 hours. */
+/* Where windows start: each usec, aligned to 1970-01-01 plus offset, or by the calendar. */
+typedef struct Grid
+{
+	int64		usec;			/* 0: by the calendar */
+	int64		offset;
+	EddyCalendar calendar;
+} Grid;
+
+static void
+raise_length_out_of_range(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+			 errmsg("length of a window is out of range")));
+}
+
+static void
+raise_not_positive(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("length of a window must be greater than zero")));
+}
+
+/* Days and time of an interval in microseconds, a day being 24 hours. */
 static int64
-interval_usec(const Interval *interval)
+days_usec(const Interval *interval)
 {
 	int64		days;
 	int64		result;
 
-	if (interval->month != 0 && eddy_compat_interval_is_finite(interval))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("length of a window cannot contain months or years"),
-				 errdetail("Months differ in length; windows have a fixed one."),
-				 errhint("Group by date_trunc('month', ...) instead.")));
 	if (!eddy_compat_interval_is_finite(interval) ||
 		pg_mul_s64_overflow(interval->day, USECS_PER_DAY, &days) ||
 		pg_add_s64_overflow(days, interval->time, &result) ||
 		result == PG_INT64_MIN)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("length of a window is out of range")));
+		raise_length_out_of_range();
 	return result;
 }
 
+/* An interval without months in microseconds. */
 static int64
-positive_usec(const Interval *interval)
+interval_usec(const Interval *interval, const char *what)
 {
-	int64		result = interval_usec(interval);
-
-	if (result <= 0)
+	if (interval->month != 0 && eddy_compat_interval_is_finite(interval))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("length of a window must be greater than zero")));
-	return result;
+				 errmsg("%s cannot contain months or years", what),
+				 errdetail("Months differ in length.")));
+	return days_usec(interval);
+}
+
+/*
+ * A length that is greater than zero. Months are those of the calendar, and so are days in a time
+ * zone; others are 24 hours.
+ */
+static EddyLength
+parse_length(const Interval *interval, bool in_zone)
+{
+	EddyLength	length = {0};
+
+	if (!eddy_compat_interval_is_finite(interval))
+		raise_length_out_of_range();
+	if ((interval->month != 0 && (interval->day != 0 || interval->time != 0)) ||
+		(in_zone && interval->day != 0 && interval->time != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("length of a window cannot combine %s",
+						interval->month != 0 ? "months with days or hours" :
+						"days with hours in a time zone"),
+				 errdetail("Months and days differ in length.")));
+	if (interval->month != 0)
+		length.months = interval->month;
+	else if (in_zone && interval->day != 0)
+		length.days = interval->day;
+	else
+		length.usec = days_usec(interval);
+	if (length.months < 0 || length.days < 0 || length.usec < 0 ||
+		(length.months == 0 && length.days == 0 && length.usec == 0))
+		raise_not_positive();
+	return length;
 }
 
 int64
 eddy_window_length(const Interval *interval)
 {
-	return positive_usec(interval);
+	int64		result = interval_usec(interval, "length of a window");
+
+	if (result <= 0)
+		raise_not_positive();
+	return result;
 }
 
 void
@@ -112,26 +165,87 @@ interval_argument(FunctionCallInfo fcinfo, int argno)
 	return PG_GETARG_INTERVAL_P(argno);
 }
 
+/* The last argument of functions of timestamptz: NULL, or a time zone. */
+static pg_tz *
+zone_argument(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_NARGS() <= argno || PG_ARGISNULL(argno))
+		return NULL;
+	return eddy_calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(argno)));
+}
+
+/* Windows that follow each other. */
+static void
+parse_grid(Grid *grid, EddyLength length, const Interval *offset, pg_tz *zone)
+{
+	if (length.usec > 0 && zone)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("windows in a time zone must start after whole days, weeks, months or years"),
+				 errhint("Shift shorter windows with the argument \"offset\".")));
+	grid->usec = length.usec;
+	if (length.usec > 0)
+	{
+		grid->offset = interval_usec(offset, "offset of a window");
+		return;
+	}
+	grid->calendar.length = length;
+	grid->calendar.zone = zone;
+	if (length.months > 0)
+	{
+		grid->calendar.offset_months = offset->month;
+		grid->calendar.offset_usec = days_usec(offset);
+	}
+	else
+		grid->calendar.offset_usec = interval_usec(offset, "offset of a window in days");
+}
+
+static void
+raise_too_many_windows(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("too many windows for one row"),
+			 errdetail("The size of a window can be at most %d times its slide or step.",
+					   MAX_WINDOWS)));
+}
+
 /* Lengths of the windows that eddy.hop starts at, or eddy.cumulate ends after, each step. */
 static void
 check_hop(int64 slide, int64 size)
 {
 	if ((size - 1) / slide >= MAX_WINDOWS)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("too many windows for one row"),
-				 errdetail("The size of a window can be at most %d times its slide or step.",
-						   MAX_WINDOWS)));
+		raise_too_many_windows();
 }
 
-static void
-check_cumulate(int64 step, int64 size)
+/* A slide that is aligned as the calendar is, if the size has months. */
+static EddyLength
+align_slide(EddyLength slide, EddyLength size)
 {
-	if (size % step != 0)
+	if (slide.usec > 0 && size.months > 0)
+	{
+		if (slide.usec % USECS_PER_DAY != 0 || slide.usec / USECS_PER_DAY > PG_INT32_MAX)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("slide of windows of months must be in whole days or months")));
+		slide.days = slide.usec / USECS_PER_DAY;
+		slide.usec = 0;
+	}
+	return slide;
+}
+
+/* Lengths of different units have no multiple: the last step of a cycle is shorter. */
+static void
+check_cumulate(EddyLength step, EddyLength size)
+{
+	if ((step.months > 0 && (size.months == 0 || size.months % step.months != 0)) ||
+		(step.days > 0 && size.days > 0 && size.days % step.days != 0) ||
+		(size.usec > 0 && (step.usec == 0 || size.usec % step.usec != 0)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("size of a cumulating window must be a multiple of its step")));
-	check_hop(step, size);
+	if (size.usec > 0)
+		check_hop(step.usec, size.usec);
 }
 
 /* ---- windows ---- */
@@ -179,31 +293,65 @@ window_start(Timestamp time, int64 size, int64 offset)
 	return shift(time, -time_in_window(time, size, offset));
 }
 
-/* eddy._window_start(ts, size, offset): start of the tumbling window that contains ts. */
+/* A tumbling window. */
+static void
+tumble(FunctionCallInfo fcinfo, const Grid *grid, Timestamp *start, Timestamp *end)
+{
+	Timestamp	time = PG_GETARG_TIMESTAMP(0);
+
+	/* a window needs both of its bounds */
+	if (grid->usec > 0)
+	{
+		*start = window_start(time, grid->usec, grid->offset);
+		*end = shift(*start, grid->usec);
+	}
+	else
+	{
+		int64		number = eddy_calendar_find(&grid->calendar, time);
+
+		*start = eddy_calendar_start(&grid->calendar, number);
+		*end = eddy_calendar_start(&grid->calendar, number + 1);
+	}
+}
+
+static void
+parse_tumble(FunctionCallInfo fcinfo, Grid *grid)
+{
+	pg_tz	   *zone = zone_argument(fcinfo, 3);
+
+	memset(grid, 0, sizeof(Grid));
+	parse_grid(grid, parse_length(interval_argument(fcinfo, 1), zone != NULL),
+			   interval_argument(fcinfo, 2), zone);
+}
+
+/* eddy._window_start(ts, size, offset, time_zone): start of the tumbling window that contains ts. */
 Datum
 eddy_window_start(PG_FUNCTION_ARGS)
 {
-	int64		size = positive_usec(interval_argument(fcinfo, 1));
-	int64		offset = interval_usec(interval_argument(fcinfo, 2));
+	Grid		grid;
 	Timestamp	start;
+	Timestamp	end;
 
+	parse_tumble(fcinfo, &grid);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	start = window_start(PG_GETARG_TIMESTAMP(0), size, offset);
-	(void) shift(start, size);	/* a window needs both of its bounds */
+	tumble(fcinfo, &grid, &start, &end);
 	PG_RETURN_TIMESTAMP(start);
 }
 
-/* eddy._window_end(ts, size, offset): its end. */
+/* eddy._window_end(ts, size, offset, time_zone): its end. */
 Datum
 eddy_window_end(PG_FUNCTION_ARGS)
 {
-	int64		size = positive_usec(interval_argument(fcinfo, 1));
-	int64		offset = interval_usec(interval_argument(fcinfo, 2));
+	Grid		grid;
+	Timestamp	start;
+	Timestamp	end;
 
+	parse_tumble(fcinfo, &grid);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	PG_RETURN_TIMESTAMP(shift(window_start(PG_GETARG_TIMESTAMP(0), size, offset), size));
+	tumble(fcinfo, &grid, &start, &end);
+	PG_RETURN_TIMESTAMP(end);
 }
 
 static void
@@ -215,50 +363,111 @@ put_window(ReturnSetInfo *result, Timestamp start, Timestamp end)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
-/* eddy.hop(ts, slide, size, offset): windows of length size, one starting every slide. */
+/* The windows of eddy.hop that start each slide by the calendar, from the last one back. */
+static void
+hop_by_calendar(ReturnSetInfo *result, Timestamp time, const Grid *slide, const EddyLength *size)
+{
+	const EddyCalendar *calendar = &slide->calendar;
+	int64		last = eddy_calendar_find(calendar, time);
+	int64		first = last;
+
+	/* windows end in the order in which they start */
+	while (eddy_calendar_after(calendar, first, size, 1) > time)
+	{
+		first--;
+		if (last - first > MAX_WINDOWS)
+			raise_too_many_windows();
+	}
+	for (int64 number = first + 1; number <= last; number++)
+		put_window(result, eddy_calendar_start(calendar, number),
+				   eddy_calendar_after(calendar, number, size, 1));
+}
+
+/* eddy.hop(ts, slide, size, offset, time_zone): windows of length size, one starting every slide. */
 Datum
 eddy_hop(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	int64		slide = positive_usec(interval_argument(fcinfo, 1));
-	int64		size = positive_usec(interval_argument(fcinfo, 2));
-	int64		offset = interval_usec(interval_argument(fcinfo, 3));
+	pg_tz	   *zone = zone_argument(fcinfo, 4);
+	EddyLength	slide = parse_length(interval_argument(fcinfo, 1), zone != NULL);
+	EddyLength	size = parse_length(interval_argument(fcinfo, 2), zone != NULL);
+	Grid		grid = {0};
 	Timestamp	last;
 	int64		room;
 
-	check_hop(slide, size);
+	slide = align_slide(slide, size);
+	parse_grid(&grid, slide, interval_argument(fcinfo, 3), zone);
+	if (grid.usec > 0)
+		check_hop(grid.usec, size.usec);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
-	last = window_start(PG_GETARG_TIMESTAMP(0), slide, offset);
-	room = size - (PG_GETARG_TIMESTAMP(0) - last);
+	if (grid.usec == 0)
+	{
+		hop_by_calendar(result, PG_GETARG_TIMESTAMP(0), &grid, &size);
+		return (Datum) 0;
+	}
+	last = window_start(PG_GETARG_TIMESTAMP(0), grid.usec, grid.offset);
+	room = size.usec - (PG_GETARG_TIMESTAMP(0) - last);
 	if (room > 0)				/* otherwise ts is in a gap between windows */
-		for (int64 back = (room - 1) / slide; back >= 0; back--)
+		for (int64 back = (room - 1) / grid.usec; back >= 0; back--)
 		{
-			Timestamp	start = shift(last, -back * slide);
+			Timestamp	start = shift(last, -back * grid.usec);
 
-			put_window(result, start, shift(start, size));
+			put_window(result, start, shift(start, size.usec));
 		}
 	return (Datum) 0;
 }
 
-/* eddy.cumulate(ts, step, size, offset): windows that grow by step up to size. */
+/* The windows of eddy.cumulate in a cycle of the calendar. */
+static void
+cumulate_by_calendar(ReturnSetInfo *result, Timestamp time, const Grid *size,
+					 const EddyLength *step)
+{
+	const EddyCalendar *calendar = &size->calendar;
+	int64		number = eddy_calendar_find(calendar, time);
+	Timestamp	start = eddy_calendar_start(calendar, number);
+	Timestamp	end = eddy_calendar_start(calendar, number + 1);
+	Timestamp	step_end;
+	int64		nwindows = 0;
+
+	for (int64 n = step->usec > 0 ? (time - start) / step->usec + 1 : 1;; n++)
+	{
+		step_end = Min(eddy_calendar_after(calendar, number, step, n), end);
+		if (step_end <= time)
+			continue;
+		if (++nwindows > MAX_WINDOWS)
+			raise_too_many_windows();
+		put_window(result, start, step_end);
+		if (step_end == end)
+			break;
+	}
+}
+
+/* eddy.cumulate(ts, step, size, offset, time_zone): windows that grow by step up to size. */
 Datum
 eddy_cumulate(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	int64		step = positive_usec(interval_argument(fcinfo, 1));
-	int64		size = positive_usec(interval_argument(fcinfo, 2));
-	int64		offset = interval_usec(interval_argument(fcinfo, 3));
+	pg_tz	   *zone = zone_argument(fcinfo, 4);
+	EddyLength	step = parse_length(interval_argument(fcinfo, 1), zone != NULL);
+	EddyLength	size = parse_length(interval_argument(fcinfo, 2), zone != NULL);
+	Grid		grid = {0};
 	Timestamp	start;
 
 	check_cumulate(step, size);
+	parse_grid(&grid, size, interval_argument(fcinfo, 3), zone);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
-	start = window_start(PG_GETARG_TIMESTAMP(0), size, offset);
-	for (int64 n = (PG_GETARG_TIMESTAMP(0) - start) / step + 1; n <= size / step; n++)
-		put_window(result, start, shift(start, n * step));
+	if (grid.usec == 0)
+	{
+		cumulate_by_calendar(result, PG_GETARG_TIMESTAMP(0), &grid, &step);
+		return (Datum) 0;
+	}
+	start = window_start(PG_GETARG_TIMESTAMP(0), grid.usec, grid.offset);
+	for (int64 n = (PG_GETARG_TIMESTAMP(0) - start) / step.usec + 1; n <= grid.usec / step.usec; n++)
+		put_window(result, start, shift(start, n * step.usec));
 	return (Datum) 0;
 }
 
@@ -266,7 +475,7 @@ eddy_cumulate(PG_FUNCTION_ARGS)
 Datum
 eddy_session_end(PG_FUNCTION_ARGS)
 {
-	int64		gap = positive_usec(interval_argument(fcinfo, 1));
+	int64		gap = eddy_window_length(interval_argument(fcinfo, 1));
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
@@ -292,15 +501,18 @@ constant_interval(List *args, int argno)
 
 /*
  * eddy_window_check raises the error that a call of a window function would raise for every row,
- * from those of its lengths that are constant. Ignores other functions.
+ * from those of its arguments that are constant. Ignores other functions.
  */
 void
 eddy_window_check(FuncExpr *call)
 {
 	const char *name;
 	const Interval *interval;
-	int64		lengths[2] = {0, 0};
+	EddyLength	lengths[2] = {{0}, {0}};
+	bool		constant = true;
 	int			nlengths;
+	pg_tz	   *zone = NULL;
+	Grid		grid;
 
 	if (get_func_namespace(call->funcid) != eddy_catalog_schema())
 		return;
@@ -314,17 +526,31 @@ eddy_window_check(FuncExpr *call)
 
 	/* fold constants, add defaults and put named arguments into order */
 	call = (FuncExpr *) eval_const_expressions(NULL, (Node *) copyObject(call));
-	if (!IsA(call, FuncExpr) || list_length(call->args) != nlengths + 2)
+	if (!IsA(call, FuncExpr) || list_length(call->args) < nlengths + 2)
 		return;
+	if (list_length(call->args) > nlengths + 2)
+	{
+		Const	   *value = list_nth(call->args, nlengths + 2);
+
+		if (!IsA(value, Const))
+			return;				/* which lengths are valid depends on it */
+		if (!value->constisnull)
+			zone = eddy_calendar_zone(TextDatumGetCString(value->constvalue));
+	}
 	for (int i = 0; i < nlengths; i++)
 		if ((interval = constant_interval(call->args, i + 1)) != NULL)
-			lengths[i] = positive_usec(interval);
-	if ((interval = constant_interval(call->args, nlengths + 1)) != NULL)
-		(void) interval_usec(interval);
-	if (lengths[0] == 0 || lengths[1] == 0)
-		return;					/* not constant, or only one length */
+			lengths[i] = parse_length(interval, zone != NULL);
+		else
+			constant = false;
+	interval = constant_interval(call->args, nlengths + 1);
+	if (!constant || interval == NULL)
+		return;
 	if (strcmp(name, "hop") == 0)
-		check_hop(lengths[0], lengths[1]);
-	else
+		lengths[0] = align_slide(lengths[0], lengths[1]);
+	else if (strcmp(name, "cumulate") == 0)
 		check_cumulate(lengths[0], lengths[1]);
+	memset(&grid, 0, sizeof(Grid));
+	parse_grid(&grid, lengths[strcmp(name, "cumulate") == 0 ? 1 : 0], interval, zone);
+	if (strcmp(name, "hop") == 0 && grid.usec > 0)
+		check_hop(grid.usec, lengths[1].usec);
 }
