@@ -34,7 +34,7 @@ SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items WHERE id IN 
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items WHERE at > now()');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items WHERE at > CURRENT_TIMESTAMP');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items WHERE random() > 0.5');
-SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items, eddy.tumble(at, ''1 month'') w GROUP BY w.window_start');
+SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items, eddy.tumble(at, ''1 month 1 day'') w GROUP BY w.window_start');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items, eddy.hop(at, ''0 s'', ''1 min'') w GROUP BY w.window_start');
 SELECT eddy.create_continuous_view('v', 'SELECT ctid, count(*) FROM items GROUP BY ctid');
 SELECT eddy.create_continuous_view('v', 'SELECT generate_series(1, 2), count(*) FROM items');

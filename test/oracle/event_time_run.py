@@ -23,7 +23,7 @@ import time
 from event_time_model import (NEVER, Row, SessionView, Stream, WindowView, cumulate, hop, tumble)
 
 SEEDS_PER_STREAM = 10
-DEADLINE = 60           # seconds to wait for the database worker to close windows
+DEADLINE = 20           # seconds to wait for the database worker to close windows
 END = 'end of results'
 
 
