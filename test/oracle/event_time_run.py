@@ -3,7 +3,7 @@
 
     event_time_run.py [--seeds N] [--first SEED] [--jobs N] [--restart COMMAND]
 
-Connects with psql, by PGHOST, PGPORT and PGDATABASE. A seed is a random sequence of transactions. Ten
+Connects with psql, by PGHOST, PGPORT and PGDATABASE. A seed is a random sequence of transactions. Twenty
 seeds share one stream with two views, whose windows and options are random as well; each seed starts
 long after the one before it. The batches are users' statements, so each stream has one partition.
 
@@ -22,8 +22,8 @@ import time
 
 from event_time_model import (NEVER, Row, SessionView, Stream, WindowView, cumulate, hop, tumble)
 
-SEEDS_PER_STREAM = 10
-DEADLINE = 20           # seconds to wait for the database worker to close windows
+SEEDS_PER_STREAM = 20
+DEADLINE = 180          # seconds to wait for the database worker to close windows
 END = 'end of results'
 
 
@@ -193,6 +193,9 @@ class StreamRun:
         self.compare('late rows', self.read_late(psql), self.expect_late())
         self.compare_final(psql)
 
+    def drop(self, psql):
+        psql.run('DROP TABLE %s CASCADE;' % self.configuration.name)
+
     def transaction(self, psql, rng, statements):
         committed = len(statements) == 1 or rng.random() < 0.7
         sql = '\n'.join(self.insert(rows) for rows in statements)
@@ -224,6 +227,8 @@ def run_streams(runs, seeds, failures):
         except Difference as difference:
             failures.append('seed %d: %s' % (seed, difference))
             break
+        if seed % SEEDS_PER_STREAM == SEEDS_PER_STREAM - 1:
+            runs[seed // SEEDS_PER_STREAM].drop(psql)
     psql.close()
 
 
