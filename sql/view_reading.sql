@@ -9,7 +9,7 @@ CREATE SCHEMA reading;
 SET search_path = reading;
 
 CREATE UNLOGGED TABLE sales (id int, item text, shop numeric, price float8, at timestamptz);
-SELECT eddy.create_stream('sales', event_time => 'at');
+SELECT eddy.create_stream('sales', event_time => 'at', delay => '1 day');
 CREATE TABLE items (item text, label text);
 INSERT INTO items VALUES ('a', 'apple'), ('b', 'bread');
 CREATE TABLE history (item text, n bigint);
@@ -119,6 +119,7 @@ DECLARE
   hint text;
 BEGIN
   PERFORM eddy.create_continuous_view('refused', query);
+  DROP VIEW refused;
   RETURN 'accepted';
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
@@ -137,7 +138,7 @@ SELECT q || E'\n    ' || refusal(q) FROM (VALUES
   ('SELECT item FROM sales UNION SELECT label FROM items'),
   ('SELECT i.label, q.n FROM items i, LATERAL (SELECT count(*) AS n FROM sales s WHERE s.item = i.item) q'),
   ('SELECT * FROM (SELECT item, count(*) FROM sales GROUP BY item) q WHERE item IN (SELECT item FROM sales)'),
-  ('SELECT rank() OVER (ORDER BY count(*)), count(*) + (SELECT 1), sum(count(*)) OVER () + (SELECT 1) FROM sales GROUP BY item'),
+  ('SELECT rank() OVER (ORDER BY count(*)), sum(count(*)) OVER () + (SELECT 1) AS n FROM sales GROUP BY item'),
   ('SELECT item, count(*), (SELECT label FROM items i WHERE i.item = s.item LIMIT 1) FROM sales s GROUP BY item')) r(q);
 \pset format aligned
 \pset tuples_only off

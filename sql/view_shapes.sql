@@ -15,7 +15,7 @@ CREATE TABLE parts (page text, part int) PARTITION BY LIST (page);
 CREATE TABLE parts_home PARTITION OF parts FOR VALUES IN ('home');
 CREATE TABLE parts_other PARTITION OF parts DEFAULT;
 INSERT INTO parts VALUES ('home', 1), ('home', 2), ('blog', 1);
-SELECT eddy.create_stream('hits', event_time => 'at');
+SELECT eddy.create_stream('hits', event_time => 'at', delay => '1 day');
 
 CREATE TABLE queries (n int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, query text);
 
@@ -152,6 +152,7 @@ DECLARE
   hint text;
 BEGIN
   PERFORM eddy.create_continuous_view('refused', query);
+  DROP VIEW refused;
   RETURN 'accepted';
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
@@ -160,8 +161,6 @@ END $$;
 \pset format unaligned
 \pset tuples_only on
 SELECT q || E'\n    ' || refusal(q) FROM (VALUES
-  ('SELECT count(*) FROM (SELECT id, count(*) FROM hits GROUP BY id) q'),
-  ('SELECT count(*) FROM (SELECT DISTINCT id FROM hits) q'),
   ('SELECT count(*) FROM (SELECT id FROM hits LIMIT 3) q'),
   ('SELECT count(*) FROM (SELECT id FROM hits ORDER BY id) q'),
   ('SELECT count(*) FROM (SELECT id, lag(ms) OVER (ORDER BY id) FROM hits) q'),
