@@ -48,6 +48,14 @@ INSERT INTO queries (query) VALUES
 ('SELECT DISTINCT count(*) AS n FROM sales GROUP BY item, shop'),
 ('SELECT DISTINCT ON (shop) shop, item, count(*) FROM sales GROUP BY shop, item ORDER BY shop, count(*) DESC, item'),
 ('SELECT item, generate_series(1, least(count(*), 3)) AS n FROM sales GROUP BY item'),
+-- Sub-selects over groups.
+('SELECT item, count(*), (SELECT label FROM items i WHERE i.item = s.item) FROM sales s GROUP BY item'),
+('SELECT item, count(*) FROM sales s GROUP BY item, shop HAVING EXISTS (SELECT FROM items i WHERE i.item <= s.item) AND max(price) > 2'),
+('SELECT item, EXISTS (SELECT FROM items i WHERE i.item = s.item AND EXISTS (SELECT FROM items j WHERE j.item = s.item AND j.label = i.label)),
+         rank() OVER (ORDER BY sum(price), (SELECT max(label) FROM items i WHERE i.item > s.item), item) FROM sales s GROUP BY item'),
+('SELECT (SELECT max(label) FROM items) AS m, (SELECT label FROM items i WHERE i.item = s.item) AS label, count(*) FROM sales s GROUP BY 1, 2'),
+('SELECT item, (SELECT string_agg(i.item, $$,$$ ORDER BY i.item) FROM items i WHERE i.item <> s.item), GROUPING(item), count(*) FROM sales s
+   GROUP BY ROLLUP (item)'),
 -- DISTINCT ON rows, and the same with row_number(), keep one row of each key.
 ('SELECT DISTINCT ON (item) item, id, at FROM sales ORDER BY item, id'),
 ('SELECT DISTINCT ON (item) item, price, at FROM sales ORDER BY item, price DESC NULLS LAST, id'),
@@ -138,8 +146,7 @@ SELECT q || E'\n    ' || refusal(q) FROM (VALUES
   ('SELECT item FROM sales UNION SELECT label FROM items'),
   ('SELECT i.label, q.n FROM items i, LATERAL (SELECT count(*) AS n FROM sales s WHERE s.item = i.item) q'),
   ('SELECT * FROM (SELECT item, count(*) FROM sales GROUP BY item) q WHERE item IN (SELECT item FROM sales)'),
-  ('SELECT rank() OVER (ORDER BY count(*)), sum(count(*)) OVER () + (SELECT 1) AS n FROM sales GROUP BY item'),
-  ('SELECT item, count(*), (SELECT label FROM items i WHERE i.item = s.item LIMIT 1) FROM sales s GROUP BY item')) r(q);
+  ('SELECT item, count(*), (SELECT max(id) FROM sales t WHERE t.item = s.item) FROM sales s GROUP BY item')) r(q);
 \pset format aligned
 \pset tuples_only off
 

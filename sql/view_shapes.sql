@@ -15,6 +15,10 @@ CREATE TABLE parts (page text, part int) PARTITION BY LIST (page);
 CREATE TABLE parts_home PARTITION OF parts FOR VALUES IN ('home');
 CREATE TABLE parts_other PARTITION OF parts DEFAULT;
 INSERT INTO parts VALUES ('home', 1), ('home', 2), ('blog', 1);
+CREATE EXTENSION file_fdw;
+CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+CREATE FOREIGN TABLE cities (page text, city text, size int) SERVER files
+  OPTIONS (program $$printf 'home,Oslo,3\nblog,Rome,5\nblog,Bern,1\n'$$, format 'csv');
 SELECT eddy.create_stream('hits', event_time => 'at', delay => '1 day');
 
 CREATE TABLE queries (n int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, query text);
@@ -55,10 +59,11 @@ INSERT INTO queries (query) VALUES
 ($$SELECT r.a, count(*), sum(r.b) FROM hits, jsonb_to_recordset(doc) AS r(a text, b int) GROUP BY r.a$$),
 ($$SELECT m[1] AS first, count(*) FROM hits, regexp_matches(page, '[a-m]', 'g') m GROUP BY m[1]$$),
 ($$SELECT d.value ->> 'a' AS a, count(*) FROM hits LEFT JOIN LATERAL jsonb_array_elements(doc) d ON true GROUP BY 1$$),
--- Joins with a partitioned table, a view, VALUES, and several at once.
+-- Joins with a partitioned table, a view, VALUES, a foreign table, and several at once.
 ($$SELECT p.site, v.pages, parts.part, count(*) FROM hits JOIN pages p USING (page) JOIN sites v USING (site)
    LEFT JOIN parts ON parts.page = hits.page GROUP BY p.site, v.pages, parts.part$$),
 ($$SELECT v.name, count(*) FROM hits JOIN (VALUES (0, 'even'), (1, 'odd')) v(m, name) ON id % 2 = v.m GROUP BY v.name$$),
+($$SELECT f.city, count(*), sum(f.size) FROM hits JOIN cities f USING (page) GROUP BY f.city$$),
 -- UNION ALL of branches over the same stream: each row goes through all branches.
 ($$SELECT kind, sum(v) FROM (SELECT 'id' AS kind, id::numeric AS v FROM hits WHERE id > 3
                              UNION ALL SELECT 'ms', ms FROM hits) u GROUP BY kind$$),

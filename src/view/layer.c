@@ -4,8 +4,8 @@
  *    The part of a definition that is maintained, and the part that is applied when reading.
  *
  * The result of a query that groups, or selects rows, can be maintained; what the definition does
- * with that result (ORDER BY, LIMIT, window functions, DISTINCT, a query around it in which it is a
- * sub-select) cannot, but can be applied whenever the view is read:
+ * with that result (ORDER BY, LIMIT, window functions, DISTINCT, sub-selects over groups, a query
+ * around it in which it is a sub-select) cannot, but can be applied whenever the view is read:
  *
  *    SELECT * FROM (SELECT k, count(*) AS n, rank() OVER (ORDER BY count(*) DESC) AS place
  *                   FROM s GROUP BY k) q WHERE place <= 3
@@ -117,18 +117,6 @@ expands_groups(Query *query)
 	return false;
 }
 
-/* True if a part of the query itself has to be applied when reading. */
-static bool
-needs_split(Query *query)
-{
-	if (query->hasWindowFuncs || query->limitCount || query->limitOffset || expands_groups(query))
-		return true;
-	if (query->sortClause && !query->hasDistinctOn)
-		return true;
-	return query->distinctClause && is_grouped(query) &&
-		(query->hasDistinctOn || !eddy_grouping_shows_all_keys(query));
-}
-
 /* ---- splitting a query at its grouping ---- */
 
 typedef struct SplitContext
@@ -137,6 +125,7 @@ typedef struct SplitContext
 	bool		grouped;
 	List	   *keys;			/* of the grouping */
 	List	   *tlist;			/* of the inner query */
+	int			depth;			/* of the current sub-select below it */
 } SplitContext;
 
 static char *
@@ -186,19 +175,92 @@ push(SplitContext *context, Expr *expr, const char *name, Index ref)
 							exprCollation((Node *) expr), 0);
 }
 
-/* Replaces what the inner query computes by its columns. */
+/*
+ * A copy of a node of a sub-select that is context->depth levels below the inner query, in terms of
+ * that query. NULL if it refers to queries in between.
+ */
+static Node *
+lift(SplitContext *context, Node *node)
+{
+	for (int level = 0; level < context->depth; level++)
+		if (contain_vars_of_level(node, level) || contain_aggs_of_level(node, level))
+			return NULL;
+	node = copyObject(node);
+	if (context->depth > 0)
+		IncrementVarSublevelsUp(node, -context->depth, context->depth);
+	return node;
+}
+
+/* True if a node may be what the inner query computes: a key, an aggregate or a column. */
+static bool
+is_inner(SplitContext *context, Node *node)
+{
+	ListCell   *lc;
+
+	if (IsA(node, Var))
+		return ((Var *) node)->varlevelsup == (Index) context->depth;
+	if (IsA(node, Aggref))
+		return ((Aggref *) node)->agglevelsup == (Index) context->depth;
+	if (IsA(node, GroupingFunc))
+		return ((GroupingFunc *) node)->agglevelsup == (Index) context->depth;
+	foreach(lc, context->keys)
+		if (nodeTag(lfirst(lc)) == nodeTag(node))
+			return true;
+	return false;
+}
+
+/* Replaces what the inner query computes by its columns, also in sub-selects. */
 static Node *
 split_mutator(Node *node, SplitContext *context)
 {
+	Node	   *lifted = NULL;
+
 	if (node == NULL)
 		return NULL;
-	if (list_member(context->keys, node) || IsA(node, Aggref) || IsA(node, GroupingFunc) ||
-		(IsA(node, Var) && ((Var *) node)->varlevelsup == 0))
-		return (Node *) push(context, (Expr *) node, "_value", 0);
-	if (IsA(node, SubLink))
-		eddy_refuse("sub-selects together with window functions are not supported in a continuous view",
-					NULL, "Use them in a view on top of the continuous view.");
+	if (IsA(node, Query))
+	{
+		Query	   *query;
+
+		context->depth++;
+		query = query_tree_mutator((Query *) node, split_mutator, context, 0);
+		context->depth--;
+		return (Node *) query;
+	}
+	if (is_inner(context, node))
+		lifted = lift(context, node);
+	if (lifted && (list_member(context->keys, lifted) || IsA(lifted, Var) ||
+				   IsA(lifted, Aggref) || IsA(lifted, GroupingFunc)))
+	{
+		Var		   *var = (Var *) push(context, (Expr *) lifted, "_value", 0);
+
+		var->varlevelsup = context->depth;
+		return (Node *) var;
+	}
 	return expression_tree_mutator(node, split_mutator, context);
+}
+
+/* True if an expression over groups has a sub-select, which then is evaluated when reading. */
+static bool
+has_group_sublink(Node *node, SplitContext *context)
+{
+	if (node == NULL || IsA(node, Aggref) || list_member(context->keys, node))
+		return false;
+	if (IsA(node, SubLink))
+		return true;
+	return expression_tree_walker(node, has_group_sublink, context);
+}
+
+static void
+begin_split(SplitContext *context, Query *query)
+{
+	ListCell   *lc;
+
+	memset(context, 0, sizeof(*context));
+	context->inner = query;
+	context->grouped = is_grouped(query);
+	foreach(lc, query->groupClause)
+		context->keys = lappend(context->keys,
+								get_sortgroupclause_expr(lfirst(lc), query->targetList));
 }
 
 /* True for a column that is computed when reading. */
@@ -206,6 +268,8 @@ static bool
 is_outer(SplitContext *context, TargetEntry *tle)
 {
 	if (contain_windowfuncs((Node *) tle->expr))
+		return true;
+	if (context->grouped && has_group_sublink((Node *) tle->expr, context))
 		return true;
 	return context->grouped && expression_returns_set((Node *) tle->expr) &&
 		!eddy_set_returning_is_key(context->inner, tle);
@@ -240,12 +304,33 @@ is_hidden_key(Query *query, TargetEntry *tle)
 	return true;
 }
 
+/* True if a part of the query itself has to be applied when reading. */
+static bool
+needs_split(Query *query)
+{
+	if (query->hasWindowFuncs || query->limitCount || query->limitOffset || expands_groups(query))
+		return true;
+	if (query->sortClause && !query->hasDistinctOn)
+		return true;
+	if (is_grouped(query) && query->hasSubLinks)
+	{
+		SplitContext context;
+
+		begin_split(&context, query);
+		if (has_group_sublink((Node *) query->targetList, &context) ||
+			has_group_sublink(query->havingQual, &context))
+			return true;
+	}
+	return query->distinctClause && is_grouped(query) &&
+		(query->hasDistinctOn || !eddy_grouping_shows_all_keys(query));
+}
+
 static void
 make_inner(Query *inner, SplitContext *context, bool keeps_distinct, List *hidden_keys)
 {
 	ListCell   *lc;
 
-	inner->targetList = context->tlist;
+	inner->targetList = list_copy(context->tlist);
 	foreach(lc, hidden_keys)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
@@ -273,23 +358,22 @@ make_inner(Query *inner, SplitContext *context, bool keeps_distinct, List *hidde
 static Query *
 split_query(Query *query)
 {
-	SplitContext context = {query, is_grouped(query), NIL, NIL};
+	SplitContext context;
 	/* DISTINCT of rows is a grouping of its own, before ORDER BY and LIMIT but after all else */
-	bool		keeps_distinct = query->distinctClause && !context.grouped &&
+	bool		keeps_distinct = query->distinctClause && !is_grouped(query) &&
 		!query->hasWindowFuncs;
 	Query	   *outer = makeNode(Query);
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	RangeTblRef *ref = makeNode(RangeTblRef);
 	List	   *hidden_keys = NIL;
 	List	   *names = NIL;
+	Node	   *having = NULL;
 	ListCell   *lc;
 
 	if (keeps_distinct && query->hasDistinctOn)
 		eddy_refuse("LIMIT is not supported together with DISTINCT ON in a continuous view", NULL,
 					"Use LIMIT when reading the view.");
-	foreach(lc, query->groupClause)
-		context.keys = lappend(context.keys,
-							   get_sortgroupclause_expr(lfirst(lc), query->targetList));
+	begin_split(&context, query);
 	foreach(lc, query->targetList)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
@@ -326,6 +410,11 @@ split_query(Query *query)
 		outer->distinctClause = query->distinctClause;
 		outer->hasDistinctOn = query->hasDistinctOn;
 	}
+	if (has_group_sublink(query->havingQual, &context))
+	{
+		having = split_mutator(query->havingQual, &context);
+		query->havingQual = NULL;
+	}
 	make_inner(query, &context, keeps_distinct, hidden_keys);
 
 	foreach(lc, context.tlist)
@@ -336,7 +425,7 @@ split_query(Query *query)
 	rte->inFromCl = true;
 	ref->rtindex = 1;
 	outer->rtable = list_make1(rte);
-	outer->jointree = makeFromExpr(list_make1(ref), NULL);
+	outer->jointree = makeFromExpr(list_make1(ref), having);
 	return outer;
 }
 
