@@ -75,8 +75,8 @@ OBJS = \
 	src/view/kind.o \
 	src/view/kind_append.o \
 	src/view/kind_combining.o \
-	src/view/kind_session.o \
 	src/view/kind_distinct_on.o \
+	src/view/kind_session.o \
 	src/view/label.o \
 	src/view/late_pairs.o \
 	src/view/layer.o \

@@ -139,6 +139,37 @@ SELECT eddy.create_continuous_view('totals', 'SELECT page, count(*) FROM hits GR
 DELETE FROM totals WHERE page IS NULL;
 SELECT * FROM totals ORDER BY page;
 
+-- Windows that are grouped by in a sub-select or with grouping sets close. A late row is stored once for each window.
+CREATE UNLOGGED TABLE visits (id int, tags text[], at timestamptz);
+SELECT eddy.create_stream('visits', event_time => 'at');
+SELECT eddy.create_continuous_view('closing', $$
+    SELECT q.tag, q.window_start, count(*) FROM (
+        SELECT unnest(tags) AS tag, w.* FROM visits, eddy.tumble(at, '1 min') w) q
+    GROUP BY q.window_start, q.window_end, ROLLUP (q.tag) $$, emit => 'on_close', late => 'keep');
+INSERT INTO visits VALUES (1, '{a,b}', '2026-01-01 00:00:10Z'), (2, '{a}', '2026-01-01 00:00:20Z');
+SELECT * FROM closing ORDER BY tag;
+INSERT INTO visits VALUES (3, '{a,b}', '2026-01-01 00:02:00Z');
+INSERT INTO visits VALUES (4, '{a,b,c}', '2026-01-01 00:00:59Z');
+SELECT * FROM closing ORDER BY tag;
+SELECT view, row_data ->> 'id' AS id, window_start FROM eddy.late_rows WHERE view = 'closing'::regclass;
+
+-- Sessions, in a sub-select, with grouping sets and with DISTINCT.
+CREATE UNLOGGED TABLE taps (id int, k text, at timestamptz);
+SELECT eddy.create_stream('taps', event_time => 'at', delay => '1 day');
+SELECT eddy.create_continuous_view('sessions', $$
+    SELECT q.k, q.window_start, q.window_end, count(*) FROM (SELECT upper(k) AS k, w.* FROM taps, eddy.session(at, '1 min') w) q
+    GROUP BY 1, 2, 3 $$);
+SELECT eddy.create_continuous_view('session_totals', $$
+    SELECT k, w.window_start, w.window_end, count(*) FROM taps, eddy.session(at, '1 min') w
+    GROUP BY w.window_start, w.window_end, ROLLUP (k) $$);
+SELECT eddy.create_continuous_view('session_bounds', $$
+    SELECT DISTINCT k, w.window_start, w.window_end FROM taps, eddy.session(at, '1 min') w $$);
+INSERT INTO taps VALUES (1, 'a', '2026-01-01 00:00Z'), (2, 'b', '2026-01-01 00:00:30Z'), (3, 'a', '2026-01-01 00:05Z');
+INSERT INTO taps VALUES (4, 'b', '2026-01-01 00:01:20Z'), (5, 'A', '2026-01-01 00:05:10Z');
+SELECT * FROM sessions ORDER BY k COLLATE "C", window_start;
+SELECT * FROM session_totals ORDER BY k COLLATE "C", window_start;
+SELECT * FROM session_bounds ORDER BY k COLLATE "C", window_start;
+
 -- A row on which an expression of a sub-select fails is left out; WHERE is evaluated before.
 SELECT eddy.create_continuous_view('shares', $$
     SELECT q.id, sum(q.share) FROM (SELECT id % 2 AS id, 100 / ms AS share FROM hits WHERE page <> 'free') q GROUP BY q.id $$);
