@@ -39,11 +39,11 @@
 #include "view/scan.h"
 
 /*
- * The part of the definition that is maintained, as one SELECT that has the stream in its own FROM
- * clause, and plain GROUP BY if any. A copy.
+ * eddy_analyze_flatten returns the part of a definition that is maintained, as one SELECT that has
+ * the stream in its own FROM clause, and plain GROUP BY if any. A copy.
  */
-static Query *
-make_flat(Query *definition)
+Query *
+eddy_analyze_flatten(Query *definition)
 {
 	EddyLayers	layers;
 	Query	   *query;
@@ -59,7 +59,7 @@ make_flat(Query *definition)
 Oid
 eddy_analyze_stream(Query *definition)
 {
-	Query	   *query = make_flat(definition);
+	Query	   *query = eddy_analyze_flatten(definition);
 
 	return rt_fetch(eddy_refuse_query(query), query->rtable)->relid;
 }
@@ -464,7 +464,7 @@ make_delta_query(EddyViewPlan *plan, Query *query, Index stream_rti)
 void
 eddy_analyze_query(EddyViewPlan *plan, Query *definition)
 {
-	Query	   *query = make_flat(definition);
+	Query	   *query = eddy_analyze_flatten(definition);
 	Index		stream_rti = eddy_refuse_query(query);
 
 	query = eddy_function_guard_times(query);

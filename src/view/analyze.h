@@ -13,6 +13,9 @@
 /* Oid of the stream that a definition reads; errors for shapes that cannot be maintained. */
 extern Oid	eddy_analyze_stream(Query *query);
 
+/* What is maintained of a definition, as one flat SELECT. */
+extern Query *eddy_analyze_flatten(Query *definition);
+
 /* All of it, into a plan; of its kind, or of the first one that accepts the definition. */
 extern void eddy_analyze_query(EddyViewPlan *plan, Query *query);
 

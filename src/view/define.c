@@ -415,7 +415,7 @@ set_options(EddyView *row, const EddyViewOptions *options)
 
 /* Raises an error if an option needs windows that close and the query has none. */
 static void
-check_options(const EddyViewPlan *layout, const Query *query, const EddyViewOptions *options)
+check_options(const EddyViewPlan *layout, Query *definition, const EddyViewOptions *options)
 {
 	const char *option = NULL;
 
@@ -431,7 +431,8 @@ check_options(const EddyViewPlan *layout, const Query *query, const EddyViewOpti
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s requires a continuous view whose windows close", option),
-				 errdetail("%s", eddy_event_window_missing(query, layout->stream_rti)),
+				 errdetail("%s", eddy_event_window_missing(eddy_analyze_flatten(definition),
+														  layout->stream_rti)),
 				 errhint("Group by the bounds of a window such as eddy.tumble over the event time of the stream.")));
 }
 
@@ -478,7 +479,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	set_options(&row, options);
 	eddy_plan_set_policy(&layout, &row);
 	eddy_analyze_query(&layout, parsed);
-	check_options(&layout, layout.delta_query, options);
+	check_options(&layout, parsed, options);
 	foreach(lc, layout.state_tables)
 	{
 		EddyStateTable *table = lfirst(lc);

@@ -43,6 +43,7 @@
 #include "view/flatten.h"
 #include "view/layer.h"
 #include "view/refuse.h"
+#include "view/session.h"
 
 /* Levels of sub-selects above a core. */
 #define MAX_DEPTH 32
@@ -686,12 +687,15 @@ make_names_unique(Query *core)
 	}
 }
 
-/* A stream that the reader itself would read is not the one that is maintained. */
+/* A stream that the reader itself would read is not the one that is maintained, nor are sessions. */
 static bool
 check_reader(Node *node, EddyLayers *layers)
 {
 	if (node == NULL)
 		return false;
+	if (eddy_session_is_call(node))
+		eddy_refuse("eddy.session can be called once in a continuous view, in its own FROM clause",
+					NULL, NULL);
 	if (IsA(node, RangeTblEntry))
 	{
 		RangeTblEntry *rte = (RangeTblEntry *) node;
