@@ -69,13 +69,18 @@ OBJS = \
 	src/view/delta.o \
 	src/view/delta_plan.o \
 	src/view/event_window.o \
+	src/view/flatten.o \
 	src/view/function.o \
 	src/view/group_lock.o \
+	src/view/grouping.o \
 	src/view/kind.o \
+	src/view/kind_append.o \
 	src/view/kind_combining.o \
+	src/view/kind_distinct_on.o \
 	src/view/kind_session.o \
 	src/view/label.o \
 	src/view/late_pairs.o \
+	src/view/layer.o \
 	src/view/maintain.o \
 	src/view/merge.o \
 	src/view/objects.o \
@@ -83,9 +88,11 @@ OBJS = \
 	src/view/refuse.o \
 	src/view/scan.o \
 	src/view/session.o \
+	src/view/set_returning.o \
 	src/view/signature.o \
 	src/view/suspend.o \
 	src/view/trial.o \
+	src/view/union.o \
 	src/view/upsert.o \
 	src/view/window.o \
 	src/worker/database.o \

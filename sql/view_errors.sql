@@ -11,7 +11,6 @@ SELECT eddy.create_stream('items');
 SELECT eddy.create_stream('others');
 
 -- Queries that cannot be maintained are refused, with the reason and a hint.
-SELECT eddy.create_continuous_view('v', 'SELECT id FROM items');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM plain');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items; SELECT 1');
 SELECT eddy.create_continuous_view('v', 'DELETE FROM items');
@@ -20,14 +19,6 @@ SELECT eddy.create_continuous_view('v', 'SELECT count(DISTINCT id) FROM items');
 SELECT eddy.create_continuous_view('v', 'SELECT string_agg(t, '','' ORDER BY id) FROM items');
 SELECT eddy.create_continuous_view('v', 'SELECT mode() WITHIN GROUP (ORDER BY id) FROM items');
 SELECT eddy.create_continuous_view('v', 'SELECT jsonb_agg(t) FROM items');
-SELECT eddy.create_continuous_view('v', 'SELECT DISTINCT id FROM items GROUP BY id');
-SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items ORDER BY 1');
-SELECT eddy.create_continuous_view('v', 'SELECT id, count(*) FROM items GROUP BY id LIMIT 1');
-SELECT eddy.create_continuous_view('v', 'SELECT id, count(*) FROM items GROUP BY ROLLUP (id)');
-SELECT eddy.create_continuous_view('v', 'SELECT id, rank() OVER (ORDER BY id) FROM items GROUP BY id');
-SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items UNION ALL SELECT count(*) FROM items');
-SELECT eddy.create_continuous_view('v', 'WITH i AS (SELECT * FROM items) SELECT count(*) FROM i');
-SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM (SELECT * FROM items) i');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items JOIN others USING (id)');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM plain LEFT JOIN items USING (id)');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items WHERE id IN (SELECT id FROM others)');
@@ -37,8 +28,6 @@ SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items WHERE random
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items, eddy.tumble(at, ''1 month 1 day'') w GROUP BY w.window_start');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items, eddy.hop(at, ''0 s'', ''1 min'') w GROUP BY w.window_start');
 SELECT eddy.create_continuous_view('v', 'SELECT ctid, count(*) FROM items GROUP BY ctid');
-SELECT eddy.create_continuous_view('v', 'SELECT generate_series(1, 2), count(*) FROM items');
-SELECT eddy.create_continuous_view('v', 'SELECT count(*), (SELECT max(id) FROM plain) FROM items');
 SELECT eddy.create_continuous_view('v', 'SELECT point(id, id)::text, count(*) FROM items GROUP BY point(id, id)');
 SELECT eddy.create_continuous_view('pg_temp.v', 'SELECT count(*) FROM items');
 SELECT eddy.create_continuous_view('no_such_schema.v', 'SELECT count(*) FROM items');

@@ -25,6 +25,9 @@
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_relation.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
 #include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -145,6 +148,97 @@ eddy_compat_flatten_group(Query *query)
 	}
 #else
 	(void) query;
+#endif
+}
+
+/*
+ * Returns a copy of a query in which the columns of a relation are replaced by expressions. Since 18
+ * ReplaceVarsFromTargetList has an argument for RETURNING.
+ */
+static inline Node *
+eddy_compat_replace_vars(Node *query, Index rti, RangeTblEntry *rte, List *targetlist)
+{
+#if PG_VERSION_NUM >= 180000
+	return ReplaceVarsFromTargetList(query, rti, 0, rte, targetlist, 0,
+									 REPLACEVARS_REPORT_ERROR, 0, NULL);
+#else
+	return ReplaceVarsFromTargetList(query, rti, 0, rte, targetlist,
+									 REPLACEVARS_REPORT_ERROR, 0, NULL);
+#endif
+}
+
+/* Since 16 flatten_join_alias_vars has an argument for the planner. */
+static inline Node *
+eddy_compat_flatten_join_aliases(Query *query, Node *node)
+{
+#if PG_VERSION_NUM >= 160000
+	return flatten_join_alias_vars(NULL, query, node);
+#else
+	return flatten_join_alias_vars(query, node);
+#endif
+}
+
+/* Appends the range table of one query to that of another. Since 16 privileges are in a second list. */
+static inline void
+eddy_compat_append_range_table(Query *query, Query *other)
+{
+#if PG_VERSION_NUM >= 160000
+	CombineRangeTables(&query->rtable, &query->rteperminfos, other->rtable, other->rteperminfos);
+#else
+	query->rtable = list_concat(query->rtable, other->rtable);
+#endif
+}
+
+/*
+ * Makes an entry for a relation in the range table of a query, and returns its index; each call adds
+ * the columns that an entry of another query reads.
+ */
+static inline Index
+eddy_compat_add_relation(Query *query, Index rti, Query *other, const RangeTblEntry *like)
+{
+	RangeTblEntry *rte;
+
+	if (rti == 0)
+	{
+		rte = (RangeTblEntry *) copyObject(like);
+		query->rtable = lappend(query->rtable, rte);
+		rti = list_length(query->rtable);
+#if PG_VERSION_NUM >= 160000
+		rte->perminfoindex = 0;
+		(void) addRTEPermissionInfo(&query->rteperminfos, rte);
+	}
+	rte = rt_fetch(rti, query->rtable);
+	{
+		RTEPermissionInfo *from = getRTEPermissionInfo(other->rteperminfos,
+													   unconstify(RangeTblEntry *, like));
+		RTEPermissionInfo *to = getRTEPermissionInfo(query->rteperminfos, rte);
+
+		to->requiredPerms |= from->requiredPerms;
+		to->checkAsUser = from->checkAsUser;
+		to->selectedCols = bms_add_members(to->selectedCols, from->selectedCols);
+	}
+#else
+	}
+	rte = rt_fetch(rti, query->rtable);
+	rte->requiredPerms |= like->requiredPerms;
+	rte->selectedCols = bms_add_members(rte->selectedCols, like->selectedCols);
+	(void) other;
+#endif
+	return rti;
+}
+
+/* Makes a relation in a range table one that gives a single row without columns. */
+static inline void
+eddy_compat_make_result(RangeTblEntry *rte)
+{
+	rte->rtekind = RTE_RESULT;
+	rte->relid = InvalidOid;
+	rte->inh = false;
+#if PG_VERSION_NUM >= 160000
+	rte->perminfoindex = 0;
+#else
+	rte->requiredPerms = ACL_NO_RIGHTS;
+	rte->selectedCols = NULL;
 #endif
 }
 

@@ -25,7 +25,8 @@
  * label does not mention.
  *
  * "rows": the rows of the table are those of the view, and their changes are sent. The n-th number
- * of "columns" is the table's column that holds the n-th column of the view; "keys" are the
+ * of "columns" is the table's column that holds the n-th column of the view, or 0 if that column is
+ * computed when the view is read, and is not sent; "keys" are the
  * columns that identify a row, none if there is one row only; rows for which the boolean column
  * "visible" is not true are not in the view; rows for which the boolean column "final" is true are
  * final: they change only if the view accepts late rows; "end" holds the end of the window, of type
@@ -78,7 +79,7 @@ typedef struct EddyTableLabel
 
 	/* of EDDY_TABLE_ROWS */
 	int			ncolumns;
-	AttrNumber *columns;		/* in the order of the view's columns */
+	AttrNumber *columns;		/* in the order of the view's columns; 0: computed when reading */
 	int			nkeys;
 	AttrNumber *keys;
 	AttrNumber	visible;		/* 0: all rows are visible */

@@ -395,7 +395,8 @@ describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *l
 	{
 		AttrNumber	attnum = label->columns[i];
 
-		if (!TupleDescAttr(desc, attnum - 1)->attisdropped)
+		/* 0: computed when the view is read */
+		if (attnum > 0 && !TupleDescAttr(desc, attnum - 1)->attisdropped)
 			add_column(&entry->columns[entry->nstored++], desc, attnum,
 					   get_attname(entry->view, i + 1, false), options);
 	}

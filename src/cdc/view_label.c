@@ -40,7 +40,7 @@ static bool fits_table(const EddyTableLabel *label, TupleDesc desc);
 static Oid	find_labelled_view(Oid table, const char *text);
 static char *get_label(Oid relid);
 static bool parse_label(const char *text, EddyTableLabel *label);
-static bool parse_numbers(const char **cursor, AttrNumber *numbers, int max, int *count);
+static bool parse_numbers(const char **cursor, AttrNumber *numbers, int max, int *count, int min);
 static bool skip(const char **cursor, const char *text);
 static Oid	view_of_rule(Oid rule);
 
@@ -97,7 +97,8 @@ parse_label(const char *text, EddyTableLabel *label)
 	if (skip(&cursor, " " EDDY_LABEL_PROGRESS))
 	{
 		label->role = EDDY_TABLE_PROGRESS;
-		return parse_numbers(&cursor, label->progress, lengthof(label->progress), &nprogress) &&
+		return parse_numbers(&cursor, label->progress, lengthof(label->progress), &nprogress,
+							 1) &&
 			nprogress == lengthof(label->progress) && *cursor == '\0';
 	}
 
@@ -105,15 +106,15 @@ parse_label(const char *text, EddyTableLabel *label)
 	label->columns = palloc(sizeof(AttrNumber) * MaxHeapAttributeNumber);
 	label->keys = palloc(sizeof(AttrNumber) * INDEX_MAX_KEYS);
 	if (!skip(&cursor, " " EDDY_LABEL_ROWS " " EDDY_LABEL_COLUMNS) ||
-		!parse_numbers(&cursor, label->columns, MaxHeapAttributeNumber, &label->ncolumns) ||
+		!parse_numbers(&cursor, label->columns, MaxHeapAttributeNumber, &label->ncolumns, 0) ||
 		!skip(&cursor, " " EDDY_LABEL_KEYS) ||
-		!parse_numbers(&cursor, label->keys, INDEX_MAX_KEYS, &label->nkeys))
+		!parse_numbers(&cursor, label->keys, INDEX_MAX_KEYS, &label->nkeys, 1))
 		return false;
 	if (skip(&cursor, " " EDDY_LABEL_VISIBLE) &&
-		(!parse_numbers(&cursor, &label->visible, 1, &nvisible) || nvisible == 0))
+		(!parse_numbers(&cursor, &label->visible, 1, &nvisible, 1) || nvisible == 0))
 		return false;
 	if (skip(&cursor, " " EDDY_LABEL_FINAL) &&
-		(!parse_numbers(&cursor, &label->final, 1, &nfinal) || nfinal == 0))
+		(!parse_numbers(&cursor, &label->final, 1, &nfinal, 1) || nfinal == 0))
 		return false;
 	if (skip(&cursor, " " EDDY_LABEL_END) &&
 		(!parse_numbers(&cursor, &label->end, 1, &nend) || nend == 0))
@@ -133,9 +134,12 @@ skip(const char **cursor, const char *text)
 	return true;
 }
 
-/* Parses attribute numbers, each after one space; false if one is not valid or there are too many. */
+/*
+ * Parses attribute numbers of at least min, each after one space; false if one is not valid or there
+ * are too many.
+ */
 static bool
-parse_numbers(const char **cursor, AttrNumber *numbers, int max, int *count)
+parse_numbers(const char **cursor, AttrNumber *numbers, int max, int *count, int min)
 {
 	const char *p = *cursor;
 
@@ -147,9 +151,13 @@ parse_numbers(const char **cursor, AttrNumber *numbers, int max, int *count)
 		for (p++; *p >= '0' && *p <= '9'; p++)
 		{
 			number = number * 10 + (*p - '0');
-			if (number < 1 || number > MaxHeapAttributeNumber)
-				return false;	/* a leading zero, or too large */
+			if (number > MaxHeapAttributeNumber)
+				return false;
+			if (number == 0 && p[1] >= '0' && p[1] <= '9')
+				return false;	/* a leading zero */
 		}
+		if (number < min)
+			return false;
 		if (*count == max)
 			return false;
 		numbers[(*count)++] = number;

@@ -31,14 +31,36 @@
 #include "compat.h"
 #include "view/analyze.h"
 #include "view/event_window.h"
+#include "view/flatten.h"
 #include "view/function.h"
 #include "view/kind.h"
+#include "view/layer.h"
 #include "view/refuse.h"
 #include "view/scan.h"
 
-Oid
-eddy_analyze_stream(Query *query)
+/*
+ * eddy_analyze_flatten returns the part of a definition that is maintained, as one SELECT that has
+ * the stream in its own FROM clause, and plain GROUP BY if any. A copy.
+ */
+Query *
+eddy_analyze_flatten(Query *definition)
 {
+	EddyLayers	layers;
+	Query	   *query;
+
+	eddy_layer_split(&layers, copyObject(definition));
+	query = eddy_flatten_query(layers.core);
+	eddy_set_returning_to_from(query);
+	eddy_grouping_normalize(query);
+	return query;
+}
+
+/* eddy_analyze_stream returns the stream that a definition reads. */
+Oid
+eddy_analyze_stream(Query *definition)
+{
+	Query	   *query = eddy_analyze_flatten(definition);
+
 	return rt_fetch(eddy_refuse_query(query), query->rtable)->relid;
 }
 
@@ -195,8 +217,6 @@ replace_mutator(Node *node, EddyViewPlan *plan)
 		}
 		elog(ERROR, "aggregate of a continuous view was not collected");
 	}
-	if (IsA(node, GroupingFunc))
-		eddy_refuse("GROUPING is not supported in a continuous view", NULL, NULL);
 	if (IsA(node, SubLink))
 		eddy_refuse("sub-selects over groups are not supported in a continuous view", NULL,
 			   "Use them in a view on top of the continuous view.");
@@ -208,11 +228,10 @@ replace_mutator(Node *node, EddyViewPlan *plan)
 
 /* Which bound of a window over the event time a GROUP BY expression is. */
 static int
-window_bound(EddyViewPlan *plan, Query *query, int position)
+window_bound(EddyViewPlan *plan, Query *query, SortGroupClause *clause)
 {
 	return eddy_event_window_bound(query, plan->stream_rti,
-								   get_sortgroupclause_expr(list_nth(query->groupClause, position),
-															query->targetList));
+								   get_sortgroupclause_expr(clause, query->targetList));
 }
 
 /*
@@ -220,7 +239,7 @@ window_bound(EddyViewPlan *plan, Query *query, int position)
  * groups that are written, closed and removed at the same time are next to each other in the index.
  */
 static int *
-order_keys(EddyViewPlan *plan, Query *query)
+order_keys(EddyViewPlan *plan, Query *query, List *clauses)
 {
 	static const int ranks[] = {EDDY_WINDOW_END, EDDY_WINDOW_START, 0, EDDY_WINDOW_LAST};
 	int		   *order = palloc(sizeof(int) * Max(plan->nkeys, 1));
@@ -228,25 +247,26 @@ order_keys(EddyViewPlan *plan, Query *query)
 
 	for (int rank = 0; rank < (int) lengthof(ranks); rank++)
 		for (int i = 0; i < plan->nkeys; i++)
-			if (window_bound(plan, query, i) == ranks[rank])
+			if (window_bound(plan, query, list_nth(clauses, i)) == ranks[rank])
 				order[n++] = i;
 	Assert(n == plan->nkeys);
 	return order;
 }
 
-static void
-analyze_keys(EddyViewPlan *plan, Query *query)
+/* eddy_analyze_keys fills the keys: the expressions of GROUP BY or DISTINCT ON. */
+void
+eddy_analyze_keys(EddyViewPlan *plan, Query *query, List *clauses)
 {
 	int		   *order;
 
-	plan->nkeys = list_length(query->groupClause);
+	plan->nkeys = list_length(clauses);
 	plan->keys = palloc0(sizeof(EddyKey) * Max(plan->nkeys, 1));
-	order = order_keys(plan, query);
+	order = order_keys(plan, query, clauses);
 	plan->windowed = plan->nkeys > 0 &&
-		window_bound(plan, query, order[0]) == EDDY_WINDOW_END;
+		window_bound(plan, query, list_nth(clauses, order[0])) == EDDY_WINDOW_END;
 	for (int i = 0; i < plan->nkeys; i++)
 	{
-		Node	   *expr = get_sortgroupclause_expr(list_nth(query->groupClause, order[i]),
+		Node	   *expr = get_sortgroupclause_expr(list_nth(clauses, order[i]),
 													query->targetList);
 		EddyKey    *key = &plan->keys[i];
 		TypeCacheEntry *type;
@@ -257,6 +277,12 @@ analyze_keys(EddyViewPlan *plan, Query *query)
 		key->type = exprType(expr);
 		key->typmod = exprTypmod(expr);
 		key->collation = exprCollation(expr);
+		if (get_typtype(key->type) == TYPTYPE_PSEUDO)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a continuous view cannot group by type %s", format_type_be(key->type)),
+					 errdetail("Values of this type cannot be stored."),
+					 errhint("Group by the columns of the row.")));
 		type = lookup_type_cache(key->type, TYPECACHE_LT_OPR | TYPECACHE_EQ_OPR_FINFO);
 		if (!OidIsValid(type->lt_opr) || !OidIsValid(type->eq_opr_finfo.fn_oid))
 			ereport(ERROR,
@@ -387,9 +413,34 @@ analyze_outputs(EddyViewPlan *plan, Query *query)
 void
 eddy_analyze_groups(EddyViewPlan *plan, Query *query)
 {
-	analyze_keys(plan, query);
+	eddy_analyze_keys(plan, query, query->groupClause);
 	analyze_aggregates(plan, query);
 	analyze_outputs(plan, query);
+}
+
+/* eddy_analyze_rows fills the outputs of a query whose columns are those of the delta. */
+void
+eddy_analyze_rows(EddyViewPlan *plan, Query *query)
+{
+	ListCell   *lc;
+
+	plan->outputs = palloc0(sizeof(EddyOutput) * Max(list_length(query->targetList), 1));
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		EddyOutput *output;
+
+		if (tle->resjunk)
+			continue;
+		output = &plan->outputs[plan->noutputs];
+		output->kind = EDDY_OUTPUT_DELTA;
+		output->index = plan->noutputs++;
+		output->expr = tle->expr;
+		output->name = pstrdup(tle->resname);
+		output->type = exprType((Node *) tle->expr);
+		output->typmod = exprTypmod((Node *) tle->expr);
+		output->collation = exprCollation((Node *) tle->expr);
+	}
 }
 
 /* ---- all of a definition ---- */
@@ -399,36 +450,26 @@ static void
 make_delta_query(EddyViewPlan *plan, Query *query, Index stream_rti)
 {
 	Query	   *delta = copyObject(query);
-	ListCell   *lc;
 
 	plan->kind->make_delta(plan, delta);
 	eddy_scan_mark(rt_fetch(stream_rti, delta->rtable));
-
-	/* up to 15, rules have entries for their own view, which nothing reads: they need no locks */
-	foreach(lc, delta->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
-
-		if (rte->rtekind == RTE_RELATION && rte->relid == plan->definition)
-		{
-			rte->rtekind = RTE_RESULT;
-			rte->relid = InvalidOid;
-		}
-	}
 	plan->delta_query = delta;
 }
 
 /*
- * eddy_analyze_query takes a definition apart into *plan, all in the current memory context. Raises
+ * eddy_analyze_query takes a definition apart into *plan, all in the current memory context. The kind
+ * is chosen if the plan has none. Raises
  * ERRCODE_FEATURE_NOT_SUPPORTED with reason and hint for what cannot be maintained incrementally.
  */
 void
-eddy_analyze_query(EddyViewPlan *plan, Query *query)
+eddy_analyze_query(EddyViewPlan *plan, Query *definition)
 {
+	Query	   *query = eddy_analyze_flatten(definition);
 	Index		stream_rti = eddy_refuse_query(query);
 
-	eddy_compat_flatten_group(query);
 	query = eddy_function_guard_times(query);
+	if (plan->kind == NULL)
+		plan->kind = eddy_kind_choose(query);
 	plan->stream = rt_fetch(stream_rti, query->rtable)->relid;
 	plan->stream_rti = stream_rti;
 	plan->adds_end = eddy_event_window_add_end(query, stream_rti);

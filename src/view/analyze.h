@@ -13,11 +13,18 @@
 /* Oid of the stream that a definition reads; errors for shapes that cannot be maintained. */
 extern Oid	eddy_analyze_stream(Query *query);
 
-/* All of it, into a plan whose kind is known. */
+/* What is maintained of a definition, as one flat SELECT. */
+extern Query *eddy_analyze_flatten(Query *definition);
+
+/* All of it, into a plan; of its kind, or of the first one that accepts the definition. */
 extern void eddy_analyze_query(EddyViewPlan *plan, Query *query);
 
 /* For kinds: keys, aggregates, outputs and HAVING of a query that groups. */
 extern void eddy_analyze_groups(EddyViewPlan *plan, Query *query);
+
+/* For kinds: keys alone; and the columns of a query that does not group. */
+extern void eddy_analyze_keys(EddyViewPlan *plan, Query *query, List *clauses);
+extern void eddy_analyze_rows(EddyViewPlan *plan, Query *query);
 
 /* The aggregate calls of a definition, each different one once: List of Aggref, not copied. */
 extern List *eddy_analyze_aggrefs(Query *query);

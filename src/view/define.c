@@ -30,6 +30,8 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
@@ -44,6 +46,7 @@
 #include "view/analyze.h"
 #include "view/event_window.h"
 #include "view/kind.h"
+#include "view/layer.h"
 #include "view/view.h"
 
 static void
@@ -148,6 +151,7 @@ append_column(StringInfo sql, const EddyStateColumn *column)
 		appendStringInfo(sql, " COLLATE %s", generate_collation_name(column->collation));
 	if (column->not_null)
 		appendStringInfoString(sql, " NOT NULL");
+
 }
 
 /* The quoted name of a column. */
@@ -204,7 +208,8 @@ create_state_table(const EddyStateTable *table, const char *view_name)
 
 	/*
 	 * Half-empty pages leave room for HOT updates, which need no new index entries. Most
-	 * writes are updates, so autovacuum must start early.
+	 * writes are updates, so autovacuum must start early. Neither is true of rows that are
+	 * only appended.
 	 */
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE TABLE %s (", qualified);
@@ -214,9 +219,11 @@ create_state_table(const EddyStateTable *table, const char *view_name)
 			appendStringInfoString(&sql, ", ");
 		append_column(&sql, &table->columns[i]);
 	}
-	appendStringInfoString(&sql, ") USING heap WITH (fillfactor = 50,"
-						   " autovacuum_vacuum_scale_factor = 0.01,"
-						   " autovacuum_vacuum_insert_scale_factor = 0.1)");
+	appendStringInfoString(&sql, ") USING heap");
+	if (!table->append_only)
+		appendStringInfoString(&sql, " WITH (fillfactor = 50,"
+							   " autovacuum_vacuum_scale_factor = 0.01,"
+							   " autovacuum_vacuum_insert_scale_factor = 0.1)");
 	execute(sql.data);
 
 	for (int i = 0; i < table->ncolumns; i++)
@@ -243,15 +250,15 @@ create_state_table(const EddyStateTable *table, const char *view_name)
 
 /* ---- the public view ---- */
 
-static Oid
-create_public_view(const EddyViewPlan *plan, Oid schema, const char *name)
+/* A query for the rows of the main state table that are rows of what is maintained. */
+static char *
+make_rows_query(const EddyViewPlan *plan)
 {
 	const EddyStateTable *table = eddy_plan_main_table(plan);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE VIEW %s AS SELECT ",
-					 quote_qualified_identifier(get_namespace_name(schema), name));
+	appendStringInfoString(&sql, "SELECT ");
 	for (int i = 0; i < plan->noutputs; i++)
 		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
 						 column_name(table, plan->outputs[i].column));
@@ -259,11 +266,67 @@ create_public_view(const EddyViewPlan *plan, Oid schema, const char *name)
 					 quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(table->relid)));
 	if (plan->visible_column)
 		appendStringInfo(&sql, " WHERE %s", column_name(table, plan->visible_column));
+	return sql.data;
+}
+
+/* A query with the columns of the reader, as a placeholder. */
+static char *
+make_empty_query(const Query *reader)
+{
+	StringInfoData sql;
+	const char *separator = "";
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	foreach(lc, reader->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Oid			type = exprType((Node *) tle->expr);
+		Oid			collation = exprCollation((Node *) tle->expr);
+
+		if (tle->resjunk)
+			continue;
+		appendStringInfo(&sql, "%sNULL::%s", separator,
+						 format_type_extended(type, exprTypmod((Node *) tle->expr),
+											  FORMAT_TYPE_TYPEMOD_GIVEN |
+											  FORMAT_TYPE_FORCE_QUALIFY));
+		if (OidIsValid(collation))
+			appendStringInfo(&sql, " COLLATE %s", generate_collation_name(collation));
+		appendStringInfo(&sql, " AS %s", quote_identifier(tle->resname));
+		separator = ", ";
+	}
+	return sql.data;
+}
+
+/* Replaces the query of the view by the reader over the rows of the state table. */
+static void
+store_reader(Oid view, EddyLayers *layers, const char *rows_query)
+{
+	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(rows_query));
+	Query	   *rows = parse_analyze_fixedparams(raw, rows_query, NULL, 0, NULL);
+
+	StoreViewQuery(view, eddy_layer_make_view(layers, rows), true);
+	CommandCounterIncrement();
+}
+
+/* A simple view over the main state table, or what the definition does with its rows. */
+static Oid
+create_public_view(const EddyViewPlan *plan, EddyLayers *layers, Oid schema, const char *name)
+{
+	char	   *rows_query = make_rows_query(plan);
+	Oid			relid;
+
 	SPI_connect();
-	execute(sql.data);
+	execute(psprintf("CREATE VIEW %s AS %s",
+					 quote_qualified_identifier(get_namespace_name(schema), name),
+					 layers->reader ? make_empty_query(layers->reader) : rows_query));
 	SPI_finish();
 	CommandCounterIncrement();
-	return get_relname_relid(name, schema);
+	relid = get_relname_relid(name, schema);
+	if (layers->reader)
+		store_reader(relid, layers, rows_query);
+	return relid;
 }
 
 /* ---- labels for the output plugin ---- */
@@ -311,20 +374,30 @@ exists_already(RangeVar *name, Oid schema, bool if_not_exists, Oid *relid)
 
 /* Copies to the catalog row what it records of the layout. */
 static void
-describe_layout(EddyView *row, const EddyViewPlan *layout)
+describe_layout(EddyView *row, const EddyViewPlan *layout, const EddyLayers *layers)
 {
 	row->kind = pstrdup(layout->kind->name);
 	row->state_table = linitial_oid(row->state_tables);
-	row->ncolumns = layout->noutputs;
-	row->columns = palloc(sizeof(AttrNumber) * Max(layout->noutputs, 1));
-	for (int i = 0; i < layout->noutputs; i++)
-		row->columns[i] = layout->outputs[i].column;
+	if (layers->reader)
+		row->columns = eddy_layer_find_columns(layers, &row->ncolumns);
+	else
+	{
+		row->ncolumns = layout->noutputs;
+		row->columns = palloc(sizeof(AttrNumber) * Max(layout->noutputs, 1));
+		for (int i = 0; i < layout->noutputs; i++)
+			row->columns[i] = i + 1;
+	}
+	for (int i = 0; i < row->ncolumns; i++)
+		if (row->columns[i] > 0)
+			row->columns[i] = layout->outputs[row->columns[i] - 1].column;
 	/* in the order of GROUP BY, without what was added to it */
 	row->key_columns = palloc(sizeof(AttrNumber) * Max(layout->nkeys, 1));
 	for (int position = 0; position < layout->nkeys; position++)
 		for (int i = 0; i < layout->nkeys; i++)
 			if (layout->keys[i].position == position && !layout->keys[i].dependent)
 				row->key_columns[row->nkeys++] = layout->keys[i].column;
+	if (layout->row_column)
+		row->key_columns[row->nkeys++] = layout->row_column;
 	row->visible_column = layout->visible_column;
 	row->final_column = layout->final_column;
 }
@@ -343,7 +416,7 @@ set_options(EddyView *row, const EddyViewOptions *options)
 
 /* Raises an error if an option needs windows that close and the query has none. */
 static void
-check_options(const EddyViewPlan *layout, const Query *query, const EddyViewOptions *options)
+check_options(const EddyViewPlan *layout, Query *definition, const EddyViewOptions *options)
 {
 	const char *option = NULL;
 
@@ -359,7 +432,8 @@ check_options(const EddyViewPlan *layout, const Query *query, const EddyViewOpti
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s requires a continuous view whose windows close", option),
-				 errdetail("%s", eddy_event_window_missing(query, layout->stream_rti)),
+				 errdetail("%s", eddy_event_window_missing(eddy_analyze_flatten(definition),
+														  layout->stream_rti)),
 				 errhint("Group by the bounds of a window such as eddy.tumble over the event time of the stream.")));
 }
 
@@ -375,6 +449,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 {
 	RangeVar   *rangevar = makeRangeVarFromNameList(eddy_compat_qualified_name(name));
 	EddyViewPlan layout = {0};
+	EddyLayers	layers;
 	EddyView	row = {0};
 	Query	   *parsed;
 	Oid			schema;
@@ -403,7 +478,6 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	eddy_view_check_stream(row.stream, GetUserId());
 
 	set_options(&row, options);
-	layout.kind = eddy_kind_choose(parsed);
 	eddy_plan_set_policy(&layout, &row);
 	eddy_analyze_query(&layout, parsed);
 	check_options(&layout, parsed, options);
@@ -415,8 +489,9 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 		row.state_tables = lappend_oid(row.state_tables, table->relid);
 	}
 
-	row.relid = create_public_view(&layout, schema, rangevar->relname);
-	describe_layout(&row, &layout);
+	eddy_layer_split(&layers, copyObject(parsed));
+	describe_layout(&row, &layout, &layers);
+	row.relid = create_public_view(&layout, &layers, schema, rangevar->relname);
 	row.format = PG_VERSION_NUM / 10000;
 	row.aggregates = eddy_signature_make(parsed);
 	eddy_catalog_insert_view(&row);

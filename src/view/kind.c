@@ -17,6 +17,8 @@
 static const EddyViewKind *const kinds[] = {
 	&eddy_kind_session,
 	&eddy_kind_combining,
+	&eddy_kind_append,
+	&eddy_kind_distinct_on,
 };
 
 /* eddy_kind_choose returns the kind of a view with that query, NULL if it cannot be maintained. */

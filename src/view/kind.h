@@ -50,8 +50,10 @@ struct EddyViewKind
 	void		(*forget) (EddyViewPlan *plan, TupleTableSlot *row);
 };
 
+extern const EddyViewKind eddy_kind_append; /* kind_append.c */
 extern const EddyViewKind eddy_kind_combining;	/* kind_combining.c */
 extern const EddyViewKind eddy_kind_session;	/* kind_session.c */
+extern const EddyViewKind eddy_kind_distinct_on;	/* kind_distinct_on.c */
 
 extern const EddyViewKind *eddy_kind_choose(const Query *query);
 extern const EddyViewKind *eddy_kind_get(const char *name);

@@ -30,6 +30,9 @@
 #include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_clause.h"
+#include "parser/parse_oper.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -75,6 +78,24 @@ make_condition(Var *end, TimestampTz until)
 								  (Expr *) bound, InvalidOid, InvalidOid);
 }
 
+/* Joins, functions that return sets, and grouping sets give a pair several times: DISTINCT. */
+static void
+make_distinct(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+		SortGroupClause *clause = makeNode(SortGroupClause);
+
+		get_sort_group_operators(exprType((Node *) entry->expr), true, true, false,
+								 &clause->sortop, &clause->eqop, NULL, &clause->hashable);
+		clause->tleSortGroupRef = assignSortGroupRef(entry, query->targetList);
+		query->distinctClause = lappend(query->distinctClause, clause);
+	}
+}
+
 /* The delta query without aggregation, for the pairs of a row and a window that ends until a time. */
 static Query *
 make_query(EddyViewPlan *plan, TimestampTz until)
@@ -98,6 +119,7 @@ make_query(EddyViewPlan *plan, TimestampTz until)
 	query->havingQual = NULL;
 	query->hasAggs = false;
 	query->jointree->quals = make_and_qual(query->jointree->quals, make_condition(end, until));
+	make_distinct(query);
 	return query;
 }
 

@@ -790,6 +790,52 @@ eddy_merge_make_computed_changes(EddyMerge *merge)
 	return make_changes(merge, changes, n, true);
 }
 
+/* ---- rows that are only appended ---- */
+
+/*
+ * eddy_merge_append adds a row whose key no other row has, so that none is searched. Rows are
+ * inserted many at a time.
+ */
+void
+eddy_merge_append(EddyMerge *merge, int table, TupleTableSlot *row)
+{
+	MergeTable *target = &merge->tables[table];
+
+	eddy_upsert_check_row(target->upsert, row);
+	switch (merge->pass)
+	{
+		case PASS_COMPUTE:
+			tuplestore_puttupleslot(merge->result->tables[table].versions, row);
+			break;
+		case PASS_ONLY:
+		case PASS_WRITE:
+			eddy_upsert_add(target->upsert, row);
+			break;
+		case PASS_TRIAL:
+			break;				/* no row depends on another one */
+	}
+}
+
+/* eddy_merge_append_computed writes the rows of the first pass. False if there was none. */
+bool
+eddy_merge_append_computed(EddyMerge *merge, int table)
+{
+	MergeTable *target = &merge->tables[table];
+	ComputedRows *rows;
+
+	if (merge->pass != PASS_WRITE)
+		return false;
+	rows = &merge->result->tables[table];
+	target->computed = MakeSingleTupleTableSlot(eddy_upsert_desc(target->upsert),
+												&TTSOpsMinimalTuple);
+	while (tuplestore_gettupleslot(rows->versions, true, false, target->computed))
+	{
+		CHECK_FOR_INTERRUPTS();
+		eddy_upsert_add(target->upsert, target->computed);
+	}
+	return true;
+}
+
 /* ---- one merge ---- */
 
 static void

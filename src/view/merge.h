@@ -111,4 +111,13 @@ extern void eddy_merge_insert(EddyMerge *merge, int table, TupleTableSlot *versi
 extern bool eddy_merge_make_changes(EddyMerge *merge);
 extern bool eddy_merge_make_computed_changes(EddyMerge *merge);
 
+/*
+ * For rows with keys that no other row has, instead of all these:
+ *
+ *		if (!eddy_merge_append_computed(merge, table))
+ *			for each row of the delta: eddy_merge_append(merge, table, new row);
+ */
+extern bool eddy_merge_append_computed(EddyMerge *merge, int table);
+extern void eddy_merge_append(EddyMerge *merge, int table, TupleTableSlot *row);
+
 #endif							/* EDDY_MERGE_H */

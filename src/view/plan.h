@@ -75,14 +75,15 @@ typedef enum EddyOutputKind
 {
 	EDDY_OUTPUT_KEY,
 	EDDY_OUTPUT_AGGREGATE,
-	EDDY_OUTPUT_EXPRESSION
+	EDDY_OUTPUT_EXPRESSION,		/* over keys and final values */
+	EDDY_OUTPUT_DELTA			/* a column of the delta */
 } EddyOutputKind;
 
 /* One column of the view. */
 typedef struct EddyOutput
 {
 	EddyOutputKind kind;
-	int			index;			/* of the key or aggregate */
+	int			index;			/* of the key, aggregate or column of the delta */
 	Expr	   *expr;			/* over Vars of varno 1: keys, then final values */
 	ExprState  *state;			/* of EDDY_OUTPUT_EXPRESSION */
 	char	   *name;
@@ -91,6 +92,18 @@ typedef struct EddyOutput
 	Oid			collation;
 	AttrNumber	column;			/* in the main state table */
 } EddyOutput;
+
+/* One expression of ORDER BY that chooses among the rows of a key. */
+typedef struct EddyOrder
+{
+	Expr	   *expr;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	Oid			sort_opr;
+	bool		nulls_first;
+	AttrNumber	column;			/* in the state table */
+} EddyOrder;
 
 typedef struct EddyViewKind EddyViewKind;	/* kind.h */
 
@@ -115,6 +128,8 @@ typedef struct EddyViewPlan
 	EddyKey    *keys;
 	int			naggs;
 	EddyAggregate *aggs;
+	int			norder;			/* of DISTINCT ON: ORDER BY after the keys */
+	EddyOrder  *order;
 	int			noutputs;
 	EddyOutput *outputs;
 	Expr	   *having;			/* over the same Vars as outputs, or NULL */
@@ -132,6 +147,7 @@ typedef struct EddyViewPlan
 	AttrNumber	having_column;	/* the result of HAVING */
 	AttrNumber	final_column;	/* the row will not change again, unless by an accepted late row */
 	AttrNumber	visible_column; /* the row is in the view */
+	AttrNumber	row_column;		/* the ID that is the key of a row without another */
 
 	/* the delta query: what the view's SELECT gives over a batch (delta_plan.c) */
 	Query	   *delta_query;

@@ -7,7 +7,7 @@
  * WHERE, GROUP BY and HAVING; aggregates that have a combine function, and expressions over
  * them. All other queries get an error with the reason and an alternative. Nothing is approximated.
  *
- * Most checks are made on the definition. Whether a stream is read inside a view, a policy or a
+ * Most checks are made on the definition, after sub-selects were pulled up (flatten.c). Whether a stream is read inside a view, a policy or a
  * function is known only after rewriting and planning, and can change later, so that check is
  * repeated for each plan.
  *
@@ -39,6 +39,45 @@ eddy_refuse(const char *message, const char *detail, const char *hint)
 			 errmsg("%s", message),
 			 detail ? errdetail("%s", detail) : 0,
 			 hint ? errhint("%s", hint) : 0));
+}
+
+void
+eddy_refuse_second_stream(void)
+{
+	eddy_refuse("a continuous view cannot join two streams",
+				"Rows of one stream would have to be kept indefinitely.",
+				"Aggregate each stream in a continuous view of its own and join the views when reading.");
+}
+
+/*
+ * eddy_refuse_not_row_wise raises an error for a sub-select that reads the stream, unless it is
+ * evaluated row by row.
+ */
+void
+eddy_refuse_not_row_wise(Query *sub)
+{
+	if (sub->hasAggs || sub->groupClause || sub->groupingSets || sub->havingQual)
+		eddy_refuse("a sub-select of a continuous view cannot aggregate the rows of the stream",
+					"The outer query would have to be computed again, over all groups, whenever one of them changes.",
+					"Create a continuous view with the query of the sub-select, and an ordinary view with the outer query over it.");
+	if (sub->hasWindowFuncs)
+		eddy_refuse("window functions over the rows of a stream are not supported in a continuous view",
+					"Their results for a row depend on other rows of the stream.",
+					"To keep one row of each key, use DISTINCT ON. Otherwise create a continuous view of the rows, and an ordinary view with the rest of the query over it.");
+	if (sub->distinctClause)
+		eddy_refuse("a sub-select of a continuous view cannot apply DISTINCT to the rows of the stream",
+					"Whether a row counts would depend on all rows before it.",
+					"Create a continuous view with the query of the sub-select, and an ordinary view with the outer query over it.");
+	if (sub->limitCount || sub->limitOffset)
+		eddy_refuse("a sub-select of a continuous view cannot apply LIMIT or OFFSET to the rows of the stream",
+					"Which rows count would depend on all rows before them.",
+					"Select the rows by a condition in WHERE.");
+	if (sub->sortClause)
+		eddy_refuse("a sub-select of a continuous view cannot sort the rows of the stream",
+					"Rows are counted as they arrive.",
+					"Leave out ORDER BY, or use it within an aggregate or in the outer query.");
+	if (sub->rowMarks)
+		eddy_refuse("FOR UPDATE is not supported in a continuous view", NULL, NULL);
 }
 
 /* ---- the FROM clause ---- */
@@ -78,17 +117,12 @@ check_from_item(Node *node, bool nullable, FromContext *context)
 		Index		rti = ((RangeTblRef *) node)->rtindex;
 		RangeTblEntry *rte = rt_fetch(rti, context->query->rtable);
 
-		if (rte->rtekind == RTE_SUBQUERY || rte->rtekind == RTE_CTE)
-			eddy_refuse("sub-selects in FROM are not supported in a continuous view", NULL,
-				   "Write the query as one SELECT over the stream.");
 		if (rte->tablesample)
 			eddy_refuse("TABLESAMPLE is not supported in a continuous view", NULL, NULL);
 		if (rte->rtekind == RTE_RELATION && eddy_catalog_get_stream(rte->relid) != NULL)
 		{
 			if (context->stream_rti != 0)
-				eddy_refuse("a continuous view cannot join two streams",
-					   "Rows of one stream would have to be kept indefinitely.",
-					   "Aggregate each stream in a continuous view of its own and join the views when reading.");
+				eddy_refuse_second_stream();
 			if (nullable)
 				eddy_refuse("the stream is on the nullable side of an outer join",
 					   "Rows without a match would have to be removed when a match arrives.",
@@ -96,6 +130,15 @@ check_from_item(Node *node, bool nullable, FromContext *context)
 			context->stream_rti = rti;
 		}
 	}
+}
+
+/* eddy_refuse_nullable_stream checks the side of joins on which a flat query has the stream. */
+void
+eddy_refuse_nullable_stream(Query *query)
+{
+	FromContext context = {query, 0};
+
+	check_from_item((Node *) query->jointree, false, &context);
 }
 
 static Index
@@ -164,37 +207,11 @@ check_clauses(Query *query)
 {
 	if (query->commandType != CMD_SELECT || query->utilityStmt)
 		eddy_refuse("the query of a continuous view must be a SELECT", NULL, NULL);
-	if (query->setOperations)
-		eddy_refuse("UNION, INTERSECT and EXCEPT are not supported in a continuous view", NULL,
-			   "Create one continuous view for each branch.");
-	if (query->cteList)
-		eddy_refuse("WITH is not supported in a continuous view", NULL,
-			   "Write the query as one SELECT over the stream.");
-	if (query->hasWindowFuncs)
-		eddy_refuse("window functions are not supported in a continuous view",
-			   "Their results depend on future rows.",
-			   "Use them in a view on top of the continuous view.");
-	if (query->distinctClause || query->hasDistinctOn)
-		eddy_refuse("DISTINCT is not supported in a continuous view", NULL,
-			   "Use GROUP BY on the same expressions.");
-	if (query->groupingSets)
-		eddy_refuse("GROUPING SETS, ROLLUP and CUBE are not supported in a continuous view", NULL,
-			   "Create one continuous view for each grouping.");
-	if (query->sortClause)
-		eddy_refuse("ORDER BY is not supported in a continuous view", NULL,
-			   "Use ORDER BY when reading the view.");
-	if (query->limitCount || query->limitOffset)
-		eddy_refuse("LIMIT is not supported in a continuous view", NULL,
-			   "Use LIMIT when reading the view.");
 	if (query->rowMarks)
 		eddy_refuse("FOR UPDATE is not supported in a continuous view", NULL, NULL);
-	if (query->hasTargetSRFs)
-		eddy_refuse("set-returning functions are not supported in the select list of a continuous view",
-			   NULL, "Put them into FROM.");
 	if (eddy_kind_choose(query) == NULL)
-		eddy_refuse("the query of a continuous view must aggregate",
-			   "It has neither GROUP BY nor an aggregate.",
-			   "Read the rows of the stream with an ordinary view.");
+		eddy_refuse("a query with HAVING must aggregate in a continuous view", NULL,
+					"Use WHERE.");
 	(void) query_tree_walker(query, check_node, NULL, 0);
 }
 

@@ -14,6 +14,9 @@
 extern Index eddy_refuse_query(Query *query);
 extern Index eddy_refuse_hidden_streams(Query *rewritten);
 extern void eddy_refuse_hidden_relation(Oid relid, bool with_children);
+extern void eddy_refuse_not_row_wise(Query *sub);
+extern void eddy_refuse_nullable_stream(Query *query);
+extern void eddy_refuse_second_stream(void);
 extern void eddy_refuse(const char *message, const char *detail, const char *hint);
 
 #endif							/* EDDY_REFUSE_H */

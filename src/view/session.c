@@ -56,8 +56,9 @@ eddy_session(PG_FUNCTION_ARGS pg_attribute_unused())
 
 /* ---- recognizing the call ---- */
 
-static bool
-is_call(const Node *node)
+/* eddy_session_is_call returns true for a call of eddy.session. */
+bool
+eddy_session_is_call(const Node *node)
 {
 	const FuncExpr *call = (const FuncExpr *) node;
 	char	   *name;
@@ -75,7 +76,7 @@ count_calls(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	if (is_call(node))
+	if (eddy_session_is_call(node))
 		(*(int *) context)++;
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, count_calls, context, 0);
@@ -101,7 +102,7 @@ call_of_entry(const RangeTblEntry *rte)
 	if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 || rte->funcordinality)
 		return NULL;
 	function = linitial_node(RangeTblFunction, rte->functions);
-	return is_call(function->funcexpr) ? (FuncExpr *) function->funcexpr : NULL;
+	return eddy_session_is_call(function->funcexpr) ? (FuncExpr *) function->funcexpr : NULL;
 }
 
 /* ---- where the call may be ---- */
@@ -365,9 +366,6 @@ eddy_session_analyze(Query *query)
 	if (ncalls != 1 || !from.found)
 		eddy_refuse("eddy.session can be called once in a continuous view, in its own FROM clause",
 					NULL, NULL);
-	if (query->groupingSets)
-		eddy_refuse("GROUPING SETS, ROLLUP and CUBE are not supported with eddy.session", NULL,
-					"Create one continuous view for each grouping.");
 
 	args = complete_arguments(call);
 	session->type = exprType(linitial(args));

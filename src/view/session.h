@@ -19,6 +19,7 @@ struct EddySession
 	List	   *positions;		/* of int: of the grouping expressions, in GROUP BY as written */
 };
 
+extern bool eddy_session_is_call(const Node *node);
 extern bool eddy_session_is_used(const Query *query);
 
 /* Checks the call, and adds to the grouping the bounds of the session that it lacks. */

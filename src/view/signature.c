@@ -22,13 +22,13 @@
 #include "catalog/pg_aggregate.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "parser/parse_agg.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 
 #include "owner.h"
-#include "view/analyze.h"
 #include "view/plan.h"
 #include "view/view.h"
 
@@ -61,6 +61,19 @@ append_aggregate(StringInfo text, Aggref *aggref)
 	ReleaseSysCache(tuple);
 }
 
+/* Also those of sub-selects, one of which can be what is maintained. */
+static bool
+collect_aggregates(Node *node, List **aggrefs)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref))
+		*aggrefs = list_append_unique(*aggrefs, node);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, collect_aggregates, aggrefs, 0);
+	return expression_tree_walker(node, collect_aggregates, aggrefs);
+}
+
 /*
  * eddy_signature_make returns the types and functions that the aggregates of a definition consist
  * of, as text in the current memory context.
@@ -69,13 +82,15 @@ char *
 eddy_signature_make(Query *query)
 {
 	StringInfoData text;
+	List	   *aggrefs = NIL;
 	ListCell   *lc;
 	EddyOwnerSwitch save;
 
 	initStringInfo(&text);
 	/* the form of names must not depend on settings of the session */
 	eddy_owner_begin(&save, GetUserId());
-	foreach(lc, eddy_analyze_aggrefs(query))
+	(void) query_tree_walker(query, collect_aggregates, &aggrefs, 0);
+	foreach(lc, aggrefs)
 		append_aggregate(&text, lfirst_node(Aggref, lc));
 	eddy_owner_end(&save);
 	return text.data;

@@ -36,6 +36,7 @@ typedef struct EddyStateTable
 	const char *suffix;			/* of its name: _<view>_<suffix> */
 	int			ncolumns;
 	EddyStateColumn *columns;
+	bool		append_only;	/* rows are never updated */
 	int			nkeys;			/* at least 1 */
 	EddyStateKey *keys;
 	EddyStateKey *order;		/* the key's columns as ranges are read; NULL: in that order */

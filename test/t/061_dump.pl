@@ -41,7 +41,27 @@ my %views = (
 		GROUP BY category, w.window_start, w.window_end},
 	per_piece => q{
 		SELECT category, sum(1000 / qty) AS pieces, count(*) AS n
-		FROM events GROUP BY category});
+		FROM events GROUP BY category},
+	appended => q{
+		SELECT q.id, q.name, q.twice
+		FROM (SELECT id, upper(key) AS name, qty * 2 AS twice FROM events WHERE category = 3) q},
+	newest => q{
+		SELECT DISTINCT ON (producer) producer, seq, id FROM events WHERE producer < 100
+		ORDER BY producer, seq DESC, id},
+	subtotals => q{
+		SELECT category, origin, GROUPING(category, origin) AS level, count(*) AS n, sum(id) AS ids
+		FROM events GROUP BY ROLLUP (category, origin)},
+	branches => q{
+		SELECT u.kind, count(*) AS n, sum(u.v) AS v
+		FROM (SELECT 'id' AS kind, id::numeric AS v FROM events
+			  UNION ALL SELECT 'seq', seq FROM events WHERE producer < 100) u
+		GROUP BY u.kind},
+	ranking => q{
+		SELECT * FROM (
+			SELECT category, key, count(*) AS n,
+				rank() OVER (PARTITION BY category ORDER BY count(*) DESC) AS place
+			FROM events GROUP BY category, key) q
+		WHERE place <= 2 ORDER BY n DESC});
 my $columns = q{
 	id bigint NOT NULL, producer integer NOT NULL, seq bigint NOT NULL, key text NOT NULL,
 	category integer, amount numeric, qty integer NOT NULL CHECK (qty >= 0), price bigint,
@@ -148,7 +168,7 @@ sub consistent_ok
 	recompute($node, $database);
 	foreach my $view (sort keys %views)
 	{
-		my $want = $views{$view} =~ s/\bevents\b/accepted/r;
+		my $want = $views{$view} =~ s/\bevents\b/accepted/gr;
 
 		$want =~ s/FROM accepted/FROM accepted WHERE qty <> 0/ if $view eq 'per_piece';
 		is($node->safe_psql($database, difference("SELECT * FROM $view", $want)),

@@ -1,0 +1,318 @@
+/*-------------------------------------------------------------------------
+ *
+ * flatten.c
+ *    Makes one flat query of a definition with sub-selects, CTEs and UNION ALL.
+ *
+ * All that follows, from the list of keys to the plan of the delta, sees one SELECT that has the
+ * stream in its own FROM clause. Sub-selects and CTEs that read the stream are therefore pulled up,
+ * as the planner does it: references to their columns are replaced by the expressions of their
+ * select lists, their FROM and WHERE clauses become parts of the outer FROM clause. That is
+ * possible if they are evaluated row by row. All others are refused with the reason.
+ *
+ * Sub-selects and CTEs that do not read the stream remain: they are evaluated as of the batch, and
+ * can contain anything.
+ *
+ * The stream is never on the nullable side of an outer join (refuse.c), so no expression that is
+ * pulled up has to become NULL.
+ *
+ * Takes no locks; works in the caller's memory context. Makes no decision on anything but the query
+ * and which relations are streams, so each backend gets the same result.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+
+#include "catalog/eddy_catalog.h"
+#include "compat.h"
+#include "view/flatten.h"
+#include "view/refuse.h"
+
+/* ---- which queries read a stream ---- */
+
+/*
+ * eddy_flatten_reads_stream returns true if a query reads a stream in its FROM clause, or in that of
+ * a sub-select there or of one of its CTEs, at any depth. CTEs of outer queries that do so must have
+ * been replaced by sub-selects.
+ */
+bool
+eddy_flatten_reads_stream(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION && eddy_catalog_get_stream(rte->relid) != NULL)
+			return true;
+		if (rte->rtekind == RTE_SUBQUERY && rte->subquery &&
+			eddy_flatten_reads_stream(rte->subquery))
+			return true;
+	}
+	foreach(lc, query->cteList)
+		if (eddy_flatten_reads_stream(castNode(Query, lfirst_node(CommonTableExpr, lc)->ctequery)))
+			return true;
+	return false;
+}
+
+/* ---- CTEs ---- */
+
+typedef struct InlineContext
+{
+	const char *name;
+	Query	   *cte;
+	int			depth;			/* of the current query below the one that has the CTE */
+} InlineContext;
+
+/* Replaces references to a CTE by copies of its query. */
+static bool
+inline_walker(Node *node, InlineContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		context->depth++;
+		/* entries after their contents: the copies need no visit */
+		(void) query_tree_walker((Query *) node, inline_walker, context,
+								 QTW_EXAMINE_RTES_AFTER);
+		context->depth--;
+		return false;
+	}
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_CTE && rte->ctelevelsup == (Index) context->depth &&
+			strcmp(rte->ctename, context->name) == 0)
+		{
+			Query	   *query = copyObject(context->cte);
+
+			if (context->depth > 0)
+				IncrementVarSublevelsUp((Node *) query, context->depth, 1);
+			rte->rtekind = RTE_SUBQUERY;
+			rte->subquery = query;
+			rte->security_barrier = false;
+			rte->ctename = NULL;
+			rte->ctelevelsup = 0;
+			rte->self_reference = false;
+			rte->coltypes = NIL;
+			rte->coltypmods = NIL;
+			rte->colcollations = NIL;
+		}
+		return false;
+	}
+	return expression_tree_walker(node, inline_walker, context);
+}
+
+/*
+ * eddy_flatten_inline_ctes replaces the CTEs that read the stream by sub-selects; with all, also the
+ * others, which could not remain where the query is pulled up to.
+ */
+void
+eddy_flatten_inline_ctes(Query *query, bool all)
+{
+	List	   *kept = NIL;
+	ListCell   *lc;
+
+	/* a CTE can only refer to those before it, unless it is recursive */
+	foreach(lc, query->cteList)
+	{
+		CommonTableExpr *cte = lfirst_node(CommonTableExpr, lc);
+		Query	   *cte_query = castNode(Query, cte->ctequery);
+		bool		reads_stream = eddy_flatten_reads_stream(cte_query);
+
+		if (cte->cterecursive && reads_stream)
+			eddy_refuse("a recursive query in a continuous view cannot read the stream",
+						"Its rows would depend on each other.",
+						"Use WITH RECURSIVE on ordinary tables only, and join the stream with its result.");
+		if (cte->cterecursive && all)
+			eddy_refuse("WITH RECURSIVE is not supported in a sub-select that reads the stream",
+						NULL, "Create an ordinary view of the recursive query, and join with it.");
+		if (reads_stream || all)
+		{
+			InlineContext context = {cte->ctename, cte_query, -1};
+
+			(void) inline_walker((Node *) query, &context);
+		}
+		else
+			kept = lappend(kept, cte);
+	}
+	query->cteList = kept;
+	if (kept == NIL)
+		query->hasRecursive = false;
+}
+
+/* ---- the FROM clause ---- */
+
+static Node *
+replace_ref(Node *node, Index rti, FromExpr *replacement)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, RangeTblRef))
+		return ((RangeTblRef *) node)->rtindex == (int) rti ? (Node *) replacement : node;
+	if (IsA(node, FromExpr))
+	{
+		ListCell   *lc;
+
+		foreach(lc, ((FromExpr *) node)->fromlist)
+			lfirst(lc) = replace_ref(lfirst(lc), rti, replacement);
+	}
+	else if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+
+		join->larg = replace_ref(join->larg, rti, replacement);
+		join->rarg = replace_ref(join->rarg, rti, replacement);
+	}
+	return node;
+}
+
+/* eddy_flatten_replace_ref puts something else in the place of a relation in the FROM clause. */
+void
+eddy_flatten_replace_ref(Query *query, Index rti, FromExpr *replacement)
+{
+	(void) replace_ref((Node *) query->jointree, rti, replacement);
+}
+
+/* ---- joins ---- */
+
+/*
+ * Replaces the columns of joins by those of their inputs, so that no reference to a join is left:
+ * the server expects that the inputs of a join precede it in the range table.
+ */
+static void
+expand_join_aliases(Query *query)
+{
+	bool		has_joins = false;
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+		has_joins |= lfirst_node(RangeTblEntry, lc)->rtekind == RTE_JOIN;
+	if (!has_joins)
+		return;
+	query->targetList = (List *) eddy_compat_flatten_join_aliases(query,
+																  (Node *) query->targetList);
+	query->havingQual = eddy_compat_flatten_join_aliases(query, query->havingQual);
+	query->jointree = (FromExpr *) eddy_compat_flatten_join_aliases(query,
+																	(Node *) query->jointree);
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		rte->subquery = (Query *) eddy_compat_flatten_join_aliases(query,
+																   (Node *) rte->subquery);
+		rte->functions = (List *) eddy_compat_flatten_join_aliases(query,
+																   (Node *) rte->functions);
+		rte->tablefunc = (TableFunc *) eddy_compat_flatten_join_aliases(query,
+																		(Node *) rte->tablefunc);
+		rte->values_lists = (List *) eddy_compat_flatten_join_aliases(query,
+																	  (Node *) rte->values_lists);
+	}
+	foreach(lc, query->rtable)
+		if (lfirst_node(RangeTblEntry, lc)->rtekind == RTE_JOIN)
+			lfirst_node(RangeTblEntry, lc)->joinaliasvars = NIL;
+}
+
+/* ---- sub-selects that are evaluated row by row ---- */
+
+/* The relations of a lateral sub-select can refer to those before it. */
+static void
+mark_lateral(Query *sub)
+{
+	ListCell   *lc;
+
+	foreach(lc, sub->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		switch (rte->rtekind)
+		{
+			case RTE_RELATION:
+				if (rte->tablesample)
+					rte->lateral = true;
+				break;
+			case RTE_SUBQUERY:
+			case RTE_FUNCTION:
+			case RTE_VALUES:
+			case RTE_TABLEFUNC:
+				rte->lateral = true;
+				break;
+			default:
+				break;			/* have no expressions of their own */
+		}
+	}
+}
+
+/* Pulls a flat sub-select up into the query, which is returned. */
+static Query *
+pull_up(Query *query, Index rti)
+{
+	RangeTblEntry *rte = rt_fetch(rti, query->rtable);
+	RangeTblEntry *target = copyObject(rte);
+	Query	   *sub = rte->subquery;
+
+	OffsetVarNodes((Node *) sub, list_length(query->rtable), 0);
+	IncrementVarSublevelsUp((Node *) sub, -1, 1);
+	if (rte->lateral)
+		mark_lateral(sub);
+	target->subquery = sub;
+
+	/* the entry remains, so that the others keep their numbers */
+	rte->rtekind = RTE_RESULT;
+	rte->subquery = NULL;
+	rte->lateral = false;
+	query = (Query *) eddy_compat_replace_vars((Node *) query, rti, target, sub->targetList);
+	eddy_flatten_replace_ref(query, rti, sub->jointree);
+	eddy_compat_append_range_table(query, sub);
+	query->hasSubLinks |= sub->hasSubLinks;
+	return query;
+}
+
+static Query *
+flatten(Query *query, bool top)
+{
+	eddy_compat_flatten_group(query);
+	eddy_flatten_inline_ctes(query, !top);
+	if (query->setOperations)
+		query = eddy_union_wrap(query);
+	expand_join_aliases(query);
+	/* the entries that are added on the way come from flat queries */
+	for (Index rti = 1, n = list_length(query->rtable); rti <= n; rti++)
+	{
+		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
+
+		if (rte->rtekind != RTE_SUBQUERY || rte->subquery == NULL ||
+			!eddy_flatten_reads_stream(rte->subquery))
+			continue;
+		if (rte->subquery->setOperations)
+			eddy_flatten_inline_ctes(rte->subquery, true);
+		if (rte->subquery->setOperations)
+		{
+			eddy_union_flatten(query, rti);
+			continue;
+		}
+		eddy_refuse_not_row_wise(rte->subquery);
+		rte->subquery = flatten(rte->subquery, false);
+		eddy_set_returning_to_from(rte->subquery);
+		query = pull_up(query, rti);
+	}
+	return query;
+}
+
+/*
+ * eddy_flatten_query makes one flat query of a definition. What is not evaluated row by row is
+ * refused (ERRCODE_FEATURE_NOT_SUPPORTED). The query is changed, and must not be used again.
+ */
+Query *
+eddy_flatten_query(Query *query)
+{
+	return flatten(query, true);
+}

@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * flatten.h
+ *    Makes one flat query of a definition with sub-selects, CTEs and UNION ALL.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_FLATTEN_H
+#define EDDY_FLATTEN_H
+
+#include "nodes/parsenodes.h"
+
+/* ---- flatten.c: change the query that they get, and return it ---- */
+
+extern Query *eddy_flatten_query(Query *query);
+extern bool eddy_flatten_reads_stream(Query *query);
+extern void eddy_flatten_inline_ctes(Query *query, bool all);
+extern void eddy_flatten_replace_ref(Query *query, Index rti, FromExpr *replacement);
+
+/* ---- union.c ---- */
+
+extern Query *eddy_union_wrap(Query *query);
+extern void eddy_union_flatten(Query *query, Index rti);
+
+/* ---- set_returning.c ---- */
+
+extern void eddy_set_returning_to_from(Query *query);
+extern bool eddy_set_returning_is_key(Query *query, const TargetEntry *tle);
+
+/* ---- grouping.c ---- */
+
+extern void eddy_grouping_normalize(Query *query);
+extern bool eddy_grouping_shows_all_keys(Query *query);
+
+#endif							/* EDDY_FLATTEN_H */

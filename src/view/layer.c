@@ -1,0 +1,852 @@
+/*-------------------------------------------------------------------------
+ *
+ * layer.c
+ *    The part of a definition that is maintained, and the part that is applied when reading.
+ *
+ * The result of a query that groups, or selects rows, can be maintained; what the definition does
+ * with that result (ORDER BY, LIMIT, window functions, DISTINCT, sub-selects over groups, a query
+ * around it in which it is a sub-select) cannot, but can be applied whenever the view is read:
+ *
+ *    SELECT * FROM (SELECT k, count(*) AS n, rank() OVER (ORDER BY count(*) DESC) AS place
+ *                   FROM s GROUP BY k) q WHERE place <= 3
+ *
+ * has the core
+ *
+ *    SELECT k, count(*) AS n FROM s GROUP BY k
+ *
+ * and the reader, which becomes the query of the public view,
+ *
+ *    SELECT * FROM (SELECT k, n, rank() OVER (ORDER BY n DESC) AS place FROM core) q WHERE place <= 3
+ *
+ * A reader does not aggregate rows that are not grouped: such a view would look like one that is
+ * maintained, and read all rows that ever arrived.
+ *
+ * Takes no locks; works in the caller's memory context. The result depends on the definition alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+#include "catalog/eddy_catalog.h"
+#include "compat.h"
+#include "view/flatten.h"
+#include "view/layer.h"
+#include "view/refuse.h"
+#include "view/session.h"
+
+/* Levels of sub-selects above a core. */
+#define MAX_DEPTH 32
+
+/* ---- which part of a query can be maintained ---- */
+
+static bool
+is_grouped(const Query *query)
+{
+	return query->hasAggs || query->groupClause || query->groupingSets || query->havingQual;
+}
+
+/* True if the set operations are UNION ALL throughout. */
+static bool
+is_union_all(Node *node)
+{
+	SetOperationStmt *operation;
+
+	if (node == NULL || IsA(node, RangeTblRef))
+		return true;
+	operation = castNode(SetOperationStmt, node);
+	return operation->op == SETOP_UNION && operation->all && is_union_all(operation->larg) &&
+		is_union_all(operation->rarg);
+}
+
+static bool is_row_wise(Query *query);
+
+/* True if all sub-selects that read the stream can be pulled up. */
+static bool
+reads_rows(Query *query)
+{
+	ListCell   *lc;
+
+	if (!is_union_all(query->setOperations))
+		return false;
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_SUBQUERY && eddy_flatten_reads_stream(rte->subquery) &&
+			!is_row_wise(rte->subquery))
+			return false;
+	}
+	return true;
+}
+
+/* True if a sub-select can be pulled up. */
+static bool
+is_row_wise(Query *query)
+{
+	return !is_grouped(query) && !query->hasWindowFuncs && query->distinctClause == NIL &&
+		query->sortClause == NIL && query->limitCount == NULL && query->limitOffset == NULL &&
+		reads_rows(query);
+}
+
+/* True if a set-returning function runs over the groups. */
+static bool
+expands_groups(Query *query)
+{
+	ListCell   *lc;
+
+	if (!query->hasTargetSRFs || !is_grouped(query))
+		return false;
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (expression_returns_set((Node *) tle->expr) &&
+			!eddy_set_returning_is_key(query, tle))
+			return true;
+	}
+	return false;
+}
+
+/* ---- splitting a query at its grouping ---- */
+
+typedef struct SplitContext
+{
+	Query	   *inner;
+	bool		grouped;
+	List	   *keys;			/* of the grouping */
+	List	   *tlist;			/* of the inner query */
+	int			depth;			/* of the current sub-select below it */
+} SplitContext;
+
+static char *
+choose_name(List *tlist, const char *name)
+{
+	const char *unique = name;
+	ListCell   *lc;
+	int			suffix = 1;
+
+	for (lc = list_head(tlist); lc != NULL;)
+	{
+		if (strcmp(lfirst_node(TargetEntry, lc)->resname, unique) == 0)
+		{
+			/* shortened, so that the server does not do it */
+			unique = psprintf("%.*s_%d", pg_mbcliplen(name, strlen(name), NAMEDATALEN - 8), name,
+							  suffix++);
+			lc = list_head(tlist);
+		}
+		else
+			lc = lnext(tlist, lc);
+	}
+	return pstrdup(unique);
+}
+
+/* The column of the inner query with that expression, added if there is none. */
+static Expr *
+push(SplitContext *context, Expr *expr, const char *name, Index ref)
+{
+	TargetEntry *found = NULL;
+	ListCell   *lc;
+
+	foreach(lc, context->tlist)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (equal(tle->expr, expr) && (ref == 0 || tle->ressortgroupref == ref))
+			found = tle;
+	}
+	if (found == NULL)
+	{
+		found = makeTargetEntry((Expr *) copyObject(expr), list_length(context->tlist) + 1,
+								choose_name(context->tlist, name), false);
+		found->ressortgroupref = ref;
+		context->tlist = lappend(context->tlist, found);
+	}
+	return (Expr *) makeVar(1, found->resno, exprType((Node *) expr), exprTypmod((Node *) expr),
+							exprCollation((Node *) expr), 0);
+}
+
+/*
+ * A copy of a node of a sub-select that is context->depth levels below the inner query, in terms of
+ * that query. NULL if it refers to queries in between.
+ */
+static Node *
+lift(SplitContext *context, Node *node)
+{
+	for (int level = 0; level < context->depth; level++)
+		if (contain_vars_of_level(node, level) || contain_aggs_of_level(node, level))
+			return NULL;
+	node = copyObject(node);
+	if (context->depth > 0)
+		IncrementVarSublevelsUp(node, -context->depth, context->depth);
+	return node;
+}
+
+/* True if a node may be what the inner query computes: a key, an aggregate or a column. */
+static bool
+is_inner(SplitContext *context, Node *node)
+{
+	ListCell   *lc;
+
+	if (IsA(node, Var))
+		return ((Var *) node)->varlevelsup == (Index) context->depth;
+	if (IsA(node, Aggref))
+		return ((Aggref *) node)->agglevelsup == (Index) context->depth;
+	if (IsA(node, GroupingFunc))
+		return ((GroupingFunc *) node)->agglevelsup == (Index) context->depth;
+	foreach(lc, context->keys)
+		if (nodeTag(lfirst(lc)) == nodeTag(node))
+			return true;
+	return false;
+}
+
+/* Replaces what the inner query computes by its columns, also in sub-selects. */
+static Node *
+split_mutator(Node *node, SplitContext *context)
+{
+	Node	   *lifted = NULL;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Query))
+	{
+		Query	   *query;
+
+		context->depth++;
+		query = query_tree_mutator((Query *) node, split_mutator, context, 0);
+		context->depth--;
+		return (Node *) query;
+	}
+	if (is_inner(context, node))
+		lifted = lift(context, node);
+	if (lifted && (list_member(context->keys, lifted) || IsA(lifted, Var) ||
+				   IsA(lifted, Aggref) || IsA(lifted, GroupingFunc)))
+	{
+		Var		   *var = (Var *) push(context, (Expr *) lifted, "_value", 0);
+
+		var->varlevelsup = context->depth;
+		return (Node *) var;
+	}
+	return expression_tree_mutator(node, split_mutator, context);
+}
+
+/* True if an expression over groups has a sub-select, which then is evaluated when reading. */
+static bool
+has_group_sublink(Node *node, SplitContext *context)
+{
+	if (node == NULL || IsA(node, Aggref) || list_member(context->keys, node))
+		return false;
+	if (IsA(node, SubLink))
+		return true;
+	return expression_tree_walker(node, has_group_sublink, context);
+}
+
+static void
+begin_split(SplitContext *context, Query *query)
+{
+	ListCell   *lc;
+
+	memset(context, 0, sizeof(*context));
+	context->inner = query;
+	context->grouped = is_grouped(query);
+	foreach(lc, query->groupClause)
+		context->keys = lappend(context->keys,
+								get_sortgroupclause_expr(lfirst(lc), query->targetList));
+}
+
+/* True for a column that is computed when reading. */
+static bool
+is_outer(SplitContext *context, TargetEntry *tle)
+{
+	if (contain_windowfuncs((Node *) tle->expr))
+		return true;
+	if (context->grouped && has_group_sublink((Node *) tle->expr, context))
+		return true;
+	return context->grouped && expression_returns_set((Node *) tle->expr) &&
+		!eddy_set_returning_is_key(context->inner, tle);
+}
+
+static bool
+is_used(TargetEntry *tle, List *clauses)
+{
+	ListCell   *lc;
+
+	foreach(lc, clauses)
+		if (lfirst_node(SortGroupClause, lc)->tleSortGroupRef == tle->ressortgroupref)
+			return true;
+	return false;
+}
+
+/* True for a hidden column that only the grouping needs. */
+static bool
+is_hidden_key(Query *query, TargetEntry *tle)
+{
+	ListCell   *lc;
+
+	if (!tle->resjunk || is_used(tle, query->sortClause) || is_used(tle, query->distinctClause))
+		return false;
+	foreach(lc, query->windowClause)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		if (is_used(tle, window->partitionClause) || is_used(tle, window->orderClause))
+			return false;
+	}
+	return true;
+}
+
+/* True if a part of the query itself has to be applied when reading. */
+static bool
+needs_split(Query *query)
+{
+	if (query->hasWindowFuncs || query->limitCount || query->limitOffset || expands_groups(query))
+		return true;
+	if (query->sortClause && !query->hasDistinctOn)
+		return true;
+	if (is_grouped(query) && query->hasSubLinks)
+	{
+		SplitContext context;
+
+		begin_split(&context, query);
+		if (has_group_sublink((Node *) query->targetList, &context) ||
+			has_group_sublink(query->havingQual, &context))
+			return true;
+	}
+	return query->distinctClause && is_grouped(query) &&
+		(query->hasDistinctOn || !eddy_grouping_shows_all_keys(query));
+}
+
+static void
+make_inner(Query *inner, SplitContext *context, bool keeps_distinct, List *hidden_keys)
+{
+	ListCell   *lc;
+
+	inner->targetList = list_copy(context->tlist);
+	foreach(lc, hidden_keys)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		tle->resno = list_length(inner->targetList) + 1;
+		inner->targetList = lappend(inner->targetList, tle);
+	}
+	inner->windowClause = NIL;
+	inner->hasWindowFuncs = false;
+	inner->sortClause = NIL;
+	inner->limitCount = NULL;
+	inner->limitOffset = NULL;
+	if (!keeps_distinct)
+	{
+		inner->distinctClause = NIL;
+		inner->hasDistinctOn = false;
+	}
+	inner->hasTargetSRFs = expression_returns_set((Node *) inner->targetList);
+}
+
+/*
+ * Splits a query into one that groups or selects rows, and one over it with everything else, which
+ * is returned. The entry of the inner query is the only one in the range table of the outer one.
+ */
+static Query *
+split_query(Query *query)
+{
+	SplitContext context;
+	/* DISTINCT of rows is a grouping of its own, before ORDER BY and LIMIT but after all else */
+	bool		keeps_distinct = query->distinctClause && !is_grouped(query) &&
+		!query->hasWindowFuncs;
+	Query	   *outer = makeNode(Query);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	List	   *hidden_keys = NIL;
+	List	   *names = NIL;
+	Node	   *having = NULL;
+	ListCell   *lc;
+
+	if (keeps_distinct && query->hasDistinctOn)
+		eddy_refuse("LIMIT is not supported together with DISTINCT ON in a continuous view", NULL,
+					"Use LIMIT when reading the view.");
+	begin_split(&context, query);
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		TargetEntry *column;
+
+		if (is_hidden_key(query, tle))
+		{
+			hidden_keys = lappend(hidden_keys, tle);
+			continue;
+		}
+		column = flatCopyTargetEntry(tle);
+		column->resno = list_length(outer->targetList) + 1;
+		if (is_outer(&context, tle))
+			column->expr = (Expr *) split_mutator((Node *) tle->expr, &context);
+		else
+			column->expr = push(&context, tle->expr, tle->resname ? tle->resname : "_value",
+								tle->ressortgroupref);
+		outer->targetList = lappend(outer->targetList, column);
+	}
+
+	outer->commandType = CMD_SELECT;
+	outer->querySource = query->querySource;
+	outer->canSetTag = query->canSetTag;
+	outer->windowClause = query->windowClause;
+	outer->hasWindowFuncs = query->hasWindowFuncs;
+	outer->sortClause = query->sortClause;
+	outer->limitCount = query->limitCount;
+	outer->limitOffset = query->limitOffset;
+	outer->limitOption = query->limitOption;
+	outer->hasSubLinks = query->hasSubLinks;
+	outer->hasTargetSRFs = expression_returns_set((Node *) outer->targetList);
+	if (!keeps_distinct)
+	{
+		outer->distinctClause = query->distinctClause;
+		outer->hasDistinctOn = query->hasDistinctOn;
+	}
+	if (has_group_sublink(query->havingQual, &context))
+	{
+		having = split_mutator(query->havingQual, &context);
+		query->havingQual = NULL;
+	}
+	make_inner(query, &context, keeps_distinct, hidden_keys);
+
+	foreach(lc, context.tlist)
+		names = lappend(names, makeString(lfirst_node(TargetEntry, lc)->resname));
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = query;
+	rte->eref = rte->alias = makeAlias("maintained", names);
+	rte->inFromCl = true;
+	ref->rtindex = 1;
+	outer->rtable = list_make1(rte);
+	outer->jointree = makeFromExpr(list_make1(ref), having);
+	return outer;
+}
+
+/* ---- keeping one row of each key ---- */
+
+/* The condition n = 1 or n <= 1 or n < 2 for a column n of a sub-select. */
+static bool
+selects_first(Node *qual, Index *rti, AttrNumber *column)
+{
+	OpExpr	   *op = (OpExpr *) qual;
+	Var		   *var;
+	Const	   *value;
+	int64		number;
+
+	/* WHERE may be a list of conditions, or one */
+	if (qual && IsA(qual, List) && list_length((List *) qual) == 1)
+		op = linitial((List *) qual);
+	if (op == NULL || !IsA(op, OpExpr) || list_length(op->args) != 2)
+		return false;
+	var = linitial(op->args);
+	value = lsecond(op->args);
+	if (!IsA(var, Var) || var->varlevelsup != 0 || var->vartype != INT8OID ||
+		!IsA(value, Const) || value->constisnull)
+		return false;
+	if (value->consttype == INT4OID)
+		number = DatumGetInt32(value->constvalue);
+	else if (value->consttype == INT8OID)
+		number = DatumGetInt64(value->constvalue);
+	else
+		return false;
+	*rti = var->varno;
+	*column = var->varattno;
+	switch (get_opcode(op->opno))
+	{
+		case F_INT84EQ:
+		case F_INT84LE:
+		case F_INT8EQ:
+		case F_INT8LE:
+			return number == 1;
+		case F_INT84LT:
+		case F_INT8LT:
+			return number == 2;
+		default:
+			return false;
+	}
+}
+
+/* Adds a reference to a column of the sub-select to the select list, for DISTINCT ON and ORDER BY. */
+static SortGroupClause *
+add_clause(Query *query, Index rti, TargetEntry *column, SortGroupClause *like)
+{
+	SortGroupClause *clause = copyObject(like);
+	Node	   *expr = (Node *) column->expr;
+	TargetEntry *tle;
+	Index		ref = 0;
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+		ref = Max(ref, lfirst_node(TargetEntry, lc)->ressortgroupref);
+	tle = makeTargetEntry((Expr *) makeVar(rti, column->resno, exprType(expr), exprTypmod(expr),
+										   exprCollation(expr), 0),
+						  list_length(query->targetList) + 1, NULL, true);
+	tle->ressortgroupref = ref + 1;
+	query->targetList = lappend(query->targetList, tle);
+	clause->tleSortGroupRef = ref + 1;
+	return clause;
+}
+
+/*
+ * SELECT ... FROM (SELECT ..., row_number() OVER (PARTITION BY k ORDER BY o) AS n FROM s) q
+ * WHERE n = 1 is SELECT DISTINCT ON (k) ... ORDER BY k, o: which keeps one row of each key instead
+ * of all rows. True if the query was of that form, and has been changed.
+ */
+static bool
+replace_row_number(Query *query)
+{
+	Index		rti;
+	AttrNumber	number;
+	RangeTblEntry *rte;
+	Query	   *sub;
+	TargetEntry *tle;
+	WindowFunc *function;
+	WindowClause *window;
+	ListCell   *lc;
+
+	if (is_grouped(query) || query->hasWindowFuncs || query->distinctClause ||
+		query->sortClause || query->limitCount || query->limitOffset || query->setOperations ||
+		query->hasTargetSRFs ||
+		list_length(query->jointree->fromlist) != 1 ||
+		!IsA(linitial(query->jointree->fromlist), RangeTblRef) ||
+		!selects_first(query->jointree->quals, &rti, &number) ||
+		linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex != (int) rti)
+		return false;
+	rte = rt_fetch(rti, query->rtable);
+	if (rte->rtekind != RTE_SUBQUERY)
+		return false;
+	sub = rte->subquery;
+	if (is_grouped(sub) || sub->distinctClause || sub->sortClause || sub->limitCount ||
+		sub->limitOffset || list_length(sub->windowClause) != 1 || !reads_rows(sub))
+		return false;
+	tle = list_nth(sub->targetList, number - 1);
+	function = (WindowFunc *) tle->expr;
+	window = linitial_node(WindowClause, sub->windowClause);
+	if (!IsA(function, WindowFunc) || function->winfnoid != F_ROW_NUMBER ||
+		window->partitionClause == NIL)
+		return false;
+	foreach(lc, sub->targetList)
+		if (lfirst(lc) != tle && contain_windowfuncs((Node *) lfirst_node(TargetEntry, lc)->expr))
+			return false;
+
+	/* the columns that the window refers to become visible; n is 1 in all rows that remain */
+	tle->expr = (Expr *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(1), false,
+								   FLOAT8PASSBYVAL);
+	foreach(lc, sub->targetList)
+	{
+		TargetEntry *column = lfirst_node(TargetEntry, lc);
+
+		if (!column->resjunk)
+			continue;
+		column->resjunk = false;
+		column->resname = pstrdup("_order");
+		while (list_length(rte->eref->colnames) < column->resno)
+			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup("_order")));
+	}
+	foreach(lc, window->partitionClause)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+
+		clause = add_clause(query, rti, get_sortgroupclause_tle(clause, sub->targetList), clause);
+		query->distinctClause = lappend(query->distinctClause, clause);
+		query->sortClause = lappend(query->sortClause, copyObject(clause));
+	}
+	foreach(lc, window->orderClause)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+
+		clause = add_clause(query, rti, get_sortgroupclause_tle(clause, sub->targetList), clause);
+		query->sortClause = lappend(query->sortClause, clause);
+	}
+	query->hasDistinctOn = true;
+	query->jointree->quals = NULL;
+	sub->windowClause = NIL;
+	sub->hasWindowFuncs = false;
+	return true;
+}
+
+/* ---- finding the core ---- */
+
+static void
+refuse_several(Query *query)
+{
+	if (query->setOperations)
+	{
+		if (!is_union_all(query->setOperations))
+			eddy_refuse("UNION, INTERSECT and EXCEPT of rows of a stream are not supported in a continuous view",
+						"Whether a row counts would depend on other rows of the stream.",
+						"Instead of UNION, use UNION ALL in a sub-select in FROM, and SELECT DISTINCT over it. Otherwise create one continuous view for each branch and combine them when reading.");
+		eddy_refuse("a branch of UNION ALL cannot aggregate in a continuous view", NULL,
+					"Create one continuous view for each branch and combine them when reading.");
+	}
+	eddy_refuse("a continuous view cannot join an aggregation with other rows of a stream",
+				"A continuous view maintains one result.",
+				"Create a continuous view for each aggregation, and join them in an ordinary view.");
+}
+
+/* True if a sub-select refers to columns of the queries around it. */
+static bool
+is_correlated(Query *query)
+{
+	for (int level = 1; level <= MAX_DEPTH; level++)
+		if (contain_vars_of_level((Node *) query, level))
+			return true;
+	return false;
+}
+
+/*
+ * Collects the sub-selects that are cores. aggregates: the queries around it do, or sort; depth: the
+ * number of these.
+ */
+static void
+collect_cores(Query *query, bool aggregates, int depth, List **places)
+{
+	ListCell   *lc;
+
+	if (depth > MAX_DEPTH)
+		eddy_refuse("sub-selects of a continuous view are nested too deeply", NULL, NULL);
+	eddy_compat_flatten_group(query);
+	eddy_flatten_inline_ctes(query, true);
+	aggregates |= is_grouped(query) || query->distinctClause;
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+		Query	   *sub = rte->subquery;
+		bool		is_rows;
+
+		if (rte->rtekind == RTE_RELATION && eddy_catalog_get_stream(rte->relid) != NULL)
+			refuse_several(query);
+		if (rte->rtekind != RTE_SUBQUERY || !eddy_flatten_reads_stream(sub))
+			continue;
+		eddy_flatten_inline_ctes(sub, true);
+		(void) replace_row_number(sub);
+		if (is_row_wise(sub))
+			refuse_several(query);
+		if (!reads_rows(sub))
+		{
+			collect_cores(sub, aggregates, depth + 1, places);
+			continue;
+		}
+		is_rows = !is_grouped(sub) && sub->distinctClause == NIL;
+		if (is_rows && (aggregates || !sub->hasWindowFuncs))
+			eddy_refuse_not_row_wise(sub);
+		if (is_correlated(sub))
+			eddy_refuse("a lateral sub-select of a continuous view cannot aggregate the rows of the stream",
+						"It would be computed for each row of another relation.",
+						"Join the other relation after the aggregation, or within it.");
+		*places = lappend(*places, rte);
+	}
+}
+
+/* Splits the sub-selects that are cores, all of which must be the same. */
+static void
+split_places(EddyLayers *layers, Query *reader)
+{
+	ListCell   *lc;
+
+	foreach(lc, layers->places)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (needs_split(rte->subquery))
+		{
+			rte->subquery = split_query(rte->subquery);
+			rte = linitial_node(RangeTblEntry, rte->subquery->rtable);
+			lfirst(lc) = rte;
+		}
+		if (layers->core == NULL)
+			layers->core = copyObject(rte->subquery);
+		else if (!equal(layers->core, rte->subquery))
+			refuse_several(reader);
+	}
+}
+
+/* Names of columns that occur twice in a sub-select get a suffix. */
+static void
+make_names_unique(Query *core)
+{
+	List	   *seen = NIL;
+	ListCell   *lc;
+
+	foreach(lc, core->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (tle->resjunk)
+			continue;
+		tle->resname = choose_name(seen, tle->resname ? tle->resname : "_value");
+		seen = lappend(seen, tle);
+	}
+}
+
+/* A stream that the reader itself would read is not the one that is maintained, nor are sessions. */
+static bool
+check_reader(Node *node, EddyLayers *layers)
+{
+	if (node == NULL)
+		return false;
+	if (eddy_session_is_call(node))
+		eddy_refuse("eddy.session can be called once in a continuous view, in its own FROM clause",
+					NULL, NULL);
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_RELATION && eddy_catalog_get_stream(rte->relid) != NULL)
+			eddy_refuse("a sub-select in a continuous view cannot read a stream",
+						"It would only see the rows that are staged at that time.", NULL);
+		return false;
+	}
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+		ListCell   *lc;
+
+		/* not into the cores, which are checked as such */
+		foreach(lc, layers->places)
+			if (((RangeTblEntry *) lfirst(lc))->subquery == query)
+				return false;
+		return query_tree_walker(query, check_reader, layers, QTW_EXAMINE_RTES_BEFORE);
+	}
+	return expression_tree_walker(node, check_reader, layers);
+}
+
+/* Up to 15, rules have entries for their own view, which nothing reads. */
+static void
+remove_rule_entries(Query *query)
+{
+	int			count = 0;
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind != RTE_RELATION || rte->relkind != RELKIND_VIEW || rte->inFromCl)
+			break;
+		count++;
+	}
+	if (count == 0)
+		return;
+	query->rtable = list_copy_tail(query->rtable, count);
+	OffsetVarNodes((Node *) query, -count, 0);
+}
+
+/*
+ * eddy_layer_split determines which part of a definition is maintained. What cannot be split is
+ * refused (ERRCODE_FEATURE_NOT_SUPPORTED). The definition is changed, and must not be used again.
+ */
+void
+eddy_layer_split(EddyLayers *layers, Query *definition)
+{
+	Query	   *query = definition;
+
+	memset(layers, 0, sizeof(EddyLayers));
+	remove_rule_entries(query);
+	eddy_compat_flatten_group(query);
+	eddy_flatten_inline_ctes(query, false);
+	if (replace_row_number(query) || reads_rows(query))
+	{
+		if (query->setOperations)
+			query = eddy_union_wrap(query);
+		if (!needs_split(query))
+		{
+			layers->core = query;
+			return;
+		}
+		layers->reader = split_query(query);
+		layers->places = list_make1(linitial(layers->reader->rtable));
+		layers->core = copyObject(query);
+	}
+	else
+	{
+		layers->reader = query;
+		collect_cores(query, false, 1, &layers->places);
+		split_places(layers, query);
+	}
+	if (layers->core == NULL)
+		elog(ERROR, "could not find the part of a definition that reads the stream");
+	make_names_unique(layers->core);
+	(void) check_reader((Node *) layers->reader, layers);
+}
+
+/* ---- the public view ---- */
+
+/*
+ * eddy_layer_make_view returns the query of the public view: the reader with rows, a query with the
+ * columns of the core over the state table, in the place of the core.
+ */
+Query *
+eddy_layer_make_view(EddyLayers *layers, Query *rows)
+{
+	Query	   *view = layers->reader;
+	RangeTblEntry *rte = linitial_node(RangeTblEntry, view->rtable);
+	ListCell   *lc;
+
+	foreach(lc, layers->places)
+		lfirst_node(RangeTblEntry, lc)->subquery = copyObject(rows);
+	/* without a query around the core, a simple one over the table, whose rows can be deleted */
+	if (linitial(layers->places) == rte && view->jointree->quals == NULL && !is_grouped(view) &&
+		list_length(view->rtable) == 1 && view->setOperations == NULL)
+	{
+		RangeTblEntry *target = copyObject(rte);
+
+		view = (Query *) eddy_compat_replace_vars((Node *) view, 1, target, rows->targetList);
+		view->rtable = NIL;
+		eddy_compat_append_range_table(view, rows);
+		view->jointree = rows->jointree;
+	}
+	return view;
+}
+
+/* The column of the core that an expression of the reader shows, 0 if it is computed. */
+static AttrNumber
+find_column(const EddyLayers *layers, Query *query, Node *node)
+{
+	Var		   *var = (Var *) node;
+	RangeTblEntry *rte;
+	TargetEntry *tle;
+
+	if (node == NULL || !IsA(node, Var) || var->varlevelsup != 0 || query->setOperations ||
+		is_grouped(query))
+		return 0;
+	rte = rt_fetch(var->varno, query->rtable);
+	if (list_member_ptr(layers->places, rte))
+		return var->varattno;
+	if (rte->rtekind == RTE_JOIN && var->varattno > 0 && rte->joinaliasvars)
+		return find_column(layers, query, list_nth(rte->joinaliasvars, var->varattno - 1));
+	if (rte->rtekind != RTE_SUBQUERY || var->varattno <= 0)
+		return 0;
+	tle = list_nth(rte->subquery->targetList, var->varattno - 1);
+	return find_column(layers, rte->subquery, (Node *) tle->expr);
+}
+
+/*
+ * eddy_layer_find_columns returns for each column of the view the column of the core that it shows,
+ * 0 if it is computed when reading. To be called before eddy_layer_make_view.
+ */
+AttrNumber *
+eddy_layer_find_columns(const EddyLayers *layers, int *ncolumns)
+{
+	AttrNumber *columns = palloc0(sizeof(AttrNumber) * list_length(layers->reader->targetList));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, layers->reader->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (!tle->resjunk)
+			columns[n++] = Max(find_column(layers, layers->reader, (Node *) tle->expr), 0);
+	}
+	*ncolumns = n;
+	return columns;
+}
