@@ -117,7 +117,7 @@ parse_label(const char *text, EddyTableLabel *label)
 		(!parse_numbers(&cursor, &label->final, 1, &nfinal, 1) || nfinal == 0))
 		return false;
 	if (skip(&cursor, " " EDDY_LABEL_END) &&
-		(!parse_numbers(&cursor, &label->end, 1, &nend) || nend == 0))
+		(!parse_numbers(&cursor, &label->end, 1, &nend, 1) || nend == 0))
 		return false;
 	return *cursor == '\0';
 }
