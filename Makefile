@@ -285,6 +285,9 @@ fuzz:
 bench:
 	@test/bench/run
 
+bench-cdc:
+	@PG_CONFIG='$(PG_CONFIG)' test/bench/cdc.py
+
 check-includes:
 	@test/check_includes
 
@@ -304,8 +307,9 @@ help:
 	@echo "  ... BROKER=kafka           uses Apache Kafka instead of a mock broker"
 	@echo "  ... BROKERS=host:port      uses an existing broker"
 	@echo "make bench           measures throughput on Nexmark bids, also of a hand-written equivalent"
+	@echo "make bench-cdc       measures the CPU time of decoding, also of other output plugins"
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
 	@echo "make clean           removes built files"
 
-.PHONY: all install install-libraries uninstall-libraries tools test sanitize fuzz demo bench check-includes \
+.PHONY: all install install-libraries uninstall-libraries tools test sanitize fuzz demo bench bench-cdc check-includes \
 	help

@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Measures the CPU time of decoding, for the formats of pg_eddy_cdc and other output plugins.
+
+    make bench-cdc                             1,000,000 changes, 3 rounds
+    test/bench/cdc.py --changes N --rounds N
+
+A private server updates the groups of a continuous view. All plugins decode the same WAL, one after
+the other, with pg_logical_slot_peek_binary_changes() in one backend, whose CPU time is read from
+/proc before and after. The least of all rounds is reported. The extension must be installed.
+wal2json is left out if it is not (package postgresql-NN-wal2json). See README.md.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+TICKS = os.sysconf('SC_CLK_TCK')
+GROUPS = 10000  # changes of each transaction
+
+SCHEMA = """
+CREATE EXTENSION pg_eddy;
+CREATE UNLOGGED TABLE events (k int, v int, at timestamptz);
+SELECT eddy.create_stream('events', event_time => 'at', retention => '1 second');
+SELECT eddy.create_continuous_view('groups', $$
+    SELECT k, w.window_start, count(*) AS n, sum(v) AS total, min(v) AS low, max(v) AS high
+    FROM events, eddy.tumble(at, '1 hour') AS w GROUP BY k, w.window_start, w.window_end $$);
+INSERT INTO events SELECT i, i, '2026-01-01' FROM generate_series(1, {groups}) i;
+CREATE PUBLICATION groups FOR TABLE eddy._groups_state;
+SELECT pg_create_logical_replication_slot('eddy', 'pg_eddy_cdc');
+SELECT pg_create_logical_replication_slot('output', 'pgoutput');
+SELECT pg_create_logical_replication_slot('test', 'test_decoding');
+"""
+
+LOAD = """
+INSERT INTO events SELECT i, i * {n}, '2026-01-01' FROM generate_series(1, {groups}) i;
+"""
+
+# name, slot, options; the slot "w2j" only if the plugin is installed
+CASES = [
+    ('wal2json, format-version 2', 'w2j', "'format-version', '2', 'add-tables', 'eddy._groups_state'"),
+    ('wal2json, without types', 'w2j',
+     "'format-version', '2', 'add-tables', 'eddy._groups_state', 'include-types', 'off'"),
+    ('pgoutput', 'output', "'proto_version', '1', 'publication_names', 'groups'"),
+    ('test_decoding', 'test', "'skip-empty-xacts', 'on'"),
+    ('native', 'eddy', "'format', 'native'"),
+    ('native, net off', 'eddy', "'format', 'native', 'net', 'off'"),
+    ('native, with before', 'eddy', "'format', 'native', 'include-before', 'on'"),
+    ('native, one record per message', 'eddy', "'format', 'native', 'batch-bytes', '0'"),
+    ('upsert', 'eddy', "'format', 'upsert'"),
+    ('debezium', 'eddy', "'format', 'debezium'"),
+    ('debezium, net off', 'eddy', "'format', 'debezium', 'net', 'off'"),
+]
+
+
+class Server:
+    """A private server in a scratch directory; it does not run as root."""
+
+    def __init__(self, pg_config):
+        self.bindir = subprocess.run([pg_config, '--bindir'], capture_output=True, text=True,
+                                     check=True).stdout.strip()
+        self.libdir = subprocess.run([pg_config, '--pkglibdir'], capture_output=True, text=True,
+                                     check=True).stdout.strip()
+        self.scratch = tempfile.mkdtemp(prefix='pg_eddy-bench-cdc.')
+        if os.getuid() == 0:
+            shutil.chown(self.scratch, 'postgres', 'postgres')
+        os.chmod(self.scratch, 0o755)
+        self.data = os.path.join(self.scratch, 'data')
+
+    def run(self, program, *arguments, text=None):
+        command = [os.path.join(self.bindir, program), *arguments]
+        if os.getuid() == 0:
+            command = ['runuser', '-u', 'postgres', '--'] + command
+        result = subprocess.run(command, input=text if text is not None else '', text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
+                                cwd=self.scratch)
+        if result.returncode != 0:
+            sys.exit(f'{program} failed:\n{result.stdout}{result.stderr}')
+        return result.stdout
+
+    def start(self):
+        self.run('initdb', '-D', self.data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8',
+                 '--locale=C.UTF-8', '--no-sync')
+        settings = f"""
+listen_addresses = ''
+unix_socket_directories = '{self.scratch}'
+shared_preload_libraries = 'pg_eddy'
+wal_level = logical
+fsync = off
+jit = off
+autovacuum = off
+max_wal_size = '8GB'
+shared_buffers = '256MB'
+logical_decoding_work_mem = '64MB'
+"""
+        known = subprocess.run([os.path.join(self.bindir, 'postgres'), '-C', 'output_plugin_libraries',
+                                '-D', self.data], capture_output=True, check=False,
+                               user='postgres' if os.getuid() == 0 else None).returncode == 0
+        if known:
+            settings += ("output_plugin_libraries = "
+                         "'pgoutput, test_decoding, pg_eddy_cdc, wal2json'\n")
+        with open(os.path.join(self.data, 'postgresql.conf'), 'a', encoding='utf-8') as file:
+            file.write(settings)
+        self.run('pg_ctl', '-D', self.data, '-l', os.path.join(self.scratch, 'log'), '-w', 'start')
+
+    def stop(self):
+        if os.path.exists(os.path.join(self.data, 'postmaster.pid')):
+            self.run('pg_ctl', '-D', self.data, '-m', 'immediate', '-w', 'stop')
+        shutil.rmtree(self.scratch)
+
+    def sql(self, text):
+        return self.run('psql', '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-h', self.scratch,
+                        '-U', 'postgres', '-d', 'postgres', '-f', '-', text=text)
+
+
+def measure(server, slot, options):
+    """Returns the CPU seconds of the backend, its messages and their bytes."""
+    stat = "SELECT pg_read_file('/proc/self/stat');"
+    lines = server.sql(f"""{stat}
+SELECT count(*), sum(length(data)) FROM pg_logical_slot_peek_binary_changes('{slot}', NULL, NULL, {options});
+{stat}""").splitlines()
+    lines = [line for line in lines if line]
+    seconds = []
+    for line in (lines[0], lines[-1]):
+        fields = line.rpartition(')')[2].split()
+        seconds.append(sum(int(field) for field in fields[11:13]) / TICKS)
+    messages, size = lines[-2].split('|')
+    return seconds[1] - seconds[0], int(messages), int(size)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--changes', type=int, default=1000000)
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--pg-config', default=os.environ.get('PG_CONFIG', 'pg_config'))
+    arguments = parser.parse_args()
+
+    server = Server(arguments.pg_config)
+    try:
+        server.start()
+        server.sql(SCHEMA.format(groups=GROUPS))
+        cases = CASES
+        if os.path.exists(os.path.join(server.libdir, 'wal2json.so')):
+            server.sql("SELECT pg_create_logical_replication_slot('w2j', 'wal2json')")
+        else:
+            print('wal2json is not installed (package postgresql-NN-wal2json)')
+            cases = [case for case in cases if case[1] != 'w2j']
+        transactions = max(arguments.changes // GROUPS, 1)
+        server.sql(''.join(LOAD.format(n=n, groups=GROUPS) for n in range(transactions)))
+        changes = transactions * GROUPS
+
+        best = {}
+        for _ in range(arguments.rounds):
+            for name, slot, options in cases:
+                result = measure(server, slot, options)
+                best[name] = min(best.get(name, result), result)
+        base = best.get('wal2json, format-version 2')
+        print(f'{changes} changes in {transactions} transactions; least of {arguments.rounds} rounds')
+        print(f'{"":32} {"CPU s per million":>18} {"wal2json / this":>16} {"bytes per change":>17}')
+        for name, _, _ in cases:
+            seconds, _, size = best[name]
+            ratio = f'{base[0] / seconds:.1f}' if base and seconds > 0 else ''
+            print(f'{name:32} {seconds * 1e6 / changes:18.2f} {ratio:>16} {size / changes:17.0f}')
+    finally:
+        server.stop()
+
+
+main()
