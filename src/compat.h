@@ -32,6 +32,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
+#include "utils/tuplesort.h"
 #include "utils/wait_event.h"
 
 /* Before a declaration, as pg_noreturn since 18; the attribute of earlier servers comes after it. */
@@ -431,6 +432,17 @@ eddy_compat_wait_event(uint32 *cached, const char *name)
 #endif
 	}
 	return *cached;
+}
+
+/* Returns the next value of a sort as a copy; tuplesort_getdatum has an argument for that since 16. */
+static inline bool
+eddy_compat_tuplesort_getdatum(Tuplesortstate *sort, Datum *value, bool *isnull)
+{
+#if PG_VERSION_NUM >= 160000
+	return tuplesort_getdatum(sort, true, true, value, isnull, NULL);
+#else
+	return tuplesort_getdatum(sort, true, value, isnull, NULL);
+#endif
 }
 
 #endif							/* EDDY_COMPAT_H */

@@ -61,6 +61,8 @@ static void deactivate(void *arg);
 static void load_view(EddyCdcState *state, const char *id, Oid relid, const char *schema,
 					  const char *name, Oid namespace);
 static void mark_suspect(Datum arg, Oid relid);
+static EddyCdcView *select_view(EddyCdcState *state, const char *id, Oid relid,
+								const char *schema, const char *name);
 static void visit_views(EddyCdcState *state, VisitView visit);
 
 /* Creates the empty list and registers its invalidation. */
@@ -78,6 +80,7 @@ eddy_cdc_init_views(EddyCdcState *state)
 	callback->arg = state->views;
 	MemoryContextRegisterResetCallback(state->context, callback);
 	active = state->views;
+	state->select = select_view;
 
 	if (!registered)
 	{
@@ -130,6 +133,7 @@ load_view(EddyCdcState *state, const char *id, Oid relid, const char *schema, co
 		EddyCdcView *view = eddy_cdc_find_known_view(state, id, relid);
 
 		view->followed = true;
+		view->shown = true;
 		eddy_cdc_name_view(view, schema, name);
 	}
 }
@@ -266,6 +270,16 @@ eddy_cdc_select_view(EddyCdcState *state, Oid relid)
 	return view;
 }
 
+/* Returns the view with an ID and its present name, or NULL if the client has not asked for it. */
+static EddyCdcView *
+select_view(EddyCdcState *state, const char *id, Oid relid, const char *schema, const char *name)
+{
+	EddyCdcView *view = eddy_cdc_find_known_view(state, id, relid);
+
+	eddy_cdc_follow_view(state, view, schema, name);
+	return view->followed ? view : NULL;
+}
+
 /* Sets the name of a view, and notes that the client has asked for it if the name is listed. */
 void
 eddy_cdc_follow_view(EddyCdcState *state, EddyCdcView *view, const char *schema, const char *name)
@@ -326,6 +340,7 @@ eddy_cdc_name_view(EddyCdcView *view, const char *schema, const char *name)
 bool
 eddy_cdc_set_schema(EddyCdcView *view, const char *schema, int len)
 {
+	view->shown = true;
 	if (view->schema != NULL && view->schema_len == len && memcmp(view->schema, schema, len) == 0)
 		return false;
 	if (view->schema != NULL)

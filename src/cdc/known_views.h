@@ -17,6 +17,7 @@ typedef struct EddyCdcView
 	char		id[EDDY_LABEL_ID_LEN + 1];	/* of its label: survives renames */
 	Oid			relid;			/* of the view */
 	bool		followed;		/* it once had a name that option "views" lists */
+	bool		shown;			/* the client may read it, and knows it or can do so */
 	bool		suspect;		/* may have been dropped */
 	TimestampTz expired_until;	/* rows of windows that end until here are deleted by retention */
 

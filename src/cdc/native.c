@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "cdc/known_views.h"

@@ -46,6 +46,7 @@
 #include "cdc/emit.h"
 #include "cdc/net.h"
 #include "cdc/view_row.h"
+#include "compat.h"
 
 /* What is known of a row before its first and after its last change. */
 typedef enum RowState
@@ -550,7 +551,7 @@ send_spilled(LogicalDecodingContext *ctx)
 	results = tuplesort_begin_datum(BYTEAOID, ByteaLessOperator, InvalidOid, false,
 									logical_decoding_work_mem, NULL, TUPLESORT_NONE);
 	tuplesort_performsort(net->changes);
-	while (tuplesort_getdatum(net->changes, true, &value, &null, NULL))
+	while (eddy_compat_tuplesort_getdatum(net->changes, &value, &null))
 	{
 		NetRow	   *next = read_element(state, value);
 
@@ -578,7 +579,7 @@ send_spilled(LogicalDecodingContext *ctx)
 	tuplesort_end(net->changes);
 
 	tuplesort_performsort(results);
-	while (tuplesort_getdatum(results, true, &value, &null, NULL))
+	while (eddy_compat_tuplesort_getdatum(results, &value, &null))
 	{
 		row = read_element(state, value);
 		pfree(DatumGetPointer(value));

@@ -31,13 +31,16 @@
 
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
 #include "cdc/emit.h"
 #include "cdc/format.h"
 #include "cdc/known_views.h"
 #include "cdc/net.h"
 #include "cdc/progress_record.h"
+#include "cdc/view_filter.h"
 #include "cdc/view_row.h"
 #include "compat.h"
 #include "pinned_settings.h"
@@ -52,6 +55,7 @@ static void change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation 
 				   ReorderBufferChange *change);
 static void commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn);
 static EddyCdcRelation *get_relation(LogicalDecodingContext *ctx, Relation relation);
+static void refuse_unreadable(EddyCdcState *state, Relation relation);
 static void report_progress(LogicalDecodingContext *ctx);
 static void startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init);
 static void truncate_tables(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrelations,
@@ -184,11 +188,30 @@ static EddyCdcRelation *
 get_relation(LogicalDecodingContext *ctx, Relation relation)
 {
 	EddyCdcState *state = ctx->output_plugin_private;
+	EddyCdcRelation *entry;
 
 	if (state->net != NULL && eddy_cdc_net_is_pending(state) &&
 		eddy_cdc_is_outdated(state, RelationGetRelid(relation)))
 		eddy_cdc_net_flush(ctx);
-	return eddy_cdc_get_relation(state, relation);
+	entry = eddy_cdc_get_relation(state, relation);
+	if (entry == NULL && state->options.strict)
+		refuse_unreadable(state, relation);
+	return entry;
+}
+
+/* Raises an error if changes of a table are not sent because the client may not read its view. */
+static void
+refuse_unreadable(EddyCdcState *state, Relation relation)
+{
+	EddyCdcRelation *entry = eddy_cdc_find_relation(state, RelationGetRelid(relation));
+	char	   *schema;
+	char	   *name;
+
+	if (!entry->refused)
+		return;
+	schema = get_namespace_name(get_rel_namespace(entry->view));
+	name = get_rel_name(entry->view);
+	eddy_cdc_refuse_view(schema != NULL ? schema : "", name != NULL ? name : "");
 }
 
 /* Keeps the connection and the slot alive through changes for which nothing is sent. */
@@ -215,7 +238,7 @@ commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	eddy_cdc_flush_progress(ctx);
 	while ((view = eddy_cdc_next_dropped_view(state)) != NULL)
 	{
-		if (state->options.include_schema && view->followed)
+		if (state->options.include_schema && view->shown)
 			eddy_cdc_write_dropped(ctx, view);
 		eddy_cdc_forget_view(state, view);
 	}

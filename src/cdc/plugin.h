@@ -31,6 +31,13 @@ typedef struct EddyCdcState
 	MemoryContext change_context;	/* reset after each change */
 	struct EddyCdcCache *cache; /* relation.c */
 	struct EddyCdcViews *views; /* known_views.c */
+
+	/*
+	 * Returns the view with an ID if the client has asked for it; NULL: eddy_cdc_wants_view decides,
+	 * and progress is not described.
+	 */
+	struct EddyCdcView *(*select) (struct EddyCdcState *state, const char *id, Oid relid,
+								   const char *schema, const char *name);
 	struct EddyCdcNet *net;		/* net.c; NULL: every change is sent */
 	void	   *format_state;	/* the format's own */
 	bool		greeted;		/* the first record of the session was sent */

@@ -322,8 +322,8 @@ parse_emit(const Option *option, const char *value, EddyCdcOptions *options)
 	{
 		if (value != NULL && strcmp(value, values[i]) == 0)
 		{
-			options->emit_changes = i != 1;
-			options->emit_final = i != 0;
+			options->final_only = i == 1;
+			options->final_marks = i != 0;
 			return;
 		}
 		eddy_closest_update(&closest, values[i]);

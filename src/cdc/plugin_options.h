@@ -16,8 +16,8 @@ typedef struct EddyCdcOptions
 	List	   *views;			/* of Pattern (view_filter.c); NIL: every continuous view */
 	int			batch_bytes;	/* 0: one record per message */
 	bool		check_acl;
-	bool		emit_changes;	/* changes of rows that are not final */
-	bool		emit_final;		/* rows that become final without another change */
+	bool		final_only;		/* no changes of rows that are not final */
+	bool		final_marks;	/* rows that become final without another change */
 	bool		include_before;
 	bool		include_lsn;
 	bool		include_schema;
@@ -36,6 +36,10 @@ typedef struct EddyCdcOptions
 	bool		tombstones;
 	char	   *topic_prefix;	/* NULL: the name of the database */
 } EddyCdcOptions;
+
+/* True if option "views" lists the view, or was not given. */
+extern bool eddy_cdc_wants_view(const EddyCdcOptions *options, const char *schema,
+								const char *view);
 
 extern void eddy_cdc_parse_options(List *list, EddyCdcOptions *options);
 

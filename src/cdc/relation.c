@@ -32,9 +32,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-#include "cdc/known_views.h"
 #include "cdc/relation.h"
-#include "cdc/view_filter.h"
 #include "cdc/view_label.h"
 #include "compat.h"
 
@@ -79,9 +77,6 @@ static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_syscache(Datum arg, int cacheid, uint32 hashvalue);
 static bool is_hidden(Relation relation);
 static void make_space(EddyCdcRelation *entry, TupleDesc desc);
-static void refuse(EddyCdcRelation *entry);
-static bool select_view(EddyCdcState *state, EddyCdcRelation *entry, const char *id,
-						const char *schema, const char *name);
 
 /* Creates the cache and registers its invalidation. */
 void
@@ -185,8 +180,6 @@ eddy_cdc_get_relation(EddyCdcState *state, Relation relation)
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(state->change_context);
 	}
-	if (unlikely(entry->refused) && state->options.strict)
-		refuse(entry);
 	return entry->emitted ? entry : NULL;
 }
 
@@ -208,16 +201,6 @@ eddy_cdc_is_outdated(EddyCdcState *state, Oid relid)
 	return entry != NULL && entry->emitted && entry->generation != state->cache->generation;
 }
 
-/* Raises the error for an entry whose view the client may not read. */
-static void
-refuse(EddyCdcRelation *entry)
-{
-	char	   *schema = get_namespace_name(get_rel_namespace(entry->view));
-	char	   *name = get_rel_name(entry->view);
-
-	eddy_cdc_refuse_view(schema != NULL ? schema : "", name != NULL ? name : "");
-}
-
 /* Resets the description of an entry. The caller sets its generation. */
 static void
 clear_entry(EddyCdcRelation *entry)
@@ -228,6 +211,7 @@ clear_entry(EddyCdcRelation *entry)
 	if (entry->context != NULL)
 		MemoryContextDelete(entry->context);
 	entry->context = NULL;
+	entry->known = NULL;
 	entry->emitted = false;
 	entry->refused = false;
 	entry->announced = false;
@@ -291,7 +275,7 @@ describe_relation(void *arg)
 
 	view = eddy_cdc_find_view(relation, &label);
 	entry->role = label.role;
-	if (label.role == EDDY_TABLE_PROGRESS)
+	if (label.role == EDDY_TABLE_PROGRESS && state->select != NULL)
 		describe_progress(state, entry, relation, &label);
 	if (!OidIsValid(view))
 		return;
@@ -305,7 +289,15 @@ describe_relation(void *arg)
 
 	class = (Form_pg_class) GETSTRUCT(tuple);
 	schema = get_namespace_name(class->relnamespace);
-	emitted = schema != NULL && select_view(state, entry, label.id, schema, NameStr(class->relname));
+	if (schema == NULL)
+		emitted = false;
+	else if (state->select != NULL)
+	{
+		entry->known = state->select(state, label.id, view, schema, NameStr(class->relname));
+		emitted = entry->known != NULL;
+	}
+	else
+		emitted = eddy_cdc_wants_view(&state->options, schema, NameStr(class->relname));
 	if (emitted && state->options.check_acl &&
 		(!eddy_cdc_may_read(view, class->relnamespace) || is_hidden(relation)))
 	{
@@ -315,13 +307,18 @@ describe_relation(void *arg)
 
 	if (emitted)
 	{
+		char	   *qualified = quote_qualified_identifier(schema, NameStr(class->relname));
+		StringInfoData name;
+
 		entry->context = AllocSetContextCreate(state->cache->context, "pg_eddy_cdc relation",
 											   ALLOCSET_SMALL_SIZES);
 		old_context = MemoryContextSwitchTo(entry->context);
 		entry->schema_name = pstrdup(schema);
 		entry->view_name = pstrdup(NameStr(class->relname));
-		entry->name = pnstrdup(entry->known->name, entry->known->name_len);
-		entry->name_len = entry->known->name_len;
+		initStringInfo(&name);
+		eddy_cdc_append_string(&name, qualified, strlen(qualified));
+		entry->name = name.data;
+		entry->name_len = name.len;
 		entry->format_data = NULL;
 
 		/* a superuser may have replaced the view by one with fewer columns */
@@ -363,21 +360,6 @@ make_space(EddyCdcRelation *entry, TupleDesc desc)
 	entry->new_nulls = palloc0(sizeof(bool) * desc->natts);
 	entry->old_values = palloc0(sizeof(Datum) * desc->natts);
 	entry->old_nulls = palloc0(sizeof(bool) * desc->natts);
-}
-
-/*
- * True if the client has asked for the view, by its present name or by an earlier one. Sets
- * entry->known if so.
- */
-static bool
-select_view(EddyCdcState *state, EddyCdcRelation *entry, const char *id, const char *schema,
-			const char *name)
-{
-	EddyCdcView *view = eddy_cdc_find_known_view(state, id, entry->view);
-
-	eddy_cdc_follow_view(state, view, schema, name);
-	entry->known = view;
-	return view->followed;
 }
 
 /*

@@ -47,7 +47,7 @@ typedef struct EddyCdcRelation
 
 	Oid			view;			/* InvalidOid: not a state table, the rest is not set */
 	EddyTableRole role;
-	struct EddyCdcView *known;	/* known_views.h */
+	struct EddyCdcView *known;	/* of state->select */
 	char	   *name;			/* of the view with its schema, quoted as in SQL, as JSON */
 	int			name_len;
 	char	   *schema_name;	/* as they are */

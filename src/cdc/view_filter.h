@@ -13,9 +13,7 @@
 /* Parses the value of the option into *views; false if it is not valid. */
 extern bool eddy_cdc_parse_views(const char *value, List **views);
 
-/* True if the option lists the view by its name or ID, or was not given. */
-extern bool eddy_cdc_wants_view(const EddyCdcOptions *options, const char *schema,
-								const char *view);
+/* True if the option lists the view by its ID; by its name: plugin_options.h. */
 extern bool eddy_cdc_wants_id(const EddyCdcOptions *options, const char *id);
 
 /* The option "strict": note all views that exist, then require that no element is left. */

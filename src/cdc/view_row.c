@@ -262,7 +262,7 @@ is_visible(const EddyCdcOptions *options, const EddyCdcRelation *entry, const Da
 {
 	if (entry->visible >= 0 && (nulls[entry->visible] || !DatumGetBool(values[entry->visible])))
 		return false;
-	return options->emit_changes || eddy_cdc_is_final(entry, values, nulls);
+	return !options->final_only || eddy_cdc_is_final(entry, values, nulls);
 }
 
 /* True if the row will not change any more, unless the view accepts late rows. */
@@ -276,7 +276,7 @@ eddy_cdc_is_final(const EddyCdcRelation *entry, const Datum *values, const bool 
 static bool
 has_expired(const EddyCdcRelation *entry)
 {
-	return entry->end >= 0 && entry->identity == EDDY_CDC_IDENTITY_FULL &&
+	return entry->end >= 0 && entry->known != NULL && entry->identity == EDDY_CDC_IDENTITY_FULL &&
 		!entry->old_nulls[entry->end] &&
 		!TIMESTAMP_IS_NOBEGIN(entry->known->expired_until) &&
 		DatumGetTimestampTz(entry->old_values[entry->end]) <= entry->known->expired_until;
@@ -289,7 +289,7 @@ has_expired(const EddyCdcRelation *entry)
 bool
 eddy_cdc_same_row(const EddyCdcOptions *options, EddyCdcRelation *entry)
 {
-	if (options->emit_final && eddy_cdc_is_final(entry, entry->old_values, entry->old_nulls) !=
+	if (options->final_marks && eddy_cdc_is_final(entry, entry->old_values, entry->old_nulls) !=
 		eddy_cdc_is_final(entry, entry->new_values, entry->new_nulls))
 		return false;
 	for (int i = 0; i < entry->ncolumns; i++)
