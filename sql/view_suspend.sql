@@ -131,7 +131,7 @@ SELECT view, state FROM eddy.continuous_views WHERE stream = 'sales'::regclass O
 RESET ROLE;
 SELECT count(*) FROM eddy._view_status;
 
--- Consumers of changes receive a rebuild as deletes and inserts.
+-- Consumers of changes receive the rows that a rebuild has changed.
 SET synchronous_commit = on; -- the slot reads flushed WAL
 SELECT count(*) FROM pg_create_logical_replication_slot('regress_eddy_suspend', 'pg_eddy_cdc');
 SELECT eddy.pause('own');

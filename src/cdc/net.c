@@ -133,6 +133,7 @@ static void send_spilled(LogicalDecodingContext *ctx);
 static void spill(EddyCdcNet *net);
 static void take_change(NetRow *row, const EddyCdcChange *change, int64 seq);
 static Size tuple_size(HeapTuple tuple);
+static void write_alone(LogicalDecodingContext *ctx, const EddyCdcChange *change);
 
 void
 eddy_cdc_net_init(EddyCdcState *state)
@@ -166,11 +167,7 @@ eddy_cdc_net_add(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 
 	if (change->large)
 	{
-		int64		seq = state->seq;
-
-		eddy_cdc_net_flush(ctx);
-		state->seq = seq;
-		eddy_cdc_write(ctx, change);
+		write_alone(ctx, change);
 		return;
 	}
 
@@ -214,6 +211,37 @@ eddy_cdc_net_add(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 	if (net->size > logical_decoding_work_mem * (Size) 1024)
 		spill(net);
 	MemoryContextSwitchTo(old_context);
+}
+
+/* Sends a change at once, after the pending ones. */
+static void
+write_alone(LogicalDecodingContext *ctx, const EddyCdcChange *change)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+	EddyCdcRelation *relation = change->relation;
+	int			natts = relation->desc->natts;
+	int64		seq = state->seq;
+
+	if (eddy_cdc_net_is_pending(state))
+	{
+		Size		size = natts * 2 * (sizeof(Datum) + sizeof(bool));
+		Datum	   *values = MemoryContextAlloc(state->context, size);
+		bool	   *nulls = (bool *) (values + 2 * natts);
+
+		/* the pending rows of this table use the same space as the change */
+		memcpy(values, relation->new_values, sizeof(Datum) * natts);
+		memcpy(values + natts, relation->old_values, sizeof(Datum) * natts);
+		memcpy(nulls, relation->new_nulls, sizeof(bool) * natts);
+		memcpy(nulls + natts, relation->old_nulls, sizeof(bool) * natts);
+		eddy_cdc_net_flush(ctx);
+		memcpy(relation->new_values, values, sizeof(Datum) * natts);
+		memcpy(relation->old_values, values + natts, sizeof(Datum) * natts);
+		memcpy(relation->new_nulls, nulls, sizeof(bool) * natts);
+		memcpy(relation->old_nulls, nulls + natts, sizeof(bool) * natts);
+		pfree(values);
+	}
+	state->seq = seq;
+	eddy_cdc_write(ctx, change);
 }
 
 /* Sets net->probe to a row with the relation and the key of a change. */

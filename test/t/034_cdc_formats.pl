@@ -127,6 +127,14 @@ check_net('unchanged values out of line', q{INSERT INTO s VALUES ('long', 2, 1, 
 check_net('a view is altered', q{INSERT INTO s VALUES ('a', 1, 1, 'x'); INSERT INTO s VALUES ('c', 1, 1, 'x');
 	CREATE TABLE other (a int); CREATE VIEW unrelated AS SELECT * FROM plain; INSERT INTO s VALUES ('a', 1, 1, 'x')});
 
+# Rows that are too large to be kept are sent in between, with the values that they have.
+advance();
+sql($node, q{BEGIN; INSERT INTO s VALUES ('a', 1, 1, 'zz'), ('m', 1, 1, 'b'); INSERT INTO s VALUES ('a', 1, 1, 'zzz');
+	INSERT INTO s VALUES ('big', 1, 1, repeat('x', 5000000)); INSERT INTO s VALUES ('m', 1, 1, 'bb'); INSERT INTO s VALUES ('m', 1, 1, 'bbb');
+	INSERT INTO s VALUES ('big', 1, 1, repeat('y', 6000000)); INSERT INTO s VALUES ('m', 1, 1, 'c'); COMMIT});
+is(join(' ', map { my $t = $_->{after}->{t}; "$_->{op}:$_->{key}->{k}=" . (length $t > 9 ? substr($t, 0, 1) . length($t) : $t) }
+	records('native', 'views', 'public.texts')), 'c:m=b u:a=zzz c:big=x5000000 u:m=bbb u:big=y6000000 u:m=c', 'large rows');
+
 # A rename within the transaction: changes before it are sent with the old name.
 advance();
 sql($node, q{BEGIN; INSERT INTO s VALUES ('r', 1, 1, 'x'); INSERT INTO s VALUES ('r', 1, 1, 'x');
