@@ -119,9 +119,6 @@ parse_label(const char *text, EddyTableLabel *label)
 	if (skip(&cursor, " " EDDY_LABEL_END) &&
 		(!parse_numbers(&cursor, &label->end, 1, &nend, 1) || nend == 0))
 		return false;
-	if (skip(&cursor, " " EDDY_LABEL_END) &&
-		(!parse_numbers(&cursor, &label->end, 1, &nend) || nend == 0))
-		return false;
 	return *cursor == '\0';
 }
 
