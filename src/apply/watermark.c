@@ -294,7 +294,7 @@ eddy_watermark_get(const EddyStream *stream)
 /*
  * eddy_watermark_next returns what a transaction that makes this change has to store. It is the
  * watermark according to the latest committed state, the changes of the current transaction, and
- * this one.
+ * this one; or less, if what others have stored is sufficient.
  */
 TimestampTz
 eddy_watermark_next(const EddyStream *stream, const EddyWatermarkChange *change)
@@ -303,6 +303,9 @@ eddy_watermark_next(const EddyStream *stream, const EddyWatermarkChange *change)
 
 	if (stream->event_time == NULL)
 		return change->adds_rows ? GetCurrentTimestamp() : eddy_watermark_get(stream);
+	/* users' rows alone: the others have stored theirs, and the maximum counts */
+	if (change->wakes_users && find_sources(stream->relid)->sources == NIL)
+		return eddy_watermark_of_event_time(change->user_event_time, &stream->delay);
 	state = read_state(stream, change);
 	if (!state.live)
 		return state.stored;
