@@ -40,13 +40,17 @@
  * If no partition is live, W stays. A stream without event time uses processing time: W is the time
  * of the last batch.
  *
- * A transaction that judges rows, or closes windows, reads W under a lock of its stream (close.c). As W
- * does not decrease, and is stored by the transaction that closes windows by it, no row is
+ * A transaction that judges rows, or closes windows, reads W under a lock of its stream (close.c).
+ * As W does not decrease, and is stored by the transaction that closes windows by it, no row is
  * judged by an earlier W once windows were closed.
  *
- * Locking: those of reading, and the row of eddy._watermark where it is raised. Memory: the caller's context; the sources of streams are cached
- * until the relcache entry of the stream is invalidated, as each change of its sources does. After
- * a crash the stored values are those of the last commit.
+ * Cost: a Kafka batch of a worker that has all partitions reads users' rows and eddy._watermark. A
+ * user's statement reads nothing if the stream has no sources, otherwise all their partitions.
+ *
+ * Locking: those of reading, and the row of eddy._watermark where it is raised. Memory: the
+ * caller's context; the sources of streams are cached until the relcache entry of the stream is
+ * invalidated, as each change of its sources does. After a crash the stored values are those of
+ * the last commit.
  *
  *-------------------------------------------------------------------------
  */
