@@ -199,7 +199,7 @@ UPDATE eddy._source SET enabled = false WHERE source = 900001;
 CALL row_in(2, 50);
 TABLE held;
 TABLE parts;
--- detaching removes them from the minimum, and keeps the watermark
+-- detaching removes them from the minimum
 SELECT eddy.detach_kafka('orders', 'orders');
 SELECT w, held_topic, held_partition FROM held;
 INSERT INTO orders VALUES ('user', at(100));

@@ -8,7 +8,7 @@
 #ifndef EDDY_MONOTONIC_H
 #define EDDY_MONOTONIC_H
 
-/* Microseconds since some time in the past, the same in all processes until the machine restarts. */
+/* Microseconds since some time, which is the same in all processes until the machine restarts. */
 extern int64 eddy_monotonic_real(void);
 
 /*

@@ -340,26 +340,23 @@ lock_source(Oid stream, const char *topic)
 	return source;
 }
 
-/* The watermark is stored in the rows of partitions, which are about to be deleted. */
-static void
-keep_watermark(Oid relid)
-{
-	EddyStream *stream = eddy_catalog_get_stream(relid);
-	EddyWatermark kept = {.stream = relid, .idle_user_rows = -1};
-
-	kept.raised = eddy_watermark_get(stream);
-	if (!TIMESTAMP_IS_NOBEGIN(kept.raised))
-		eddy_catalog_raise_watermark(&kept);
-}
-
+/*
+ * eddy_detach_kafka keeps the watermark that is stored in the rows of the partitions, which are
+ * deleted, and raises it to the minimum over the remaining partitions.
+ */
 Datum
 eddy_detach_kafka(PG_FUNCTION_ARGS)
 {
 	EddySource *source = lock_source(PG_GETARG_OID(0),
 									 text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	EddyStream *stream = eddy_catalog_get_stream(source->stream);
+	EddyWatermarkChange none = {.user_event_time = DT_NOBEGIN};
+	TimestampTz watermark = eddy_watermark_get(stream);
 
-	keep_watermark(source->stream);
 	eddy_catalog_delete_source(source->source);
+	watermark = Max(watermark, eddy_watermark_next(stream, &none));
+	if (!TIMESTAMP_IS_NOBEGIN(watermark))
+		(void) eddy_watermark_raise(stream, watermark, -1, true);
 	eddy_worker_wakeup_at_commit();
 	PG_RETURN_VOID();
 }

@@ -76,8 +76,8 @@ extern void eddy_watermark_set_polled_check(bool (*check) (int32 source));
 
 /*
  * Raises the watermark of a stream to a time, unless it is later, closes what is due when the
- * transaction commits, and marks partition -1 as idle while it has idle_user_rows rows, unless that is -1. False
- * if another transaction holds the stored row and wait is false: nothing was done.
+ * transaction commits, and marks partition -1 as idle while it has idle_user_rows rows, unless that
+ * is -1. False if another transaction holds the stored row and wait is false: nothing was done.
  */
 extern bool eddy_watermark_raise(const EddyStream *stream, TimestampTz until,
 								 int64 idle_user_rows, bool wait);

@@ -5,8 +5,8 @@
  *
  * One pass over the accepted rows finds the latest event time of each partition, and the rows whose
  * event time is NULL, which are rejected, accepted or an error as the stream says. Event times
- * further ahead of the clock than max_future_skew are only counted; infinite ones have no effect. A timestamp
- * without time zone is taken as UTC. Streams without an event time cost nothing.
+ * further ahead of the clock than max_future_skew are only counted; infinite ones have no effect.
+ * A timestamp without time zone is taken as UTC. Streams without an event time cost nothing.
  *
  * No locks. Memory: batch.mcxt.
  *

@@ -272,7 +272,7 @@ list_due(MemoryContext mcxt, bool *ticking)
 
 /* ---- changes ---- */
 
-/* Whether rows have come since partition -1 was found idle is checked by what is stored: their number. */
+/* If users' rows have come since they were found idle, their number shows it. */
 static void
 change_stream(const Due *due)
 {

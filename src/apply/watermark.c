@@ -40,13 +40,17 @@
  * If no partition is live, W stays. A stream without event time uses processing time: W is the time
  * of the last batch.
  *
- * A transaction that judges rows, or closes windows, reads W under a lock of its stream (close.c). As W
- * does not decrease, and is stored by the transaction that closes windows by it, no row is
+ * A transaction that judges rows, or closes windows, reads W under a lock of its stream (close.c).
+ * As W does not decrease, and is stored by the transaction that closes windows by it, no row is
  * judged by an earlier W once windows were closed.
  *
- * Locking: those of reading, and the row of eddy._watermark where it is raised. Memory: the caller's context; the sources of streams are cached
- * until the relcache entry of the stream is invalidated, as each change of its sources does. After
- * a crash the stored values are those of the last commit.
+ * Cost: a Kafka batch of a worker that has all partitions reads users' rows and eddy._watermark. A
+ * user's statement reads nothing if the stream has no sources, otherwise all their partitions.
+ *
+ * Locking: those of reading, and the row of eddy._watermark where it is raised. Memory: the
+ * caller's context; the sources of streams are cached until the relcache entry of the stream is
+ * invalidated, as each change of its sources does. After a crash the stored values are those of
+ * the last commit.
  *
  *-------------------------------------------------------------------------
  */
@@ -294,7 +298,7 @@ eddy_watermark_get(const EddyStream *stream)
 /*
  * eddy_watermark_next returns what a transaction that makes this change has to store. It is the
  * watermark according to the latest committed state, the changes of the current transaction, and
- * this one.
+ * this one; or less, if what others have stored is sufficient.
  */
 TimestampTz
 eddy_watermark_next(const EddyStream *stream, const EddyWatermarkChange *change)
@@ -303,6 +307,9 @@ eddy_watermark_next(const EddyStream *stream, const EddyWatermarkChange *change)
 
 	if (stream->event_time == NULL)
 		return change->adds_rows ? GetCurrentTimestamp() : eddy_watermark_get(stream);
+	/* users' rows alone: the others have stored theirs, and the maximum counts */
+	if (change->wakes_users && find_sources(stream->relid)->sources == NIL)
+		return eddy_watermark_of_event_time(change->user_event_time, &stream->delay);
 	state = read_state(stream, change);
 	if (!state.live)
 		return state.stored;

@@ -251,7 +251,7 @@ typedef struct EddyUserPartition
 	int64		ahead;			/* as in EddyPartition */
 } EddyUserPartition;
 
-/* Adds counts to those of the stream, and raises its latest event time and watermark. Never waits. */
+/* Adds counts to those of the stream, raises its latest event time and watermark. Never waits. */
 extern void eddy_catalog_add_user_rows(const EddyUserPartition *added);
 extern void eddy_catalog_delete_user_partition(Oid stream);
 

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "commands/sequence.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -347,6 +348,7 @@ eddy_catalog_delete_source(int32 source)
 		eddy_catalog_close(rel);
 	}
 	eddy_catalog_invalidate(InvalidOid);
+	CommandCounterIncrement();
 }
 
 static void *

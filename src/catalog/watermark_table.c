@@ -4,8 +4,8 @@
  *    Rows of eddy._watermark: what is stored of the watermarks of streams.
  *
  * Most of it is in the rows of partitions (apply/watermark.c). A row of this table holds what the
- * watermark was raised to regardless of them, which only increases, and for which number of users' rows
- * partition -1 is idle. It is inserted when the stream is created, so that no two transactions
+ * watermark was raised to regardless of them, which only increases, and for which number of users'
+ * rows partition -1 is idle. It is inserted when the stream is created, so that no two transactions
  * insert it.
  *
  * Locking: a row lock until the end of the transaction, which is waited for unless the name of the

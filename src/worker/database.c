@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * database.c
- *    The database worker: starts the source workers of its database, keeps staging bounded, and does
+ *    The database worker: starts the source workers of its database, keeps staging bounded, does
  *    what is due by the clock (src/apply/tick.c).
  *
  * It exits when the database does not have the extension. Otherwise it compares

@@ -8,9 +8,9 @@
  *
  * - It was read to its end: to the last stable offset, because messages of an open
  *   transaction cannot be read yet, for however long that is open.
- * - There were no messages for idle_timeout. The clock that measures this only runs while the worker
- *   polls: it stands still while the broker is not reachable or the session restarts, and counts a batch
- *   as a second at most, however long it waits for locks.
+ * - There were no messages for idle_timeout. The clock that measures this only runs while the
+ *   worker polls: it stands still while the broker is not reachable or the session restarts, and
+ *   counts a batch as a second at most, however long it waits for locks.
  * - The broker has confirmed at the end of that time that there is nothing after the position of
  *   the worker. So a full queue of librdkafka, or one broker of several that does not
  *   respond, cannot be taken for silence.
