@@ -57,6 +57,7 @@ typedef struct EddyBatch
 	void		(*judge) (struct EddyBatch *batch);
 	bool		judged;
 	TimestampTz watermark;
+	bool		closes;			/* a row was accepted for a window that ends before the watermark */
 	List	   *late_rows;		/* of EddyLateRows, in mcxt */
 
 	/*

@@ -121,7 +121,10 @@ find_closing(Oid stream)
 	return entry;
 }
 
-/* eddy_close_note remembers a stream with windows whose watermark a batch has moved. */
+/*
+ * eddy_close_note remembers a stream with windows whose watermark a batch has moved, or in which it
+ * has created windows that have to be closed because late rows are allowed.
+ */
 void
 eddy_close_note(const EddyApply *apply)
 {
@@ -132,7 +135,7 @@ eddy_close_note(const EddyApply *apply)
 	if (!apply->batch.judged && apply->batch.nrows > 0)
 		return;
 	watermark = eddy_watermark_get(apply->stream);
-	if (watermark <= apply->batch.watermark)
+	if (watermark <= apply->batch.watermark && !apply->batch.closes)
 		return;
 	entry = find_closing(apply->batch.stream);
 	entry->watermark = Max(entry->watermark, watermark);

@@ -389,6 +389,8 @@ do_works(List *works, bool repeatable)
 		if (work->judgment.found_late && !work->suspended)
 			eddy_late_collect(work);
 		work->plan->next_end = Min(work->plan->next_end, work->judgment.first_end);
+		if (work->judgment.first_end <= work->batch->watermark)
+			work->batch->closes = true;
 	}
 	CommandCounterIncrement();
 }
