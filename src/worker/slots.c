@@ -170,6 +170,8 @@ eddy_worker_list(int *count)
 		info->running = (slot->state == EDDY_SLOT_RUNNING);
 		info->pid = slot->pid;
 		strlcpy(info->problem, slot->problem, sizeof(info->problem));
+		info->group_lookups = slot->group_lookups;
+		info->group_hits = slot->group_hits;
 		(*count)++;
 	}
 	LWLockRelease(eddy_shared->lock);
@@ -467,6 +469,7 @@ eddy_slots_attach(Datum arg)
 		slot->problem[0] = '\0';
 		slot->polls = false;
 		slot->busy_since = 0;
+		slot->group_lookups = slot->group_hits = 0;
 		my_slot = slot;
 	}
 	LWLockRelease(eddy_shared->lock);
@@ -554,4 +557,13 @@ eddy_worker_polls(int32 source)
 	}
 	LWLockRelease(eddy_shared->lock);
 	return workers > 0 && all;
+}
+
+void
+eddy_slots_set_groups(int64 lookups, int64 hits)
+{
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
+	my_slot->group_lookups = lookups;
+	my_slot->group_hits = hits;
+	LWLockRelease(eddy_shared->lock);
 }
