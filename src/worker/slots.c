@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "kafka_library.h"
 #include "monotonic.h"
@@ -538,6 +539,7 @@ bool
 eddy_worker_polls(int32 source)
 {
 	int64		now = eddy_monotonic_real();
+	EddySource *row;
 	int			workers = 0;
 	bool		all = true;
 
@@ -556,7 +558,11 @@ eddy_worker_polls(int32 source)
 			(slot->busy_since == 0 || now - slot->busy_since < BUSY_LIMIT);
 	}
 	LWLockRelease(eddy_shared->lock);
-	return workers > 0 && all;
+	if (workers == 0 || !all)
+		return false;
+	/* one that has not been started yet does not poll either */
+	row = eddy_catalog_get_source(source);
+	return row != NULL && workers >= eddy_catalog_source_workers(row);
 }
 
 void
