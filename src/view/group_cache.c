@@ -12,7 +12,8 @@
  * the key that is visible is the row of the group, whatever has happened. If there is no such row,
  * the index decides. For the same reason two keys with the same hash replace each other without harm.
  *
- * The table of entries doubles up to pg_eddy.group_cache_memory; then new entries replace old ones.
+ * The table of entries doubles, while a quarter is used, up to pg_eddy.group_cache_memory; then new
+ * entries replace old ones.
  *
  * Memory: a context for each state table, deleted when its relcache entry is invalidated, for instance
  * because the table was dropped. No locks. Only source workers have caches: statements of users touch
@@ -32,6 +33,7 @@
 #include "view/group_cache.h"
 #include "view/view.h"
 
+#define WAYS 4					/* places where an entry can be; they share a line of the CPU's cache */
 #define FIRST_SIZE 256			/* entries */
 
 typedef struct GroupEntry
@@ -52,6 +54,7 @@ struct EddyGroupCache
 	GroupEntry *entries;
 	uint64		size;			/* a power of two */
 	uint64		used;
+	uint32		victim;			/* which of the places is used next if all are taken */
 };
 
 static HTAB *caches = NULL;		/* NULL: this process has none */
@@ -182,6 +185,12 @@ eddy_group_cache_hash(const EddyGroupCache *cache, const Datum *keys, const bool
 	return hash;
 }
 
+static inline GroupEntry *
+first_place(EddyGroupCache *cache, uint64 hash)
+{
+	return &cache->entries[hash & (cache->size - 1) & ~(uint64) (WAYS - 1)];
+}
+
 bool
 eddy_group_cache_find(EddyGroupCache *cache, uint64 hash, ItemPointer place)
 {
@@ -190,11 +199,16 @@ eddy_group_cache_find(EddyGroupCache *cache, uint64 hash, ItemPointer place)
 	lookups++;
 	if (cache->size == 0)
 		return false;
-	entry = &cache->entries[hash & (cache->size - 1)];
-	if (entry->hash != hash || !ItemPointerIsValid(&entry->place))
-		return false;
-	*place = entry->place;
-	return true;
+	entry = first_place(cache, hash);
+	for (int i = 0; i < WAYS; i++, entry++)
+	{
+		if (entry->hash == hash && ItemPointerIsValid(&entry->place))
+		{
+			*place = entry->place;
+			return true;
+		}
+	}
+	return false;
 }
 
 void
@@ -229,13 +243,19 @@ grow(EddyGroupCache *cache)
 void
 eddy_group_cache_put(EddyGroupCache *cache, uint64 hash, ItemPointer place)
 {
+	GroupEntry *first;
 	GroupEntry *entry;
 
-	if (cache->used * 2 >= cache->size)
+	if (cache->used * 4 >= cache->size)
 		grow(cache);
 	if (cache->size == 0)
 		return;
-	entry = &cache->entries[hash & (cache->size - 1)];
+	first = first_place(cache, hash);
+	for (entry = first; entry < first + WAYS; entry++)
+		if (entry->hash == hash || !ItemPointerIsValid(&entry->place))
+			break;
+	if (entry == first + WAYS)
+		entry = first + cache->victim++ % WAYS;
 	if (!ItemPointerIsValid(&entry->place))
 		cache->used++;
 	entry->hash = hash;

