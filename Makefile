@@ -71,6 +71,7 @@ OBJS = \
 	src/view/event_window.o \
 	src/view/flatten.o \
 	src/view/function.o \
+	src/view/group_cache.o \
 	src/view/group_lock.o \
 	src/view/grouping.o \
 	src/view/kind.o \

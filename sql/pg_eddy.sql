@@ -477,7 +477,7 @@ COMMENT ON FUNCTION eddy.seek IS
     'sets the next offset of partitions of a source, such as {"0": 1234}, or of all with "earliest" or "latest", and starts it';
 
 CREATE FUNCTION eddy._workers(OUT database oid, OUT kind text, OUT id integer, OUT shard integer, OUT pid integer,
-    OUT problem text)
+    OUT problem text, OUT group_lookups bigint, OUT group_hits bigint)
 RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_workers';
 COMMENT ON FUNCTION eddy._workers IS
     'background workers according to shared memory: kind is ''database'' (id and shard are NULL) or ''source'' (id is its number)';
@@ -538,6 +538,15 @@ LEFT JOIN LATERAL (
     WHERE w.kind = 'source' AND w.id = s.source
           AND w.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) w ON true;
 COMMENT ON VIEW eddy.sources IS 'Kafka topics attached to streams, and their status';
+
+CREATE VIEW eddy.stat_workers AS
+SELECT s.source, s.stream, s.topic, w.shard AS worker, w.pid, w.group_lookups, w.group_hits
+FROM eddy._workers() w
+JOIN eddy._source s ON s.source = w.id
+WHERE w.kind = 'source' AND w.pid IS NOT NULL
+      AND w.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
+COMMENT ON VIEW eddy.stat_workers IS
+    'source workers that are running: groups that they have looked up in state tables, and those found without the index';
 
 CREATE VIEW eddy.partitions AS
 SELECT q.source, q.stream, q.topic, q.partition, q.next_offset, q.high_offset, q.lag, q.max_event_time, q.watermark,
@@ -664,7 +673,7 @@ GRANT EXECUTE ON FUNCTION
     eddy._workers, eddy._event_time_less, eddy._is_polled
 TO PUBLIC;
 GRANT SELECT ON eddy.streams, eddy.sources, eddy.partitions, eddy.continuous_views, eddy.stat_streams,
-    eddy.stat_continuous_views TO PUBLIC;
+    eddy.stat_continuous_views, eddy.stat_workers TO PUBLIC;
 
 -- by which the output plugin recognizes the table, see src/label.h; the columns are view, closed_until, expired_until
 SECURITY LABEL FOR pg_eddy ON TABLE eddy._view_progress IS '2 00000000000000000000000000000000 progress 1 2 5';

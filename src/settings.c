@@ -26,6 +26,7 @@ int			eddy_settings_batch_rows = 100000;
 int			eddy_settings_batch_target_time = 200;
 int			eddy_settings_batch_time = 50;
 int			eddy_settings_batch_time_limit = 60000;
+int			eddy_settings_group_cache_memory = 4 * 1024;
 int			eddy_settings_max_workers_per_database = -1;
 int			eddy_settings_queue_memory = 64 * 1024;
 int			eddy_settings_reserved_worker_processes = 2;
@@ -88,6 +89,13 @@ eddy_settings_define(void)
 							&eddy_settings_batch_time_limit,
 							60000, 100, 24 * 3600 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_eddy.group_cache_memory",
+							"Maximum memory for the places of groups that a source worker remembers, for each view.",
+							"A group whose place is known is found without the index. 0 disables this.",
+							&eddy_settings_group_cache_memory,
+							4 * 1024, 0, 1024 * 1024,
+							PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.max_workers_per_database",
 							"Maximum number of source workers in one database.",

@@ -524,8 +524,8 @@ eddy_workers(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 	{
 		const EddyWorkerInfo *worker = &workers[i];
-		Datum		values[6];
-		bool		nulls[6] = {false};
+		Datum		values[8];
+		bool		nulls[8] = {false};
 
 		values[0] = ObjectIdGetDatum(worker->id.database);
 		values[1] = CStringGetTextDatum(worker->kind);
@@ -536,6 +536,9 @@ eddy_workers(PG_FUNCTION_ARGS)
 		nulls[4] = !worker->running;
 		values[5] = CStringGetTextDatum(worker->problem);
 		nulls[5] = (worker->problem[0] == '\0');
+		values[6] = Int64GetDatum(worker->group_lookups);
+		values[7] = Int64GetDatum(worker->group_hits);
+		nulls[6] = nulls[7] = (worker->id.kind != EDDY_WORKER_SOURCE);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -42,6 +42,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "view/group_cache.h"
 #include "view/upsert.h"
 
 /* Instead of a number of keys: the scan is one of a range, and is not reused. */
@@ -65,7 +66,14 @@ struct EddyUpsert
 	EState	   *estate;
 	ResultRelInfo *rri;
 	TupleTableSlot *added[MAX_ADDED];	/* rows that are not inserted yet */
+	uint64		added_hashes[MAX_ADDED];	/* of the keys, for the cache */
 	int			nadded;
+
+	/* places of rows that were seen before */
+	EddyGroupCache *cache;		/* NULL: none */
+	BlockNumber nblocks;		/* of the table when it was opened: later it does not shrink */
+	uint64		found_hash;		/* of the key that was looked for last */
+	ItemPointerData found_place;	/* of the row with it, invalid if there is none */
 };
 
 /* ---- opening ---- */
@@ -180,6 +188,9 @@ eddy_upsert_open(const EddyStateTable *table, const char *view_name)
 	upsert->rri = makeNode(ResultRelInfo);
 	InitResultRelInfo(upsert->rri, upsert->rel, 0, NULL, 0);
 	ExecOpenIndices(upsert->rri, true);
+	upsert->cache = eddy_group_cache_open(table);
+	if (upsert->cache)
+		upsert->nblocks = RelationGetNumberOfBlocks(upsert->rel);
 	return upsert;
 }
 
@@ -363,12 +374,79 @@ eddy_upsert_next(EddyUpsert *upsert)
 	return upsert->stored;
 }
 
+/* True if the row that was read last has a key. */
+static bool
+has_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
+{
+	const EddyStateTable *table = upsert->table;
+
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		int			column = table->keys[i].column - 1;
+		ScanKeyData *equal = &upsert->scan_keys[i];
+
+		if (upsert->stored->tts_isnull[column] != nulls[i])
+			return false;
+		if (!nulls[i] &&
+			!DatumGetBool(FunctionCall2Coll(&equal->sk_func, equal->sk_collation,
+											upsert->stored->tts_values[column], keys[i])))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Reads the row at the place that the cache knows for a key. False if it does not know one, or if
+ * that is not the place of the row any more.
+ */
+static bool
+find_cached(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
+{
+	ItemPointerData place;
+
+	if (!eddy_group_cache_find(upsert->cache, upsert->found_hash, &place))
+		return false;
+	/* the table can have become smaller since the place was noted */
+	if (ItemPointerGetBlockNumber(&place) >= upsert->nblocks ||
+		!table_tuple_fetch_row_version(upsert->rel, &place, GetActiveSnapshot(), upsert->stored))
+		return false;
+	slot_getallattrs(upsert->stored);
+	if (!has_key(upsert, keys, nulls))
+		return false;
+	eddy_group_cache_hit(upsert->cache);
+	return true;
+}
+
 /* eddy_upsert_find returns the row with a key, deformed and valid as above, or NULL. */
 TupleTableSlot *
 eddy_upsert_find(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 {
+	TupleTableSlot *stored;
+
+	if (upsert->cache)
+	{
+		upsert->found_hash = eddy_group_cache_hash(upsert->cache, keys, nulls);
+		ItemPointerSetInvalid(&upsert->found_place);
+		if (find_cached(upsert, keys, nulls))
+		{
+			upsert->found_place = upsert->stored->tts_tid;
+			return upsert->stored;
+		}
+	}
 	eddy_upsert_seek(upsert, upsert->table->nkeys, keys, nulls);
-	return eddy_upsert_next(upsert);
+	stored = eddy_upsert_next(upsert);
+	if (upsert->cache && stored)
+		upsert->found_place = stored->tts_tid;
+	return stored;
+}
+
+/* Notes where the version that replaces a row is, if it is the row that was looked for last. */
+static void
+note_update(EddyUpsert *upsert, ItemPointer old, ItemPointer place)
+{
+	if (upsert->cache && ItemPointerIsValid(&upsert->found_place) &&
+		ItemPointerEquals(&upsert->found_place, old))
+		eddy_group_cache_put(upsert->cache, upsert->found_hash, place);
 }
 
 /* ---- what a row can have ---- */
@@ -471,6 +549,7 @@ eddy_upsert_update(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row)
 
 	if (!check_result(upsert, result))
 		return false;
+	note_update(upsert, place, &row->tts_tid);
 	if (update_indexes)
 	{
 		list_free(eddy_compat_insert_index_tuples(upsert->rri, row, upsert->estate, true, false,
@@ -559,6 +638,8 @@ eddy_upsert_add(EddyUpsert *upsert, TupleTableSlot *row)
 	if (*slot == NULL)
 		*slot = table_slot_create(upsert->rel, NULL);
 	ExecCopySlot(*slot, row);
+	/* a wrong one, if another key was looked for meanwhile, is noticed when it is used */
+	upsert->added_hashes[upsert->nadded] = upsert->found_hash;
 	if (++upsert->nadded == MAX_ADDED)
 		eddy_upsert_flush(upsert);
 }
@@ -575,6 +656,9 @@ eddy_upsert_flush(EddyUpsert *upsert)
 		list_free(eddy_compat_insert_index_tuples(upsert->rri, upsert->added[i], upsert->estate,
 												  false, false, NULL));
 		ResetPerTupleExprContext(upsert->estate);
+		if (upsert->cache)
+			eddy_group_cache_put(upsert->cache, upsert->added_hashes[i],
+								 &upsert->added[i]->tts_tid);
 		ExecClearTuple(upsert->added[i]);
 	}
 	upsert->nadded = 0;

@@ -66,6 +66,14 @@ extern void eddy_view_cleanup_dropped(DropBehavior behavior,
 extern void eddy_view_sync(Oid part);
 extern void eddy_view_bind_definitions(void);
 
+/* ---- places of groups (group_cache.c) ---- */
+
+/* From now on this process remembers where it has seen groups. */
+extern void eddy_view_cache_groups(void);
+
+/* Groups that were looked up since then, and those that were found without the index. */
+extern void eddy_view_cache_counts(int64 *all, int64 *found);
+
 /* ---- renames (signature.c) ---- */
 
 extern List *eddy_signature_before_rename(void);

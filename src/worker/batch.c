@@ -639,6 +639,16 @@ resolve_batch(EddySourceWorker *worker)
 	ereport(ERROR, (errcode(error.sqlerrcode), errmsg_internal("%s", error.message)));
 }
 
+static void
+report_groups(void)
+{
+	int64		lookups;
+	int64		hits;
+
+	eddy_view_cache_counts(&lookups, &hits);
+	eddy_slots_set_groups(lookups, hits);
+}
+
 /*
  * eddy_batch_apply commits the batch, or raises the error because of which it cannot be
  * committed. In both cases the messages are released.
@@ -717,6 +727,7 @@ eddy_batch_apply(EddySourceWorker *worker)
 			eddy_decode_release_buffers(worker->definition->decoder);
 		eddy_process_return_memory();
 	}
+	report_groups();
 	if (outcome == EDDY_CONTINUE)
 	{
 		grow(worker, start);

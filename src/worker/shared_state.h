@@ -29,6 +29,8 @@ typedef struct EddySlot
 	char		problem[128];	/* why it does not run, empty if there is no problem */
 	bool		polls;			/* of a source, RUNNING: receives what its partitions have */
 	int64		busy_since;		/* start of its batch on the monotonic clock; 0: there is none */
+	int64		group_lookups;	/* of a source worker, see view/group_cache.c */
+	int64		group_hits;
 } EddySlot;
 
 /* A database that is kept free of workers; guarded by the lock. */

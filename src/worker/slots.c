@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "kafka_library.h"
 #include "monotonic.h"
@@ -170,6 +171,8 @@ eddy_worker_list(int *count)
 		info->running = (slot->state == EDDY_SLOT_RUNNING);
 		info->pid = slot->pid;
 		strlcpy(info->problem, slot->problem, sizeof(info->problem));
+		info->group_lookups = slot->group_lookups;
+		info->group_hits = slot->group_hits;
 		(*count)++;
 	}
 	LWLockRelease(eddy_shared->lock);
@@ -467,6 +470,7 @@ eddy_slots_attach(Datum arg)
 		slot->problem[0] = '\0';
 		slot->polls = false;
 		slot->busy_since = 0;
+		slot->group_lookups = slot->group_hits = 0;
 		my_slot = slot;
 	}
 	LWLockRelease(eddy_shared->lock);
@@ -535,6 +539,7 @@ bool
 eddy_worker_polls(int32 source)
 {
 	int64		now = eddy_monotonic_real();
+	EddySource *row;
 	int			workers = 0;
 	bool		all = true;
 
@@ -553,5 +558,18 @@ eddy_worker_polls(int32 source)
 			(slot->busy_since == 0 || now - slot->busy_since < BUSY_LIMIT);
 	}
 	LWLockRelease(eddy_shared->lock);
-	return workers > 0 && all;
+	if (workers == 0 || !all)
+		return false;
+	/* one that has not been started yet does not poll either */
+	row = eddy_catalog_get_source(source);
+	return row != NULL && workers >= eddy_catalog_source_workers(row);
+}
+
+void
+eddy_slots_set_groups(int64 lookups, int64 hits)
+{
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
+	my_slot->group_lookups = lookups;
+	my_slot->group_hits = hits;
+	LWLockRelease(eddy_shared->lock);
 }

@@ -93,6 +93,9 @@ extern void eddy_slots_finish(void);
 /* Resets the back-off: the next failure starts with the shortest one again. */
 extern void eddy_slots_succeed(void);
 
+/* Shows how many groups were looked up, and how many of these were found without the index. */
+extern void eddy_slots_set_groups(int64 lookups, int64 hits);
+
 /* Counts a failure that the process survives and returns how long to wait, in ms. */
 extern long eddy_slots_fail(void);
 

@@ -38,6 +38,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "view/view.h"
 #include "worker/process.h"
 #include "worker/slots.h"
 #include "worker/source_worker.h"
@@ -557,6 +558,7 @@ eddy_source_worker_main(Datum arg)
 	eddy_definition_watch();
 
 	eddy_process_keep_memory();
+	eddy_view_cache_groups();
 
 	/* values of rows: freed as a whole after each batch, and in large pieces */
 	worker->batch_context = GenerationContextCreate(TopMemoryContext, "pg_eddy batch",

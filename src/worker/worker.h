@@ -55,6 +55,8 @@ typedef struct EddyWorkerInfo
 	bool		running;
 	int			pid;			/* if running */
 	char		problem[128];	/* why it is not running, empty if there is no problem */
+	int64		group_lookups;	/* of a source worker: groups that were looked up */
+	int64		group_hits;		/* of these, found without the index */
 } EddyWorkerInfo;
 
 /*
