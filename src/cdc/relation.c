@@ -232,6 +232,7 @@ clear_entry(EddyCdcRelation *entry)
 	entry->refused = false;
 	entry->announced = false;
 	entry->warned = false;
+	entry->plugin_data = NULL;
 }
 
 static void
