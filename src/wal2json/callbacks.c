@@ -68,6 +68,7 @@ typedef struct Attempt
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *callbacks);
 
 static void append_change(void *arg);
+static bool attempt_change(Attempt *attempt);
 static void begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
 static void begin_records(LogicalDecodingContext *ctx);
 static void change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
@@ -295,7 +296,6 @@ eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 	EddyW2jTable *table = change->relation->plugin_data;
 	Attempt		attempt = {.state = state, .table = table, .change = change};
 	int			start;
-	int			nchanges;
 
 	if (!(w2j->options.actions & actions[change->op]))
 		return;
@@ -304,21 +304,36 @@ eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 		split_document(ctx);
 
 	start = state->records.len;
-	nchanges = w2j->nchanges;
 	if (!change->large && !change->relation->can_fail)
 		w2j->version->change(state, table, change);
-	else if (eddy_cdc_attempt(append_change, &attempt) != NULL)
+	else if (!attempt_change(&attempt))
 	{
-		state->records.len = start;
-		w2j->nchanges = nchanges;
 		/* there may be room for it in a document of its own */
-		if (nchanges > 0)
+		if (start > MAX_IDLE_SPACE)
 			split_document(ctx);
-		w2j->lenient = true;
-		w2j->version->change(state, table, change);
-		w2j->lenient = false;
+		if (start <= MAX_IDLE_SPACE || !attempt_change(&attempt))
+		{
+			w2j->lenient = true;
+			w2j->version->change(state, table, change);
+			w2j->lenient = false;
+		}
 	}
 	finish_record(ctx);
+}
+
+/* Appends a record, or leaves the pending text as it was and returns false. */
+static bool
+attempt_change(Attempt *attempt)
+{
+	EddyW2jState *w2j = eddy_wal2json_state(attempt->state);
+	int			start = attempt->state->records.len;
+	int			nchanges = w2j->nchanges;
+
+	if (eddy_cdc_attempt(append_change, attempt) == NULL)
+		return true;
+	attempt->state->records.len = start;
+	w2j->nchanges = nchanges;
+	return false;
 }
 
 static void

@@ -260,7 +260,7 @@ append_array(StringInfo out, bool pretty, EddyW2jTable *table, const bool *prese
 	{
 		StringInfo	text = (StringInfo) ((char *) &table->columns[i] + field);
 
-		if (!present[i])
+		if (!present[i] || text->len == 0)
 			continue;
 		if (!first)
 			APPEND(out, pretty, ", ", ",");

@@ -117,8 +117,11 @@ describe_column(EddyW2jState *state, EddyW2jColumn *column, const char *name,
 	initStringInfo(&column->head);
 	initStringInfo(&column->tail);
 
-	/* version 1 replaces the domain as a whole, version 2 in the text only */
-	if (options->include_domain_data_type)
+	/*
+	 * Version 1 replaces the domain as a whole, but only together with the text; version 2 in the
+	 * text only.
+	 */
+	if (options->include_domain_data_type && options->include_types)
 	{
 		HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
 		Form_pg_type form;
@@ -150,7 +153,9 @@ describe_column(EddyW2jState *state, EddyW2jColumn *column, const char *name,
 		type = attribute->atttypid;
 	appendStringInfo(&column->oid, "%u", type);
 	appendStringInfo(&column->position, "%d", position);
-	appendStringInfoString(&column->optional, attribute->attnotnull ? "false" : "true");
+	/* version 1 has an empty array if it has no types */
+	if (options->format_version != 1 || options->include_types)
+		appendStringInfoString(&column->optional, attribute->attnotnull ? "false" : "true");
 	appendStringInfoString(&column->default_, "null");	/* columns of views have none */
 
 	column->kind = find_kind(type);
@@ -202,7 +207,10 @@ find_kind(Oid type)
 	}
 }
 
-/* The field "pk". Version 1 leaves it out if there is no primary key. */
+/*
+ * The field "pk". Version 1 leaves it out if there is no primary key or the replica identity is
+ * another one.
+ */
 static void
 describe_pk(EddyW2jState *state, EddyW2jTable *table)
 {
@@ -214,7 +222,7 @@ describe_pk(EddyW2jState *state, EddyW2jTable *table)
 	{
 		bool		pretty = options->pretty_print;
 
-		if (!table->keyed)
+		if (table->full_identity)
 			return;
 		appendStringInfoString(out, pretty ? ",\n\t\t\t\"pk\": {\n\t\t\t\t" : ",\"pk\":{");
 		appendStringInfoString(out, pretty ? "\"pknames\": [" : "\"pknames\":[");
@@ -297,6 +305,8 @@ describe_array(StringInfo out, EddyW2jState *state, EddyW2jTable *table, const c
 	{
 		StringInfo	text = (StringInfo) ((char *) &table->columns[i] + field);
 
+		if (text->len == 0)
+			continue;
 		appendStringInfo(out, "%s%s", i > 0 ? comma : "", text->data);
 	}
 	appendStringInfoString(out, pretty ? "],\n" : "],");
