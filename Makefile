@@ -21,6 +21,7 @@ OBJS = \
 	src/api/guard_stream.o \
 	src/api/guard_view.o \
 	src/api/hooks.o \
+	src/api/publication_functions.o \
 	src/api/source_functions.o \
 	src/api/stream_functions.o \
 	src/api/stream_triggers.o \
@@ -87,6 +88,7 @@ OBJS = \
 	src/view/merge.o \
 	src/view/objects.o \
 	src/view/plan.o \
+	src/view/publication.o \
 	src/view/refuse.o \
 	src/view/scan.o \
 	src/view/session.o \

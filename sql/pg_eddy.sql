@@ -503,6 +503,11 @@ CREATE FUNCTION eddy.drop_continuous_view(view regclass)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_drop_continuous_view';
 COMMENT ON FUNCTION eddy.drop_continuous_view IS 'drops a continuous view, as DROP VIEW does; also allowed for the owner of its stream';
 
+CREATE FUNCTION eddy.create_publication(name name, VARIADIC views regclass[])
+RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_publication';
+COMMENT ON FUNCTION eddy.create_publication IS
+    'creates a publication of continuous views and returns the settings that its consumers need';
+
 -- On state tables: users may only DELETE groups, through the view.
 CREATE FUNCTION eddy._refuse_state_change() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_state_change';
@@ -660,6 +665,7 @@ GRANT EXECUTE ON FUNCTION
     eddy._refuse_clock_words,   -- runs with the privileges of the owner of a view
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.create_continuous_view, eddy.drop_continuous_view,
+    eddy.create_publication,
     -- called by eddy.sources and eddy.partitions with the privileges of their readers
     eddy._workers, eddy._event_time_less, eddy._is_polled
 TO PUBLIC;

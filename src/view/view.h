@@ -66,6 +66,11 @@ extern void eddy_view_cleanup_dropped(DropBehavior behavior,
 extern void eddy_view_sync(Oid part);
 extern void eddy_view_bind_definitions(void);
 
+/* ---- publications (publication.c) ---- */
+
+extern char *eddy_view_publish(const char *name, const Oid *relids, int count);
+extern void eddy_view_allow_delete(Oid state_table);
+
 /* ---- renames (signature.c) ---- */
 
 extern List *eddy_signature_before_rename(void);
