@@ -652,8 +652,8 @@ SELECT l.slot_name, l.plugin, l.active, l.active_pid, l.sent_lsn, l.confirmed_ls
        CASE WHEN w.critical IS NOT NULL THEN 'critical' WHEN w.warning IS NOT NULL THEN 'warning' ELSE 'ok' END AS level,
        coalesce(w.critical, w.warning) AS problem
 FROM (SELECT s.slot_name, s.plugin::text AS plugin, s.active, s.active_pid, r.sent_lsn, s.confirmed_flush_lsn AS confirmed_lsn,
-             pg_wal_lsn_diff(p.lsn, s.confirmed_flush_lsn)::bigint AS lag_bytes,
-             pg_wal_lsn_diff(p.lsn, s.restart_lsn)::bigint AS retained_bytes,
+             greatest(pg_wal_lsn_diff(p.lsn, s.confirmed_flush_lsn), 0)::bigint AS lag_bytes,
+             greatest(pg_wal_lsn_diff(p.lsn, s.restart_lsn), 0)::bigint AS retained_bytes,
              s.wal_status, s.safe_wal_size, age(s.catalog_xmin) AS catalog_xmin_age
       FROM pg_replication_slots s
       CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn) p
