@@ -1,17 +1,19 @@
 # pg_eddy: PGXS Makefile. "make help" lists the targets.
 #
-# This Makefile builds three shared libraries:
+# This Makefile builds four shared libraries:
 #   pg_eddy        the extension, which servers preload; linked with the C library only
 #   pg_eddy_kafka  consuming from Kafka, with librdkafka and simdjson: loaded by source workers,
 #                  and by sessions that create servers or attach sources
 #   pg_eddy_cdc    the output plugin, which is small and inert, because servers list it in
 #                  output_plugin_libraries
+#   pg_eddy_wal2json  the output plugin for clients of wal2json, likewise
 
 EXTENSION = pg_eddy
 EXTVERSION = 0.1.0
 MODULE_big = pg_eddy
 KAFKA = pg_eddy_kafka
 PLUGIN = pg_eddy_cdc
+WAL2JSON = pg_eddy_wal2json
 
 OBJS = \
 	src/api/fdw.o \
@@ -19,6 +21,7 @@ OBJS = \
 	src/api/guard_stream.o \
 	src/api/guard_view.o \
 	src/api/hooks.o \
+	src/api/publication_functions.o \
 	src/api/source_functions.o \
 	src/api/stream_functions.o \
 	src/api/stream_triggers.o \
@@ -86,6 +89,7 @@ OBJS = \
 	src/view/merge.o \
 	src/view/objects.o \
 	src/view/plan.o \
+	src/view/publication.o \
 	src/view/refuse.o \
 	src/view/scan.o \
 	src/view/session.o \
@@ -156,8 +160,25 @@ PLUGIN_OBJS = \
 # the version, which some records have
 $(PLUGIN_OBJS): override CPPFLAGS += -DEDDY_VERSION='"$(EXTVERSION)"'
 
+# pg_eddy_wal2json contains the files that recognize views, and their changes, as well
+WAL2JSON_OBJS = \
+	src/wal2json/action_record.o \
+	src/wal2json/callbacks.o \
+	src/wal2json/changeset.o \
+	src/wal2json/table_text.o \
+	src/wal2json/value_text.o \
+	src/wal2json/w2j_options.o
+WAL2JSON_CDC_OBJS = \
+	src/cdc/encoding.o \
+	src/cdc/json_writer.o \
+	src/cdc/known_views.o \
+	src/cdc/relation.o \
+	src/cdc/view_filter.o \
+	src/cdc/view_label.o \
+	src/cdc/view_row.o
+
 # A file that is not in these lists would silently be missing from its library.
-UNLISTED = $(filter-out $(OBJS) $(KAFKA_OBJS) $(PLUGIN_OBJS),$(addsuffix .o,$(basename \
+UNLISTED = $(filter-out $(OBJS) $(KAFKA_OBJS) $(PLUGIN_OBJS) $(WAL2JSON_OBJS),$(addsuffix .o,$(basename \
 	$(wildcard src/*.c src/*/*.c src/*/*.cc))))
 ifneq ($(UNLISTED),)
 $(if $(filter true,$(CI)),$(error not in OBJS: $(UNLISTED)),$(warning not in OBJS: $(UNLISTED)))
@@ -190,9 +211,9 @@ PG_CFLAGS = $(WARNINGS) -Wno-declaration-after-statement
 PG_CXXFLAGS = $(WARNINGS) -std=c++17 -O3
 KAFKA_LINK = -lrdkafka -lsimdjson -lstdc++
 
-EXTRA_CLEAN = $(KAFKA)$(DLSUFFIX) $(PLUGIN)$(DLSUFFIX) $(KAFKA_OBJS) $(PLUGIN_OBJS) \
-	$(OBJS:.o=.d) $(KAFKA_OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d) build output_iso test/output_iso \
-	test/tmp_check
+EXTRA_CLEAN = $(KAFKA)$(DLSUFFIX) $(PLUGIN)$(DLSUFFIX) $(WAL2JSON)$(DLSUFFIX) $(KAFKA_OBJS) \
+	$(PLUGIN_OBJS) $(WAL2JSON_OBJS) $(OBJS:.o=.d) $(KAFKA_OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d) \
+	$(WAL2JSON_OBJS:.o=.d) build output_iso test/output_iso test/tmp_check
 
 # No bitcode: inlining functions of pg_eddy into JIT-compiled expressions would not make them faster.
 override with_llvm = no
@@ -204,7 +225,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 ifneq ($(wildcard $(PGXS)),)
 
-all: $(KAFKA).so $(PLUGIN).so
+all: $(KAFKA).so $(PLUGIN).so $(WAL2JSON).so
 include $(PGXS)
 
 install: install-libraries
@@ -212,7 +233,7 @@ uninstall: uninstall-libraries
 
 else
 
-all install uninstall installcheck clean $(KAFKA).so $(PLUGIN).so:
+all install uninstall installcheck clean $(KAFKA).so $(PLUGIN).so $(WAL2JSON).so:
 	@echo "pg_eddy: the development files of the PostgreSQL server are missing" >&2
 	@echo "  (asked \"$(PG_CONFIG) --pgxs\"$(if $(PGXS),: no file $(PGXS)))." >&2
 	@echo "On Debian \"scripts/setup build\" installs the packages for a build: the compiler," >&2
@@ -239,10 +260,18 @@ $(KAFKA)$(DLSUFFIX): $(KAFKA_OBJS) $(MODULE_big)$(DLSUFFIX)
 	$(CC) $(CFLAGS) -shared -o $@ $(KAFKA_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(KAFKA_LINK)
 	@test/check_symbols $(MODULE_big)$(DLSUFFIX) $@ || { rm -f $@; exit 1; }
 
+# A process can load both plugins, with global symbols up to PostgreSQL 15: each must call its own
+# functions, of which some have the same names.
 $(PLUGIN)$(DLSUFFIX): $(PLUGIN_OBJS)
-	$(CC) $(CFLAGS) -shared -o $@ $(PLUGIN_OBJS) $(LDFLAGS) $(LDFLAGS_SL)
+	$(CC) $(CFLAGS) -shared -o $@ $(PLUGIN_OBJS) $(LDFLAGS) $(LDFLAGS_SL) -Wl,-Bsymbolic
+	@test/check_symbols $@ || { rm -f $@; exit 1; }
 
-LIBRARIES = $(KAFKA)$(DLSUFFIX) $(PLUGIN)$(DLSUFFIX)
+$(WAL2JSON)$(DLSUFFIX): $(WAL2JSON_OBJS) $(WAL2JSON_CDC_OBJS)
+	$(CC) $(CFLAGS) -shared -o $@ $(WAL2JSON_OBJS) $(WAL2JSON_CDC_OBJS) $(LDFLAGS) $(LDFLAGS_SL) \
+		-Wl,-Bsymbolic
+	@test/check_symbols $@ || { rm -f $@; exit 1; }
+
+LIBRARIES = $(KAFKA)$(DLSUFFIX) $(PLUGIN)$(DLSUFFIX) $(WAL2JSON)$(DLSUFFIX)
 
 install-libraries: $(LIBRARIES) installdirs
 	$(INSTALL_SHLIB) $(LIBRARIES) '$(DESTDIR)$(pkglibdir)/'
@@ -250,7 +279,7 @@ install-libraries: $(LIBRARIES) installdirs
 uninstall-libraries:
 	rm -f $(addprefix '$(DESTDIR)$(pkglibdir)'/, $(LIBRARIES))
 
--include $(wildcard $(OBJS:.o=.d) $(KAFKA_OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d))
+-include $(wildcard $(OBJS:.o=.d) $(KAFKA_OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d) $(WAL2JSON_OBJS:.o=.d))
 
 # Programs of the tests, the benchmark and the demo; they need no server files.
 TOOLS = build/eddy-kafka-tool build/eddy-load build/eddy-mock-broker
@@ -297,7 +326,7 @@ print-%:
 	@echo "$($*)"
 
 help:
-	@echo "make                 builds pg_eddy, pg_eddy_kafka and pg_eddy_cdc"
+	@echo "make                 builds pg_eddy, pg_eddy_kafka, pg_eddy_cdc and pg_eddy_wal2json"
 	@echo "make install         installs them, as the owner of the PostgreSQL installation"
 	@echo "make installcheck    runs pg_regress and isolation tests on a running server with pg_eddy"
 	@echo "make test            runs all tests on private servers and a broker; installs required packages"

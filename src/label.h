@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * label.h
- *    The security labels by which the output plugin recognizes continuous views.
+ *    The security labels by which the output plugins recognize continuous views.
  *
  * The plugin reads the catalogs as of a past point of the WAL. A table of our own could be
  * read only as a user_catalog_table, which fails for good once its files were rewritten or

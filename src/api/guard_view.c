@@ -243,6 +243,8 @@ check_target(PlannedStmt *stmt, Oid relid)
 	if (get_rel_namespace(relid) != eddy_catalog_schema() || !eddy_catalog_installed())
 		return;
 	view = get_view_of_state(relid);
+	if (view && (eddy_compat_required_privileges(stmt, relid) & ACL_DELETE))
+		eddy_view_allow_delete(relid);
 	if (is_trusted())
 	{
 		/* pg_restore of a dump that was made with --inserts */

@@ -74,6 +74,11 @@ extern void eddy_view_cache_groups(void);
 /* Groups that were looked up since then, and those that were found without the index. */
 extern void eddy_view_cache_counts(int64 *all, int64 *found);
 
+/* ---- publications (publication.c) ---- */
+
+extern char *eddy_view_publish(const char *name, const Oid *relids, int count);
+extern void eddy_view_allow_delete(Oid state_table);
+
 /* ---- renames (signature.c) ---- */
 
 extern List *eddy_signature_before_rename(void);

@@ -64,7 +64,7 @@ restart_after_crash = on
 		[ "$bindir/postgres", '-D', $node->data_dir, '-C', 'output_plugin_libraries' ],
 		'>', \my $out, '2>', \my $err);
 	$node->append_conf('postgresql.conf',
-		"output_plugin_libraries = 'pgoutput, test_decoding, pg_eddy_cdc'\n")
+		"output_plugin_libraries = 'pgoutput, test_decoding, pg_eddy_cdc, pg_eddy_wal2json'\n")
 	  if $known;
 	return;
 }

@@ -1,0 +1,357 @@
+/*-------------------------------------------------------------------------
+ *
+ * publication.c
+ *    Publications of continuous views, for consumers that use the output plugin pgoutput.
+ *
+ * A publication contains the main state table of each view, with a column list, which leaves out
+ * transition states, and with the result of the HAVING condition as row filter. State tables
+ * belong to the owner of the extension, so that owners of views cannot add them to publications
+ * themselves.
+ *
+ * The server refuses DELETE on a table whose replica identity has columns that the column list leaves
+ * out (42P10), as a subscriber might not be able to find the row. REPLICA IDENTITY FULL includes the
+ * transition states; the key suffices, and is always in the list. eddy_view_allow_delete removes
+ * that restriction for DELETE on a continuous view. Maintenance does not use the executor, which
+ * makes that check.
+ *
+ * Locking: ShareUpdateExclusiveLock on the state tables, by ALTER PUBLICATION. Memory: the caller's
+ * context.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_publication.h"
+#include "commands/dbcommands.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "owner.h"
+#include "view/plan.h"
+#include "view/view.h"
+
+static void
+execute(const char *sql)
+{
+	int			rc = SPI_execute(sql, false, 0);
+
+	if (rc < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(rc));
+}
+
+/* The columns of the state table that are sent: those of the view, and keys that it does not show. */
+static List *
+published_columns(const EddyView *view)
+{
+	List	   *columns = NIL;
+
+	for (int i = 0; i < view->ncolumns; i++)
+		columns = list_append_unique_int(columns, view->columns[i]);
+	for (int i = 0; i < view->nkeys; i++)
+		columns = list_append_unique_int(columns, view->key_columns[i]);
+	return columns;
+}
+
+static const char *
+state_table_name(const EddyView *view)
+{
+	return quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(view->state_table));
+}
+
+static void
+append_columns(StringInfo out, const EddyView *view, List *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, columns)
+		appendStringInfo(out, "%s%s", foreach_current_index(lc) > 0 ? ", " : "",
+						 quote_identifier(get_attname(view->state_table, lfirst_int(lc), false)));
+}
+
+/* ---- the settings of consumers, as text ---- */
+
+/*
+ * Appends a name to a list of regular expressions in a Java properties file. Characters
+ * that could have a meaning there are replaced by a dot, which matches all of them.
+ */
+static void
+append_pattern(StringInfo out, const char *name)
+{
+	for (const char *p = name; *p != '\0'; p++)
+	{
+		if (IS_HIGHBIT_SET(*p) || *p == '_' || isalnum((unsigned char) *p))
+			appendStringInfoChar(out, *p);
+		else
+			appendStringInfoChar(out, '.');
+	}
+}
+
+/* Appends a value to a Java properties file, where a backslash begins an escape. */
+static void
+append_property(StringInfo out, const char *value)
+{
+	for (const char *p = value; *p != '\0'; p++)
+	{
+		if (*p == '\\')
+			appendStringInfoChar(out, '\\');
+		appendStringInfoChar(out, *p == '\n' ? ' ' : *p);
+	}
+}
+
+/* Appends part of the name of a property, which ends at a blank, "=" or ":" that is not escaped. */
+static void
+append_property_name(StringInfo out, const char *name)
+{
+	for (const char *p = name; *p != '\0'; p++)
+	{
+		if (strchr("\\ =:", *p) != NULL)
+			appendStringInfoChar(out, '\\');
+		appendStringInfoChar(out, *p);
+	}
+}
+
+static void
+append_list(StringInfo out, const char *property, const StringInfoData *list)
+{
+	if (list->len > 0)
+		appendStringInfo(out, "%s=%s\n", property, list->data);
+}
+
+/* The properties of Debezium's connector for PostgreSQL. */
+static void
+describe_debezium(StringInfo out, const char *name, List *views)
+{
+	StringInfoData tables;
+	StringInfoData excluded;
+	StringInfoData keys;
+	StringInfoData overrides;
+	StringInfoData queries;
+	StringInfoData transforms;
+	StringInfoData routes;
+	ListCell   *lc;
+
+	initStringInfo(&tables);
+	initStringInfo(&excluded);
+	initStringInfo(&keys);
+	initStringInfo(&overrides);
+	initStringInfo(&queries);
+	initStringInfo(&transforms);
+	initStringInfo(&routes);
+	foreach(lc, views)
+	{
+		EddyView   *view = lfirst(lc);
+		char	   *table = get_rel_name(view->state_table);
+		List	   *columns = published_columns(view);
+		Relation	relation = table_open(view->state_table, AccessShareLock);
+		int			number = foreach_current_index(lc) + 1;
+		StringInfoData query;
+
+		appendStringInfo(&tables, "%seddy.", tables.len > 0 ? "," : "");
+		append_pattern(&tables, table);
+
+		for (AttrNumber attnum = 1; attnum <= RelationGetNumberOfAttributes(relation); attnum++)
+		{
+			Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), attnum - 1);
+
+			if (attribute->attisdropped || list_member_int(columns, attnum))
+				continue;
+			appendStringInfo(&excluded, "%seddy.", excluded.len > 0 ? "," : "");
+			append_pattern(&excluded, table);
+			appendStringInfoChar(&excluded, '.');
+			append_pattern(&excluded, NameStr(attribute->attname));
+		}
+		table_close(relation, AccessShareLock);
+
+		if (view->nkeys > 0)
+		{
+			appendStringInfo(&keys, "%seddy.", keys.len > 0 ? ";" : "");
+			append_pattern(&keys, table);
+			for (int i = 0; i < view->nkeys; i++)
+			{
+				appendStringInfoChar(&keys, i > 0 ? ',' : ':');
+				append_property(&keys, get_attname(view->state_table, view->key_columns[i], false));
+			}
+		}
+
+		initStringInfo(&query);
+		appendStringInfoString(&query, "SELECT ");
+		append_columns(&query, view, columns);
+		appendStringInfo(&query, " FROM %s", state_table_name(view));
+		if (view->visible_column)
+			appendStringInfo(&query, " WHERE %s",
+							 quote_identifier(get_attname(view->state_table, view->visible_column,
+														  false)));
+		appendStringInfoString(&overrides, overrides.len > 0 ? ",eddy." : "eddy.");
+		append_property(&overrides, table);
+		appendStringInfoString(&queries, "snapshot.select.statement.overrides.eddy.");
+		append_property_name(&queries, table);
+		appendStringInfoChar(&queries, '=');
+		append_property(&queries, query.data);
+		appendStringInfoChar(&queries, '\n');
+
+		appendStringInfo(&transforms, "%sview%d", number > 1 ? "," : "", number);
+		appendStringInfo(&routes,
+						 "transforms.view%d.type=io.debezium.transforms.ByLogicalTableRouter\n"
+						 "transforms.view%d.topic.regex=(.*)[.]eddy[.]", number, number);
+		append_pattern(&routes, table);
+		appendStringInfo(&routes, "\ntransforms.view%d.topic.replacement=$1.", number);
+		append_property(&routes, get_namespace_name(get_rel_namespace(view->relid)));
+		appendStringInfoChar(&routes, '.');
+		append_property(&routes, get_rel_name(view->relid));
+		appendStringInfo(&routes, "\ntransforms.view%d.key.enforce.uniqueness=false\n", number);
+	}
+
+	appendStringInfoString(out, "# Debezium connector for PostgreSQL\n"
+						   "plugin.name=pgoutput\n"
+						   "publication.name=");
+	append_property(out, name);
+	appendStringInfoString(out, "\npublication.autocreate.mode=disabled\n");
+	append_list(out, "table.include.list", &tables);
+	append_list(out, "column.exclude.list", &excluded);
+	append_list(out, "message.key.columns", &keys);
+	append_list(out, "snapshot.select.statement.overrides", &overrides);
+	appendStringInfoString(out, queries.data);
+	appendStringInfoString(out, "decimal.handling.mode=string\n"
+						   "heartbeat.interval.ms=10000\n");
+	append_list(out, "transforms", &transforms);
+	appendStringInfoString(out, routes.data);
+}
+
+/* The tables of a subscriber. */
+static void
+describe_subscriber(StringInfo out, List *views)
+{
+	ListCell   *lc;
+
+	appendStringInfoString(out, "\n# Tables for CREATE SUBSCRIPTION, on the other server\n"
+						   "# CREATE SCHEMA eddy;\n");
+	foreach(lc, views)
+	{
+		EddyView   *view = lfirst(lc);
+		Relation	table = table_open(view->state_table, AccessShareLock);
+		List	   *columns = published_columns(view);
+		bool		nullable = false;
+		ListCell   *cell;
+
+		appendStringInfo(out, "# CREATE TABLE %s (", state_table_name(view));
+		foreach(cell, columns)
+		{
+			Form_pg_attribute attribute =
+				TupleDescAttr(RelationGetDescr(table), lfirst_int(cell) - 1);
+
+			appendStringInfo(out, "%s%s %s", foreach_current_index(cell) > 0 ? ", " : "",
+							 quote_identifier(NameStr(attribute->attname)),
+							 format_type_with_typemod(attribute->atttypid, attribute->atttypmod));
+		}
+		for (int i = 0; i < view->nkeys; i++)
+			nullable |= !TupleDescAttr(RelationGetDescr(table), view->key_columns[i] - 1)->attnotnull;
+		for (int i = 0; i < view->nkeys; i++)
+			appendStringInfo(out, "%s%s", i > 0 ? ", " :
+							 nullable ? ", UNIQUE NULLS NOT DISTINCT (" : ", PRIMARY KEY (",
+							 quote_identifier(get_attname(view->state_table, view->key_columns[i],
+														  false)));
+		appendStringInfoString(out, view->nkeys > 0 ? "));\n" : ");\n");
+		if (nullable)
+			appendStringInfoString(out, "# (with PRIMARY KEY instead of UNIQUE, which is faster up to version 15, if no value is NULL)\n");
+		table_close(table, AccessShareLock);
+	}
+}
+
+/* ---- creation ---- */
+
+/*
+ * eddy_view_publish creates a publication of continuous views, which the current user must own,
+ * and returns the settings of its consumers.
+ */
+char *
+eddy_view_publish(const char *name, const Oid *relids, int count)
+{
+	List	   *views = NIL;
+	StringInfoData text;
+	EddyOwnerSwitch save;
+	ListCell   *lc;
+
+	for (int i = 0; i < count; i++)
+	{
+		EddyView   *view = eddy_catalog_get_view(relids[i]);
+
+		if (view == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("\"%s\" is not a continuous view",
+							get_rel_name(relids[i]) ? get_rel_name(relids[i]) : "?")));
+		eddy_view_check_owner(view, false);
+		foreach(lc, views)
+			if (((EddyView *) lfirst(lc))->relid == relids[i])
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_OBJECT),
+						 errmsg("continuous view \"%s\" is specified more than once",
+								get_rel_name(relids[i]))));
+		views = lappend(views, view);
+	}
+	if (views == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a publication of continuous views requires at least one of them")));
+
+	/* as the user, who becomes the owner and must have the privilege CREATE on the database */
+	SPI_connect();
+	execute(psprintf("CREATE PUBLICATION %s", quote_identifier(name)));
+	SPI_finish();
+
+	/* as the owner of the tables, and a superuser, as publications of other roles require */
+	initStringInfo(&text);
+	appendStringInfo(&text, "ALTER PUBLICATION %s ADD TABLE ", quote_identifier(name));
+	foreach(lc, views)
+	{
+		EddyView   *view = lfirst(lc);
+
+		appendStringInfo(&text, "%sONLY %s (", foreach_current_index(lc) > 0 ? ", " : "",
+						 state_table_name(view));
+		append_columns(&text, view, published_columns(view));
+		appendStringInfoChar(&text, ')');
+		if (view->visible_column)
+			appendStringInfo(&text, " WHERE (%s)",
+							 quote_identifier(get_attname(view->state_table, view->visible_column,
+														  false)));
+	}
+	eddy_owner_become(&save, eddy_catalog_extension_owner());
+	SPI_connect();
+	execute(text.data);
+	SPI_finish();
+	eddy_owner_end(&save);
+
+	resetStringInfo(&text);
+	describe_debezium(&text, name, views);
+	describe_subscriber(&text, views);
+	return text.data;
+}
+
+/*
+ * eddy_view_allow_delete is called before the executor checks a DELETE on the main state table of a
+ * view. The server caches whether publications allow that in the relation's descriptor; what is set
+ * here is lost if the descriptor is rebuilt, because the table or a publication is changed
+ * concurrently. The DELETE then fails as it would without this.
+ */
+void
+eddy_view_allow_delete(Oid state_table)
+{
+	Relation	relation = table_open(state_table, NoLock);	/* the planner has locked it */
+	PublicationDesc desc;
+
+	if (relation->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
+	{
+		RelationBuildPublicationDesc(relation, &desc);
+		if (relation->rd_pubdesc != NULL)
+			relation->rd_pubdesc->cols_valid_for_delete = true;
+	}
+	table_close(relation, NoLock);
+}

@@ -1,0 +1,397 @@
+/*-------------------------------------------------------------------------
+ *
+ * w2j_options.c
+ *    The options of wal2json, which a client gives when it starts decoding.
+ *
+ * All options of wal2json 2.6 are accepted with the same values, and three more. All input is text
+ * of the client, checked here once: nothing in it names a file, a program or a function. As in
+ * pg_eddy_cdc, an option that is given twice is an error.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "nodes/parsenodes.h"
+#include "nodes/value.h"
+#include "replication/origin.h"
+#include "utils/builtins.h"
+
+#include "closest_match.h"
+#include "wal2json/w2j.h"
+
+#define ALL_ACTIONS (EDDY_W2J_INSERT | EDDY_W2J_UPDATE | EDDY_W2J_DELETE | EDDY_W2J_TRUNCATE)
+
+/* One element of a list of tables; NULL stands for any name. */
+typedef struct Pattern
+{
+	char	   *schema;
+	char	   *table;
+} Pattern;
+
+typedef struct Option Option;
+
+/* Parses a value, which is NULL if the client gave the name of the option only. */
+typedef void (*ParseOption) (const Option *option, const char *value, EddyW2jOptions *options);
+
+struct Option
+{
+	const char *name;
+	const char *initial;		/* the default value, NULL: the field stays zero */
+	ParseOption parse;
+	size_t		offset;			/* of the field in EddyW2jOptions, if parse sets one of several */
+};
+
+static void parse_actions(const Option *option, const char *value, EddyW2jOptions *options);
+static void parse_boolean(const Option *option, const char *value, EddyW2jOptions *options);
+static void parse_deprecated(const Option *option, const char *value, EddyW2jOptions *options);
+static void parse_identity(const Option *option, const char *value, EddyW2jOptions *options);
+static void parse_origins(const Option *option, const char *value, EddyW2jOptions *options);
+static void parse_prefixes(const Option *option, const char *value, EddyW2jOptions *options);
+static void parse_tables(const Option *option, const char *value, EddyW2jOptions *options);
+static void parse_version(const Option *option, const char *value, EddyW2jOptions *options);
+
+#define BOOLEAN(name, initial, field) \
+	{name, initial, parse_boolean, offsetof(EddyW2jOptions, field)}
+
+static const Option known_options[] = {
+	{"actions", "insert,update,delete,truncate", parse_actions, 0},
+	{"add-msg-prefixes", NULL, parse_prefixes, offsetof(EddyW2jOptions, add_prefixes)},
+	{"add-tables", NULL, parse_tables, offsetof(EddyW2jOptions, add_tables)},
+	BOOLEAN("check-acl", "on", check_acl),
+	{"filter-msg-prefixes", NULL, parse_prefixes, offsetof(EddyW2jOptions, filter_prefixes)},
+	{"filter-origins", NULL, parse_origins, 0},
+	{"filter-tables", NULL, parse_tables, offsetof(EddyW2jOptions, filter_tables)},
+	{"format-version", "1", parse_version, 0},
+	{"identity", "key", parse_identity, 0},
+	BOOLEAN("include-column-positions", "off", include_column_positions),
+	BOOLEAN("include-default", "off", include_default),
+	BOOLEAN("include-domain-data-type", "off", include_domain_data_type),
+	BOOLEAN("include-lsn", "off", include_lsn),
+	BOOLEAN("include-not-null", "off", include_not_null),
+	BOOLEAN("include-origin", "off", include_origin),
+	BOOLEAN("include-pk", "off", include_pk),
+	BOOLEAN("include-schemas", "on", include_schemas),
+	BOOLEAN("include-timestamp", "off", include_timestamp),
+	BOOLEAN("include-transaction", "on", include_transaction),
+	BOOLEAN("include-type-oids", "off", include_type_oids),
+	BOOLEAN("include-types", "on", include_types),
+	BOOLEAN("include-typmod", "on", include_typmod),
+	{"include-unchanged-toast", NULL, parse_deprecated, 0},
+	BOOLEAN("include-xids", "off", include_xids),
+	BOOLEAN("numeric-data-types-as-string", "off", numeric_as_string),
+	BOOLEAN("pretty-print", "off", pretty_print),
+	BOOLEAN("skip-empty-xacts", "off", skip_empty_xacts),
+	BOOLEAN("write-in-chunks", "off", write_in_chunks)
+};
+
+static const Option *find_option(const char *name);
+static bool matches(List *patterns, const char *schema, const char *table);
+static char *next_element(const char **cursor);
+static bool parse_part(const char **cursor, char **name);
+static void refuse_value(const Option *option, const char *value, const char *hint);
+
+/* Fills *options from the client's list of DefElem, and from the defaults. */
+void
+eddy_wal2json_parse_options(List *list, EddyW2jOptions *options)
+{
+	bool		seen[lengthof(known_options)] = {false};
+	ListCell   *cell;
+
+	memset(options, 0, sizeof(*options));
+	for (size_t i = 0; i < lengthof(known_options); i++)
+	{
+		const Option *option = &known_options[i];
+
+		if (option->initial != NULL)
+			option->parse(option, option->initial, options);
+	}
+
+	foreach(cell, list)
+	{
+		DefElem    *element = lfirst_node(DefElem, cell);
+		const Option *option = find_option(element->defname);
+
+		if (seen[option - known_options])
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("conflicting or redundant options"),
+					 errdetail("Option \"%s\" is given more than once.", option->name)));
+		seen[option - known_options] = true;
+
+		option->parse(option, element->arg != NULL ? strVal(element->arg) : NULL, options);
+	}
+
+	/* it has no effect on version 2, as in wal2json */
+	if (options->format_version != 1)
+		options->pretty_print = options->write_in_chunks = false;
+}
+
+/* True if changes of the view with this name are to be sent. */
+bool
+eddy_wal2json_wants_table(const EddyW2jOptions *options, const char *schema, const char *table)
+{
+	if (options->filter_tables != NIL && matches(options->filter_tables, schema, table))
+		return false;
+	return options->add_tables == NIL || matches(options->add_tables, schema, table);
+}
+
+/* True if messages with this prefix are to be sent. */
+bool
+eddy_wal2json_wants_prefix(const EddyW2jOptions *options, const char *prefix)
+{
+	ListCell   *cell;
+
+	foreach(cell, options->filter_prefixes)
+		if (strcmp(lfirst(cell), prefix) == 0)
+			return false;
+	if (options->add_prefixes == NIL)
+		return true;
+	foreach(cell, options->add_prefixes)
+		if (strcmp(lfirst(cell), prefix) == 0)
+			return true;
+	return false;
+}
+
+static bool
+matches(List *patterns, const char *schema, const char *table)
+{
+	ListCell   *cell;
+
+	foreach(cell, patterns)
+	{
+		const Pattern *pattern = lfirst(cell);
+
+		if ((pattern->schema == NULL || strcmp(pattern->schema, schema) == 0) &&
+			(pattern->table == NULL || strcmp(pattern->table, table) == 0))
+			return true;
+	}
+	return false;
+}
+
+/* Finds an option by its name; raises an error with the closest one if there is none. */
+static const Option *
+find_option(const char *name)
+{
+	EddyClosestMatch closest;
+
+	eddy_closest_init(&closest, name);
+	for (size_t i = 0; i < lengthof(known_options); i++)
+	{
+		if (strcmp(known_options[i].name, name) == 0)
+			return &known_options[i];
+		eddy_closest_update(&closest, known_options[i].name);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized option \"%s\" for output plugin \"%s\"", name,
+					EDDY_WAL2JSON_PLUGIN),
+			 closest.match != NULL ?
+			 errhint("Perhaps you meant the option \"%s\".", closest.match) :
+			 errhint("The options are those of wal2json, \"check-acl\", \"identity\" and \"skip-empty-xacts\".")));
+}
+
+/* Raises the error for a value that is not valid, or missing. */
+static void
+refuse_value(const Option *option, const char *value, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 value != NULL ?
+			 errmsg("invalid value for option \"%s\": \"%s\"", option->name, value) :
+			 errmsg("option \"%s\" requires a value", option->name),
+			 errhint("%s", hint)));
+}
+
+static void
+parse_boolean(const Option *option, const char *value, EddyW2jOptions *options)
+{
+	bool	   *field = (bool *) ((char *) options + option->offset);
+
+	if (value == NULL)
+		*field = true;
+	else if (!parse_bool(value, field))
+		refuse_value(option, value, "Valid values are \"on\" and \"off\".");
+}
+
+/* Without a value, the version is 2. */
+static void
+parse_version(const Option *option, const char *value, EddyW2jOptions *options)
+{
+	char	   *end;
+	long		version;
+
+	if (value == NULL)
+	{
+		options->format_version = 2;
+		return;
+	}
+	errno = 0;
+	version = strtol(value, &end, 10);
+	if (end == value || *end != '\0' || errno != 0)
+		refuse_value(option, value, "Valid versions are 1 and 2.");
+	if (version < 1 || version > 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("format version %ld is not supported", version),
+				 errhint("Valid versions are 1 and 2.")));
+	options->format_version = (int) version;
+}
+
+static void
+parse_deprecated(const Option *option, const char *value pg_attribute_unused(),
+				 EddyW2jOptions *options pg_attribute_unused())
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_NAME),
+			 errmsg("option \"%s\" is not supported", option->name),
+			 errdetail("wal2json does not support it either."),
+			 errhint("Leave it out: values that an update did not change are sent.")));
+}
+
+/* "key": as of a table whose primary key is the view's key; "full": with REPLICA IDENTITY FULL. */
+static void
+parse_identity(const Option *option, const char *value, EddyW2jOptions *options)
+{
+	if (value != NULL && strcmp(value, "key") == 0)
+		options->full_identity = false;
+	else if (value != NULL && strcmp(value, "full") == 0)
+		options->full_identity = true;
+	else
+		refuse_value(option, value, "Valid values are \"key\" and \"full\".");
+}
+
+/* A missing value selects all actions, and an empty one none. */
+static void
+parse_actions(const Option *option, const char *value, EddyW2jOptions *options)
+{
+	static const struct
+	{
+		const char *name;
+		int			action;
+	}			names[] = {
+		{"insert", EDDY_W2J_INSERT}, {"update", EDDY_W2J_UPDATE},
+		{"delete", EDDY_W2J_DELETE}, {"truncate", EDDY_W2J_TRUNCATE}
+	};
+	const char *cursor = value;
+
+	options->actions = value == NULL ? ALL_ACTIONS : 0;
+	while (cursor != NULL && *cursor != '\0')
+	{
+		char	   *name = next_element(&cursor);
+		size_t		i = 0;
+
+		while (i < lengthof(names) && strcmp(names[i].name, name) != 0)
+			i++;
+		if (i == lengthof(names))
+			refuse_value(option, name,
+						 "Valid actions are \"insert\", \"update\", \"delete\" and \"truncate\".");
+		options->actions |= names[i].action;
+	}
+}
+
+/* A missing or empty list selects no message prefix, and so the option has no effect. */
+static void
+parse_prefixes(const Option *option, const char *value, EddyW2jOptions *options)
+{
+	List	  **field = (List **) ((char *) options + option->offset);
+	const char *cursor = value;
+
+	while (cursor != NULL && *cursor != '\0')
+		*field = lappend(*field, next_element(&cursor));
+}
+
+/* Numbers of replication origins (pg_replication_origin.roident). */
+static void
+parse_origins(const Option *option, const char *value, EddyW2jOptions *options)
+{
+	const char *cursor = value;
+
+	while (cursor != NULL && *cursor != '\0')
+	{
+		char	   *text = next_element(&cursor);
+		char	   *end;
+		long		origin;
+
+		errno = 0;
+		origin = strtol(text, &end, 10);
+		if (end == text || *end != '\0' || errno != 0 || origin < 0 || origin > DoNotReplicateId)
+			refuse_value(option, text, "List numbers of replication origins, as in \"1, 2\".");
+		options->filter_origins = lappend_int(options->filter_origins, (int) origin);
+	}
+}
+
+/* The next element of a comma-separated list, without surrounding blanks. */
+static char *
+next_element(const char **cursor)
+{
+	const char *start = *cursor + strspn(*cursor, " ");
+	const char *end = start + strcspn(start, ",");
+
+	*cursor = *end == ',' ? end + 1 : end;
+	while (end > start && end[-1] == ' ')
+		end--;
+	return pnstrdup(start, end - start);
+}
+
+/*
+ * Parses a comma-separated list of schema.table, where either may be "*". Names are case-sensitive,
+ * and a backslash makes the next character part of the name. An empty list matches no table.
+ */
+static void
+parse_tables(const Option *option, const char *value, EddyW2jOptions *options)
+{
+	List	  **field = (List **) ((char *) options + option->offset);
+	const char *hint = "List names as in \"public.revenue, reports.*\".";
+	const char *cursor = value != NULL ? value : "";
+
+	cursor += strspn(cursor, " ");
+	if (*cursor == '\0')
+	{
+		Pattern    *none = palloc0(sizeof(Pattern));
+
+		none->schema = none->table = pstrdup("");
+		*field = lappend(*field, none);
+		return;
+	}
+	for (;;)
+	{
+		Pattern    *pattern = palloc0(sizeof(Pattern));
+
+		cursor += strspn(cursor, " ");
+		if (!parse_part(&cursor, &pattern->schema) || *cursor++ != '.' ||
+			!parse_part(&cursor, &pattern->table))
+			refuse_value(option, value, hint);
+		*field = lappend(*field, pattern);
+
+		cursor += strspn(cursor, " ");
+		if (*cursor == '\0')
+			return;
+		if (*cursor++ != ',')
+			refuse_value(option, value, hint);
+	}
+}
+
+/* Parses a name, or a single asterisk, which gives NULL. False if there is neither. */
+static bool
+parse_part(const char **cursor, char **name)
+{
+	StringInfoData buf;
+	const char *p = *cursor;
+
+	if (p[0] == '*' && (p[1] == '\0' || strchr("., ", p[1]) != NULL))
+	{
+		*name = NULL;
+		*cursor = p + 1;
+		return true;
+	}
+	initStringInfo(&buf);
+	while (*p != '\0' && strchr("., ", *p) == NULL)
+	{
+		if (*p == '\\' && p[1] != '\0')
+			p++;
+		appendStringInfoChar(&buf, *p++);
+	}
+	*cursor = p;
+	*name = buf.data;
+	return buf.len > 0;
+}
