@@ -646,6 +646,34 @@ FROM eddy._view v JOIN pg_class c ON c.oid = v.state_tables[1]
 LEFT JOIN eddy._view_progress p ON p.view = v.view;
 COMMENT ON VIEW eddy.stat_continuous_views IS 'numbers of groups written and the size of the state, for each continuous view';
 
+CREATE VIEW eddy.stat_slots AS
+SELECT l.slot_name, l.plugin, l.active, l.active_pid, l.sent_lsn, l.confirmed_lsn, l.lag_bytes, l.retained_bytes,
+       l.wal_status, l.safe_wal_size, l.catalog_xmin_age,
+       CASE WHEN w.critical IS NOT NULL THEN 'critical' WHEN w.warning IS NOT NULL THEN 'warning' ELSE 'ok' END AS level,
+       coalesce(w.critical, w.warning) AS problem
+FROM (SELECT s.slot_name, s.plugin::text AS plugin, s.active, s.active_pid, r.sent_lsn, s.confirmed_flush_lsn AS confirmed_lsn,
+             greatest(pg_wal_lsn_diff(p.lsn, s.confirmed_flush_lsn), 0)::bigint AS lag_bytes,
+             greatest(pg_wal_lsn_diff(p.lsn, s.restart_lsn), 0)::bigint AS retained_bytes,
+             s.wal_status, s.safe_wal_size, age(s.catalog_xmin) AS catalog_xmin_age
+      FROM pg_replication_slots s
+      CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn) p
+      LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid
+      WHERE s.plugin IN ('pg_eddy_cdc', 'pg_eddy_wal2json') AND s.database = current_database()) l
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN l.wal_status = 'lost' THEN 'WAL that the slot needs was removed: changes are lost'
+                WHEN l.wal_status = 'unreserved' THEN 'WAL that the slot needs will be removed at the next checkpoint'
+                WHEN l.catalog_xmin_age > current_setting('autovacuum_freeze_max_age')::bigint
+                THEN 'the slot prevents the freezing of system catalogs' END AS critical,
+           CASE WHEN l.safe_wal_size < pg_size_bytes(current_setting('max_slot_wal_keep_size')) / 4
+                THEN 'three quarters of max_slot_wal_keep_size are in use'
+                WHEN NOT l.active AND l.retained_bytes > pg_size_bytes(current_setting('max_wal_size'))
+                THEN 'no client reads the slot, and it retains more WAL than max_wal_size'
+                WHEN l.active AND l.lag_bytes > pg_size_bytes(current_setting('max_wal_size'))
+                THEN 'the client does not confirm what it receives, or is slower than the changes'
+                WHEN l.catalog_xmin_age > current_setting('autovacuum_freeze_max_age')::bigint / 2
+                THEN 'the slot delays the freezing of system catalogs' END AS warning) w;
+COMMENT ON VIEW eddy.stat_slots IS 'replication slots of this database with an output plugin of pg_eddy, and problems with them';
+
 /*
  * Privileges. Functions check the privileges of the caller (ownership of a stream
  * or view, USAGE on the server). Internal functions are not granted to any role.
@@ -669,7 +697,7 @@ GRANT EXECUTE ON FUNCTION
     -- called by eddy.sources and eddy.partitions with the privileges of their readers
     eddy._workers, eddy._event_time_less, eddy._is_polled
 TO PUBLIC;
-GRANT SELECT ON eddy.streams, eddy.sources, eddy.partitions, eddy.continuous_views, eddy.stat_streams,
+GRANT SELECT ON eddy.streams, eddy.sources, eddy.partitions, eddy.continuous_views, eddy.stat_slots, eddy.stat_streams,
     eddy.stat_continuous_views TO PUBLIC;
 
 -- by which the output plugin recognizes the table, see src/label.h; the columns are view, closed_until, expired_until

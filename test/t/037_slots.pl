@@ -1,0 +1,151 @@
+# 037_slots.pl: a consistent initial state with the changes that follow, and problems of slots.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use IPC::Run ();
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('slots', 'autovacuum = off', "max_wal_size = '32MB'", "min_wal_size = '32MB'");
+my $bindir = $node->config_data('--bindir');
+
+sql($node, q{
+CREATE UNLOGGED TABLE s (k int, v int);
+SELECT eddy.create_stream('s');
+SELECT eddy.create_continuous_view('v', 'SELECT k, sum(v) AS total, count(*) AS n FROM s GROUP BY k');
+INSERT INTO s SELECT i % 20, i FROM generate_series(1, 100) i;
+});
+
+# A session that sends statements and waits for their results
+sub open_session
+{
+	my ($dsn) = @_;
+	my $session = { in => '', out => '', err => '' };
+
+	$session->{handle} = IPC::Run::start([ "$bindir/psql", '-X', '-A', '-t', '-q', '-d', $dsn, '-f', '-' ],
+		'<', \$session->{in}, '>', \$session->{out}, '2>', \$session->{err}, IPC::Run::timeout($EddyTest::wait_timeout));
+	return $session;
+}
+
+sub run_in
+{
+	my ($session, $statement) = @_;
+
+	$session->{out} = '';
+	$session->{in} .= "$statement\n\\echo done\n";
+	$session->{handle}->pump until $session->{out} =~ /^done$/m || $session->{err} =~ /ERROR|FATAL/;
+	is($session->{err}, '', "$statement");
+	return $session->{out} =~ s/^done\n//mr;
+}
+
+# Writers that are active all the time
+my $writer = start_process(PostgreSQL::Test::Utils::tempdir() . '/writer', "$bindir/psql", '-X', '-q', '-d', $node->connstr('postgres'), '-c',
+	'DO $$ BEGIN LOOP INSERT INTO s VALUES (random() * 30, random() * 100); COMMIT; END LOOP; END $$');
+
+sub initial_rows
+{
+	my %rows = map { my @f = split /\|/; ($f[0] => "$f[1]|$f[2]") } split /\n/, $_[0];
+
+	return \%rows;
+}
+
+# Applies the changes of a slot until the view is the same, with inserts, updates and deletes that must
+# fit: an initial state that is too old or too new would not.
+sub check_slot
+{
+	my ($slot, $rows) = @_;
+	my $errors = 0;
+	my $count = 0;
+
+	sql($node, 'INSERT INTO s VALUES (1, 1)');
+	my ($out, $status);
+	my $target = sql($node, 'SELECT pg_current_wal_insert_lsn()');
+	foreach my $line (split /\n/, sql($node, qq{SELECT data FROM pg_logical_slot_get_changes('$slot', '$target', NULL, 'include-before', 'on')}))
+	{
+		my $record = decode_json($line);
+		my $key = $record->{key}{k};
+		my $before = $record->{before};
+
+		$count++;
+		$errors++ if defined $before ? ($rows->{$key} // '') ne "$before->{total}|$before->{n}" : exists $rows->{$key};
+		$rows->{$key} = "$record->{after}{total}|$record->{after}{n}";
+	}
+	is($errors, 0, "$slot: each of the changes follows the state before it");
+	cmp_ok($count, '>', 0, "$slot: $count changes");
+	return;
+}
+
+# Two connections: the snapshot of CREATE_REPLICATION_SLOT is exported
+{
+	my $replication = open_session($node->connstr('postgres') . ' replication=database');
+	my $answer = run_in($replication, q{CREATE_REPLICATION_SLOT exported LOGICAL pg_eddy_cdc (SNAPSHOT 'export');});
+	my ($snapshot) = $answer =~ /^exported\|[^|]+\|([^|]+)\|pg_eddy_cdc/;
+	my $reader = open_session($node->connstr('postgres'));
+
+	isnt($snapshot, undef, 'a snapshot is exported');
+	wait_until($node, 'SELECT sum(n) > 150 FROM v', 'writers have continued');
+	run_in($reader, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;');
+	run_in($reader, "SET TRANSACTION SNAPSHOT '$snapshot';");
+	my $rows = initial_rows(run_in($reader, 'SELECT * FROM v;'));
+	run_in($reader, 'COMMIT;');
+	$_->{handle}->finish foreach $reader, $replication;
+	check_slot('exported', $rows);
+}
+
+# One connection: its transaction uses the snapshot
+{
+	my $replication = open_session($node->connstr('postgres') . ' replication=database');
+
+	run_in($replication, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;');
+	run_in($replication, q{CREATE_REPLICATION_SLOT used LOGICAL pg_eddy_wal2json (SNAPSHOT 'use');});
+	run_in($replication, 'COMMIT;');
+	sql($node, q{SELECT pg_drop_replication_slot('used')});
+	run_in($replication, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;');
+	run_in($replication, q{CREATE_REPLICATION_SLOT used LOGICAL pg_eddy_cdc (SNAPSHOT 'use');});
+	my $count = sql($node, 'SELECT sum(n) FROM v');
+	wait_until($node, "SELECT sum(n) > $count FROM v", 'writers have continued');
+	my $rows = initial_rows(run_in($replication, 'SELECT * FROM v;'));
+	run_in($replication, 'COMMIT;');
+	$replication->{handle}->finish;
+	check_slot('used', $rows);
+}
+stop_process($writer, 'TERM');
+
+#
+# Problems that eddy.stat_slots shows
+#
+
+sub problem
+{
+	return sql($node, "SELECT level, problem FROM eddy.stat_slots WHERE slot_name = 'exported'");
+}
+
+sub write_wal
+{
+	my ($megabytes) = @_;
+
+	sql($node, "SELECT count(pg_logical_emit_message(false, 'x', repeat('x', 1000000))) FROM generate_series(1, $megabytes)");
+	return;
+}
+
+sql($node, q{SELECT pg_drop_replication_slot('used'); SELECT pg_replication_slot_advance('exported', pg_current_wal_lsn())});
+like(problem(), qr/^ok\|$/, 'no problem');
+write_wal(40);
+is(problem(), 'warning|no client reads the slot, and it retains more WAL than max_wal_size', 'a slot that no client reads');
+$node->append_conf('postgresql.conf', "max_slot_wal_keep_size = '96MB'");
+$node->reload;
+write_wal(45);
+is(problem(), 'warning|three quarters of max_slot_wal_keep_size are in use', 'max_slot_wal_keep_size is almost reached');
+write_wal(60);
+sql($node, 'SELECT pg_switch_wal(); CHECKPOINT');
+is(problem(), 'critical|WAL that the slot needs was removed: changes are lost', 'WAL was removed');
+
+$node->stop;
+done_testing();
