@@ -170,7 +170,9 @@ WAL2JSON_OBJS = \
 WAL2JSON_CDC_OBJS = \
 	src/cdc/encoding.o \
 	src/cdc/json_writer.o \
+	src/cdc/known_views.o \
 	src/cdc/relation.o \
+	src/cdc/view_filter.o \
 	src/cdc/view_label.o \
 	src/cdc/view_row.o
 

@@ -232,7 +232,6 @@ clear_entry(EddyCdcRelation *entry)
 	entry->refused = false;
 	entry->announced = false;
 	entry->warned = false;
-	entry->plugin_data = NULL;
 }
 
 static void

@@ -71,7 +71,6 @@ typedef struct EddyCdcRelation
 	bool		needs_settings; /* any column of a type that does */
 	bool		can_fail;		/* likewise */
 	bool		warned;			/* that deleted rows are not sent */
-	void	   *plugin_data;	/* of pg_eddy_wal2json, in context; NULL at first */
 
 	/* space for one change */
 	TupleDesc	desc;			/* of the table, a copy */

@@ -33,6 +33,7 @@
 #include "utils/rel.h"
 
 #include "cdc/emit.h"
+#include "cdc/known_views.h"
 #include "cdc/view_row.h"
 #include "compat.h"
 #include "subtransaction.h"
@@ -121,7 +122,10 @@ startup(LogicalDecodingContext *ctx, OutputPluginOptions *options,
 		&eddy_wal2json_version2;
 	state->options.check_acl = w2j->options.check_acl;
 	state->format_state = w2j;
+	state->options.emit_changes = true;
+	state->options.retention = true;
 	eddy_cdc_init_cache(state);
+	eddy_cdc_init_views(state);
 	ctx->output_plugin_private = state;
 
 	MemoryContextSwitchTo(old_context);
@@ -171,6 +175,7 @@ commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 {
 	EddyCdcState *state = ctx->output_plugin_private;
 	EddyW2jState *w2j = eddy_wal2json_state(state);
+	EddyCdcView *view;
 
 	if (w2j->begun)
 	{
@@ -181,6 +186,8 @@ commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	OutputPluginUpdateProgress(ctx, state->records.len == 0 && !w2j->sent);
 	state->quiet_changes = 0;
 	send_records(ctx);
+	while ((view = eddy_cdc_next_dropped_view(state)) != NULL)
+		eddy_cdc_forget_view(state, view);
 	eddy_cdc_trim_cache(state);
 	w2j->txn = NULL;
 }
@@ -252,7 +259,7 @@ report_progress(LogicalDecodingContext *ctx)
 static EddyW2jTable *
 find_table(EddyCdcState *state, EddyCdcRelation *entry, Relation relation)
 {
-	if (entry->plugin_data == NULL)
+	if (entry->format_data == NULL)
 	{
 		Description description = {
 			.w2j = eddy_wal2json_state(state), .entry = entry, .desc = RelationGetDescr(relation)
@@ -262,7 +269,7 @@ find_table(EddyCdcState *state, EddyCdcRelation *entry, Relation relation)
 
 		if (error != NULL)
 		{
-			entry->plugin_data = palloc0(sizeof(EddyW2jTable));
+			entry->format_data = palloc0(sizeof(EddyW2jTable));
 			ereport(WARNING,
 					(errcode(error->sqlerrcode),
 					 errmsg("changes of table \"%s\" are not sent",
@@ -271,7 +278,7 @@ find_table(EddyCdcState *state, EddyCdcRelation *entry, Relation relation)
 		}
 		MemoryContextSwitchTo(old_context);
 	}
-	return entry->plugin_data;
+	return entry->format_data;
 }
 
 static void
@@ -279,7 +286,7 @@ describe_table(void *arg)
 {
 	Description *description = arg;
 
-	description->entry->plugin_data = eddy_wal2json_describe(description->w2j, description->entry,
+	description->entry->format_data = eddy_wal2json_describe(description->w2j, description->entry,
 															 description->desc);
 }
 
@@ -293,7 +300,7 @@ eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 	};
 	EddyCdcState *state = ctx->output_plugin_private;
 	EddyW2jState *w2j = eddy_wal2json_state(state);
-	EddyW2jTable *table = change->relation->plugin_data;
+	EddyW2jTable *table = change->relation->format_data;
 	Attempt		attempt = {.state = state, .table = table, .change = change};
 	int			start;
 
@@ -456,15 +463,6 @@ send_records(LogicalDecodingContext *ctx)
 }
 
 /* ---- functions that src/cdc/ calls ---- */
-
-/* Views are selected by filter-tables and add-tables (table_text.c). */
-bool
-eddy_cdc_wants_view(const EddyCdcOptions *options pg_attribute_unused(),
-					const char *schema pg_attribute_unused(),
-					const char *view pg_attribute_unused())
-{
-	return true;
-}
 
 /* Values have the text that the session's settings give them, as with wal2json. */
 void

@@ -9,10 +9,11 @@
  * share; changeset.c writes format version 1, one document for each transaction, action_record.c
  * version 2, one for each change. value_text.c writes values.
  *
- * Recognizing views and their visible rows is shared with pg_eddy_cdc: relation.c, view_label.c and
- * view_row.c of src/cdc/ are linked into both libraries. These call functions that each library
- * defines: eddy_cdc_emit, eddy_cdc_wants_view, eddy_cdc_pin_settings and eddy_cdc_attempt. The output
- * depends on the session's settings, as that of wal2json does, so none is pinned here.
+ * Recognizing views and their visible rows is shared with pg_eddy_cdc: relation.c, view_label.c,
+ * view_row.c, known_views.c and view_filter.c of src/cdc/ are linked into both libraries. These call
+ * functions that each library defines: eddy_cdc_emit, eddy_cdc_pin_settings and eddy_cdc_attempt. The
+ * output depends on the session's settings, as that of wal2json does, so none is pinned here. Views are
+ * selected here, by filter-tables and add-tables; the option "views" of pg_eddy_cdc is not set.
  *
  * docs/wal2json.md is the specification.
  *
@@ -105,7 +106,7 @@ typedef struct EddyW2jColumn
 	StringInfoData default_;
 } EddyW2jColumn;
 
-/* What the records of a view share, in EddyCdcRelation.plugin_data. */
+/* What the records of a view share, in EddyCdcRelation.format_data. */
 typedef struct EddyW2jTable
 {
 	bool		wanted;			/* by options filter-tables and add-tables; if not, the rest is not set */
