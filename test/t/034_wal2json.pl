@@ -439,13 +439,13 @@ my @values = ('on', 'off', '', '1', '2', '-1', '*.*', 'a.b', '\\', '*', ',', ' '
 my $script = '';
 foreach (1 .. 500)
 {
-	my $list = join ', ', map { quote($names[ rand @names ]) . ', ' . quote($values[ rand @values ]) } 0 .. rand 4;
+	my $list = join ', ', map { quote($names[ rand @names ]) . ', ' . quote($values[ rand @values ]) } 0 .. rand 2;
 	$script .= "SELECT count(*) FROM pg_logical_slot_peek_changes('ours', NULL, NULL, $list);\n";
 }
 ($status, $out, $err) = $node->psql('postgres', $script, on_error_stop => 0);
 is($status, 0, 'the session survives random options');
 unlike($err, qr/XX000|server closed/, '... without internal errors');
-cmp_ok(scalar(() = $out =~ /^\d+$/mg), '>', 20, '... some of which are valid');
+cmp_ok(scalar(() = $out =~ /^\d+$/mg), '>', 5, '... some of which are valid');
 
 #
 # Rights, and a client of the streaming protocol
