@@ -122,7 +122,6 @@ startup(LogicalDecodingContext *ctx, OutputPluginOptions *options,
 		&eddy_wal2json_version2;
 	state->options.check_acl = w2j->options.check_acl;
 	state->format_state = w2j;
-	state->options.emit_changes = true;
 	state->options.retention = true;
 	eddy_cdc_init_cache(state);
 	eddy_cdc_init_views(state);
