@@ -88,6 +88,7 @@ INSERT INTO queries (query) VALUES
 ($$SELECT page, count(*) FROM hits GROUP BY GROUPING SETS ((page)) HAVING GROUPING(page) = 0$$),
 ($$SELECT tag, site, count(*) FROM (SELECT unnest(tags) AS tag, page FROM hits) h LEFT JOIN pages USING (page)
    GROUP BY GROUPING SETS ((tag, site), (tag), (site))$$),
+($$SELECT q.a, q.b, GROUPING(q.a, q.b), count(*) FROM (SELECT page AS a, page AS b FROM hits) q GROUP BY ROLLUP (q.a, q.b)$$),
 -- Without aggregates and GROUP BY, each row appends the rows of its result.
 ($$SELECT upper(page) AS page, ms, w.window_start FROM hits, eddy.tumble(at, '1 min') w WHERE ms <> 4$$),
 ($$SELECT h.id, unnest(tags) AS tag, generate_series(1, id % 3) AS n FROM hits h$$),

@@ -49,9 +49,12 @@ eddy_analyze_flatten(Query *definition)
 	Query	   *query;
 
 	eddy_layer_split(&layers, copyObject(definition));
-	query = eddy_flatten_query(layers.core);
+	query = layers.core;
+	eddy_compat_flatten_group(query);
+	/* before columns that are the same expression become indistinguishable */
 	eddy_set_returning_to_from(query);
 	eddy_grouping_normalize(query);
+	query = eddy_flatten_query(query);
 	return query;
 }
 

@@ -175,7 +175,7 @@ foreach my $text (
 	'2 ' . 'A' x 32 . ' rows columns 1 2 keys 1', '2  $id rows columns 1 2 keys 1',
 	' 2 $id rows columns 1 2 keys 1', '2 $id rows', '2 $id rows columns 1 2', '2 $id rows keys 1',
 	'2 $id rows columns 1 30000 keys 1', '2 $id rows columns 1 4 keys 1',
-	'2 $id rows columns 0 keys 1', '2 $id rows columns 01 keys 1', '2 $id rows columns -1 keys 1',
+	'2 $id rows columns 00 keys 1', '2 $id rows columns 01 keys 1', '2 $id rows columns -1 keys 1',
 	'2 $id rows columns 1,2 keys 1', '2 $id rows columns 1 99999999999 keys 1',
 	'2 $id rows columns' . ' 1' x 1601 . ' keys 1', '2 $id rows columns 1 2 keys 0',
 	'2 $id rows columns 1 2 keys 4', '2 $id rows columns 1 2 keys 1x',
