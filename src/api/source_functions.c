@@ -547,7 +547,10 @@ eddy_workers(PG_FUNCTION_ARGS)
 Datum
 eddy_is_polled(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(eddy_worker_polls(PG_GETARG_INT32(0)));
+	EddySource *source = eddy_catalog_get_source(PG_GETARG_INT32(0));
+
+	PG_RETURN_BOOL(source &&
+				   eddy_worker_polls(source->source, eddy_catalog_source_workers(source)));
 }
 
 /* Wakes the launcher at commit; the last statement of the install script. */

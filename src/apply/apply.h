@@ -69,10 +69,10 @@ extern List *eddy_watermark_sources(const EddyStream *stream);
 extern bool eddy_watermark_all_idle(const EddyStream *stream);
 
 /*
- * Sets the function that tells whether the workers of a source poll, so that partitions marked as
- * idle are idle. Without one they are live.
+ * Sets the function that tells whether the workers of a source, of which there should be so many,
+ * poll, so that partitions marked as idle are idle. Without one they are live.
  */
-extern void eddy_watermark_set_polled_check(bool (*check) (int32 source));
+extern void eddy_watermark_set_polled_check(bool (*check) (int32 source, int workers));
 
 /*
  * Raises the watermark of a stream to a time, unless it is later, closes what is due when the

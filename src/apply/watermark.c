@@ -26,7 +26,7 @@
  * Which partitions are live:
  *
  * - A Kafka partition, unless its row is marked as idle by its worker (worker/idle.c), its source
- *   is enabled, and its worker still polls. The mark is in a table, because a batch of another
+ *   is enabled, and its workers still poll. The mark is in a table, because a batch of another
  *   source, or a user's statement, needs it; whether the worker polls is in shared memory,
  *   so that the mark is void as soon as the worker ends in any way, or loses its broker. It is read
  *   before the rows: if the worker resumes in between, it has removed outdated marks before.
@@ -85,7 +85,7 @@ typedef struct CachedSources
 	Oid			stream;			/* hash key */
 	bool		valid;
 	List	   *sources;		/* of int: their numbers */
-	List	   *enabled;		/* of int: the numbers of those that are enabled */
+	List	   *workers;		/* of int: how many workers each should have, 0: it is not enabled */
 } CachedSources;
 
 static HTAB *cache = NULL;
@@ -140,15 +140,15 @@ find_sources(Oid stream)
 	if (!found)
 	{
 		entry->valid = false;
-		entry->sources = entry->enabled = NIL;
+		entry->sources = entry->workers = NIL;
 	}
 	if (entry->valid)
 		return entry;
 	watched_views = eddy_catalog_relid(EDDY_CATALOG_VIEW);
 	before = changes;
 	list_free(entry->sources);
-	list_free(entry->enabled);
-	entry->sources = entry->enabled = NIL;
+	list_free(entry->workers);
+	entry->sources = entry->workers = NIL;
 	rows = eddy_catalog_list_sources(stream);
 	foreach(lc, rows)
 	{
@@ -156,8 +156,8 @@ find_sources(Oid stream)
 		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
 
 		entry->sources = lappend_int(entry->sources, source->source);
-		if (source->enabled)
-			entry->enabled = lappend_int(entry->enabled, source->source);
+		entry->workers = lappend_int(entry->workers, source->enabled ?
+									 eddy_catalog_source_workers(source) : 0);
 		MemoryContextSwitchTo(old);
 	}
 	/* unless it has changed while it was read */
@@ -173,10 +173,10 @@ eddy_watermark_sources(const EddyStream *stream)
 
 /* ---- reading the state ---- */
 
-static bool (*polled_check) (int32 source) = NULL;
+static bool (*polled_check) (int32 source, int workers) = NULL;
 
 void
-eddy_watermark_set_polled_check(bool (*check) (int32 source))
+eddy_watermark_set_polled_check(bool (*check) (int32 source, int workers))
 {
 	polled_check = check;
 }
@@ -217,12 +217,15 @@ changed_partition(const EddyWatermarkChange *change, int32 partition)
 	return NULL;
 }
 
-/* Counts the partitions of one source; change is NULL, or that of a batch of this source. */
+/*
+ * Counts the partitions of one source, which should have so many workers; change is NULL, or that
+ * of a batch of this source.
+ */
 static void
-count_source(State *state, int32 source, bool enabled, const EddyWatermarkChange *change)
+count_source(State *state, int32 source, int workers, const EddyWatermarkChange *change)
 {
 	/* before the rows are read */
-	bool		polled = enabled && polled_check && polled_check(source);
+	bool		polled = workers > 0 && polled_check && polled_check(source, workers);
 	List	   *partitions;
 	ListCell   *lc;
 
@@ -275,15 +278,16 @@ read_state(const EddyStream *stream, const EddyWatermarkChange *change)
 	State		state = {.stored = watermark.raised, .least = DT_NOBEGIN, .live = false};
 	/* the cache may be invalidated and freed by the readings */
 	List	   *sources = list_copy(cached->sources);
-	List	   *enabled = list_copy(cached->enabled);
+	List	   *workers = list_copy(cached->workers);
 	ListCell   *lc;
+	ListCell   *lw;
 
-	foreach(lc, sources)
-		count_source(&state, lfirst_int(lc), list_member_int(enabled, lfirst_int(lc)),
+	forboth(lc, sources, lw, workers)
+		count_source(&state, lfirst_int(lc), lfirst_int(lw),
 					 change && change->source == lfirst_int(lc) ? change : NULL);
 	count_users(&state, stream, sources != NIL, watermark.idle_user_rows, change);
 	list_free(sources);
-	list_free(enabled);
+	list_free(workers);
 	return state;
 }
 

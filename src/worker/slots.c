@@ -536,11 +536,10 @@ eddy_slots_set_busy(bool busy)
 }
 
 bool
-eddy_worker_polls(int32 source)
+eddy_worker_polls(int32 source, int workers)
 {
 	int64		now = eddy_monotonic_real();
-	EddySource *row;
-	int			workers = 0;
+	int			polling = 0;
 	bool		all = true;
 
 	if (eddy_shared == NULL)
@@ -553,16 +552,12 @@ eddy_worker_polls(int32 source)
 		if (slot->state == EDDY_SLOT_FREE || slot->id.kind != EDDY_WORKER_SOURCE ||
 			slot->id.database != MyDatabaseId || slot->id.id != source)
 			continue;
-		workers++;
+		polling++;
 		all = slot->state == EDDY_SLOT_RUNNING && slot->polls &&
 			(slot->busy_since == 0 || now - slot->busy_since < BUSY_LIMIT);
 	}
 	LWLockRelease(eddy_shared->lock);
-	if (workers == 0 || !all)
-		return false;
-	/* one that has not been started yet does not poll either */
-	row = eddy_catalog_get_source(source);
-	return row != NULL && workers >= eddy_catalog_source_workers(row);
+	return polling == workers && all;
 }
 
 void

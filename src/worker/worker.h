@@ -60,11 +60,11 @@ typedef struct EddyWorkerInfo
 } EddyWorkerInfo;
 
 /*
- * Whether all workers of a source of this database run, have the broker's confirmation of what its
+ * Whether all workers of a source of this database, of which there should be so many, run, have the broker's confirmation of what its
  * partitions contain, and are not delayed by a batch. Otherwise a partition without messages is
  * not idle.
  */
-extern bool eddy_worker_polls(int32 source);
+extern bool eddy_worker_polls(int32 source, int workers);
 
 /* All known workers, palloc'ed; *count is set. */
 extern EddyWorkerInfo *eddy_worker_list(int *count);
