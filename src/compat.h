@@ -26,6 +26,7 @@
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_relation.h"
+#include "parser/parse_type.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "storage/bufmgr.h"
@@ -33,6 +34,9 @@
 #include "utils/builtins.h"
 #include "utils/regproc.h"
 #include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#endif
 
 /* Before a declaration, as pg_noreturn since 18; the attribute of earlier servers comes after it. */
 #if PG_VERSION_NUM >= 180000
@@ -431,6 +435,20 @@ eddy_compat_wait_event(uint32 *cached, const char *name)
 #endif
 	}
 	return *cached;
+}
+
+/* The type with a name, InvalidOid if it does not exist. */
+static inline void
+eddy_compat_parse_type(const char *name, Oid *type, int32 *typmod)
+{
+#if PG_VERSION_NUM >= 160000
+	ErrorSaveContext context = {T_ErrorSaveContext};
+
+	if (!parseTypeString(name, type, typmod, (Node *) &context))
+		*type = InvalidOid;
+#else
+	parseTypeString(name, type, typmod, true);
+#endif
 }
 
 #endif							/* EDDY_COMPAT_H */
