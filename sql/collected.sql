@@ -148,6 +148,18 @@ ALTER TABLE eddy._later_state ENABLE ALWAYS TRIGGER pg_eddy_delete_values;
 INSERT INTO hits (page, usr, tag) VALUES ('z', 2, 'new'), ('z', 3, 'new');
 SELECT * FROM later WHERE page = 'z';
 
+-- When a window is final its values are not needed any more: the results stay.
+CREATE UNLOGGED TABLE timed (k int, v int, at timestamptz);
+SELECT eddy.create_stream('timed', event_time => 'at', max_future_skew => '1000 years');
+SELECT eddy.create_continuous_view('timed_values', $$
+    SELECT w.window_start, w.window_end, k, count(DISTINCT v) AS n, array_agg(v) AS list FROM timed, eddy.tumble(at, '1 minute') w
+    GROUP BY w.window_start, w.window_end, k $$, emit => 'on_close');
+INSERT INTO timed VALUES (1, 1, '2026-01-01 00:00:10Z'), (1, 1, '2026-01-01 00:00:20Z'), (2, 1, '2026-01-01 00:00:50Z'), (1, 2, '2026-01-01 00:00:59Z');
+SELECT (SELECT count(*) FROM timed_values) AS shown, (SELECT count(*) FROM eddy._timed_values_values) AS set, (SELECT count(*) FROM eddy._timed_values_values1) AS list;
+INSERT INTO timed VALUES (1, 5, '2026-01-01 00:01:05Z');
+SELECT k, n, list FROM timed_values ORDER BY k;
+SELECT (SELECT count(*) FROM eddy._timed_values_values) AS set, (SELECT count(*) FROM eddy._timed_values_values1) AS list;
+
 -- The number of values of one group is limited: rows beyond it are dead letters of that view.
 CREATE UNLOGGED TABLE few (k int, v int);
 SELECT eddy.create_stream('few');
@@ -200,9 +212,10 @@ SELECT eddy.create_continuous_view('refused', 'SELECT page, json_agg(h) FROM hit
 CREATE FUNCTION volatile_add(s text, v text) RETURNS text VOLATILE LANGUAGE sql AS 'SELECT s || v';
 CREATE AGGREGATE volatile_agg(text) (sfunc = volatile_add, stype = text);
 SELECT eddy.create_continuous_view('refused', 'SELECT page, volatile_agg(tag) FROM hits h GROUP BY page');
+SELECT eddy.create_continuous_view('refused', 'SELECT s.window_start, s.window_end, k, count(DISTINCT v) FROM timed, eddy.session(at, ''1 minute'') s GROUP BY s.window_start, s.window_end, k');
 
 SET client_min_messages = warning;
-DROP TABLE hits, few, texts, objects, odd_values CASCADE;
+DROP TABLE hits, timed, few, texts, objects, odd_values CASCADE;
 DROP TABLE hits_log, queries;
 DROP FUNCTION make_view, differences;
 DROP PROCEDURE feed;

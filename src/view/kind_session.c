@@ -220,7 +220,8 @@ make_delta(EddyViewPlan *plan, Query *delta)
 	for (int i = 0; i < plan->naggs; i++)
 	{
 		EddyAggregate *agg = &plan->aggs[i];
-		TargetEntry *tle = add_target(&tlist, (Expr *) eddy_combining_partial_aggref(agg->aggref), "a");
+		TargetEntry *tle = add_target(&tlist,
+									  (Expr *) eddy_combining_partial_aggref(agg->aggref), "a");
 
 		TupleDescInitEntry(plan->delta_desc, tle->resno, NULL, agg->partial_type, -1, 0);
 	}
