@@ -389,6 +389,7 @@ eddy_collect_lay_out_tables(EddyViewPlan *plan)
 	{
 		EddyCollection *collection = lfirst(lc);
 
+		eddy_collect_check(plan, collection);
 		collection->table = list_length(plan->state_tables);
 		plan->state_tables = lappend(plan->state_tables, lay_out_table(collection));
 	}

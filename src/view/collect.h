@@ -62,6 +62,7 @@ extern List *eddy_collect_tables(const EddyViewPlan *plan);
 
 /* ---- collect_query.c: queries over values ---- */
 
+extern void eddy_collect_check(EddyViewPlan *plan, EddyCollection *collection);
 extern PlannedStmt *eddy_collect_plan(EddyViewPlan *plan, EddyCollection *collection,
 									  bool partial);
 extern void eddy_collect_run(EddyViewPlan *plan, EddyCollection *collection, bool partial,

@@ -180,6 +180,13 @@ make_query(EddyViewPlan *plan, EddyCollection *collection, bool partial)
 	return query;
 }
 
+/* eddy_collect_check raises an error if an aggregate cannot be computed from values alone. */
+void
+eddy_collect_check(EddyViewPlan *plan, EddyCollection *collection)
+{
+	(void) make_query(plan, collection, false);
+}
+
 /*
  * eddy_collect_plan returns the plan of a query over the values of a collection, NULL if no
  * aggregate needs it. The caller acts as the owner of the view.
