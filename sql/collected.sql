@@ -207,6 +207,21 @@ INSERT INTO odd_values VALUES (1.0, 0, '1 day', 'b'), ('NaN', 'NaN', NULL, 'A');
 INSERT INTO odd_values VALUES (1.00, '-0', '24 hours', 'a'), ('NaN', 'NaN', '1 mon', NULL);
 SELECT * FROM odd;
 
+-- A view whose owner may no longer execute an aggregate is suspended, as for other reasons.
+CREATE ROLE regress_eddy_collector;
+GRANT CREATE ON SCHEMA public TO regress_eddy_collector;
+GRANT SELECT, TRIGGER ON objects TO regress_eddy_collector;
+SET ROLE regress_eddy_collector;
+SELECT eddy.create_continuous_view('keys', 'SELECT joined(k) FROM objects');
+RESET ROLE;
+INSERT INTO objects VALUES ('c', 1), ('d', 2);
+REVOKE EXECUTE ON FUNCTION joined(text) FROM PUBLIC;
+INSERT INTO objects VALUES ('e', 3);
+SELECT * FROM keys;
+SELECT state, error FROM eddy.continuous_views WHERE view = 'keys'::regclass;
+SELECT count(*) FROM eddy.dead_letters WHERE view = 'keys'::regclass;
+DROP VIEW keys;
+
 -- What is still refused.
 SELECT eddy.create_continuous_view('refused', 'SELECT page, json_agg(h) FROM hits h GROUP BY page');
 CREATE FUNCTION volatile_add(s text, v text) RETURNS text VOLATILE LANGUAGE sql AS 'SELECT s || v';
@@ -221,3 +236,5 @@ DROP FUNCTION make_view, differences;
 DROP PROCEDURE feed;
 DROP AGGREGATE joined(text), first_three(int), volatile_agg(text);
 DROP FUNCTION join_text, first_three, volatile_add;
+REVOKE CREATE ON SCHEMA public FROM regress_eddy_collector;
+DROP ROLE regress_eddy_collector;

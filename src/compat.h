@@ -22,6 +22,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
@@ -394,11 +395,15 @@ eddy_compat_check_enforced(const ConstrCheck *check)
 #define EDDY_COMPAT_QUIET_CHANGES 100
 #endif
 
-/* pg_namespace_aclcheck became object_aclcheck in 16. */
+/* pg_namespace_aclcheck and pg_proc_aclcheck became object_aclcheck in 16. */
 #if PG_VERSION_NUM >= 160000
+#define eddy_compat_proc_aclcheck(function, role, mode) \
+	object_aclcheck(ProcedureRelationId, function, role, mode)
 #define eddy_compat_namespace_aclcheck(namespace, role, mode) \
 	object_aclcheck(NamespaceRelationId, namespace, role, mode)
 #else
+#define eddy_compat_proc_aclcheck(function, role, mode) \
+	pg_proc_aclcheck(function, role, mode)
 #define eddy_compat_namespace_aclcheck(namespace, role, mode) \
 	pg_namespace_aclcheck(namespace, role, mode)
 #endif

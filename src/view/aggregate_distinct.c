@@ -3,13 +3,13 @@
  * aggregate_distinct.c
  *    eddy.approx_count_distinct(value [, precision]): HyperLogLog.
  *
- * A value is hashed to 64 bits by the default hash operator class of its type. With precision p there
- * are m = 2^p registers; the standard error of the estimate is 1.04 / sqrt(m), 0.81 % for the
+ * A value is hashed to 64 bits by the default hash operator class of its type. With precision p
+ * there are m = 2^p registers; the standard error of the estimate is 1.04 / sqrt(m), 0.81 % for the
  * default of 14. The estimator is that of O. Ertl, "New cardinality estimation algorithms for
  * HyperLogLog sketches" (2017), which needs no corrections for small or large numbers.
  *
- * While there are few values, the state is sparse: a list of entries with an index of 25 bits, which
- * count nearly exactly, and the rank of the remaining bits. It becomes dense, with 6 bits per
+ * While there are few values, the state is sparse: a list of entries with an index of 25 bits,
+ * which count nearly exactly, and the rank of the remaining bits. It becomes dense, with 6 bits per
  * register, when that is smaller. The result depends on the values alone, no matter in which order
  * they are added and states are combined.
  *
@@ -110,7 +110,7 @@ set_register(DistinctState *state, uint32 index, uint8 rank)
 		state->registers[index] = rank;
 }
 
-/* Adds a sparse entry to the registers: bits of its index beyond the precision belong to the rank. */
+/* Adds a sparse entry to the registers: the last bits of its index belong to the rank. */
 static void
 add_entry_to_registers(DistinctState *state, uint32 entry)
 {

@@ -3,12 +3,12 @@
  * aggregate_top_k.c
  *    eddy.top_k(value, k): the most frequent values, by Space-Saving.
  *
- * The algorithm is that of A. Metwally, D. Agrawal, A. El Abbadi, "Efficient computation of frequent
- * and top-k elements in data streams" (2005), with m = max(10 k, 100) counters. A value without a
- * counter takes over the one with the smallest count, which becomes its possible error. With n
- * values in all: a count is never less than the true one and exceeds it by at most its error, and
- * an error is at most n / m; each value that occurs more than n / m times has a counter. With at most
- * m different values, counts are exact.
+ * The algorithm is that of A. Metwally, D. Agrawal, A. El Abbadi, "Efficient computation of
+ * frequent and top-k elements in data streams" (2005), with m = max(10 k, 100) counters. A value
+ * without a counter takes over the one with the smallest count, which becomes its possible error.
+ * With n values in all: a count is never less than the true one and exceeds it by at most its
+ * error, and an error is at most n / m; each value that occurs more than n / m times has a counter.
+ * With at most m different values, counts are exact.
  *
  * States are combined as P. K. Agarwal et al., "Mergeable summaries" (2012) describe: counts are
  * added; a value that only one of them has could have had the smallest count of the other one, if

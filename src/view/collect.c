@@ -28,6 +28,7 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/tlist.h"
 #include "parser/parse_func.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -35,6 +36,7 @@
 #include "utils/typcache.h"
 
 #include "catalog/eddy_catalog.h"
+#include "compat.h"
 #include "view/analyze.h"
 #include "view/collect.h"
 #include "view/refuse.h"
@@ -408,6 +410,31 @@ eddy_collect_refuse(const EddyViewPlan *plan, const char *detail, const char *hi
 	agg = &plan->aggs[linitial_int(collection->aggs)];
 	eddy_refuse(psprintf("aggregate \"%s\" cannot be maintained incrementally",
 						 get_func_name(agg->aggref->aggfnoid)), detail, hint);
+}
+
+/*
+ * eddy_collect_check_privileges raises an error unless the owner of a view may execute the
+ * aggregates that are computed from kept values: the delta query does not call them.
+ */
+void
+eddy_collect_check_privileges(const EddyViewPlan *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->collections)
+	{
+		EddyCollection *collection = lfirst(lc);
+		ListCell   *la;
+
+		foreach(la, collection->aggs)
+		{
+			Oid			function = plan->aggs[lfirst_int(la)].aggref->aggfnoid;
+			AclResult	result = eddy_compat_proc_aclcheck(function, plan->owner, ACL_EXECUTE);
+
+			if (result != ACLCHECK_OK)
+				aclcheck_error(result, OBJECT_AGGREGATE, get_func_name(function));
+		}
+	}
 }
 
 /* eddy_collect_tables returns the tables of all collections of a view: List of Oid. */

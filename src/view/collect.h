@@ -58,6 +58,7 @@ extern void eddy_collect_analyze(EddyViewPlan *plan, EddyAggregate *agg);
 extern Aggref *eddy_collect_make_aggref(EddyCollection *collection, Index stream_rti);
 extern void eddy_collect_lay_out_tables(EddyViewPlan *plan);
 extern void eddy_collect_refuse(const EddyViewPlan *plan, const char *detail, const char *hint);
+extern void eddy_collect_check_privileges(const EddyViewPlan *plan);
 extern List *eddy_collect_tables(const EddyViewPlan *plan);
 
 /* ---- collect_query.c: queries over values ---- */

@@ -3,9 +3,10 @@
  * collect_delete.c
  *    Removing the kept values of groups that are deleted.
  *
- * Groups are deleted by users, through the public view, and when windows expire. A trigger on the
- * state table deletes the values after such a DELETE. It works on the tables alone and needs no plan
- * of the view, so that groups of a suspended view can be deleted.
+ * Groups are deleted by users, through the public view. A trigger on the state table deletes the
+ * values after such a DELETE. It works on the tables alone and needs no plan of the view, so that
+ * groups of a suspended view can be deleted. Values are also deleted when windows are closed or
+ * expire (closing.c).
  *
  * If the trigger is disabled, values remain as unused rows, but are not counted again: the identity
  * of a group that is created later is another one.

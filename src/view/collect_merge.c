@@ -373,10 +373,12 @@ add_to_counts(EddyCollector *collector, CollectorPart *part)
 		{
 			/* equal values can look different: the first one stays, as its index entry does */
 			for (int j = 1; j < last; j++)
+			{
+				Form_pg_attribute att = TupleDescAttr(kept->tts_tupleDescriptor, j);
+
 				if (!kept->tts_isnull[j])
-					row->values[j] = datumCopy(kept->tts_values[j],
-											   TupleDescAttr(kept->tts_tupleDescriptor, j)->attbyval,
-											   TupleDescAttr(kept->tts_tupleDescriptor, j)->attlen);
+					row->values[j] = datumCopy(kept->tts_values[j], att->attbyval, att->attlen);
+			}
 			row->exists = true;
 			row->place = kept->tts_tid;
 			count += DatumGetInt64(kept->tts_values[last]);
@@ -409,13 +411,15 @@ add_to_list(EddyCollector *collector, CollectorPart *part, int64 first)
 static void
 check_limit(const EddyCollector *collector, const CollectorPart *part, int64 nvalues)
 {
+	int			agg = linitial_int(part->collection->aggs);
+
 	if (nvalues > eddy_settings_group_values_limit)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("too many values in one group of continuous view \"%s\"",
 						collector->plan->name),
 				 errdetail("Aggregate \"%s\" would keep " INT64_FORMAT " values.",
-						   get_func_name(collector->plan->aggs[linitial_int(part->collection->aggs)].aggref->aggfnoid),
+						   get_func_name(collector->plan->aggs[agg].aggref->aggfnoid),
 						   nvalues),
 				 errhint("The limit is \"pg_eddy.group_values_limit\".")));
 }

@@ -3,9 +3,10 @@
  * collect_query.c
  *    Computing aggregates from kept values, by the server's own executor.
  *
- * The query is SELECT agg(...), ... FROM values, where values is a tuplestore that is passed through
- * the query environment. So transition and final functions, DISTINCT, ORDER BY and ordered-set
- * aggregates are executed as in a plain SELECT. FILTER was applied before the values were kept.
+ * The query is SELECT agg(...), ... FROM values, where values is a tuplestore that is passed
+ * through the query environment. So transition and final functions, DISTINCT, ORDER BY and
+ * ordered-set aggregates are executed as in a plain SELECT. FILTER was applied before the values
+ * were kept.
  *
  * In the partial form, for aggregates with DISTINCT that combine, the values are the new ones of a
  * group, each once, and the result is the (serialized) transition state.
@@ -60,8 +61,8 @@ replace_keys(Node *node, EddyViewPlan *plan)
 			return (Node *) param;
 		}
 	if (IsA(node, Var))
-		eddy_refuse("a direct argument of an aggregate depends on a column that is not grouped", NULL,
-					"Add the column to GROUP BY.");
+		eddy_refuse("a direct argument of an aggregate depends on a column that is not grouped",
+					NULL, "Add the column to GROUP BY.");
 	return expression_tree_mutator(node, replace_keys, plan);
 }
 

@@ -267,8 +267,8 @@ has_values(const EddyViewPlan *plan, int agg)
 }
 
 /*
- * eddy_combining_partial_aggref returns an aggregate that combines without DISTINCT and ORDER BY, if
- * it has them: they have no effect on it, and combining would not respect them. A copy.
+ * eddy_combining_partial_aggref returns a copy of an aggregate that combines, without DISTINCT and
+ * ORDER BY: they have no effect on it, and combining would not respect them.
  */
 Aggref *
 eddy_combining_partial_aggref(const Aggref *original)
