@@ -55,13 +55,6 @@ my %views = (
 	per_producer => q{
 		SELECT producer, count(*) AS n, sum(seq) AS seqs, bit_xor(seq) AS mask, max(seq) AS last
 		FROM events WHERE producer < 100 GROUP BY producer},
-	window_values => q{
-		SELECT category, w.window_start, count(DISTINCT key) AS keys, sum(DISTINCT qty) AS qty,
-			mode() WITHIN GROUP (ORDER BY origin) AS origin,
-			percentile_disc(ARRAY[0.1, 0.5]) WITHIN GROUP (ORDER BY qty) AS qtys,
-			array_agg(DISTINCT producer ORDER BY producer DESC) AS producers, count(*) AS n
-		FROM events, eddy.tumble(event_time, '1 minute') AS w
-		GROUP BY category, w.window_start},
 	busy => q{
 		SELECT key, category, sum(qty) FILTER (WHERE price > 50000000) AS dear,
 			sum(amount) / nullif(count(ratio), 0) AS mean
