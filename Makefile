@@ -63,10 +63,19 @@ OBJS = \
 	src/stream/shape.o \
 	src/stream/sync.o \
 	src/stream/write.o \
+	src/view/aggregate_distinct.o \
+	src/view/aggregate_first.o \
+	src/view/aggregate_percentile.o \
+	src/view/aggregate_top_k.o \
 	src/view/analyze.o \
 	src/view/bisect.o \
 	src/view/calendar.o \
 	src/view/closing.o \
+	src/view/collect.o \
+	src/view/collect_delete.o \
+	src/view/collect_merge.o \
+	src/view/collect_query.o \
+	src/view/collect_values.o \
 	src/view/combine.o \
 	src/view/define.o \
 	src/view/delta.o \
@@ -79,6 +88,7 @@ OBJS = \
 	src/view/grouping.o \
 	src/view/kind.o \
 	src/view/kind_append.o \
+	src/view/kind_collected.o \
 	src/view/kind_combining.o \
 	src/view/kind_distinct_on.o \
 	src/view/kind_session.o \
@@ -88,6 +98,7 @@ OBJS = \
 	src/view/maintain.o \
 	src/view/merge.o \
 	src/view/objects.o \
+	src/view/pack.o \
 	src/view/plan.o \
 	src/view/publication.o \
 	src/view/refuse.o \

@@ -512,6 +512,135 @@ COMMENT ON FUNCTION eddy.create_publication IS
 CREATE FUNCTION eddy._refuse_state_change() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_state_change';
 
+/*
+ * Aggregates whose values are kept. eddy._collect stands for them in delta queries, and the trigger
+ * removes the values of groups that are deleted.
+ */
+CREATE FUNCTION eddy._delete_values() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_delete_values';
+CREATE FUNCTION eddy._collect_add(internal, VARIADIC "any")
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_collect_add';
+CREATE FUNCTION eddy._collect_combine(internal, internal)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_collect_combine';
+CREATE FUNCTION eddy._collect_serialize(internal)
+RETURNS bytea LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_collect_serialize';
+CREATE FUNCTION eddy._collect_deserialize(bytea, internal)
+RETURNS internal LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_collect_deserialize';
+CREATE FUNCTION eddy._collect_count(internal)
+RETURNS bigint LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_collect_count';
+CREATE AGGREGATE eddy._collect(VARIADIC "any") (
+    SFUNC = eddy._collect_add, STYPE = internal, FINALFUNC = eddy._collect_count,
+    COMBINEFUNC = eddy._collect_combine, SERIALFUNC = eddy._collect_serialize,
+    DESERIALFUNC = eddy._collect_deserialize, PARALLEL = SAFE);
+
+/*
+ * Aggregates for any query; they combine, so continuous views maintain them like sum(). States are in a
+ * format of pg_eddy (src/view/aggregate_*.c).
+ */
+
+CREATE FUNCTION eddy._first_add(internal, anyelement, "any")
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_first_add';
+CREATE FUNCTION eddy._last_add(internal, anyelement, "any")
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_last_add';
+CREATE FUNCTION eddy._first_combine(internal, internal)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_first_combine';
+CREATE FUNCTION eddy._last_combine(internal, internal)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_last_combine';
+CREATE FUNCTION eddy._first_serialize(internal)
+RETURNS bytea LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_first_serialize';
+CREATE FUNCTION eddy._first_deserialize(bytea, internal)
+RETURNS internal LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_first_deserialize';
+CREATE FUNCTION eddy._first_final(internal, anyelement, "any")
+RETURNS anyelement LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_first_final';
+CREATE AGGREGATE eddy.first(value anyelement, "order" "any") (
+    SFUNC = eddy._first_add, STYPE = internal, FINALFUNC = eddy._first_final, FINALFUNC_EXTRA,
+    COMBINEFUNC = eddy._first_combine, SERIALFUNC = eddy._first_serialize,
+    DESERIALFUNC = eddy._first_deserialize, PARALLEL = SAFE);
+COMMENT ON AGGREGATE eddy.first(anyelement, "any") IS 'value of the row with the smallest order; of equal ones the first to arrive';
+CREATE AGGREGATE eddy.last(value anyelement, "order" "any") (
+    SFUNC = eddy._last_add, STYPE = internal, FINALFUNC = eddy._first_final, FINALFUNC_EXTRA,
+    COMBINEFUNC = eddy._last_combine, SERIALFUNC = eddy._first_serialize,
+    DESERIALFUNC = eddy._first_deserialize, PARALLEL = SAFE);
+COMMENT ON AGGREGATE eddy.last(anyelement, "any") IS 'value of the row with the largest order; of equal ones the last to arrive';
+CREATE AGGREGATE eddy.min_by(value anyelement, "order" "any") (
+    SFUNC = eddy._first_add, STYPE = internal, FINALFUNC = eddy._first_final, FINALFUNC_EXTRA,
+    COMBINEFUNC = eddy._first_combine, SERIALFUNC = eddy._first_serialize,
+    DESERIALFUNC = eddy._first_deserialize, PARALLEL = SAFE);
+COMMENT ON AGGREGATE eddy.min_by(anyelement, "any") IS 'the same as eddy.first';
+CREATE AGGREGATE eddy.max_by(value anyelement, "order" "any") (
+    SFUNC = eddy._last_add, STYPE = internal, FINALFUNC = eddy._first_final, FINALFUNC_EXTRA,
+    COMBINEFUNC = eddy._last_combine, SERIALFUNC = eddy._first_serialize,
+    DESERIALFUNC = eddy._first_deserialize, PARALLEL = SAFE);
+COMMENT ON AGGREGATE eddy.max_by(anyelement, "any") IS 'the same as eddy.last';
+
+CREATE FUNCTION eddy._distinct_add(internal, anyelement)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_distinct_add';
+CREATE FUNCTION eddy._distinct_add(internal, anyelement, integer)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_distinct_add';
+CREATE FUNCTION eddy._distinct_combine(internal, internal)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_distinct_combine';
+CREATE FUNCTION eddy._distinct_serialize(internal)
+RETURNS bytea LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_distinct_serialize';
+CREATE FUNCTION eddy._distinct_deserialize(bytea, internal)
+RETURNS internal LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_distinct_deserialize';
+CREATE FUNCTION eddy._distinct_final(internal)
+RETURNS bigint LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_distinct_final';
+CREATE AGGREGATE eddy.approx_count_distinct(value anyelement) (
+    SFUNC = eddy._distinct_add, STYPE = internal, FINALFUNC = eddy._distinct_final,
+    COMBINEFUNC = eddy._distinct_combine, SERIALFUNC = eddy._distinct_serialize,
+    DESERIALFUNC = eddy._distinct_deserialize, PARALLEL = SAFE);
+COMMENT ON AGGREGATE eddy.approx_count_distinct(anyelement) IS
+    'estimate of the number of different values, with a standard error of 1.04 / sqrt(2 ^ precision); the default precision is 14: 0.81 %';
+CREATE AGGREGATE eddy.approx_count_distinct(value anyelement, "precision" integer) (
+    SFUNC = eddy._distinct_add, STYPE = internal, FINALFUNC = eddy._distinct_final,
+    COMBINEFUNC = eddy._distinct_combine, SERIALFUNC = eddy._distinct_serialize,
+    DESERIALFUNC = eddy._distinct_deserialize, PARALLEL = SAFE);
+COMMENT ON AGGREGATE eddy.approx_count_distinct(anyelement, integer) IS
+    'estimate of the number of different values, with a standard error of 1.04 / sqrt(2 ^ precision); the default precision is 14: 0.81 %';
+
+CREATE FUNCTION eddy._percentile_add(internal, double precision, double precision)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_percentile_add';
+CREATE FUNCTION eddy._percentile_add(internal, double precision, double precision[])
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_percentile_add_array';
+CREATE FUNCTION eddy._percentile_combine(internal, internal)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_percentile_combine';
+CREATE FUNCTION eddy._percentile_serialize(internal)
+RETURNS bytea LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_percentile_serialize';
+CREATE FUNCTION eddy._percentile_deserialize(bytea, internal)
+RETURNS internal LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_percentile_deserialize';
+CREATE FUNCTION eddy._percentile_final(internal)
+RETURNS double precision LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_percentile_final';
+CREATE FUNCTION eddy._percentile_final_array(internal)
+RETURNS double precision[] LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_percentile_final_array';
+CREATE AGGREGATE eddy.approx_percentile(value double precision, fraction double precision) (
+    SFUNC = eddy._percentile_add, STYPE = internal, FINALFUNC = eddy._percentile_final,
+    COMBINEFUNC = eddy._percentile_combine, SERIALFUNC = eddy._percentile_serialize,
+    DESERIALFUNC = eddy._percentile_deserialize, PARALLEL = SAFE);
+COMMENT ON AGGREGATE eddy.approx_percentile(double precision, double precision) IS
+    'estimate of percentile_disc, with a relative error of at most 1 %';
+CREATE AGGREGATE eddy.approx_percentile(value double precision, fraction double precision[]) (
+    SFUNC = eddy._percentile_add, STYPE = internal, FINALFUNC = eddy._percentile_final_array,
+    COMBINEFUNC = eddy._percentile_combine, SERIALFUNC = eddy._percentile_serialize,
+    DESERIALFUNC = eddy._percentile_deserialize, PARALLEL = SAFE);
+COMMENT ON AGGREGATE eddy.approx_percentile(double precision, double precision[]) IS
+    'estimate of percentile_disc, with a relative error of at most 1 %';
+
+CREATE FUNCTION eddy._top_k_add(internal, anyelement, integer)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_top_k_add';
+CREATE FUNCTION eddy._top_k_combine(internal, internal)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_top_k_combine';
+CREATE FUNCTION eddy._top_k_serialize(internal)
+RETURNS bytea LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_top_k_serialize';
+CREATE FUNCTION eddy._top_k_deserialize(bytea, internal)
+RETURNS internal LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_top_k_deserialize';
+CREATE FUNCTION eddy._top_k_final(internal)
+RETURNS jsonb LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_top_k_final';
+CREATE AGGREGATE eddy.top_k(value anyelement, k integer) (
+    SFUNC = eddy._top_k_add, STYPE = internal, FINALFUNC = eddy._top_k_final,
+    COMBINEFUNC = eddy._top_k_combine, SERIALFUNC = eddy._top_k_serialize,
+    DESERIALFUNC = eddy._top_k_deserialize, PARALLEL = SAFE);
+COMMENT ON AGGREGATE eddy.top_k(anyelement, integer) IS
+    'the k most frequent values, as [{"value": v, "count": n, "error": e}, ...]: v occurred at least n - e and at most n times; e is at most the number of values / max(10 k, 100)';
+
 /* Views for users */
 
 CREATE VIEW eddy.sources AS
@@ -695,11 +824,15 @@ GRANT EXECUTE ON FUNCTION
     -- called by eddy.tumble when it is inlined
     eddy._window_start(timestamptz, interval, interval, text), eddy._window_start(timestamp, interval, interval),
     eddy._window_end(timestamptz, interval, interval, text), eddy._window_end(timestamp, interval, interval),
+    eddy.first, eddy.last, eddy.min_by, eddy.max_by, eddy.top_k,
+    eddy.approx_count_distinct(anyelement), eddy.approx_count_distinct(anyelement, integer),
+    eddy.approx_percentile(double precision, double precision),
+    eddy.approx_percentile(double precision, double precision[]),
     eddy.session(timestamptz, interval, interval), eddy.session(timestamp, interval, interval),
     -- called in place of eddy.session, with the privileges of the owner of a view
     eddy._session_row(timestamptz, interval), eddy._session_row(timestamp, interval),
     eddy._session_end(timestamptz, interval), eddy._session_end(timestamp, interval),
-    eddy._refuse_clock_words,   -- runs with the privileges of the owner of a view
+    eddy._collect, eddy._refuse_clock_words,    -- run with the privileges of the owner of a view
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.create_continuous_view, eddy.drop_continuous_view,
     eddy.create_publication,

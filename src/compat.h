@@ -22,10 +22,12 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_relation.h"
+#include "parser/parse_type.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "storage/bufmgr.h"
@@ -34,6 +36,9 @@
 #include "utils/regproc.h"
 #include "utils/tuplesort.h"
 #include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#endif
 
 /* Before a declaration, as pg_noreturn since 18; the attribute of earlier servers comes after it. */
 #if PG_VERSION_NUM >= 180000
@@ -391,11 +396,15 @@ eddy_compat_check_enforced(const ConstrCheck *check)
 #define EDDY_COMPAT_QUIET_CHANGES 100
 #endif
 
-/* pg_namespace_aclcheck became object_aclcheck in 16. */
+/* pg_namespace_aclcheck and pg_proc_aclcheck became object_aclcheck in 16. */
 #if PG_VERSION_NUM >= 160000
+#define eddy_compat_proc_aclcheck(function, role, mode) \
+	object_aclcheck(ProcedureRelationId, function, role, mode)
 #define eddy_compat_namespace_aclcheck(namespace, role, mode) \
 	object_aclcheck(NamespaceRelationId, namespace, role, mode)
 #else
+#define eddy_compat_proc_aclcheck(function, role, mode) \
+	pg_proc_aclcheck(function, role, mode)
 #define eddy_compat_namespace_aclcheck(namespace, role, mode) \
 	pg_namespace_aclcheck(namespace, role, mode)
 #endif
@@ -442,6 +451,20 @@ eddy_compat_tuplesort_getdatum(Tuplesortstate *sort, Datum *value, bool *isnull)
 	return tuplesort_getdatum(sort, true, true, value, isnull, NULL);
 #else
 	return tuplesort_getdatum(sort, true, value, isnull, NULL);
+#endif
+}
+
+/* The type with a name, InvalidOid if it does not exist. */
+static inline void
+eddy_compat_parse_type(const char *name, Oid *type, int32 *typmod)
+{
+#if PG_VERSION_NUM >= 160000
+	ErrorSaveContext context = {T_ErrorSaveContext};
+
+	if (!parseTypeString(name, type, typmod, (Node *) &context))
+		*type = InvalidOid;
+#else
+	parseTypeString(name, type, typmod, true);
 #endif
 }
 

@@ -3,8 +3,9 @@
  * settings.c
  *    Every setting (GUC) of pg_eddy, alphabetical, with units in the flags.
  *
- * All are PGC_SIGHUP: they control background workers, which read them again
- * after a reload, before their next batch.
+ * Nearly all are PGC_SIGHUP: they control background workers, which read them
+ * again after a reload, before their next batch. Superusers can set the limit of
+ * values in a session.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +28,7 @@ int			eddy_settings_batch_target_time = 200;
 int			eddy_settings_batch_time = 50;
 int			eddy_settings_batch_time_limit = 60000;
 int			eddy_settings_group_cache_memory = 4 * 1024;
+int			eddy_settings_group_values_limit = 1000000;
 int			eddy_settings_max_workers_per_database = -1;
 int			eddy_settings_queue_memory = 64 * 1024;
 int			eddy_settings_reserved_worker_processes = 2;
@@ -96,6 +98,13 @@ eddy_settings_define(void)
 							&eddy_settings_group_cache_memory,
 							4 * 1024, 0, 1024 * 1024,
 							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_eddy.group_values_limit",
+							"Maximum number of values that an aggregate of a continuous view keeps for one group.",
+							"A row that would exceed it is rejected for that view.",
+							&eddy_settings_group_values_limit,
+							1000000, 1, INT_MAX,
+							PGC_SUSET, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.max_workers_per_database",
 							"Maximum number of source workers in one database.",

@@ -30,6 +30,7 @@
 
 #include "compat.h"
 #include "view/analyze.h"
+#include "view/collect.h"
 #include "view/event_window.h"
 #include "view/flatten.h"
 #include "view/function.h"
@@ -92,17 +93,6 @@ eddy_analyze_aggrefs(Query *query)
 	return aggrefs;
 }
 
-static void
-refuse_aggregate(Oid aggfnoid, const char *detail, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("aggregate \"%s\" cannot be maintained incrementally",
-					get_func_name(aggfnoid)),
-			 errdetail("%s", detail),
-			 hint ? errhint("%s", hint) : 0));
-}
-
 /*
  * Sums whose state is internal, but whose final values can be added: their state column is the sum
  * itself, which is readable and small.
@@ -113,6 +103,7 @@ final_values_add_up(Oid aggfnoid)
 	return aggfnoid == F_SUM_INT8 || aggfnoid == F_SUM_NUMERIC;
 }
 
+/* An aggregate that combines. */
 static void
 analyze_aggregate(EddyAggregate *agg, Aggref *aggref)
 {
@@ -127,27 +118,12 @@ analyze_aggregate(EddyAggregate *agg, Aggref *aggref)
 		elog(ERROR, "cache lookup failed for aggregate %u", aggref->aggfnoid);
 	form = (Form_pg_aggregate) GETSTRUCT(tuple);
 
-	if (aggref->aggkind != AGGKIND_NORMAL)
-		refuse_aggregate(aggref->aggfnoid, "It needs all its input values at once.",
-						 "Keep the counted values with a GROUP BY on them and compute it in a view on top.");
-	if (aggref->aggdistinct)
-		refuse_aggregate(aggref->aggfnoid, "DISTINCT needs all values seen before.",
-						 "Keep the counted values with a GROUP BY on them and count them in a view on top.");
-	if (aggref->aggorder)
-		refuse_aggregate(aggref->aggfnoid, "ORDER BY within an aggregate needs all its input values at once.",
-						 "Keep the counted values with a GROUP BY on them and order them in a view on top.");
-	if (!OidIsValid(form->aggcombinefn))
-		refuse_aggregate(aggref->aggfnoid, "It has no combine function.",
-						 "Keep the counted values with a GROUP BY on them and compute it in a view on top.");
-
 	memset(agg, 0, sizeof(EddyAggregate));
 	agg->aggref = aggref;
 	ninputs = get_aggregate_argtypes(aggref, input_types);
 	agg->transtype = resolve_aggregate_transtype(aggref->aggfnoid, form->aggtranstype,
 												 input_types, ninputs);
 	agg->internal = (agg->transtype == INTERNALOID);
-	if (agg->internal && (!OidIsValid(form->aggserialfn) || !OidIsValid(form->aggdeserialfn)))
-		refuse_aggregate(aggref->aggfnoid, "Its transition state cannot be stored.", NULL);
 	agg->partial_type = agg->internal ? BYTEAOID : agg->transtype;
 	get_typlenbyval(agg->transtype, &agg->translen, &agg->transbyval);
 	get_typlenbyval(aggref->aggtype, &agg->resultlen, &agg->resultbyval);
@@ -355,6 +331,57 @@ analyze_null_state(EddyViewPlan *plan, EddyAggregate *agg)
 	ReleaseSysCache(tuple);
 }
 
+/* The range table index of the stream, 0 if it is not at the top of the query. */
+static Index
+find_stream(const EddyViewPlan *plan, const Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION && rte->relid == plan->stream && rte->inFromCl)
+			return foreach_current_index(lc) + 1;
+	}
+	return 0;
+}
+
+/* An aggregate that is computed from all values of a group: its result is stored. */
+static void
+analyze_result(EddyAggregate *agg, Aggref *aggref)
+{
+	memset(agg, 0, sizeof(EddyAggregate));
+	agg->aggref = aggref;
+	agg->transtype = agg->partial_type = aggref->aggtype;
+	get_typlenbyval(aggref->aggtype, &agg->resultlen, &agg->resultbyval);
+	agg->state_is_final = true;
+	agg->state_type = aggref->aggtype;
+	agg->state_typmod = exprTypmod((Node *) aggref);
+}
+
+/* An aggregate that needs its values: gives it a collection, which it can share. */
+static void
+analyze_values(EddyViewPlan *plan, Query *query, EddyAggregate *agg, Aggref *aggref)
+{
+	EddyCollection *collection;
+
+	analyze_result(agg, aggref);
+	eddy_collect_analyze(plan, agg);
+	collection = agg->collection;
+	if (!agg->from_all)
+	{
+		analyze_aggregate(agg, aggref);
+		agg->collection = collection;
+	}
+	if (collection->input == NULL)
+	{
+		collection->input = palloc(sizeof(EddyAggregate));
+		analyze_aggregate(collection->input,
+						  eddy_collect_make_aggref(collection, find_stream(plan, query)));
+	}
+}
+
 static void
 analyze_aggregates(EddyViewPlan *plan, Query *query)
 {
@@ -367,9 +394,16 @@ analyze_aggregates(EddyViewPlan *plan, Query *query)
 	plan->aggs = palloc0(sizeof(EddyAggregate) * Max(2 * plan->naggs, 1));
 	foreach(lc, aggrefs)
 	{
-		analyze_aggregate(&plan->aggs[n], lfirst_node(Aggref, lc));
+		Aggref	   *aggref = lfirst_node(Aggref, lc);
+
+		if (eddy_collect_needs_values(aggref))
+			analyze_values(plan, query, &plan->aggs[n], aggref);
+		else
+			analyze_aggregate(&plan->aggs[n], aggref);
 		eddy_function_check_aggregate(&plan->aggs[n]);
-		analyze_null_state(plan, &plan->aggs[n++]);
+		if (plan->aggs[n].collection == NULL)
+			analyze_null_state(plan, &plan->aggs[n]);
+		n++;
 	}
 }
 

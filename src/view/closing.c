@@ -14,7 +14,8 @@
  * was interrupted.
  *
  * Expired groups are removed in the same order, after they were closed and have shrunk. eddy._view_progress is
- * updated before they are deleted, which tells consumers of changes why.
+ * updated before they are deleted, which tells consumers of changes why. The values that aggregates
+ * keep of a group are deleted when the group shrinks or is removed.
  *
  * Locking: RowExclusiveLock on the state tables and the row of the view in eddy._view_progress, view
  * after view in order of their Oid. Memory: a context that is deleted at the end. A crash leaves
@@ -29,11 +30,14 @@
 #include "access/tableam.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "owner.h"
+#include "view/collect.h"
 #include "view/kind.h"
 #include "view/maintain.h"
 #include "view/view.h"
@@ -188,6 +192,7 @@ act_on_range(EddyViewPlan *plan, CloseAction action, TimestampTz after, Timestam
 	TupleTableSlot *row;
 	TimestampTz complete = after;
 	TimestampTz current = after;
+	List	   *emptied = NIL;	/* identities of groups whose kept values are not needed any more */
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	upsert = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
@@ -197,6 +202,8 @@ act_on_range(EddyViewPlan *plan, CloseAction action, TimestampTz after, Timestam
 	{
 		TimestampTz end = DatumGetTimestampTz(row->tts_values[plan->keys[0].column - 1]);
 		ItemPointerData place = row->tts_tid;
+		Datum		id = plan->id_column && action != CLOSE_MARK ?
+			datumCopy(row->tts_values[plan->id_column - 1], false, UUID_LEN) : (Datum) 0;
 		bool		done;
 
 		CHECK_FOR_INTERRUPTS();
@@ -215,11 +222,15 @@ act_on_range(EddyViewPlan *plan, CloseAction action, TimestampTz after, Timestam
 		if (!done)
 			continue;
 		(*changed)++;
+		if (id != (Datum) 0)
+			emptied = lappend(emptied, DatumGetPointer(id));
 		if (--(*budget) <= 0)
 			break;
 	}
 	if (row == NULL)
 		complete = until;
+	eddy_collect_forget(eddy_collect_tables(plan), emptied);
+	list_free_deep(emptied);
 	ExecDropSingleTupleTableSlot(version);
 	eddy_upsert_close(upsert);
 	PopActiveSnapshot();

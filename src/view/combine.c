@@ -112,7 +112,10 @@ to_transition(EddyCombiner *combiner, EddyAggregate *agg, const EddyState *state
 		return result;
 	if (agg->internal)
 	{
-		result.value = call(combiner, &agg->deserialize, InvalidOid, 2, state->value, false,
+		/* in an Agg node it is never compressed, and not every extension expects it here */
+		Datum		serialized = PointerGetDatum(PG_DETOAST_DATUM(state->value));
+
+		result.value = call(combiner, &agg->deserialize, InvalidOid, 2, serialized, false,
 							PointerGetDatum(NULL), false, &result.isnull);
 		if (DatumGetPointer(result.value) == NULL)
 			result.isnull = true;

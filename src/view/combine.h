@@ -8,6 +8,7 @@
 #ifndef EDDY_COMBINE_H
 #define EDDY_COMBINE_H
 
+#include "executor/execdesc.h"
 #include "view/plan.h"
 
 /* The aggregate context of the calls: an AggState that AggCheckCallContext accepts. */

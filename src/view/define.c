@@ -192,8 +192,9 @@ create_index(const EddyStateTable *table, const char *qualified_name, const char
 	pfree(sql.data);
 }
 
+/* id_column: of a table whose groups have parts in other tables, otherwise 0. */
 static Oid
-create_state_table(const EddyStateTable *table, const char *view_name)
+create_state_table(const EddyStateTable *table, const char *view_name, AttrNumber id_column)
 {
 	Oid			schema = eddy_catalog_schema();
 	char	   *name = ChooseRelationName(psprintf("_%s", view_name), NULL, table->suffix, schema,
@@ -227,19 +228,39 @@ create_state_table(const EddyStateTable *table, const char *view_name)
 	execute(sql.data);
 
 	for (int i = 0; i < table->ncolumns; i++)
+	{
+		const char *column = quote_identifier(table->columns[i].name);
+
 		if (is_unsafe_to_analyze(table->columns[i].type))
-			execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STATISTICS 0", qualified,
-							 quote_identifier(table->columns[i].name)));
+			execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STATISTICS 0", qualified, column));
+		if (table->columns[i].uncompressed)
+			execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STORAGE EXTERNAL", qualified,
+							 column));
+	}
 
 	create_index(table, qualified, "UNIQUE INDEX", table->keys, "NULLS NOT DISTINCT");
 	if (table->order)
 		create_index(table, qualified, "INDEX", table->order, "");
 
-	/* keys can be NULL, so only FULL identifies a deleted group to consumers */
-	execute(psprintf("ALTER TABLE %s REPLICA IDENTITY FULL", qualified));
+	/*
+	 * Keys can be NULL, so only FULL identifies a deleted group to consumers. Changes of parts of
+	 * groups are not sent.
+	 */
+	execute(psprintf("ALTER TABLE %s REPLICA IDENTITY %s", qualified,
+					 table->parts ? "NOTHING" : "FULL"));
 	execute(psprintf("CREATE TRIGGER pg_eddy_refuse BEFORE INSERT OR UPDATE OR TRUNCATE ON %s"
 					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._refuse_state_change()",
 					 qualified, EDDY_SCHEMA));
+	if (id_column > 0)
+	{
+		/* DELETE by users, also where session_replication_role is replica */
+		execute(psprintf("CREATE TRIGGER pg_eddy_delete_values AFTER DELETE ON %s"
+						 " REFERENCING OLD TABLE AS deleted"
+						 " FOR EACH STATEMENT EXECUTE FUNCTION %s._delete_values(%s)",
+						 qualified, EDDY_SCHEMA,
+						 quote_literal_cstr(table->columns[id_column - 1].name)));
+		execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER pg_eddy_delete_values", qualified));
+	}
 	relid = get_relname_relid(name, schema);
 	SPI_finish();
 	eddy_owner_end(&save);
@@ -485,7 +506,8 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	{
 		EddyStateTable *table = lfirst(lc);
 
-		table->relid = create_state_table(table, rangevar->relname);
+		table->relid = create_state_table(table, rangevar->relname,
+										  table->parts ? 0 : layout.id_column);
 		row.state_tables = lappend_oid(row.state_tables, table->relid);
 	}
 

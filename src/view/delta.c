@@ -27,6 +27,7 @@
 #include "compat.h"
 #include "owner.h"
 #include "subtransaction.h"
+#include "view/collect.h"
 #include "view/maintain.h"
 #include "view/view.h"
 
@@ -114,6 +115,7 @@ run_query(EddyWork *work, EddyScanRange *range, Tuplestorestate *store, volatile
 
 	*starting = true;
 	eddy_owner_begin(&save, plan->owner);
+	eddy_collect_check_privileges(plan);
 	SetTuplestoreDestReceiverParams(dest, store, work->mcxt, true, NULL, NULL);
 	query = CreateQueryDesc(eddy_delta_plan(plan), plan->delta_name, GetActiveSnapshot(),
 							InvalidSnapshot, dest, NULL, eddy_scan_environment(range), 0);

@@ -264,10 +264,29 @@ refuse_aggregate(const EddyAggregate *agg, const char *detail, const char *hint)
 						 get_func_name(agg->aggref->aggfnoid)), detail, hint);
 }
 
+/* True for functions that no query can call. They are written in C, by superusers. */
+static bool
+takes_internal(Oid funcid)
+{
+	Oid		   *types;
+	int			ntypes;
+	bool		result = false;
+
+	(void) get_func_signature(funcid, &types, &ntypes);
+	for (int i = 0; i < ntypes; i++)
+		result |= types[i] == INTERNALOID;
+	return result;
+}
+
+/*
+ * The volatility of functions over internal states is not checked: no planner ever reads it, and
+ * extensions such as hll do not declare it.
+ */
 static void
 check_support_function(const EddyAggregate *agg, Oid funcid)
 {
-	if (OidIsValid(funcid) && func_volatile(funcid) == PROVOLATILE_VOLATILE)
+	if (OidIsValid(funcid) && func_volatile(funcid) == PROVOLATILE_VOLATILE &&
+		!takes_internal(funcid))
 		refuse_aggregate(agg, psprintf("Its support function \"%s\" is volatile.",
 									   get_func_name(funcid)),
 						 "Declare the function IMMUTABLE or STABLE if its result depends on its arguments alone.");
@@ -318,7 +337,8 @@ check_initial_condition(EddyAggregate *agg, const char *initcond)
 
 /*
  * eddy_function_check_aggregate does the same for the functions that an aggregate consists of, and
- * checks that its initial condition is neutral: combining it with itself must give the same state.
+ * checks that the initial condition of one that combines is neutral: combining it with itself must
+ * give the same state.
  */
 void
 eddy_function_check_aggregate(EddyAggregate *agg)
@@ -340,7 +360,7 @@ eddy_function_check_aggregate(EddyAggregate *agg)
 	check_support_function(agg, form->aggserialfn);
 	check_support_function(agg, form->aggdeserialfn);
 	initcond = SysCacheGetAttr(AGGFNOID, tuple, Anum_pg_aggregate_agginitval, &isnull);
-	if (!isnull)
+	if (!isnull && agg->collection == NULL)
 		check_initial_condition(agg, TextDatumGetCString(initcond));
 	ReleaseSysCache(tuple);
 }

@@ -16,6 +16,7 @@
 
 static const EddyViewKind *const kinds[] = {
 	&eddy_kind_session,
+	&eddy_kind_collected,
 	&eddy_kind_combining,
 	&eddy_kind_append,
 	&eddy_kind_distinct_on,

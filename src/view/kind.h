@@ -51,6 +51,7 @@ struct EddyViewKind
 };
 
 extern const EddyViewKind eddy_kind_append; /* kind_append.c */
+extern const EddyViewKind eddy_kind_collected;	/* kind_collected.c */
 extern const EddyViewKind eddy_kind_combining;	/* kind_combining.c */
 extern const EddyViewKind eddy_kind_session;	/* kind_session.c */
 extern const EddyViewKind eddy_kind_distinct_on;	/* kind_distinct_on.c */

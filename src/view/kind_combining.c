@@ -32,6 +32,7 @@
 #include "utils/typcache.h"
 
 #include "view/analyze.h"
+#include "view/collect.h"
 #include "view/combine.h"
 #include "view/kind.h"
 #include "view/kind_combining.h"
@@ -46,6 +47,7 @@ typedef struct Combining
 	EddyMerge  *merge;
 	const EddyStateTable *table;
 	EddyCombiner *combiner;
+	EddyCollector *collector;	/* NULL: no aggregate needs its values */
 	ExprContext *econtext;
 	TupleTableSlot *group;		/* the current group as one row of the delta */
 	TupleTableSlot *finals;		/* keys and final values, for expressions */
@@ -149,12 +151,15 @@ lay_out_states(EddyViewPlan *plan, EddyStateTable *table)
 	{
 		EddyAggregate *agg = &plan->aggs[i];
 
-		if (agg->state_column == 0)
-			agg->state_column = add_hidden_column(table, psprintf("_state%d", i + 1),
-												  agg->state_type, agg->state_typmod,
-												  agg->state_is_final ?
-												  agg->aggref->aggcollid :
-												  get_typcollation(agg->state_type), false);
+		if (agg->state_column != 0)
+			continue;
+		agg->state_column = add_hidden_column(table, psprintf("_state%d", i + 1),
+											  agg->state_type, agg->state_typmod,
+											  agg->state_is_final ?
+											  agg->aggref->aggcollid :
+											  get_typcollation(agg->state_type), false);
+		table->columns[agg->state_column - 1].uncompressed = agg->internal &&
+			!agg->state_is_final;
 	}
 }
 
@@ -201,6 +206,27 @@ make_final_desc(EddyViewPlan *plan)
 	return desc;
 }
 
+/* What is known of the kept values of a group. */
+static void
+lay_out_collections(EddyViewPlan *plan, EddyStateTable *table)
+{
+	ListCell   *lc;
+
+	if (plan->collections == NIL)
+		return;
+	plan->id_column = add_hidden_column(table, "_id", UUIDOID, -1, InvalidOid, true);
+	foreach(lc, plan->collections)
+	{
+		EddyCollection *collection = lfirst(lc);
+
+		if (collection->kind == EDDY_COLLECT_COUNTS)
+			collection->count_column = add_hidden_column(table, "_inputs", INT8OID, -1, InvalidOid,
+														 true);
+		collection->nvalues_column = add_hidden_column(table, "_values", INT8OID, -1, InvalidOid,
+													   true);
+	}
+}
+
 /*
  * eddy_combining_lay_out lays out the one state table of a view whose keys, aggregates and outputs
  * are known.
@@ -212,17 +238,20 @@ eddy_combining_lay_out(EddyViewPlan *plan)
 
 	table->suffix = "state";
 	table->columns = palloc0(sizeof(EddyStateColumn) *
-							 (plan->noutputs + plan->nkeys + plan->naggs + 4));
+							 (plan->noutputs + plan->nkeys + plan->naggs + 5 +
+							  2 * list_length(plan->collections)));
 	lay_out_view_columns(plan, table);
 	lay_out_key(plan, table);
 	lay_out_states(plan, table);
 	lay_out_marks(plan, table);
+	lay_out_collections(plan, table);
 	plan->state_tables = list_make1(table);
+	eddy_collect_lay_out_tables(plan);
 	plan->final_desc = make_final_desc(plan);
 }
 
-static void
-layout(EddyViewPlan *plan, Query *query)
+void
+eddy_combining_layout(EddyViewPlan *plan, Query *query)
 {
 	eddy_analyze_groups(plan, query);
 	eddy_combining_lay_out(plan);
@@ -230,8 +259,43 @@ layout(EddyViewPlan *plan, Query *query)
 
 /* ---- the delta query ---- */
 
-static void
-make_delta(EddyViewPlan *plan, Query *delta)
+/* True if the column of an aggregate in the delta has the values of its collection. */
+static inline bool
+has_values(const EddyViewPlan *plan, int agg)
+{
+	return plan->aggs[agg].collection && linitial_int(plan->aggs[agg].collection->aggs) == agg;
+}
+
+/*
+ * eddy_combining_partial_aggref returns a copy of an aggregate that combines, without DISTINCT and
+ * ORDER BY: they have no effect on it, and combining would not respect them.
+ */
+Aggref *
+eddy_combining_partial_aggref(const Aggref *original)
+{
+	Aggref	   *aggref = copyObject(unconstify(Aggref *, original));
+
+	aggref->aggdistinct = NIL;
+	aggref->aggorder = NIL;
+	for (int i = list_length(aggref->args) - 1; i >= 0; i--)
+		if (list_nth_node(TargetEntry, aggref->args, i)->resjunk)
+			aggref->args = list_delete_nth_cell(aggref->args, i);
+	return aggref;
+}
+
+/* What the delta query computes for an aggregate. */
+static Expr *
+delta_expr(const EddyViewPlan *plan, int i)
+{
+	if (has_values(plan, i))
+		return (Expr *) copyObject(plan->aggs[i].collection->input->aggref);
+	if (plan->aggs[i].collection)
+		return (Expr *) makeNullConst(BYTEAOID, -1, InvalidOid);
+	return (Expr *) eddy_combining_partial_aggref(plan->aggs[i].aggref);
+}
+
+void
+eddy_combining_make_delta(EddyViewPlan *plan, Query *delta)
 {
 	List	   *tlist = NIL;
 
@@ -255,9 +319,10 @@ make_delta(EddyViewPlan *plan, Query *delta)
 		EddyAggregate *agg = &plan->aggs[i];
 		AttrNumber	resno = list_length(tlist) + 1;
 
-		tlist = lappend(tlist, makeTargetEntry((Expr *) copyObject(agg->aggref), resno,
+		tlist = lappend(tlist, makeTargetEntry(delta_expr(plan, i), resno,
 											   psprintf("a%d", i + 1), false));
-		TupleDescInitEntry(plan->delta_desc, resno, NULL, agg->partial_type, -1, 0);
+		TupleDescInitEntry(plan->delta_desc, resno, NULL,
+						   agg->collection ? BYTEAOID : agg->partial_type, -1, 0);
 	}
 	delta->targetList = tlist;
 	delta->havingQual = NULL;
@@ -327,10 +392,16 @@ add_to_group(Combining *c, TupleTableSlot *row)
 			row->tts_isnull[plan->nkeys + i]
 		};
 
+		if (agg->collection)
+		{
+			if (has_values(plan, i))
+				eddy_combine_partial(c->combiner, agg->collection->input, &c->partials[i], &more);
+		}
 		/* counters come after the aggregates whose input they count */
-		if (eddy_combining_is_lost(agg, c->partials[i].isnull,
-								   c->partials[agg->counter].value) ||
-			eddy_combining_is_lost(agg, more.isnull, row->tts_values[plan->nkeys + agg->counter]))
+		else if (eddy_combining_is_lost(agg, c->partials[i].isnull,
+										c->partials[agg->counter].value) ||
+				 eddy_combining_is_lost(agg, more.isnull,
+										row->tts_values[plan->nkeys + agg->counter]))
 			c->partials[i].isnull = true;
 		else
 			eddy_combine_partial(c->combiner, agg, &c->partials[i], &more);
@@ -368,6 +439,8 @@ compute_states(Combining *c, TupleTableSlot *stored)
 	TupleTableSlot *result = c->result;
 	TupleTableSlot *finals = c->finals;
 
+	if (c->collector)
+		eddy_collect_prepare(c->collector, c->partials, stored, c->keys, c->key_nulls, result);
 	for (int i = 0; i < plan->naggs; i++)
 	{
 		EddyAggregate *agg = &plan->aggs[i];
@@ -378,19 +451,25 @@ compute_states(Combining *c, TupleTableSlot *stored)
 		EddyState	final;
 		bool		lost;
 
-		lost = eddy_combining_is_lost(agg, partial.isnull, c->partials[agg->counter].value);
 		if (stored)
 		{
 			old.value = stored->tts_values[column];
 			old.isnull = stored->tts_isnull[column];
-			lost |= eddy_combining_is_lost(agg, old.isnull,
-										   stored->tts_values[plan->aggs[agg->counter].state_column - 1]);
 		}
-		if (lost)
-			partial.isnull = old.isnull = true;
-		/* as for a new group: NULL is final, it does not combine */
-		eddy_combine_stored(c->combiner, agg, &old, stored == NULL || lost, &partial,
-							&new_stored, &final);
+		if (agg->collection)
+			eddy_collect_compute(c->collector, i, &old, &new_stored, &final);
+		else
+		{
+			lost = eddy_combining_is_lost(agg, partial.isnull, c->partials[agg->counter].value);
+			if (stored)
+				lost |= eddy_combining_is_lost(agg, old.isnull,
+											   stored->tts_values[plan->aggs[agg->counter].state_column - 1]);
+			if (lost)
+				partial.isnull = old.isnull = true;
+			/* as for a new group: NULL is final, it does not combine */
+			eddy_combine_stored(c->combiner, agg, &old, stored == NULL || lost, &partial,
+								&new_stored, &final);
+		}
 		result->tts_values[column] = new_stored.value;
 		result->tts_isnull[column] = new_stored.isnull;
 		finals->tts_values[plan->nkeys + i] = final.value;
@@ -522,6 +601,37 @@ merge_group(Combining *c)
 	} while (!eddy_merge_store(c->merge, STATE, c->result));
 }
 
+/* The same for a group that has kept values, which change together with its own row. */
+static void
+merge_group_with_values(Combining *c)
+{
+	TupleTableSlot *stored;
+
+	if (eddy_merge_keeps(c->merge))
+		keep_group(c);
+	if (eddy_merge_make_computed_changes(c->merge))
+		return;
+	do
+	{
+		stored = eddy_merge_find(c->merge, STATE, c->keys, c->key_nulls);
+		compute_result(c, stored);
+		if (stored == NULL)
+			eddy_merge_insert(c->merge, STATE, c->result);
+		else if (!eddy_merge_identical(stored, c->result))
+			eddy_merge_replace(c->merge, STATE, &stored->tts_tid, c->result);
+		eddy_collect_store(c->collector);
+	} while (!eddy_merge_make_changes(c->merge));
+}
+
+static void
+finish_group(Combining *c)
+{
+	if (c->collector)
+		merge_group_with_values(c);
+	else
+		merge_group(c);
+}
+
 static void
 begin(Combining *c)
 {
@@ -537,6 +647,8 @@ begin(Combining *c)
 	c->keys = palloc0(sizeof(Datum) * c->table->nkeys);
 	c->key_nulls = palloc0(sizeof(bool) * c->table->nkeys);
 	c->partials = palloc(sizeof(EddyState) * Max(plan->naggs, 1));
+	if (plan->collections)
+		c->collector = eddy_collect_begin(plan, c->merge, c->combiner);
 }
 
 static void
@@ -546,11 +658,13 @@ end(Combining *c)
 	ExecDropSingleTupleTableSlot(c->finals);
 	ExecDropSingleTupleTableSlot(c->result);
 	FreeExprContext(c->econtext, true);
+	if (c->collector)
+		eddy_collect_end(c->collector);
 	eddy_combine_end(c->combiner);
 }
 
-static void
-merge(EddyViewPlan *plan, EddyMerge *merge)
+void
+eddy_combining_merge(EddyViewPlan *plan, EddyMerge *merge)
 {
 	Combining	c = {.plan = plan, .merge = merge};
 	bool		in_group = false;
@@ -564,13 +678,13 @@ merge(EddyViewPlan *plan, EddyMerge *merge)
 		else
 		{
 			if (in_group)
-				merge_group(&c);
+				finish_group(&c);
 			start_group(&c, row);
 			in_group = true;
 		}
 	}
 	if (in_group)
-		merge_group(&c);
+		finish_group(&c);
 	end(&c);
 }
 
@@ -601,9 +715,9 @@ eddy_combining_forget(EddyViewPlan *plan, TupleTableSlot *row)
 const EddyViewKind eddy_kind_combining = {
 	.name = "combining",
 	.accepts = accepts,
-	.layout = layout,
-	.make_delta = make_delta,
+	.layout = eddy_combining_layout,
+	.make_delta = eddy_combining_make_delta,
 	.lock = NULL,
-	.merge = merge,
+	.merge = eddy_combining_merge,
 	.forget = eddy_combining_forget,
 };

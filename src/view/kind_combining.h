@@ -8,8 +8,15 @@
 #ifndef EDDY_KIND_COMBINING_H
 #define EDDY_KIND_COMBINING_H
 
+#include "view/merge.h"
 #include "view/plan.h"
 
+/* operations that kinds share */
+extern void eddy_combining_layout(EddyViewPlan *plan, Query *query);
+extern void eddy_combining_make_delta(EddyViewPlan *plan, Query *delta);
+extern void eddy_combining_merge(EddyViewPlan *plan, EddyMerge *merge);
+
+extern Aggref *eddy_combining_partial_aggref(const Aggref *original);
 extern void eddy_combining_lay_out(EddyViewPlan *plan);
 extern void eddy_combining_compute_outputs(EddyViewPlan *plan, ExprContext *econtext,
 										   TupleTableSlot *finals, TupleTableSlot *result);

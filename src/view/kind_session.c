@@ -41,6 +41,7 @@
 #include "utils/timestamp.h"
 
 #include "view/analyze.h"
+#include "view/collect.h"
 #include "view/combine.h"
 #include "view/group_lock.h"
 #include "view/kind.h"
@@ -160,6 +161,8 @@ layout(EddyViewPlan *plan, Query *query)
 
 	plan->session = eddy_session_analyze(query);
 	eddy_analyze_groups(plan, query);
+	eddy_collect_refuse(plan, "It needs its input values, which are not kept for sessions.",
+						"Use an aggregate that has a combine function, such as eddy.approx_count_distinct or eddy.first.");
 	eddy_combining_lay_out(plan);
 	for (int i = 0; i < plan->nkeys; i++)
 		plan->keys[i].position = list_nth_int(plan->session->positions, i);
@@ -217,7 +220,8 @@ make_delta(EddyViewPlan *plan, Query *delta)
 	for (int i = 0; i < plan->naggs; i++)
 	{
 		EddyAggregate *agg = &plan->aggs[i];
-		TargetEntry *tle = add_target(&tlist, (Expr *) copyObject(agg->aggref), "a");
+		TargetEntry *tle = add_target(&tlist,
+									  (Expr *) eddy_combining_partial_aggref(agg->aggref), "a");
 
 		TupleDescInitEntry(plan->delta_desc, tle->resno, NULL, agg->partial_type, -1, 0);
 	}

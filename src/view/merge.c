@@ -658,6 +658,16 @@ next_version(EddyMerge *merge, const Change *change, bool computed)
 	return target->computed;
 }
 
+/*
+ * True for a row that is part of a group: its group's own row is changed first, in another table,
+ * and no transaction changes a part without locking that row.
+ */
+static bool
+is_part(const EddyMerge *merge, const Change *change)
+{
+	return ((const EddyStateTable *) list_nth(merge->plan->state_tables, change->table))->parts;
+}
+
 /* Makes one change; false if a concurrent transaction has written the row first. */
 static bool
 make_change(EddyMerge *merge, Change *change, bool computed)
@@ -668,7 +678,7 @@ make_change(EddyMerge *merge, Change *change, bool computed)
 
 	if (change->kind == CHANGE_INSERT)
 	{
-		if (merge->pass != PASS_ONLY)
+		if (merge->pass != PASS_ONLY && !is_part(merge, change))
 			return eddy_upsert_insert(target->upsert, version);
 		eddy_upsert_add(target->upsert, version);
 		return true;
@@ -687,11 +697,11 @@ lock_changed(EddyMerge *merge, Change *changes, int64 n)
 	int64		nexisting = 0;
 
 	for (int64 i = 0; i < n; i++)
-		nexisting += changes[i].kind != CHANGE_INSERT;
+		nexisting += changes[i].kind != CHANGE_INSERT && !is_part(merge, &changes[i]);
 	if (nexisting < 2)
 		return true;
 	for (int64 i = 0; i < n; i++)
-		if (changes[i].kind != CHANGE_INSERT &&
+		if (changes[i].kind != CHANGE_INSERT && !is_part(merge, &changes[i]) &&
 			!eddy_upsert_lock(merge->tables[changes[i].table].upsert, &changes[i].place))
 			return false;
 	return true;

@@ -69,6 +69,10 @@ typedef struct EddyAggregate
 	 */
 	bool		null_is_lost;
 	int			counter;		/* index of the aggregate that counts inputs, 0: none */
+
+	/* maintained from kept values (collect.h); NULL: by combining what the delta query gives */
+	struct EddyCollection *collection;
+	bool		from_all;		/* from all values of the group; false: new ones are combined */
 } EddyAggregate;
 
 typedef enum EddyOutputKind
@@ -148,6 +152,9 @@ typedef struct EddyViewPlan
 	AttrNumber	final_column;	/* the row will not change again, unless by an accepted late row */
 	AttrNumber	visible_column; /* the row is in the view */
 	AttrNumber	row_column;		/* the ID that is the key of a row without another */
+	AttrNumber	id_column;		/* identity of the group, by which its kept values are found */
+
+	List	   *collections;	/* of EddyCollection: values that aggregates need */
 
 	/* the delta query: what the view's SELECT gives over a batch (delta_plan.c) */
 	Query	   *delta_query;

@@ -4,7 +4,7 @@
  *    Which queries a continuous view can have, and the errors for all others.
  *
  * Accepted are one stream, optionally joined with ordinary relations that add columns to its rows;
- * WHERE, GROUP BY and HAVING; aggregates that have a combine function, and expressions over
+ * WHERE, GROUP BY and HAVING; aggregates that combine or keep their values, and expressions over
  * them. All other queries get an error with the reason and an alternative. Nothing is approximated.
  *
  * Most checks are made on the definition, after sub-selects were pulled up (flatten.c). Whether a stream is read inside a view, a policy or a

@@ -303,17 +303,22 @@ set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *r
 	add_path(rel, &path->path);
 }
 
-/* True for the top level of a delta query. */
+/* True for the top level of a delta query, and for a query over new values of a group. */
 static bool
-reads_batch(PlannerInfo *root)
+is_partial(PlannerInfo *root)
 {
 	ListCell   *lc;
 
 	if (root->parent_root != NULL)
 		return false;
 	foreach(lc, root->parse->rtable)
-		if (is_marked(lfirst_node(RangeTblEntry, lc)))
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (is_marked(rte) || (rte->rtekind == RTE_NAMEDTUPLESTORE &&
+							   strcmp(rte->enrname, EDDY_SCAN_NEW_VALUES) == 0))
 			return true;
+	}
 	return false;
 }
 
@@ -354,7 +359,7 @@ create_upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input
 
 	if (prev_create_upper_paths)
 		prev_create_upper_paths(root, stage, input_rel, output_rel, extra);
-	if (stage != UPPERREL_GROUP_AGG || !root->parse->hasAggs || !reads_batch(root))
+	if (stage != UPPERREL_GROUP_AGG || !root->parse->hasAggs || !is_partial(root))
 		return;
 
 	input = input_rel->cheapest_total_path;

@@ -48,6 +48,13 @@ eddy_scan_row(const ItemPointerData *place)
 }
 
 extern void eddy_scan_init(void);	/* from _PG_init only */
+/*
+ * Names of tuplestores in query environments: for queries over kept values (collect_query.c). The
+ * aggregates of a query over new values return their transition states.
+ */
+#define EDDY_SCAN_NEW_VALUES "pg_eddy new values"
+#define EDDY_SCAN_ALL_VALUES "pg_eddy values"
+
 extern void eddy_scan_mark(RangeTblEntry *rte);
 extern bool eddy_scan_is_marked(const RangeTblEntry *rte);
 extern QueryEnvironment *eddy_scan_environment(EddyScanRange *range);

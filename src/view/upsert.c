@@ -55,6 +55,7 @@ struct EddyUpsert
 {
 	const EddyStateTable *table;
 	const char *view_name;		/* for messages */
+	MemoryContext mcxt;			/* in which the table was opened: scans live as long */
 	Relation	rel;
 	Relation	index;			/* by which rows are read, in the order of ranges */
 	Relation	key_index;		/* the unique index over the key; often the same */
@@ -176,6 +177,7 @@ eddy_upsert_open(const EddyStateTable *table, const char *view_name)
 
 	upsert->table = table;
 	upsert->view_name = view_name;
+	upsert->mcxt = CurrentMemoryContext;
 	upsert->rel = table_open(table->relid, RowExclusiveLock);
 	eddy_upsert_check_layout(upsert->rel, table);
 	upsert->key_index = index_open(table->index, RowExclusiveLock);
@@ -271,6 +273,7 @@ eddy_upsert_seek_from(EddyUpsert *upsert, int nkeys, bool from, const Datum *key
 {
 	ScanKeyData scan_keys[INDEX_MAX_KEYS];
 	int			n = set_scan_keys(upsert, scan_keys, nkeys, from, keys, nulls);
+	MemoryContext old = MemoryContextSwitchTo(upsert->mcxt);
 
 	Assert(n <= upsert->table->nkeys);
 	/* the snapshot may have been renewed for another table */
@@ -284,6 +287,7 @@ eddy_upsert_seek_from(EddyUpsert *upsert, int nkeys, bool from, const Datum *key
 		upsert->scan_nkeys = n;
 	}
 	index_rescan(upsert->scan, scan_keys, n, NULL, 0);
+	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -368,7 +372,11 @@ eddy_upsert_seek_range(EddyUpsert *upsert, TimestampTz after, TimestampTz until)
 TupleTableSlot *
 eddy_upsert_next(EddyUpsert *upsert)
 {
-	if (!index_getnext_slot(upsert->scan, ForwardScanDirection, upsert->stored))
+	MemoryContext old = MemoryContextSwitchTo(upsert->mcxt);
+	bool		found = index_getnext_slot(upsert->scan, ForwardScanDirection, upsert->stored);
+
+	MemoryContextSwitchTo(old);
+	if (!found)
 		return NULL;
 	slot_getallattrs(upsert->stored);
 	return upsert->stored;
@@ -486,6 +494,9 @@ eddy_upsert_check_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 	if (size > limit)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 table->parts ?
+				 errmsg("value for an aggregate of continuous view \"%s\" is too long",
+						upsert->view_name) :
 				 errmsg("group key of continuous view \"%s\" is too long", upsert->view_name),
 				 errdetail("It takes %zu bytes in an index, where at most %zu are possible.",
 						   size, limit)));

@@ -20,6 +20,7 @@ typedef struct EddyStateColumn
 	int32		typmod;
 	Oid			collation;
 	bool		not_null;
+	bool		uncompressed;	/* changes often: compressing would cost more than it saves */
 } EddyStateColumn;
 
 /* A column of the key of a state table. */
@@ -39,6 +40,7 @@ typedef struct EddyStateTable
 	bool		append_only;	/* rows are never updated */
 	int			nkeys;			/* at least 1 */
 	EddyStateKey *keys;
+	bool		parts;			/* its rows are parts of groups, which another table has */
 	EddyStateKey *order;		/* the key's columns as ranges are read; NULL: in that order */
 	Oid			relid;
 	Oid			index;			/* unique index over the key */

@@ -39,6 +39,13 @@ my %views = (
 		SELECT category, w.window_start, w.window_end, count(*) AS n, max(amount) AS highest
 		FROM events, eddy.tumble(event_time, '10 seconds') AS w
 		GROUP BY category, w.window_start, w.window_end},
+	window_values => q{
+		SELECT category, w.window_start, count(DISTINCT key) AS keys, sum(DISTINCT qty) AS qty,
+			mode() WITHIN GROUP (ORDER BY origin) AS origin,
+			percentile_disc(ARRAY[0.1, 0.5]) WITHIN GROUP (ORDER BY qty) AS qtys,
+			array_agg(DISTINCT producer ORDER BY producer DESC) AS producers, count(*) AS n
+		FROM events, eddy.tumble(event_time, '1 minute') AS w
+		GROUP BY category, w.window_start},
 	per_piece => q{
 		SELECT category, sum(1000 / qty) AS pieces, count(*) AS n
 		FROM events GROUP BY category},
