@@ -77,6 +77,7 @@ OBJS = \
 	src/view/kind_append.o \
 	src/view/kind_combining.o \
 	src/view/kind_distinct_on.o \
+	src/view/kind_panes.o \
 	src/view/kind_session.o \
 	src/view/label.o \
 	src/view/late_pairs.o \
@@ -84,6 +85,8 @@ OBJS = \
 	src/view/maintain.o \
 	src/view/merge.o \
 	src/view/objects.o \
+	src/view/pane_close.o \
+	src/view/panes.o \
 	src/view/plan.o \
 	src/view/refuse.o \
 	src/view/scan.o \

@@ -479,6 +479,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 
 	set_options(&row, options);
 	eddy_plan_set_policy(&layout, &row);
+	layout.kind = eddy_kind_choose_for(&layout, parsed);
 	eddy_analyze_query(&layout, parsed);
 	check_options(&layout, parsed, options);
 	foreach(lc, layout.state_tables)
