@@ -86,6 +86,8 @@ OBJS = \
 	src/view/merge.o \
 	src/view/objects.o \
 	src/view/pane_close.o \
+	src/view/pane_read.o \
+	src/view/pane_work.o \
 	src/view/panes.o \
 	src/view/plan.o \
 	src/view/refuse.o \

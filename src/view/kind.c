@@ -34,10 +34,10 @@ eddy_kind_choose(const Query *query)
 
 /* eddy_kind_choose_for returns the kind of a new view, whose query is accepted, with its policy. */
 const EddyViewKind *
-eddy_kind_choose_for(const EddyViewPlan *policy, const Query *query)
+eddy_kind_choose_for(const EddyViewPlan *policy, const Query *query, Index stream_rti)
 {
 	for (int i = 0; i < (int) lengthof(kinds); i++)
-		if (kinds[i]->suits && kinds[i]->suits(policy, copyObject(unconstify(Query *, query))))
+		if (kinds[i]->suits && kinds[i]->suits(policy, query, stream_rti))
 			return kinds[i];
 	return eddy_kind_choose(query);
 }

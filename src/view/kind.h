@@ -24,9 +24,9 @@ struct EddyViewKind
 
 	/*
 	 * True if a view with this query and policy is to be of this kind instead of another one that
-	 * accepts it. The query is a copy that can be changed. May be NULL.
+	 * accepts it. May be NULL.
 	 */
-	bool		(*suits) (const EddyViewPlan *policy, Query *query);
+	bool		(*suits) (const EddyViewPlan *policy, const Query *query, Index stream_rti);
 
 	/*
 	 * Takes a definition apart and lays out the state tables: fills what plan.h lists as the
@@ -74,7 +74,8 @@ extern const EddyViewKind eddy_kind_session;	/* kind_session.c */
 extern const EddyViewKind eddy_kind_distinct_on;	/* kind_distinct_on.c */
 
 extern const EddyViewKind *eddy_kind_choose(const Query *query);
-extern const EddyViewKind *eddy_kind_choose_for(const EddyViewPlan *policy, const Query *query);
+extern const EddyViewKind *eddy_kind_choose_for(const EddyViewPlan *policy,
+												 const Query *query, Index stream_rti);
 extern const EddyViewKind *eddy_kind_get(const char *name);
 
 #endif							/* EDDY_KIND_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * kind_panes.c
- *    Views over overlapping windows that show final rows: one state for each key and pane.
+ *    Views over overlapping windows: one state for each key and pane.
  *
  * The delta query groups by pane instead of by window, so a row of the stream costs what it costs
  * with tumbling windows, however many windows contain it. Windows are combined from panes when they
@@ -20,6 +20,8 @@
  * of the pane, with the first open window as its first end. Closing that window adds it to the pane.
  * So closing a window reads its new rows as one range of the index, whose first column is the first
  * end, and a window that is final is never computed again.
+ *
+ * A view that shows early rows computes them from panes when it is read (pane_read.c).
  *
  * Locking: see upsert.c. Rows are written in order of (end of the pane, key), which is a total order
  * of the rows of the table. Memory: one context that is reset for each pane. A crash leaves nothing.
@@ -43,6 +45,9 @@
 #include "view/kind_combining.h"
 #include "view/kind_panes.h"
 #include "view/refuse.h"
+
+/* Windows that contain a row, at most, for each of which a view that shows early rows has a row. */
+#define MAX_EARLY_WINDOWS 10
 
 /* One merge. */
 typedef struct PaneMerge
@@ -68,19 +73,19 @@ accepts(const Query *query pg_attribute_unused())
 }
 
 /*
- * Views that show early rows, or correct final ones, need a row for each window: each of its changes
- * is in the change stream.
+ * A view that corrects final rows needs the states of its windows. A view that shows early rows has
+ * a row for each of its windows, so that consumers of changes receive them, unless these are many.
  */
 static bool
-suits(const EddyViewPlan *policy, Query *query)
+suits(const EddyViewPlan *policy, const Query *query, Index stream_rti)
 {
 	EddyPanes  *panes;
 
-	if (!policy->on_close || policy->lateness > 0)
+	if (policy->lateness > 0)
 		return false;
-	eddy_compat_flatten_group(query);
-	panes = eddy_panes_analyze(query, eddy_refuse_query(query));
-	return panes && eddy_panes_pay(panes);
+	panes = eddy_panes_analyze(query, stream_rti);
+	return panes && eddy_panes_pay(panes) &&
+		(policy->on_close || panes->size > MAX_EARLY_WINDOWS * panes->slide);
 }
 
 /* ---- layout ---- */
@@ -146,15 +151,31 @@ lay_out_states(EddyViewPlan *plan, const char *suffix)
 	return table;
 }
 
+/* The key of the group and the end of the pane: the open windows of a key are read. */
+static EddyStateKey *
+make_order(const EddyStateTable *table)
+{
+	EddyStateKey *order = palloc(sizeof(EddyStateKey) * table->nkeys);
+
+	memcpy(order, table->keys + 1, sizeof(EddyStateKey) * (table->nkeys - 1));
+	order[table->nkeys - 1] = table->keys[0];
+	return order;
+}
+
 static void
 layout(EddyViewPlan *plan, Query *query)
 {
+	EddyStateTable *panes;
+
 	eddy_analyze_groups(plan, query);
 	plan->panes = eddy_panes_analyze(query, plan->stream_rti);
 	if (plan->panes == NULL || !plan->windowed)
 		eddy_refuse("the windows of the continuous view cannot be combined from panes", NULL, NULL);
 	eddy_combining_lay_out_results(plan);
-	plan->state_tables = lappend(plan->state_tables, lay_out_states(plan, "panes"));
+	panes = lay_out_states(plan, "panes");
+	if (!plan->on_close)
+		panes->order = make_order(panes);
+	plan->state_tables = lappend(plan->state_tables, panes);
 	plan->state_tables = lappend(plan->state_tables, lay_out_states(plan, "sums"));
 }
 
@@ -201,7 +222,6 @@ start_pane(PaneMerge *m, TupleTableSlot *row)
 {
 	EddyViewPlan *plan = m->plan;
 	const EddyJudgment *judgment = eddy_merge_judgment(m->merge);
-	int			nkeys = eddy_kind_panes_nkeys(plan);
 	TupleTableSlot *group = ExecClearTuple(m->group);
 	TimestampTz end;
 	TimestampTz first_end;
@@ -224,12 +244,14 @@ start_pane(PaneMerge *m, TupleTableSlot *row)
 	first_end = eddy_panes_first_end(plan->panes, end);
 	if (first_end <= judgment->late_until)
 		first_end = eddy_panes_next_end(plan->panes, judgment->late_until);
-	m->keys[0] = TimestampTzGetDatum(first_end);
-	m->keys[nkeys + 1] = TimestampTzGetDatum(end);
-	for (int i = 0; i < nkeys; i++)
+	for (int i = 0; i < m->table->nkeys; i++)
 	{
-		m->keys[1 + i] = group->tts_values[plan->panes->nbounds + i];
-		m->key_nulls[1 + i] = group->tts_isnull[plan->panes->nbounds + i];
+		AttrNumber	column = eddy_upsert_order(m->table)[i].column;
+		int			from = plan->panes->nbounds + column - PANE_KEY;
+
+		m->key_nulls[i] = column >= PANE_KEY && group->tts_isnull[from];
+		m->keys[i] = column == PANE_FIRST_END ? TimestampTzGetDatum(first_end) :
+			column == PANE_END ? TimestampTzGetDatum(end) : group->tts_values[from];
 	}
 	for (int i = 0; i < plan->naggs; i++)
 	{
@@ -272,7 +294,7 @@ compute_result(PaneMerge *m, TupleTableSlot *stored)
 
 	for (int i = 0; i < m->table->nkeys; i++)
 	{
-		int			column = m->table->keys[i].column - 1;
+		int			column = eddy_upsert_order(m->table)[i].column - 1;
 
 		/* equal keys can look different (1.0, 1.00): the first stays, as its index entry does */
 		result->tts_values[column] = stored ? stored->tts_values[column] : m->keys[i];

@@ -45,17 +45,15 @@
 #include "executor/executor.h"
 #include "lib/rbtree.h"
 #include "miscadmin.h"
-#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/sortsupport.h"
 #include "utils/timestamp.h"
 
-#include "view/combine.h"
 #include "view/kind.h"
-#include "view/kind_combining.h"
 #include "view/kind_panes.h"
 #include "view/maintain.h"
+#include "view/pane_work.h"
 #include "view/view.h"
 
 /* Keys whose sums are in memory at a time. */
@@ -106,15 +104,11 @@ typedef struct PaneClosing
 	const EddyPanes *panes;
 	int			nkeys;			/* of a key, without bounds of windows */
 	TupleDesc	desc;			/* of the tables of panes and sums */
+	EddyPaneWork work;
 	MemoryContext mcxt;
 	MemoryContext head_mcxt;
 	MemoryContext window_mcxt;
-	EddyCombiner *combiner;
-	EddyAccumulator *accumulators;
-	ExprContext *econtext;
-	TupleTableSlot *finals;		/* keys and final values, for expressions */
-	TupleTableSlot *result;		/* a row of the main table */
-	TupleTableSlot *copy;
+	TupleTableSlot *copy;		/* of a row of the main table */
 	EddyUpsert *results;		/* the main table */
 	EddyUpsert *stream;			/* reads the new rows of all windows of the range */
 	TupleTableSlot *next_row;	/* of these; NULL: none */
@@ -168,91 +162,6 @@ static TimestampTz
 row_time(TupleTableSlot *row, AttrNumber column)
 {
 	return DatumGetTimestampTz(row->tts_values[column - 1]);
-}
-
-/* ---- states ---- */
-
-static void
-copy_value(const PaneClosing *c, AttrNumber column, Datum value, bool isnull, Datum *to,
-		   bool *to_null)
-{
-	Form_pg_attribute att = TupleDescAttr(c->desc, column - 1);
-
-	*to_null = isnull;
-	if (isnull || att->attbyval)
-		*to = isnull ? (Datum) 0 : value;
-	else if (att->attlen == -1 && !VARATT_IS_EXTERNAL_EXPANDED(DatumGetPointer(value)))
-		*to = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
-	else
-		*to = datumCopy(value, false, att->attlen);
-}
-
-/* The states of a row, copied to the current memory context. */
-static EddyState *
-copy_states(const PaneClosing *c, TupleTableSlot *row)
-{
-	EddyViewPlan *plan = c->plan;
-	EddyState  *states = palloc(sizeof(EddyState) * Max(plan->naggs, 1));
-
-	for (int i = 0; i < plan->naggs; i++)
-	{
-		AttrNumber	column = plan->aggs[i].state_column;
-
-		copy_value(c, column, row->tts_values[column - 1], row->tts_isnull[column - 1],
-				   &states[i].value, &states[i].isnull);
-	}
-	return states;
-}
-
-/* True for an aggregate of which one of the states means that its result is lost. */
-static bool
-is_lost(const PaneClosing *c, int i, const EddyState *states)
-{
-	const EddyAggregate *agg = &c->plan->aggs[i];
-
-	return states && eddy_combining_is_lost(agg, states[i].isnull, states[agg->counter].value);
-}
-
-/* *sum += states, all of it in a memory context. */
-static void
-add_states(PaneClosing *c, MemoryContext mcxt, EddyState **sum, const EddyState *states)
-{
-	EddyViewPlan *plan = c->plan;
-	MemoryContext old;
-	EddyState  *total;
-
-	if (states == NULL)
-		return;
-	old = MemoryContextSwitchTo(mcxt);
-	total = palloc(sizeof(EddyState) * Max(plan->naggs, 1));
-	for (int i = 0; i < plan->naggs; i++)
-	{
-		EddyAggregate *agg = &plan->aggs[i];
-		EddyAccumulator accumulator = {0};
-		EddyState	state = states[i];
-
-		if (*sum && (is_lost(c, i, *sum) || is_lost(c, i, states)))
-			state.isnull = true;
-		else if (*sum)
-		{
-			eddy_combine_add_stored(c->combiner, agg, &accumulator, &(*sum)[i]);
-			eddy_combine_add_stored(c->combiner, agg, &accumulator, &states[i]);
-			eddy_combine_finish(c->combiner, agg, &accumulator, &state, NULL);
-		}
-		copy_value(c, agg->state_column, state.value, state.isnull, &total[i].value,
-				   &total[i].isnull);
-	}
-	MemoryContextSwitchTo(old);
-	if (*sum)
-	{
-		for (int i = 0; i < plan->naggs; i++)
-			if (!(*sum)[i].isnull &&
-				!TupleDescAttr(c->desc, plan->aggs[i].state_column - 1)->attbyval)
-				pfree(DatumGetPointer((*sum)[i].value));
-		pfree(*sum);
-	}
-	*sum = total;
-	MemoryContextReset(c->combiner->mcxt);
 }
 
 /* ---- keys ---- */
@@ -312,7 +221,7 @@ make_key(const PaneClosing *c, MemoryContext mcxt, TupleTableSlot *row)
 	sums->keys = (Datum *) (sums + 1);
 	sums->nulls = (bool *) (sums->keys + c->nkeys);
 	for (int i = 0; i < c->nkeys; i++)
-		copy_value(c, PANE_KEY + i, row->tts_values[PANE_KEY - 1 + i],
+		eddy_pane_copy_value(c->desc, PANE_KEY + i, row->tts_values[PANE_KEY - 1 + i],
 				   row->tts_isnull[PANE_KEY - 1 + i], &sums->keys[i], &sums->nulls[i]);
 	MemoryContextSwitchTo(old);
 	return sums;
@@ -460,7 +369,7 @@ read_head(PaneClosing *c, TupleTableSlot *row)
 	for (at = sums->nheads; at > 0 && sums->heads[at - 1].pane_end > pane_end; at--)
 		;
 	old = MemoryContextSwitchTo(c->head_mcxt);
-	insert_head(c, sums, at, pane_end, copy_states(c, row));
+	insert_head(c, sums, at, pane_end, eddy_pane_copy(&c->work, row));
 	MemoryContextSwitchTo(old);
 }
 
@@ -471,7 +380,7 @@ read_block(PaneClosing *c, TupleTableSlot *row)
 	MemoryContext old = MemoryContextSwitchTo(c->window_mcxt);
 
 	if (sums)
-		add_states(c, c->mcxt, &sums->middle, copy_states(c, row));
+		eddy_pane_add(&c->work, c->mcxt, &sums->middle, eddy_pane_copy(&c->work, row));
 	MemoryContextSwitchTo(old);
 }
 
@@ -482,7 +391,7 @@ read_tail(PaneClosing *c, TupleTableSlot *row)
 	MemoryContext old = MemoryContextSwitchTo(c->window_mcxt);
 
 	if (sums)
-		add_states(c, c->mcxt, &sums->tail, copy_states(c, row));
+		eddy_pane_add(&c->work, c->mcxt, &sums->tail, eddy_pane_copy(&c->work, row));
 	MemoryContextSwitchTo(old);
 }
 
@@ -505,7 +414,7 @@ open_head_block(void *arg)
 	read_range(c, PANE_PANES, c->start, Min(c->head_end, counted), read_head);
 	for (KeySums *sums = first_sums(c, &walk); sums; sums = next_sums(&walk))
 		for (int i = sums->nheads - 2; i >= 0; i--)
-			add_states(c, c->head_mcxt, &sums->heads[i].states, sums->heads[i + 1].states);
+			eddy_pane_add(&c->work, c->head_mcxt, &sums->heads[i].states, sums->heads[i + 1].states);
 	read_range(c, PANE_SUMS, c->head_end, c->tail_start, read_block);
 }
 
@@ -544,7 +453,7 @@ take_new_rows(PaneClosing *c, bool first)
 		new->sums = sums ? sums : make_key(c, c->window_mcxt, c->next_row);
 		new->counts = (sums != NULL);
 		new->pane_end = row_time(c->next_row, PANE_END);
-		new->states = copy_states(c, c->next_row);
+		new->states = eddy_pane_copy(&c->work, c->next_row);
 		new->late = !is_pane(c, c->next_row);
 		new->place = c->next_row->tts_tid;
 		c->new_rows = lappend(c->new_rows, new);
@@ -563,15 +472,15 @@ add_to_head(PaneClosing *c, KeySums *sums, const NewRow *new)
 	for (; at < sums->nheads && sums->heads[at].pane_end <= new->pane_end; at++)
 	{
 		found |= sums->heads[at].pane_end == new->pane_end;
-		add_states(c, c->head_mcxt, &sums->heads[at].states, new->states);
+		eddy_pane_add(&c->work, c->head_mcxt, &sums->heads[at].states, new->states);
 	}
 	if (!found)
 	{
 		EddyState  *states = NULL;
 
-		add_states(c, c->head_mcxt, &states, new->states);
+		eddy_pane_add(&c->work, c->head_mcxt, &states, new->states);
 		if (at < sums->nheads)
-			add_states(c, c->head_mcxt, &states, sums->heads[at].states);
+			eddy_pane_add(&c->work, c->head_mcxt, &states, sums->heads[at].states);
 		insert_head(c, sums, at, new->pane_end, states);
 	}
 }
@@ -602,9 +511,9 @@ add_new_rows(void *arg)
 		if (!new->counts)
 			continue;
 		if (new->pane_end > c->tail_start)
-			add_states(c, c->mcxt, &sums->tail, new->states);
+			eddy_pane_add(&c->work, c->mcxt, &sums->tail, new->states);
 		else if (new->pane_end > c->head_end)
-			add_states(c, c->mcxt, &sums->middle, new->states);
+			eddy_pane_add(&c->work, c->mcxt, &sums->middle, new->states);
 		else
 			add_to_head(c, sums, new);
 	}
@@ -616,70 +525,20 @@ is_empty(const KeySums *sums)
 	return sums->next >= sums->nheads && sums->middle == NULL && sums->tail == NULL;
 }
 
-static void
-set_value(TupleTableSlot *slot, int index, Datum value, bool isnull)
-{
-	slot->tts_values[index] = value;
-	slot->tts_isnull[index] = isnull;
-}
-
-static void
-compute_final(PaneClosing *c, const KeySums *sums, int i)
-{
-	EddyAggregate *agg = &c->plan->aggs[i];
-	const EddyState *parts[] = {
-		sums->next < sums->nheads ? sums->heads[sums->next].states : NULL,
-		sums->middle, sums->tail
-	};
-	EddyAccumulator accumulator = {0};
-	EddyState	final;
-	bool		lost = false;
-
-	for (int part = 0; part < (int) lengthof(parts); part++)
-		lost |= is_lost(c, i, parts[part]);
-	if (lost)
-	{
-		EddyState	null = {(Datum) 0, true};
-
-		eddy_combine_add_stored(c->combiner, agg, &accumulator, &null);
-	}
-	else
-		for (int part = 0; part < (int) lengthof(parts); part++)
-			if (parts[part])
-				eddy_combine_add_stored(c->combiner, agg, &accumulator, &parts[part][i]);
-	eddy_combine_finish(c->combiner, agg, &accumulator, NULL, &final);
-	set_value(c->finals, c->plan->nkeys + i, final.value, final.isnull);
-}
-
 /* Computes the row of a key and the current window, and keeps it unless HAVING is false. */
 static void
 compute_row(PaneClosing *c, const KeySums *sums)
 {
-	EddyViewPlan *plan = c->plan;
-	TupleTableSlot *finals = ExecClearTuple(c->finals);
-	TupleTableSlot *result = ExecClearTuple(c->result);
+	const EddyState *const parts[] = {
+		sums->next < sums->nheads ? sums->heads[sums->next].states : NULL,
+		sums->middle, sums->tail
+	};
 
-	MemoryContextReset(c->combiner->mcxt);
-	ResetExprContext(c->econtext);
-	memset(result->tts_isnull, true, sizeof(bool) * result->tts_tupleDescriptor->natts);
-	set_value(finals, 0, TimestampTzGetDatum(c->end), false);
-	if (c->panes->nbounds > 1)
-		set_value(finals, 1, TimestampTzGetDatum(c->start), false);
-	for (int i = 0; i < c->nkeys; i++)
-		set_value(finals, c->panes->nbounds + i, sums->keys[i], sums->nulls[i]);
-	for (int i = 0; i < plan->nkeys; i++)
-		set_value(result, plan->keys[i].column - 1, finals->tts_values[i],
-				  finals->tts_isnull[i]);
-	for (int i = 0; i < plan->naggs; i++)
-		compute_final(c, sums, i);
-	ExecStoreVirtualTuple(finals);
-	eddy_combining_compute_outputs(plan, c->econtext, finals, result);
-	eddy_combining_mark(plan, result, true);
-	ExecStoreVirtualTuple(result);
-	if (plan->having && !DatumGetBool(result->tts_values[plan->having_column - 1]))
+	if (!eddy_pane_compute(&c->work, c->start, c->end, sums->keys, sums->nulls,
+						   lengthof(parts), parts))
 		return;
-	eddy_upsert_check_row(c->results, result);
-	c->rows = lappend(c->rows, ExecCopySlotMinimalTuple(result));
+	eddy_upsert_check_row(c->results, c->work.result);
+	c->rows = lappend(c->rows, ExecCopySlotMinimalTuple(c->work.result));
 }
 
 /* Computes the rows of the keys of the current window. */
@@ -823,32 +682,35 @@ add_to_row(PaneClosing *c, int table, const KeySums *sums, TimestampTz first_end
 	TupleTableSlot *stored;
 	TupleTableSlot *row = MakeSingleTupleTableSlot(c->desc, &TTSOpsVirtual);
 	EddyState  *total = NULL;
-	Datum	   *keys = palloc(sizeof(Datum) * (c->nkeys + 2));
-	bool	   *nulls = palloc(sizeof(bool) * (c->nkeys + 2));
+	const EddyStateTable *layout = list_nth(plan->state_tables, table);
+	Datum		keys[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
-	upsert = eddy_upsert_open(list_nth(plan->state_tables, table), plan->name);
-	set_value(row, PANE_FIRST_END - 1, TimestampTzGetDatum(first_end), false);
-	set_value(row, PANE_END - 1, TimestampTzGetDatum(end), false);
+	upsert = eddy_upsert_open(layout, plan->name);
+	eddy_pane_set(row, PANE_FIRST_END - 1, TimestampTzGetDatum(first_end), false);
+	eddy_pane_set(row, PANE_END - 1, TimestampTzGetDatum(end), false);
 	for (int i = 0; i < c->nkeys; i++)
-		set_value(row, PANE_KEY - 1 + i, sums->keys[i], sums->nulls[i]);
-	keys[0] = TimestampTzGetDatum(first_end);
-	keys[c->nkeys + 1] = TimestampTzGetDatum(end);
-	nulls[0] = nulls[c->nkeys + 1] = false;
-	memcpy(keys + 1, sums->keys, sizeof(Datum) * c->nkeys);
-	memcpy(nulls + 1, sums->nulls, sizeof(bool) * c->nkeys);
+		eddy_pane_set(row, PANE_KEY - 1 + i, sums->keys[i], sums->nulls[i]);
+	for (int i = 0; i < layout->nkeys; i++)
+	{
+		AttrNumber	column = eddy_upsert_order(layout)[i].column;
+
+		keys[i] = row->tts_values[column - 1];
+		nulls[i] = row->tts_isnull[column - 1];
+	}
 
 	stored = eddy_upsert_find(upsert, keys, nulls);
 	if (stored)
 	{
-		total = copy_states(c, stored);
+		total = eddy_pane_copy(&c->work, stored);
 		for (int i = 0; i < PANE_KEY - 1 + c->nkeys; i++)
-			set_value(row, i, stored->tts_values[i], stored->tts_isnull[i]);
+			eddy_pane_set(row, i, stored->tts_values[i], stored->tts_isnull[i]);
 	}
-	add_states(c, CurrentMemoryContext, &total, states);
+	eddy_pane_add(&c->work, CurrentMemoryContext, &total, states);
 	for (int i = 0; i < plan->naggs; i++)
-		set_value(row, plan->aggs[i].state_column - 1, total ? total[i].value : (Datum) 0,
+		eddy_pane_set(row, plan->aggs[i].state_column - 1, total ? total[i].value : (Datum) 0,
 				  total ? total[i].isnull : true);
 	ExecStoreVirtualTuple(row);
 	if (stored ? !eddy_upsert_update(upsert, &stored->tts_tid, row) :
@@ -917,15 +779,15 @@ store_block(void *arg)
 		if (sums->tail == NULL)
 			continue;
 		ExecClearTuple(row);
-		set_value(row, PANE_FIRST_END - 1, TimestampTzGetDatum(c->end), false);
-		set_value(row, PANE_END - 1, TimestampTzGetDatum(c->end), false);
+		eddy_pane_set(row, PANE_FIRST_END - 1, TimestampTzGetDatum(c->end), false);
+		eddy_pane_set(row, PANE_END - 1, TimestampTzGetDatum(c->end), false);
 		for (int i = 0; i < c->nkeys; i++)
-			set_value(row, PANE_KEY - 1 + i, sums->keys[i], sums->nulls[i]);
+			eddy_pane_set(row, PANE_KEY - 1 + i, sums->keys[i], sums->nulls[i]);
 		for (int i = 0; i < plan->naggs; i++)
-			set_value(row, plan->aggs[i].state_column - 1, sums->tail[i].value,
+			eddy_pane_set(row, plan->aggs[i].state_column - 1, sums->tail[i].value,
 					  sums->tail[i].isnull);
 		eddy_upsert_add(upsert, ExecStoreVirtualTuple(row));
-		add_states(c, c->mcxt, &sums->middle, sums->tail);
+		eddy_pane_add(&c->work, c->mcxt, &sums->middle, sums->tail);
 		sums->tail = NULL;
 		if (sums == c->last)
 			break;
@@ -1121,14 +983,11 @@ begin_range(PaneClosing *c, EddyViewPlan *plan, int64 budget)
 	c->head_mcxt = AllocSetContextCreate(c->mcxt, "pg_eddy heads of windows",
 										 ALLOCSET_DEFAULT_SIZES);
 	c->window_mcxt = AllocSetContextCreate(c->mcxt, "pg_eddy window", ALLOCSET_DEFAULT_SIZES);
-	c->combiner = eddy_combine_begin();
-	c->econtext = CreateStandaloneExprContext();
-	c->finals = MakeSingleTupleTableSlot(plan->final_desc, &TTSOpsVirtual);
 	c->results = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
-	c->result = MakeSingleTupleTableSlot(eddy_upsert_desc(c->results), &TTSOpsVirtual);
 	c->copy = MakeSingleTupleTableSlot(eddy_upsert_desc(c->results), &TTSOpsMinimalTuple);
 	c->stream = eddy_upsert_open(list_nth(plan->state_tables, PANE_PANES), plan->name);
 	c->desc = eddy_upsert_desc(c->stream);
+	eddy_pane_begin(&c->work, plan, c->desc, eddy_upsert_desc(c->results));
 	c->comparators = palloc0(sizeof(SortSupportData) * Max(c->nkeys, 1));
 	for (int i = 0; i < c->nkeys; i++)
 	{
@@ -1147,11 +1006,8 @@ end_range(PaneClosing *c, MemoryContext caller)
 	eddy_upsert_flush(c->results);
 	eddy_upsert_close(c->stream);
 	eddy_upsert_close(c->results);
-	ExecDropSingleTupleTableSlot(c->finals);
-	ExecDropSingleTupleTableSlot(c->result);
 	ExecDropSingleTupleTableSlot(c->copy);
-	FreeExprContext(c->econtext, true);
-	eddy_combine_end(c->combiner);
+	eddy_pane_end(&c->work);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(c->mcxt);
 	CommandCounterIncrement();
