@@ -57,12 +57,12 @@ struct EddyViewKind
 
 	/*
 	 * For kinds whose final rows are not rows of the main table that get a mark, otherwise NULL:
-	 * whether windows that end until the watermark have to be closed; and closing them, in order of
-	 * (end, key), at most *budget groups. close sets progress->closed_until and
-	 * progress->closed_groups, and returns true if no more have to be closed.
+	 * the watermark at which windows have to be closed, DT_NOEND if there are none; and closing those
+	 * that end until a watermark, in order of (end, key), at most *budget groups. close sets
+	 * progress->closed_until and progress->closed_groups, and returns true if no more have to be
+	 * closed.
 	 */
-	bool		(*is_due) (EddyViewPlan *plan, const EddyViewProgress *progress,
-						   TimestampTz watermark);
+	TimestampTz (*next_due) (EddyViewPlan *plan, const EddyViewProgress *progress);
 	bool		(*close) (EddyViewPlan *plan, EddyViewProgress *progress, TimestampTz watermark,
 						  int64 *budget);
 };

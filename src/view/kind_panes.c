@@ -396,6 +396,6 @@ const EddyViewKind eddy_kind_panes = {
 	.layout = layout,
 	.make_delta = make_delta,
 	.merge = merge,
-	.is_due = eddy_pane_close_due,
+	.next_due = eddy_pane_next_due,
 	.close = eddy_pane_close,
 };

@@ -42,8 +42,7 @@ eddy_kind_panes_key(const EddyViewPlan *plan, int n)
 
 /* ---- pane_close.c ---- */
 
-extern bool eddy_pane_close_due(EddyViewPlan *plan, const EddyViewProgress *progress,
-								TimestampTz watermark);
+extern TimestampTz eddy_pane_next_due(EddyViewPlan *plan, const EddyViewProgress *progress);
 extern bool eddy_pane_close(EddyViewPlan *plan, EddyViewProgress *progress,
 							TimestampTz watermark, int64 *budget);
 

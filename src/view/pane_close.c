@@ -1073,21 +1073,19 @@ close_windows(PaneClosing *c, EddyViewProgress *progress, TimestampTz watermark,
 
 /* ---- for the kind ---- */
 
-/* eddy_pane_close_due returns true if windows that end until the watermark have to be closed. */
-bool
-eddy_pane_close_due(EddyViewPlan *plan, const EddyViewProgress *progress, TimestampTz watermark)
+/* eddy_pane_next_due returns the watermark at which windows have to be closed. */
+TimestampTz
+eddy_pane_next_due(EddyViewPlan *plan, const EddyViewProgress *progress)
 {
 	EddyUpsert *upsert;
 	TimestampTz first;
 
-	if (watermark <= progress->closed_until)
-		return false;
 	PushActiveSnapshot(GetLatestSnapshot());
 	upsert = eddy_upsert_open(list_nth(plan->state_tables, PANE_PANES), plan->name);
-	first = first_window(plan->panes, upsert, progress->closed_until, watermark);
+	first = first_window(plan->panes, upsert, progress->closed_until, DT_NOEND);
 	eddy_upsert_close(upsert);
 	PopActiveSnapshot();
-	return first <= watermark;
+	return first;
 }
 
 /*

@@ -323,14 +323,20 @@ bool
 eddy_panes_leave_out(const EddyPanes *panes, EddyJudgment *judgment, bool is_null,
 					 TimestampTz pane_end)
 {
+	TimestampTz first_end;
+
 	if (is_null)
 		return true;
 	if (pane_end < MIN_TIMESTAMP + 2 * panes->size || pane_end > END_TIMESTAMP - 2 * panes->size)
 		check_range(panes, pane_end);
-	/* no window ends before a pane that it contains */
-	if (pane_end > judgment->late_until ||
-		eddy_panes_first_end(panes, pane_end) > judgment->late_until)
-		return false;
-	judgment->found_late = true;
-	return eddy_panes_last_end(panes, pane_end) <= judgment->late_until;
+	first_end = eddy_panes_first_end(panes, pane_end);
+	if (first_end <= judgment->late_until)
+	{
+		judgment->found_late = true;
+		if (eddy_panes_last_end(panes, pane_end) <= judgment->late_until)
+			return true;
+		first_end = eddy_panes_next_end(panes, judgment->late_until);
+	}
+	judgment->first_end = Min(judgment->first_end, first_end);
+	return false;
 }
