@@ -41,6 +41,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "lib/rbtree.h"
@@ -58,6 +59,14 @@
 
 /* Keys whose sums are in memory at a time. */
 #define MAX_KEYS 50000
+
+/* Sums that are kept between transactions: of how many keys, in how much memory, for how long. */
+#define MAX_KEPT_KEYS 20000
+#define MAX_KEPT_SIZE (32 * 1024 * 1024)
+#define MAX_KEPT_AGE (60 * USECS_PER_SEC)
+
+/* The closing of a range of windows, with the sums of its keys. */
+typedef EddyPaneSums PaneClosing;
 
 /* The sum of the panes of a block from one of them on. */
 typedef struct HeadSum
@@ -97,15 +106,15 @@ typedef struct NewRow
 	ItemPointerData place;
 } NewRow;
 
-/* The closing of a range of windows. */
-typedef struct PaneClosing
+struct EddyPaneSums
 {
 	EddyViewPlan *plan;
 	const EddyPanes *panes;
 	int			nkeys;			/* of a key, without bounds of windows */
 	TupleDesc	desc;			/* of the tables of panes and sums */
 	EddyPaneWork work;
-	MemoryContext mcxt;
+	MemoryContext mcxt;			/* of the sums */
+	MemoryContext range_mcxt;
 	MemoryContext head_mcxt;
 	MemoryContext window_mcxt;
 	TupleTableSlot *copy;		/* of a row of the main table */
@@ -134,7 +143,14 @@ typedef struct PaneClosing
 	int64		ncomputed;
 	KeySums    *last;			/* the last key that was computed */
 	List	   *rows;			/* of MinimalTuple: rows of the main table */
-} PaneClosing;
+
+	/* while the sums are kept: what was closed, and by which transaction */
+	bool		loaded;
+	TimestampTz closed_until;
+	int64		closed_groups;
+	TransactionId xid;
+	TimestampTz kept_at;
+};
 
 /* ---- bounds ---- */
 
@@ -209,7 +225,12 @@ free_node(RBTNode *node, void *arg pg_attribute_unused())
 static RBTree *
 make_tree(PaneClosing *c)
 {
-	return rbt_create(sizeof(KeyNode), compare_nodes, keep_node, allocate_node, free_node, c);
+	MemoryContext old = MemoryContextSwitchTo(c->mcxt);
+	RBTree	   *tree = rbt_create(sizeof(KeyNode), compare_nodes, keep_node, allocate_node,
+								  free_node, c);
+
+	MemoryContextSwitchTo(old);
+	return tree;
 }
 
 static KeySums *
@@ -970,34 +991,50 @@ remove_panes(PaneClosing *c, TimestampTz closed_before, TimestampTz closed_until
 				 needed + c->panes->block, needed);
 }
 
-static void
-begin_range(PaneClosing *c, EddyViewPlan *plan, int64 budget)
+static PaneClosing *
+make_closing(EddyViewPlan *plan)
 {
-	memset(c, 0, sizeof(PaneClosing));
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy panes",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	PaneClosing *c = palloc0(sizeof(PaneClosing));
+
 	c->plan = plan;
 	c->panes = plan->panes;
 	c->nkeys = eddy_kind_panes_nkeys(plan);
-	c->max_sums = Min(budget, MAX_KEYS);
-	c->mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy panes", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(c->mcxt);
-	c->head_mcxt = AllocSetContextCreate(c->mcxt, "pg_eddy heads of windows",
+	c->mcxt = mcxt;
+	c->head_mcxt = AllocSetContextCreate(mcxt, "pg_eddy heads of windows",
 										 ALLOCSET_DEFAULT_SIZES);
-	c->window_mcxt = AllocSetContextCreate(c->mcxt, "pg_eddy window", ALLOCSET_DEFAULT_SIZES);
-	c->results = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
-	c->copy = MakeSingleTupleTableSlot(eddy_upsert_desc(c->results), &TTSOpsMinimalTuple);
-	c->stream = eddy_upsert_open(list_nth(plan->state_tables, PANE_PANES), plan->name);
-	c->desc = eddy_upsert_desc(c->stream);
-	eddy_pane_begin(&c->work, plan, c->desc, eddy_upsert_desc(c->results));
+	c->window_mcxt = AllocSetContextCreate(mcxt, "pg_eddy window", ALLOCSET_DEFAULT_SIZES);
 	c->comparators = palloc0(sizeof(SortSupportData) * Max(c->nkeys, 1));
 	for (int i = 0; i < c->nkeys; i++)
 	{
 		const EddyKey *key = eddy_kind_panes_key(plan, i);
 
-		c->comparators[i].ssup_cxt = c->mcxt;
+		c->comparators[i].ssup_cxt = mcxt;
 		c->comparators[i].ssup_collation = key->collation;
 		PrepareSortSupportFromOrderingOp(key->lt_opr, &c->comparators[i]);
 	}
 	c->tree = make_tree(c);
+	MemoryContextSwitchTo(old);
+	return c;
+}
+
+/* Opens what a range of windows needs, in a context that becomes the current one. */
+static void
+begin_range(PaneClosing *c, int64 budget)
+{
+	EddyViewPlan *plan = c->plan;
+
+	c->max_sums = Min(budget, MAX_KEYS);
+	c->range_mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy range of windows",
+										  ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(c->range_mcxt);
+	c->results = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
+	c->copy = MakeSingleTupleTableSlot(eddy_upsert_desc(c->results), &TTSOpsMinimalTuple);
+	c->stream = eddy_upsert_open(list_nth(plan->state_tables, PANE_PANES), plan->name);
+	c->desc = eddy_upsert_desc(c->stream);
+	eddy_pane_begin(&c->work, plan, c->desc, eddy_upsert_desc(c->results));
 }
 
 static void
@@ -1009,8 +1046,56 @@ end_range(PaneClosing *c, MemoryContext caller)
 	ExecDropSingleTupleTableSlot(c->copy);
 	eddy_pane_end(&c->work);
 	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(c->mcxt);
+	MemoryContextDelete(c->range_mcxt);
 	CommandCounterIncrement();
+}
+
+/* ---- keeping sums between transactions ---- */
+
+/*
+ * Keeps the sums for the next range, which then need not be computed from what is stored. The
+ * progress of the view shows whether they are still right.
+ */
+static void
+keep(PaneClosing *c, const EddyViewProgress *progress)
+{
+	if (!c->loaded || c->has_position || c->overflow || c->nsums > MAX_KEPT_KEYS ||
+		MemoryContextMemAllocated(c->mcxt, true) > MAX_KEPT_SIZE)
+	{
+		MemoryContextDelete(c->mcxt);
+		return;
+	}
+	MemoryContextReset(c->window_mcxt);
+	c->closed_until = progress->closed_until;
+	c->closed_groups = progress->closed_groups;
+	c->xid = GetCurrentTransactionId();
+	c->kept_at = GetCurrentTimestamp();
+	MemoryContextSetParent(c->mcxt, c->plan->mcxt);
+	c->plan->pane_sums = c;
+}
+
+/*
+ * The sums that were kept, if nothing was closed since, and if the transaction that has closed
+ * windows last was not rolled back. NULL: there are none. An error frees them.
+ */
+static PaneClosing *
+take(EddyViewPlan *plan, const EddyViewProgress *progress)
+{
+	PaneClosing *c = plan->pane_sums;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (c == NULL)
+		return NULL;
+	plan->pane_sums = NULL;
+	MemoryContextSetParent(c->mcxt, CurrentMemoryContext);
+	/* the status of an old transaction is not known for ever */
+	if (c->closed_until == progress->closed_until &&
+		c->closed_groups == progress->closed_groups &&
+		now >= c->kept_at && now - c->kept_at < MAX_KEPT_AGE &&
+		(TransactionIdIsCurrentTransactionId(c->xid) || TransactionIdDidCommit(c->xid)))
+		return c;
+	MemoryContextDelete(c->mcxt);
+	return NULL;
 }
 
 /* The first row of the table of panes, in a range of first ends. */
@@ -1041,16 +1126,27 @@ first_window(const EddyPanes *panes, EddyUpsert *upsert, TimestampTz closed_unti
 	return row ? Max(row_time(row, PANE_FIRST_END), next) : DT_NOEND;
 }
 
-/* Closes windows in the order of their ends. True if all until the watermark are closed. */
+/*
+ * Closes windows in the order of their ends, from the given one on. True if all until the watermark
+ * are closed.
+ */
 static bool
-close_windows(PaneClosing *c, EddyViewProgress *progress, TimestampTz watermark, int64 *budget)
+close_windows(PaneClosing *c, TimestampTz end, EddyViewProgress *progress,
+			  TimestampTz watermark, int64 *budget)
 {
-	bool		first = true;
+	bool		first = !c->loaded;
 	bool		done;
 
-	read_range(c, PANE_SUMS, END_TIMESTAMP, DT_NOEND, read_position);
-	if (!run_step(c, load))
+	if (first)
+	{
+		c->end = end;
+		read_range(c, PANE_SUMS, END_TIMESTAMP, DT_NOEND, read_position);
+		if (!run_step(c, load))
+			return false;
+	}
+	else if (!jump(c, end))
 		return false;
+	c->loaded = true;
 	c->next_row = seek_first(c->stream, c->end - c->panes->slide, watermark);
 	for (;;)
 	{
@@ -1104,21 +1200,29 @@ eddy_pane_close(EddyViewPlan *plan, EddyViewProgress *progress, TimestampTz wate
 		MemoryContext caller = CurrentMemoryContext;
 		TimestampTz before = progress->closed_until;
 		int64		budget_before = *budget;
-		PaneClosing c;
+		PaneClosing *c = take(plan, progress);
+		bool		kept = (c != NULL);
+		TimestampTz end;
 
 		CommandCounterIncrement();
 		PushActiveSnapshot(GetLatestSnapshot());
-		begin_range(&c, plan, *budget);
-		c.end = first_window(plan->panes, c.stream, before, watermark);
-		complete = c.end > watermark || close_windows(&c, progress, watermark, budget);
+		if (c == NULL)
+			c = make_closing(plan);
+		begin_range(c, *budget);
+		end = first_window(plan->panes, c->stream, before, watermark);
+		complete = end > watermark || close_windows(c, end, progress, watermark, budget);
 		if (complete)
 			progress->closed_until = watermark;
 		if (progress->closed_until > before)
-			remove_panes(&c, before, progress->closed_until);
-		end_range(&c, caller);
+			remove_panes(c, before, progress->closed_until);
+		end_range(c, caller);
 		PopActiveSnapshot();
-		/* otherwise the view was suspended */
-		moved = progress->closed_until > before || *budget < budget_before;
+		if (complete)
+			keep(c, progress);
+		else
+			MemoryContextDelete(c->mcxt);
+		/* otherwise the view was suspended, or there were too many keys to be added to those kept */
+		moved = progress->closed_until > before || *budget < budget_before || kept;
 	}
 	return complete || !moved;
 }

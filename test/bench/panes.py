@@ -71,7 +71,7 @@ def measure(args, stream, call, emit):
     session.run("ANALYZE;")
     session.run(f"SELECT count(*) FROM {stream}_view WHERE key = 1;")
     start = time.monotonic()
-    rows = session.run(f"SELECT count(*) FROM {stream}_view WHERE key = 1 AND window_end > eddy.watermark('{stream}');")[0]
+    rows = session.run(f"SELECT count(*) FROM {stream}_view WHERE key = 1 AND window_end > (SELECT eddy.watermark('{stream}'));")[0]
     reading = (time.monotonic() - start) * 1e3
     return cost, state, rows, reading
 
