@@ -173,10 +173,22 @@ constant_usec(const FuncExpr *call, int argno, int64 *usec)
 	return true;
 }
 
+/* In a time zone, the lengths of windows are not constant. */
+static bool
+has_no_time_zone(const FuncExpr *call)
+{
+	const Const *zone;
+
+	if (list_length(call->args) == 4)
+		return true;
+	zone = list_nth(call->args, 4);
+	return list_length(call->args) == 5 && IsA(zone, Const) && zone->constisnull;
+}
+
 static bool
 set_lengths(EddyPanes *panes, const FuncExpr *call)
 {
-	if (list_length(call->args) != 4 ||
+	if (list_length(call->args) < 4 || !has_no_time_zone(call) ||
 		!constant_usec(call, 1, &panes->slide) || !constant_usec(call, 2, &panes->size) ||
 		!constant_usec(call, 3, &panes->offset) ||
 		panes->slide <= 0 || panes->size < 2 * panes->slide)
@@ -205,14 +217,17 @@ make_interval(int64 usec)
 static Node *
 make_tumble(const EddyPanes *panes, const FuncExpr *call)
 {
-	Oid			types[] = {exprType(linitial(call->args)), INTERVALOID, INTERVALOID};
+	Oid			types[] = {InvalidOid, INTERVALOID, INTERVALOID, TEXTOID};
 	FuncExpr   *tumble = copyObject(unconstify(FuncExpr *, call));
+	int			nargs = list_length(call->args) - 1;	/* without the slide */
 
-	types[0] = getBaseType(types[0]);
+	types[0] = getBaseType(exprType(linitial(call->args)));
 	tumble->funcid = LookupFuncName(list_make2(makeString(EDDY_SCHEMA), makeString("tumble")),
-									lengthof(types), types, false);
+									nargs, types, false);
 	tumble->args = list_make3(linitial(tumble->args), make_interval(panes->pane),
 							  make_interval(panes->offset));
+	if (nargs == lengthof(types))
+		tumble->args = lappend(tumble->args, llast(call->args));	/* no time zone */
 	return (Node *) tumble;
 }
 
