@@ -91,6 +91,7 @@ OBJS = \
 	src/view/kind_collected.o \
 	src/view/kind_combining.o \
 	src/view/kind_distinct_on.o \
+	src/view/kind_panes.o \
 	src/view/kind_session.o \
 	src/view/label.o \
 	src/view/late_pairs.o \
@@ -99,6 +100,10 @@ OBJS = \
 	src/view/merge.o \
 	src/view/objects.o \
 	src/view/pack.o \
+	src/view/pane_close.o \
+	src/view/pane_read.o \
+	src/view/pane_work.o \
+	src/view/panes.o \
 	src/view/plan.o \
 	src/view/publication.o \
 	src/view/refuse.o \

@@ -508,6 +508,10 @@ RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_publication'
 COMMENT ON FUNCTION eddy.create_publication IS
     'creates a publication of continuous views and returns the settings that its consumers need';
 
+-- In views that show open windows combined from panes. Reads for roles that may read the view.
+CREATE FUNCTION eddy._open_windows(panes regclass, key record)
+RETURNS SETOF record LANGUAGE c STABLE STRICT ROWS 100 AS 'MODULE_PATHNAME', 'eddy_open_windows';
+
 -- On state tables: users may only DELETE groups, through the view.
 CREATE FUNCTION eddy._refuse_state_change() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_state_change';
@@ -836,6 +840,7 @@ GRANT EXECUTE ON FUNCTION
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.create_continuous_view, eddy.drop_continuous_view,
     eddy.create_publication,
+    eddy._open_windows,         -- called by continuous views with the privileges of their readers
     -- called by eddy.sources and eddy.partitions with the privileges of their readers
     eddy._workers, eddy._event_time_less, eddy._is_polled
 TO PUBLIC;

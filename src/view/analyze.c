@@ -506,7 +506,7 @@ eddy_analyze_query(EddyViewPlan *plan, Query *definition)
 
 	query = eddy_function_guard_times(query);
 	if (plan->kind == NULL)
-		plan->kind = eddy_kind_choose(query);
+		plan->kind = eddy_kind_choose_for(plan, query, stream_rti);
 	plan->stream = rt_fetch(stream_rti, query->rtable)->relid;
 	plan->stream_rti = stream_rti;
 	plan->adds_end = eddy_event_window_add_end(query, stream_rti);

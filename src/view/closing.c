@@ -107,6 +107,8 @@ next_due(EddyViewPlan *plan)
 
 	if (progress == NULL)
 		return DT_NOEND;
+	if (plan->kind->next_due)
+		return plan->kind->next_due(plan, progress);
 	due = next_end(plan, progress->closed_until);
 	if (plan->lateness > 0)
 	{
@@ -259,6 +261,14 @@ close_view(CloseRun *run)
 
 	if (progress == NULL)
 		return;
+	if (plan->kind->close)
+	{
+		run->complete = plan->kind->close(plan, progress, run->watermark, run->budget);
+		progress->forgotten_until = progress->closed_until;
+		progress->closed_at = GetCurrentTimestamp();
+		eddy_catalog_set_view_progress(progress);
+		return;
+	}
 	if (run->watermark > progress->closed_until)
 	{
 		progress->closed_until =

@@ -192,7 +192,7 @@ eddy_combine_partial(EddyCombiner *combiner, EddyAggregate *agg, EddyState *part
 
 /*
  * eddy_combine_stored combines a stored state (ignored for a new group) with a partial state into
- * the state to be stored and the final value.
+ * the state to be stored and the final value (NULL: it is not needed).
  */
 void
 eddy_combine_stored(EddyCombiner *combiner, EddyAggregate *agg, const EddyState *stored,
@@ -216,12 +216,15 @@ eddy_combine_stored(EddyCombiner *combiner, EddyAggregate *agg, const EddyState 
 										left, delta);
 		}
 		make_read_only(&delta, agg->resultlen);
-		*new_stored = *final = delta;
+		*new_stored = delta;
+		if (final)
+			*final = delta;
 	}
 	else if (is_new)
 	{
 		*new_stored = *partial;
-		*final = finalize(combiner, agg, delta);
+		if (final)
+			*final = finalize(combiner, agg, delta);
 	}
 	else
 	{
@@ -231,7 +234,8 @@ eddy_combine_stored(EddyCombiner *combiner, EddyAggregate *agg, const EddyState 
 		*new_stored = serialize(combiner, agg, delta);
 		if (!agg->internal && !new_stored->isnull)
 			new_stored->value = datumCopy(new_stored->value, agg->transbyval, agg->translen);
-		*final = finalize(combiner, agg, delta);
+		if (final)
+			*final = finalize(combiner, agg, delta);
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -285,7 +289,7 @@ eddy_combine_add_stored(EddyCombiner *combiner, EddyAggregate *agg,
 
 /*
  * eddy_combine_finish returns the state to be stored and the final value of an accumulator to which
- * something was added.
+ * something was added; NULL for what is not needed.
  */
 void
 eddy_combine_finish(EddyCombiner *combiner, EddyAggregate *agg, EddyAccumulator *accumulator,
@@ -304,15 +308,22 @@ eddy_combine_finish(EddyCombiner *combiner, EddyAggregate *agg, EddyAccumulator 
 				state = combine_transitions(combiner, agg, &agg->add, accumulator->sum, state);
 		}
 		make_read_only(&state, agg->resultlen);
-		*new_stored = *final = state;
+		if (new_stored)
+			*new_stored = state;
+		if (final)
+			*final = state;
 	}
 	else
 	{
 		/* before finalizing: a final function may change the state */
-		*new_stored = serialize(combiner, agg, state);
-		if (!agg->internal && !new_stored->isnull)
-			new_stored->value = datumCopy(new_stored->value, agg->transbyval, agg->translen);
-		*final = finalize(combiner, agg, state);
+		if (new_stored)
+		{
+			*new_stored = serialize(combiner, agg, state);
+			if (!agg->internal && !new_stored->isnull)
+				new_stored->value = datumCopy(new_stored->value, agg->transbyval, agg->translen);
+		}
+		if (final)
+			*final = finalize(combiner, agg, state);
 	}
 	MemoryContextSwitchTo(old);
 }

@@ -47,6 +47,7 @@
 #include "view/event_window.h"
 #include "view/kind.h"
 #include "view/layer.h"
+#include "view/kind_panes.h"
 #include "view/view.h"
 
 static void
@@ -271,6 +272,47 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 
 /* ---- the public view ---- */
 
+/* The query for rows of open windows that are combined from panes, by the key of the group. */
+static void
+append_open_windows(StringInfo sql, const EddyViewPlan *plan)
+{
+	const EddyStateTable *results = eddy_plan_main_table(plan);
+	const EddyStateTable *panes = list_nth(plan->state_tables, PANE_PANES);
+	const char *table = quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(panes->relid));
+	int			nkeys = eddy_kind_panes_nkeys(plan);
+	StringInfoData keys;
+
+	appendStringInfoString(sql, " UNION ALL SELECT ");
+	for (int i = 0; i < plan->noutputs; i++)
+	{
+		const EddyOutput *output = &plan->outputs[i];
+		int			key = output->index - plan->panes->nbounds;
+
+		if (i > 0)
+			appendStringInfoString(sql, ", ");
+		/* conditions on keys select the panes that are read */
+		if (output->kind == EDDY_OUTPUT_KEY && key >= 0)
+			appendStringInfo(sql, "k.%s", column_name(panes, PANE_KEY + key));
+		else
+			appendStringInfo(sql, "w.%s", column_name(results, output->column));
+	}
+	initStringInfo(&keys);
+	for (int i = 0; i < nkeys; i++)
+		appendStringInfo(&keys, "%s%s", i > 0 ? ", " : "", column_name(panes, PANE_KEY + i));
+	appendStringInfoString(sql, " FROM ");
+	if (nkeys > 0)
+		appendStringInfo(sql, "(SELECT DISTINCT %s FROM %s) AS k, LATERAL ", keys.data, table);
+	appendStringInfo(sql, "%s._open_windows(%s::pg_catalog.regclass, ROW(%s)) AS w (", EDDY_SCHEMA,
+					 quote_literal_cstr(table), keys.data);
+	for (int i = 0; i < plan->noutputs; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(sql, ", ");
+		append_column(sql, &results->columns[plan->outputs[i].column - 1]);
+	}
+	appendStringInfoChar(sql, ')');
+}
+
 /* A query for the rows of the main state table that are rows of what is maintained. */
 static char *
 make_rows_query(const EddyViewPlan *plan)
@@ -287,6 +329,8 @@ make_rows_query(const EddyViewPlan *plan)
 					 quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(table->relid)));
 	if (plan->visible_column)
 		appendStringInfo(&sql, " WHERE %s", column_name(table, plan->visible_column));
+	if (plan->panes && !plan->on_close)
+		append_open_windows(&sql, plan);
 	return sql.data;
 }
 

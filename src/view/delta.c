@@ -56,13 +56,14 @@ name_view(void *arg)
 }
 
 /*
- * eddy_delta_run runs a part of the maintenance of a view; with in_subtransaction, in a
+ * eddy_delta_run_for runs a part of the maintenance of a view; with in_subtransaction, in a
  * subtransaction of its own, and returns an error instead of raising it.
  */
 ErrorData *
-eddy_delta_run(EddyWork *work, void (*function) (void *), void *arg, bool in_subtransaction)
+eddy_delta_run_for(EddyViewPlan *plan, void (*function) (void *), void *arg,
+				   bool in_subtransaction)
 {
-	ErrorContextCallback callback = {error_context_stack, name_view, work->plan};
+	ErrorContextCallback callback = {error_context_stack, name_view, plan};
 	ErrorData  *error = NULL;
 	int			depth = maintaining;
 
@@ -82,6 +83,13 @@ eddy_delta_run(EddyWork *work, void (*function) (void *), void *arg, bool in_sub
 	PG_END_TRY();
 	error_context_stack = callback.previous;
 	return error;
+}
+
+/* eddy_delta_run does the same for the view of a batch. */
+ErrorData *
+eddy_delta_run(EddyWork *work, void (*function) (void *), void *arg, bool in_subtransaction)
+{
+	return eddy_delta_run_for(work->plan, function, arg, in_subtransaction);
 }
 
 /* ---- running the delta query ---- */

@@ -17,6 +17,7 @@
 static const EddyViewKind *const kinds[] = {
 	&eddy_kind_session,
 	&eddy_kind_collected,
+	&eddy_kind_panes,
 	&eddy_kind_combining,
 	&eddy_kind_append,
 	&eddy_kind_distinct_on,
@@ -30,6 +31,16 @@ eddy_kind_choose(const Query *query)
 		if (kinds[i]->accepts(query))
 			return kinds[i];
 	return NULL;
+}
+
+/* eddy_kind_choose_for returns the kind of a new view, whose query is accepted, with its policy. */
+const EddyViewKind *
+eddy_kind_choose_for(const EddyViewPlan *policy, const Query *query, Index stream_rti)
+{
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+		if (kinds[i]->suits && kinds[i]->suits(policy, query, stream_rti))
+			return kinds[i];
+	return eddy_kind_choose(query);
 }
 
 /* eddy_kind_get returns the kind with a name from the catalog. */

@@ -23,6 +23,12 @@ struct EddyViewKind
 	bool		(*accepts) (const Query *query);
 
 	/*
+	 * True if a view with this query and policy is to be of this kind instead of another one that
+	 * accepts it. May be NULL.
+	 */
+	bool		(*suits) (const EddyViewPlan *policy, const Query *query, Index stream_rti);
+
+	/*
 	 * Takes a definition apart and lays out the state tables: fills what plan.h lists as the
 	 * kind's, all in the current memory context. Raises ERRCODE_FEATURE_NOT_SUPPORTED for
 	 * what cannot be maintained incrementally.
@@ -48,15 +54,29 @@ struct EddyViewKind
 	 * shrinks to what the view shows. NULL: nothing is left out.
 	 */
 	void		(*forget) (EddyViewPlan *plan, TupleTableSlot *row);
+
+	/*
+	 * For kinds whose final rows are not rows of the main table that get a mark, otherwise NULL:
+	 * the watermark at which windows have to be closed, DT_NOEND if there are none; and closing those
+	 * that end until a watermark, in order of (end, key), at most *budget groups. close sets
+	 * progress->closed_until and progress->closed_groups, and returns true if no more have to be
+	 * closed.
+	 */
+	TimestampTz (*next_due) (EddyViewPlan *plan, const EddyViewProgress *progress);
+	bool		(*close) (EddyViewPlan *plan, EddyViewProgress *progress, TimestampTz watermark,
+						  int64 *budget);
 };
 
 extern const EddyViewKind eddy_kind_append; /* kind_append.c */
 extern const EddyViewKind eddy_kind_collected;	/* kind_collected.c */
 extern const EddyViewKind eddy_kind_combining;	/* kind_combining.c */
+extern const EddyViewKind eddy_kind_panes;	/* kind_panes.c */
 extern const EddyViewKind eddy_kind_session;	/* kind_session.c */
 extern const EddyViewKind eddy_kind_distinct_on;	/* kind_distinct_on.c */
 
 extern const EddyViewKind *eddy_kind_choose(const Query *query);
+extern const EddyViewKind *eddy_kind_choose_for(const EddyViewPlan *policy,
+												 const Query *query, Index stream_rti);
 extern const EddyViewKind *eddy_kind_get(const char *name);
 
 #endif							/* EDDY_KIND_H */

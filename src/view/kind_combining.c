@@ -250,6 +250,24 @@ eddy_combining_lay_out(EddyViewPlan *plan)
 	plan->final_desc = make_final_desc(plan);
 }
 
+/*
+ * eddy_combining_lay_out_results lays out a main table without states, for kinds that keep them in
+ * other tables.
+ */
+void
+eddy_combining_lay_out_results(EddyViewPlan *plan)
+{
+	EddyStateTable *table = palloc0(sizeof(EddyStateTable));
+
+	table->suffix = "state";
+	table->columns = palloc0(sizeof(EddyStateColumn) * (plan->noutputs + plan->nkeys + 4));
+	lay_out_view_columns(plan, table);
+	lay_out_key(plan, table);
+	lay_out_marks(plan, table);
+	plan->state_tables = list_make1(table);
+	plan->final_desc = make_final_desc(plan);
+}
+
 void
 eddy_combining_layout(EddyViewPlan *plan, Query *query)
 {
@@ -294,6 +312,7 @@ delta_expr(const EddyViewPlan *plan, int i)
 	return (Expr *) eddy_combining_partial_aggref(plan->aggs[i].aggref);
 }
 
+/* eddy_combining_make_delta selects the keys and bare aggregates of a query that groups. */
 void
 eddy_combining_make_delta(EddyViewPlan *plan, Query *delta)
 {

@@ -18,6 +18,8 @@ extern void eddy_combining_merge(EddyViewPlan *plan, EddyMerge *merge);
 
 extern Aggref *eddy_combining_partial_aggref(const Aggref *original);
 extern void eddy_combining_lay_out(EddyViewPlan *plan);
+extern void eddy_combining_lay_out_results(EddyViewPlan *plan);
+extern void eddy_combining_make_delta(EddyViewPlan *plan, Query *delta);
 extern void eddy_combining_compute_outputs(EddyViewPlan *plan, ExprContext *econtext,
 										   TupleTableSlot *finals, TupleTableSlot *result);
 extern void eddy_combining_mark(const EddyViewPlan *plan, TupleTableSlot *row, bool final);

@@ -33,6 +33,7 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_clause.h"
 #include "parser/parse_oper.h"
+#include "parser/parsetree.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -45,6 +46,7 @@
 #include "owner.h"
 #include "view/event_window.h"
 #include "view/maintain.h"
+#include "view/panes.h"
 
 /* Columns of the result. */
 enum
@@ -64,17 +66,18 @@ make_target(AttrNumber resno, Node *expr)
 	return makeTargetEntry((Expr *) expr, resno, psprintf("c%d", resno), false);
 }
 
-/* end <= until */
+/* time <= until */
 static Node *
-make_condition(Var *end, TimestampTz until)
+make_condition(Node *time, TimestampTz until)
 {
-	TypeCacheEntry *type = lookup_type_cache(end->vartype, TYPECACHE_BTREE_OPFAMILY);
-	Oid			operator = get_opfamily_member(type->btree_opf, end->vartype, end->vartype,
+	Oid			time_type = getBaseType(exprType(time));
+	TypeCacheEntry *type = lookup_type_cache(time_type, TYPECACHE_BTREE_OPFAMILY);
+	Oid			operator = get_opfamily_member(type->btree_opf, time_type, time_type,
 												BTLessEqualStrategyNumber);
-	Const	   *bound = makeConst(end->vartype, -1, InvalidOid, sizeof(TimestampTz),
+	Const	   *bound = makeConst(time_type, -1, InvalidOid, sizeof(TimestampTz),
 								  TimestampTzGetDatum(until), false, FLOAT8PASSBYVAL);
 
-	return (Node *) make_opclause(operator, BOOLOID, false, (Expr *) copyObject(end),
+	return (Node *) make_opclause(operator, BOOLOID, false, (Expr *) copyObject(time),
 								  (Expr *) bound, InvalidOid, InvalidOid);
 }
 
@@ -94,6 +97,21 @@ make_distinct(Query *query)
 		clause->tleSortGroupRef = assignSortGroupRef(entry, query->targetList);
 		query->distinctClause = lappend(query->distinctClause, clause);
 	}
+}
+
+/*
+ * Rows that are late for a window are before its end: only these are paired with the windows, which
+ * are many.
+ */
+static void
+restore_windows(const EddyViewPlan *plan, Query *query, TimestampTz until)
+{
+	RangeTblEntry *rte = rt_fetch(plan->panes->rti, query->rtable);
+	FuncExpr   *windows = castNode(FuncExpr, copyObject(plan->panes->windows));
+
+	linitial_node(RangeTblFunction, rte->functions)->funcexpr = (Node *) windows;
+	query->jointree->quals = make_and_qual(query->jointree->quals,
+										   make_condition(linitial(windows->args), until));
 }
 
 /* The delta query without aggregation, for the pairs of a row and a window that ends until a time. */
@@ -118,7 +136,9 @@ make_query(EddyViewPlan *plan, TimestampTz until)
 	query->groupClause = NIL;
 	query->havingQual = NULL;
 	query->hasAggs = false;
-	query->jointree->quals = make_and_qual(query->jointree->quals, make_condition(end, until));
+	query->jointree->quals = make_and_qual(query->jointree->quals, make_condition((Node *) end, until));
+	if (plan->panes)
+		restore_windows(plan, query, until);
 	make_distinct(query);
 	return query;
 }

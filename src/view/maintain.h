@@ -54,6 +54,8 @@ extern void eddy_late_collect(EddyWork *work);
 
 /* ---- delta.c ---- */
 
+extern ErrorData *eddy_delta_run_for(EddyViewPlan *plan, void (*function) (void *), void *arg,
+									 bool in_subtransaction);
 extern ErrorData *eddy_delta_run(EddyWork *work, void (*function) (void *), void *arg,
 								 bool in_subtransaction);
 extern bool eddy_delta_try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool keep,

@@ -41,6 +41,7 @@
 #include "owner.h"
 #include "view/kind.h"
 #include "view/merge.h"
+#include "view/panes.h"
 
 typedef enum MergePass
 {
@@ -145,13 +146,18 @@ eddy_merge_judgment(EddyMerge *merge)
 	return merge->judgment;
 }
 
-/* True for a group whose window is final: all rows of the group are late. */
+/* True for a group whose window is final, or all windows of a pane: all rows of it are late. */
 static inline bool
 is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
 {
 	bool		isnull;
 	Datum		end;
 
+	if (plan->panes)
+	{
+		end = slot_getattr(group, 1, &isnull);
+		return eddy_panes_leave_out(plan->panes, judgment, isnull, DatumGetTimestampTz(end));
+	}
 	if (!plan->windowed || judgment->late_rows)
 		return false;
 	end = slot_getattr(group, 1, &isnull);

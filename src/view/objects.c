@@ -43,6 +43,8 @@
 #include "compat.h"
 #include "owner.h"
 #include "view/plan.h"
+#include "view/kind.h"
+#include "view/kind_panes.h"
 #include "view/view.h"
 
 /* The privileges of the owner of a view on its main state table. */
@@ -214,6 +216,10 @@ sync_view(const EddyView *view, Oid extension_owner)
 			CommandCounterIncrement();
 		}
 	sync_privileges(view->state_table, view_owner, extension_owner);
+	/* the keys of open windows are read by the view itself */
+	if (strcmp(view->kind, eddy_kind_panes.name) == 0)
+		sync_privileges(list_nth_oid(view->state_tables, PANE_PANES), view_owner,
+						extension_owner);
 	bind_definition(view->definition, view->relid);
 }
 

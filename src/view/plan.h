@@ -113,6 +113,10 @@ typedef struct EddyViewKind EddyViewKind;	/* kind.h */
 
 typedef struct EddySession EddySession; /* session.h */
 
+typedef struct EddyPanes EddyPanes;	/* panes.h */
+
+typedef struct EddyPaneSums EddyPaneSums;	/* pane_close.c */
+
 typedef struct EddyViewPlan
 {
 	Oid			view;
@@ -141,6 +145,8 @@ typedef struct EddyViewPlan
 	bool		fallible;		/* has expressions over aggregates, or HAVING, which can fail */
 	TupleDesc	final_desc;		/* keys, then final values: what these expressions read */
 	EddySession *session;		/* of a view with session windows, otherwise NULL */
+	EddyPanes  *panes;			/* of a view whose windows are combined from panes, otherwise NULL */
+	EddyPaneSums *pane_sums;	/* sums of panes that closing has kept, or NULL */
 	List	   *state_tables;	/* of EddyStateTable; the view reads the first, the main one */
 	bool		windowed;		/* keys[0] is the end of a window over the event time */
 	TimestampTz next_end;		/* no window that is not closed ends before, as of next_end_at */

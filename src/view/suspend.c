@@ -208,6 +208,8 @@ eddy_view_resume(Oid relid, bool *emptied)
 		if (query)
 			eddy_catalog_set_view_aggregates(view, eddy_signature_make(query));
 		empty_view(view);
+		/* its windows close again, with the rows that the stream still holds */
+		eddy_catalog_reset_view_progress(view->relid);
 		*emptied = true;
 	}
 	return true;

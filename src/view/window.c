@@ -274,6 +274,16 @@ time_in_window(Timestamp time, int64 size, int64 offset)
 	return position >= origin ? position - origin : position + (size - origin);
 }
 
+/*
+ * eddy_window_position returns the microseconds since the last time that is aligned as the windows
+ * of a length and an offset are.
+ */
+int64
+eddy_window_position(Timestamp time, int64 size, int64 offset)
+{
+	return time_in_window(time, size, offset);
+}
+
 /* A time plus a length, if that is a time. */
 static inline Timestamp
 shift(Timestamp time, int64 length)

@@ -17,4 +17,7 @@ extern void eddy_window_check(FuncExpr *call);
 extern int64 eddy_window_length(const Interval *interval);
 extern void eddy_window_raise_null(void);
 
+/* Microseconds from the start of the window that contains a time. */
+extern int64 eddy_window_position(Timestamp time, int64 size, int64 offset);
+
 #endif							/* EDDY_WINDOW_H */

@@ -1,0 +1,186 @@
+/*-------------------------------------------------------------------------
+ *
+ * pane_work.c
+ *    Adding up the states of panes, and computing the row of a window from them.
+ *
+ * Sums are states in the form in which they are stored.
+ *
+ * No locks. Memory: sums are in contexts that the caller specifies; the combiner's context is reset
+ * by each call, that of expressions before each row. Errors of aggregates and expressions are
+ * raised; a sum to which states were being added is undefined then.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "view/kind_combining.h"
+#include "view/pane_work.h"
+
+void
+eddy_pane_begin(EddyPaneWork *work, EddyViewPlan *plan, TupleDesc panes, TupleDesc results)
+{
+	work->plan = plan;
+	work->desc = panes;
+	work->combiner = eddy_combine_begin();
+	work->econtext = CreateStandaloneExprContext();
+	work->finals = MakeSingleTupleTableSlot(plan->final_desc, &TTSOpsVirtual);
+	work->result = MakeSingleTupleTableSlot(results, &TTSOpsVirtual);
+}
+
+void
+eddy_pane_end(EddyPaneWork *work)
+{
+	ExecDropSingleTupleTableSlot(work->finals);
+	ExecDropSingleTupleTableSlot(work->result);
+	FreeExprContext(work->econtext, true);
+	eddy_combine_end(work->combiner);
+}
+
+/* ---- sums ---- */
+
+void
+eddy_pane_copy_value(TupleDesc desc, AttrNumber column, Datum value, bool isnull, Datum *to,
+					 bool *to_null)
+{
+	Form_pg_attribute att = TupleDescAttr(desc, column - 1);
+
+	*to_null = isnull;
+	if (isnull || att->attbyval)
+		*to = isnull ? (Datum) 0 : value;
+	else if (att->attlen == -1 && !VARATT_IS_EXTERNAL_EXPANDED(DatumGetPointer(value)))
+		*to = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	else
+		*to = datumCopy(value, false, att->attlen);
+}
+
+EddyState *
+eddy_pane_copy(const EddyPaneWork *work, TupleTableSlot *row)
+{
+	EddyViewPlan *plan = work->plan;
+	EddyState  *states = palloc(sizeof(EddyState) * Max(plan->naggs, 1));
+
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		AttrNumber	column = plan->aggs[i].state_column;
+
+		eddy_pane_copy_value(work->desc, column, row->tts_values[column - 1],
+							 row->tts_isnull[column - 1], &states[i].value, &states[i].isnull);
+	}
+	return states;
+}
+
+/* True for an aggregate of which one of the states means that its result is lost. */
+static bool
+is_lost(const EddyPaneWork *work, int i, const EddyState *states)
+{
+	const EddyAggregate *agg = &work->plan->aggs[i];
+
+	return states && eddy_combining_is_lost(agg, states[i].isnull, states[agg->counter].value);
+}
+
+static void
+free_states(const EddyPaneWork *work, EddyState *states)
+{
+	EddyViewPlan *plan = work->plan;
+
+	for (int i = 0; i < plan->naggs; i++)
+		if (!states[i].isnull &&
+			!TupleDescAttr(work->desc, plan->aggs[i].state_column - 1)->attbyval)
+			pfree(DatumGetPointer(states[i].value));
+	pfree(states);
+}
+
+void
+eddy_pane_add(EddyPaneWork *work, MemoryContext mcxt, EddyState **sum, const EddyState *states)
+{
+	EddyViewPlan *plan = work->plan;
+	MemoryContext old;
+	EddyState  *total;
+
+	if (states == NULL)
+		return;
+	old = MemoryContextSwitchTo(mcxt);
+	total = palloc(sizeof(EddyState) * Max(plan->naggs, 1));
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		EddyAggregate *agg = &plan->aggs[i];
+		EddyAccumulator accumulator = {0};
+		EddyState	state = states[i];
+
+		if (*sum && (is_lost(work, i, *sum) || is_lost(work, i, states)))
+			state.isnull = true;
+		else if (*sum)
+		{
+			eddy_combine_add_stored(work->combiner, agg, &accumulator, &(*sum)[i]);
+			eddy_combine_add_stored(work->combiner, agg, &accumulator, &states[i]);
+			eddy_combine_finish(work->combiner, agg, &accumulator, &state, NULL);
+		}
+		eddy_pane_copy_value(work->desc, agg->state_column, state.value, state.isnull,
+							 &total[i].value, &total[i].isnull);
+	}
+	MemoryContextSwitchTo(old);
+	if (*sum)
+		free_states(work, *sum);
+	*sum = total;
+	MemoryContextReset(work->combiner->mcxt);
+}
+
+/* ---- rows of windows ---- */
+
+static void
+compute_final(EddyPaneWork *work, int i, int nparts, const EddyState *const *parts)
+{
+	EddyAggregate *agg = &work->plan->aggs[i];
+	EddyAccumulator accumulator = {0};
+	EddyState	final;
+	bool		lost = false;
+
+	for (int part = 0; part < nparts; part++)
+		lost |= is_lost(work, i, parts[part]);
+	if (lost)
+	{
+		EddyState	null = {(Datum) 0, true};
+
+		eddy_combine_add_stored(work->combiner, agg, &accumulator, &null);
+	}
+	else
+		for (int part = 0; part < nparts; part++)
+			if (parts[part])
+				eddy_combine_add_stored(work->combiner, agg, &accumulator, &parts[part][i]);
+	eddy_combine_finish(work->combiner, agg, &accumulator, NULL, &final);
+	eddy_pane_set(work->finals, work->plan->nkeys + i, final.value, final.isnull);
+}
+
+bool
+eddy_pane_compute(EddyPaneWork *work, TimestampTz start, TimestampTz end, const Datum *keys,
+				  const bool *nulls, int nparts, const EddyState *const *parts)
+{
+	EddyViewPlan *plan = work->plan;
+	int			nbounds = plan->panes->nbounds;
+	TupleTableSlot *finals = ExecClearTuple(work->finals);
+	TupleTableSlot *result = ExecClearTuple(work->result);
+
+	MemoryContextReset(work->combiner->mcxt);
+	ResetExprContext(work->econtext);
+	memset(result->tts_isnull, true, sizeof(bool) * result->tts_tupleDescriptor->natts);
+	eddy_pane_set(finals, 0, TimestampTzGetDatum(end), false);
+	if (nbounds > 1)
+		eddy_pane_set(finals, 1, TimestampTzGetDatum(start), false);
+	for (int i = nbounds; i < plan->nkeys; i++)
+		eddy_pane_set(finals, i, keys[i - nbounds], nulls[i - nbounds]);
+	for (int i = 0; i < plan->nkeys; i++)
+		eddy_pane_set(result, plan->keys[i].column - 1, finals->tts_values[i],
+					  finals->tts_isnull[i]);
+	for (int i = 0; i < plan->naggs; i++)
+		compute_final(work, i, nparts, parts);
+	ExecStoreVirtualTuple(finals);
+	eddy_combining_compute_outputs(plan, work->econtext, finals, result);
+	eddy_combining_mark(plan, result, true);
+	ExecStoreVirtualTuple(result);
+	return plan->having == NULL || DatumGetBool(result->tts_values[plan->having_column - 1]);
+}
