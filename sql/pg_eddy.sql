@@ -651,7 +651,7 @@ CREATE VIEW eddy.sources AS
 SELECT s.source, s.stream, s.server, s.topic, s.format,
        CASE WHEN NOT s.enabled THEN 'paused'
             WHEN t.state = 'stopped' THEN 'stopped'
-            WHEN t.state = 'running' AND least(cardinality(w.pids), t.workers) >= coalesce((s.options->>'workers')::integer, 1)
+            WHEN t.state = 'running' AND least(coalesce(cardinality(w.pids), 0), t.workers) >= coalesce((s.options->>'workers')::integer, 1)
             THEN 'running'
             ELSE 'waiting' END AS state,
        -- an error of a view's expression can quote a row

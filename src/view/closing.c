@@ -301,14 +301,18 @@ expire_view(CloseRun *run)
 	if (progress == NULL)
 		return;
 	until = Min(eddy_view_earlier(run->watermark, plan->retention), progress->forgotten_until);
-	if (until <= progress->expired_until || next_end(plan, DT_NOBEGIN) > until)
+	/* rows that an earlier call had no budget for are still there */
+	if (next_end(plan, DT_NOBEGIN) > until)
 		return;
 	progress = eddy_catalog_lock_view_progress(plan->view);
 	if (progress == NULL)
 		return;
 	/* before the first row is deleted, so that consumers of changes know why it is */
-	progress->expired_until = until;
-	eddy_catalog_set_view_progress(progress);
+	if (until > progress->expired_until)
+	{
+		progress->expired_until = until;
+		eddy_catalog_set_view_progress(progress);
+	}
 	(void) act_on_range(plan, CLOSE_REMOVE, DT_NOBEGIN, until, run->budget, &removed);
 	run->complete = *run->budget > 0;
 }

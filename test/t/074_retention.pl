@@ -1,0 +1,80 @@
+# 074_retention.pl: retention of a view keeps its state flat over a day of windows.
+#
+# A day of one-minute windows passes, an hour of event time in each statement. The database worker
+# removes final rows whose retention has passed, in several transactions. The rows of the last hours are those
+# of the SELECT over the stream, the state table does not grow after its first hours, and consumers of
+# changes receive no deletes for rows that have expired, unless they ask for them.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $keys = 500;		# 30,000 groups an hour: more than one transaction closes or removes
+my $hours = 24;
+
+my $node = new_node('retention');
+
+sql($node, q{
+CREATE UNLOGGED TABLE readings (sensor int, value int, at timestamptz);
+SELECT eddy.create_stream('readings', event_time => 'at', retention => '10 days');
+SELECT eddy.create_continuous_view('by_minute', $$
+	SELECT sensor, w.window_start, w.window_end, count(*) AS n, avg(value) AS mean
+	FROM readings, eddy.tumble(at, '1 minute') AS w GROUP BY sensor, w.window_start, w.window_end $$,
+	retention => '2 hours');
+SELECT pg_create_logical_replication_slot('silent', 'pg_eddy_cdc');
+SELECT pg_create_logical_replication_slot('asking', 'pg_eddy_cdc');
+});
+
+sub size
+{
+	return $node->safe_psql('postgres', q{
+SELECT pg_total_relation_size(state_table) FROM eddy.continuous_views WHERE view = 'by_minute'::regclass});
+}
+
+my $early_size;
+
+foreach my $hour (1 .. $hours)
+{
+	sql($node, qq{
+INSERT INTO readings
+SELECT s, s * m, timestamptz '2026-01-01 00:00Z' + ($hour - 1) * interval '1 hour' + m * interval '1 minute'
+FROM generate_series(0, 59) m, generate_series(1, $keys) s});
+	# the window of the last minute is not final, so two hours before it are kept
+	# all windows are final but that of the last minute
+	my $closed = ($hour * 60 - 1) * $keys;
+	wait_until($node, qq{
+SELECT min(window_end) > (SELECT max(at) FROM readings) - interval '2 hours'
+	AND (SELECT closed_groups FROM eddy.stat_continuous_views WHERE view = 'by_minute'::regclass) = $closed
+FROM by_minute}, "hour $hour is closed, and rows older than two hours are removed");
+	sql($node, 'VACUUM eddy._by_minute_state');
+	$early_size = size() if $hour == 4;
+}
+
+is($node->safe_psql('postgres', q{
+WITH expected AS (
+	SELECT sensor, w.window_start, w.window_end, count(*) AS n, avg(value) AS mean
+	FROM readings, eddy.tumble(at, '1 minute') AS w
+	WHERE w.window_end > (SELECT max(at) FROM readings) - interval '2 hours'
+	GROUP BY sensor, w.window_start, w.window_end)
+SELECT (SELECT count(*) FROM (TABLE by_minute EXCEPT ALL TABLE expected) d),
+	(SELECT count(*) FROM (TABLE expected EXCEPT ALL TABLE by_minute) d),
+	(SELECT count(*) FROM expected)}),
+	'0|0|' . 121 * $keys, 'the rows of the last two hours are those of the SELECT');
+cmp_ok(size(), '<=', 1.5 * $early_size, 'the state does not grow');
+
+my $removed = $hours * 60 * $keys - 121 * $keys;
+my $deletes = q{SELECT count(*) FROM pg_logical_slot_peek_changes('%s', NULL, NULL, 'batch-bytes', '0' %s)
+	WHERE data::json ->> 'op' = 'd'};
+
+is($node->safe_psql('postgres', sprintf($deletes, 'silent', '')), 0, 'consumers receive no deletes of expired rows');
+is($node->safe_psql('postgres', sprintf($deletes, 'asking', q{, 'retention', 'on'})), $removed,
+	'unless they ask for them');
+
+done_testing();
