@@ -459,7 +459,7 @@ static inline void
 eddy_compat_parse_type(const char *name, Oid *type, int32 *typmod)
 {
 #if PG_VERSION_NUM >= 160000
-	ErrorSaveContext context = {T_ErrorSaveContext};
+	ErrorSaveContext context = {.type = T_ErrorSaveContext};
 
 	if (!parseTypeString(name, type, typmod, (Node *) &context))
 		*type = InvalidOid;
