@@ -454,6 +454,17 @@ eddy_compat_tuplesort_getdatum(Tuplesortstate *sort, Datum *value, bool *isnull)
 #endif
 }
 
+/* Forms a minimal tuple; since 18 the function can leave space before it. */
+static inline MinimalTuple
+eddy_compat_form_minimal_tuple(TupleDesc desc, const Datum *values, const bool *nulls)
+{
+#if PG_VERSION_NUM >= 180000
+	return heap_form_minimal_tuple(desc, values, nulls, 0);
+#else
+	return heap_form_minimal_tuple(desc, unconstify(Datum *, values), unconstify(bool *, nulls));
+#endif
+}
+
 /* The type with a name, InvalidOid if it does not exist. */
 static inline void
 eddy_compat_parse_type(const char *name, Oid *type, int32 *typmod)

@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "compat.h"
 #include "view/collect_values.h"
 
 PG_FUNCTION_INFO_V1(eddy_collect_add);
@@ -104,7 +105,7 @@ eddy_collect_add(PG_FUNCTION_ARGS)
 		if (!context->nulls[i] && TupleDescAttr(context->desc, i)->attlen == -1)
 			context->values[i] = PointerGetDatum(PG_DETOAST_DATUM_PACKED(context->values[i]));
 	}
-	tuple = heap_form_minimal_tuple(context->desc, context->values, context->nulls);
+	tuple = eddy_compat_form_minimal_tuple(context->desc, context->values, context->nulls);
 	append_tuple(state, tuple);
 	pfree(tuple);
 	PG_RETURN_POINTER(state);
