@@ -348,7 +348,7 @@ windowed_plans(Oid stream)
 
 	foreach(lc, eddy_plan_views(stream))
 	{
-		EddyViewPlan *plan = eddy_maintain_lock_view(lfirst_oid(lc));
+		EddyViewPlan *plan = eddy_maintain_lock_view(lfirst_oid(lc), false);
 
 		if (plan && plan->windowed)
 			plans = lappend(plans, plan);

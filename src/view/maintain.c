@@ -231,10 +231,10 @@ run_make_plan(void *arg)
 
 /*
  * Makes the plan of a view that has none, or whose plan has become invalid. NULL if the view was
- * dropped, or cannot be planned any more, and is then suspended.
+ * dropped, or cannot be planned any more; with suspends it is then suspended.
  */
 static EddyViewPlan *
-make_plan(Oid view)
+make_plan(Oid view, bool suspends)
 {
 	EddyPlanRun run = {view, NULL};
 	ErrorData  *error = eddy_subtransaction_run(run_make_plan, &run);
@@ -243,7 +243,8 @@ make_plan(Oid view)
 		return run.plan;
 	if (!eddy_batch_is_row_error(error))
 		ReThrowError(error);
-	eddy_view_suspend(view, error->message, error->sqlerrcode);
+	if (suspends)
+		eddy_view_suspend(view, error->message, error->sqlerrcode);
 	FreeErrorData(error);
 	return NULL;
 }
@@ -268,12 +269,13 @@ lock_state_tables(const EddyViewPlan *plan)
 
 /*
  * eddy_maintain_lock_view returns the plan of a view that is to be maintained, with its state tables
- * locked. NULL if the view was dropped, or had to be suspended.
+ * locked. NULL if the view was dropped or cannot be maintained; with suspends it is then suspended.
+ * Only for rows that are missing in the view otherwise: during a restore, views are incomplete.
  */
 EddyViewPlan *
-eddy_maintain_lock_view(Oid view)
+eddy_maintain_lock_view(Oid view, bool suspends)
 {
-	EddyViewPlan *plan = eddy_plan_ready(view) ? eddy_plan_get(view) : make_plan(view);
+	EddyViewPlan *plan = eddy_plan_ready(view) ? eddy_plan_get(view) : make_plan(view, suspends);
 
 	for (int attempt = 0; plan; attempt++)
 	{
@@ -282,13 +284,14 @@ eddy_maintain_lock_view(Oid view)
 		/* with the lock held, changes that still invalidate plans do not concern this view */
 		if (eddy_plan_ready(view) || attempt >= PLAN_ATTEMPTS)
 			break;
-		plan = make_plan(view); /* the transaction that was waited for has changed it */
+		plan = make_plan(view, suspends);	/* the transaction that was waited for has changed it */
 	}
 	if (plan && !eddy_view_may_maintain(plan))
 	{
-		eddy_view_suspend(view, psprintf("permission denied for stream \"%s\"",
-										 get_rel_name(plan->stream)),
-						  ERRCODE_INSUFFICIENT_PRIVILEGE);
+		if (suspends)
+			eddy_view_suspend(view, psprintf("permission denied for stream \"%s\"",
+											 get_rel_name(plan->stream)),
+							  ERRCODE_INSUFFICIENT_PRIVILEGE);
 		return NULL;
 	}
 	return plan;
@@ -337,7 +340,7 @@ make_works(List *batches)
 	foreach(lc, views)
 	{
 		ViewOfBatch *entry = lfirst(lc);
-		EddyViewPlan *plan = eddy_maintain_lock_view(entry->view);
+		EddyViewPlan *plan = eddy_maintain_lock_view(entry->view, true);
 
 		if (plan)
 			works = lappend(works, make_work(plan, entry->batch));

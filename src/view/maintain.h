@@ -41,7 +41,7 @@ typedef enum EddyStep
 /* ---- maintain.c ---- */
 
 /* The plan of a view that is to be maintained, with its state tables locked, or NULL. */
-extern EddyViewPlan *eddy_maintain_lock_view(Oid view);
+extern EddyViewPlan *eddy_maintain_lock_view(Oid view, bool suspends);
 
 /* ---- closing.c ---- */
 
