@@ -30,13 +30,6 @@ enum
 
 const EddyTableDesc eddy_catalog_late_row_table = {EDDY_CATALOG_LATE_ROWS, LATE_NCOLUMNS, NULL};
 
-static void
-write_time(Datum *values, bool *nulls, AttrNumber column, TimestampTz time)
-{
-	values[column - 1] = TimestampTzGetDatum(time);
-	nulls[column - 1] = TIMESTAMP_IS_NOBEGIN(time);
-}
-
 void
 eddy_catalog_insert_late_row(const EddyLateRowEntry *entry)
 {
@@ -45,9 +38,9 @@ eddy_catalog_insert_late_row(const EddyLateRowEntry *entry)
 	bool		nulls[LATE_NCOLUMNS] = {false};
 
 	values[LATE_VIEW - 1] = ObjectIdGetDatum(entry->view);
-	write_time(values, nulls, LATE_WINDOW_START, entry->window_start);
-	write_time(values, nulls, LATE_WINDOW_END, entry->window_end);
-	write_time(values, nulls, LATE_WATERMARK, entry->watermark);
+	eddy_catalog_set_time(values, nulls, LATE_WINDOW_START, entry->window_start);
+	eddy_catalog_set_time(values, nulls, LATE_WINDOW_END, entry->window_end);
+	eddy_catalog_set_time(values, nulls, LATE_WATERMARK, entry->watermark);
 	values[LATE_TOPIC - 1] = eddy_catalog_text(entry->topic, &nulls[LATE_TOPIC - 1]);
 	values[LATE_PARTITION - 1] = Int32GetDatum(entry->partition);
 	values[LATE_OFFSET - 1] = Int64GetDatum(entry->offset);

@@ -33,29 +33,16 @@ enum
 	VIEW_PROGRESS_NCOLUMNS = VIEW_PROGRESS_LATE_ROWS
 };
 
-static TimestampTz
-read_time(const Datum *values, const bool *nulls, AttrNumber column)
-{
-	return nulls[column - 1] ? DT_NOBEGIN : DatumGetTimestampTz(values[column - 1]);
-}
-
-static void
-write_time(Datum *values, bool *nulls, AttrNumber column, TimestampTz time)
-{
-	values[column - 1] = TimestampTzGetDatum(time);
-	nulls[column - 1] = TIMESTAMP_IS_NOBEGIN(time);
-}
-
 static void *
 read_progress(const Datum *values, const bool *nulls)
 {
 	EddyViewProgress *progress = palloc(sizeof(EddyViewProgress));
 
 	progress->view = DatumGetObjectId(values[VIEW_PROGRESS_VIEW - 1]);
-	progress->closed_until = read_time(values, nulls, VIEW_PROGRESS_CLOSED_UNTIL);
-	progress->closed_at = read_time(values, nulls, VIEW_PROGRESS_CLOSED_AT);
-	progress->forgotten_until = read_time(values, nulls, VIEW_PROGRESS_FORGOTTEN_UNTIL);
-	progress->expired_until = read_time(values, nulls, VIEW_PROGRESS_EXPIRED_UNTIL);
+	progress->closed_until = eddy_catalog_get_time(values, nulls, VIEW_PROGRESS_CLOSED_UNTIL);
+	progress->closed_at = eddy_catalog_get_time(values, nulls, VIEW_PROGRESS_CLOSED_AT);
+	progress->forgotten_until = eddy_catalog_get_time(values, nulls, VIEW_PROGRESS_FORGOTTEN_UNTIL);
+	progress->expired_until = eddy_catalog_get_time(values, nulls, VIEW_PROGRESS_EXPIRED_UNTIL);
 	progress->closed_groups = DatumGetInt64(values[VIEW_PROGRESS_CLOSED_GROUPS - 1]);
 	progress->late_rows = DatumGetInt64(values[VIEW_PROGRESS_LATE_ROWS - 1]);
 	return progress;
@@ -66,10 +53,10 @@ write_progress(const EddyViewProgress *progress, Datum *values, bool *nulls)
 {
 	memset(nulls, 0, sizeof(bool) * VIEW_PROGRESS_NCOLUMNS);
 	values[VIEW_PROGRESS_VIEW - 1] = ObjectIdGetDatum(progress->view);
-	write_time(values, nulls, VIEW_PROGRESS_CLOSED_UNTIL, progress->closed_until);
-	write_time(values, nulls, VIEW_PROGRESS_CLOSED_AT, progress->closed_at);
-	write_time(values, nulls, VIEW_PROGRESS_FORGOTTEN_UNTIL, progress->forgotten_until);
-	write_time(values, nulls, VIEW_PROGRESS_EXPIRED_UNTIL, progress->expired_until);
+	eddy_catalog_set_time(values, nulls, VIEW_PROGRESS_CLOSED_UNTIL, progress->closed_until);
+	eddy_catalog_set_time(values, nulls, VIEW_PROGRESS_CLOSED_AT, progress->closed_at);
+	eddy_catalog_set_time(values, nulls, VIEW_PROGRESS_FORGOTTEN_UNTIL, progress->forgotten_until);
+	eddy_catalog_set_time(values, nulls, VIEW_PROGRESS_EXPIRED_UNTIL, progress->expired_until);
 	values[VIEW_PROGRESS_CLOSED_GROUPS - 1] = Int64GetDatum(progress->closed_groups);
 	values[VIEW_PROGRESS_LATE_ROWS - 1] = Int64GetDatum(progress->late_rows);
 }
