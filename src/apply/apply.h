@@ -102,12 +102,6 @@ extern void eddy_close_at_commit(void);
 extern void eddy_close_forget(void);
 
 /*
- * Closes all windows of a stream that are due, in the current transaction, and waits for the
- * transactions that are adding rows.
- */
-extern void eddy_close_all(Oid stream);
-
-/*
  * Closes windows and removes expired ones, of all streams of the database, in transactions of its own.
  * Never waits for long. Returns the milliseconds until the next call is useful, -1: none is.
  */

@@ -223,16 +223,6 @@ eddy_close_at_commit(void)
 	PopActiveSnapshot();
 }
 
-void
-eddy_close_all(Oid stream)
-{
-	int64		budget = PG_INT64_MAX;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	(void) close_stream(stream, &budget);
-	PopActiveSnapshot();
-}
-
 /* ---- the database worker ---- */
 
 /* Streams with views that have windows: List of Oid in the caller's context. */
