@@ -3,6 +3,8 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
 RESET client_min_messages;
 SET timezone = 'UTC';
+-- From version 16 on, a SELECT with ORDER BY in one aggregate also sorts the input of the others; views keep the order of arrival.
+SELECT coalesce(max(set_config(name, 'off', false)), '') AS presorted FROM pg_settings WHERE name = 'enable_presorted_aggregate' \gset
 
 CREATE UNLOGGED TABLE hits (page text, usr int, ms numeric, f float8, tag text, j jsonb, at timestamptz);
 SELECT eddy.create_stream('hits');
