@@ -34,6 +34,7 @@ OBJS = \
 	src/apply/pipeline.o \
 	src/apply/reject.o \
 	src/apply/statement.o \
+	src/apply/stream_cache.o \
 	src/apply/tick.o \
 	src/apply/watermark.o \
 	src/argument.o \

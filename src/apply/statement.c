@@ -12,8 +12,7 @@
  *
  * Rows belong to the subtransaction that added them and vanish with it.
  *
- * The definition of a stream is cached until its relcache entry is invalidated, or that of
- * eddy._view, as each change of its catalog row does.
+ * The definition of a stream is cached (stream_cache.c).
  *
  * Locking: the statement has locked its streams. Memory: rows wait in TopTransactionContext and
  * spill to temporary files beyond work_mem. All is part of the user's transaction: a
@@ -27,8 +26,6 @@
 #include "access/xact.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -37,6 +34,7 @@
 #include "utils/timestamp.h"
 
 #include "apply/apply.h"
+#include "apply/stream_cache.h"
 #include "view/view.h"
 
 /* Rows of one stream that one subtransaction has added. */
@@ -61,82 +59,40 @@ static bool flushing = false;
 
 typedef struct CachedStream
 {
-	Oid			relid;			/* hash key */
-	bool		valid;
+	EddyStreamCacheEntry entry;
 	MemoryContext mcxt;			/* holds the rest */
-	EddyStream *stream;
+	EddyStream *stream;			/* NULL: not a stream */
 	EddyEventTime event_time;
 } CachedStream;
 
-static HTAB *streams = NULL;
-static Oid	watched_views = InvalidOid; /* eddy._view, invalidated by all changes of our catalog */
-
-static void
-at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
-{
-	HASH_SEQ_STATUS scan;
-	CachedStream *entry;
-
-	if (OidIsValid(relid) && relid != watched_views)
-	{
-		entry = hash_search(streams, &relid, HASH_FIND, NULL);
-		if (entry)
-			entry->valid = false;
-		return;
-	}
-	hash_seq_init(&scan, streams);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-		entry->valid = false;
-}
-
-static void
-make_cache(void)
-{
-	HASHCTL		control = {
-		.keysize = sizeof(Oid),
-		.entrysize = sizeof(CachedStream),
-		.hcxt = CacheMemoryContext
-	};
-
-	streams = hash_create("pg_eddy streams of statements", 16, &control,
-						  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
-}
+static EddyStreamCache *streams = NULL;
 
 /* The definition of a stream; NULL if the table is not a stream any more. */
 static const CachedStream *
 find_stream(Relation rel)
 {
 	Oid			relid = RelationGetRelid(rel);
-	CachedStream *entry;
+	CachedStream *cached;
 	MemoryContext old;
-	bool		found;
+	uint64		before;
 
 	if (streams == NULL)
-		make_cache();
-	entry = hash_search(streams, &relid, HASH_ENTER, &found);
-	if (!found)
-	{
-		entry->valid = false;
-		entry->mcxt = NULL;
-	}
-	if (entry->valid)
-		return entry;
-	if (entry->mcxt == NULL)
-		entry->mcxt = AllocSetContextCreate(CacheMemoryContext, "pg_eddy stream",
-											ALLOCSET_SMALL_SIZES);
-	MemoryContextReset(entry->mcxt);
-	old = MemoryContextSwitchTo(entry->mcxt);
-	watched_views = eddy_catalog_relid(EDDY_CATALOG_VIEW);
-	/* before it is read, so that a change during it resets the flag */
-	entry->valid = true;
-	entry->stream = eddy_catalog_get_stream(relid);
-	if (entry->stream)
-		entry->event_time = eddy_event_time_resolve(entry->stream, RelationGetDescr(rel));
-	else
-		entry->valid = false;
+		streams = eddy_stream_cache_create("pg_eddy streams of statements", sizeof(CachedStream));
+	cached = eddy_stream_cache_find(streams, relid);
+	if (cached->entry.valid)
+		return cached;
+	if (cached->mcxt == NULL)
+		cached->mcxt = AllocSetContextCreate(CacheMemoryContext, "pg_eddy stream",
+											 ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(cached->mcxt);
+	before = eddy_stream_cache_changes();
+	old = MemoryContextSwitchTo(cached->mcxt);
+	cached->stream = eddy_catalog_get_stream(relid);
+	if (cached->stream)
+		cached->event_time = eddy_event_time_resolve(cached->stream, RelationGetDescr(rel));
 	MemoryContextSwitchTo(old);
-	return entry->stream ? entry : NULL;
+	cached->entry.valid = cached->stream != NULL && before == eddy_stream_cache_changes();
+	return cached->stream ? cached : NULL;
 }
 
 /* ---- rows that wait ---- */

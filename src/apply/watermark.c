@@ -56,13 +56,13 @@
  */
 #include "postgres.h"
 
-#include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "apply/apply.h"
+#include "apply/stream_cache.h"
 #include "interval.h"
+#include "view/view.h"
 
 /*
  * eddy_watermark_of_event_time returns an event time minus a delay, with days of 24 hours in every
@@ -71,98 +71,50 @@
 TimestampTz
 eddy_watermark_of_event_time(TimestampTz time, const Interval *delay)
 {
-	int64		usec = eddy_interval_usec(delay);
-
-	if (TIMESTAMP_NOT_FINITE(time))
-		return time;
-	return time < MIN_TIMESTAMP + usec ? DT_NOBEGIN : time - usec;
+	return eddy_view_earlier(time, eddy_interval_usec(delay));
 }
 
 /* ---- the sources of a stream ---- */
 
 typedef struct CachedSources
 {
-	Oid			stream;			/* hash key */
-	bool		valid;
+	EddyStreamCacheEntry entry;
 	List	   *sources;		/* of int: their numbers */
 	List	   *workers;		/* of int: how many workers each should have, 0: it is not enabled */
 } CachedSources;
 
-static HTAB *cache = NULL;
-static uint64 changes = 0;		/* invalidations so far */
-static Oid	watched_views = InvalidOid; /* eddy._view, invalidated by all changes of our catalog */
-
-static void
-at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
-{
-	HASH_SEQ_STATUS scan;
-	CachedSources *entry;
-
-	changes++;
-	if (OidIsValid(relid) && relid != watched_views)
-	{
-		entry = hash_search(cache, &relid, HASH_FIND, NULL);
-		if (entry)
-			entry->valid = false;
-		return;
-	}
-	hash_seq_init(&scan, cache);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-		entry->valid = false;
-}
-
-static void
-make_cache(void)
-{
-	HASHCTL		control = {
-		.keysize = sizeof(Oid),
-		.entrysize = sizeof(CachedSources),
-		.hcxt = CacheMemoryContext
-	};
-
-	cache = hash_create("pg_eddy sources of streams", 16, &control,
-						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
-}
+static EddyStreamCache *cache = NULL;
 
 static const CachedSources *
 find_sources(Oid stream)
 {
-	CachedSources *entry;
-	bool		found;
+	CachedSources *cached;
 	uint64		before;
 	List	   *rows;
 	ListCell   *lc;
 
 	if (cache == NULL)
-		make_cache();
-	entry = hash_search(cache, &stream, HASH_ENTER, &found);
-	if (!found)
-	{
-		entry->valid = false;
-		entry->sources = entry->workers = NIL;
-	}
-	if (entry->valid)
-		return entry;
-	watched_views = eddy_catalog_relid(EDDY_CATALOG_VIEW);
-	before = changes;
-	list_free(entry->sources);
-	list_free(entry->workers);
-	entry->sources = entry->workers = NIL;
+		cache = eddy_stream_cache_create("pg_eddy sources of streams", sizeof(CachedSources));
+	cached = eddy_stream_cache_find(cache, stream);
+	if (cached->entry.valid)
+		return cached;
+	list_free(cached->sources);
+	list_free(cached->workers);
+	cached->sources = cached->workers = NIL;
+	before = eddy_stream_cache_changes();
 	rows = eddy_catalog_list_sources(stream);
 	foreach(lc, rows)
 	{
 		const EddySource *source = lfirst(lc);
 		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
 
-		entry->sources = lappend_int(entry->sources, source->source);
-		entry->workers = lappend_int(entry->workers, source->enabled ?
-									 eddy_catalog_source_workers(source) : 0);
+		cached->sources = lappend_int(cached->sources, source->source);
+		cached->workers = lappend_int(cached->workers, source->enabled ?
+									  eddy_catalog_source_workers(source) : 0);
 		MemoryContextSwitchTo(old);
 	}
-	/* unless it has changed while it was read */
-	entry->valid = (changes == before);
-	return entry;
+	cached->entry.valid = (before == eddy_stream_cache_changes());
+	return cached;
 }
 
 List *
