@@ -39,6 +39,7 @@
 #include "owner.h"
 #include "view/collect.h"
 #include "view/kind.h"
+#include "view/kind_combining.h"
 #include "view/maintain.h"
 #include "view/view.h"
 
@@ -153,12 +154,6 @@ copy_row(TupleTableSlot *copy, TupleTableSlot *row)
 	ExecStoreVirtualTuple(copy);
 }
 
-static void
-set_mark(TupleTableSlot *row, AttrNumber column, bool value)
-{
-	row->tts_values[column - 1] = BoolGetDatum(value);
-}
-
 /* Makes the new version of a group in *version; false if it does not change. */
 static bool
 make_version(EddyViewPlan *plan, CloseAction action, TupleTableSlot *row, TupleTableSlot *version)
@@ -169,13 +164,7 @@ make_version(EddyViewPlan *plan, CloseAction action, TupleTableSlot *row, TupleT
 		return false;
 	copy_row(version, row);
 	if (action != CLOSE_FORGET)
-	{
-		set_mark(version, plan->final_column, true);
-		if (plan->visible_column != 0 && plan->visible_column != plan->having_column)
-			set_mark(version, plan->visible_column,
-					 plan->having_column == 0 ||
-					 DatumGetBool(row->tts_values[plan->having_column - 1]));
-	}
+		eddy_combining_mark(plan, version, true);
 	if (action != CLOSE_MARK && plan->kind->forget)
 		plan->kind->forget(plan, version);
 	return true;

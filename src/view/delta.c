@@ -110,22 +110,18 @@ make_store(EddyWork *work)
 }
 
 /*
- * Runs the delta query over range as the view's owner, into store. *starting is true until the
- * first row is read: no row causes an error until then.
+ * eddy_delta_execute runs a planned query over range, into a tuplestore of the work. The caller acts
+ * as the owner of the view. *starting is set to false when the first row is going to be read.
  */
-static void
-run_query(EddyWork *work, EddyScanRange *range, Tuplestorestate *store, volatile bool *starting)
+void
+eddy_delta_execute(EddyWork *work, PlannedStmt *statement, EddyScanRange *range,
+				   Tuplestorestate *store, volatile bool *starting)
 {
-	EddyViewPlan *plan = work->plan;
-	EddyOwnerSwitch save;
 	DestReceiver *dest = CreateDestReceiver(DestTuplestore);
 	QueryDesc  *query;
 
-	*starting = true;
-	eddy_owner_begin(&save, plan->owner);
-	eddy_collect_check_privileges(plan);
 	SetTuplestoreDestReceiverParams(dest, store, work->mcxt, true, NULL, NULL);
-	query = CreateQueryDesc(eddy_delta_plan(plan), plan->delta_name, GetActiveSnapshot(),
+	query = CreateQueryDesc(statement, work->plan->delta_name, GetActiveSnapshot(),
 							InvalidSnapshot, dest, NULL, eddy_scan_environment(range), 0);
 	ExecutorStart(query, 0);
 	*starting = false;
@@ -134,6 +130,22 @@ run_query(EddyWork *work, EddyScanRange *range, Tuplestorestate *store, volatile
 	ExecutorEnd(query);
 	FreeQueryDesc(query);
 	dest->rDestroy(dest);
+}
+
+/*
+ * Runs the delta query over range as the view's owner, into store. *starting is true until the
+ * first row is read: no row causes an error until then.
+ */
+static void
+run_query(EddyWork *work, EddyScanRange *range, Tuplestorestate *store, volatile bool *starting)
+{
+	EddyViewPlan *plan = work->plan;
+	EddyOwnerSwitch save;
+
+	*starting = true;
+	eddy_owner_begin(&save, plan->owner);
+	eddy_collect_check_privileges(plan);
+	eddy_delta_execute(work, eddy_delta_plan(plan), range, store, starting);
 	eddy_owner_end(&save);
 }
 

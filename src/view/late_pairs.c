@@ -149,23 +149,14 @@ run_query(EddyWork *work)
 {
 	EddyScanRange range = {work->batch, 0, work->batch->nrows, work->skip, -1};
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
-	DestReceiver *dest = CreateDestReceiver(DestTuplestore);
 	EddyOwnerSwitch save;
-	QueryDesc  *query;
 	PlannedStmt *statement;
+	bool		starting;
 
 	eddy_owner_begin(&save, work->plan->owner);
-	SetTuplestoreDestReceiverParams(dest, store, CurrentMemoryContext, false, NULL, NULL);
 	statement = eddy_delta_plan_query(work->plan,
 									  make_query(work->plan, work->judgment.late_until));
-	query = CreateQueryDesc(statement, work->plan->delta_name, GetActiveSnapshot(),
-							InvalidSnapshot, dest, NULL, eddy_scan_environment(&range), 0);
-	ExecutorStart(query, 0);
-	eddy_compat_executor_run(query);
-	ExecutorFinish(query);
-	ExecutorEnd(query);
-	FreeQueryDesc(query);
-	dest->rDestroy(dest);
+	eddy_delta_execute(work, statement, &range, store, &starting);
 	eddy_owner_end(&save);
 	return store;
 }

@@ -58,6 +58,8 @@ extern ErrorData *eddy_delta_run_for(EddyViewPlan *plan, void (*function) (void 
 									 bool in_subtransaction);
 extern ErrorData *eddy_delta_run(EddyWork *work, void (*function) (void *), void *arg,
 								 bool in_subtransaction);
+extern void eddy_delta_execute(EddyWork *work, PlannedStmt *statement, EddyScanRange *range,
+							   Tuplestorestate *store, volatile bool *starting);
 extern bool eddy_delta_try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool keep,
 								ErrorData **error);
 extern void eddy_delta_discard(EddyWork *work);

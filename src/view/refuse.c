@@ -88,9 +88,13 @@ typedef struct FromContext
 	Index		stream_rti;
 } FromContext;
 
-/* Records the stream's range table index and checks its side of joins. */
-static void
-check_from_item(Node *node, bool nullable, FromContext *context)
+/*
+ * eddy_refuse_walk_from calls a function for each range table entry in a FROM clause. nullable: the
+ * entry is on the nullable side of an outer join.
+ */
+void
+eddy_refuse_walk_from(Node *node, bool nullable,
+					  void (*visit) (Index rti, bool nullable, void *context), void *context)
 {
 	if (node == NULL)
 		return;
@@ -99,37 +103,39 @@ check_from_item(Node *node, bool nullable, FromContext *context)
 		ListCell   *lc;
 
 		foreach(lc, ((FromExpr *) node)->fromlist)
-			check_from_item(lfirst(lc), nullable, context);
+			eddy_refuse_walk_from(lfirst(lc), nullable, visit, context);
 	}
 	else if (IsA(node, JoinExpr))
 	{
 		JoinExpr   *join = (JoinExpr *) node;
 
-		check_from_item(join->larg,
-						nullable || join->jointype == JOIN_RIGHT || join->jointype == JOIN_FULL,
-						context);
-		check_from_item(join->rarg,
-						nullable || join->jointype == JOIN_LEFT || join->jointype == JOIN_FULL,
-						context);
+		eddy_refuse_walk_from(join->larg, nullable || join->jointype == JOIN_RIGHT ||
+							  join->jointype == JOIN_FULL, visit, context);
+		eddy_refuse_walk_from(join->rarg, nullable || join->jointype == JOIN_LEFT ||
+							  join->jointype == JOIN_FULL, visit, context);
 	}
 	else if (IsA(node, RangeTblRef))
-	{
-		Index		rti = ((RangeTblRef *) node)->rtindex;
-		RangeTblEntry *rte = rt_fetch(rti, context->query->rtable);
+		visit(((RangeTblRef *) node)->rtindex, nullable, context);
+}
 
-		if (rte->tablesample)
-			eddy_refuse("TABLESAMPLE is not supported in a continuous view", NULL, NULL);
-		if (rte->rtekind == RTE_RELATION && eddy_catalog_get_stream(rte->relid) != NULL)
-		{
-			if (context->stream_rti != 0)
-				eddy_refuse_second_stream();
-			if (nullable)
-				eddy_refuse("the stream is on the nullable side of an outer join",
-					   "Rows without a match would have to be removed when a match arrives.",
-					   "Put the stream on the other side, or use an inner join.");
-			context->stream_rti = rti;
-		}
-	}
+/* Records the stream's range table index and checks its side of joins. */
+static void
+check_from_item(Index rti, bool nullable, void *arg)
+{
+	FromContext *context = arg;
+	RangeTblEntry *rte = rt_fetch(rti, context->query->rtable);
+
+	if (rte->tablesample)
+		eddy_refuse("TABLESAMPLE is not supported in a continuous view", NULL, NULL);
+	if (rte->rtekind != RTE_RELATION || eddy_catalog_get_stream(rte->relid) == NULL)
+		return;
+	if (context->stream_rti != 0)
+		eddy_refuse_second_stream();
+	if (nullable)
+		eddy_refuse("the stream is on the nullable side of an outer join",
+			   "Rows without a match would have to be removed when a match arrives.",
+			   "Put the stream on the other side, or use an inner join.");
+	context->stream_rti = rti;
 }
 
 /* eddy_refuse_nullable_stream checks the side of joins on which a flat query has the stream. */
@@ -138,7 +144,7 @@ eddy_refuse_nullable_stream(Query *query)
 {
 	FromContext context = {query, 0};
 
-	check_from_item((Node *) query->jointree, false, &context);
+	eddy_refuse_walk_from((Node *) query->jointree, false, check_from_item, &context);
 }
 
 static Index
@@ -146,7 +152,7 @@ find_stream(Query *query)
 {
 	FromContext context = {query, 0};
 
-	check_from_item((Node *) query->jointree, false, &context);
+	eddy_refuse_walk_from((Node *) query->jointree, false, check_from_item, &context);
 	if (context.stream_rti == 0)
 	{
 		RangeTblEntry *rte = NULL;

@@ -19,4 +19,9 @@ extern void eddy_refuse_nullable_stream(Query *query);
 extern void eddy_refuse_second_stream(void);
 extern void eddy_refuse(const char *message, const char *detail, const char *hint);
 
+/* Calls a function for each entry of a FROM clause. */
+extern void eddy_refuse_walk_from(Node *node, bool nullable,
+								  void (*visit) (Index rti, bool nullable, void *context),
+								  void *context);
+
 #endif							/* EDDY_REFUSE_H */

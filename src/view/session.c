@@ -115,34 +115,17 @@ typedef struct FromContext
 
 /* Checks that the call is not on the nullable side of an outer join. */
 static void
-check_from_item(Node *node, bool nullable, FromContext *context)
+check_from_item(Index rti, bool nullable, void *arg)
 {
-	ListCell   *lc;
+	FromContext *context = arg;
 
-	if (IsA(node, FromExpr))
-	{
-		foreach(lc, ((FromExpr *) node)->fromlist)
-			check_from_item(lfirst(lc), nullable, context);
-	}
-	else if (IsA(node, JoinExpr))
-	{
-		JoinExpr   *join = (JoinExpr *) node;
-
-		check_from_item(join->larg,
-						nullable || join->jointype == JOIN_RIGHT || join->jointype == JOIN_FULL,
-						context);
-		check_from_item(join->rarg,
-						nullable || join->jointype == JOIN_LEFT || join->jointype == JOIN_FULL,
-						context);
-	}
-	else if (IsA(node, RangeTblRef) && ((RangeTblRef *) node)->rtindex == (int) context->session->rti)
-	{
-		context->found = true;
-		if (nullable)
-			eddy_refuse("eddy.session is on the nullable side of an outer join",
-						"A row without a session would belong to none.",
-						"Use an inner join.");
-	}
+	if (rti != context->session->rti)
+		return;
+	context->found = true;
+	if (nullable)
+		eddy_refuse("eddy.session is on the nullable side of an outer join",
+					"A row without a session would belong to none.",
+					"Use an inner join.");
 }
 
 typedef struct UseContext
@@ -362,7 +345,7 @@ eddy_session_analyze(Query *query)
 		if (call == NULL && (call = call_of_entry(lfirst_node(RangeTblEntry, lc))) != NULL)
 			session->rti = foreach_current_index(lc) + 1;
 	if (call)
-		check_from_item((Node *) query->jointree, false, &from);
+		eddy_refuse_walk_from((Node *) query->jointree, false, check_from_item, &from);
 	if (ncalls != 1 || !from.found)
 		eddy_refuse("eddy.session can be called once in a continuous view, in its own FROM clause",
 					NULL, NULL);
