@@ -289,20 +289,6 @@ eddy_cdc_follow_view(EddyCdcState *state, EddyCdcView *view, const char *schema,
 	eddy_cdc_name_view(view, schema, name);
 }
 
-/* Returns a view that has been found before, or NULL. */
-EddyCdcView *
-eddy_cdc_view_of_relation(EddyCdcState *state, Oid relid)
-{
-	ListCell   *cell;
-
-	foreach(cell, state->views->views)
-	{
-		if (((EddyCdcView *) lfirst(cell))->relid == relid)
-			return lfirst(cell);
-	}
-	return NULL;
-}
-
 /* Returns the views one after the other, NULL after the last one. */
 EddyCdcView *
 eddy_cdc_nth_view(EddyCdcState *state, int n)

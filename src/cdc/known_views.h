@@ -40,7 +40,6 @@ extern void eddy_cdc_check_views(EddyCdcState *state);
 
 extern EddyCdcView *eddy_cdc_find_known_view(EddyCdcState *state, const char *id, Oid relid);
 extern EddyCdcView *eddy_cdc_select_view(EddyCdcState *state, Oid relid);
-extern EddyCdcView *eddy_cdc_view_of_relation(EddyCdcState *state, Oid relid);
 extern void eddy_cdc_follow_view(EddyCdcState *state, EddyCdcView *view, const char *schema,
 								 const char *name);
 extern EddyCdcView *eddy_cdc_nth_view(EddyCdcState *state, int n);

@@ -44,7 +44,6 @@
 #include "cdc/view_row.h"
 #include "compat.h"
 #include "pinned_settings.h"
-#include "subtransaction.h"
 
 PG_MODULE_MAGIC;
 
@@ -270,19 +269,4 @@ eddy_cdc_pin_settings(EddyCdcState *state)
 									 eddy_pinned_settings[i].value, PGC_USERSET,
 									 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	state->settings_pinned = true;
-}
-
-/*
- * Calls a function that may raise an error because of a value or of the catalogs. Returns NULL,
- * or the error, allocated in the current context. Errors for which neither is the cause, such as a
- * cancel request, are raised.
- */
-ErrorData *
-eddy_cdc_attempt(void (*function) (void *arg), void *arg)
-{
-	ErrorData  *error = eddy_subtransaction_run(function, arg);
-
-	if (error && eddy_subtransaction_is_disturbed(error))
-		ReThrowError(error);
-	return error;
 }

@@ -17,6 +17,7 @@
 #include "cdc/plugin_options.h"
 #include "lib/stringinfo.h"
 #include "replication/logical.h"
+#include "subtransaction.h"
 
 #define EDDY_CDC_PLUGIN "pg_eddy_cdc"
 
@@ -58,10 +59,21 @@ typedef struct EddyCdcState
 	int			quiet_changes;	/* since progress was reported */
 } EddyCdcState;
 
-
 extern void eddy_cdc_pin_settings(EddyCdcState *state);
 
-/* Calls a function in a subtransaction; returns NULL, or the error that it raised. */
-extern ErrorData *eddy_cdc_attempt(void (*function) (void *arg), void *arg);
+/*
+ * Calls a function that may raise an error because of a value or of the catalogs, in a subtransaction.
+ * Returns NULL, or the error, allocated in the current context. Errors for which neither is the cause,
+ * such as a cancel request, are raised.
+ */
+static inline ErrorData *
+eddy_cdc_attempt(void (*function) (void *arg), void *arg)
+{
+	ErrorData  *error = eddy_subtransaction_run(function, arg);
+
+	if (error && eddy_subtransaction_is_disturbed(error))
+		ReThrowError(error);
+	return error;
+}
 
 #endif							/* EDDY_CDC_PLUGIN_H */

@@ -96,32 +96,45 @@ append_change(EddyCdcState *state, EddyW2jTable *table, const EddyCdcChange *cha
 	eddy_cdc_append_literal(out, "}");
 }
 
+/*
+ * Appends a column of the row, unless it has no value or, if that is asked for, its value is one that
+ * cannot be converted. False if nothing was appended.
+ */
+static bool
+append_column(EddyCdcState *state, EddyW2jColumn *column, const Datum *values, const bool *nulls,
+			  bool first)
+{
+	EddyW2jState *w2j = eddy_wal2json_state(state);
+	StringInfo	out = &state->records;
+	int			start = out->len;
+
+	if (!eddy_wal2json_has_value(column, values, nulls))
+		return false;
+	if (!first)
+		eddy_cdc_append_literal(out, ",");
+	eddy_wal2json_append_buffer(out, column->head);
+	if (!w2j->lenient)
+		eddy_wal2json_append_value(w2j, out, column, values, nulls);
+	else if (!eddy_wal2json_try_value(w2j, out, column, values, nulls))
+	{
+		out->len = start;
+		return false;
+	}
+	return true;
+}
+
 static void
 append_columns(EddyCdcState *state, EddyW2jTable *table, const Datum *values, const bool *nulls)
 {
-	EddyW2jState *w2j = eddy_wal2json_state(state);
 	StringInfo	out = &state->records;
 	bool		first = true;
 
 	eddy_cdc_append_literal(out, ",\"columns\":[");
 	for (int i = 0; i < table->ncolumns; i++)
 	{
-		EddyW2jColumn *column = &table->columns[i];
-		int			start = out->len;
-
-		if (!eddy_wal2json_has_value(column, values, nulls))
+		if (!append_column(state, &table->columns[i], values, nulls, first))
 			continue;
-		if (!first)
-			eddy_cdc_append_literal(out, ",");
-		eddy_wal2json_append_buffer(out, column->head);
-		if (!w2j->lenient)
-			eddy_wal2json_append_value(w2j, out, column, values, nulls);
-		else if (!eddy_wal2json_try_value(w2j, out, column, values, nulls))
-		{
-			out->len = start;
-			continue;
-		}
-		eddy_wal2json_append_buffer(out, column->tail);
+		eddy_wal2json_append_buffer(out, table->columns[i].tail);
 		first = false;
 	}
 	eddy_cdc_append_literal(out, "]");
@@ -131,7 +144,6 @@ append_columns(EddyCdcState *state, EddyW2jTable *table, const Datum *values, co
 static void
 append_identity(EddyCdcState *state, EddyW2jTable *table, const EddyCdcChange *change)
 {
-	EddyW2jState *w2j = eddy_wal2json_state(state);
 	StringInfo	out = &state->records;
 	const Datum *values = change->old_values != NULL ? change->old_values : change->values;
 	const bool *nulls = change->old_values != NULL ? change->old_nulls : change->nulls;
@@ -142,21 +154,9 @@ append_identity(EddyCdcState *state, EddyW2jTable *table, const EddyCdcChange *c
 	eddy_cdc_append_literal(out, ",\"identity\":[");
 	for (int i = 0; i < table->ncolumns; i++)
 	{
-		EddyW2jColumn *column = &table->columns[i];
-		int			start = out->len;
-
-		if ((!full && !column->is_key) || !eddy_wal2json_has_value(column, values, nulls))
+		if ((!full && !table->columns[i].is_key) ||
+			!append_column(state, &table->columns[i], values, nulls, first))
 			continue;
-		if (!first)
-			eddy_cdc_append_literal(out, ",");
-		eddy_wal2json_append_buffer(out, column->head);
-		if (!w2j->lenient)
-			eddy_wal2json_append_value(w2j, out, column, values, nulls);
-		else if (!eddy_wal2json_try_value(w2j, out, column, values, nulls))
-		{
-			out->len = start;
-			continue;
-		}
 		eddy_cdc_append_literal(out, "}");
 		first = false;
 	}

@@ -36,7 +36,6 @@
 #include "cdc/known_views.h"
 #include "cdc/view_row.h"
 #include "compat.h"
-#include "subtransaction.h"
 #include "wal2json/w2j.h"
 
 PG_MODULE_MAGIC;
@@ -467,15 +466,4 @@ send_records(LogicalDecodingContext *ctx)
 void
 eddy_cdc_pin_settings(EddyCdcState *state pg_attribute_unused())
 {
-}
-
-/* As in cdc/plugin.c. */
-ErrorData *
-eddy_cdc_attempt(void (*function) (void *arg), void *arg)
-{
-	ErrorData  *error = eddy_subtransaction_run(function, arg);
-
-	if (error && eddy_subtransaction_is_disturbed(error))
-		ReThrowError(error);
-	return error;
 }
