@@ -95,6 +95,13 @@ RESET enable_seqscan;
 -- open windows have no rows that could be deleted
 DELETE FROM p_many;
 
+-- what is applied when reading works with open windows as well
+SELECT eddy.create_continuous_view('p_top', $$
+    SELECT key, w.window_end, count(*) AS n FROM p, eddy.hop(ts, '1 s', '11 s') w GROUP BY key, w.window_end
+    ORDER BY n DESC, key, w.window_end LIMIT 2 $$);
+INSERT INTO p VALUES ('t', at(1005)), ('t', at(1006));
+SELECT key, sec(window_end) AS "end", n FROM p_top;
+
 -- The same SELECT over the accepted pairs of rows and windows is the content of the view, whatever the windows,
 -- how late the rows, and when windows close.
 CREATE UNLOGGED TABLE r (id serial, key text, kind int, ts timestamptz, amount numeric, rate float8);

@@ -795,7 +795,8 @@ eddy_layer_make_view(EddyLayers *layers, Query *rows)
 		lfirst_node(RangeTblEntry, lc)->subquery = copyObject(rows);
 	/* without a query around the core, a simple one over the table, whose rows can be deleted */
 	if (linitial(layers->places) == rte && view->jointree->quals == NULL && !is_grouped(view) &&
-		list_length(view->rtable) == 1 && view->setOperations == NULL)
+		list_length(view->rtable) == 1 && view->setOperations == NULL &&
+		rows->setOperations == NULL)
 	{
 		RangeTblEntry *target = copyObject(rte);
 
