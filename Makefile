@@ -16,6 +16,7 @@ PLUGIN = pg_eddy_cdc
 WAL2JSON = pg_eddy_wal2json
 
 OBJS = \
+	src/api/dead_letter_functions.o \
 	src/api/fdw.o \
 	src/api/guard_changes.o \
 	src/api/guard_stream.o \
@@ -152,6 +153,7 @@ KAFKA_OBJS = \
 	src/worker/pace.o \
 	src/worker/partitions.o \
 	src/worker/progress.o \
+	src/worker/replay.o \
 	src/worker/rows.o \
 	src/worker/source_worker.o \
 	src/worker/start.o

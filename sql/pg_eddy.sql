@@ -261,12 +261,14 @@ CREATE TABLE eddy.dead_letters (
     payload         bytea,
     error           text        NOT NULL,
     sqlstate        text        NOT NULL,
-    at              timestamptz NOT NULL
+    at              timestamptz NOT NULL,
+    "timestamp"     timestamptz
 );
 COMMENT ON TABLE eddy.dead_letters IS
     'messages and rows that were rejected, with the reason; "view" is set when only that view rejected the row';
 COMMENT ON COLUMN eddy.dead_letters.payload IS
     'the original message; for rows of users'' statements the row as JSON text in UTF-8';
+COMMENT ON COLUMN eddy.dead_letters."timestamp" IS 'the timestamp of the message, which a mapping can use';
 ALTER TABLE eddy.dead_letters ENABLE ROW LEVEL SECURITY;
 -- A policy of the stream cannot be applied to a message that is not a row: with row-level security,
 -- only roles that it does not restrict, such as the owner, can read dead letters.
@@ -475,6 +477,11 @@ CREATE FUNCTION eddy.seek(stream regclass, topic text, offsets jsonb)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_seek';
 COMMENT ON FUNCTION eddy.seek IS
     'sets the next offset of partitions of a source, such as {"0": 1234}, or of all with "earliest" or "latest", and starts it';
+
+CREATE FUNCTION eddy.replay_dead_letters(stream regclass, ids bigint[] DEFAULT NULL, "limit" integer DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_replay_dead_letters';
+COMMENT ON FUNCTION eddy.replay_dead_letters IS
+    'processes dead letters of a stream again, as its definition is now, and deletes them; returns how many were accepted, the others become new dead letters';
 
 CREATE FUNCTION eddy._workers(OUT database oid, OUT kind text, OUT id integer, OUT shard integer, OUT pid integer,
     OUT problem text, OUT group_lookups bigint, OUT group_hits bigint)
@@ -838,7 +845,8 @@ GRANT EXECUTE ON FUNCTION
     eddy._session_end(timestamptz, interval), eddy._session_end(timestamp, interval),
     eddy._collect, eddy._refuse_clock_words,    -- run with the privileges of the owner of a view
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
-    eddy.pause, eddy.resume, eddy.seek, eddy.create_continuous_view, eddy.drop_continuous_view,
+    eddy.pause, eddy.resume, eddy.seek, eddy.replay_dead_letters,
+    eddy.create_continuous_view, eddy.drop_continuous_view,
     eddy.create_publication,
     eddy._open_windows,         -- called by continuous views with the privileges of their readers
     -- called by eddy.sources and eddy.partitions with the privileges of their readers

@@ -49,6 +49,8 @@ typedef struct EddyBatch
 
 	List	   *view_rejections;	/* of EddyRejection: rows rejected by single views, in mcxt */
 
+	Oid			only_view;		/* the other views have counted the rows; InvalidOid: none has */
+
 	/*
 	 * The watermark that decides which rows are late, determined by judge when the first view with
 	 * windows asks for it: from then on no window closes until the transaction ends. DT_NOBEGIN: no

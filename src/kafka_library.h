@@ -15,6 +15,7 @@
 
 #include "access/tupdesc.h"
 #include "nodes/pg_list.h"
+#include "utils/relcache.h"
 
 #define EDDY_KAFKA_LIBRARY "pg_eddy_kafka"
 
@@ -27,6 +28,12 @@ typedef struct EddyKafkaLibrary
 
 	/* checks the format, the mapping and the options of a source of a table */
 	void		(*check_source) (TupleDesc tupdesc, const struct EddySource *source);
+
+	/*
+	 * Applies the messages and rows of dead letters (List of EddyDeadLetter) of a stream, which the
+	 * caller has locked, again; returns how many of them were rejected again.
+	 */
+	int64		(*replay) (Relation stream, List *letters);
 } EddyKafkaLibrary;
 
 extern const EddyKafkaLibrary *eddy_kafka_library_load(void);

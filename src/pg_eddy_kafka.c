@@ -15,6 +15,7 @@
 #include "kafka/properties.h"
 #include "kafka_library.h"
 #include "worker/mapping.h"
+#include "worker/replay.h"
 
 PG_MODULE_MAGIC;
 
@@ -22,7 +23,8 @@ extern PGDLLEXPORT void _PG_init(void);
 
 static const EddyKafkaLibrary functions = {
 	.check_options = eddy_kafka_check_options,
-	.check_source = eddy_mapping_check
+	.check_source = eddy_mapping_check,
+	.replay = eddy_replay_letters
 };
 
 void

@@ -160,6 +160,7 @@ struct EddyApply
 	const EddyStream *stream;
 	const EddyEventTime *event_time;
 	bool		skips;			/* rows rejected for the whole stream are only counted */
+	bool		staged;			/* the rows are in the stream already, or were */
 	EddyRowCounts *counts;
 	const int32 *partitions;	/* for each row the element of counts; NULL: the first */
 

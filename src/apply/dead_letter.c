@@ -66,7 +66,7 @@ make_letter(EddyApply *apply, const EddyRejection *rejection, RowReader *reader)
 {
 	EddyDeadLetter letter = {
 		.stream = apply->batch.stream,
-		.view = rejection->view,
+		.view = OidIsValid(rejection->view) ? rejection->view : apply->batch.only_view,
 		.partition = -1,
 		.offset = -1,
 		.error = rejection->message,

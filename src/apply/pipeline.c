@@ -47,7 +47,7 @@ take_rows(EddyApply *apply)
 static void
 stage_rows(EddyApply *apply)
 {
-	if (apply->batch.store == NULL)
+	if (apply->batch.store == NULL && !apply->staged)
 		eddy_stream_write(apply->stream, &apply->batch);
 }
 

@@ -402,11 +402,33 @@ typedef struct EddyDeadLetter
 	const char *headers;		/* JSON text or NULL */
 	const char *payload;		/* NULL if none */
 	size_t		payload_len;
+	TimestampTz timestamp;		/* of the message; DT_NOBEGIN: none */
 	const char *error;
 	int			sqlerrcode;
 } EddyDeadLetter;
 
 extern void eddy_catalog_insert_dead_letter(const EddyDeadLetter *letter);
+
+/* Which dead letters eddy_catalog_take_dead_letters takes. */
+typedef struct EddyDeadLetterFilter
+{
+	Oid			stream;
+	int			nids;			/* -1: all of the stream */
+	const int64 *ids;
+	int			limit;			/* so many at most */
+	Size		max_bytes;		/* and no further one after so many bytes of payload */
+	bool		(*wants) (const EddyDeadLetter *letter, void *arg);
+	void	   *arg;
+} EddyDeadLetterFilter;
+
+/*
+ * Deletes dead letters, in order of their numbers, and returns them: List of EddyDeadLetter. Waits
+ * for concurrent transactions that delete some of them.
+ */
+extern List *eddy_catalog_take_dead_letters(const EddyDeadLetterFilter *filter);
+
+/* Deletes the dead letters of a view. */
+extern void eddy_catalog_delete_dead_letters(Oid view);
 
 /* ---- late rows ---- */
 

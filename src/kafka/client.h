@@ -52,7 +52,8 @@ typedef struct EddyKafkaMessage
 	const char *key;			/* NULL if it has none */
 	size_t		key_len;
 	int64		timestamp_ms;	/* -1 if it has none */
-	void	   *handle;			/* rd_kafka_message_t, for headers and release */
+	void	   *handle;			/* rd_kafka_message_t, for headers and release; or NULL, and */
+	const char *headers;		/* the headers as JSON text, NULL: none */
 } EddyKafkaMessage;
 
 /* Settings that do not come from the user's options. */

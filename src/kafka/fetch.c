@@ -479,6 +479,8 @@ eddy_kafka_headers_json(const EddyKafkaMessage *message)
 	const void *value;
 	size_t		len;
 
+	if (message->handle == NULL)
+		return message->headers ? pstrdup(message->headers) : NULL;
 	if (rd_kafka_message_headers((const rd_kafka_message_t *) message->handle, &headers) !=
 		RD_KAFKA_RESP_ERR_NO_ERROR)
 		return NULL;

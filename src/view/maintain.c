@@ -329,8 +329,11 @@ make_works(List *batches)
 			continue;
 		foreach(lv, eddy_plan_views(batch->stream))
 		{
-			ViewOfBatch *entry = palloc(sizeof(ViewOfBatch));
+			ViewOfBatch *entry;
 
+			if (OidIsValid(batch->only_view) && batch->only_view != lfirst_oid(lv))
+				continue;
+			entry = palloc(sizeof(ViewOfBatch));
 			entry->view = lfirst_oid(lv);
 			entry->batch = batch;
 			views = lappend(views, entry);

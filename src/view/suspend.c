@@ -210,6 +210,8 @@ eddy_view_resume(Oid relid, bool *emptied)
 		empty_view(view);
 		/* its windows close again, with the rows that the stream still holds */
 		eddy_catalog_reset_view_progress(view->relid);
+		/* rows that it rejected are tried again with the others */
+		eddy_catalog_delete_dead_letters(view->relid);
 		*emptied = true;
 	}
 	return true;

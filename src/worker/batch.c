@@ -301,8 +301,8 @@ advance_partitions(EddySourceWorker *worker)
 
 /* ---- operations of the input ---- */
 
-static void
-describe_row(EddyApply *apply, const EddyRejection *rejection, EddyDeadLetter *letter)
+void
+eddy_batch_describe_row(EddyApply *apply, const EddyRejection *rejection, EddyDeadLetter *letter)
 {
 	EddySourceWorker *worker = apply->arg;
 	const EddySource *source = worker->definition->source;
@@ -317,6 +317,7 @@ describe_row(EddyApply *apply, const EddyRejection *rejection, EddyDeadLetter *l
 	letter->headers = eddy_kafka_headers_json(message);
 	letter->payload = message->payload;
 	letter->payload_len = message->payload_len;
+	letter->timestamp = eddy_rows_message_time(message);
 	/* a cancel by the time limit is the view's error of the message */
 	if (worker->alone && OidIsValid(rejection->view) &&
 		rejection->sqlerrcode == ERRCODE_QUERY_CANCELED)
@@ -336,6 +337,7 @@ write_bad_message(EddySourceWorker *worker)
 		.topic = source->topic,
 		.partition = worker->bad.partition,
 		.offset = worker->bad.offset,
+		.timestamp = DT_NOBEGIN,
 		.error = worker->bad.message,
 		.sqlerrcode = worker->bad.sqlerrcode
 	};
@@ -373,7 +375,7 @@ finish(EddyApply *apply)
 
 static const EddyInput kafka_input = {
 	.make_rows = eddy_rows_make,
-	.describe_row = describe_row,
+	.describe_row = eddy_batch_describe_row,
 	.finish = finish,
 	.can_stop = true
 };

@@ -114,9 +114,12 @@ eddy_definition_invalidate(void)
 	changes++;
 }
 
-/* make_definition compiles the rows of _source and _stream and the columns of the table. */
-static EddyDefinition *
-make_definition(EddySource *source, EddyStream *stream, Relation rel, MemoryContext mcxt)
+/*
+ * eddy_definition_make compiles the rows of _source and _stream and the columns of the table, in
+ * mcxt, which must be the current context.
+ */
+EddyDefinition *
+eddy_definition_make(EddySource *source, EddyStream *stream, Relation rel, MemoryContext mcxt)
 {
 	EddyDefinition *definition = palloc0(sizeof(EddyDefinition));
 	const EddyDecoderFormat *format = eddy_decode_find_format(source->format);
@@ -249,7 +252,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	}
 	set_names(worker, source);
 	types = hash_types(RelationGetDescr(stream));
-	definition = make_definition(source, row, stream, mcxt);
+	definition = eddy_definition_make(source, row, stream, mcxt);
 	MemoryContextSwitchTo(old_context);
 	MemoryContextSetParent(mcxt, TopMemoryContext);
 

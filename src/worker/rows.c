@@ -32,6 +32,9 @@
 
 #define INTERRUPT_ROWS 256		/* rows between checks for interrupts */
 
+/* Milliseconds from the epoch of Unix, in which Kafka counts, to that of PostgreSQL. */
+#define EPOCH_MS ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000)
+
 /* A message cannot become a row. */
 static void
 reject(EddySourceWorker *worker, int64 row, int sqlerrcode, const char *message)
@@ -191,20 +194,41 @@ headers_datum(Oid type, char *json)
 	return CStringGetTextDatum(json);
 }
 
-static Datum
-timestamp_datum(Oid type, int64 timestamp_ms)
+/*
+ * eddy_rows_message_time returns the timestamp of a message; DT_NOBEGIN if it has none, or one that
+ * PostgreSQL cannot represent.
+ */
+TimestampTz
+eddy_rows_message_time(const EddyKafkaMessage *message)
 {
-	const int64 epoch_ms = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
 	int64		result;
 
-	if (type == INT8OID)
-		return Int64GetDatum(timestamp_ms);
-	if (pg_mul_s64_overflow(timestamp_ms - epoch_ms, 1000, &result) ||
+	if (message->timestamp_ms < 0 ||
+		pg_mul_s64_overflow(message->timestamp_ms - EPOCH_MS, 1000, &result) ||
 		!IS_VALID_TIMESTAMP(result))
+		return DT_NOBEGIN;
+	return result;
+}
+
+/* eddy_rows_set_message_time is the reverse. */
+void
+eddy_rows_set_message_time(EddyKafkaMessage *message, TimestampTz time)
+{
+	message->timestamp_ms = TIMESTAMP_NOT_FINITE(time) ? -1 : time / 1000 + EPOCH_MS;
+}
+
+static Datum
+timestamp_datum(Oid type, const EddyKafkaMessage *message)
+{
+	TimestampTz result = eddy_rows_message_time(message);
+
+	if (type == INT8OID)
+		return Int64GetDatum(message->timestamp_ms);
+	if (TIMESTAMP_IS_NOBEGIN(result))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp of the message is out of range")));
-	return Int64GetDatum(result);
+	return TimestampTzGetDatum(result);
 }
 
 static Datum
@@ -249,7 +273,7 @@ fill_metadata(EddySourceWorker *worker, const EddyKafkaMessage *message, Datum *
 			case EDDY_METADATA_TIMESTAMP:
 				*isnull = (message->timestamp_ms < 0);
 				if (!*isnull)
-					*value = timestamp_datum(column->type, message->timestamp_ms);
+					*value = timestamp_datum(column->type, message);
 				break;
 			case EDDY_METADATA_KEY:
 				*isnull = (message->key == NULL);
@@ -377,24 +401,30 @@ check_offsets(EddySourceWorker *worker)
 	return true;
 }
 
+/* eddy_rows_decode makes the rows of the worker's messages, without regard to their offsets. */
+void
+eddy_rows_decode(EddySourceWorker *worker)
+{
+	EddyBatch  *batch = &worker->apply.batch;
+
+	make_room(worker, batch->natts);
+	batch->values = worker->values;
+	batch->nulls = worker->nulls;
+	batch->nrows = worker->nmessages;
+	decode_messages(worker);
+	if (worker->definition->in_two_steps)
+		finish_all(worker);
+}
+
 bool
 eddy_rows_make(EddyApply *apply)
 {
 	EddySourceWorker *worker = apply->arg;
-	EddyBatch  *batch = &apply->batch;
 	MemoryContext old_context = MemoryContextSwitchTo(worker->batch_context);
 	bool		ok = check_offsets(worker);
 
 	if (ok)
-	{
-		make_room(worker, batch->natts);
-		batch->values = worker->values;
-		batch->nulls = worker->nulls;
-		batch->nrows = worker->nmessages;
-		decode_messages(worker);
-		if (worker->definition->in_two_steps)
-			finish_all(worker);
-	}
+		eddy_rows_decode(worker);
 	MemoryContextSwitchTo(old_context);
 	return ok;
 }

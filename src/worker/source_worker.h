@@ -145,6 +145,8 @@ extern void eddy_definition_watch(void);
 extern bool eddy_definition_stale(void);
 extern void eddy_definition_invalidate(void);
 extern EddyOutcome eddy_definition_read(EddySourceWorker *worker, Relation stream);
+extern EddyDefinition *eddy_definition_make(EddySource *source, EddyStream *stream, Relation rel,
+											MemoryContext mcxt);
 
 /* *stream is the open relation when the result is EDDY_CONTINUE, otherwise NULL. */
 extern EddyOutcome eddy_definition_lock(EddySourceWorker *worker, Relation *stream);
@@ -181,8 +183,16 @@ extern bool eddy_rows_resolve(EddySourceWorker *worker, EddyDecodeError *error);
 
 /* Makes the rows of the worker's messages; an operation of EddyInput. */
 extern bool eddy_rows_make(EddyApply *apply);
+extern void eddy_rows_decode(EddySourceWorker *worker);
+
+extern TimestampTz eddy_rows_message_time(const EddyKafkaMessage *message);
+extern void eddy_rows_set_message_time(EddyKafkaMessage *message, TimestampTz time);
 
 /* ---- batch.c ---- */
+
+/* Describes the message of a rejected row; an operation of EddyInput. */
+extern void eddy_batch_describe_row(EddyApply *apply, const EddyRejection *rejection,
+									EddyDeadLetter *letter);
 
 extern bool eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error);
 extern EddyOutcome eddy_batch_apply(EddySourceWorker *worker);

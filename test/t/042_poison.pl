@@ -382,4 +382,51 @@ is( sql($node, 'SELECT n - ' . (2 * @kinds) . ' FROM unjudged'),
 	'3', 'the cancelled batch is applied once');
 is(sql($node, 'SELECT count(*) FROM eddy.dead_letters'), $letters, 'the cancelled batch causes no dead letter');
 
+# Replaying: after the cause was removed a message becomes the row that it would have been, with its metadata.
+$broker->create_topic('replayed');
+sql($node, q{
+CREATE UNLOGGED TABLE replayed (id bigint CHECK (id < 100), divisor integer, k text, h jsonb, o bigint, t timestamptz);
+SELECT eddy.create_stream('replayed', event_time => 't');
+CREATE TABLE divisors (factor integer);
+INSERT INTO divisors VALUES (0);
+SELECT eddy.create_continuous_view('replayed_all', 'SELECT count(*) AS n, sum(id) AS ids FROM replayed');
+SELECT eddy.create_continuous_view('replayed_divided',
+	'SELECT count(*) AS n, sum(id / (divisor * factor)) AS s FROM replayed, divisors');
+SELECT eddy.attach_kafka('replayed', server => 'kafka', topic => 'replayed',
+	mapping => '{"k": "key", "h": "headers", "o": "offset", "t": "timestamp"}');
+});
+$broker->produce('replayed',
+	[ 0, 'a', '{"id": 1, "divisor": 1}' ],
+	[ 0, 'b', '{"id": 200, "divisor": 1}', 'trace=17' ],
+	[ 0, 'c', '{"id": "no number"}' ],
+	[ 0, undef, '{"id": 2, "divisor": 0}' ]);
+wait_for_consumed($node, $broker, 'replayed');
+my $replay = q{SELECT eddy.replay_dead_letters('replayed')};
+my $replayed_letters = q{SELECT string_agg(coalesce(view::text, '') || ':' || "offset", ' ' ORDER BY "offset", view)
+	FROM eddy.dead_letters WHERE stream = 'replayed'::regclass};
+is( sql($node, $replayed_letters),
+	'replayed_divided:0 :1 :2 replayed_divided:3', 'letters of the stream and of a view');
+is(sql($node, $replay), '0', 'replaying without a change rejects them again');
+is( sql($node, $replayed_letters),
+	'replayed_divided:0 :1 :2 replayed_divided:3', 'they are the same letters');
+
+sql($node, 'UPDATE divisors SET factor = 1; ALTER TABLE replayed DROP CONSTRAINT replayed_id_check');
+# another letter arrives, and other messages, while a transaction that replays is rolled back
+$session = $node->background_psql('postgres', on_error_stop => 0);
+is($session->query("BEGIN; $replay"), '2', 'letters are replayed');
+$session->query_safe('ROLLBACK');
+$session->quit;
+is(sql($node, 'SELECT n, ids FROM replayed_all'), '2|3', 'and not if the transaction is rolled back');
+is(sql($node, $replay), '2', 'letters are replayed after the cause was removed');
+is( sql($node, $replayed_letters), ':2 replayed_divided:3', 'the others remain');
+is(sql($node, 'SELECT n, ids FROM replayed_all'), '3|203', 'the row of the stream is counted by all views');
+is(sql($node, 'SELECT n, s FROM replayed_divided'), '2|201', 'that of a view by this view alone');
+is( sql($node, q{SELECT k, h, o, t = (SELECT "timestamp" FROM eddy.dead_letters WHERE "offset" = 2 AND stream = 'replayed'::regclass)
+		OR t > now() - interval '1 hour' FROM replayed WHERE id = 200}),
+	'b|[["trace", "17"]]|1|t', 'the row has the metadata of its message');
+sql($node, q{SELECT eddy.detach_kafka('replayed', 'replayed')});
+(undef, undef, $error) = $node->psql('postgres', $replay);
+like($error, qr/2 dead letters cannot be replayed/, 'letters of a source that is detached stay');
+is(sql($node, $replayed_letters), ':2 replayed_divided:3', 'as they are');
+
 done_testing();
