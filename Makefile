@@ -82,6 +82,7 @@ OBJS = \
 	src/view/define.o \
 	src/view/delta.o \
 	src/view/delta_plan.o \
+	src/view/empty_sets.o \
 	src/view/event_window.o \
 	src/view/flatten.o \
 	src/view/function.o \

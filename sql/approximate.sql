@@ -38,6 +38,8 @@ SELECT eddy.approx_percentile(x, x / 10.0) FROM (VALUES (1), (2)) v(x);
 -- eddy.top_k: exact with few values; otherwise counts are at most n / max(10 k, 100) too large.
 SELECT eddy.top_k(x, 2) FROM (VALUES ('a'), ('b'), ('a'), (NULL), ('c'), ('a'), ('b')) v(x);
 SELECT eddy.top_k(x, 3), eddy.top_k(x > 1, 1), eddy.top_k(date '2026-01-01' + x::int, 1) FROM (VALUES (1.50), (1.5), ('2')) v(x);
+-- Values that are equally frequent are in the order of their texts, whatever the order of the rows.
+SELECT eddy.top_k(x, 2), eddy.top_k(x, 2 ORDER BY x DESC) FROM (VALUES ('b'), ('c'), ('a')) v(x);
 SELECT eddy.top_k(x, 1) FROM (VALUES (NULL::int)) v(x);
 SELECT eddy.top_k(x, 0) FROM (VALUES (1)) v(x);
 CREATE TABLE skewed AS SELECT g, CASE WHEN g % 3 = 0 THEN g % 7 ELSE (g * 7919) % 100003 END AS x FROM generate_series(1, 60000) g;

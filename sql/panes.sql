@@ -258,6 +258,16 @@ SELECT * FROM eddy._open_windows('eddy._p_many_panes', ROW(1)) AS w (key text, w
 SELECT * FROM eddy._open_windows('eddy._p_many_state', ROW('a'::text)) AS w (key text);
 RESET ROLE;
 
+-- Panes combine: a view whose aggregates need all their values has a group for each window.
+CREATE UNLOGGED TABLE p_values (k int, v int4range, at timestamptz);
+SELECT eddy.create_stream('p_values', event_time => 'at');
+SELECT eddy.create_continuous_view('p_lists', $$
+    SELECT w.window_start, w.window_end, array_agg(k) AS list, range_agg(v) AS ranges, count(DISTINCT k) AS n
+    FROM p_values, eddy.cumulate(at, '10 s', '30 s') w GROUP BY w.window_start, w.window_end $$, emit => 'on_close');
+SELECT kind FROM eddy._view WHERE view = 'p_lists'::regclass;
+INSERT INTO p_values VALUES (1, '[1,3)', '2026-01-01 00:00:01Z'), (1, '[7,9)', '2026-01-01 00:00:12Z'), (2, NULL, '2026-01-01 00:01Z');
+SELECT window_end, list, ranges, n FROM p_lists ORDER BY window_end;
+
 SET client_min_messages = warning;
 DROP SCHEMA panes CASCADE;
 DROP ROLE panes_reader;

@@ -140,6 +140,25 @@ SELECT eddy.create_continuous_view('totals', 'SELECT page, count(*) FROM hits GR
 DELETE FROM totals WHERE page IS NULL;
 SELECT * FROM totals ORDER BY page;
 
+-- The set without columns has its row from the creation on, as a query without GROUP BY does.
+CREATE UNLOGGED TABLE empty (page text, ms int);
+SELECT eddy.create_stream('empty');
+SELECT eddy.create_continuous_view('empty_totals', $$
+    SELECT page, GROUPING(page) AS total, count(*), sum(ms), array_agg(ms) AS list FROM empty e LEFT JOIN pages USING (page)
+    GROUP BY CUBE (page, ms) $$);
+SELECT eddy.create_continuous_view('empty_keys', 'SELECT page, GROUPING(page) FROM empty GROUP BY GROUPING SETS ((page), (), ()) HAVING true');
+SELECT eddy.create_continuous_view('empty_having', 'SELECT page, count(*) FROM empty GROUP BY ROLLUP (page) HAVING count(*) > 0');
+SELECT * FROM empty_totals;
+SELECT * FROM empty_keys;
+SELECT * FROM empty_having;
+INSERT INTO empty VALUES ('home', 1), (NULL, 2);
+SELECT * FROM empty_totals ORDER BY page, count, total, sum, list::text;
+SELECT * FROM empty_having ORDER BY page, count;
+SELECT eddy.pause('empty_totals');
+SELECT eddy.resume('empty_totals');
+SELECT count(*) FROM (TABLE empty_totals EXCEPT ALL
+    SELECT page, GROUPING(page), count(*), sum(ms), array_agg(ms) FROM empty e LEFT JOIN pages USING (page) GROUP BY CUBE (page, ms)) d;
+
 -- Windows that are grouped by in a sub-select or with grouping sets close. A late row is stored once for each window.
 CREATE UNLOGGED TABLE visits (id int, tags text[], at timestamptz);
 SELECT eddy.create_stream('visits', event_time => 'at');

@@ -413,37 +413,48 @@ eddy_top_k_combine(PG_FUNCTION_ARGS)
 
 /* ---- result ---- */
 
-static int
-compare_counters(const void *a, const void *b)
+typedef struct Ranked
 {
-	const Counter *left = *(Counter *const *) a;
-	const Counter *right = *(Counter *const *) b;
+	const Counter *counter;
+	char	   *text;			/* of the value; made when another value is as frequent */
+} Ranked;
 
-	if (left->count != right->count)
-		return left->count > right->count ? -1 : 1;
-	if (left->error != right->error)
-		return left->error < right->error ? -1 : 1;
-	return left < right ? -1 : left > right;
+static const char *
+ranked_text(Ranked *ranked, FmgrInfo *output)
+{
+	if (ranked->text == NULL)
+		ranked->text = OutputFunctionCall(output, ranked->counter->value.value);
+	return ranked->text;
+}
+
+/*
+ * The order of equally frequent values is that of their texts, byte by byte: the order of arrival
+ * would depend on how rows are divided into batches, and on the plan of a query.
+ */
+static int
+compare_ranked(const void *a, const void *b, void *arg)
+{
+	Ranked	   *left = (Ranked *) a;
+	Ranked	   *right = (Ranked *) b;
+
+	if (left->counter->count != right->counter->count)
+		return left->counter->count > right->counter->count ? -1 : 1;
+	if (left->counter->error != right->counter->error)
+		return left->counter->error < right->counter->error ? -1 : 1;
+	return strcmp(ranked_text(left, arg), ranked_text(right, arg));
 }
 
 static JsonbValue
-make_json_value(const TopKState *state, Datum value)
+make_json_value(const TopKState *state, const char *text)
 {
 	JsonbValue	result;
-	Oid			output;
-	bool		isvarlena;
-	char	   *text;
 
-	if (state->type == BOOLOID)
-	{
-		result.type = jbvBool;
-		result.val.boolean = DatumGetBool(value);
-		return result;
-	}
-	getTypeOutputInfo(state->type, &output, &isvarlena);
-	text = OidOutputFunctionCall(output, value);
 	switch (state->type)
 	{
+		case BOOLOID:
+			result.type = jbvBool;
+			result.val.boolean = (text[0] == 't');
+			return result;
 		case INT2OID:
 		case INT4OID:
 		case INT8OID:
@@ -462,7 +473,7 @@ make_json_value(const TopKState *state, Datum value)
 			}
 	}
 	result.type = jbvString;
-	result.val.string.val = text;
+	result.val.string.val = unconstify(char *, text);
 	result.val.string.len = strlen(text);
 	return result;
 }
@@ -494,27 +505,32 @@ eddy_top_k_final(PG_FUNCTION_ARGS)
 	TopKState  *state = PG_ARGISNULL(0) ? NULL : (TopKState *) PG_GETARG_POINTER(0);
 	JsonbParseState *parse = NULL;
 	JsonbValue *result;
-	Counter   **sorted;
+	Ranked	   *sorted;
+	FmgrInfo	output;
+	Oid			output_function;
+	bool		isvarlena;
 
 	(void) eddy_pack_context(fcinfo);
 	if (state == NULL || state->ncounters == 0)
 		PG_RETURN_NULL();
 	if (!OidIsValid(state->type))
 		elog(ERROR, "type of the values of an aggregate does not exist any more");
-	sorted = palloc(sizeof(Counter *) * state->ncounters);
+	getTypeOutputInfo(state->type, &output_function, &isvarlena);
+	fmgr_info(output_function, &output);
+	sorted = palloc0(sizeof(Ranked) * state->ncounters);
 	for (int i = 0; i < state->ncounters; i++)
-		sorted[i] = &state->counters[i];
-	qsort(sorted, state->ncounters, sizeof(Counter *), compare_counters);
+		sorted[i].counter = &state->counters[i];
+	qsort_arg(sorted, state->ncounters, sizeof(Ranked), compare_ranked, &output);
 	pushJsonbValue(&parse, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < Min(state->k, state->ncounters); i++)
 	{
-		JsonbValue	value = make_json_value(state, sorted[i]->value.value);
+		JsonbValue	value = make_json_value(state, ranked_text(&sorted[i], &output));
 
 		pushJsonbValue(&parse, WJB_BEGIN_OBJECT, NULL);
 		push_key(&parse, "value");
 		pushJsonbValue(&parse, WJB_VALUE, &value);
-		push_number(&parse, "count", sorted[i]->count);
-		push_number(&parse, "error", sorted[i]->error);
+		push_number(&parse, "count", sorted[i].counter->count);
+		push_number(&parse, "error", sorted[i].counter->error);
 		pushJsonbValue(&parse, WJB_END_OBJECT, NULL);
 	}
 	result = pushJsonbValue(&parse, WJB_END_ARRAY, NULL);

@@ -355,6 +355,8 @@ analyze_result(EddyAggregate *agg, Aggref *aggref)
 	agg->aggref = aggref;
 	agg->transtype = agg->partial_type = aggref->aggtype;
 	get_typlenbyval(aggref->aggtype, &agg->resultlen, &agg->resultbyval);
+	agg->translen = agg->resultlen;
+	agg->transbyval = agg->resultbyval;
 	agg->state_is_final = true;
 	agg->state_type = aggref->aggtype;
 	agg->state_typmod = exprTypmod((Node *) aggref);
@@ -451,6 +453,7 @@ void
 eddy_analyze_groups(EddyViewPlan *plan, Query *query)
 {
 	eddy_analyze_keys(plan, query, query->groupClause);
+	eddy_empty_sets_note(plan, query);
 	analyze_aggregates(plan, query);
 	analyze_outputs(plan, query);
 }

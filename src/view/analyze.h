@@ -22,6 +22,9 @@ extern void eddy_analyze_query(EddyViewPlan *plan, Query *query);
 /* For kinds: keys, aggregates, outputs and HAVING of a query that groups. */
 extern void eddy_analyze_groups(EddyViewPlan *plan, Query *query);
 
+/* empty_sets.c, called by the former */
+extern void eddy_empty_sets_note(EddyViewPlan *plan, Query *query);
+
 /* For kinds: keys alone; and the columns of a query that does not group. */
 extern void eddy_analyze_keys(EddyViewPlan *plan, Query *query, List *clauses);
 extern void eddy_analyze_rows(EddyViewPlan *plan, Query *query);

@@ -94,9 +94,9 @@ eddy_delta_run(EddyWork *work, void (*function) (void *), void *arg, bool in_sub
 
 /* ---- running the delta query ---- */
 
-/* An empty tuplestore whose files belong to the work and outlive a step. */
-static Tuplestorestate *
-make_store(EddyWork *work)
+/* eddy_delta_make_store: an empty tuplestore whose files belong to the work and outlive a step. */
+Tuplestorestate *
+eddy_delta_make_store(EddyWork *work)
 {
 	MemoryContext old = MemoryContextSwitchTo(work->mcxt);
 	ResourceOwner owner = CurrentResourceOwner;
@@ -233,7 +233,7 @@ eddy_delta_try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool ke
 	EddyStepRun run = {.work = work, .range = range, .step = step};
 	bool		ok;
 
-	run.store = make_store(work);
+	run.store = eddy_delta_make_store(work);
 	run.scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy maintenance",
 										ALLOCSET_DEFAULT_SIZES);
 	*error = eddy_delta_run(work, run_step, &run, true);

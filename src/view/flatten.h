@@ -29,6 +29,9 @@ extern bool eddy_set_returning_is_key(Query *query, const TargetEntry *tle);
 
 /* ---- grouping.c ---- */
 
+/* Name of the target list entry with the number of the grouping set. */
+#define EDDY_GROUPING_SET_NAME "grouping_set"
+
 extern void eddy_grouping_normalize(Query *query);
 extern bool eddy_grouping_shows_all_keys(Query *query);
 

@@ -180,7 +180,10 @@ replace_mutator(Node *node, SetsContext *context)
 	return expression_tree_mutator(node, replace_mutator, context);
 }
 
-/* Adds (VALUES (0), (1), ...) to the FROM clause, and its column to the keys. */
+/*
+ * Adds (VALUES (0, false), (1, true), ...) to the FROM clause, and its first column to the keys. The
+ * second one is read by empty_sets.c.
+ */
 static void
 add_numbers(Query *query, SetsContext *context)
 {
@@ -192,13 +195,15 @@ add_numbers(Query *query, SetsContext *context)
 	ListCell   *lc;
 
 	rte->rtekind = RTE_VALUES;
-	for (int i = 0; i < list_length(context->sets); i++)
-		rte->values_lists = lappend(rte->values_lists,
-									list_make1(make_number(i)));
-	rte->coltypes = list_make1_oid(INT4OID);
-	rte->coltypmods = list_make1_int(-1);
-	rte->colcollations = list_make1_oid(InvalidOid);
-	rte->eref = makeAlias("sets", list_make1(makeString(pstrdup("n"))));
+	foreach(lc, context->sets)
+		rte->values_lists =
+			lappend(rte->values_lists, list_make2(make_number(foreach_current_index(lc)),
+												  makeBoolConst(lfirst(lc) == NIL, false)));
+	rte->coltypes = list_make2_oid(INT4OID, BOOLOID);
+	rte->coltypmods = list_make2_int(-1, -1);
+	rte->colcollations = list_make2_oid(InvalidOid, InvalidOid);
+	rte->eref = makeAlias("sets", list_make2(makeString(pstrdup("n")),
+											 makeString(pstrdup("empty"))));
 	rte->inFromCl = true;
 	query->rtable = lappend(query->rtable, rte);
 	ref->rtindex = list_length(query->rtable);
@@ -208,7 +213,7 @@ add_numbers(Query *query, SetsContext *context)
 	foreach(lc, query->targetList)
 		max_ref = Max(max_ref, lfirst_node(TargetEntry, lc)->ressortgroupref);
 	tle = makeTargetEntry((Expr *) context->number, list_length(query->targetList) + 1,
-						  pstrdup("grouping_set"), true);
+						  pstrdup(EDDY_GROUPING_SET_NAME), true);
 	tle->ressortgroupref = max_ref + 1;
 	query->targetList = lappend(query->targetList, tle);
 	group->tleSortGroupRef = max_ref + 1;

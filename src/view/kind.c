@@ -38,9 +38,9 @@ const EddyViewKind *
 eddy_kind_choose_for(const EddyViewPlan *policy, const Query *query, Index stream_rti)
 {
 	for (int i = 0; i < (int) lengthof(kinds); i++)
-		if (kinds[i]->suits && kinds[i]->suits(policy, query, stream_rti))
+		if (kinds[i]->suits ? kinds[i]->suits(policy, query, stream_rti) : kinds[i]->accepts(query))
 			return kinds[i];
-	return eddy_kind_choose(query);
+	return NULL;
 }
 
 /* eddy_kind_get returns the kind with a name from the catalog. */

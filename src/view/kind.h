@@ -23,7 +23,7 @@ struct EddyViewKind
 	bool		(*accepts) (const Query *query);
 
 	/*
-	 * True if a view with this query and policy is to be of this kind instead of another one that
+	 * True if a view with this query and policy is to be of this kind instead of a later one that
 	 * accepts it. May be NULL.
 	 */
 	bool		(*suits) (const EddyViewPlan *policy, const Query *query, Index stream_rti);

@@ -46,9 +46,9 @@
 
 /* ---- the parts of maintenance ---- */
 
-/* Computes the delta of one view, without the rows that fail. */
+/* Computes the delta of the rows of one view, without those that fail. */
 static void
-collect(EddyWork *work)
+collect_rows(EddyWork *work)
 {
 	EddyScanRange range = {work->batch, 0, work->batch->nrows, work->skip, -1};
 	ErrorData  *error;
@@ -63,6 +63,14 @@ collect(EddyWork *work)
 	range.position = -1;
 	if (!work->suspended)
 		eddy_bisect_range(work, &range, EDDY_STEP_COLLECT);
+}
+
+static void
+collect(EddyWork *work)
+{
+	collect_rows(work);
+	if (work->fills)
+		eddy_empty_sets_collect(work);
 }
 
 static void
@@ -454,7 +462,7 @@ eddy_view_apply(List *batches, bool repeatable)
 
 /*
  * eddy_view_fill does the same for one view, with a batch that may be empty: a view without GROUP
- * BY then gets its one row. Errors of the view are raised instead of suspending it.
+ * BY then gets its one row, and so does a grouping set without columns. Errors of the view are raised instead of suspending it.
  */
 void
 eddy_view_fill(Oid view, EddyBatch *batch)
@@ -468,7 +476,7 @@ eddy_view_fill(Oid view, EddyBatch *batch)
 	if (plan == NULL)
 		elog(ERROR, "continuous view %u does not exist", view);
 	work = make_work(plan, batch);
-	work->strict = true;
+	work->strict = work->fills = true;
 	run_works(list_make1(work), false);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(mcxt);

@@ -25,6 +25,7 @@ typedef struct EddyWork
 	EddyMergeResult *result;	/* computed and not yet written, or NULL */
 	EddyTrial  *trial;			/* during the search for rows that make a merge fail, or NULL */
 	bool		strict;			/* errors of the view itself are raised */
+	bool		fills;			/* the view is created or rebuilt */
 	bool		suspended;
 	MemoryContext mcxt;			/* outlives the subtransactions of the steps */
 	ResourceOwner owner;		/* of temporary files */
@@ -48,6 +49,10 @@ extern EddyViewPlan *eddy_maintain_lock_view(Oid view, bool suspends);
 /* The last end of windows that are final by a watermark. */
 extern TimestampTz eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz watermark);
 
+/* ---- empty_sets.c ---- */
+
+extern void eddy_empty_sets_collect(EddyWork *work);
+
 /* ---- late_pairs.c ---- */
 
 extern void eddy_late_collect(EddyWork *work);
@@ -58,6 +63,7 @@ extern ErrorData *eddy_delta_run_for(EddyViewPlan *plan, void (*function) (void 
 									 bool in_subtransaction);
 extern ErrorData *eddy_delta_run(EddyWork *work, void (*function) (void *), void *arg,
 								 bool in_subtransaction);
+extern Tuplestorestate *eddy_delta_make_store(EddyWork *work);
 extern void eddy_delta_execute(EddyWork *work, PlannedStmt *statement, EddyScanRange *range,
 							   Tuplestorestate *store, volatile bool *starting);
 extern bool eddy_delta_try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool keep,

@@ -134,6 +134,8 @@ typedef struct EddyViewPlan
 	/* made by the kind's operation layout */
 	int			nkeys;			/* 0: no GROUP BY */
 	EddyKey    *keys;
+	int			set_key;		/* of views with empty_sets: the key with the number of the set */
+	List	   *empty_sets;		/* numbers of grouping sets without columns */
 	int			naggs;
 	EddyAggregate *aggs;
 	int			norder;			/* of DISTINCT ON: ORDER BY after the keys */

@@ -516,7 +516,7 @@ class Generator:
             return ' ORDER BY %s%s%s' % (sort.sql, way, pair('', ', ' + scope.id))
         if scope.id:
             return ' ORDER BY %s%s, %s' % (sort.sql, way, scope.id)
-        return ' ORDER BY %s' % value
+        return ' ORDER BY %s, (%s)::text' % (value, value)
 
     def listing(self, scope, ordered):
         kind = self.rng.randrange(7)
@@ -881,7 +881,7 @@ class Generator:
                 self.d.body = 'SELECT y.%s, count(*) AS n, sum(y.%s) AS total FROM (%s) AS y GROUP BY y.%s' % (
                     by.name, number.name, self.d.body, by.name)
                 self.d.delete_keys = None
-        elif kind == 5:
+        elif kind == 5 and any(i.aggregate for i in items):
             texts = [i for i in items if i.type == 'text']
             if texts:
                 self.d.body = "SELECT y.%s AS a FROM (%s) AS y UNION ALL SELECT x.site FROM sites x" % (

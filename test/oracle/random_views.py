@@ -237,7 +237,7 @@ class Case:
 
         def work(psql, form, rows):
             try:
-                psql.run(insert(self.stream, 'values' if form in ('single', 'prepared') else form, rows, psql.prepared))
+                psql.run(insert(self.stream, 'values' if form in ('single', 'prepared', 'function') else form, rows, psql.prepared))
             except Failed as failed:
                 errors.append(failed)
         threads = [threading.Thread(target=work, args=(psql, form, rows)) for psql, (form, rows) in zip(connections, parts)]
@@ -283,9 +283,9 @@ class Case:
         if view.delete_keys and rng.random() < 0.6:
             shown, raw = rng.choice(view.delete_keys) if 'GROUP BY' not in view.body and 'DISTINCT' not in view.body else (None, None)
             keys = [(shown, raw)] if shown else view.delete_keys
-            row = psql.run("SELECT %s FROM %s ORDER BY random() LIMIT 0; SELECT %s FROM (SELECT * FROM %s ORDER BY 1 OFFSET %d LIMIT 1) x" % (
-                keys[0][0], name, ', '.join("coalesce(quote_literal(%s::text), 'NULL') || '::' || pg_typeof(%s)" % (k, k)
-                                            for k, _ in keys), name, rng.randrange(3)))
+            row = psql.run("SELECT %s FROM (SELECT * FROM %s t ORDER BY t::text OFFSET %d LIMIT 1) x" % (
+                ', '.join("coalesce(quote_literal(%s::text), 'NULL') || '::' || pg_typeof(%s)" % (k, k) for k, _ in keys),
+                name, rng.randrange(3)))
             if not row:
                 return
             same = ' AND '.join('%s IS NOT DISTINCT FROM (%s)' % (k, value) for (k, _), value in zip(keys, row[0]))
