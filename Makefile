@@ -323,6 +323,10 @@ tools: $(TOOLS)
 test:
 	@test/run $(T)
 
+# N definitions of continuous views, from SEED on
+random:
+	@EDDY_RANDOM_VIEWS='$(N)' EDDY_RANDOM_SEED='$(SEED)' test/run 064_random_views
+
 demo:
 	@BROKER='$(BROKER)' BROKERS='$(BROKERS)' demo/run
 
@@ -351,6 +355,7 @@ help:
 	@echo "make installcheck    runs pg_regress and isolation tests on a running server with pg_eddy"
 	@echo "make test            runs all tests on private servers and a broker; installs required packages"
 	@echo "make test T=name     runs one suite (unit, regress, isolation, tap) or one test"
+	@echo "make random N=5000   compares N random views with their SELECT; SEED=n repeats a run"
 	@echo "make sanitize        runs the tests on a server built with assertions and AddressSanitizer"
 	@echo "make fuzz            fuzzes the JSON parser for one minute, or SECONDS=n"
 	@echo "make demo            demonstrates the pipeline from Kafka to a CDC consumer; installs required packages"
@@ -361,5 +366,5 @@ help:
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
 	@echo "make clean           removes built files"
 
-.PHONY: all install install-libraries uninstall-libraries tools test sanitize fuzz demo bench bench-cdc check-includes \
+.PHONY: all install install-libraries uninstall-libraries tools test random sanitize fuzz demo bench bench-cdc check-includes \
 	help

@@ -491,7 +491,8 @@ class Generator:
             number = self.expression(scope, self.pick('int', 'numeric'))
             if number is None:
                 return None
-            name = self.pick('sum', 'avg', 'max', 'stddev')
+            # of 1.0 and 1.00 either can be the one that counts, and the number of digits of an average depends on it
+            name = self.pick('sum', 'avg', 'max', 'stddev') if number.type == 'int' else self.pick('sum', 'max')
             type_ = {'sum': 'bigint' if number.type == 'int' else 'numeric', 'max': number.type}.get(name, 'numeric')
             return '%s(DISTINCT %s)%s' % (name, number.sql, self.filter(scope)), type_
         if kind == 3 and value.type in ('int', 'text', 'date', 'numeric', 'uuid'):
@@ -695,7 +696,8 @@ class Generator:
         self.d.body = 'SELECT %s FROM %s%s' % (text, scope.text, self.where(scope))
         self.d.delete_keys = None if scope.window or multiplied else [
             (item.name, item.column.raw) for item in items if item.column is not None and item.column.raw]
-        self.read_part(items, scope)
+        if not bomb:                # a column that a query around does not use is not evaluated
+            self.read_part(items, scope)
 
     def build_distinct(self):
         scope = self.source()

@@ -2,7 +2,7 @@
 """Random definitions of continuous views and random transactions, compared with the same SELECT.
 
     random_views.py [--streams N] [--seed FIRST] [--views N] [--view NUMBER] [--jobs N] [--transactions N]
-                    [--kafka BROKERS --tool PATH] [--crash COMMAND] [--show] [--no-shrink]
+                    [--broker PROGRAM --tool PROGRAM] [--crash COMMAND] [--show] [--no-shrink]
 
 Connects with psql, by PGHOST, PGPORT and PGDATABASE, as a superuser. A seed is a stream with 20 views and some transactions.
 After each commit, each view must have the rows that its query gives over all rows that were accepted so
@@ -122,7 +122,7 @@ class Case:
         self.options = options
         self.seed = seed
         rng = random.Random('%s stream' % seed)
-        self.config = Config(rng, bool(options.kafka))
+        self.config = Config(rng, bool(options.broker))
         self.name = 'r%d%s' % (seed, suffix)
         self.stream = 'public.' + self.name
         self.log = 'accepted.' + self.name
@@ -186,6 +186,8 @@ class Case:
         """The statement that records rows as accepted, before the commit."""
         if not rows:
             return ''
+        if self.options.mutate and len(rows) > 1:       # an oracle that is wrong
+            rows = rows[1:] if self.options.mutate == 'lose' else rows + rows[:1]
         at = 'NULL' if judged is None else quote(text(judged))
         return 'INSERT INTO %s %s;' % (self.log, values(rows, extra=at))
 
@@ -253,7 +255,7 @@ class Case:
             self.statements.append('-- concurrently\n' + insert(self.stream, 'values', rows, set()))
 
     def produce(self, psql, rows):
-        subprocess.run([self.options.tool, 'produce', '-b', self.options.kafka, '-t', self.name, '-f', 'pv'], check=True,
+        subprocess.run([self.options.tool, 'produce', '-b', self.options.address, '-t', self.name, '-f', 'pv'], check=True,
                        input=''.join('0\t%s\n' % message(row).replace('\\', '\\\\') for row in rows), text=True,
                        stdout=subprocess.DEVNULL)
         self.produced = getattr(self, 'produced', 0) + len(rows)
@@ -511,6 +513,19 @@ def prepare():
     psql.close()
 
 
+def start_broker(options, seeds):
+    """Starts a broker with a topic for each stream, for which users of the database can attach sources."""
+    broker = subprocess.Popen([options.broker] + ['r%d:1' % seed for seed in seeds], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True)
+    options.address = broker.stdout.readline().strip()
+    psql = Psql()
+    psql.run("DROP SERVER IF EXISTS kafka CASCADE; CREATE SERVER kafka FOREIGN DATA WRAPPER eddy_kafka OPTIONS ("
+             "\"bootstrap.servers\" '%s', \"reconnect.backoff.max.ms\" '500'); CREATE USER MAPPING FOR PUBLIC SERVER kafka;"
+             "GRANT USAGE ON FOREIGN SERVER kafka TO PUBLIC;" % options.address)
+    psql.close()
+    return broker
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--streams', type=int, default=25)
@@ -520,9 +535,10 @@ def main():
     parser.add_argument('--transactions', type=int, default=6)
     parser.add_argument('--jobs', type=int, default=2)
     parser.add_argument('--wait', type=float, default=DEADLINE)
-    parser.add_argument('--kafka')
+    parser.add_argument('--broker')
     parser.add_argument('--tool')
     parser.add_argument('--crash')
+    parser.add_argument('--mutate', choices=['lose', 'double'])
     parser.add_argument('--show', action='store_true')
     parser.add_argument('--no-shrink', dest='shrink', action='store_false')
     parser.add_argument('--no-disturb', dest='disturb', action='store_false')
@@ -533,6 +549,7 @@ def main():
     prepare()
     start = time.monotonic()
     seeds = list(range(options.seed, options.seed + options.streams))
+    broker = start_broker(options, seeds) if options.broker else None
     totals = Totals()
     threads = [threading.Thread(target=run_seeds, args=(options, seeds, totals)) for _ in range(options.jobs)]
     for thread in threads:
@@ -542,6 +559,9 @@ def main():
     print('seeds %d to %d: %d views, %d comparisons, %d rows, %d failures, %d s' % (
         options.seed, options.seed + options.streams - 1, totals.views, totals.compared, totals.rows, totals.failures,
         time.monotonic() - start))
+    if broker:
+        broker.terminate()
+        broker.wait()
     sys.exit(1 if totals.failures else 0)
 
 
