@@ -31,6 +31,7 @@
 
 #include "settings.h"
 #include "view/group_cache.h"
+#include "view/upsert.h"
 #include "view/view.h"
 
 #define WAYS 4					/* places where an entry can be; they share a line of the CPU's cache */
@@ -111,14 +112,16 @@ reset(EddyGroupCache *cache, const EddyStateTable *table)
 	cache->hashable = true;
 	for (int i = 0; i < table->nkeys && cache->hashable; i++)
 	{
-		Oid			type = table->columns[table->keys[i].column - 1].type;
+		/* keys are looked up in the order of the index */
+		const EddyStateKey *key = &eddy_upsert_order(table)[i];
+		Oid			type = table->columns[key->column - 1].type;
 		TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_HASH_EXTENDED_PROC);
 
 		/* arrays and rows have it only if their elements do */
 		cache->hashable = OidIsValid(entry->hash_extended_proc);
 		if (cache->hashable)
 			fmgr_info_cxt(entry->hash_extended_proc, &cache->functions[i], cache->mcxt);
-		cache->collations[i] = table->keys[i].collation;
+		cache->collations[i] = key->collation;
 	}
 	cache->valid = true;
 }

@@ -19,13 +19,13 @@ definitions, random_rows.py the rows.
 
 import argparse
 import datetime
-import os
 import random
 import re
 import subprocess
 import sys
 import threading
 import time
+import traceback
 
 from random_definitions import COLUMNS, SETUP, Definition, quote
 from random_rows import Config, Rows, insert, message, text, values
@@ -83,15 +83,23 @@ class Failed(Exception):
 
 class Psql:
     def __init__(self):
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            try:
+                return self.connect()
+            except Failed:          # the server recovers from a crash
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def connect(self):
         self.prepared = set()
         self.process = subprocess.Popen(
             ['psql', '-XAtq', '-F', '\x1f', '-R', '\x1e', '-v', 'ON_ERROR_STOP=1', '-c', 'SELECT 1', '-f', '-'],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.run("SET client_min_messages = warning; SET timezone = 'UTC'; SET search_path = public, accepted;"
-                 "SET jit = off; SET max_parallel_workers_per_gather = 0; SET enable_presorted_aggregate = off;"
-                 if os.environ.get('PGMAJOR', '15') >= '16' else
-                 "SET client_min_messages = warning; SET timezone = 'UTC'; SET search_path = public, accepted;"
-                 "SET jit = off; SET max_parallel_workers_per_gather = 0;")
+        self.run("SET client_min_messages = warning; SET timezone = 'UTC'; SET search_path = public, accepted; SET jit = off;"
+                 "SET max_parallel_workers_per_gather = 0; SELECT FROM pg_settings, set_config(name, 'off', false) "
+                 "WHERE name = 'enable_presorted_aggregate';")
 
     def run(self, sql):
         """The rows that the statements return, as lists of texts."""
@@ -155,24 +163,17 @@ class Case:
         failures = []
         for number, view in list(self.views.items()):
             create = view.create(self.view_name(number), self.name)
-            created = psql.run("%s \\set ON_ERROR_STOP off\nSAVEPOINT x;" % '' if False else "BEGIN;")
-            try:
-                self.statements.append(create)
-                psql.run("DO $do$ DECLARE d text; h text; BEGIN PERFORM %s EXCEPTION WHEN OTHERS THEN "
-                         "GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT; "
-                         "PERFORM set_config('random.refused', SQLERRM || ' / ' || d || ' / ' || h, false); END $do$;"
-                         % create[len('SELECT '):])
-                refused = psql.run("COMMIT; SELECT current_setting('random.refused', true); SET random.refused = '';")
-                refused = refused[0][0] if refused else ''
-                if refused:
-                    failures.append((number, 'refused: %s' % refused))
-                    del self.views[number]
-                    continue
-                if self.config.role:
-                    psql.run('ALTER VIEW %s OWNER TO random_owner' % self.view_name(number) if False else '')
+            self.statements.append(create)
+            refused = psql.run(
+                "%s DO $do$ DECLARE d text; h text; BEGIN PERFORM %s EXCEPTION WHEN OTHERS THEN "
+                "GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT; "
+                "PERFORM set_config('random.refused', SQLERRM || ' / ' || d || ' / ' || h, false); END $do$; RESET ROLE;"
+                "SELECT current_setting('random.refused', true); SET random.refused = '';" % (role, create[len('SELECT '):]))
+            if refused:
+                failures.append((number, 'refused: %s' % refused[0][0]))
+                del self.views[number]
+            else:
                 self.register(psql, number)
-            except Failed as failed:
-                raise
         return failures
 
     def register(self, psql, number):
@@ -462,6 +463,15 @@ class Totals:
         self.views = self.compared = self.rows = self.failures = 0
 
 
+def run_thread(options, seeds, totals):
+    try:
+        run_seeds(options, seeds, totals)
+    except Exception:               # counts, whatever it is
+        with totals.lock:
+            totals.failures += 1
+            traceback.print_exc(file=sys.stdout)
+
+
 def run_seeds(options, seeds, totals):
     connections = [Psql() for _ in range(3)]
     while True:
@@ -551,7 +561,7 @@ def main():
     seeds = list(range(options.seed, options.seed + options.streams))
     broker = start_broker(options, seeds) if options.broker else None
     totals = Totals()
-    threads = [threading.Thread(target=run_seeds, args=(options, seeds, totals)) for _ in range(options.jobs)]
+    threads = [threading.Thread(target=run_thread, args=(options, seeds, totals)) for _ in range(options.jobs)]
     for thread in threads:
         thread.start()
     for thread in threads:
