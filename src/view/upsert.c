@@ -390,7 +390,7 @@ has_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 
 	for (int i = 0; i < table->nkeys; i++)
 	{
-		int			column = table->keys[i].column - 1;
+		int			column = eddy_upsert_order(table)[i].column - 1;
 		ScanKeyData *equal = &upsert->scan_keys[i];
 
 		if (upsert->stored->tts_isnull[column] != nulls[i])

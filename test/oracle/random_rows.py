@@ -52,7 +52,8 @@ class Config:
         self.specials = rng.random() < 0.25
         self.second = datetime.timedelta(seconds=1) if self.unit == 'seconds' else datetime.timedelta(minutes=6)
         self.jitter = 40
-        self.delay = rng.choice([0, 5, 20]) if self.late else rng.choice([50, 100])
+        # without late rows: more than rows are out of order, within a statement and among concurrent ones
+        self.delay = rng.choice([0, 5, 20]) if self.late else 120 if self.concurrent else rng.choice([50, 100])
         self.role = rng.random() < 0.4
         self.keys = rng.choice([3, 9])
 
@@ -104,7 +105,12 @@ class Rows:
         if self.config.kafka and kind < 0.5:
             return {'kind': 'kafka', 'rows': self.rows()}
         if self.config.concurrent and kind < 0.7:
-            return {'kind': 'concurrent', 'parts': [(rng.choice(self.FORMS), self.rows()) for _ in range(3)]}
+            clock = self.clock
+            parts = []
+            for _ in range(3):
+                self.clock = clock
+                parts.append((rng.choice(self.FORMS), self.rows()))
+            return {'kind': 'concurrent', 'parts': parts}
         steps = []
         committed = True
         if rng.random() < 0.5:
