@@ -88,9 +88,19 @@ BEGIN;
 INSERT INTO p VALUES ('a', at(1004));
 SELECT n FROM p_many WHERE key = 'a' AND sec(window_end) = 1006;
 ROLLBACK;
--- a condition on the key selects the panes that are read
+-- a condition on the key selects the panes that are read, and the final rows
+CREATE FUNCTION p_index_scans(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+        IF line ~ 'Seq Scan|Index Scan|Index Cond|Function Scan' THEN
+            RETURN NEXT btrim(line);
+        END IF;
+    END LOOP;
+END $$;
 SET enable_seqscan = off;
-EXPLAIN (COSTS OFF) SELECT * FROM p_many WHERE key = 'a';
+SELECT p_index_scans($$SELECT * FROM p_many WHERE key = 'a'$$);
 RESET enable_seqscan;
 -- open windows have no rows that could be deleted
 DELETE FROM p_many;
