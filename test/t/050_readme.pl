@@ -1,18 +1,20 @@
-# 050_readme.pl: the commands of README.md, docs/quickstart.md and docs/troubleshooting.md are
-# executed.
+# 050_readme.pl: the SQL of README.md and of all documents in docs/ is executed.
 #
-# README.md and docs/quickstart.md use a database and a broker (librdkafka's mock cluster) each;
-# docs/troubleshooting.md uses those of README.md. The blocks of a document are executed from top to
+# Each document uses a database, and a broker (librdkafka's mock cluster) if it has blocks for it;
+# docs/troubleshooting.md continues README.md. The blocks of a document are executed from top to
 # bottom. The first line of a block specifies how:
 #
 #   ```sql         must succeed
 #   ```sql kafka   must succeed; if an output follows, the query is repeated until it returns that
 #   ```sql error   must fail; the output that follows is the error message
+#   ```sql view    the query of a continuous view; must be accepted
+#   ```sql norun   is not executed
 #   ```sh kafka    a shell command for the broker; must succeed
 #   ```text        immediately after one of the above: the output, as psql prints it
 #   ```json        the same in psql's unaligned format without headers
+#   <!-- sql       what a reader has done before, up to a line with -->
 #
-# All other blocks are not executed.
+# Blocks in other languages are not executed.
 
 use strict;
 use warnings;
@@ -40,7 +42,7 @@ sub read_blocks
 	{
 		if ($open)
 		{
-			if ($line !~ /^```\s*$/)
+			if ($line !~ /^(```|-->)\s*$/)
 			{
 				$open->[2] .= $line;
 				next;
@@ -57,7 +59,7 @@ sub read_blocks
 			$open = undef;
 			$adjacent = 1;
 		}
-		elsif ($line =~ /^```(.*)$/)
+		elsif ($line =~ /^(?:```|<!-- (?=sql$))(.*)$/)
 		{
 			$open = [ $., [ split ' ', $1 ], '' ];
 		}
@@ -95,12 +97,11 @@ sub run_program
 
 sub run_sql
 {
-	my ($node, $database, $block) = @_;
-	my $expected = $block->[3];
+	my ($node, $database, $text, $expected) = @_;
 	my @options = $expected && $expected->[0] eq 'json' ? ('-A', '-t') : ();
 
 	local $ENV{PGOPTIONS} = '-c client_min_messages=warning';
-	return run_program($block->[2],
+	return run_program($text,
 		'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', @options, '-d', $node->connstr($database));
 }
 
@@ -118,13 +119,16 @@ sub check_block
 		($status, $out, $err) = run_program($text, 'bash', '-e');
 		return is("$status $err", '0 ', "$what: the command succeeds");
 	}
-	return unless $language eq 'sql';
+	return unless $language eq 'sql' && $how ne 'norun';
+	die "$what: \"$language $how\" is not known" if $how !~ /^(kafka|error|view|)$/;
+	$text = "SELECT eddy.create_continuous_view('documented', \$view\$$text\$view\$) \\g /dev/null\nDROP VIEW documented;\n"
+	  if $how eq 'view';
 
 	my $want = $expected ? tidy($expected->[1]) : undef;
 	do
 	{
 		Time::HiRes::sleep(0.1) if defined $status;    # before a repetition
-		($status, $out, $err) = run_sql($node, $database, $block);
+		($status, $out, $err) = run_sql($node, $database, $text, $expected);
 	  } while ($how eq 'kafka' && $expected && "$status $out" ne "0 $want" &&
 		time() < $deadline);
 
@@ -156,21 +160,30 @@ $node->append_conf('postgresql.conf', "timezone = 'UTC'\nlc_messages = 'C'\n");
 $node->start;
 kafka_tool();
 
-foreach my $names ([ 'README.md', 'docs/troubleshooting.md' ], ['docs/quickstart.md'])
+# Documents that continue another one are executed in its database.
+my %continues = ('docs/troubleshooting.md' => 'README.md');
+my @documents = ('README.md', map { s{^\Q$EddyTest::root\E/}{}r } sort glob "$EddyTest::root/docs/*.md");
+my $executed = 0;
+
+foreach my $first (grep { !$continues{$_} } @documents)
 {
-	my $database = $names->[0] =~ /README/ ? 'readme' : 'quickstart';
-	my $address = start_mock();
+	my @names = ($first, grep { ($continues{$_} // '') eq $first } @documents);
+	my %blocks = map { $_ => [ read_blocks("$EddyTest::root/$_") ] } @names;
+	my @used = grep { ($_->[1][0] // '') eq 'sql' } map { @$_ } values %blocks;
+	my $database = $first =~ s{^.*/|\.md$}{}gr;
+	my $address;
 
-	$node->safe_psql('postgres', "CREATE DATABASE $database");
-	foreach my $name (@$names)
+	next unless @used;
+	$address = start_mock() if grep { "@{$_->[1]}" =~ /kafka/ } map { @$_ } values %blocks;
+	$node->safe_psql('postgres', "CREATE DATABASE \"$database\"");
+	$node->safe_psql($database, 'CREATE EXTENSION pg_eddy') if $first !~ /README|quickstart/;
+	foreach my $name (@names)
 	{
-		my @blocks = read_blocks("$EddyTest::root/$name");
-
-		ok((grep { ($_->[1][0] // '') eq 'sql' } @blocks) >= 4, "$name has blocks to execute");
-		foreach my $block (@blocks)
+		foreach my $block (@{ $blocks{$name} })
 		{
-			$block->[2] =~ s/localhost:9092/$address/g;
+			$block->[2] =~ s/localhost:9092/$address/g if $address;
 			check_block($node, $database, $name, $block);
+			$executed++ if ($block->[1][0] // '') eq 'sql';
 		}
 	}
 
@@ -179,6 +192,7 @@ foreach my $names ([ 'README.md', 'docs/troubleshooting.md' ], ['docs/quickstart
 		"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
 			WHERE database = '$database'");
 }
+cmp_ok($executed, '>=', 50, 'the documents have blocks to execute');
 
 $_->signal('TERM') foreach @brokers;
 $_->finish foreach @brokers;
