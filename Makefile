@@ -117,6 +117,7 @@ OBJS = \
 	src/view/suspend.o \
 	src/view/trial.o \
 	src/view/union.o \
+	src/view/upgrade.o \
 	src/view/upsert.o \
 	src/view/window.o \
 	src/worker/database.o \

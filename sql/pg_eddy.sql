@@ -473,6 +473,11 @@ RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_resume';
 COMMENT ON FUNCTION eddy.resume IS
     'starts the sources of a stream, including those stopped by an error; or rebuilds a suspended continuous view from the rows that its stream still holds';
 
+CREATE FUNCTION eddy.upgrade_states()
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_upgrade_states';
+COMMENT ON FUNCTION eddy.upgrade_states IS
+    'completes an upgrade to another major version of the server: converts the states of continuous views; returns the number of views';
+
 CREATE FUNCTION eddy.seek(stream regclass, topic text, offsets jsonb)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_seek';
 COMMENT ON FUNCTION eddy.seek IS

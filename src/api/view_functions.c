@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -27,6 +28,7 @@
 PG_FUNCTION_INFO_V1(eddy_create_continuous_view);
 PG_FUNCTION_INFO_V1(eddy_drop_continuous_view);
 PG_FUNCTION_INFO_V1(eddy_refuse_state_change);
+PG_FUNCTION_INFO_V1(eddy_upgrade_states);
 
 /* Arguments of eddy.create_continuous_view, from 0. */
 enum
@@ -166,4 +168,16 @@ eddy_refuse_state_change(PG_FUNCTION_ARGS)
 					   RelationGetRelationName(trigger->tg_relation)),
 			 errhint("Write to the stream, or use DELETE to remove groups that are no longer needed.")));
 	PG_RETURN_NULL();			/* keep compiler quiet */
+}
+
+/* eddy.upgrade_states() */
+Datum
+eddy_upgrade_states(PG_FUNCTION_ARGS)
+{
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to upgrade the states of continuous views"),
+				 errdetail("Only superusers may alter state tables.")));
+	PG_RETURN_INT64(eddy_view_upgrade_states());
 }

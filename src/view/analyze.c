@@ -100,7 +100,7 @@ eddy_analyze_aggrefs(Query *query)
 static bool
 final_values_add_up(Oid aggfnoid)
 {
-	return aggfnoid == F_SUM_INT8 || aggfnoid == F_SUM_NUMERIC;
+	return aggfnoid == F_SUM_INT8 || aggfnoid == F_SUM_NUMERIC || aggfnoid == F_SUM_INTERVAL;
 }
 
 /* An aggregate that combines. */
@@ -149,7 +149,7 @@ analyze_aggregate(EddyAggregate *agg, Aggref *aggref)
 								 &unused);
 	fmgr_info_set_expr((Node *) expr, &agg->combine);
 	if (agg->internal && agg->state_is_final)
-		fmgr_info(F_NUMERIC_ADD, &agg->add);
+		fmgr_info(aggref->aggfnoid == F_SUM_INTERVAL ? F_INTERVAL_PL : F_NUMERIC_ADD, &agg->add);
 	if (agg->internal)
 	{
 		fmgr_info(form->aggserialfn, &agg->serialize);

@@ -558,7 +558,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	eddy_layer_split(&layers, copyObject(parsed));
 	describe_layout(&row, &layout, &layers);
 	row.relid = create_public_view(&layout, &layers, schema, rangevar->relname);
-	row.format = PG_VERSION_NUM / 10000;
+	row.format = EDDY_SERVER_MAJOR;
 	row.aggregates = eddy_signature_make(parsed);
 	eddy_catalog_insert_view(&row);
 	label_relations(&row, &layout);

@@ -337,14 +337,6 @@ make_plan(const EddyView *view)
 		MemoryContextSwitchTo(old);
 		return NULL;
 	}
-	if (view->format != PG_VERSION_NUM / 10000)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("state of continuous view \"%s\" was written by PostgreSQL %d",
-						get_rel_name(view->relid), view->format),
-				 errdetail("Transition states of aggregates can differ between major versions."),
-				 errhint("Drop the continuous view and create it again.")));
-
 	eddy_signature_check(view, query, get_rel_name(view->relid));
 	plan = palloc0(sizeof(EddyViewPlan));
 	plan->mcxt = mcxt;

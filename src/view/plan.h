@@ -218,8 +218,12 @@ extern void eddy_view_check_owner(const EddyView *view, bool allow_stream_owner)
 
 /* ---- signature.c ---- */
 
+/* Major version of the server, as _view.format records it. */
+#define EDDY_SERVER_MAJOR (PG_VERSION_NUM / 10000)
+
 extern char *eddy_signature_make(Query *query);
 extern void eddy_signature_check(const EddyView *view, Query *query, const char *name);
+extern bool eddy_signature_is_readable(const EddyView *view, Query *query);
 
 /* ---- delta_plan.c ---- */
 

@@ -203,7 +203,7 @@ eddy_view_resume(Oid relid, bool *emptied)
 		foreach(lc, view->state_tables)
 			LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
 		/* new states are those of the aggregates, and of the server, as they are now */
-		view->format = PG_VERSION_NUM / 10000;
+		view->format = EDDY_SERVER_MAJOR;
 		query = eddy_plan_definition_query(view->definition);
 		if (query)
 			eddy_catalog_set_view_aggregates(view, eddy_signature_make(query));

@@ -53,6 +53,7 @@ extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewO
 
 extern void eddy_view_suspend(Oid view, const char *error, int sqlerrcode);
 extern bool eddy_view_pause(Oid relid);
+extern int64 eddy_view_upgrade_states(void);
 extern bool eddy_view_resume(Oid relid, bool *emptied);
 
 extern void eddy_view_check_context(const char *command);

@@ -41,6 +41,8 @@
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "stream/stream.h"
+#include "subtransaction.h"
+#include "view/view.h"
 #include "worker/process.h"
 #include "worker/slots.h"
 
@@ -249,6 +251,30 @@ remove_token_files(void)
 		FreeDir(dir);
 }
 
+static void
+run_upgrade(void *arg pg_attribute_unused())
+{
+	(void) eddy_view_upgrade_states();
+}
+
+/* After an upgrade to another major version of the server, before sources add to the views. */
+static void
+upgrade_states(void)
+{
+	ErrorData  *error;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	error = eddy_subtransaction_run(run_upgrade, NULL);
+	if (error)
+		ereport(WARNING,
+				(errmsg("could not upgrade the states of continuous views: %s", error->message),
+				 errhint("As superuser, execute: SELECT eddy.upgrade_states().")));
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
 void
 eddy_database_worker_main(Datum arg)
 {
@@ -258,6 +284,7 @@ eddy_database_worker_main(Datum arg)
 	TimestampTz next_housekeeping = 0;
 	TimestampTz next_tick = 0;
 	bool		installed = false;
+	bool		upgraded = false;
 	bool		woken = true;
 	EddyWorkerId id = eddy_slots_attach(arg);
 
@@ -287,6 +314,12 @@ eddy_database_worker_main(Datum arg)
 		if (woken || !installed || GetCurrentTimestamp() >= next_check)
 		{
 			wanted = read_wanted(&installed);
+			if (installed && !upgraded)
+			{
+				upgrade_states();
+				MemoryContextSwitchTo(loop_context);
+				upgraded = true;
+			}
 			if (installed)
 			{
 				long		pause;
