@@ -237,6 +237,32 @@ refuse_trigger_change(const char *message, const char *trigger, Oid stream)
 			 errhint("Other triggers can be enabled and disabled by name.")));
 }
 
+/* The stream whose triggers the last command was not allowed to disable, or InvalidOid. */
+static Oid	refused_stream = InvalidOid;
+
+/*
+ * eddy_guard_check_copy refuses COPY into a stream right after the command that should have disabled
+ * its triggers: pg_restore --disable-triggers continues after that error, with rows that the restored
+ * views have counted. Called at the start of each utility command; stmt is NULL unless it is COPY
+ * FROM.
+ */
+void
+eddy_guard_check_copy(const CopyStmt *stmt)
+{
+	Oid			stream = refused_stream;
+
+	refused_stream = InvalidOid;
+	if (!OidIsValid(stream) || stmt == NULL || stmt->relation == NULL ||
+		RangeVarGetRelid(stmt->relation, NoLock, true) != stream ||
+		eddy_catalog_member(stream).kind != EDDY_MEMBER_STREAM)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot copy rows into stream \"%s\" without its triggers", stmt->relation->relname),
+			 errdetail("The command before has tried to disable them, as pg_restore --disable-triggers does. The continuous views of a dump have counted its rows, which would be counted again."),
+			 errhint("Rows of a stream are a cache: leave them out with pg_dump --no-unlogged-table-data. To insert other rows, repeat the command.")));
+}
+
 /*
  * A trigger of a stream must call our function if, and only if, it has our name. Whether it is
  * enabled as it has to be is checked when that is changed: pg_restore enables a trigger after it
@@ -264,8 +290,11 @@ check_trigger(Oid trigger, bool altered)
 			refuse_trigger_change("cannot rename trigger \"%s\" of stream \"%s\"",
 								  our_triggers[i].name, relid);
 		if (has_function && altered && form.tgenabled != our_triggers[i].enabled)
+		{
+			refused_stream = relid;
 			refuse_trigger_change("cannot enable or disable trigger \"%s\" of stream \"%s\"",
 								  our_triggers[i].name, relid);
+		}
 	}
 }
 

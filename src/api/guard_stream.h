@@ -11,6 +11,7 @@
 #include "api/guard_changes.h"
 
 /* Before DROP VIEW: locks the streams of continuous views, in order of Oid. */
+extern void eddy_guard_check_copy(const CopyStmt *stmt);
 extern void eddy_guard_lock_streams(const DropStmt *stmt);
 
 /* At the end of a command with these changes (EddyChange): updates our catalog and checks. */

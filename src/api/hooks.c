@@ -358,6 +358,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	RenameStmt *rename = NULL;
 	Oid			renamed = InvalidOid;
 
+	eddy_guard_check_copy(copies ? (CopyStmt *) parsetree : NULL);
 	if (IsA(parsetree, LockStmt))
 		eddy_guard_lock((LockStmt *) parsetree);
 	if (IsA(parsetree, RenameStmt))

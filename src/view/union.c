@@ -202,8 +202,8 @@ eddy_union_flatten(Query *query, Index rti)
 		own = rt_fetch(context.from, branch->subquery->rtable);
 		if (OidIsValid(stream) && own->relid != stream)
 			eddy_refuse("UNION ALL of several streams is not supported in a continuous view",
-						"A continuous view reads one stream.",
-						"Create one continuous view for each stream and combine them when reading, or insert the rows into one stream.");
+						"A continuous view is maintained by the batches of one stream, and its windows close by the watermark of that stream.",
+						"Attach all topics to one stream, which can have several sources, or create a continuous view for each stream and an ordinary view that combines them.");
 		stream = own->relid;
 		stream_rti = eddy_compat_add_relation(query, stream_rti, branch->subquery, own);
 		context.to = stream_rti;
