@@ -27,6 +27,7 @@ OBJS = \
 	src/api/stream_functions.o \
 	src/api/stream_triggers.o \
 	src/api/view_functions.o \
+	src/apply/changes.o \
 	src/apply/close.o \
 	src/apply/dead_letter.o \
 	src/apply/event_time.o \
@@ -72,6 +73,7 @@ OBJS = \
 	src/view/analyze.o \
 	src/view/bisect.o \
 	src/view/calendar.o \
+	src/view/changes.o \
 	src/view/closing.o \
 	src/view/collect.o \
 	src/view/collect_delete.o \

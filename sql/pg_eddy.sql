@@ -532,6 +532,7 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_state_change';
  * Aggregates whose values are kept. eddy._collect stands for them in delta queries, and the trigger
  * removes the values of groups that are deleted.
  */
+CREATE FUNCTION eddy._capture_delete() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_capture_delete';
 CREATE FUNCTION eddy._delete_values() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_delete_values';
 CREATE FUNCTION eddy._collect_add(internal, VARIADIC "any")
 RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_collect_add';

@@ -405,11 +405,12 @@ eddy_resume(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
 	bool		emptied;
+	List	   *changes = NIL;
 
-	if (!eddy_view_resume(relid, &emptied))
+	if (!eddy_view_resume(relid, &emptied, &changes))
 		set_enabled(relid, true);
 	if (emptied)
-		eddy_apply_fill(relid, true);
+		eddy_apply_fill(relid, true, changes);
 	PG_RETURN_VOID();
 }
 

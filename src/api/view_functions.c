@@ -27,6 +27,7 @@
 
 PG_FUNCTION_INFO_V1(eddy_create_continuous_view);
 PG_FUNCTION_INFO_V1(eddy_drop_continuous_view);
+PG_FUNCTION_INFO_V1(eddy_capture_delete);
 PG_FUNCTION_INFO_V1(eddy_refuse_state_change);
 PG_FUNCTION_INFO_V1(eddy_upgrade_states);
 
@@ -139,7 +140,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 							text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY)), &options, &created);
 	if (created)
 	{
-		eddy_apply_fill(view, strcmp(options.start, "staged") == 0);
+		eddy_apply_fill(view, strcmp(options.start, "staged") == 0, NIL);
 		eddy_worker_wakeup_at_commit(); /* the stream needs ticks now */
 	}
 	PG_RETURN_OID(view);
@@ -150,6 +151,28 @@ eddy_drop_continuous_view(PG_FUNCTION_ARGS)
 {
 	eddy_view_drop(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
+}
+
+/*
+ * eddy_capture_delete: AFTER DELETE trigger, for each statement, of the main state table of a view that
+ * is observed.
+ */
+Datum
+eddy_capture_delete(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	EddyView   *view;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ||
+		!TRIGGER_FIRED_AFTER(trigger->tg_event) || trigger->tg_oldtable == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager", "eddy._capture_delete")));
+	view = eddy_catalog_find_view(RelationGetRelid(trigger->tg_relation));
+	if (view && tuplestore_tuple_count(trigger->tg_oldtable) > 0)
+		eddy_statement_delete(view, trigger->tg_oldtable,
+							  RelationGetDescr(trigger->tg_relation));
+	return PointerGetDatum(NULL);
 }
 
 Datum

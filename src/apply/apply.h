@@ -178,9 +178,10 @@ extern void eddy_apply_begin(EddyApply *apply, Oid stream, TupleDesc tupdesc, Me
  * eddy_apply_run applies batches (List of EddyApply, one for each stream) in the current
  * transaction: makes their rows, stages them, maintains the views, writes dead letters and finishes
  * the inputs. For repeatable and for errors see eddy_view_apply. False if an operation of an input
- * returned false. The caller holds RowExclusiveLock on the streams and has set an active snapshot.
+ * returned false. changes: of views, made before by the statement itself. The caller holds
+ * RowExclusiveLock on the streams and has set an active snapshot.
  */
-extern bool eddy_apply_run(List *applies, bool repeatable);
+extern bool eddy_apply_run(List *applies, List *changes, bool repeatable);
 
 /* ---- reject.c ---- */
 
@@ -212,6 +213,9 @@ extern void eddy_statement_leave(void);
 /* Keeps rows that a statement has added to a stream. */
 extern void eddy_statement_add(Relation rel, Tuplestorestate *rows);
 
+/* The same for rows that a statement has deleted through a view. */
+extern void eddy_statement_delete(const EddyView *view, Tuplestorestate *rows, TupleDesc desc);
+
 /*
  * Applies the waiting rows, unless a statement is still running. Raises 40001 under REPEATABLE
  * READ and SERIALIZABLE if a group was changed concurrently, and the errors of views with
@@ -223,8 +227,17 @@ extern void eddy_statement_flush(void);
 
 /*
  * Gives a view, whose state is empty, its first content: from the rows that the stream has
- * staged, or from none. The caller holds a lock on the stream that keeps writers out.
+ * staged, or from none. The caller holds a lock on the stream that keeps writers out. changes: what
+ * was removed from it before (List of EddyChanges).
  */
-extern void eddy_apply_fill(Oid view, bool staged);
+extern void eddy_apply_fill(Oid view, bool staged, List *changes);
+
+/* ---- changes.c ---- */
+
+/*
+ * Passes changes of views (List of EddyChanges, which are freed) to their observers, in the current
+ * transaction. repeatable: as for eddy_view_apply.
+ */
+extern void eddy_apply_changes(List *changes, bool repeatable);
 
 #endif							/* EDDY_APPLY_H */

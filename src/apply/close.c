@@ -163,12 +163,16 @@ static bool
 close_stream(Oid relid, int64 *budget)
 {
 	EddyStream *stream = eddy_catalog_get_stream(relid);
+	List	   *changes = NIL;
+	bool		complete;
 
 	if (stream == NULL || !eddy_view_close_due(relid, eddy_watermark_get(stream), false))
 		return true;
 	(void) lock_windows(relid, ExclusiveLock, true);
 	/* nobody adds rows now, and those that did may have moved it */
-	return eddy_view_close(relid, eddy_watermark_get(stream), budget);
+	complete = eddy_view_close(relid, eddy_watermark_get(stream), budget, &changes);
+	eddy_apply_changes(changes, true);
+	return complete;
 }
 
 /* The same at the end of a transaction, if no other transaction is adding rows. */
@@ -179,6 +183,7 @@ close_if_alone(const ClosingStream *entry)
 	TimestampTz watermark = entry->watermark;
 	EddyStream *stream = NULL;
 	int64		budget = CLOSE_BUDGET;
+	List	   *changes = NIL;
 	bool		alone;
 
 	/* others may have moved it since an earlier statement */
@@ -200,8 +205,10 @@ close_if_alone(const ClosingStream *entry)
 	}
 	if (alone && stream == NULL)
 		stream = eddy_catalog_get_stream(relid);
-	if (alone && stream)
-		(void) eddy_view_close(relid, eddy_watermark_get(stream), &budget);
+	if (!alone || stream == NULL)
+		return;
+	(void) eddy_view_close(relid, eddy_watermark_get(stream), &budget, &changes);
+	eddy_apply_changes(changes, false);
 }
 
 /*
@@ -282,10 +289,12 @@ step_expire(void *arg)
 	TickStep   *step = arg;
 	EddyStream *stream = eddy_catalog_get_stream(step->stream);
 	int64		budget = CLOSE_BUDGET;
+	List	   *changes = NIL;
 
 	limit_wait();
 	step->complete = stream == NULL ||
-		eddy_view_expire(step->stream, eddy_watermark_get(stream), &budget);
+		eddy_view_expire(step->stream, eddy_watermark_get(stream), &budget, &changes);
+	eddy_apply_changes(changes, true);
 }
 
 /*

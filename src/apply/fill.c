@@ -55,7 +55,7 @@ read_rows(EddyBatch *batch, Relation rel)
 }
 
 void
-eddy_apply_fill(Oid view, bool staged)
+eddy_apply_fill(Oid view, bool staged, List *changes)
 {
 	EddyView   *row = eddy_catalog_get_view(view);
 	EddyStream *stream = row ? eddy_catalog_get_stream(row->stream) : NULL;
@@ -94,8 +94,9 @@ eddy_apply_fill(Oid view, bool staged)
 		/* these have their dead letters already */
 		apply.rejections = NIL;
 	}
-	eddy_view_fill(view, batch);
+	changes = list_concat(changes, eddy_view_fill(view, batch));
 	eddy_dead_letter_write(&apply);
+	eddy_apply_changes(changes, false);
 	eddy_close_request(row->stream);
 	PopActiveSnapshot();
 	tuplestore_end(batch->store);

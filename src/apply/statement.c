@@ -35,16 +35,18 @@
 
 #include "apply/apply.h"
 #include "apply/stream_cache.h"
+#include "view/changes.h"
 #include "view/view.h"
 
-/* Rows of one stream that one subtransaction has added. */
+/* Rows of one stream that one subtransaction has added, or has deleted through a view. */
 typedef struct EddyPending
 {
-	Oid			stream;
+	Oid			stream;			/* or view */
 	SubTransactionId subid;
 	TupleDesc	tupdesc;		/* of the stream when they were added */
 	Tuplestorestate *store;
 	int64		nrows;
+	EddyChanges *deleted;		/* of a view; NULL: rows of a stream, in store */
 } EddyPending;
 
 static List *pending = NIL;		/* of EddyPending, in TopTransactionContext, in order of arrival */
@@ -105,7 +107,7 @@ find_pending(Relation rel)
 	MemoryContext old;
 	ResourceOwner owner;
 
-	if (entry && entry->stream == RelationGetRelid(rel) &&
+	if (entry && entry->stream == RelationGetRelid(rel) && entry->store &&
 		entry->subid == GetCurrentSubTransactionId() &&
 		equalTupleDescs(entry->tupdesc, RelationGetDescr(rel)))
 		return entry;
@@ -127,8 +129,12 @@ find_pending(Relation rel)
 static void
 end_pending(EddyPending *entry)
 {
-	tuplestore_end(entry->store);
-	FreeTupleDesc(entry->tupdesc);
+	if (entry->store)
+		tuplestore_end(entry->store);
+	if (entry->deleted)
+		eddy_changes_free(entry->deleted);
+	if (entry->tupdesc)
+		FreeTupleDesc(entry->tupdesc);
 	pfree(entry);
 }
 
@@ -154,6 +160,53 @@ eddy_statement_add(Relation rel, Tuplestorestate *rows)
 		tuplestore_puttupleslot(entry->store, slot);
 		entry->nrows++;
 	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* Where deleted rows of a view go. */
+static EddyPending *
+find_deleted(const EddyView *view)
+{
+	EddyPending *entry = pending ? llast(pending) : NULL;
+	MemoryContext old;
+	ResourceOwner owner;
+
+	if (entry && entry->stream == view->relid && entry->subid == GetCurrentSubTransactionId())
+		return entry;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	owner = CurrentResourceOwner;
+	CurrentResourceOwner = TopTransactionResourceOwner;
+	entry = palloc0(sizeof(EddyPending));
+	entry->stream = view->relid;
+	entry->subid = GetCurrentSubTransactionId();
+	entry->deleted = eddy_changes_make(view->relid, EDDY_CAUSE_DELETE, view->columns,
+									   view->ncolumns, view->visible_column, view->final_column);
+	pending = lappend(pending, entry);
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(old);
+	return entry;
+}
+
+void
+eddy_statement_delete(const EddyView *view, Tuplestorestate *rows, TupleDesc desc)
+{
+	EddyPending *entry;
+	TupleTableSlot *slot;
+
+	if (!eddy_changes_wanted(view->relid))
+		return;
+	if (flushing || eddy_view_maintaining())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot delete from continuous view \"%s\" while a continuous view is maintained",
+						get_rel_name(view->relid)),
+				 errdetail("A function that is called for the maintenance has tried to.")));
+	entry = find_deleted(view);
+	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	tuplestore_select_read_pointer(rows, 0);
+	tuplestore_rescan(rows);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+		eddy_changes_record(entry->deleted, slot, NULL);
 	ExecDropSingleTupleTableSlot(slot);
 }
 
@@ -194,7 +247,7 @@ unite_pending(void)
 		{
 			EddyPending *from = list_nth(pending, j);
 
-			if (from->stream != to->stream)
+			if (from->stream != to->stream || from->store == NULL)
 			{
 				j++;
 				continue;
@@ -277,17 +330,22 @@ static void
 apply_pending(void)
 {
 	List	   *batches = NIL;
+	List	   *deleted = NIL;
 	ListCell   *lc;
 
 	unite_pending();
 	foreach(lc, pending)
 	{
-		StatementBatch *statement = make_batch(lfirst(lc));
+		EddyPending *entry = lfirst(lc);
+		StatementBatch *statement = entry->store ? make_batch(entry) : NULL;
 
 		if (statement)
 			batches = lappend(batches, statement);
+		if (entry->deleted)
+			deleted = lappend(deleted, entry->deleted);
+		entry->deleted = NULL;
 	}
-	(void) eddy_apply_run(batches, false);
+	(void) eddy_apply_run(batches, deleted, false);
 	foreach(lc, batches)
 		table_close(((StatementBatch *) lfirst(lc))->rel, NoLock);
 }

@@ -238,6 +238,7 @@ typedef struct CloseRun
 	TimestampTz watermark;
 	int64	   *budget;
 	bool		complete;
+	EddyChanges *changes;		/* NULL: nobody observes the view */
 } CloseRun;
 
 static void
@@ -316,10 +317,12 @@ run_on_view(void (*function) (CloseRun *), CloseRun *run)
 	eddy_plan_pin(run->plan);
 	PG_TRY();
 	{
+		eddy_maintain_record_to(run->plan, run->changes);
 		function(run);
 	}
 	PG_FINALLY();
 	{
+		eddy_maintain_record_to(run->plan, NULL);
 		eddy_plan_unpin(run->plan);
 	}
 	PG_END_TRY();
@@ -379,7 +382,8 @@ eddy_view_close_due(Oid stream, TimestampTz watermark, bool remember)
 
 /* Runs a function for each view until the budget is used up. True if all of it was done. */
 static bool
-run_on_views(Oid stream, TimestampTz watermark, int64 *budget, void (*function) (CloseRun *))
+run_on_views(Oid stream, TimestampTz watermark, int64 *budget, void (*function) (CloseRun *),
+			 EddyChangeCause cause, List **changes)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy closing",
 											   ALLOCSET_DEFAULT_SIZES);
@@ -390,14 +394,20 @@ run_on_views(Oid stream, TimestampTz watermark, int64 *budget, void (*function) 
 	foreach(lc, windowed_plans(stream))
 	{
 		EddyViewPlan *plan = lfirst(lc);
-		CloseRun	run = {plan, eddy_view_closes_until(plan, watermark), budget, true};
+		CloseRun	run = {plan, eddy_view_closes_until(plan, watermark), budget, true, NULL};
 
 		if (*budget <= 0)
 			complete = false;
 		else
 		{
+			MemoryContextSwitchTo(old);
+			run.changes = eddy_maintain_make_record(plan, cause);
+			MemoryContextSwitchTo(mcxt);
 			run_on_view(function, &run);
 			complete &= run.complete;
+			MemoryContextSwitchTo(old);
+			*changes = eddy_maintain_keep_record(*changes, run.changes);
+			MemoryContextSwitchTo(mcxt);
 		}
 	}
 	MemoryContextSwitchTo(old);
@@ -408,12 +418,13 @@ run_on_views(Oid stream, TimestampTz watermark, int64 *budget, void (*function) 
 /*
  * eddy_view_close closes the windows of all views of a stream that end until the watermark, in the
  * current transaction, at most *budget groups. Returns true if no more have to be closed. The caller
- * ensures that no other transaction judges rows of the stream by an earlier watermark.
+ * ensures that no other transaction judges rows of the stream by an earlier watermark. Changes of
+ * views that are observed are added to *changes, in the current memory context.
  */
 bool
-eddy_view_close(Oid stream, TimestampTz watermark, int64 *budget)
+eddy_view_close(Oid stream, TimestampTz watermark, int64 *budget, List **changes)
 {
-	return run_on_views(stream, watermark, budget, close_view);
+	return run_on_views(stream, watermark, budget, close_view, EDDY_CAUSE_CLOSE, changes);
 }
 
 /*
@@ -421,7 +432,7 @@ eddy_view_close(Oid stream, TimestampTz watermark, int64 *budget)
  * closes them. Batches need not wait for it.
  */
 bool
-eddy_view_expire(Oid stream, TimestampTz watermark, int64 *budget)
+eddy_view_expire(Oid stream, TimestampTz watermark, int64 *budget, List **changes)
 {
-	return run_on_views(stream, watermark, budget, expire_view);
+	return run_on_views(stream, watermark, budget, expire_view, EDDY_CAUSE_EXPIRE, changes);
 }

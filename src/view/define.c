@@ -26,6 +26,7 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/tablecmds.h"
+#include "commands/trigger.h"
 #include "commands/view.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -49,6 +50,9 @@
 #include "view/layer.h"
 #include "view/kind_panes.h"
 #include "view/view.h"
+
+/* By which deleted rows are recorded. */
+#define DELETE_TRIGGER "pg_eddy_capture_delete"
 
 static void
 execute(const char *sql)
@@ -268,6 +272,33 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 	CommandCounterIncrement();
 	eddy_view_seize(relid);
 	return relid;
+}
+
+/*
+ * eddy_view_watch_deletes makes sure that rows that users delete through a view are recorded for its
+ * observers (changes.h). The trigger stays when nobody observes the view any more. The caller holds a
+ * lock on the main state table that conflicts with writers.
+ */
+void
+eddy_view_watch_deletes(const EddyView *view)
+{
+	const char *qualified = quote_qualified_identifier(EDDY_SCHEMA,
+													   get_rel_name(view->state_table));
+	EddyOwnerSwitch save;
+
+	if (OidIsValid(get_trigger_oid(view->state_table, DELETE_TRIGGER, true)))
+		return;
+	eddy_owner_become(&save, eddy_catalog_extension_owner());
+	SPI_connect();
+	execute(psprintf("CREATE TRIGGER " DELETE_TRIGGER " AFTER DELETE ON %s"
+					 " REFERENCING OLD TABLE AS deleted"
+					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._capture_delete()",
+					 qualified, EDDY_SCHEMA));
+	/* also where session_replication_role is replica */
+	execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " DELETE_TRIGGER, qualified));
+	SPI_finish();
+	eddy_owner_end(&save);
+	CommandCounterIncrement();
 }
 
 /* ---- the public view ---- */

@@ -129,6 +129,10 @@ run_write(void *arg)
 {
 	EddyWork   *work = arg;
 
+	/* an earlier attempt may have been rolled back */
+	if (work->changes)
+		eddy_changes_clear(work->changes);
+	eddy_maintain_record_to(work->plan, work->changes);
 	if (work->result)
 		eddy_merge_write(work->plan, work->result, &work->judgment);
 	else
@@ -172,6 +176,28 @@ merge(EddyWork *work, bool repeatable)
 		eddy_merge_free_result(work->result);
 	work->result = NULL;
 	eddy_delta_discard(work);
+}
+
+/* ---- records for observers ---- */
+
+EddyChanges *
+eddy_maintain_make_record(const EddyViewPlan *plan, EddyChangeCause cause)
+{
+	if (!eddy_changes_wanted(plan->view))
+		return NULL;
+	return eddy_changes_make(plan->view, cause, plan->columns, plan->ncolumns,
+							 plan->visible_column, plan->final_column);
+}
+
+List *
+eddy_maintain_keep_record(List *records, EddyChanges *changes)
+{
+	if (changes == NULL)
+		return records;
+	if (changes->nrows > 0)
+		return lappend(records, changes);
+	eddy_changes_free(changes);
+	return records;
 }
 
 /* ---- all views of a batch ---- */
@@ -320,9 +346,12 @@ compare_views(const ListCell *a, const ListCell *b)
 	return left < right ? -1 : left > right;
 }
 
-/* The views to maintain, in the order of all writers, state tables locked: List of EddyWork. */
+/*
+ * The views to maintain, in the order of all writers, state tables locked: List of EddyWork. Records
+ * for observers are made in records_mcxt.
+ */
 static List *
-make_works(List *batches)
+make_works(List *batches, MemoryContext records_mcxt)
 {
 	List	   *views = NIL;
 	List	   *works = NIL;
@@ -354,7 +383,14 @@ make_works(List *batches)
 		EddyViewPlan *plan = eddy_maintain_lock_view(entry->view, true);
 
 		if (plan)
-			works = lappend(works, make_work(plan, entry->batch));
+		{
+			EddyWork   *work = make_work(plan, entry->batch);
+			MemoryContext old = MemoryContextSwitchTo(records_mcxt);
+
+			work->changes = eddy_maintain_make_record(plan, EDDY_CAUSE_BATCH);
+			MemoryContextSwitchTo(old);
+			works = lappend(works, work);
+		}
 	}
 	return works;
 }
@@ -431,9 +467,33 @@ run_works(List *works, bool repeatable)
 	PG_FINALLY();
 	{
 		foreach(lc, works)
-			eddy_plan_unpin(((EddyWork *) lfirst(lc))->plan);
+		{
+			EddyWork   *work = lfirst(lc);
+
+			eddy_maintain_record_to(work->plan, NULL);
+			eddy_plan_unpin(work->plan);
+		}
 	}
 	PG_END_TRY();
+}
+
+/* What was recorded, in the order of the views; in the current memory context. */
+static List *
+keep_records(List *works)
+{
+	List	   *records = NIL;
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		EddyWork   *work = lfirst(lc);
+
+		/* an attempt to write that was rolled back may have been the last one */
+		if (work->changes && work->suspended)
+			eddy_changes_clear(work->changes);
+		records = eddy_maintain_keep_record(records, work->changes);
+	}
+	return records;
 }
 
 /*
@@ -447,24 +507,31 @@ run_works(List *works, bool repeatable)
  * transaction inserts the same new group.
  *
  * 40001 is raised if a group was changed concurrently under REPEATABLE READ or SERIALIZABLE.
+ *
+ * Returns what has changed in views that are observed: List of EddyChanges in the current memory
+ * context, to be passed to eddy_apply_changes.
  */
-void
+List *
 eddy_view_apply(List *batches, bool repeatable)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy views of a batch",
 											   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	List	   *works = make_works(batches, old);
+	List	   *records;
 
-	run_works(make_works(batches), repeatable);
+	run_works(works, repeatable);
 	MemoryContextSwitchTo(old);
+	records = keep_records(works);
 	MemoryContextDelete(mcxt);
+	return records;
 }
 
 /*
  * eddy_view_fill does the same for one view, with a batch that may be empty: a view without GROUP
  * BY then gets its one row, and so does a grouping set without columns. Errors of the view are raised instead of suspending it.
  */
-void
+List *
 eddy_view_fill(Oid view, EddyBatch *batch)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy views of a batch",
@@ -472,14 +539,20 @@ eddy_view_fill(Oid view, EddyBatch *batch)
 	MemoryContext old = MemoryContextSwitchTo(mcxt);
 	EddyViewPlan *plan = eddy_plan_get(view);
 	EddyWork   *work;
+	List	   *records;
 
 	if (plan == NULL)
 		elog(ERROR, "continuous view %u does not exist", view);
 	work = make_work(plan, batch);
 	work->strict = work->fills = true;
+	MemoryContextSwitchTo(old);
+	work->changes = eddy_maintain_make_record(plan, EDDY_CAUSE_BATCH);
+	MemoryContextSwitchTo(mcxt);
 	run_works(list_make1(work), false);
 	MemoryContextSwitchTo(old);
+	records = eddy_maintain_keep_record(NIL, work->changes);
 	MemoryContextDelete(mcxt);
+	return records;
 }
 
 static void

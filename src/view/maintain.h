@@ -11,6 +11,7 @@
 #include "batch.h"
 #include "compat.h"
 #include "utils/resowner.h"
+#include "view/changes.h"
 #include "view/merge.h"
 #include "view/plan.h"
 #include "view/scan.h"
@@ -23,6 +24,7 @@ typedef struct EddyWork
 	List	   *deltas;			/* of Tuplestorestate */
 	EddyJudgment judgment;		/* which of their groups are late */
 	EddyMergeResult *result;	/* computed and not yet written, or NULL */
+	EddyChanges *changes;		/* records what is written, for observers; NULL: there are none */
 	EddyTrial  *trial;			/* during the search for rows that make a merge fail, or NULL */
 	bool		strict;			/* errors of the view itself are raised */
 	bool		fills;			/* the view is created or rebuilt */
@@ -43,6 +45,22 @@ typedef enum EddyStep
 
 /* The plan of a view that is to be maintained, with its state tables locked, or NULL. */
 extern EddyViewPlan *eddy_maintain_lock_view(Oid view, bool suspends);
+
+/*
+ * Makes an empty record for the changes of a view, in the current memory context, if somebody wants
+ * them; otherwise NULL.
+ */
+extern EddyChanges *eddy_maintain_make_record(const EddyViewPlan *plan, EddyChangeCause cause);
+
+/* Writes to the main state table are recorded there until this is called again with NULL. */
+static inline void
+eddy_maintain_record_to(EddyViewPlan *plan, EddyChanges *changes)
+{
+	eddy_plan_main_table(plan)->changes = changes;
+}
+
+/* Adds a record to a list, if it is not empty, and frees it otherwise; NULL is ignored. */
+extern List *eddy_maintain_keep_record(List *records, EddyChanges *changes);
 
 /* ---- closing.c ---- */
 

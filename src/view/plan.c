@@ -348,6 +348,9 @@ make_plan(const EddyView *view)
 	MemoryContextSetIdentifier(mcxt, plan->name);
 	plan->dead_letters = strcmp(view->on_error, "dead_letter") == 0;
 	eddy_plan_set_policy(plan, view);
+	plan->ncolumns = view->ncolumns;
+	plan->columns = palloc(sizeof(AttrNumber) * Max(view->ncolumns, 1));
+	memcpy(plan->columns, view->columns, sizeof(AttrNumber) * view->ncolumns);
 
 	eddy_owner_begin(&save, plan->owner);
 	eddy_analyze_query(plan, query);

@@ -175,6 +175,9 @@ typedef struct EddyViewPlan
 	MemoryContext delta_mcxt;	/* holds delta */
 	bool		delta_valid;	/* false: something it depends on has changed */
 
+	int			ncolumns;		/* of the view; these two are not known before it exists */
+	AttrNumber *columns;		/* in the main state table; 0: computed when reading */
+
 	List	   *depends;		/* of PlanInvalItem: functions, types and aggregates used */
 	MemoryContext mcxt;			/* holds all of it */
 	bool		valid;			/* false: something it depends on has changed */

@@ -33,6 +33,7 @@
 
 #include "compat.h"
 #include "owner.h"
+#include "view/maintain.h"
 #include "view/plan.h"
 #include "view/view.h"
 
@@ -156,26 +157,41 @@ empty_state_table(const EddyViewPlan *plan, const EddyStateTable *table)
 }
 
 static void
-empty_view(const EddyView *view)
+empty_view(const EddyView *view, List **changes)
 {
 	EddyViewPlan *plan;
+	EddyChanges *record;
 	ListCell   *lc;
 
 	plan = eddy_plan_get(view->relid);
 	if (plan == NULL)
 		elog(ERROR, "continuous view %u does not exist", view->relid);
-	foreach(lc, plan->state_tables)
-		empty_state_table(plan, lfirst(lc));
+	record = eddy_maintain_make_record(plan, EDDY_CAUSE_REBUILD);
+	eddy_plan_pin(plan);
+	PG_TRY();
+	{
+		eddy_maintain_record_to(plan, record);
+		foreach(lc, plan->state_tables)
+			empty_state_table(plan, lfirst(lc));
+	}
+	PG_FINALLY();
+	{
+		eddy_maintain_record_to(plan, NULL);
+		eddy_plan_unpin(plan);
+	}
+	PG_END_TRY();
 	CommandCounterIncrement();
+	*changes = eddy_maintain_keep_record(*changes, record);
 }
 
 /*
  * eddy_view_resume empties a suspended view and marks it as maintained, for its owner, who must
  * have the privileges that its creation needs. Takes the locks that creation takes. If *emptied,
- * the caller must fill it with eddy_apply_fill.
+ * the caller must fill it with eddy_apply_fill, and pass it *changes, to which the removal of rows was
+ * added.
  */
 bool
-eddy_view_resume(Oid relid, bool *emptied)
+eddy_view_resume(Oid relid, bool *emptied, List **changes)
 {
 	EddyView   *view = eddy_catalog_get_view(relid);
 
@@ -207,7 +223,7 @@ eddy_view_resume(Oid relid, bool *emptied)
 		query = eddy_plan_definition_query(view->definition);
 		if (query)
 			eddy_catalog_set_view_aggregates(view, eddy_signature_make(query));
-		empty_view(view);
+		empty_view(view, changes);
 		/* its windows close again, with the rows that the stream still holds */
 		eddy_catalog_reset_view_progress(view->relid);
 		/* rows that it rejected are tried again with the others */

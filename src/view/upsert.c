@@ -42,6 +42,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "view/changes.h"
 #include "view/group_cache.h"
 #include "view/upsert.h"
 
@@ -64,6 +65,7 @@ struct EddyUpsert
 	ScanKeyData *scan_keys;		/* one for each key column: equal to a value */
 	FmgrInfo   *at_least;		/* >= of each key column; fn_oid 0: not looked up yet */
 	TupleTableSlot *stored;		/* the row that was read last */
+	TupleTableSlot *replaced;	/* a version that is replaced or deleted, for observers; often NULL */
 	EState	   *estate;
 	ResultRelInfo *rri;
 	TupleTableSlot *added[MAX_ADDED];	/* rows that are not inserted yet */
@@ -213,6 +215,8 @@ eddy_upsert_close(EddyUpsert *upsert)
 	for (int i = 0; i < MAX_ADDED && upsert->added[i]; i++)
 		ExecDropSingleTupleTableSlot(upsert->added[i]);
 	ExecDropSingleTupleTableSlot(upsert->stored);
+	if (upsert->replaced)
+		ExecDropSingleTupleTableSlot(upsert->replaced);
 	ExecCloseIndices(upsert->rri);
 	FreeExecutorState(upsert->estate);
 	if (upsert->index != upsert->key_index)
@@ -529,6 +533,26 @@ eddy_upsert_check_row(EddyUpsert *upsert, const TupleTableSlot *row)
 
 /* ---- writing ---- */
 
+/* Records a change, if the table is observed. place: of the version that was replaced or deleted. */
+static void
+record(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row)
+{
+	if (upsert->table->changes == NULL)
+		return;
+	if (place)
+	{
+		if (upsert->replaced == NULL)
+			upsert->replaced = table_slot_create(upsert->rel, NULL);
+		/* nobody can have removed it: the transaction that has replaced it is still running */
+		if (!table_tuple_fetch_row_version(upsert->rel, place, SnapshotAny, upsert->replaced))
+			elog(ERROR, "replaced row of state table \"%s\" is missing",
+				 RelationGetRelationName(upsert->rel));
+	}
+	eddy_changes_record(upsert->table->changes, place ? upsert->replaced : NULL, row);
+	if (place)
+		ExecClearTuple(upsert->replaced);
+}
+
 /* True if a version was replaced or deleted, false if it was not the latest one. */
 static bool
 check_result(EddyUpsert *upsert, TM_Result result)
@@ -560,6 +584,7 @@ eddy_upsert_update(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row)
 
 	if (!check_result(upsert, result))
 		return false;
+	record(upsert, place, row);
 	note_update(upsert, place, &row->tts_tid);
 	if (update_indexes)
 	{
@@ -575,10 +600,14 @@ bool
 eddy_upsert_delete(EddyUpsert *upsert, ItemPointer place)
 {
 	TM_FailureData tmfd;
+	TM_Result	result = table_tuple_delete(upsert->rel, place, GetCurrentCommandId(true),
+											GetActiveSnapshot(), InvalidSnapshot, true, &tmfd,
+											false);
 
-	return check_result(upsert, table_tuple_delete(upsert->rel, place, GetCurrentCommandId(true),
-												   GetActiveSnapshot(), InvalidSnapshot, true,
-												   &tmfd, false));
+	if (!check_result(upsert, result))
+		return false;
+	record(upsert, place, NULL);
+	return true;
 }
 
 /*
@@ -623,6 +652,8 @@ eddy_upsert_insert(EddyUpsert *upsert, TupleTableSlot *row)
 												   &conflict_place);
 	}
 	ResetPerTupleExprContext(upsert->estate);
+	if (!conflict)
+		record(upsert, NULL, row);
 	return !conflict;
 }
 
@@ -649,6 +680,7 @@ eddy_upsert_add(EddyUpsert *upsert, TupleTableSlot *row)
 	if (*slot == NULL)
 		*slot = table_slot_create(upsert->rel, NULL);
 	ExecCopySlot(*slot, row);
+	record(upsert, NULL, row);
 	/* a wrong one, if another key was looked for meanwhile, is noticed when it is used */
 	upsert->added_hashes[upsert->nadded] = upsert->found_hash;
 	if (++upsert->nadded == MAX_ADDED)

@@ -45,6 +45,7 @@ typedef struct EddyStateTable
 	Oid			relid;
 	Oid			index;			/* unique index over the key */
 	Oid			order_index;	/* index over order, if it is not NULL */
+	struct EddyChanges *changes;	/* records what is written (changes.h); NULL: nobody observes it */
 } EddyStateTable;
 
 /* The columns of the key in the order in which ranges of rows are read. */

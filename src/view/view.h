@@ -19,16 +19,16 @@ extern void eddy_view_register_labels(void);
 
 /* ---- maintenance (maintain.c, delta.c): batches are a List of EddyBatch, one per stream ---- */
 
-extern void eddy_view_apply(List *batches, bool repeatable);
-extern void eddy_view_fill(Oid view, EddyBatch *batch);
+extern List *eddy_view_apply(List *batches, bool repeatable);	/* List of EddyChanges */
+extern List *eddy_view_fill(Oid view, EddyBatch *batch);
 extern bool eddy_view_maintaining(void);
 
-/* ---- closing of windows (closing.c) ---- */
+/* ---- closing of windows (closing.c): changes is a List of EddyChanges, to which is added ---- */
 
 extern bool eddy_view_may_close(Oid stream, TimestampTz watermark);
 extern bool eddy_view_close_due(Oid stream, TimestampTz watermark, bool remember);
-extern bool eddy_view_close(Oid stream, TimestampTz watermark, int64 *budget);
-extern bool eddy_view_expire(Oid stream, TimestampTz watermark, int64 *budget);
+extern bool eddy_view_close(Oid stream, TimestampTz watermark, int64 *budget, List **changes);
+extern bool eddy_view_expire(Oid stream, TimestampTz watermark, int64 *budget, List **changes);
 extern TimestampTz eddy_view_earlier(TimestampTz watermark, int64 usec);
 
 /* ---- creation (define.c) ---- */
@@ -46,6 +46,7 @@ typedef struct EddyViewOptions
 	bool		if_not_exists;
 } EddyViewOptions;
 
+extern void eddy_view_watch_deletes(const EddyView *view);
 extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewOptions *options,
 							 bool *created);
 
@@ -54,7 +55,7 @@ extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewO
 extern void eddy_view_suspend(Oid view, const char *error, int sqlerrcode);
 extern bool eddy_view_pause(Oid relid);
 extern int64 eddy_view_upgrade_states(void);
-extern bool eddy_view_resume(Oid relid, bool *emptied);
+extern bool eddy_view_resume(Oid relid, bool *emptied, List **changes);
 
 extern void eddy_view_check_context(const char *command);
 

@@ -459,7 +459,7 @@ run_transaction(EddySourceWorker *worker, Relation stream, bool careful, EddyOut
 {
 	worker->alone = careful && worker->nmessages == 1;
 	begin_apply(worker, stream);
-	if (!eddy_apply_run(list_make1(&worker->apply), !careful))
+	if (!eddy_apply_run(list_make1(&worker->apply), NIL, !careful))
 		return false;
 	eddy_attempt_write(worker, worker->quarantined);
 	if (!worker->apply.stopped && !stops_at_bad(worker))
