@@ -27,7 +27,7 @@ OBJS = \
 	src/api/stream_functions.o \
 	src/api/stream_triggers.o \
 	src/api/view_functions.o \
-	src/apply/changes.o \
+	src/apply/cascade.o \
 	src/apply/close.o \
 	src/apply/dead_letter.o \
 	src/apply/event_time.o \
@@ -67,12 +67,15 @@ OBJS = \
 	src/stream/sync.o \
 	src/stream/write.o \
 	src/view/aggregate_distinct.o \
+	src/view/aggregate_exact_sum.o \
 	src/view/aggregate_first.o \
 	src/view/aggregate_percentile.o \
 	src/view/aggregate_top_k.o \
 	src/view/analyze.o \
 	src/view/bisect.o \
 	src/view/calendar.o \
+	src/view/chain.o \
+	src/view/chain_combine.o \
 	src/view/changes.o \
 	src/view/closing.o \
 	src/view/collect.o \
@@ -97,6 +100,7 @@ OBJS = \
 	src/view/kind_combining.o \
 	src/view/kind_distinct_on.o \
 	src/view/kind_panes.o \
+	src/view/kind_retracting.o \
 	src/view/kind_session.o \
 	src/view/label.o \
 	src/view/late_pairs.o \

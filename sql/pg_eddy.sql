@@ -528,6 +528,20 @@ RETURNS SETOF record LANGUAGE c STABLE STRICT ROWS 100 AS 'MODULE_PATHNAME', 'ed
 CREATE FUNCTION eddy._refuse_state_change() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_state_change';
 
+-- Sums from which values can be taken back exactly: of views over views whose rows change.
+CREATE FUNCTION eddy._exact_sum_add(bytea, numeric)
+RETURNS bytea LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_exact_sum_add';
+CREATE FUNCTION eddy._exact_sum_combine(bytea, bytea)
+RETURNS bytea LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_exact_sum_combine';
+CREATE FUNCTION eddy._exact_sum_numeric(bytea)
+RETURNS numeric LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_exact_sum_numeric';
+CREATE FUNCTION eddy._exact_sum_bigint(bytea)
+RETURNS bigint LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_exact_sum_bigint';
+CREATE FUNCTION eddy._exact_sum_avg(bytea)
+RETURNS numeric LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_exact_sum_avg';
+CREATE AGGREGATE eddy._exact_sum(numeric) (
+    SFUNC = eddy._exact_sum_add, STYPE = bytea, COMBINEFUNC = eddy._exact_sum_combine, PARALLEL = SAFE);
+
 /*
  * Aggregates whose values are kept. eddy._collect stands for them in delta queries, and the trigger
  * removes the values of groups that are deleted.
@@ -548,6 +562,28 @@ CREATE AGGREGATE eddy._collect(VARIADIC "any") (
     SFUNC = eddy._collect_add, STYPE = internal, FINALFUNC = eddy._collect_count,
     COMBINEFUNC = eddy._collect_combine, SERIALFUNC = eddy._collect_serialize,
     DESERIALFUNC = eddy._collect_deserialize, PARALLEL = SAFE);
+
+-- Lists of kept values, and the list of all of them: for eddy.combine.
+CREATE FUNCTION eddy._collect_bytea(internal)
+RETURNS bytea LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_collect_bytea';
+CREATE FUNCTION eddy._collect_append(internal, bytea)
+RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_collect_append';
+CREATE AGGREGATE eddy._values(VARIADIC "any") (
+    SFUNC = eddy._collect_add, STYPE = internal, FINALFUNC = eddy._collect_bytea);
+CREATE AGGREGATE eddy._concat_values(bytea) (
+    SFUNC = eddy._collect_append, STYPE = internal, FINALFUNC = eddy._collect_count,
+    COMBINEFUNC = eddy._collect_combine, SERIALFUNC = eddy._collect_serialize,
+    DESERIALFUNC = eddy._collect_deserialize, PARALLEL = SAFE);
+
+/*
+ * eddy.combine marks a column of another continuous view whose aggregate is to be computed again from
+ * what that view keeps of its groups. It is replaced in the query of a view, and never executed.
+ */
+CREATE FUNCTION eddy._combine_refuse(anyelement, anyelement)
+RETURNS anyelement LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_combine_refuse';
+CREATE AGGREGATE eddy.combine(anyelement) (SFUNC = eddy._combine_refuse, STYPE = anyelement, PARALLEL = SAFE);
+COMMENT ON AGGREGATE eddy.combine(anyelement) IS
+    'in a continuous view over another one: the aggregate of that column over all rows of the groups of the other view';
 
 /*
  * Aggregates for any query; they combine, so continuous views maintain them like sum(). States are in a
@@ -849,7 +885,9 @@ GRANT EXECUTE ON FUNCTION
     -- called in place of eddy.session, with the privileges of the owner of a view
     eddy._session_row(timestamptz, interval), eddy._session_row(timestamp, interval),
     eddy._session_end(timestamptz, interval), eddy._session_end(timestamp, interval),
-    eddy._collect, eddy._refuse_clock_words,    -- run with the privileges of the owner of a view
+    eddy.combine, eddy._combine_refuse, eddy._values, eddy._collect_bytea, eddy._concat_values, eddy._collect_append,
+    eddy._collect, eddy._refuse_clock_words, eddy._exact_sum, eddy._exact_sum_add, eddy._exact_sum_combine,
+    eddy._exact_sum_numeric, eddy._exact_sum_bigint, eddy._exact_sum_avg,    -- run with the privileges of the owner of a view
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.replay_dead_letters,
     eddy.create_continuous_view, eddy.drop_continuous_view,

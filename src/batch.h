@@ -40,6 +40,12 @@ typedef struct EddyBatch
 
 	int64		nrows;			/* rows in values or store, rejected ones included */
 
+	/* the changes of a continuous view, for the views that read it, otherwise NULL; then in store */
+	const AttrNumber *columns;	/* of each attribute in the state table that is scanned instead */
+	int			nshown;			/* columns of the view; others follow. 0: all are */
+	const char *marks;			/* EddyChangeMark of each row: which are added, which are taken back */
+	bool		hides_rows;		/* they come from messages, which errors must not quote */
+
 	/*
 	 * rejected[i]: row i is not part of the stream: it is in no view and not staged.
 	 * NULL if there is none.
@@ -106,6 +112,15 @@ typedef struct EddyLateRows
 static inline bool
 eddy_batch_fits(const EddyBatch *batch, TupleDesc desc)
 {
+	if (batch->columns)
+	{
+		for (int i = 0; i < batch->natts; i++)
+			if (batch->columns[i] > desc->natts ||
+				TupleDescAttr(batch->tupdesc, i)->atttypid !=
+				TupleDescAttr(desc, batch->columns[i] - 1)->atttypid)
+				return false;
+		return true;
+	}
 	if (batch->tupdesc->natts != desc->natts)
 		return false;
 	for (int i = 0; i < desc->natts; i++)

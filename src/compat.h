@@ -233,6 +233,40 @@ eddy_compat_add_relation(Query *query, Index rti, Query *other, const RangeTblEn
 	return rti;
 }
 
+/* The columns of a relation in the range table that a query reads, offset as the server does. */
+static inline Bitmapset *
+eddy_compat_selected_columns(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	return bms_copy(getRTEPermissionInfo(query->rteperminfos, rte)->selectedCols);
+#else
+	(void) query;
+	return bms_copy(rte->selectedCols);
+#endif
+}
+
+/* Removes the privileges that are required for a relation in a range table. */
+static inline void
+eddy_compat_require_nothing(RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	rte->perminfoindex = 0;
+#else
+	rte->requiredPerms = ACL_NO_RIGHTS;
+	rte->selectedCols = NULL;
+#endif
+}
+
+/* Makes a relation in a range table a table, for which no privileges are required. */
+static inline void
+eddy_compat_read_table(RangeTblEntry *rte, Oid relid)
+{
+	rte->relid = relid;
+	rte->relkind = RELKIND_RELATION;
+	rte->inh = false;
+	eddy_compat_require_nothing(rte);
+}
+
 /* Makes a relation in a range table one that gives a single row without columns. */
 static inline void
 eddy_compat_make_result(RangeTblEntry *rte)
@@ -240,12 +274,7 @@ eddy_compat_make_result(RangeTblEntry *rte)
 	rte->rtekind = RTE_RESULT;
 	rte->relid = InvalidOid;
 	rte->inh = false;
-#if PG_VERSION_NUM >= 160000
-	rte->perminfoindex = 0;
-#else
-	rte->requiredPerms = ACL_NO_RIGHTS;
-	rte->selectedCols = NULL;
-#endif
+	eddy_compat_require_nothing(rte);
 }
 
 /* Intervals can be infinite since 17. */

@@ -51,5 +51,6 @@ _PG_init(void)
 	eddy_owner_init();
 	eddy_view_init();
 	eddy_statement_init();
+	eddy_apply_init();
 	eddy_hooks_init();
 }

@@ -144,7 +144,7 @@ eddy_replay_dead_letters(PG_FUNCTION_ARGS)
 				(errmsg_plural(INT64_FORMAT " dead letter cannot be replayed",
 							   INT64_FORMAT " dead letters cannot be replayed",
 							   selection.unusable, selection.unusable),
-				 errdetail("The message could not be fetched or has crashed the worker, its source is detached, or its view was dropped or is suspended.")));
+				 errdetail("The message could not be fetched or has crashed the worker, its source is detached, or its view was dropped, is suspended, or reads another view.")));
 	if (letters != NIL)
 		rejected = eddy_kafka_library_load()->replay(rel, letters);
 	table_close(rel, NoLock);

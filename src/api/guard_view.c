@@ -244,7 +244,12 @@ check_target(PlannedStmt *stmt, Oid relid)
 		return;
 	view = get_view_of_state(relid);
 	if (view && (eddy_compat_required_privileges(stmt, relid) & ACL_DELETE))
+	{
+		if ((eddy_compat_required_privileges(stmt, view->relid) & ACL_DELETE) &&
+			relid == view->state_table)
+			eddy_view_check_delete(view);
 		eddy_view_allow_delete(relid);
+	}
 	if (is_trusted())
 	{
 		/* pg_restore of a dump that was made with --inserts */

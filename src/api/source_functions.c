@@ -404,13 +404,20 @@ Datum
 eddy_resume(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
-	bool		emptied;
+	List	   *emptied;
 	List	   *changes = NIL;
+	ListCell   *lc;
 
 	if (!eddy_view_resume(relid, &emptied, &changes))
 		set_enabled(relid, true);
-	if (emptied)
-		eddy_apply_fill(relid, true, changes);
+	foreach(lc, emptied)
+	{
+		/* itself last, with its changes and those of its children, which follow it */
+		if (lfirst_oid(lc) == relid)
+			eddy_apply_fill(relid, true, changes);
+		else
+			eddy_apply_fill(lfirst_oid(lc), false, NIL);
+	}
 	PG_RETURN_VOID();
 }
 

@@ -84,12 +84,12 @@ eddy_drop_stream(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* eddy_watermark returns the watermark of a stream; NULL if it has none yet. */
+/* eddy_watermark returns the watermark of a stream, or of that of a view; NULL if it has none yet. */
 Datum
 eddy_watermark(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
-	EddyStream *stream = eddy_catalog_get_stream(relid);
+	EddyStream *stream = eddy_catalog_get_stream(eddy_catalog_root_stream(relid));
 	TimestampTz watermark;
 
 	if (stream == NULL)

@@ -11,6 +11,7 @@
 #include "batch.h"
 #include "catalog/eddy_catalog.h"
 #include "utils/rel.h"
+#include "view/changes.h"
 
 /* ---- event_time.c ---- */
 
@@ -232,12 +233,30 @@ extern void eddy_statement_flush(void);
  */
 extern void eddy_apply_fill(Oid view, bool staged, List *changes);
 
-/* ---- changes.c ---- */
+/* ---- cascade.c ---- */
+
+/* From _PG_init only. */
+extern void eddy_apply_init(void);
 
 /*
- * Passes changes of views (List of EddyChanges, which are freed) to their observers, in the current
- * transaction. repeatable: as for eddy_view_apply.
+ * Maintains the views that read the views of changes (List of EddyChanges, which are freed), those that
+ * read these, and so on; writes their late rows and dead letters, and passes all changes to their
+ * observers; in the current transaction. applies: the batches that have caused them, List of EddyApply.
+ * repeatable: as for eddy_view_apply.
  */
-extern void eddy_apply_changes(List *changes, bool repeatable);
+extern void eddy_apply_changes(List *changes, List *applies, bool repeatable);
+
+/*
+ * Closes the windows of all views of a stream and of the views that read these, and does the
+ * same with the changes: each view is closed after the rows of its parents have arrived. For the
+ * rest see eddy_view_close.
+ */
+extern bool eddy_apply_close(const EddyStream *stream, TimestampTz watermark, int64 *budget);
+
+/* The same for removing expired groups, whose removal no other view follows. */
+extern bool eddy_apply_expire(const EddyStream *stream, TimestampTz watermark, int64 *budget);
+
+/* The batch of views that read a view with these changes; NULL: its stream was dropped. */
+extern EddyApply *eddy_apply_make_child(EddyChanges *changes, List *applies);
 
 #endif							/* EDDY_APPLY_H */

@@ -93,7 +93,7 @@ eddy_close_judge(EddyBatch *batch)
 	/* first in the struct, as eddy_apply_run has it */
 	const EddyApply *apply = (const EddyApply *) batch;
 
-	(void) lock_windows(batch->stream, ShareLock, true);
+	(void) lock_windows(apply->stream->relid, ShareLock, true);
 	batch->watermark = eddy_watermark_get(apply->stream);
 }
 
@@ -137,7 +137,7 @@ eddy_close_note(const EddyApply *apply)
 	watermark = eddy_watermark_get(apply->stream);
 	if (watermark <= apply->batch.watermark && !apply->batch.closes)
 		return;
-	entry = find_closing(apply->batch.stream);
+	entry = find_closing(apply->stream->relid);
 	entry->watermark = Max(entry->watermark, watermark);
 	entry->statement = GetCurrentStatementStartTimestamp();
 }
@@ -163,16 +163,12 @@ static bool
 close_stream(Oid relid, int64 *budget)
 {
 	EddyStream *stream = eddy_catalog_get_stream(relid);
-	List	   *changes = NIL;
-	bool		complete;
 
 	if (stream == NULL || !eddy_view_close_due(relid, eddy_watermark_get(stream), false))
 		return true;
 	(void) lock_windows(relid, ExclusiveLock, true);
 	/* nobody adds rows now, and those that did may have moved it */
-	complete = eddy_view_close(relid, eddy_watermark_get(stream), budget, &changes);
-	eddy_apply_changes(changes, true);
-	return complete;
+	return eddy_apply_close(stream, eddy_watermark_get(stream), budget);
 }
 
 /* The same at the end of a transaction, if no other transaction is adding rows. */
@@ -183,7 +179,6 @@ close_if_alone(const ClosingStream *entry)
 	TimestampTz watermark = entry->watermark;
 	EddyStream *stream = NULL;
 	int64		budget = CLOSE_BUDGET;
-	List	   *changes = NIL;
 	bool		alone;
 
 	/* others may have moved it since an earlier statement */
@@ -205,10 +200,8 @@ close_if_alone(const ClosingStream *entry)
 	}
 	if (alone && stream == NULL)
 		stream = eddy_catalog_get_stream(relid);
-	if (!alone || stream == NULL)
-		return;
-	(void) eddy_view_close(relid, eddy_watermark_get(stream), &budget, &changes);
-	eddy_apply_changes(changes, false);
+	if (alone && stream)
+		(void) eddy_apply_close(stream, eddy_watermark_get(stream), &budget);
 }
 
 /*
@@ -250,7 +243,8 @@ list_streams(void)
 			MemoryContext old = MemoryContextSwitchTo(caller);
 
 			if (view->final_column != InvalidAttrNumber && !view->suspended)
-				streams = list_append_unique_oid(streams, view->stream);
+				streams = list_append_unique_oid(streams,
+												 eddy_catalog_root_stream(view->stream));
 			MemoryContextSwitchTo(old);
 		}
 	PopActiveSnapshot();
@@ -289,12 +283,10 @@ step_expire(void *arg)
 	TickStep   *step = arg;
 	EddyStream *stream = eddy_catalog_get_stream(step->stream);
 	int64		budget = CLOSE_BUDGET;
-	List	   *changes = NIL;
 
 	limit_wait();
 	step->complete = stream == NULL ||
-		eddy_view_expire(step->stream, eddy_watermark_get(stream), &budget, &changes);
-	eddy_apply_changes(changes, true);
+		eddy_apply_expire(stream, eddy_watermark_get(stream), &budget);
 }
 
 /*

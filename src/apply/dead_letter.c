@@ -16,8 +16,10 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
+#include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -45,6 +47,22 @@ compare_rejections(const ListCell *a, const ListCell *b)
 	return left->view < right->view ? -1 : left->view > right->view;
 }
 
+/* eddy_dead_letter_row returns a row in the form in which letters and late rows show it. */
+Datum
+eddy_dead_letter_row(const EddyBatch *batch, TupleTableSlot *row)
+{
+	TupleDesc	desc;
+
+	if (batch->nshown == 0 || batch->nshown == batch->natts)
+		return ExecFetchSlotHeapTupleDatum(row);
+	desc = CreateTemplateTupleDesc(batch->nshown);
+	for (int i = 1; i <= batch->nshown; i++)
+		TupleDescCopyEntry(desc, i, batch->tupdesc, i);
+	slot_getallattrs(row);
+	return heap_copy_tuple_as_datum(heap_form_tuple(BlessTupleDesc(desc), row->tts_values,
+													row->tts_isnull), desc);
+}
+
 /* A row that is not before the last one, as JSON text in UTF-8. */
 static char *
 row_as_json(RowReader *reader, int64 row)
@@ -57,7 +75,8 @@ row_as_json(RowReader *reader, int64 row)
 			elog(ERROR, "row " INT64_FORMAT " is not in the batch", row);
 	}
 	json = TextDatumGetCString(OidFunctionCall1(F_ROW_TO_JSON_RECORD,
-												ExecFetchSlotHeapTupleDatum(reader->slot)));
+												eddy_dead_letter_row(reader->batch,
+																	 reader->slot)));
 	return pg_server_to_any(json, strlen(json), PG_UTF8);
 }
 
@@ -65,7 +84,7 @@ static EddyDeadLetter
 make_letter(EddyApply *apply, const EddyRejection *rejection, RowReader *reader)
 {
 	EddyDeadLetter letter = {
-		.stream = apply->batch.stream,
+		.stream = apply->stream->relid,
 		.view = OidIsValid(rejection->view) ? rejection->view : apply->batch.only_view,
 		.partition = -1,
 		.offset = -1,

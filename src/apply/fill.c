@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * fill.c
- *    The first content of a continuous view: from the rows that its stream has staged.
+ *    The first content of a continuous view: from the rows that its stream has staged, or from those of
+ *    the view that it reads.
  *
  * The staged rows, users' own and those of the segments, become one batch, with which the view is
  * maintained as with any other: a row on which the view fails becomes a dead letter, and the rights
@@ -54,23 +55,35 @@ read_rows(EddyBatch *batch, Relation rel)
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-void
-eddy_apply_fill(Oid view, bool staged, List *changes)
+/* Adds the rows of the stream to its batch, without those that the stream has rejected. */
+static void
+read_stream(EddyApply *apply)
 {
-	EddyView   *row = eddy_catalog_get_view(view);
-	EddyStream *stream = row ? eddy_catalog_get_stream(row->stream) : NULL;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(apply->batch.stream, AccessShareLock, NULL))
+	{
+		Relation	part = table_open(lfirst_oid(lc), NoLock);
+
+		read_rows(&apply->batch, part);
+		table_close(part, NoLock);
+	}
+	eddy_event_time_take(apply);
+	/* these have their dead letters already */
+	apply->rejections = NIL;
+}
+
+static void
+fill_from_stream(const EddyView *view, const EddyStream *stream, bool staged, List *changes)
+{
 	EddyApply	apply;
 	EddyBatch  *batch = &apply.batch;
 	EddyEventTime event_time;
 	EddyRowCounts counts = {0};
-	Relation	rel;
-	ListCell   *lc;
+	Relation	rel = table_open(view->stream, AccessShareLock);
 
-	if (stream == NULL)
-		elog(ERROR, "continuous view %u does not exist", view);
-	rel = table_open(row->stream, AccessShareLock);
 	event_time = eddy_event_time_resolve(stream, RelationGetDescr(rel));
-	eddy_apply_begin(&apply, row->stream, RelationGetDescr(rel), CurrentMemoryContext);
+	eddy_apply_begin(&apply, view->stream, RelationGetDescr(rel), CurrentMemoryContext);
 	apply.input = &staged_rows;
 	apply.stream = stream;
 	apply.event_time = &event_time;
@@ -78,27 +91,79 @@ eddy_apply_fill(Oid view, bool staged, List *changes)
 	batch->store = tuplestore_begin_heap(false, false, work_mem);
 	/* the first content of a view: nothing of it was final yet */
 	batch->judge = NULL;
-
-	/* rows that were committed while the lock was waited for are staged as well */
-	PushActiveSnapshot(GetLatestSnapshot());
 	if (staged)
-	{
-		foreach(lc, find_all_inheritors(row->stream, AccessShareLock, NULL))
-		{
-			Relation	part = table_open(lfirst_oid(lc), NoLock);
-
-			read_rows(batch, part);
-			table_close(part, NoLock);
-		}
-		eddy_event_time_take(&apply);
-		/* these have their dead letters already */
-		apply.rejections = NIL;
-	}
-	changes = list_concat(changes, eddy_view_fill(view, batch));
+		read_stream(&apply);
+	changes = list_concat(changes, eddy_view_fill(view->relid, batch));
 	eddy_dead_letter_write(&apply);
-	eddy_apply_changes(changes, false);
-	eddy_close_request(row->stream);
-	PopActiveSnapshot();
+	eddy_apply_changes(changes, NIL, false);
 	tuplestore_end(batch->store);
 	table_close(rel, NoLock);
+}
+
+/* The rows of a view as changes that insert them. */
+static EddyChanges *
+read_view(const EddyView *view, bool wanted)
+{
+	EddyChanges *rows = eddy_changes_make(view->relid, EDDY_CAUSE_BATCH, view->columns,
+										  view->ncolumns, view->visible_column,
+										  view->final_column);
+	Relation	rel;
+	TupleTableSlot *slot;
+	TableScanDesc scan;
+
+	if (!wanted)
+		return rows;
+	rel = table_open(view->state_table, AccessShareLock);
+	slot = table_slot_create(rel, NULL);
+	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		eddy_changes_record(rows, NULL, slot);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	return rows;
+}
+
+/*
+ * A view over a view whose rows change must have counted all of them: what it has not counted could not
+ * be taken back. One that combines what its parent keeps finds it no more.
+ */
+static void
+fill_from_view(const EddyView *view, const EddyView *parent, bool staged, List *changes)
+{
+	EddyChanges *rows;
+	EddyApply  *apply;
+
+	rows = read_view(parent, !eddy_view_rows_appear(parent) ||
+					 (staged && !eddy_view_combines(view->relid)));
+	apply = eddy_apply_make_child(rows, NIL);
+	if (apply == NULL)
+		elog(ERROR, "continuous view %u has no stream", parent->relid);
+	apply->batch.judge = NULL;
+	changes = list_concat(changes, eddy_view_fill(view->relid, &apply->batch));
+	eddy_dead_letter_write(apply);
+	eddy_apply_changes(changes, NIL, false);
+	eddy_changes_free(rows);
+}
+
+void
+eddy_apply_fill(Oid view, bool staged, List *changes)
+{
+	EddyView   *row = eddy_catalog_get_view(view);
+	EddyStream *stream = row ? eddy_catalog_get_stream(row->stream) : NULL;
+	EddyView   *parent = row && stream == NULL ? eddy_catalog_get_view(row->stream) : NULL;
+
+	if (stream == NULL && parent == NULL)
+		elog(ERROR, "continuous view %u does not exist", view);
+	/* rows that were committed while the lock was waited for are read as well */
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (stream)
+		fill_from_stream(row, stream, staged, changes);
+	else
+		fill_from_view(row, parent, staged, changes);
+	eddy_close_request(eddy_catalog_root_stream(row->stream));
+	PopActiveSnapshot();
 }

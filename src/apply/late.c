@@ -52,7 +52,7 @@ row_as_jsonb(LateReader *reader, int64 row)
 		ExecStoreVirtualTuple(slot);
 	}
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(
-		OidFunctionCall1(F_ROW_TO_JSON_RECORD, ExecFetchSlotHeapTupleDatum(slot)))));
+		OidFunctionCall1(F_ROW_TO_JSON_RECORD, eddy_dead_letter_row(batch, slot)))));
 }
 
 /* Where a row came from. */

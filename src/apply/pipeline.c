@@ -7,7 +7,7 @@
  * user's statement. What differs between the two are the operations of the input (apply.h).
  * A statement that has written to several streams has one batch for each; they go through each
  * step together, because maintenance locks views in one order over all of them. What observers of views
- * do with the changes (changes.c) comes after the last view.
+ * do with the changes (cascade.c) comes after the last view.
  *
  * Locking: the caller has locked the streams; after them, in this order, segment, state tables and
  * their rows, dead letters, and what the inputs store. Memory: batch.mcxt. An error, or a
@@ -73,7 +73,7 @@ eddy_apply_run(List *applies, List *changes, bool repeatable)
 		stage_rows(lfirst(lc));
 	changes = list_concat(changes, eddy_view_apply(applies, repeatable));
 	eddy_late_write(applies);
-	eddy_apply_changes(changes, repeatable);
+	eddy_apply_changes(changes, applies, repeatable);
 	foreach(lc, applies)
 	{
 		if (!finish(lfirst(lc)))

@@ -9,6 +9,7 @@
 #define EDDY_APPLY_STEPS_H
 
 #include "apply/apply.h"
+#include "executor/tuptable.h"
 
 /* Finds the latest event time of each partition, and treats NULLs by the policy of the stream. */
 extern void eddy_event_time_take(EddyApply *apply);
@@ -24,6 +25,9 @@ extern void eddy_late_write(List *applies);
 
 /* The operation judge of EddyBatch: keeps windows open until the transaction ends. */
 extern void eddy_close_judge(EddyBatch *batch);
+
+/* A row of a batch, without columns that are not shown, as a Datum of a composite type. */
+extern Datum eddy_dead_letter_row(const EddyBatch *batch, TupleTableSlot *row);
 
 /* After the input has stored its position: windows are closed when the transaction commits. */
 extern void eddy_close_note(const EddyApply *apply);

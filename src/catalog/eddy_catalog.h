@@ -130,7 +130,7 @@ typedef enum EddyMemberKind
 typedef struct EddyMember
 {
 	EddyMemberKind kind;
-	Oid			stream;			/* the stream itself, or the one it belongs to */
+	Oid			stream;			/* the stream itself, or the one it belongs to, through other views perhaps */
 } EddyMember;
 
 /* What a relation is; by a look-up in memory, so that hooks can call it for each statement. */
@@ -316,7 +316,7 @@ extern void eddy_catalog_set_attempt(const EddyAttempt *attempt);	/* inserts or 
 typedef struct EddyView
 {
 	Oid			relid;			/* what the user reads */
-	Oid			stream;
+	Oid			stream;			/* the source: a stream, or the continuous view that it reads */
 	Oid			definition;		/* view in schema eddy that holds the query */
 	char	   *kind;			/* how it is maintained (view/kind.h) */
 	List	   *state_tables;	/* of Oid, in the order of the kind's layout */
@@ -346,6 +346,9 @@ extern EddyView *eddy_catalog_get_view(Oid relid);
 extern List *eddy_catalog_list_views(Oid stream);	/* of EddyView, by relid */
 extern List *eddy_catalog_list_all_views(void);
 extern void eddy_catalog_insert_view(const EddyView *view);
+
+/* The stream that a source is: itself, or the one that a view reads, directly or through others. */
+extern Oid	eddy_catalog_root_stream(Oid source);
 
 /* Replaces the view's aggregates, and its format by view->format. */
 extern void eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates);

@@ -59,6 +59,27 @@ add_member(Oid relid, EddyMemberKind kind, Oid stream)
 	entry->member.stream = stream;
 }
 
+/* The stream that a source is: itself, or the one that the view with that Oid reads through others. */
+static Oid
+find_root(List *views, Oid source)
+{
+	ListCell   *lc = list_head(views);
+
+	while (lc)
+	{
+		const EddyView *view = lfirst(lc);
+
+		if (view->relid == source)
+		{
+			source = view->stream;
+			lc = list_head(views);
+		}
+		else
+			lc = lnext(views, lc);
+	}
+	return source;
+}
+
 /* Reads our catalog, with temporary data in a memory context of its own. */
 static void
 read_members(void)
@@ -67,6 +88,7 @@ read_members(void)
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy reading members",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old_context = MemoryContextSwitchTo(scratch);
+	List	   *views;
 	ListCell   *lc;
 
 	if (members_context)
@@ -89,15 +111,17 @@ read_members(void)
 
 		add_member(segment->relid, EDDY_MEMBER_SEGMENT, segment->stream);
 	}
-	foreach(lc, eddy_catalog_list_all_views())
+	views = eddy_catalog_list_all_views();
+	foreach(lc, views)
 	{
 		EddyView   *view = lfirst(lc);
+		Oid			stream = find_root(views, view->stream);
 		ListCell   *lt;
 
-		add_member(view->relid, EDDY_MEMBER_VIEW, view->stream);
-		add_member(view->definition, EDDY_MEMBER_VIEW, view->stream);
+		add_member(view->relid, EDDY_MEMBER_VIEW, stream);
+		add_member(view->definition, EDDY_MEMBER_VIEW, stream);
 		foreach(lt, view->state_tables)
-			add_member(lfirst_oid(lt), EDDY_MEMBER_VIEW, view->stream);
+			add_member(lfirst_oid(lt), EDDY_MEMBER_VIEW, stream);
 	}
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(scratch);

@@ -226,6 +226,16 @@ eddy_catalog_list_all_views(void)
 	return list_views(0, NULL);
 }
 
+Oid
+eddy_catalog_root_stream(Oid source)
+{
+	EddyView   *view;
+
+	while ((view = eddy_catalog_get_view(source)) != NULL)
+		source = view->stream;
+	return source;
+}
+
 EddyView *
 eddy_catalog_find_view(Oid part)
 {

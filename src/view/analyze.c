@@ -30,11 +30,14 @@
 
 #include "compat.h"
 #include "view/analyze.h"
+#include "view/chain.h"
+#include "view/chain_combine.h"
 #include "view/collect.h"
 #include "view/event_window.h"
 #include "view/flatten.h"
 #include "view/function.h"
 #include "view/kind.h"
+#include "view/kind_retracting.h"
 #include "view/layer.h"
 #include "view/refuse.h"
 #include "view/scan.h"
@@ -273,7 +276,7 @@ eddy_analyze_keys(EddyViewPlan *plan, Query *query, List *clauses)
 	}
 }
 
-/* count(*) of the rows for which a strict transition function is called. */
+/* count(*) of the rows for which a strict transition function is called; NULL: of all rows. */
 static Aggref *
 make_counter(const Aggref *aggref)
 {
@@ -281,9 +284,9 @@ make_counter(const Aggref *aggref)
 	List	   *conditions = NIL;
 	ListCell   *lc;
 
-	if (aggref->aggfilter)
+	if (aggref && aggref->aggfilter)
 		conditions = list_make1(copyObject(aggref->aggfilter));
-	foreach(lc, aggref->args)
+	foreach(lc, aggref ? aggref->args : NIL)
 	{
 		NullTest   *test = makeNode(NullTest);
 
@@ -379,9 +382,33 @@ analyze_values(EddyViewPlan *plan, Query *query, EddyAggregate *agg, Aggref *agg
 	if (collection->input == NULL)
 	{
 		collection->input = palloc(sizeof(EddyAggregate));
-		analyze_aggregate(collection->input,
+		analyze_aggregate(collection->input, collection->combined ?
+						  eddy_combine_make_values(plan, aggref) :
 						  eddy_collect_make_aggref(collection, find_stream(plan, query)));
 	}
+}
+
+/* The index of count(*), which is added if the query has none. */
+static int
+find_row_count(EddyViewPlan *plan)
+{
+	Aggref	   *count = make_counter(NULL);
+
+	for (int i = 0; i < plan->naggs; i++)
+		if (equal(plan->aggs[i].aggref, count))
+			return i;
+	analyze_aggregate(&plan->aggs[plan->naggs], count);
+	return plan->naggs++;
+}
+
+/* An aggregate that combines states of the parent. */
+static void
+analyze_states(EddyViewPlan *plan, EddyAggregate *agg, Aggref *aggref)
+{
+	analyze_aggregate(agg, aggref);
+	agg->null_is_lost = eddy_combine_source(plan, aggref)->null_is_lost;
+	agg->states = palloc(sizeof(EddyAggregate));
+	analyze_aggregate(agg->states, eddy_combine_make_states(plan, aggref));
 }
 
 static void
@@ -393,20 +420,24 @@ analyze_aggregates(EddyViewPlan *plan, Query *query)
 
 	plan->naggs = list_length(aggrefs);
 	/* with space for a counter for each */
-	plan->aggs = palloc0(sizeof(EddyAggregate) * Max(2 * plan->naggs, 1));
+	plan->aggs = palloc0(sizeof(EddyAggregate) * (2 * plan->naggs + 1));
 	foreach(lc, aggrefs)
 	{
 		Aggref	   *aggref = lfirst_node(Aggref, lc);
 
-		if (eddy_collect_needs_values(aggref))
+		if (plan->retracts ? !eddy_retracting_subtracts(aggref) : eddy_collect_needs_values(aggref))
 			analyze_values(plan, query, &plan->aggs[n], aggref);
+		else if (eddy_combine_is_combined(aggref))
+			analyze_states(plan, &plan->aggs[n], aggref);
 		else
 			analyze_aggregate(&plan->aggs[n], aggref);
 		eddy_function_check_aggregate(&plan->aggs[n]);
-		if (plan->aggs[n].collection == NULL)
+		if (plan->aggs[n].collection == NULL && plan->aggs[n].states == NULL)
 			analyze_null_state(plan, &plan->aggs[n]);
 		n++;
 	}
+	if (plan->retracts)
+		plan->rows_agg = find_row_count(plan);
 }
 
 static void
@@ -492,8 +523,23 @@ make_delta_query(EddyViewPlan *plan, Query *query, Index stream_rti)
 	Query	   *delta = copyObject(query);
 
 	plan->kind->make_delta(plan, delta);
+	delta = eddy_chain_read_state(plan, delta);
 	eddy_scan_mark(rt_fetch(stream_rti, delta->rtable));
 	plan->delta_query = delta;
+}
+
+static void
+analyze_flat_query(EddyViewPlan *plan, Query *query)
+{
+	eddy_chain_analyze_source(plan);
+	eddy_combine_replace(plan, query);
+	if (plan->kind == NULL)
+		plan->kind = eddy_kind_choose_for(plan, query, plan->stream_rti);
+	eddy_chain_check_query(plan, query);
+	plan->adds_end = eddy_event_window_add_end(query, plan->stream_rti);
+	plan->kind->layout(plan, query);
+	eddy_chain_set_event_time(plan, query);
+	make_delta_query(plan, query, plan->stream_rti);
 }
 
 /*
@@ -508,11 +554,15 @@ eddy_analyze_query(EddyViewPlan *plan, Query *definition)
 	Index		stream_rti = eddy_refuse_query(query);
 
 	query = eddy_function_guard_times(query);
-	if (plan->kind == NULL)
-		plan->kind = eddy_kind_choose_for(plan, query, stream_rti);
 	plan->stream = rt_fetch(stream_rti, query->rtable)->relid;
 	plan->stream_rti = stream_rti;
-	plan->adds_end = eddy_event_window_add_end(query, stream_rti);
-	plan->kind->layout(plan, query);
-	make_delta_query(plan, query, stream_rti);
+	PG_TRY();
+	{
+		analyze_flat_query(plan, query);
+	}
+	PG_FINALLY();
+	{
+		eddy_combine_unpin(plan);
+	}
+	PG_END_TRY();
 }

@@ -31,6 +31,13 @@ reject_row(EddyWork *work, int64 row, ErrorData *error)
 
 	if (!work->plan->dead_letters)
 		eddy_delta_refuse_batch(work, error);
+	work->skip[row] = true;
+	/* it failed when it was added as well, and has its dead letter since then */
+	if (work->batch->marks && eddy_changes_is_removed(work->batch->marks[row]))
+	{
+		FreeErrorData(error);
+		return;
+	}
 	old = MemoryContextSwitchTo(work->batch->mcxt);
 	rejection = palloc0(sizeof(EddyRejection));
 	rejection->row = row;
@@ -39,7 +46,6 @@ reject_row(EddyWork *work, int64 row, ErrorData *error)
 	rejection->message = pstrdup(error->message ? error->message : "");
 	work->batch->view_rejections = lappend(work->batch->view_rejections, rejection);
 	MemoryContextSwitchTo(old);
-	work->skip[row] = true;
 	FreeErrorData(error);
 }
 
@@ -89,6 +95,24 @@ find_failing_row(EddyWork *work, EddyScanRange *range, EddyStep step, ErrorData 
 	return bad > range->from ? bad - 1 : -1;
 }
 
+/*
+ * True if a row can be left out. A view whose source takes rows back must recognize it when it comes
+ * again, by failing in the same way: alone, and not because it took too long.
+ */
+static bool
+can_reject(EddyWork *work, EddyScanRange *range, EddyStep step, int64 row, ErrorData *error)
+{
+	EddyScanRange probe = *range;
+	ErrorData  *unused;
+
+	if (!work->plan->retracts)
+		return true;
+	probe.from = row;
+	probe.to = row + 1;
+	return error->sqlerrcode != ERRCODE_QUERY_CANCELED &&
+		!eddy_delta_try_step(work, &probe, step, false, &unused);
+}
+
 /* eddy_bisect_range runs a step over a part of the batch, without the rows that it fails on. */
 void
 eddy_bisect_range(EddyWork *work, EddyScanRange *range, EddyStep step)
@@ -102,6 +126,11 @@ eddy_bisect_range(EddyWork *work, EddyScanRange *range, EddyStep step)
 		if (row < 0)
 			eddy_delta_refuse_batch(work, error);
 		CHECK_FOR_INTERRUPTS();
+		if (!can_reject(work, range, step, row, error))
+		{
+			eddy_delta_suspend(work, error);
+			return;
+		}
 		reject_row(work, row, error);
 	}
 }

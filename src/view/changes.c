@@ -31,7 +31,6 @@
 typedef struct EddyChangesMap
 {
 	MemoryContext mcxt;			/* of the record */
-	AttrNumber *columns;		/* in the state table; 0: not stored */
 	AttrNumber	visible_column; /* 0: all rows are in the view */
 	AttrNumber	final_column;	/* 0: none is final */
 	TupleTableSlot *row;		/* a row of the view */
@@ -111,18 +110,57 @@ eddy_changes_make(Oid view, EddyChangeCause cause, const AttrNumber *columns, in
 	changes->view = view;
 	changes->cause = cause;
 	changes->desc = describe_view(view);
+	changes->nshown = changes->desc->natts;
 	if (changes->desc->natts != ncolumns)
 		elog(ERROR, "continuous view %u has %d columns instead of %d", view,
 			 changes->desc->natts, ncolumns);
 	changes->rows = tuplestore_begin_heap(false, false, work_mem);
 	changes->map = map;
 	map->mcxt = CurrentMemoryContext;
-	map->columns = palloc(sizeof(AttrNumber) * Max(ncolumns, 1));
-	memcpy(map->columns, columns, sizeof(AttrNumber) * ncolumns);
+	changes->columns = palloc(sizeof(AttrNumber) * Max(ncolumns, 1));
+	memcpy(changes->columns, columns, sizeof(AttrNumber) * ncolumns);
 	map->visible_column = visible_column;
 	map->final_column = final_column;
 	map->row = MakeSingleTupleTableSlot(changes->desc, &TTSOpsVirtual);
 	return changes;
+}
+
+/* Replaces the columns of an empty record. */
+static void
+set_columns(EddyChanges *changes, TupleDesc desc, const AttrNumber *columns)
+{
+	ExecDropSingleTupleTableSlot(changes->map->row);
+	pfree(changes->columns);
+	changes->desc = desc;
+	changes->columns = palloc(sizeof(AttrNumber) * desc->natts);
+	memcpy(changes->columns, columns, sizeof(AttrNumber) * desc->natts);
+	changes->map->row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+}
+
+void
+eddy_changes_add_hidden(EddyChanges *changes, Oid state_table)
+{
+	Relation	rel = RelationIdGetRelation(state_table);
+	TupleDesc	table;
+	TupleDesc	desc;
+	AttrNumber *columns;
+	int			n = changes->nshown;
+
+	if (rel == NULL)
+		elog(ERROR, "state table %u does not exist", state_table);
+	table = RelationGetDescr(rel);
+	desc = CreateTemplateTupleDesc(n + table->natts);
+	columns = palloc(sizeof(AttrNumber) * (n + table->natts));
+	memcpy(columns, changes->columns, sizeof(AttrNumber) * n);
+	for (int i = 1; i <= n; i++)
+		TupleDescCopyEntry(desc, i, changes->desc, i);
+	for (int i = 1; i <= table->natts; i++)
+	{
+		TupleDescCopyEntry(desc, n + i, table, i);
+		columns[n + i - 1] = i;
+	}
+	RelationClose(rel);
+	set_columns(changes, desc, columns);
 }
 
 static bool
@@ -137,8 +175,9 @@ has_mark(TupleTableSlot *row, AttrNumber column, bool without)
 	return !isnull && DatumGetBool(value);
 }
 
+/* Adds a row of the view. */
 static void
-add_row(EddyChanges *changes, EddyChangeMark mark, TupleTableSlot *row)
+put_row(EddyChanges *changes, EddyChangeMark mark, bool final, TupleTableSlot *row)
 {
 	EddyChangesMap *map = changes->map;
 
@@ -152,30 +191,40 @@ add_row(EddyChanges *changes, EddyChangeMark mark, TupleTableSlot *row)
 			MemoryContextAllocHuge(map->mcxt, changes->capacity * sizeof(bool)) :
 			repalloc_huge(changes->finals, changes->capacity * sizeof(bool));
 	}
+	tuplestore_puttupleslot(changes->rows, row);
+	changes->marks[changes->nrows] = mark;
+	changes->finals[changes->nrows] = final;
+	changes->nrows++;
+}
+
+/* Adds a row of the state table. */
+static void
+add_row(EddyChanges *changes, EddyChangeMark mark, TupleTableSlot *row)
+{
+	EddyChangesMap *map = changes->map;
+
 	slot_getallattrs(row);
 	ExecClearTuple(map->row);
 	for (int i = 0; i < changes->desc->natts; i++)
 	{
-		AttrNumber	column = map->columns[i];
+		AttrNumber	column = changes->columns[i];
 
 		map->row->tts_isnull[i] = column <= 0 || row->tts_isnull[column - 1];
 		map->row->tts_values[i] = map->row->tts_isnull[i] ? (Datum) 0 :
 			row->tts_values[column - 1];
 	}
-	tuplestore_puttupleslot(changes->rows, ExecStoreVirtualTuple(map->row));
-	changes->marks[changes->nrows] = mark;
-	changes->finals[changes->nrows] = has_mark(row, map->final_column, false);
-	changes->nrows++;
+	put_row(changes, mark, has_mark(row, map->final_column, false),
+			ExecStoreVirtualTuple(map->row));
 }
 
 /* True if two versions of a row, deformed, have the same values in the columns of the view. */
 static bool
 look_alike(const EddyChanges *changes, TupleTableSlot *a, TupleTableSlot *b)
 {
-	for (int i = 0; i < changes->desc->natts; i++)
+	for (int i = 0; i < changes->nshown; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(changes->desc, i);
-		int			column = changes->map->columns[i] - 1;
+		int			column = changes->columns[i] - 1;
 
 		if (column < 0)
 			continue;
@@ -219,6 +268,42 @@ eddy_changes_record(EddyChanges *changes, TupleTableSlot *old_row, TupleTableSlo
 	}
 }
 
+static void
+append(EddyChanges *changes, EddyChanges *more)
+{
+	TupleTableSlot *row = MakeSingleTupleTableSlot(more->desc, &TTSOpsMinimalTuple);
+
+	tuplestore_select_read_pointer(more->rows, 0);
+	tuplestore_rescan(more->rows);
+	for (int64 i = 0; i < more->nrows; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!tuplestore_gettupleslot(more->rows, true, false, row))
+			elog(ERROR, "recorded change of continuous view %u is missing", more->view);
+		put_row(changes, more->marks[i], more->finals[i], row);
+	}
+	ExecDropSingleTupleTableSlot(row);
+}
+
+EddyChanges *
+eddy_changes_unite(EddyChanges *first, EddyChanges *second)
+{
+	EddyChanges *changes = eddy_changes_make(first->view, first->cause, first->columns,
+											 first->nshown, first->map->visible_column,
+											 first->map->final_column);
+	int			natts = first->desc->natts;
+
+	if (second->desc->natts != natts)
+		elog(ERROR, "changes of continuous view %u were recorded with different columns",
+			 first->view);
+	if (natts > first->nshown)
+		set_columns(changes, CreateTupleDescCopy(first->desc), first->columns);
+
+	append(changes, first);
+	append(changes, second);
+	return changes;
+}
+
 void
 eddy_changes_clear(EddyChanges *changes)
 {
@@ -236,7 +321,7 @@ eddy_changes_free(EddyChanges *changes)
 		pfree(changes->marks);
 		pfree(changes->finals);
 	}
-	pfree(changes->map->columns);
+	pfree(changes->columns);
 	pfree(changes->map);
 	pfree(changes);
 }
@@ -268,7 +353,7 @@ read_row(EddyChangesReader *reader, TupleTableSlot *slot)
 }
 
 bool
-eddy_changes_next(EddyChangesReader *reader, EddyChange *change)
+eddy_changes_next(EddyChangesReader *reader, EddyRowChange *change)
 {
 	const EddyChanges *changes = reader->changes;
 

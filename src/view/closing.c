@@ -37,6 +37,8 @@
 #include "utils/uuid.h"
 
 #include "owner.h"
+#include "view/chain.h"
+#include "view/chain_combine.h"
 #include "view/collect.h"
 #include "view/kind.h"
 #include "view/kind_combining.h"
@@ -70,11 +72,12 @@ eddy_view_earlier(TimestampTz watermark, int64 usec)
 /*
  * eddy_view_closes_until returns the last end of windows that are final by a watermark: rows that
  * are still expected have event times from the watermark on. That is after a window that ends at
- * the watermark, but joins a session that does.
+ * the watermark, but joins a session that does. watermark: that of the stream.
  */
 TimestampTz
 eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz watermark)
 {
+	watermark = eddy_chain_watermark(plan, watermark, false);
 	return plan->session ? eddy_view_earlier(watermark, 1) : watermark;
 }
 
@@ -167,7 +170,8 @@ make_version(EddyViewPlan *plan, CloseAction action, TupleTableSlot *row, TupleT
 		eddy_combining_mark(plan, version, true);
 	if (action != CLOSE_MARK && plan->kind->forget)
 		plan->kind->forget(plan, version);
-	return true;
+	/* of a window with many groups, those that an earlier call had the budget for have shrunk */
+	return action != CLOSE_FORGET || !eddy_merge_identical(row, version);
 }
 
 /*
@@ -261,14 +265,27 @@ close_view(CloseRun *run)
 	}
 	if (run->watermark > progress->closed_until)
 	{
+		TimestampTz closed_before = progress->closed_until;
+		bool		waits = plan->lateness > 0 || eddy_combine_is_wanted(plan->view);
+		bool		behind;
+
 		progress->closed_until =
-			act_on_range(plan, plan->lateness > 0 ? CLOSE_MARK : CLOSE_MARK_AND_FORGET,
+			act_on_range(plan, waits ? CLOSE_MARK : CLOSE_MARK_AND_FORGET,
 						 progress->closed_until, run->watermark, run->budget,
 						 &progress->closed_groups);
 		progress->closed_at = GetCurrentTimestamp();
+		/* groups that were kept when windows were closed before, for views that combine them */
+		if (plan->lateness == 0 && *run->budget > 0 &&
+			progress->forgotten_until < closed_before)
+			progress->forgotten_until = act_on_range(plan, CLOSE_FORGET,
+													 progress->forgotten_until, closed_before,
+													 run->budget, &forgotten);
+		behind = progress->forgotten_until < closed_before;
+		if (!waits && !behind)
+			progress->forgotten_until = progress->closed_until;
 	}
 	if (plan->lateness == 0)
-		progress->forgotten_until = progress->closed_until;
+		forgets = progress->forgotten_until;
 	else if (*run->budget > 0 && forgets > progress->forgotten_until)
 		progress->forgotten_until = act_on_range(plan, CLOSE_FORGET, progress->forgotten_until,
 												 forgets, run->budget, &forgotten);
@@ -331,25 +348,32 @@ run_on_view(void (*function) (CloseRun *), CloseRun *run)
 
 /* ---- all views of a stream ---- */
 
-/* The plans of the views that have windows, with their state tables locked, in order of Oid. */
+/*
+ * The plans of the views of a source that have windows, with their state tables locked, in order of
+ * Oid; with children, also those of the views that read them.
+ */
 static List *
-windowed_plans(Oid stream)
+windowed_plans(Oid source, bool with_children)
 {
 	List	   *plans = NIL;
+	List	   *views = eddy_plan_views(source);
 	ListCell   *lc;
 
-	foreach(lc, eddy_plan_views(stream))
+	/* level by level, as batches lock them; the loop reads what it appends */
+	foreach(lc, views)
 	{
 		EddyViewPlan *plan = eddy_maintain_lock_view(lfirst_oid(lc), false);
 
 		if (plan && plan->windowed)
 			plans = lappend(plans, plan);
+		if (with_children)
+			views = list_concat(views, eddy_plan_views(lfirst_oid(lc)));
 	}
 	return plans;
 }
 
 /*
- * eddy_view_may_close returns false if nothing can be due. Nearly all transactions close nothing, so
+ * eddy_view_may_close returns false if nothing can be due, of the views of a stream and those that read them. Nearly all transactions close nothing, so
  * it is remembered for a while what eddy_view_close_due has found: own groups lower it
  * (maintain.c); windows that other sessions have added since are closed by these sessions, or
  * later.
@@ -359,8 +383,8 @@ eddy_view_may_close(Oid stream, TimestampTz watermark)
 {
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(stream))
-		if (may_be_due(lfirst(lc), watermark))
+	foreach(lc, windowed_plans(stream, true))
+		if (may_be_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, true)))
 			return true;
 	return false;
 }
@@ -375,8 +399,8 @@ eddy_view_close_due(Oid stream, TimestampTz watermark, bool remember)
 	bool		due = false;
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(stream))
-		due |= is_due(lfirst(lc), watermark, remember);
+	foreach(lc, windowed_plans(stream, true))
+		due |= is_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, true), remember);
 	return due;
 }
 
@@ -391,7 +415,7 @@ run_on_views(Oid stream, TimestampTz watermark, int64 *budget, void (*function) 
 	bool		complete = true;
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(stream))
+	foreach(lc, windowed_plans(stream, false))
 	{
 		EddyViewPlan *plan = lfirst(lc);
 		CloseRun	run = {plan, eddy_view_closes_until(plan, watermark), budget, true, NULL};

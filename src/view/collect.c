@@ -38,6 +38,7 @@
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "view/analyze.h"
+#include "view/chain_combine.h"
 #include "view/collect.h"
 #include "view/refuse.h"
 
@@ -204,6 +205,55 @@ choose_kind(const Aggref *aggref, List *exprs)
 	return EDDY_COLLECT_LIST;
 }
 
+/* Aggregates of pg_eddy that depend on their values alone. */
+static bool
+depends_on_values(const Aggref *aggref)
+{
+	static const char *const names[] = {
+		"approx_count_distinct", "first", "last", "max_by", "min_by"
+	};
+	const char *name = get_func_name(aggref->aggfnoid);
+
+	if (get_func_namespace(aggref->aggfnoid) != eddy_catalog_schema())
+		return false;
+	for (int i = 0; name && i < (int) lengthof(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* True for aggregates of the server that list their input, in an order that only ORDER BY determines. */
+static bool
+lists_values(const Aggref *aggref)
+{
+	const char *name = get_func_name(aggref->aggfnoid);
+
+	return shows_order(aggref) || (name && (strncmp(name, "json", 4) == 0 ||
+											 strcmp(name, "xmlagg") == 0));
+}
+
+/*
+ * For views whose source takes rows back: only values with numbers can be taken back, and they have no
+ * order of arrival.
+ */
+static EddyCollectKind
+choose_counts(const EddyViewPlan *plan, const Aggref *aggref, List *exprs)
+{
+	const char *message = psprintf("aggregate \"%s\" cannot follow the changes of continuous view \"%s\"",
+								   get_func_name(aggref->aggfnoid), get_rel_name(plan->stream));
+
+	if (!is_builtin(aggref) && !depends_on_values(aggref))
+		eddy_refuse(message, "Its result may depend on the order of its input.",
+					"Use emit => 'on_close' for the other view.");
+	if (lists_values(aggref) && aggref->aggorder == NIL && aggref->aggdistinct == NIL)
+		eddy_refuse(message, "Rows that change have no order of arrival.",
+					"Add ORDER BY to the aggregate.");
+	if (!can_be_key(exprs))
+		eddy_refuse(message, "A value of its input must be found again when it is taken back, and its type has no default btree operator class.",
+					"Cast the value to a type that can be sorted, or use emit => 'on_close' for the other view.");
+	return EDDY_COLLECT_COUNTS;
+}
+
 static void
 describe_columns(EddyCollection *collection)
 {
@@ -232,38 +282,24 @@ describe_columns(EddyCollection *collection)
 	TupleDescInitEntry(collection->value_desc, n + 1, "number", INT8OID, -1, 0);
 }
 
-/*
- * eddy_collect_make_aggref makes the call of eddy._collect that stands for a collection in the
- * delta query. A row's place in the batch is the ctid that scans of batches return.
- */
+/* eddy_collect_make_call makes the call of an aggregate of ours; lookup_type: its one argument. */
 Aggref *
-eddy_collect_make_aggref(EddyCollection *collection, Index stream_rti)
+eddy_collect_make_call(const char *name, Oid lookup_type, Oid type, List *args)
 {
 	Aggref	   *aggref = makeNode(Aggref);
-	Oid			any = ANYOID;
-	Expr	   *place;
 	ListCell   *lc;
 
-	if (stream_rti > 0)
-		place = (Expr *) makeVar(stream_rti, SelfItemPointerAttributeNumber, TIDOID, -1,
-								 InvalidOid, 0);
-	else
-		place = (Expr *) makeNullConst(TIDOID, -1, InvalidOid);
 	aggref->aggfnoid = LookupFuncName(list_make2(makeString(EDDY_SCHEMA),
-												 makeString("_collect")), 1, &any, false);
-	aggref->aggtype = INT8OID;
-	aggref->args = list_make1(makeTargetEntry(place, 1, NULL, false));
-	aggref->aggargtypes = list_make1_oid(TIDOID);
-	foreach(lc, collection->exprs)
+												 makeString(pstrdup(name))), 1, &lookup_type,
+									  false);
+	aggref->aggtype = type;
+	foreach(lc, args)
 	{
-		Expr	   *expr = lfirst(lc);
-
 		aggref->args = lappend(aggref->args,
-							   makeTargetEntry(copyObject(expr), list_length(aggref->args) + 1,
-											   NULL, false));
-		aggref->aggargtypes = lappend_oid(aggref->aggargtypes, exprType((Node *) expr));
+							   makeTargetEntry(lfirst(lc), list_length(aggref->args) + 1, NULL,
+											   false));
+		aggref->aggargtypes = lappend_oid(aggref->aggargtypes, exprType(lfirst(lc)));
 	}
-	aggref->aggfilter = copyObject(collection->filter);
 	aggref->aggkind = AGGKIND_NORMAL;
 	aggref->aggsplit = AGGSPLIT_SIMPLE;
 	aggref->aggno = -1;
@@ -272,8 +308,30 @@ eddy_collect_make_aggref(EddyCollection *collection, Index stream_rti)
 	return aggref;
 }
 
+/*
+ * eddy_collect_make_aggref makes the call of eddy._collect that stands for a collection in the
+ * delta query. A row's place in the batch is the ctid that scans of batches return.
+ */
+Aggref *
+eddy_collect_make_aggref(EddyCollection *collection, Index stream_rti)
+{
+	Expr	   *place;
+	Aggref	   *aggref;
+
+	if (stream_rti > 0)
+		place = (Expr *) makeVar(stream_rti, SelfItemPointerAttributeNumber, TIDOID, -1,
+								 InvalidOid, 0);
+	else
+		place = (Expr *) makeNullConst(TIDOID, -1, InvalidOid);
+	aggref = eddy_collect_make_call("_collect", ANYOID, INT8OID,
+									lcons(place, copyObject(collection->exprs)));
+	aggref->aggfilter = copyObject(collection->filter);
+	return aggref;
+}
+
 static EddyCollection *
-find_collection(const EddyViewPlan *plan, EddyCollectKind kind, List *exprs, Expr *filter)
+find_collection(const EddyViewPlan *plan, EddyCollectKind kind, List *exprs, Expr *filter,
+				const EddyCollection *combined)
 {
 	ListCell   *lc;
 
@@ -281,7 +339,8 @@ find_collection(const EddyViewPlan *plan, EddyCollectKind kind, List *exprs, Exp
 	{
 		EddyCollection *collection = lfirst(lc);
 
-		if (collection->kind == kind && equal(collection->exprs, exprs) &&
+		if (collection->kind == kind && collection->combined == combined &&
+			equal(collection->exprs, exprs) &&
 			equal(collection->filter, filter))
 			return collection;
 	}
@@ -298,8 +357,11 @@ eddy_collect_analyze(EddyViewPlan *plan, EddyAggregate *agg)
 {
 	Aggref	   *aggref = agg->aggref;
 	List	   *exprs = kept_exprs(aggref);
-	EddyCollectKind kind = choose_kind(aggref, exprs);
-	EddyCollection *collection = find_collection(plan, kind, exprs, aggref->aggfilter);
+	EddyCollectKind kind = plan->retracts ? choose_counts(plan, aggref, exprs) :
+		choose_kind(aggref, exprs);
+	const EddyCollection *combined = eddy_combine_is_combined(aggref) ?
+		eddy_combine_source(plan, aggref)->collection : NULL;
+	EddyCollection *collection = find_collection(plan, kind, exprs, aggref->aggfilter, combined);
 	ListCell   *lc;
 
 	foreach(lc, exprs)
@@ -308,6 +370,7 @@ eddy_collect_analyze(EddyViewPlan *plan, EddyAggregate *agg)
 	{
 		collection = palloc0(sizeof(EddyCollection));
 		collection->kind = kind;
+		collection->combined = combined;
 		collection->exprs = exprs;
 		collection->filter = aggref->aggfilter;
 		collection->ncolumns = list_length(exprs);
@@ -316,6 +379,7 @@ eddy_collect_analyze(EddyViewPlan *plan, EddyAggregate *agg)
 	}
 	collection->aggs = lappend_int(collection->aggs, agg - plan->aggs);
 	agg->collection = collection;
+	/* counts serve aggregates with and without DISTINCT */
 	agg->from_all = kind != EDDY_COLLECT_SET || !eddy_collect_ignores_order(aggref);
 	/* computing an aggregate, and the limit of values, can fail whatever the row */
 	plan->fallible = true;

@@ -26,11 +26,14 @@ typedef enum EddyCollectKind
 	EDDY_COLLECT_LIST			/* identity, number, values: all, in the order of arrival */
 } EddyCollectKind;
 
-typedef struct EddyCollection
+typedef struct EddyCollection EddyCollection;
+
+struct EddyCollection
 {
 	/* from the definition */
 	EddyCollectKind kind;
 	List	   *exprs;			/* of Expr: the columns of a value */
+	const EddyCollection *combined;	/* of the parent, whose values these are; only for the analysis */
 	Expr	   *filter;			/* NULL: all rows */
 	int			ncolumns;
 	EddyAggregate *input;		/* eddy._collect of a batch's rows, in the delta query */
@@ -48,13 +51,14 @@ typedef struct EddyCollection
 	/* queries over values, NULL until first used */
 	PlannedStmt *whole;			/* the aggregates that are computed from all values */
 	PlannedStmt *partial;		/* the others: transition states of new values */
-} EddyCollection;
+};
 
 /* ---- collect.c: layout ---- */
 
 extern bool eddy_collect_needs_values(const Aggref *aggref);
 extern bool eddy_collect_ignores_order(const Aggref *aggref);
 extern void eddy_collect_analyze(EddyViewPlan *plan, EddyAggregate *agg);
+extern Aggref *eddy_collect_make_call(const char *name, Oid lookup_type, Oid type, List *args);
 extern Aggref *eddy_collect_make_aggref(EddyCollection *collection, Index stream_rti);
 extern void eddy_collect_lay_out_tables(EddyViewPlan *plan);
 extern void eddy_collect_refuse(const EddyViewPlan *plan, const char *detail, const char *hint);
@@ -83,7 +87,7 @@ extern void eddy_collect_end(EddyCollector *collector);
  * collection, then store, after the change of the group's own row was passed to the merge.
  */
 extern void eddy_collect_prepare(EddyCollector *collector, const EddyState *partials,
-								 TupleTableSlot *stored, const Datum *keys, const bool *key_nulls,
+								 const EddyState *removed, TupleTableSlot *stored, const Datum *keys, const bool *key_nulls,
 								 TupleTableSlot *result);
 extern void eddy_collect_compute(EddyCollector *collector, int agg, const EddyState *stored,
 								 EddyState *new_stored, EddyState *final);

@@ -39,6 +39,7 @@ typedef struct NewValue
 	uint64		place;			/* of its row in the batch */
 	uint32		index;			/* among the rows of the group, for equal places */
 	int64		count;			/* 1, except of counts */
+	bool		kept;			/* the table has the value */
 	Datum	   *values;
 	bool	   *nulls;
 } NewValue;
@@ -47,6 +48,7 @@ typedef struct NewValue
 typedef struct Part
 {
 	bool		exists;			/* it replaces the version at a place */
+	bool		removed;		/* none of it is left */
 	ItemPointerData place;
 	Datum	   *values;
 	bool	   *nulls;
@@ -224,26 +226,29 @@ compare_values(const void *a, const void *b, void *arg)
 	return order != 0 ? order : compare_arrival(a, b, arg);
 }
 
-/* Reads the values that the delta query gave for the group, into part->new_values. */
+/*
+ * Reads the values that the delta query gave for the group, into part->new_values, each with the given
+ * count: -1 for values that are taken back.
+ */
 static void
-read_values(CollectorPart *part, const EddyState *delta)
+read_values(CollectorPart *part, const EddyState *delta, int count_of_each)
 {
 	EddyCollection *collection = part->collection;
 	bytea	   *bytes;
 	char	   *next;
 	uint32		count;
 
-	part->nnew = 0;
-	part->new_values = NULL;
-	if (delta->isnull)
+	if (delta == NULL || delta->isnull)
 		return;
 	bytes = DatumGetByteaPCopy(delta->value);
 	count = ((EddyValuesHeader *) bytes)->count;
-	part->new_values = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(NewValue) * count);
+	part->new_values = part->new_values ?
+		repalloc_huge(part->new_values, sizeof(NewValue) * (part->nnew + count)) :
+		MemoryContextAllocHuge(CurrentMemoryContext, sizeof(NewValue) * count);
 	next = (char *) bytes + EDDY_VALUES_OFFSET;
 	for (uint32 i = 0; i < count; i++)
 	{
-		NewValue   *value = &part->new_values[i];
+		NewValue   *value = &part->new_values[part->nnew + i];
 		TupleTableSlot *row = part->delta_row;
 		MinimalTuple tuple = (MinimalTuple) next;
 
@@ -252,8 +257,9 @@ read_values(CollectorPart *part, const EddyState *delta)
 			elog(ERROR, "values of a batch are truncated");
 		ExecStoreMinimalTuple(tuple, row, false);
 		slot_getallattrs(row);
-		value->index = i;
-		value->count = 1;
+		value->index = part->nnew + i;
+		value->count = count_of_each;
+		value->kept = false;
 		value->place = 0;
 		if (!row->tts_isnull[0])
 		{
@@ -270,7 +276,7 @@ read_values(CollectorPart *part, const EddyState *delta)
 		next += MAXALIGN(tuple->t_len);
 	}
 	ExecClearTuple(part->delta_row);
-	part->nnew = count;
+	part->nnew += count;
 }
 
 /* Sorts them; of a set or counts, leaves each different value once. */
@@ -291,11 +297,21 @@ sort_values(CollectorPart *part)
 	for (int i = 1; i < part->nnew; i++)
 	{
 		if (compare_columns(&values[n], &values[i], part) == 0)
-			values[n].count += (part->collection->kind == EDDY_COLLECT_COUNTS);
+		{
+			if (part->collection->kind == EDDY_COLLECT_COUNTS)
+				values[n].count += values[i].count;
+		}
 		else
 			values[++n] = values[i];
 	}
 	part->nnew = n + 1;
+	if (part->collection->kind != EDDY_COLLECT_COUNTS)
+		return;
+	n = 0;
+	for (int i = 0; i < part->nnew; i++)
+		if (values[i].count != 0)
+			values[n++] = values[i];
+	part->nnew = n;
 }
 
 /* ---- rows of the table ---- */
@@ -306,7 +322,7 @@ add_part(CollectorPart *part)
 	TupleDesc	desc = part->part_row->tts_tupleDescriptor;
 	Part	   *row = &part->parts[part->nparts++];
 
-	row->exists = false;
+	row->exists = row->removed = false;
 	row->values = palloc(sizeof(Datum) * desc->natts);
 	row->nulls = palloc0(sizeof(bool) * desc->natts);
 	return row;
@@ -353,7 +369,7 @@ add_to_set(EddyCollector *collector, CollectorPart *part)
 	part->nnew = n;
 }
 
-/* Returns the number of values that are new. */
+/* Returns by how many different values there are more. */
 static int64
 add_to_counts(EddyCollector *collector, CollectorPart *part)
 {
@@ -381,10 +397,18 @@ add_to_counts(EddyCollector *collector, CollectorPart *part)
 			}
 			row->exists = true;
 			row->place = kept->tts_tid;
+			value->kept = true;
 			count += DatumGetInt64(kept->tts_values[last]);
 		}
 		else
 			nvalues++;
+		if (count < 0 || (count == 0 && kept == NULL))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("a row that continuous view \"%s\" has not counted was taken back",
+							collector->plan->name)));
+		row->removed = (count == 0);
+		nvalues -= row->removed;
 		row->values[last] = Int64GetDatum(count);
 		row->nulls[last] = false;
 	}
@@ -443,6 +467,29 @@ put_value(CollectorPart *part, Tuplestorestate *store, const Datum *values, cons
 		tuplestore_puttupleslot(store, row);
 }
 
+/* What the batch adds to the number of a kept value, or takes back. */
+static int64
+change_of_count(CollectorPart *part, Datum *values, bool *nulls)
+{
+	NewValue	key = {.values = values, .nulls = nulls};
+	int			low = 0;
+	int			high = part->nnew;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+		int			order = compare_columns(&part->new_values[middle], &key, part);
+
+		if (order == 0)
+			return part->new_values[middle].count;
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return 0;
+}
+
 static void
 put_kept_values(EddyCollector *collector, CollectorPart *part, Tuplestorestate *store)
 {
@@ -457,9 +504,15 @@ put_kept_values(EddyCollector *collector, CollectorPart *part, Tuplestorestate *
 		return;
 	eddy_merge_seek(collector->merge, collection->table, 1, false, &collector->id, &not_null);
 	while ((row = eddy_merge_fetch(collector->merge, collection->table)) != NULL)
+	{
+		int64		count = has_count ?
+			DatumGetInt64(row->tts_values[first + collection->ncolumns]) : 1;
+
+		if (collector->plan->retracts)
+			count += change_of_count(part, row->tts_values + first, row->tts_isnull + first);
 		put_value(part, store, row->tts_values + first, row->tts_isnull + first,
-				  is_list ? DatumGetInt64(row->tts_values[1]) : 0,
-				  has_count ? DatumGetInt64(row->tts_values[first + collection->ncolumns]) : 1);
+				  is_list ? DatumGetInt64(row->tts_values[1]) : 0, count);
+	}
 }
 
 /* Computes aggregates from new values, preceded by the kept ones unless partial. */
@@ -474,8 +527,9 @@ run_aggregates(EddyCollector *collector, CollectorPart *part, bool partial, int6
 	if (!partial)
 		put_kept_values(collector, part, store);
 	for (int i = 0; i < part->nnew; i++)
-		put_value(part, store, part->new_values[i].values, part->new_values[i].nulls, first + i,
-				  part->new_values[i].count);
+		if (!(part->new_values[i].kept && collector->plan->retracts))
+			put_value(part, store, part->new_values[i].values, part->new_values[i].nulls,
+					  first + i, part->new_values[i].count);
 	eddy_collect_run(collector->plan, part->collection, partial, store, collector->keys, mcxt,
 					 results);
 	tuplestore_end(store);
@@ -526,7 +580,7 @@ set_number(TupleTableSlot *result, AttrNumber column, int64 number)
 
 static void
 prepare_collection(EddyCollector *collector, CollectorPart *part, const EddyState *delta,
-				   TupleTableSlot *stored, TupleTableSlot *result)
+				   const EddyState *removed, TupleTableSlot *stored, TupleTableSlot *result)
 {
 	EddyCollection *collection = part->collection;
 	int64		nvalues = stored_number(stored, collection->nvalues_column);
@@ -534,8 +588,16 @@ prepare_collection(EddyCollector *collector, CollectorPart *part, const EddyStat
 	int64		first = nvalues;
 	bool		changed;
 
-	read_values(part, delta);
+	part->nnew = 0;
+	part->new_values = NULL;
+	read_values(part, delta, 1);
 	inputs += part->nnew;
+	if (removed)
+	{
+		inputs += part->nnew;
+		read_values(part, removed, -1);
+		inputs -= part->nnew;
+	}
 	sort_values(part);
 	part->nparts = 0;
 	part->parts = MemoryContextAllocHuge(CurrentMemoryContext,
@@ -588,12 +650,14 @@ set_keys(EddyCollector *collector, const Datum *keys, const bool *key_nulls)
 
 /*
  * eddy_collect_prepare adds the values of the batch to those of a group, in memory, and computes
- * the aggregates that changed. partials: what the delta query gave; stored: the group's row, or
+ * the aggregates that changed. partials: what the delta query gave for rows that are added, NULL if
+ * there are none; removed: for rows that are taken back; stored: the group's row, or
  * NULL; result: its new version, in which the hidden columns are set.
  */
 void
-eddy_collect_prepare(EddyCollector *collector, const EddyState *partials, TupleTableSlot *stored,
-					 const Datum *keys, const bool *key_nulls, TupleTableSlot *result)
+eddy_collect_prepare(EddyCollector *collector, const EddyState *partials,
+					 const EddyState *removed, TupleTableSlot *stored, const Datum *keys,
+					 const bool *key_nulls, TupleTableSlot *result)
 {
 	EddyViewPlan *plan = collector->plan;
 	MemoryContext old = MemoryContextSwitchTo(collector->combiner->mcxt);
@@ -608,8 +672,10 @@ eddy_collect_prepare(EddyCollector *collector, const EddyState *partials, TupleT
 	{
 		CollectorPart *part = &collector->parts[i];
 
-		prepare_collection(collector, part, &partials[linitial_int(part->collection->aggs)],
-						   stored, result);
+		int			agg = linitial_int(part->collection->aggs);
+
+		prepare_collection(collector, part, partials ? &partials[agg] : NULL,
+						   removed ? &removed[agg] : NULL, stored, result);
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -653,7 +719,10 @@ store_part(EddyCollector *collector, CollectorPart *part, Part *row)
 	memcpy(slot->tts_values, row->values, sizeof(Datum) * natts);
 	memcpy(slot->tts_isnull, row->nulls, sizeof(bool) * natts);
 	ExecStoreVirtualTuple(slot);
-	if (row->exists)
+	if (row->removed)
+		eddy_merge_remove(collector->merge, part->collection->table, &row->place, row->values,
+						  row->nulls);
+	else if (row->exists)
 		eddy_merge_replace(collector->merge, part->collection->table, &row->place, slot);
 	else
 		eddy_merge_insert(collector->merge, part->collection->table, slot);

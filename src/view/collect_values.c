@@ -29,6 +29,8 @@ PG_FUNCTION_INFO_V1(eddy_collect_combine);
 PG_FUNCTION_INFO_V1(eddy_collect_serialize);
 PG_FUNCTION_INFO_V1(eddy_collect_deserialize);
 PG_FUNCTION_INFO_V1(eddy_collect_count);
+PG_FUNCTION_INFO_V1(eddy_collect_bytea);
+PG_FUNCTION_INFO_V1(eddy_collect_append);
 
 /* Of a transition function's calls. */
 typedef struct AddContext
@@ -165,4 +167,36 @@ eddy_collect_count(PG_FUNCTION_ARGS)
 	(void) check_context(fcinfo);
 	PG_RETURN_INT64(PG_ARGISNULL(0) ? 0 :
 					((EddyValuesHeader *) ((StringInfo) PG_GETARG_POINTER(0))->data)->count);
+}
+
+/* The final function of eddy._values: all values as one bytea, in the form of a serialized state. */
+Datum
+eddy_collect_bytea(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	return eddy_collect_serialize(fcinfo);
+}
+
+/* The transition function of eddy._concat_values: appends what eddy._values has returned. */
+Datum
+eddy_collect_append(PG_FUNCTION_ARGS)
+{
+	MemoryContext mcxt = check_context(fcinfo);
+	StringInfo	state = PG_ARGISNULL(0) ? make_state(mcxt) : (StringInfo) PG_GETARG_POINTER(0);
+
+	if (!PG_ARGISNULL(1))
+	{
+		bytea	   *values = PG_GETARG_BYTEA_P(1);
+
+		/* users can call it with any bytea; the content is not looked at here */
+		if (VARSIZE(values) < EDDY_VALUES_OFFSET)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+					 errmsg("invalid list of values")));
+		appendBinaryStringInfo(state, (char *) values + EDDY_VALUES_OFFSET,
+							   VARSIZE(values) - EDDY_VALUES_OFFSET);
+		((EddyValuesHeader *) state->data)->count += ((EddyValuesHeader *) values)->count;
+	}
+	PG_RETURN_POINTER(state);
 }

@@ -45,6 +45,7 @@
 #include "compat.h"
 #include "owner.h"
 #include "view/analyze.h"
+#include "view/chain.h"
 #include "view/event_window.h"
 #include "view/kind.h"
 #include "view/layer.h"
@@ -516,6 +517,12 @@ check_options(const EddyViewPlan *layout, Query *definition, const EddyViewOptio
 {
 	const char *option = NULL;
 
+	if (layout->combines && strcmp(options->start, "now") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("start => '%s' is not possible with eddy.combine", options->start),
+				 errdetail("What is combined is only kept until the windows of the other view have closed."),
+				 errhint("Create the view before the other one has closed windows that it should count.")));
 	if (layout->windowed)
 		return;
 	if (strcmp(options->emit, "changes") != 0)
@@ -547,6 +554,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	EddyViewPlan layout = {0};
 	EddyLayers	layers;
 	EddyView	row = {0};
+	EddyView   *parent;
 	Query	   *parsed;
 	Oid			schema;
 	Oid			relid;
@@ -566,12 +574,15 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	row.definition = create_definition(rangevar, query);
 	parsed = eddy_plan_definition_query(row.definition);
 	row.stream = eddy_analyze_stream(parsed);
-	LockRelationOid(row.stream, ShareRowExclusiveLock);
-	if (eddy_catalog_get_stream(row.stream) == NULL)
+	eddy_chain_lock_source(row.stream);
+	parent = eddy_catalog_get_view(row.stream);
+	if (parent == NULL && eddy_catalog_get_stream(row.stream) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("stream was dropped concurrently")));
 	eddy_view_check_stream(row.stream, GetUserId());
+	if (parent)
+		eddy_view_watch_deletes(parent);
 
 	set_options(&row, options);
 	eddy_plan_set_policy(&layout, &row);

@@ -27,6 +27,7 @@
 #include "compat.h"
 #include "owner.h"
 #include "subtransaction.h"
+#include "view/chain.h"
 #include "view/collect.h"
 #include "view/maintain.h"
 #include "view/view.h"
@@ -145,6 +146,7 @@ run_query(EddyWork *work, EddyScanRange *range, Tuplestorestate *store, volatile
 	*starting = true;
 	eddy_owner_begin(&save, plan->owner);
 	eddy_collect_check_privileges(plan);
+	eddy_chain_check_privileges(plan);
 	eddy_delta_execute(work, eddy_delta_plan(plan), range, store, starting);
 	eddy_owner_end(&save);
 }
@@ -175,7 +177,7 @@ eddy_delta_is_row_error(EddyWork *work, const ErrorData *error)
 void
 eddy_delta_refuse_batch(EddyWork *work, ErrorData *error)
 {
-	if (work->batch->store == NULL)
+	if (work->batch->store == NULL || work->batch->hides_rows)
 		ereport(ERROR,
 				(errcode(error->sqlerrcode),
 				 errmsg("continuous view \"%s\" failed on a message: %s", work->plan->name,
@@ -210,9 +212,9 @@ run_step(void *arg)
 	MemoryContextSwitchTo(old);
 }
 
-/* The view cannot be maintained, regardless of the rows. */
-static void
-suspend(EddyWork *work, ErrorData *error)
+/* eddy_delta_suspend suspends a view that cannot be maintained, regardless of the rows. */
+void
+eddy_delta_suspend(EddyWork *work, ErrorData *error)
 {
 	if (work->strict)
 		ReThrowError(error);
@@ -252,7 +254,7 @@ eddy_delta_try_step(EddyWork *work, EddyScanRange *range, EddyStep step, bool ke
 		ReThrowError(*error);
 	if (run.starting)
 	{
-		suspend(work, *error);
+		eddy_delta_suspend(work, *error);
 		return true;
 	}
 	return false;

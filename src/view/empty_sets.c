@@ -23,6 +23,7 @@
 #include "owner.h"
 #include "view/analyze.h"
 #include "view/flatten.h"
+#include "view/kind_retracting.h"
 #include "view/maintain.h"
 
 /*
@@ -75,6 +76,9 @@ make_query(const EddyViewPlan *plan, int set)
 			tle->expr = (Expr *) makeNullConst(plan->keys[i].type, plan->keys[i].typmod,
 											   plan->keys[i].collation);
 	}
+	/* nothing is taken back */
+	if (plan->retracts)
+		llast_node(TargetEntry, query->targetList)->expr = eddy_retracting_make_added();
 	/* gives one row, also without aggregates */
 	if (!query->hasAggs)
 		query->havingQual = makeBoolConst(true, false);

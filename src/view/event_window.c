@@ -25,6 +25,7 @@
 #include "utils/typcache.h"
 
 #include "catalog/eddy_catalog.h"
+#include "view/chain.h"
 #include "view/event_window.h"
 
 /* The call of a window function, with its name. */
@@ -53,28 +54,24 @@ find_call(const RangeTblEntry *rte, WindowCall *window)
 		strcmp(window->name, "cumulate") == 0 || strcmp(window->name, "session") == 0;
 }
 
-/* The event time column of the stream; 0: none. */
+/* The column of the stream that an expression is, of a domain perhaps; 0: none. */
 static AttrNumber
-event_time_column(const Query *query, Index stream_rti)
-{
-	Oid			relid = rt_fetch(stream_rti, query->rtable)->relid;
-	EddyStream *stream = eddy_catalog_get_stream(relid);
-
-	return stream && stream->event_time ? get_attnum(relid, stream->event_time) : 0;
-}
-
-/* True if an expression is the event time: its column, of a domain perhaps. */
-static bool
-is_event_time(const Query *query, Index stream_rti, const Node *expr)
+stream_column(Index stream_rti, const Node *expr)
 {
 	while (expr && IsA(expr, RelabelType))
 		expr = (const Node *) ((const RelabelType *) expr)->arg;
-	if (expr == NULL || !IsA(expr, Var))
-		return false;
-	return ((const Var *) expr)->varno == (int) stream_rti &&
-		((const Var *) expr)->varlevelsup == 0 &&
-		((const Var *) expr)->varattno > 0 &&
-		((const Var *) expr)->varattno == event_time_column(query, stream_rti);
+	if (expr == NULL || !IsA(expr, Var) || ((const Var *) expr)->varno != (int) stream_rti ||
+		((const Var *) expr)->varlevelsup != 0)
+		return 0;
+	return ((const Var *) expr)->varattno;
+}
+
+/* True if an expression is the event time of the stream, or of the view in its place. */
+static bool
+is_event_time(const Query *query, Index stream_rti, const Node *expr)
+{
+	return eddy_chain_is_event_time(rt_fetch(stream_rti, query->rtable)->relid,
+									stream_column(stream_rti, expr));
 }
 
 /* The call of a window function over the event time that an expression is a column of. */
@@ -96,6 +93,16 @@ eddy_event_window_bound(const Query *query, Index stream_rti, const Node *expr)
 	if (!find_window(query, stream_rti, expr, &window))
 		return 0;
 	return ((const Var *) expr)->varattno;
+}
+
+AttrNumber
+eddy_event_window_column(const Query *query, Index stream_rti, const Node *expr)
+{
+	WindowCall	window;
+
+	if (!find_window(query, stream_rti, expr, &window))
+		return 0;
+	return stream_column(stream_rti, linitial(window.call->args));
 }
 
 /* True if the windows of a call that begin together end together. */
@@ -161,9 +168,10 @@ eddy_event_window_add_end(Query *query, Index stream_rti)
 const char *
 eddy_event_window_missing(const Query *query, Index stream_rti)
 {
+	EddyStream *stream = eddy_catalog_get_stream(rt_fetch(stream_rti, query->rtable)->relid);
 	ListCell   *lc;
 
-	if (event_time_column(query, stream_rti) == 0)
+	if (stream && stream->event_time == NULL)
 		return "The stream has no event time.";
 	foreach(lc, query->rtable)
 	{
@@ -172,7 +180,9 @@ eddy_event_window_missing(const Query *query, Index stream_rti)
 		if (!find_call(lfirst_node(RangeTblEntry, lc), &window))
 			continue;
 		if (!is_event_time(query, stream_rti, linitial(window.call->args)))
-			return "The argument of the window function is not the event time column of the stream.";
+			return stream ?
+				"The argument of the window function is not the event time column of the stream." :
+				"The argument of the window function is not a bound of windows that the other view closes, or the event time that it passes on.";
 		return "The query does not group by the end of the window.";
 	}
 	return "The query does not group by a window over the event time of the stream.";

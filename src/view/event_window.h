@@ -21,6 +21,9 @@
  */
 extern int	eddy_event_window_bound(const Query *query, Index stream_rti, const Node *expr);
 
+/* The column of the stream that is the argument of that window function. */
+extern AttrNumber eddy_event_window_column(const Query *query, Index stream_rti, const Node *expr);
+
 /*
  * Adds the end of a window, as the last expression, to the grouping of a query that groups only by
  * its start, if the start determines the end. False if nothing was added.

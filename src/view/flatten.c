@@ -30,6 +30,7 @@
 
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
+#include "view/chain.h"
 #include "view/flatten.h"
 #include "view/refuse.h"
 
@@ -49,7 +50,7 @@ eddy_flatten_reads_stream(Query *query)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
-		if (rte->rtekind == RTE_RELATION && eddy_catalog_get_stream(rte->relid) != NULL)
+		if (eddy_chain_is_source(rte))
 			return true;
 		if (rte->rtekind == RTE_SUBQUERY && rte->subquery &&
 			eddy_flatten_reads_stream(rte->subquery))

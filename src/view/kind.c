@@ -15,6 +15,7 @@
 #include "view/kind.h"
 
 static const EddyViewKind *const kinds[] = {
+	&eddy_kind_retracting,
 	&eddy_kind_session,
 	&eddy_kind_collected,
 	&eddy_kind_panes,

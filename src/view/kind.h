@@ -71,6 +71,7 @@ extern const EddyViewKind eddy_kind_append; /* kind_append.c */
 extern const EddyViewKind eddy_kind_collected;	/* kind_collected.c */
 extern const EddyViewKind eddy_kind_combining;	/* kind_combining.c */
 extern const EddyViewKind eddy_kind_panes;	/* kind_panes.c */
+extern const EddyViewKind eddy_kind_retracting; /* kind_retracting.c */
 extern const EddyViewKind eddy_kind_session;	/* kind_session.c */
 extern const EddyViewKind eddy_kind_distinct_on;	/* kind_distinct_on.c */
 

@@ -32,6 +32,7 @@
 #include "utils/typcache.h"
 
 #include "view/analyze.h"
+#include "view/chain_combine.h"
 #include "view/collect.h"
 #include "view/combine.h"
 #include "view/kind.h"
@@ -277,9 +278,12 @@ eddy_combining_layout(EddyViewPlan *plan, Query *query)
 
 /* ---- the delta query ---- */
 
-/* True if the column of an aggregate in the delta has the values of its collection. */
-static inline bool
-has_values(const EddyViewPlan *plan, int agg)
+/*
+ * eddy_combining_has_values: true if the column of an aggregate in the delta has the values of its
+ * collection.
+ */
+bool
+eddy_combining_has_values(const EddyViewPlan *plan, int agg)
 {
 	return plan->aggs[agg].collection && linitial_int(plan->aggs[agg].collection->aggs) == agg;
 }
@@ -305,10 +309,12 @@ eddy_combining_partial_aggref(const Aggref *original)
 static Expr *
 delta_expr(const EddyViewPlan *plan, int i)
 {
-	if (has_values(plan, i))
+	if (eddy_combining_has_values(plan, i))
 		return (Expr *) copyObject(plan->aggs[i].collection->input->aggref);
 	if (plan->aggs[i].collection)
 		return (Expr *) makeNullConst(BYTEAOID, -1, InvalidOid);
+	if (plan->aggs[i].states)
+		return (Expr *) copyObject(plan->aggs[i].states->aggref);
 	return (Expr *) eddy_combining_partial_aggref(plan->aggs[i].aggref);
 }
 
@@ -341,27 +347,31 @@ eddy_combining_make_delta(EddyViewPlan *plan, Query *delta)
 		tlist = lappend(tlist, makeTargetEntry(delta_expr(plan, i), resno,
 											   psprintf("a%d", i + 1), false));
 		TupleDescInitEntry(plan->delta_desc, resno, NULL,
-						   agg->collection ? BYTEAOID : agg->partial_type, -1, 0);
+						   agg->collection || agg->states ? BYTEAOID : agg->partial_type, -1,
+						   0);
 	}
 	delta->targetList = tlist;
 	delta->havingQual = NULL;
+	delta->hasSubLinks |= plan->combines;
 	delta->hasAggs = (plan->naggs > 0);
 }
 
 /* ---- reading the delta ---- */
 
-static bool
-same_group(const Combining *c, TupleTableSlot *row)
+/* eddy_combining_same_group: true if a row of the delta has these keys. */
+bool
+eddy_combining_same_group(const EddyViewPlan *plan, const Datum *keys, const bool *key_nulls,
+						  TupleTableSlot *row)
 {
-	EddyViewPlan *plan = c->plan;
-
 	for (int i = 0; i < plan->nkeys; i++)
 	{
-		if (c->key_nulls[i] != row->tts_isnull[i])
+		EddyKey    *key = &plan->keys[i];
+
+		if (key_nulls[i] != row->tts_isnull[i])
 			return false;
-		if (!c->key_nulls[i] &&
-			!DatumGetBool(FunctionCall2Coll(&plan->keys[i].eq, plan->keys[i].collation,
-											c->keys[i], row->tts_values[i])))
+		if (!key_nulls[i] &&
+			!DatumGetBool(FunctionCall2Coll(&key->eq, key->collation, keys[i],
+											row->tts_values[i])))
 			return false;
 	}
 	return true;
@@ -413,9 +423,11 @@ add_to_group(Combining *c, TupleTableSlot *row)
 
 		if (agg->collection)
 		{
-			if (has_values(plan, i))
+			if (eddy_combining_has_values(plan, i))
 				eddy_combine_partial(c->combiner, agg->collection->input, &c->partials[i], &more);
 		}
+		else if (agg->states)
+			eddy_combine_partial(c->combiner, agg->states, &c->partials[i], &more);
 		/* counters come after the aggregates whose input they count */
 		else if (eddy_combining_is_lost(agg, c->partials[i].isnull,
 										c->partials[agg->counter].value) ||
@@ -429,24 +441,28 @@ add_to_group(Combining *c, TupleTableSlot *row)
 
 /* ---- computing the new version ---- */
 
-static void
-compute_keys(Combining *c, TupleTableSlot *stored)
+/*
+ * eddy_combining_compute_keys sets the keys of a group in its new version and in finals. stored: its
+ * version in the table, or NULL.
+ */
+void
+eddy_combining_compute_keys(const EddyViewPlan *plan, const Datum *keys, const bool *key_nulls,
+							TupleTableSlot *stored, TupleTableSlot *finals,
+							TupleTableSlot *result)
 {
-	const EddyStateTable *table = c->table;
-	TupleTableSlot *result = c->result;
-	TupleTableSlot *finals = c->finals;
+	const EddyStateTable *table = eddy_plan_main_table(plan);
 
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		int			column = table->keys[i].column - 1;
 
 		/* equal keys can look different (1.0, 1.00): the first stays, as its index entry does */
-		result->tts_values[column] = stored ? stored->tts_values[column] : c->keys[i];
-		result->tts_isnull[column] = c->key_nulls[i];
-		if (i < c->plan->nkeys)
+		result->tts_values[column] = stored ? stored->tts_values[column] : keys[i];
+		result->tts_isnull[column] = key_nulls[i];
+		if (i < plan->nkeys)
 		{
 			finals->tts_values[i] = result->tts_values[column];
-			finals->tts_isnull[i] = c->key_nulls[i];
+			finals->tts_isnull[i] = key_nulls[i];
 		}
 	}
 }
@@ -459,7 +475,7 @@ compute_states(Combining *c, TupleTableSlot *stored)
 	TupleTableSlot *finals = c->finals;
 
 	if (c->collector)
-		eddy_collect_prepare(c->collector, c->partials, stored, c->keys, c->key_nulls, result);
+		eddy_collect_prepare(c->collector, c->partials, NULL, stored, c->keys, c->key_nulls, result);
 	for (int i = 0; i < plan->naggs; i++)
 	{
 		EddyAggregate *agg = &plan->aggs[i];
@@ -477,6 +493,9 @@ compute_states(Combining *c, TupleTableSlot *stored)
 		}
 		if (agg->collection)
 			eddy_collect_compute(c->collector, i, &old, &new_stored, &final);
+		else if (agg->states)
+			eddy_combine_states(c->combiner, agg, &partial, stored ? &old : NULL, &new_stored,
+								&final);
 		else
 		{
 			lost = eddy_combining_is_lost(agg, partial.isnull, c->partials[agg->counter].value);
@@ -549,11 +568,14 @@ eddy_combining_mark(const EddyViewPlan *plan, TupleTableSlot *row, bool final)
 				 DatumGetBool(row->tts_values[plan->having_column - 1]));
 }
 
-/* A late row that is accepted leaves its group final. */
-static void
-compute_marks(Combining *c, TupleTableSlot *stored)
+/*
+ * eddy_combining_compute_marks sets the marks of the new version of a group. A late row that is accepted
+ * leaves its group final.
+ */
+void
+eddy_combining_compute_marks(const EddyViewPlan *plan, EddyMerge *merge, const Datum *keys,
+							 const bool *key_nulls, TupleTableSlot *stored, TupleTableSlot *result)
 {
-	EddyViewPlan *plan = c->plan;
 	bool		final;
 
 	if (!plan->windowed)
@@ -561,9 +583,9 @@ compute_marks(Combining *c, TupleTableSlot *stored)
 	if (stored)
 		final = DatumGetBool(stored->tts_values[plan->final_column - 1]);
 	else
-		final = !c->key_nulls[0] &&
-			DatumGetTimestampTz(c->keys[0]) <= eddy_merge_judgment(c->merge)->final_until;
-	eddy_combining_mark(plan, c->result, final);
+		final = !key_nulls[0] &&
+			DatumGetTimestampTz(keys[0]) <= eddy_merge_judgment(merge)->final_until;
+	eddy_combining_mark(plan, result, final);
 }
 
 /* Fills c->result from the current group and the stored version (NULL: a new group). */
@@ -574,11 +596,11 @@ compute_result(Combining *c, TupleTableSlot *stored)
 	ExecClearTuple(c->finals);
 	ResetExprContext(c->econtext);
 	memset(c->result->tts_isnull, true, sizeof(bool) * c->table->ncolumns);
-	compute_keys(c, stored);
+	eddy_combining_compute_keys(c->plan, c->keys, c->key_nulls, stored, c->finals, c->result);
 	compute_states(c, stored);
 	ExecStoreVirtualTuple(c->finals);
 	eddy_combining_compute_outputs(c->plan, c->econtext, c->finals, c->result);
-	compute_marks(c, stored);
+	eddy_combining_compute_marks(c->plan, c->merge, c->keys, c->key_nulls, stored, c->result);
 	ExecStoreVirtualTuple(c->result);
 }
 
@@ -692,7 +714,7 @@ eddy_combining_merge(EddyViewPlan *plan, EddyMerge *merge)
 	begin(&c);
 	while ((row = eddy_merge_next(merge)) != NULL)
 	{
-		if (in_group && same_group(&c, row))
+		if (in_group && eddy_combining_same_group(plan, c.keys, c.key_nulls, row))
 			add_to_group(&c, row);
 		else
 		{
@@ -716,6 +738,8 @@ eddy_combining_merge(EddyViewPlan *plan, EddyMerge *merge)
 void
 eddy_combining_forget(EddyViewPlan *plan, TupleTableSlot *row)
 {
+	ListCell   *lc;
+
 	for (int i = 0; i < plan->naggs; i++)
 	{
 		AttrNumber	column = plan->aggs[i].state_column;
@@ -728,6 +752,15 @@ eddy_combining_forget(EddyViewPlan *plan, TupleTableSlot *row)
 			row->tts_values[column - 1] = (Datum) 0;
 			row->tts_isnull[column - 1] = true;
 		}
+	}
+	foreach(lc, plan->collections)
+	{
+		const EddyCollection *collection = lfirst(lc);
+
+		/* its values are deleted as well */
+		row->tts_values[collection->nvalues_column - 1] = Int64GetDatum(0);
+		if (collection->count_column > 0)
+			row->tts_values[collection->count_column - 1] = Int64GetDatum(0);
 	}
 }
 

@@ -16,6 +16,17 @@ extern void eddy_combining_layout(EddyViewPlan *plan, Query *query);
 extern void eddy_combining_make_delta(EddyViewPlan *plan, Query *delta);
 extern void eddy_combining_merge(EddyViewPlan *plan, EddyMerge *merge);
 
+/* parts of a merge */
+extern bool eddy_combining_has_values(const EddyViewPlan *plan, int agg);
+extern bool eddy_combining_same_group(const EddyViewPlan *plan, const Datum *keys,
+									  const bool *key_nulls, TupleTableSlot *row);
+extern void eddy_combining_compute_keys(const EddyViewPlan *plan, const Datum *keys,
+										const bool *key_nulls, TupleTableSlot *stored,
+										TupleTableSlot *finals, TupleTableSlot *result);
+extern void eddy_combining_compute_marks(const EddyViewPlan *plan, EddyMerge *merge,
+										 const Datum *keys, const bool *key_nulls,
+										 TupleTableSlot *stored, TupleTableSlot *result);
+
 extern Aggref *eddy_combining_partial_aggref(const Aggref *original);
 extern void eddy_combining_lay_out(EddyViewPlan *plan);
 extern void eddy_combining_lay_out_results(EddyViewPlan *plan);

@@ -81,7 +81,7 @@ suits(const EddyViewPlan *policy, const Query *query, Index stream_rti)
 {
 	EddyPanes  *panes;
 
-	if (policy->lateness > 0)
+	if (policy->lateness > 0 || policy->combines)
 		return false;
 	panes = eddy_panes_analyze(query, stream_rti);
 	return panes && eddy_panes_pay(panes) &&

@@ -44,7 +44,9 @@
 
 #include "compat.h"
 #include "owner.h"
+#include "view/chain.h"
 #include "view/event_window.h"
+#include "view/kind_retracting.h"
 #include "view/maintain.h"
 #include "view/panes.h"
 
@@ -107,7 +109,7 @@ static void
 restore_windows(const EddyViewPlan *plan, Query *query, TimestampTz until)
 {
 	RangeTblEntry *rte = rt_fetch(plan->panes->rti, query->rtable);
-	FuncExpr   *windows = castNode(FuncExpr, copyObject(plan->panes->windows));
+	FuncExpr   *windows = castNode(FuncExpr, eddy_chain_map(plan, copyObject(plan->panes->windows)));
 
 	linitial_node(RangeTblFunction, rte->functions)->funcexpr = (Node *) windows;
 	query->jointree->quals = make_and_qual(query->jointree->quals,
@@ -132,10 +134,14 @@ make_query(EddyViewPlan *plan, TimestampTz until)
 		for (int i = LATE_SESSION_KEY; i < plan->nkeys - 1; i++)
 			query->targetList = lappend(query->targetList,
 										make_target(LATE_KEY + i - LATE_SESSION_KEY,
-													(Node *) copyObject(plan->keys[i].expr)));
+													eddy_chain_map(plan, (Node *) copyObject(plan->keys[i].expr))));
 	query->groupClause = NIL;
 	query->havingQual = NULL;
 	query->hasAggs = false;
+	/* an update is late once */
+	if (plan->retracts)
+		query->jointree->quals = make_and_qual(query->jointree->quals,
+											   eddy_retracting_is_last(plan));
 	query->jointree->quals = make_and_qual(query->jointree->quals, make_condition((Node *) end, until));
 	if (plan->panes)
 		restore_windows(plan, query, until);

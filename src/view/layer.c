@@ -40,6 +40,7 @@
 
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
+#include "view/chain.h"
 #include "view/flatten.h"
 #include "view/layer.h"
 #include "view/refuse.h"
@@ -622,7 +623,7 @@ collect_cores(Query *query, bool aggregates, int depth, List **places)
 		Query	   *sub = rte->subquery;
 		bool		is_rows;
 
-		if (rte->rtekind == RTE_RELATION && eddy_catalog_get_stream(rte->relid) != NULL)
+		if (eddy_chain_is_source(rte))
 			refuse_several(query);
 		if (rte->rtekind != RTE_SUBQUERY || !eddy_flatten_reads_stream(sub))
 			continue;
@@ -700,7 +701,7 @@ check_reader(Node *node, EddyLayers *layers)
 	{
 		RangeTblEntry *rte = (RangeTblEntry *) node;
 
-		if (rte->rtekind == RTE_RELATION && eddy_catalog_get_stream(rte->relid) != NULL)
+		if (eddy_chain_is_source(rte))
 			eddy_refuse("a sub-select in a continuous view cannot read a stream",
 						"It would only see the rows that are staged at that time.", NULL);
 		return false;

@@ -34,6 +34,7 @@
 
 #include "owner.h"
 #include "subtransaction.h"
+#include "view/chain_combine.h"
 #include "view/kind.h"
 #include "view/maintain.h"
 #include "view/view.h"
@@ -112,6 +113,12 @@ compute_rejecting(EddyWork *work)
 	{
 		if (!work->plan->dead_letters || attempt >= MERGE_ATTEMPTS)
 			eddy_delta_refuse_batch(work, error);
+		/* a row that is not counted now could not be told from others when it is taken back */
+		if (work->plan->retracts)
+		{
+			eddy_delta_suspend(work, error);
+			break;
+		}
 		FreeErrorData(error);
 		eddy_delta_discard(work);
 		work->trial = eddy_trial_begin(work->plan, work->mcxt);
@@ -183,10 +190,15 @@ merge(EddyWork *work, bool repeatable)
 EddyChanges *
 eddy_maintain_make_record(const EddyViewPlan *plan, EddyChangeCause cause)
 {
+	EddyChanges *changes;
+
 	if (!eddy_changes_wanted(plan->view))
 		return NULL;
-	return eddy_changes_make(plan->view, cause, plan->columns, plan->ncolumns,
-							 plan->visible_column, plan->final_column);
+	changes = eddy_changes_make(plan->view, cause, plan->columns, plan->ncolumns,
+								plan->visible_column, plan->final_column);
+	if (eddy_combine_is_wanted(plan->view))
+		eddy_changes_add_hidden(changes, eddy_plan_main_table(plan)->relid);
+	return changes;
 }
 
 List *
@@ -203,6 +215,28 @@ eddy_maintain_keep_record(List *records, EddyChanges *changes)
 /* ---- all views of a batch ---- */
 
 /*
+ * What the view has closed already. That is also how rows of a parent that have appeared when its
+ * windows closed are judged: its progress is then ahead of them, but this view closes afterwards. Not by an
+ * old snapshot, which would show less than was closed.
+ */
+static void
+judge_by_progress(EddyWork *work)
+{
+	EddyViewProgress *progress;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	progress = eddy_catalog_get_view_progress(work->plan->view);
+	PopActiveSnapshot();
+	if (progress == NULL)
+		return;
+	if (work->plan->lateness > 0)
+		work->judgment.final_until = progress->closed_until;
+	if (OidIsValid(work->plan->event_view))
+		work->judgment.late_until = work->plan->lateness > 0 ? progress->forgotten_until :
+			progress->closed_until;
+}
+
+/*
  * Determines which groups are late. A view that accepts late rows changes final groups, and creates
  * such groups: those of windows that the view has closed already are final from their creation.
  */
@@ -212,24 +246,19 @@ judge(EddyWork *work)
 	EddyViewPlan *plan = work->plan;
 	EddyBatch  *batch = work->batch;
 
-	work->judgment.late_until = work->judgment.final_until = DT_NOBEGIN;
+	work->closes_until = work->judgment.late_until = work->judgment.final_until = DT_NOBEGIN;
 	work->judgment.first_end = DT_NOEND;
 	if (!plan->windowed || batch->judge == NULL)
 		return;
 	if (!batch->judged)
 		batch->judge(batch);
 	batch->judged = true;
-	work->judgment.late_until = eddy_view_earlier(eddy_view_closes_until(plan, batch->watermark),
-												  plan->lateness);
+	work->closes_until = eddy_view_closes_until(plan, batch->watermark);
+	work->judgment.late_until = eddy_view_earlier(work->closes_until, plan->lateness);
 	if (plan->session)
 		work->judgment.late_rows = tuplestore_begin_heap(false, false, work_mem);
-	if (plan->lateness > 0)
-	{
-		EddyViewProgress *progress = eddy_catalog_get_view_progress(plan->view);
-
-		if (progress)
-			work->judgment.final_until = progress->closed_until;
-	}
+	if (plan->lateness > 0 || OidIsValid(plan->event_view))
+		judge_by_progress(work);
 }
 
 static EddyWork *
@@ -323,7 +352,8 @@ eddy_maintain_lock_view(Oid view, bool suspends)
 	if (plan && !eddy_view_may_maintain(plan))
 	{
 		if (suspends)
-			eddy_view_suspend(view, psprintf("permission denied for stream \"%s\"",
+			eddy_view_suspend(view, psprintf(plan->parent ? "permission denied for view \"%s\"" :
+											 "permission denied for stream \"%s\"",
 											 get_rel_name(plan->stream)),
 							  ERRCODE_INSUFFICIENT_PRIVILEGE);
 		return NULL;
@@ -439,7 +469,7 @@ do_works(List *works, bool repeatable)
 		if (work->judgment.found_late && !work->suspended)
 			eddy_late_collect(work);
 		work->plan->next_end = Min(work->plan->next_end, work->judgment.first_end);
-		if (work->judgment.first_end <= work->batch->watermark)
+		if (work->judgment.first_end <= work->closes_until)
 			work->batch->closes = true;
 	}
 	CommandCounterIncrement();
@@ -553,6 +583,12 @@ eddy_view_fill(Oid view, EddyBatch *batch)
 	records = eddy_maintain_keep_record(NIL, work->changes);
 	MemoryContextDelete(mcxt);
 	return records;
+}
+
+List *
+eddy_view_list(Oid source)
+{
+	return eddy_plan_views(source);
 }
 
 static void

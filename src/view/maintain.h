@@ -22,6 +22,7 @@ typedef struct EddyWork
 	EddyBatch  *batch;
 	bool	   *skip;			/* rows that this view rejects, or NULL */
 	List	   *deltas;			/* of Tuplestorestate */
+	TimestampTz closes_until;	/* windows that end until here are closed with the batch's watermark */
 	EddyJudgment judgment;		/* which of their groups are late */
 	EddyMergeResult *result;	/* computed and not yet written, or NULL */
 	EddyChanges *changes;		/* records what is written, for observers; NULL: there are none */
@@ -89,6 +90,7 @@ extern bool eddy_delta_try_step(EddyWork *work, EddyScanRange *range, EddyStep s
 extern void eddy_delta_discard(EddyWork *work);
 extern void eddy_delta_start_clock(EddyWork *work);
 extern bool eddy_delta_is_row_error(EddyWork *work, const ErrorData *error);
+extern void eddy_delta_suspend(EddyWork *work, ErrorData *error);
 eddy_compat_noreturn
 extern void eddy_delta_refuse_batch(EddyWork *work, ErrorData *error);
 

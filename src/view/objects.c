@@ -42,7 +42,7 @@
 
 #include "compat.h"
 #include "owner.h"
-#include "view/plan.h"
+#include "view/chain.h"
 #include "view/kind.h"
 #include "view/kind_panes.h"
 #include "view/view.h"
@@ -426,7 +426,7 @@ eddy_view_drop(Oid relid)
 	eddy_view_check_owner(view, true);
 
 	/* the stream before state tables, as in batches */
-	LockRelationOid(view->stream, ShareRowExclusiveLock);
+	eddy_chain_lock_source(view->stream);
 	ObjectAddressSet(public_view, RelationRelationId, view->relid);
 	add_exact_object_address(&public_view, objects);
 	add_state_tables(view, objects);

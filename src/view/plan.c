@@ -32,6 +32,7 @@
 #include "interval.h"
 #include "owner.h"
 #include "view/analyze.h"
+#include "view/chain.h"
 #include "view/kind.h"
 #include "view/plan.h"
 
@@ -207,6 +208,7 @@ eddy_plan_definition_query(Oid definition)
 	/* privileges of the owner of the continuous view are checked, not of the definition's owner */
 	setRuleCheckAsUser((Node *) query, InvalidOid);
 	RelationClose(rel);
+	eddy_chain_mark_source(query);
 	return query;
 }
 

@@ -70,6 +70,8 @@ typedef struct EddyAggregate
 	bool		null_is_lost;
 	int			counter;		/* index of the aggregate that counts inputs, 0: none */
 
+	struct EddyAggregate *states;	/* combines states of the parent (chain_combine.h): their list */
+
 	/* maintained from kept values (collect.h); NULL: by combining what the delta query gives */
 	struct EddyCollection *collection;
 	bool		from_all;		/* from all values of the group; false: new ones are combined */
@@ -117,7 +119,9 @@ typedef struct EddyPanes EddyPanes;	/* panes.h */
 
 typedef struct EddyPaneSums EddyPaneSums;	/* pane_close.c */
 
-typedef struct EddyViewPlan
+typedef struct EddyViewPlan EddyViewPlan;
+
+struct EddyViewPlan
 {
 	Oid			view;
 	Oid			stream;
@@ -153,6 +157,17 @@ typedef struct EddyViewPlan
 	bool		windowed;		/* keys[0] is the end of a window over the event time */
 	TimestampTz next_end;		/* no window that is not closed ends before, as of next_end_at */
 	TimestampTz next_end_at;	/* 0: not known */
+	EddyView   *parent;			/* the view that it reads in the place of a stream, or NULL (chain.h) */
+	bool		retracts;		/* rows of the parent change: what was counted is taken back */
+	struct EddyViewPlan *pinned_parent; /* during the analysis of a view that combines */
+	bool		combines;		/* it combines what the parent keeps (chain_combine.h) */
+	int			nparent_columns;	/* of the parent's main state table, if it does */
+	Bitmapset  *source_columns; /* of the parent, as in RTEs: those that the query reads */
+	Oid			event_view;		/* whose closed windows are the watermark; InvalidOid: the stream's is */
+	bool		event_updates;	/* which change until late rows are not accepted any more */
+	Expr	   *event_start;	/* of Param 1: the event time is the start of those windows */
+	Expr	   *window_start;	/* of Param 1: the start of the window that contains a time, or NULL */
+	int			rows_agg;		/* of views that retract: index of count(*), the rows of a group */
 	bool		adds_end;		/* that end is not in the definition's GROUP BY, but its start is */
 
 	/* columns of the main state table, 0: none */
@@ -182,7 +197,7 @@ typedef struct EddyViewPlan
 	MemoryContext mcxt;			/* holds all of it */
 	bool		valid;			/* false: something it depends on has changed */
 	int			users;			/* while > 0 it is not freed */
-} EddyViewPlan;
+};
 
 /* ---- plan.c ---- */
 

@@ -25,6 +25,7 @@
 #include "utils/lsyscache.h"
 
 #include "catalog/eddy_catalog.h"
+#include "view/chain.h"
 #include "view/function.h"
 #include "view/kind.h"
 #include "view/refuse.h"
@@ -127,8 +128,12 @@ check_from_item(Index rti, bool nullable, void *arg)
 
 	if (rte->tablesample)
 		eddy_refuse("TABLESAMPLE is not supported in a continuous view", NULL, NULL);
-	if (rte->rtekind != RTE_RELATION || eddy_catalog_get_stream(rte->relid) == NULL)
+	if (!eddy_chain_is_source(rte))
 		return;
+	if (context->stream_rti != 0 && rte->relkind == RELKIND_VIEW)
+		eddy_refuse("a continuous view cannot join two continuous views",
+					"Rows of one view would have to be kept for the changes of the other.",
+					"Join the views when reading, in an ordinary view.");
 	if (context->stream_rti != 0)
 		eddy_refuse_second_stream();
 	if (nullable)
@@ -199,7 +204,7 @@ check_node(Node *node, void *context)
 		{
 			RangeTblEntry *rte = lfirst(lc);
 
-			if (rte->rtekind == RTE_RELATION && eddy_catalog_get_stream(rte->relid) != NULL)
+			if (eddy_chain_is_source(rte))
 				eddy_refuse("a sub-select in a continuous view cannot read a stream",
 					   "It would only see the rows that are staged at that time.", NULL);
 		}

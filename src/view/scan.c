@@ -34,6 +34,7 @@
 #include "utils/rel.h"
 
 #include "compat.h"
+#include "view/changes.h"
 #include "view/scan.h"
 
 /* The estimate for a full batch: a plan is kept for all batches, small and large. */
@@ -108,6 +109,28 @@ eddy_scan_environment(EddyScanRange *range)
 
 /* ---- execution ---- */
 
+/* Makes a row of a view a row of the state table in whose place the batch is read. */
+static void
+set_columns(const EddyBatch *batch, TupleTableSlot *slot, TupleTableSlot *row)
+{
+	memset(slot->tts_isnull, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	for (int i = 0; i < batch->natts; i++)
+	{
+		slot->tts_values[batch->columns[i] - 1] = row->tts_values[i];
+		slot->tts_isnull[batch->columns[i] - 1] = row->tts_isnull[i];
+	}
+}
+
+static Oid
+sign_of(const EddyBatch *batch, int64 row)
+{
+	char		mark = batch->marks ? batch->marks[row] : EDDY_CHANGE_INSERT;
+
+	if (mark == EDDY_CHANGE_OLD)
+		return EDDY_SCAN_REPLACED;
+	return mark == EDDY_CHANGE_DELETE ? EDDY_SCAN_REMOVED : EDDY_SCAN_ADDED;
+}
+
 /* Returns the next row of the range, or an empty slot after the last one. */
 static TupleTableSlot *
 next_row(ScanState *node)
@@ -123,7 +146,8 @@ next_row(ScanState *node)
 	{
 		int64		row = state->next++;
 		bool		wanted = !(batch->rejected && batch->rejected[row]) &&
-			!(range->skip && range->skip[row]);
+			!(range->skip && range->skip[row]) &&
+			!(batch->marks && batch->marks[row] == EDDY_CHANGE_FINAL);
 
 		if (batch->store)
 		{
@@ -132,8 +156,13 @@ next_row(ScanState *node)
 			if (!wanted)
 				continue;
 			slot_getallattrs(state->store_slot);
-			memcpy(slot->tts_values, state->store_slot->tts_values, sizeof(Datum) * natts);
-			memcpy(slot->tts_isnull, state->store_slot->tts_isnull, sizeof(bool) * natts);
+			if (batch->columns)
+				set_columns(batch, slot, state->store_slot);
+			else
+			{
+				memcpy(slot->tts_values, state->store_slot->tts_values, sizeof(Datum) * natts);
+				memcpy(slot->tts_isnull, state->store_slot->tts_isnull, sizeof(bool) * natts);
+			}
 		}
 		else
 		{
@@ -144,6 +173,7 @@ next_row(ScanState *node)
 		}
 		range->position = row;
 		slot->tts_tid = eddy_scan_place(row);
+		slot->tts_tableOid = sign_of(batch, row);
 		return ExecStoreVirtualTuple(slot);
 	}
 	return slot;

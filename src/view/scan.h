@@ -47,6 +47,14 @@ eddy_scan_row(const ItemPointerData *place)
 		ItemPointerGetOffsetNumber(place) - 1;
 }
 
+/*
+ * The tableoid of a row tells whether the changes of a view have added the row, or it is taken back.
+ * Rows of streams are added.
+ */
+#define EDDY_SCAN_ADDED ((Oid) 1)
+#define EDDY_SCAN_REMOVED ((Oid) 2)
+#define EDDY_SCAN_REPLACED ((Oid) 3)	/* taken back, and followed by its new version */
+
 extern void eddy_scan_init(void);	/* from _PG_init only */
 /*
  * Names of tuplestores in query environments: for queries over kept values (collect_query.c). The

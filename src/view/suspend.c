@@ -23,6 +23,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -33,6 +34,7 @@
 
 #include "compat.h"
 #include "owner.h"
+#include "view/chain.h"
 #include "view/maintain.h"
 #include "view/plan.h"
 #include "view/view.h"
@@ -59,7 +61,11 @@ eddy_view_check_stream(Oid stream, Oid role)
 	if (pg_class_aclcheck(stream, role, ACL_TRIGGER) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 get_rel_relkind(stream) == RELKIND_VIEW ?
+				 errmsg("permission denied for view \"%s\"", get_rel_name(stream)) :
 				 errmsg("permission denied for stream \"%s\"", get_rel_name(stream)),
+				 get_rel_relkind(stream) == RELKIND_VIEW ?
+				 errdetail("The owner of a continuous view needs the TRIGGER privilege on the continuous view that it reads, because it is maintained by the transactions that change that view.") :
 				 errdetail("The owner of a continuous view needs the TRIGGER privilege on its stream, because the view is maintained by the transactions that write to the stream.")));
 }
 
@@ -88,6 +94,36 @@ eddy_view_check_owner(const EddyView *view, bool allow_stream_owner)
 	if (!eddy_compat_class_ownercheck(view->relid, GetUserId()) &&
 		!(allow_stream_owner && eddy_compat_class_ownercheck(view->stream, GetUserId())))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, get_rel_name(view->relid));
+}
+
+/*
+ * eddy_view_check_delete raises an error if users must not delete rows through a view, because the
+ * result of a view that reads another would be wrong afterwards.
+ */
+void
+eddy_view_check_delete(const EddyView *view)
+{
+	const EddyView *parent = eddy_catalog_get_view(view->stream);
+	List	   *children;
+
+	if (parent && !eddy_view_rows_appear(parent))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot delete from continuous view \"%s\"", get_rel_name(view->relid)),
+				 errdetail("It is computed from the current rows of continuous view \"%s\", whose changes could not be followed any more.",
+						   get_rel_name(parent->relid)),
+				 errhint("Delete from \"%s\", or let it satisfy a condition in WHERE.",
+						 get_rel_name(parent->relid))));
+	if (!eddy_view_rows_appear(view))
+		return;
+	children = eddy_plan_views(view->relid);
+	if (children != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot delete from continuous view \"%s\"", get_rel_name(view->relid)),
+				 errdetail("Continuous view \"%s\" has counted its rows, and keeps nothing by which they could be taken back.",
+						   get_rel_name(linitial_oid(children))),
+				 errhint("Use argument retention to remove old rows, or drop the other view first.")));
 }
 
 /* ---- suspending ---- */
@@ -184,18 +220,50 @@ empty_view(const EddyView *view, List **changes)
 	*changes = eddy_maintain_keep_record(*changes, record);
 }
 
+/* Empties a view whose stream is locked. */
+static void
+rebuild(const EddyView *view, List **changes)
+{
+	ListCell   *lc;
+
+	foreach(lc, view->state_tables)
+		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+	empty_view(view, changes);
+	/* its windows close again, with the rows that its source still holds */
+	eddy_catalog_reset_view_progress(view->relid);
+	/* rows that it rejected are tried again with the others */
+	eddy_catalog_delete_dead_letters(view->relid);
+}
+
+/* The views that read a view, and those that read these, from the last level to the first. */
+static List *
+list_descendants(Oid view)
+{
+	List	   *all = eddy_plan_views(view);
+	List	   *reversed = NIL;
+	ListCell   *lc;
+
+	/* the loop reads what it appends */
+	foreach(lc, all)
+	{
+		all = list_concat(all, eddy_plan_views(lfirst_oid(lc)));
+		reversed = lcons_oid(lfirst_oid(lc), reversed);
+	}
+	return reversed;
+}
+
 /*
- * eddy_view_resume empties a suspended view and marks it as maintained, for its owner, who must
- * have the privileges that its creation needs. Takes the locks that creation takes. If *emptied,
- * the caller must fill it with eddy_apply_fill, and pass it *changes, to which the removal of rows was
- * added.
+ * eddy_view_resume empties a suspended view, with all views that follow it, and marks it as maintained,
+ * for its owner, who must have the privileges that its creation needs. Takes the locks that creation
+ * takes. The caller must fill the views of *emptied with eddy_apply_fill, in that order, and pass it
+ * *changes, to which the removal of rows was added, with the last one.
  */
 bool
-eddy_view_resume(Oid relid, bool *emptied, List **changes)
+eddy_view_resume(Oid relid, List **emptied, List **changes)
 {
 	EddyView   *view = eddy_catalog_get_view(relid);
 
-	*emptied = false;
+	*emptied = NIL;
 	if (view == NULL)
 		return false;
 	eddy_view_check_context("rebuild");
@@ -203,7 +271,7 @@ eddy_view_resume(Oid relid, bool *emptied, List **changes)
 	eddy_view_check_owner(view, false);
 	eddy_view_check_stream(view->stream, eddy_owner_of_relation(relid));
 
-	LockRelationOid(view->stream, ShareRowExclusiveLock);
+	eddy_chain_lock_source(view->stream);
 	view = eddy_catalog_get_view(relid);
 	if (view == NULL)
 		ereport(ERROR,
@@ -214,21 +282,18 @@ eddy_view_resume(Oid relid, bool *emptied, List **changes)
 	if (eddy_catalog_resume_view(view))
 	{
 		Query	   *query;
-		ListCell   *lc;
+		List	   *descendants = list_descendants(relid);
 
-		foreach(lc, view->state_tables)
-			LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
 		/* new states are those of the aggregates, and of the server, as they are now */
 		view->format = EDDY_SERVER_MAJOR;
 		query = eddy_plan_definition_query(view->definition);
 		if (query)
 			eddy_catalog_set_view_aggregates(view, eddy_signature_make(query));
-		empty_view(view, changes);
-		/* its windows close again, with the rows that the stream still holds */
-		eddy_catalog_reset_view_progress(view->relid);
-		/* rows that it rejected are tried again with the others */
-		eddy_catalog_delete_dead_letters(view->relid);
-		*emptied = true;
+		rebuild(view, changes);
+		/* parents before children, as all lock them */
+		for (int i = list_length(descendants) - 1; i >= 0; i--)
+			rebuild(eddy_catalog_get_view(list_nth_oid(descendants, i)), changes);
+		*emptied = lappend_oid(descendants, relid);
 	}
 	return true;
 }

@@ -27,6 +27,7 @@
 
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
+#include "view/chain.h"
 #include "view/flatten.h"
 #include "view/refuse.h"
 
@@ -117,7 +118,7 @@ find_stream(Query *branch)
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
 		rti++;
-		if (rte->rtekind != RTE_RELATION || eddy_catalog_get_stream(rte->relid) == NULL)
+		if (!eddy_chain_is_source(rte))
 			continue;
 		if (stream != 0)
 			eddy_refuse_second_stream();

@@ -32,6 +32,7 @@
 #include "catalog/eddy_catalog.h"
 #include "owner.h"
 #include "view/analyze.h"
+#include "view/chain.h"
 #include "view/kind.h"
 #include "view/plan.h"
 #include "view/view.h"
@@ -101,7 +102,7 @@ upgrade_view(EddyView *view)
 	ListCell   *lc;
 	ListCell   *lo;
 
-	LockRelationOid(view->stream, ShareRowExclusiveLock);
+	eddy_chain_lock_source(view->stream);
 	view = eddy_catalog_get_view(view->relid);
 	query = view ? eddy_plan_definition_query(view->definition) : NULL;
 	if (query == NULL)
@@ -125,6 +126,17 @@ upgrade_view(EddyView *view)
 	return true;
 }
 
+/* How many views are between a view and its stream. */
+static int
+level_of(const EddyView *view)
+{
+	int			level = 0;
+
+	while ((view = eddy_catalog_get_view(view->stream)) != NULL)
+		level++;
+	return level;
+}
+
 static bool
 all_are_current(List *views)
 {
@@ -144,6 +156,7 @@ int64
 eddy_view_upgrade_states(void)
 {
 	List	   *views = eddy_catalog_list_all_views();
+	int			nleft = list_length(views);
 	int64		count = 0;
 	ListCell   *lc;
 
@@ -151,13 +164,18 @@ eddy_view_upgrade_states(void)
 		return 0;
 	eddy_view_bind_definitions();
 	SPI_connect();
-	foreach(lc, views)
-	{
-		EddyView   *view = lfirst(lc);
+	/* the layout of a view that reads another one can depend on the states of that */
+	for (int level = 0; nleft > 0; level++)
+		foreach(lc, views)
+		{
+			EddyView   *view = lfirst(lc);
 
-		if (view->format != EDDY_SERVER_MAJOR && upgrade_view(view))
-			count++;
-	}
+			if (level_of(view) != level)
+				continue;
+			nleft--;
+			if (view->format != EDDY_SERVER_MAJOR && upgrade_view(view))
+				count++;
+		}
 	SPI_finish();
 	return count;
 }

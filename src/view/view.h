@@ -23,6 +23,9 @@ extern List *eddy_view_apply(List *batches, bool repeatable);	/* List of EddyCha
 extern List *eddy_view_fill(Oid view, EddyBatch *batch);
 extern bool eddy_view_maintaining(void);
 
+/* The views that read a stream, or a view, and are maintained: List of Oid, sorted. */
+extern List *eddy_view_list(Oid source);
+
 /* ---- closing of windows (closing.c): changes is a List of EddyChanges, to which is added ---- */
 
 extern bool eddy_view_may_close(Oid stream, TimestampTz watermark);
@@ -55,7 +58,14 @@ extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewO
 extern void eddy_view_suspend(Oid view, const char *error, int sqlerrcode);
 extern bool eddy_view_pause(Oid relid);
 extern int64 eddy_view_upgrade_states(void);
-extern bool eddy_view_resume(Oid relid, bool *emptied, List **changes);
+extern bool eddy_view_resume(Oid relid, List **emptied, List **changes);
+extern void eddy_view_check_delete(const EddyView *view);
+
+/* True if rows of a view only ever appear, apart from users' DELETE and from retention (chain.c). */
+extern bool eddy_view_rows_appear(const EddyView *view);
+
+/* True if a view combines what the view that it reads keeps of its groups (chain_combine.c). */
+extern bool eddy_view_combines(Oid view);
 
 extern void eddy_view_check_context(const char *command);
 

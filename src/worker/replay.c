@@ -131,7 +131,7 @@ apply_batch(EddySourceWorker *worker, Relation rel, List *letters)
 	apply->counts = &counts;
 	apply->batch.only_view = first->view;
 	apply->staged = first->topic == NULL || OidIsValid(first->view);
-	(void) eddy_apply_run(list_make1(apply), false);
+	(void) eddy_apply_run(list_make1(apply), NIL, false);
 	eddy_stream_end_prepare(worker->definition->preparer);
 	/* a row that the stream has accepted, but not all of its views, was replayed */
 	return apply->batch.nrejected +

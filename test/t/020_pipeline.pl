@@ -72,6 +72,12 @@ my %views = (
 	subtotals => q{
 		SELECT category, origin, GROUPING(category, origin) AS level, count(*) AS n, sum(id) AS ids
 		FROM events GROUP BY ROLLUP (category, origin)},
+	# views over views: compared with their SELECT over the other view
+	sums_of_keys => q{
+		SELECT n, count(*) AS keys, sum(qty) AS qty, avg(amount) AS amount, max(notes) AS notes
+		FROM per_key GROUP BY n},
+	total_of_sums => q{
+		SELECT count(*) AS n, sum(keys) AS keys, sum(qty) AS qty FROM sums_of_keys},
 	branches => q{
 		SELECT u.kind, count(*) AS n, sum(u.v) AS v
 		FROM (SELECT 'id' AS kind, id::numeric AS v FROM events

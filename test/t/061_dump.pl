@@ -63,6 +63,10 @@ my %views = (
 		FROM (SELECT 'id' AS kind, id::numeric AS v FROM events
 			  UNION ALL SELECT 'seq', seq FROM events WHERE producer < 100) u
 		GROUP BY u.kind},
+	sums_of_keys => q{
+		SELECT n, count(*) AS keys, sum(qty) AS qty, max(notes) AS notes FROM per_key GROUP BY n},
+	total_of_sums => q{
+		SELECT count(*) AS n, sum(keys) AS keys, sum(qty) AS qty FROM sums_of_keys},
 	ranking => q{
 		SELECT * FROM (
 			SELECT category, key, count(*) AS n,

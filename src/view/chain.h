@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * chain.h
+ *    Continuous views that read another continuous view, their parent, in the place of a stream.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_CHAIN_H
+#define EDDY_CHAIN_H
+
+#include "view/plan.h"
+
+/* ---- which relations of a definition are its source ---- */
+
+/* Marks the continuous view that a definition reads, if it reads no stream. */
+extern void eddy_chain_mark_source(Query *definition);
+
+/* True for a stream, and for the marked view of a definition. */
+extern bool eddy_chain_is_source(const RangeTblEntry *rte);
+
+/* ---- the parent ---- */
+
+/*
+ * Fills what a plan records of its source (plan->parent, retracts), and raises
+ * ERRCODE_FEATURE_NOT_SUPPORTED if the rows of the parent cannot be followed. Only for the source
+ * itself: what the query does with its rows is checked by eddy_chain_check_query.
+ */
+extern void eddy_chain_analyze_source(EddyViewPlan *plan);
+
+/* Raises an error if a flat query over a parent whose rows change cannot be maintained. */
+extern void eddy_chain_check_query(EddyViewPlan *plan, Query *query);
+
+/*
+ * Makes the delta query read the main state table of the parent, whose rows a batch has. Returns the
+ * query. eddy_chain_map changes references to columns of the parent alone, in a copy of a query or
+ * expression.
+ */
+extern Query *eddy_chain_read_state(EddyViewPlan *plan, Query *delta);
+extern Node *eddy_chain_map(const EddyViewPlan *plan, Node *node);
+
+/* Raises an error unless the owner of a view may read the columns of the parent that it uses. */
+extern void eddy_chain_check_privileges(const EddyViewPlan *plan);
+
+/* Locks what changes the rows of a source: for creating, rebuilding and dropping views that read it. */
+extern void eddy_chain_lock_source(Oid source);
+
+/* ---- event time ---- */
+
+/* True if a column of a source is a time up to which it is known that no more rows come. */
+extern bool eddy_chain_is_event_time(Oid source, AttrNumber column);
+
+/* Sets how the watermark of a plan with windows follows from that of its source. */
+extern void eddy_chain_set_event_time(EddyViewPlan *plan, Query *query);
+
+/*
+ * The watermark that the windows of a view are judged and closed by, from that of its stream: that of
+ * the stream, or a time until which all rows of the parent have arrived. expected: supposes that
+ * the windows of all ancestors are closed until the watermark.
+ */
+extern TimestampTz eddy_chain_watermark(const EddyViewPlan *plan, TimestampTz watermark,
+										bool expected);
+
+#endif							/* EDDY_CHAIN_H */
