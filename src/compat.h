@@ -147,10 +147,16 @@ eddy_compat_flatten_group(Query *query)
 #if PG_VERSION_NUM >= 180000
 	if (query->hasGroupRTE)
 	{
+		ListCell   *lc;
+
 		query->targetList = (List *) flatten_group_exprs(NULL, query,
 														 (Node *) query->targetList);
 		query->havingQual = flatten_group_exprs(NULL, query, query->havingQual);
 		query->hasGroupRTE = false;
+		/* the expressions are not used there any more */
+		foreach(lc, query->rtable)
+			if (lfirst_node(RangeTblEntry, lc)->rtekind == RTE_GROUP)
+				lfirst_node(RangeTblEntry, lc)->groupexprs = NIL;
 	}
 #else
 	(void) query;
