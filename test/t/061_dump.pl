@@ -311,12 +311,12 @@ INSERT INTO user_rows SELECT * FROM added;
 		'10,10', "$name: views follow a rename");
 	is($psql->('SELECT n FROM late'), '1', "$name: a new view counts from now on");
 	$psql->(
-		q{SET client_min_messages = warning; DROP VIEW per_key; DROP TABLE events CASCADE});
+		q{SET client_min_messages = warning; DROP VIEW per_key CASCADE; DROP TABLE events CASCADE});
 	is( $psql->(
 			q{SELECT (SELECT count(*) FROM eddy.streams) + (SELECT count(*) FROM eddy.sources)
 				+ (SELECT count(*) FROM eddy.continuous_views)
 				+ (SELECT count(*) FROM pg_class WHERE relnamespace = 'eddy'::regnamespace
-					AND relname ~ '(total|per_key|per_window|per_piece|late|events)')
+					AND relname ~ '(total|sums|per_key|per_window|per_piece|late|events)')
 				- (SELECT count(*) FROM pg_class WHERE oid = 'eddy.late_rows'::regclass)}
 		),
 		'0',
