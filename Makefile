@@ -111,6 +111,7 @@ OBJS = \
 	src/view/pack.o \
 	src/view/pane_close.o \
 	src/view/pane_read.o \
+	src/view/pane_sums.o \
 	src/view/pane_work.o \
 	src/view/panes.o \
 	src/view/plan.o \

@@ -117,7 +117,7 @@ typedef struct EddySession EddySession; /* session.h */
 
 typedef struct EddyPanes EddyPanes;	/* panes.h */
 
-typedef struct EddyPaneSums EddyPaneSums;	/* pane_close.c */
+typedef struct EddyPaneSums EddyPaneSums;	/* pane_sums.h */
 
 typedef struct EddyViewPlan EddyViewPlan;
 
