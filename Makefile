@@ -43,11 +43,13 @@ OBJS = \
 	src/broker_list.o \
 	src/catalog/attempt_table.o \
 	src/catalog/dead_letter_table.o \
+	src/catalog/late_row_count_table.o \
 	src/catalog/late_row_table.o \
 	src/catalog/member.o \
 	src/catalog/partition_table.o \
 	src/catalog/source_table.o \
 	src/catalog/stream_table.o \
+	src/catalog/stripe.o \
 	src/catalog/table.o \
 	src/catalog/user_partition_table.o \
 	src/catalog/view_progress_table.o \

@@ -79,7 +79,7 @@ SELECT data FROM :get, 'views', 'cdc_final.recent', 'emit', 'final', 'retention'
 -- Nothing but the table of pg_eddy makes a record of progress.
 SELECT 'ok' FROM pg_logical_emit_message(true, 'pg_eddy', '{"op":"p","view":"cdc_final.closed","closed_until":"infinity"}');
 CREATE TABLE _view_progress (LIKE eddy._view_progress);
-INSERT INTO _view_progress VALUES ('closed', 'infinity', now(), NULL, 'infinity', 0, 0);
+INSERT INTO _view_progress VALUES ('closed', 'infinity', now(), NULL, 'infinity', 0);
 SELECT count(*) FROM :get, 'progress', 'on');
 CREATE ROLE regress_eddy_forger;
 GRANT ALL ON SCHEMA cdc_final TO regress_eddy_forger;

@@ -115,7 +115,7 @@ COMMENT ON COLUMN eddy._partition.ahead IS
 /*
  * Counts of the rows that users' statements have added to streams, shown as partition -1. A stream has
  * several rows, which are summed, so that concurrent transactions need not wait for each other: each updates
- * a row that no other transaction is updating (src/catalog/user_partition_table.c). No index on a column
+ * a row that no other transaction is updating (src/catalog/stripe.c). No index on a column
  * that changes.
  */
 CREATE TABLE eddy._user_partition (
@@ -177,7 +177,7 @@ CREATE TABLE eddy._view (
     key_columns     int2[]      NOT NULL,
     visible_column  int2        NOT NULL,
     final_column    int2        NOT NULL,
-    emit            text        NOT NULL CHECK (emit IN ('changes', 'on_close')),
+    emit            text        NOT NULL CHECK (emit IN ('changes', 'on_close') OR emit LIKE 'every %'),
     late            text        NOT NULL CHECK (late IN ('drop', 'keep', 'update')),
     allowed_lateness interval   NOT NULL,
     retention       interval,
@@ -185,7 +185,8 @@ CREATE TABLE eddy._view (
     maintenance     text        NOT NULL CHECK (maintenance IN ('immediate', 'deferred')),
     on_error        text        NOT NULL CHECK (on_error IN ('dead_letter', 'stop')),
     format          integer     NOT NULL,
-    aggregates      text        NOT NULL
+    aggregates      text        NOT NULL,
+    idle_ttl        interval
 );
 CREATE INDEX _view_stream ON eddy._view (stream);
 COMMENT ON COLUMN eddy._view.kind IS 'kind of the view, which determines its state tables and how they are maintained';
@@ -215,7 +216,7 @@ CREATE TABLE eddy._view_status (
 COMMENT ON COLUMN eddy._view_status.error IS 'why the view could not be maintained, NULL after eddy.pause';
 
 /*
- * The progress of each view. Rows are updated when windows close or rows are late, not by each batch. The output
+ * The progress of each view. Rows are updated when windows close or expire, not by each batch. The output
  * plugin translates changes of this table, which only pg_eddy can make.
  */
 CREATE TABLE eddy._view_progress (
@@ -224,16 +225,25 @@ CREATE TABLE eddy._view_progress (
     closed_at       timestamptz,
     forgotten_until timestamptz,
     expired_until   timestamptz,
-    closed_groups   bigint      NOT NULL,
-    late_rows       bigint      NOT NULL
+    closed_groups   bigint      NOT NULL
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 -- the output plugin compares old rows with new ones
 ALTER TABLE eddy._view_progress REPLICA IDENTITY FULL;
 COMMENT ON COLUMN eddy._view_progress.closed_until IS 'windows that end until here are final';
 COMMENT ON COLUMN eddy._view_progress.forgotten_until IS
     'windows that end until here accept no rows: their transition states were removed';
-COMMENT ON COLUMN eddy._view_progress.expired_until IS 'windows that end until here were removed by retention';
-COMMENT ON COLUMN eddy._view_progress.late_rows IS 'pairs of a row and a window that was already final';
+COMMENT ON COLUMN eddy._view_progress.expired_until IS
+    'windows that end until here were removed by retention; of a view with idle_ttl: groups that were touched last until here were removed';
+
+-- How many late rows each view has had: stripes, as in _user_partition.
+CREATE TABLE eddy._late_row_count (
+    view            regclass    NOT NULL,
+    stripe          bigint      NOT NULL,
+    late_rows       bigint      NOT NULL,
+    PRIMARY KEY (view, stripe)
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
+CREATE SEQUENCE eddy._late_row_count_seq;
+COMMENT ON COLUMN eddy._late_row_count.late_rows IS 'pairs of a row and a window that was already final';
 
 -- C code invalidates the contents of these tables cached by sessions; changes by SQL, such as those of pg_restore, must do the same.
 CREATE FUNCTION eddy._catalog_changed() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_catalog_changed';
@@ -309,6 +319,8 @@ SELECT pg_extension_config_dump('eddy._watermark', '');
 SELECT pg_extension_config_dump('eddy._view', '');
 SELECT pg_extension_config_dump('eddy._view_status', '');
 SELECT pg_extension_config_dump('eddy._view_progress', '');
+SELECT pg_extension_config_dump('eddy._late_row_count', '');
+SELECT pg_extension_config_dump('eddy._late_row_count_seq', '');
 SELECT pg_extension_config_dump('eddy.dead_letters', '');
 SELECT pg_extension_config_dump('eddy.dead_letters_id_seq', '');
 SELECT pg_extension_config_dump('eddy.late_rows', '');
@@ -506,7 +518,8 @@ CREATE FUNCTION eddy._notify() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHN
 
 CREATE FUNCTION eddy.create_continuous_view(name text, query text, emit text DEFAULT 'changes', late text DEFAULT 'drop',
     allowed_lateness interval DEFAULT '0', retention interval DEFAULT NULL, start text DEFAULT 'now',
-    maintenance text DEFAULT 'immediate', on_error text DEFAULT 'dead_letter', if_not_exists boolean DEFAULT false)
+    maintenance text DEFAULT 'immediate', on_error text DEFAULT 'dead_letter', if_not_exists boolean DEFAULT false,
+    idle_ttl interval DEFAULT NULL)
 RETURNS regclass LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_continuous_view';
 COMMENT ON FUNCTION eddy.create_continuous_view IS
     'creates a view whose result is kept up to date by each batch of its stream';
@@ -797,7 +810,8 @@ SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.l
        CASE WHEN has_table_privilege(v.stream, 'SELECT') OR has_table_privilege(v.view, 'SELECT')
             THEN t.error END AS error,
        t.sqlstate, t.since,
-       CASE WHEN v.final_column <> 0 THEN eddy.watermark(v.stream) END AS watermark, p.closed_until, p.closed_at
+       CASE WHEN v.final_column <> 0 THEN eddy.watermark(v.stream) END AS watermark, p.closed_until, p.closed_at,
+       v.idle_ttl
 FROM eddy._view v
 LEFT JOIN eddy._view_status t ON t.view = v.view
 LEFT JOIN eddy._view_progress p ON p.view = v.view;
@@ -830,7 +844,7 @@ SELECT v.view, v.stream,
        pg_stat_get_tuples_updated(c.oid) AS updated,
        pg_stat_get_tuples_hot_updated(c.oid) AS hot_updated,
        pg_stat_get_tuples_deleted(c.oid) AS deleted,
-       coalesce(p.late_rows, 0) AS late_rows,
+       (SELECT coalesce(sum(l.late_rows), 0)::bigint FROM eddy._late_row_count l WHERE l.view = v.view) AS late_rows,
        coalesce(p.closed_groups, 0) AS closed_groups,
        (SELECT sum(pg_table_size(t.oid))::bigint FROM pg_class t WHERE t.oid = ANY (v.state_tables)) AS state_bytes
 FROM eddy._view v JOIN pg_class c ON c.oid = v.state_tables[1]

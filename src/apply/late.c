@@ -3,10 +3,10 @@
  * late.c
  *    Counts the late rows of a batch, and writes them to eddy.late_rows.
  *
- * The views have found them (view/late_pairs.c). They are written in the transaction of the batch, so that
- * accepted, late and rejected rows together are always all rows.
+ * The views have found them (view/late_pairs.c). They are written in the transaction of the
+ * batch, so that accepted, late and rejected rows together are always all rows.
  *
- * Locking: RowExclusiveLock on eddy.late_rows, then the rows of eddy._view_progress in order of the views.
+ * Locking: RowExclusiveLock on eddy.late_rows and eddy._late_row_count; no row is waited for.
  * Memory: a context that is reset after each row.
  *
  *-------------------------------------------------------------------------
@@ -106,31 +106,10 @@ write_rows(EddyApply *apply, const EddyLateRows *late)
 	MemoryContextDelete(mcxt);
 }
 
-static void
-count_rows(const EddyLateRows *late)
-{
-	EddyViewProgress *progress = eddy_catalog_lock_view_progress(late->view);
-
-	if (progress == NULL)
-		return;
-	progress->late_rows += late->count;
-	eddy_catalog_set_view_progress(progress);
-}
-
-static int
-compare_views(const ListCell *a, const ListCell *b)
-{
-	Oid			left = ((const EddyLateRows *) lfirst(a))->view;
-	Oid			right = ((const EddyLateRows *) lfirst(b))->view;
-
-	return left < right ? -1 : left > right;
-}
-
 /* eddy_late_write writes and counts the late rows of batches (List of EddyApply). */
 void
 eddy_late_write(List *applies)
 {
-	List	   *all = NIL;
 	ListCell   *lc;
 	ListCell   *ll;
 
@@ -144,11 +123,7 @@ eddy_late_write(List *applies)
 
 			if (late->rows)
 				write_rows(apply, late);
-			all = lappend(all, lfirst(ll));
+			eddy_catalog_count_late_rows(late->view, late->count);
 		}
 	}
-	list_sort(all, compare_views);
-	foreach(lc, all)
-		count_rows(lfirst(lc));
-	list_free(all);
 }

@@ -20,7 +20,7 @@ extern void eddy_reject_settle(EddyApply *apply);
 /* Counts the rejections and writes them to eddy.dead_letters, in order of the rows. */
 extern void eddy_dead_letter_write(EddyApply *apply);
 
-/* Writes and counts late rows, in one order of views for all batches: List of EddyApply. */
+/* Writes and counts late rows: List of EddyApply. */
 extern void eddy_late_write(List *applies);
 
 /* The operation judge of EddyBatch: keeps windows open until the transaction ends. */

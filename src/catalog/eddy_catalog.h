@@ -44,7 +44,8 @@ typedef enum EddyCatalogTable
 	EDDY_CATALOG_VIEW_PROGRESS,
 	EDDY_CATALOG_WATERMARK,
 	EDDY_CATALOG_DEAD_LETTERS,
-	EDDY_CATALOG_LATE_ROWS
+	EDDY_CATALOG_LATE_ROWS,
+	EDDY_CATALOG_LATE_ROW_COUNT
 } EddyCatalogTable;
 
 #define EDDY_SCHEMA "eddy"
@@ -330,7 +331,7 @@ typedef struct EddyView
 	AttrNumber	visible_column; /* 0: all rows are in the view */
 	AttrNumber	final_column;	/* 0: the view has no windows that close */
 
-	char	   *emit;			/* changes | on_close */
+	char	   *emit;			/* changes | on_close | every <interval> */
 	char	   *late;			/* drop | keep | update */
 	Interval	allowed_lateness;
 	Interval   *retention;		/* NULL: kept indefinitely */
@@ -339,6 +340,7 @@ typedef struct EddyView
 	char	   *on_error;		/* dead_letter | stop */
 	int			format;			/* server major of the stored states */
 	char	   *aggregates;		/* that computed these states, as text */
+	Interval   *idle_ttl;		/* NULL: groups that are not touched are kept */
 	bool		suspended;		/* has a row in _view_status */
 } EddyView;
 
@@ -373,9 +375,9 @@ typedef struct EddyViewProgress
 	TimestampTz closed_until;	/* windows that end until here are final */
 	TimestampTz closed_at;		/* when windows were closed last */
 	TimestampTz forgotten_until;	/* those that end until here accept no rows at all */
-	TimestampTz expired_until;	/* those that end until here were removed by retention */
+	TimestampTz expired_until;	/* those that end until here were removed by retention; or: groups
+								 * touched last until here, by idle_ttl */
 	int64		closed_groups;	/* how many groups were closed */
-	int64		late_rows;		/* pairs of a row and a window that was final */
 } EddyViewProgress;
 
 extern EddyViewProgress *eddy_catalog_get_view_progress(Oid view);
@@ -448,5 +450,10 @@ typedef struct EddyLateRowEntry
 } EddyLateRowEntry;
 
 extern void eddy_catalog_insert_late_row(const EddyLateRowEntry *entry);
+
+/* ---- numbers of late rows (_late_row_count): pairs of a row and a window that was final ---- */
+
+extern void eddy_catalog_count_late_rows(Oid view, int64 count);	/* never waits */
+extern void eddy_catalog_delete_late_row_count(Oid view);
 
 #endif							/* EDDY_CATALOG_H */

@@ -16,6 +16,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -49,6 +50,7 @@ static const char *const table_names[] = {
 	[EDDY_CATALOG_WATERMARK] = "_watermark",
 	[EDDY_CATALOG_DEAD_LETTERS] = "dead_letters",
 	[EDDY_CATALOG_LATE_ROWS] = "late_rows",
+	[EDDY_CATALOG_LATE_ROW_COUNT] = "_late_row_count",
 };
 
 Oid
@@ -193,6 +195,66 @@ eddy_catalog_table_matches(const EddyTableDesc *desc)
 	return matches;
 }
 
+/* A scan of rows as catalogs are scanned: the latest committed and own ones. */
+typedef struct TableScan
+{
+	SysScanDesc scan;
+	Relation	index;			/* whose order the rows have; NULL: any order */
+	Snapshot	snapshot;		/* that decides which versions are returned; NULL: that of the scan */
+} TableScan;
+
+/*
+ * Under SERIALIZABLE, a scan with an MVCC snapshot takes predicate locks, and rows that every
+ * batch writes would make transactions fail with 40001 that only read them. Our own tables are no
+ * data of the transaction: all versions are scanned, which takes no such locks, and those that
+ * the snapshot sees are returned.
+ */
+static TableScan
+begin_scan(Relation rel, int nkeys, ScanKeyData *keys, bool by_pkey)
+{
+	TableScan	s = {0};
+
+	if (IsolationIsSerializable())
+		s.snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(rel)));
+	if (by_pkey)
+	{
+		s.index = index_open(eddy_catalog_primary_key(rel), AccessShareLock);
+		s.scan = systable_beginscan_ordered(rel, s.index, s.snapshot ? SnapshotAny : NULL, nkeys,
+											keys);
+	}
+	else
+		s.scan = systable_beginscan(rel, InvalidOid, false, s.snapshot ? SnapshotAny : NULL,
+									nkeys, keys);
+	return s;
+}
+
+static HeapTuple
+next_row(const TableScan *s)
+{
+	HeapTuple	tuple;
+
+	do
+		tuple = s->index ? systable_getnext_ordered(s->scan, ForwardScanDirection) :
+			systable_getnext(s->scan);
+	while (tuple && s->snapshot &&
+		   !table_tuple_satisfies_snapshot(s->scan->heap_rel, s->scan->slot, s->snapshot));
+	return tuple;
+}
+
+static void
+end_scan(TableScan *s)
+{
+	if (s->index)
+	{
+		systable_endscan_ordered(s->scan);
+		index_close(s->index, AccessShareLock);
+	}
+	else
+		systable_endscan(s->scan);
+	if (s->snapshot)
+		UnregisterSnapshot(s->snapshot);
+}
+
 /*
  * eddy_catalog_scan gives the reader each row that matches keys (AND), the latest committed and
  * own ones, and returns what it made; NIL also if the extension is not installed. With by_pkey
@@ -204,7 +266,7 @@ eddy_catalog_scan(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys, bool 
 	List	   *result = NIL;
 	Oid			relid = eddy_catalog_relid(desc->table);
 	Relation	rel;
-	SysScanDesc scan;
+	TableScan	scan;
 	HeapTuple	tuple;
 	Datum		values[EDDY_CATALOG_MAX_COLUMNS];
 	bool		nulls[EDDY_CATALOG_MAX_COLUMNS];
@@ -217,29 +279,13 @@ eddy_catalog_scan(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys, bool 
 		return NIL;
 	check_columns(rel, desc);
 
-	if (by_pkey)
+	scan = begin_scan(rel, nkeys, keys, by_pkey);
+	while ((tuple = next_row(&scan)) != NULL)
 	{
-		Relation	index = index_open(eddy_catalog_primary_key(rel), AccessShareLock);
-
-		scan = systable_beginscan_ordered(rel, index, NULL, nkeys, keys);
-		while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
-		{
-			heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
-			result = lappend(result, desc->reader(values, nulls));
-		}
-		systable_endscan_ordered(scan);
-		index_close(index, AccessShareLock);
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+		result = lappend(result, desc->reader(values, nulls));
 	}
-	else
-	{
-		scan = systable_beginscan(rel, InvalidOid, false, NULL, nkeys, keys);
-		while ((tuple = systable_getnext(scan)) != NULL)
-		{
-			heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
-			result = lappend(result, desc->reader(values, nulls));
-		}
-		systable_endscan(scan);
-	}
+	end_scan(&scan);
 	table_close(rel, AccessShareLock);
 	return result;
 }

@@ -32,6 +32,7 @@ extern const EddyTableDesc eddy_catalog_attempt_table;
 extern const EddyTableDesc eddy_catalog_dead_letter_table;
 extern const EddyTableDesc eddy_catalog_installation_table;
 extern const EddyTableDesc eddy_catalog_late_row_table;
+extern const EddyTableDesc eddy_catalog_late_row_count_table;
 extern const EddyTableDesc eddy_catalog_partition_table;
 extern const EddyTableDesc eddy_catalog_segment_table;
 extern const EddyTableDesc eddy_catalog_source_table;

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * view_progress_table.c
- *    Rows of eddy._view_progress: up to where the windows of views are closed, and late rows.
+ *    Rows of eddy._view_progress: up to where the windows of views are closed.
  *
- * Each view has a row from its creation on. Transactions that close windows or count late rows
+ * Each view has a row from its creation on. Transactions that close windows or remove expired rows
  * update it; it is not updated otherwise, and never by each batch. The table has a security label,
  * by which the output plugin recognizes it, so that consumers learn of the progress of a view from
  * changes that only pg_eddy can write.
@@ -29,8 +29,7 @@ enum
 	VIEW_PROGRESS_FORGOTTEN_UNTIL,
 	VIEW_PROGRESS_EXPIRED_UNTIL,
 	VIEW_PROGRESS_CLOSED_GROUPS,
-	VIEW_PROGRESS_LATE_ROWS,
-	VIEW_PROGRESS_NCOLUMNS = VIEW_PROGRESS_LATE_ROWS
+	VIEW_PROGRESS_NCOLUMNS = VIEW_PROGRESS_CLOSED_GROUPS
 };
 
 static void *
@@ -44,7 +43,6 @@ read_progress(const Datum *values, const bool *nulls)
 	progress->forgotten_until = eddy_catalog_get_time(values, nulls, VIEW_PROGRESS_FORGOTTEN_UNTIL);
 	progress->expired_until = eddy_catalog_get_time(values, nulls, VIEW_PROGRESS_EXPIRED_UNTIL);
 	progress->closed_groups = DatumGetInt64(values[VIEW_PROGRESS_CLOSED_GROUPS - 1]);
-	progress->late_rows = DatumGetInt64(values[VIEW_PROGRESS_LATE_ROWS - 1]);
 	return progress;
 }
 
@@ -58,7 +56,6 @@ write_progress(const EddyViewProgress *progress, Datum *values, bool *nulls)
 	eddy_catalog_set_time(values, nulls, VIEW_PROGRESS_FORGOTTEN_UNTIL, progress->forgotten_until);
 	eddy_catalog_set_time(values, nulls, VIEW_PROGRESS_EXPIRED_UNTIL, progress->expired_until);
 	values[VIEW_PROGRESS_CLOSED_GROUPS - 1] = Int64GetDatum(progress->closed_groups);
-	values[VIEW_PROGRESS_LATE_ROWS - 1] = Int64GetDatum(progress->late_rows);
 }
 
 const EddyTableDesc eddy_catalog_view_progress_table = {
@@ -93,6 +90,7 @@ eddy_catalog_reset_view_progress(Oid view)
 	write_progress(&progress, values, nulls);
 	eddy_catalog_put(rel, &key, values, nulls);
 	eddy_catalog_close(rel);
+	eddy_catalog_delete_late_row_count(view);
 }
 
 EddyViewProgress *
@@ -144,4 +142,5 @@ eddy_catalog_delete_view_progress(Oid view)
 	eddy_catalog_key_oid(&key, VIEW_PROGRESS_VIEW, view);
 	eddy_catalog_delete(rel, 1, &key);
 	eddy_catalog_close(rel);
+	eddy_catalog_delete_late_row_count(view);
 }

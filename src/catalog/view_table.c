@@ -45,7 +45,8 @@ enum
 	VIEW_ON_ERROR,
 	VIEW_FORMAT,
 	VIEW_AGGREGATES,
-	VIEW_NCOLUMNS = VIEW_AGGREGATES
+	VIEW_IDLE_TTL,
+	VIEW_NCOLUMNS = VIEW_IDLE_TTL
 };
 
 /* Columns of eddy._view_status. */
@@ -110,6 +111,19 @@ make_columns(const AttrNumber *columns, int n)
 
 /* ---- reading ---- */
 
+/* An interval, NULL for SQL NULL. */
+static Interval *
+read_interval(const Datum *values, const bool *nulls, AttrNumber attnum)
+{
+	Interval   *interval;
+
+	if (nulls[attnum - 1])
+		return NULL;
+	interval = palloc(sizeof(Interval));
+	*interval = *DatumGetIntervalP(values[attnum - 1]);
+	return interval;
+}
+
 static void *
 read_view(const Datum *values, const bool *nulls)
 {
@@ -128,11 +142,8 @@ read_view(const Datum *values, const bool *nulls)
 	view->emit = TextDatumGetCString(values[VIEW_EMIT - 1]);
 	view->late = TextDatumGetCString(values[VIEW_LATE - 1]);
 	view->allowed_lateness = *DatumGetIntervalP(values[VIEW_ALLOWED_LATENESS - 1]);
-	if (!nulls[VIEW_RETENTION - 1])
-	{
-		view->retention = palloc(sizeof(Interval));
-		*view->retention = *DatumGetIntervalP(values[VIEW_RETENTION - 1]);
-	}
+	view->retention = read_interval(values, nulls, VIEW_RETENTION);
+	view->idle_ttl = read_interval(values, nulls, VIEW_IDLE_TTL);
 	view->start = TextDatumGetCString(values[VIEW_START - 1]);
 	view->maintenance = TextDatumGetCString(values[VIEW_MAINTENANCE - 1]);
 	view->on_error = TextDatumGetCString(values[VIEW_ON_ERROR - 1]);
@@ -281,6 +292,8 @@ eddy_catalog_insert_view(const EddyView *view)
 	values[VIEW_ON_ERROR - 1] = CStringGetTextDatum(view->on_error);
 	values[VIEW_FORMAT - 1] = Int32GetDatum(view->format);
 	values[VIEW_AGGREGATES - 1] = CStringGetTextDatum(view->aggregates);
+	values[VIEW_IDLE_TTL - 1] = IntervalPGetDatum(view->idle_ttl);
+	nulls[VIEW_IDLE_TTL - 1] = (view->idle_ttl == NULL);
 	eddy_catalog_insert(rel, values, nulls);
 	eddy_catalog_invalidate(view->stream);
 	eddy_catalog_close(rel);
