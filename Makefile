@@ -38,6 +38,7 @@ OBJS = \
 	src/apply/statement.o \
 	src/apply/stream_cache.o \
 	src/apply/tick.o \
+	src/apply/view_tick.o \
 	src/apply/watermark.o \
 	src/argument.o \
 	src/broker_list.o \
@@ -89,6 +90,7 @@ OBJS = \
 	src/view/define.o \
 	src/view/delta.o \
 	src/view/delta_plan.o \
+	src/view/emit_every.o \
 	src/view/empty_sets.o \
 	src/view/event_window.o \
 	src/view/flatten.o \
@@ -107,6 +109,7 @@ OBJS = \
 	src/view/label.o \
 	src/view/late_pairs.o \
 	src/view/layer.o \
+	src/view/layout.o \
 	src/view/maintain.o \
 	src/view/merge.o \
 	src/view/objects.o \
@@ -125,6 +128,7 @@ OBJS = \
 	src/view/signature.o \
 	src/view/suspend.o \
 	src/view/trial.o \
+	src/view/ttl.o \
 	src/view/union.o \
 	src/view/upgrade.o \
 	src/view/upsert.o \
@@ -352,6 +356,9 @@ bench:
 bench-cdc:
 	@PG_CONFIG='$(PG_CONFIG)' test/bench/cdc.py
 
+bench-cost:
+	@PG_CONFIG='$(PG_CONFIG)' test/bench/cost.py --check
+
 check-includes:
 	@test/check_includes
 
@@ -373,8 +380,10 @@ help:
 	@echo "  ... BROKERS=host:port      uses an existing broker"
 	@echo "make bench           measures throughput on Nexmark bids, also of a hand-written equivalent"
 	@echo "make bench-cdc       measures the CPU time of decoding, also of other output plugins"
+	@echo "make bench-cost      measures the instructions that watermarks and closing windows cost"
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
 	@echo "make clean           removes built files"
 
-.PHONY: all install install-libraries uninstall-libraries tools test random sanitize fuzz demo bench bench-cdc check-includes \
+.PHONY: all install install-libraries uninstall-libraries tools test random sanitize fuzz demo bench bench-cdc bench-cost \
+	check-includes \
 	help

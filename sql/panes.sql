@@ -253,6 +253,27 @@ INSERT INTO z VALUES ('2026-01-01 00:02');
 SELECT eddy.resume('z_all');
 SELECT count(*), sum(n), min(window_start), max(window_start) FROM z_all;
 
+-- The windows of one key, closed and open ones, are read through indexes: about one page for each row and pane.
+CREATE FUNCTION pages_read(query text) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    plan json;
+BEGIN
+    EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) ' || query INTO plan;
+    RETURN (plan -> 0 -> 'Plan' ->> 'Shared Hit Blocks')::int + (plan -> 0 -> 'Plan' ->> 'Shared Read Blocks')::int;
+END $$;
+CREATE UNLOGGED TABLE keyed (key int, ts timestamptz, v int);
+SELECT eddy.create_stream('keyed', event_time => 'ts');
+SELECT eddy.create_continuous_view('keyed_windows', $$
+    SELECT key, w.window_start, w.window_end, count(*) AS n, sum(v), max(v)
+    FROM keyed, eddy.hop(ts, '1 s', '1 min') w GROUP BY key, w.window_start, w.window_end $$);
+INSERT INTO keyed SELECT k, timestamptz '2026-01-01 00:00Z' + s * interval '1 s', s FROM generate_series(0, 99) s, generate_series(1, 100) k;
+VACUUM ANALYZE;
+SELECT count(*), count(*) FILTER (WHERE window_end > eddy.watermark('keyed')) AS open, sum(n) FROM keyed_windows WHERE key = 7;
+SELECT pages_read('SELECT * FROM keyed_windows WHERE key = 7') AS pages,
+    pages_read('SELECT * FROM keyed_windows WHERE key = 7 AND window_end > (SELECT eddy.watermark(''keyed''))') AS pages_of_open,
+    pages_read('TABLE keyed_windows') AS pages_of_all \gset
+SELECT :pages < 400 AS of_a_key, :pages_of_open < 300 AS of_open_windows, :pages_of_all > 10 * :pages AS of_all;
+
 -- Open windows are shown to roles that may read the view.
 CREATE ROLE panes_reader;
 GRANT USAGE ON SCHEMA panes TO panes_reader;

@@ -24,14 +24,15 @@
  * table, in decimal notation without sign and leading zeros; the table may have columns that its
  * label does not mention.
  *
- * "rows": the rows of the table are those of the view, and their changes are sent. The n-th number
- * of "columns" is the table's column that holds the n-th column of the view, or 0 if that column is
- * computed when the view is read, and is not sent; "keys" are the
- * columns that identify a row, none if there is one row only; rows for which the boolean column
- * "visible" is not true are not in the view; rows for which the boolean column "final" is true are
- * final: they change only if the view accepts late rows; "end" holds the end of the window, of type
- * timestamptz, up to which retention deletes rows. The view of the table is the one that reads it and has
- * the same ID: reading alone proves nothing, as owners can make a view read any table.
+ * "rows": the rows of the table are those of the view, and their changes are sent. The n-th
+ * number of "columns" is the table's column that holds the n-th column of the view, or 0 if that
+ * column is computed when the view is read, and is not sent; "keys" are the columns that identify
+ * a row, none if there is one row only; rows for which the boolean column "visible" is not true
+ * are not in the view; rows for which the boolean column "final" is true are final: they change
+ * only if the view accepts late rows; "end" is of type timestamptz, and holds the time up to
+ * which expired rows are deleted: the end of the window, or the time when the group was touched
+ * last. The view of the table is the one that reads it and has the same ID: reading alone proves
+ * nothing, as owners can make a view read any table.
  *
  * "progress": the numbers are those of three columns, the OID of a view, the time until when its
  * windows are closed, and that until when closed windows have expired. The ID is not that of a

@@ -12,7 +12,7 @@
 
 #include <time.h>
 
-#include "datatype/timestamp.h"
+#include "utils/timestamp.h"
 
 #include "monotonic.h"
 #include "settings.h"
@@ -31,4 +31,10 @@ int64
 eddy_monotonic_usec(void)
 {
 	return eddy_monotonic_real() + eddy_settings_test_clock_offset * USECS_PER_SEC;
+}
+
+TimestampTz
+eddy_wall_clock(void)
+{
+	return GetCurrentTimestamp() + eddy_settings_test_clock_offset * USECS_PER_SEC;
 }

@@ -48,6 +48,7 @@ _PG_init(void)
 	eddy_settings_define();
 	eddy_worker_init();
 	eddy_watermark_set_polled_check(eddy_worker_polls);
+	eddy_close_set_wakeup(eddy_worker_wake_database_at_commit);
 	eddy_owner_init();
 	eddy_view_init();
 	eddy_statement_init();

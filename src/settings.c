@@ -135,7 +135,7 @@ eddy_settings_define(void)
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.test_clock_offset",
-							"Time by which the clock that measures idle_timeout and auto_advance is ahead.",
+							"Time by which the clocks of idle_timeout, auto_advance, emit => 'every ...' and idle_ttl are ahead.",
 							"For tests, which raise it instead of waiting.",
 							&eddy_settings_test_clock_offset,
 							0, 0, INT_MAX,

@@ -44,6 +44,7 @@ enum
 	ARG_MAINTENANCE,
 	ARG_ON_ERROR,
 	ARG_IF_NOT_EXISTS,
+	ARG_IDLE_TTL,
 	ARG_COUNT
 };
 
@@ -87,6 +88,36 @@ check_length(const char *name, const Interval *length)
 				 errmsg("argument \"%s\" must not be negative", name)));
 }
 
+/* An interval that must be positive. */
+static Interval *
+get_length(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	Interval   *length = PG_GETARG_INTERVAL_P(arg);
+
+	if (eddy_interval_usec(length) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must be positive", name)));
+	return length;
+}
+
+/* A word, or "every" and an interval. */
+static char *
+get_emit(FunctionCallInfo fcinfo)
+{
+	static const char *const choices[] = {"changes", "on_close", "every 5 s", NULL};
+	char	   *emit = text_to_cstring(PG_GETARG_TEXT_PP(ARG_EMIT));
+	int64		interval;
+
+	if (!eddy_view_parse_emit(emit, &interval))
+		return get_choice(fcinfo, ARG_EMIT, choices);
+	if (interval <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("interval of emit => '%s' must be positive", emit)));
+	return emit;
+}
+
 static void
 check_lateness(const EddyViewOptions *options)
 {
@@ -111,7 +142,6 @@ check_lateness(const EddyViewOptions *options)
 Datum
 eddy_create_continuous_view(PG_FUNCTION_ARGS)
 {
-	static const char *const emit_choices[] = {"changes", "on_close", NULL};
 	static const char *const late_choices[] = {"drop", "keep", "update", NULL};
 	static const char *const start_choices[] = {"now", "staged", NULL};
 	static const char *const maintenance_choices[] = {"immediate", "deferred", NULL};
@@ -121,11 +151,13 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	Oid			view;
 
 	eddy_argument_check_not_null(fcinfo, argument_names, ARG_COUNT);
-	options.emit = get_choice(fcinfo, ARG_EMIT, emit_choices);
+	options.emit = get_emit(fcinfo);
 	options.late = get_choice(fcinfo, ARG_LATE, late_choices);
 	options.allowed_lateness = *PG_GETARG_INTERVAL_P(ARG_ALLOWED_LATENESS);
 	if (!PG_ARGISNULL(ARG_RETENTION))
 		options.retention = PG_GETARG_INTERVAL_P(ARG_RETENTION);
+	if (!PG_ARGISNULL(ARG_IDLE_TTL))
+		options.idle_ttl = get_length(fcinfo, ARG_IDLE_TTL, "idle_ttl");
 	options.start = get_choice(fcinfo, ARG_START, start_choices);
 	options.maintenance = get_choice(fcinfo, ARG_MAINTENANCE, maintenance_choices);
 	options.on_error = get_choice(fcinfo, ARG_ON_ERROR, error_choices);

@@ -103,10 +103,26 @@ extern void eddy_close_at_commit(void);
 extern void eddy_close_forget(void);
 
 /*
- * Closes windows and removes expired ones, of all streams of the database, in transactions of its own.
- * Never waits for long. Returns the milliseconds until the next call is useful, -1: none is.
+ * Closes windows and removes expired ones, of all streams of the database, in transactions of its
+ * own. Never waits for long. Returns the milliseconds until the next call is useful, -1: none is.
+ * *work is increased by the microseconds that were spent on groups, rather than on finding out
+ * that there are none.
  */
-extern long eddy_close_tick(void);
+extern long eddy_close_tick(int64 *work);
+
+/*
+ * Sets the function that wakes the database worker when the current transaction commits, which
+ * has left windows to be closed.
+ */
+extern void eddy_close_set_wakeup(void (*wakeup) (void));
+
+/* ---- view_tick.c ---- */
+
+/*
+ * Work on views that is due by the clock, in transactions of its own. Never waits for long.
+ * Returns the milliseconds until the next call, -1: no view needs it.
+ */
+extern long eddy_view_tick(void);
 
 /* ---- pipeline.c ---- */
 
@@ -130,7 +146,8 @@ typedef struct EddyInput
 								 EddyDeadLetter *letter);
 
 	/*
-	 * Stores the position of the input, and apply->counts. False as for make_rows.
+	 * Stores the position of the input, and apply->counts, and sets apply->watermark. False as for
+	 * make_rows.
 	 */
 	bool		(*finish) (EddyApply *apply);
 
@@ -166,6 +183,7 @@ struct EddyApply
 	const int32 *partitions;	/* for each row the element of counts; NULL: the first */
 
 	/* results */
+	TimestampTz watermark;		/* of the stream with this batch; DT_NOBEGIN: none */
 	List	   *rejections;		/* of EddyRejection, by the whole stream; in batch.mcxt */
 	bool		stopped;		/* the batch ends before a row that must not be passed: */
 	int			stop_sqlerrcode;

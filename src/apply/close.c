@@ -12,15 +12,16 @@
  *   committed, that were judged by an earlier watermark. Whoever judges later reads the watermark
  *   by which they were closed, or a later one.
  *
- * Windows close at the end of the transaction that has advanced the watermark, before it commits, so
- * that a transaction that stays open keeps no others from adding rows. The lock is only taken if it
- * is free. Otherwise, and if there are more windows to be closed than one transaction should, the database
- * worker closes them shortly afterwards (eddy_close_tick). It waits for a short time, in
- * which later batches queue behind it, so that it gets its turn among writers that overlap.
+ * Windows close at the end of the transaction that has advanced the watermark, before it commits,
+ * so that a transaction that stays open keeps no others from adding rows. The lock is only taken
+ * if it is free. Otherwise, and if there are more windows to be closed than one transaction
+ * should, the database worker closes them shortly afterwards (eddy_close_tick). It waits for a
+ * short time, in which later batches queue behind it, so that it gets its turn among writers that
+ * overlap.
  *
- * Locking: the lock described above, an object lock on eddy._watermark and the stream, after the state
- * tables of batches; see view/closing.c. Memory: TopTransactionContext for the list of streams. A crash
- * leaves nothing: what was not closed is still due.
+ * Locking: the lock described above, an object lock on eddy._watermark and the stream, after the
+ * state tables of batches; see view/closing.c. Memory: TopTransactionContext for the list of
+ * streams. A crash leaves nothing: what was not closed is still due.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,6 +38,7 @@
 #include "utils/timestamp.h"
 
 #include "apply/steps.h"
+#include "monotonic.h"
 #include "subtransaction.h"
 #include "view/view.h"
 
@@ -56,6 +58,8 @@ typedef struct ClosingStream
 	TimestampTz watermark;		/* the latest one that the transaction knows of */
 	TimestampTz statement;		/* start of the statement that it is known from */
 } ClosingStream;
+
+static void (*wakeup_worker) (void) = NULL;
 
 static List *closing = NIL;		/* of ClosingStream, in TopTransactionContext */
 
@@ -134,7 +138,7 @@ eddy_close_note(const EddyApply *apply)
 	/* a batch without rows, which has found partitions idle, judges none */
 	if (!apply->batch.judged && apply->batch.nrows > 0)
 		return;
-	watermark = eddy_watermark_get(apply->stream);
+	watermark = Max(apply->watermark, apply->batch.watermark);
 	if (watermark <= apply->batch.watermark && !apply->batch.closes)
 		return;
 	entry = find_closing(apply->stream->relid);
@@ -147,6 +151,12 @@ eddy_close_request(Oid stream)
 {
 	/* it is determined at the end */
 	find_closing(stream)->statement = 0;
+}
+
+void
+eddy_close_set_wakeup(void (*wakeup) (void))
+{
+	wakeup_worker = wakeup;
 }
 
 void
@@ -192,7 +202,7 @@ close_if_alone(const ClosingStream *entry)
 	if (!eddy_view_may_close(relid, watermark))
 		return;
 	alone = lock_windows(relid, ExclusiveLock, false);
-	if (!eddy_view_close_due(relid, watermark, alone))
+	if (!eddy_view_close_due(relid, watermark, alone) || eddy_view_close_interrupted(relid))
 	{
 		if (alone)
 			unlock_windows(relid, ExclusiveLock);
@@ -200,13 +210,15 @@ close_if_alone(const ClosingStream *entry)
 	}
 	if (alone && stream == NULL)
 		stream = eddy_catalog_get_stream(relid);
-	if (alone && stream)
-		(void) eddy_apply_close(stream, eddy_watermark_get(stream), &budget);
+	/* the rest is not left until the next tick */
+	if (alone && stream && !eddy_apply_close(stream, eddy_watermark_get(stream), &budget) &&
+		wakeup_worker)
+		wakeup_worker();
 }
 
 /*
- * eddy_close_at_commit closes windows of the streams that the transaction has added rows to. With an
- * old snapshot rows of others could not be updated: that is left to the database worker.
+ * eddy_close_at_commit closes windows of the streams that the transaction has added rows to. With
+ * an old snapshot rows of others could not be updated: that is left to the database worker.
  */
 void
 eddy_close_at_commit(void)
@@ -258,6 +270,7 @@ typedef struct TickStep
 {
 	Oid			stream;
 	bool		complete;
+	bool		worked;			/* there were groups to be closed or removed */
 } TickStep;
 
 static void
@@ -275,6 +288,7 @@ step_close(void *arg)
 
 	limit_wait();
 	step->complete = close_stream(step->stream, &budget);
+	step->worked = budget < CLOSE_BUDGET;
 }
 
 static void
@@ -287,6 +301,7 @@ step_expire(void *arg)
 	limit_wait();
 	step->complete = stream == NULL ||
 		eddy_apply_expire(stream, eddy_watermark_get(stream), &budget);
+	step->worked = budget < CLOSE_BUDGET;
 }
 
 /*
@@ -294,16 +309,18 @@ step_expire(void *arg)
  * the next call; other errors are reported and not repeated within this one.
  */
 static void
-run_steps(Oid stream, void (*function) (void *))
+run_steps(Oid stream, void (*function) (void *), int64 *work)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	TickStep	step = {stream, false};
+	TickStep	step = {stream, false, false};
 
 	while (!step.complete)
 	{
 		ErrorData  *error = NULL;
+		int64		start = eddy_monotonic_real();
 
 		CHECK_FOR_INTERRUPTS();
+		step.worked = false;
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
@@ -316,6 +333,8 @@ run_steps(Oid stream, void (*function) (void *))
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(caller);
+		if (step.worked)
+			*work += eddy_monotonic_real() - start;
 		if (error == NULL)
 			continue;
 		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
@@ -328,15 +347,15 @@ run_steps(Oid stream, void (*function) (void *))
 }
 
 long
-eddy_close_tick(void)
+eddy_close_tick(int64 *work)
 {
 	List	   *streams = list_streams();
 	ListCell   *lc;
 
 	foreach(lc, streams)
 	{
-		run_steps(lfirst_oid(lc), step_close);
-		run_steps(lfirst_oid(lc), step_expire);
+		run_steps(lfirst_oid(lc), step_close, work);
+		run_steps(lfirst_oid(lc), step_expire, work);
 	}
 	return streams == NIL ? -1 : TICK_INTERVAL;
 }

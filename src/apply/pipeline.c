@@ -30,7 +30,7 @@ eddy_apply_begin(EddyApply *apply, Oid stream, TupleDesc tupdesc, MemoryContext 
 	apply->batch.natts = tupdesc->natts;
 	apply->batch.mcxt = mcxt;
 	apply->batch.judge = eddy_close_judge;
-	apply->batch.watermark = DT_NOBEGIN;
+	apply->batch.watermark = apply->watermark = DT_NOBEGIN;
 }
 
 /* Decoding, conversion, constraints, event time. */

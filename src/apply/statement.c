@@ -288,7 +288,7 @@ finish_statement(EddyApply *apply)
 		.wakes_users = true
 	};
 
-	added.stream_watermark = eddy_watermark_next(apply->stream, &change);
+	added.stream_watermark = apply->watermark = eddy_watermark_next(apply->stream, &change);
 	eddy_catalog_add_user_rows(&added);
 	return true;
 }

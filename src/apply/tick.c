@@ -48,7 +48,7 @@
 #define INTERVAL 1000L			/* ms between ticks */
 #define INTERVAL_NONE 60000L	/* ms, while no stream needs them */
 #define INTERVAL_ERROR (60 * USECS_PER_SEC) /* after an error in a stream */
-#define COST_FACTOR 50			/* a tick takes at most 1/50 of the time */
+#define COST_FACTOR 50			/* a tick takes at most 1/50 of the time, without closing */
 #define STEP_FACTOR 64			/* the watermark follows the clock in steps of 1/64 */
 #define LOCK_WAIT "100ms"
 
@@ -334,6 +334,7 @@ eddy_apply_tick(void)
 	bool		ticking = false;
 	List	   *due = list_due(mcxt, &ticking);
 	long		close_interval;
+	int64		closing = 0;
 	ListCell   *lc;
 
 	MemoryContextSwitchTo(mcxt);
@@ -343,10 +344,10 @@ eddy_apply_tick(void)
 		CHECK_FOR_INTERRUPTS();
 	}
 	/* what commits could not close, because of writers or because it was too much */
-	close_interval = eddy_close_tick();
+	close_interval = eddy_close_tick(&closing);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(mcxt);
 	if (!ticking && close_interval < 0)
 		return INTERVAL_NONE;
-	return Max(INTERVAL, (eddy_monotonic_real() - start) * COST_FACTOR / 1000);
+	return Max(INTERVAL, (eddy_monotonic_real() - start - closing) * COST_FACTOR / 1000);
 }

@@ -3,23 +3,26 @@
  * closing.c
  *    Closing the windows of views, and removing expired ones.
  *
- * A window is final when the watermark has reached its end. Its groups are then marked, in order of
- * (end of the window, key): that is the order of the unique index of the state table, whose first column is
- * the end of the window, so what has to be closed is a range of the index. What is closed is in
- * eddy._view_progress; groups of the last window that was not closed completely are told apart by
- * their mark. Once a group accepts no late rows any more it shrinks to what the view shows.
+ * A window is final when the watermark has reached its end. Its groups are then marked, in order
+ * of (end of the window, key): that is the order of the unique index of the state table, whose
+ * first column is the end of the window, so what has to be closed is a range of the index. What
+ * is closed is in eddy._view_progress; groups of the last window that was not closed completely
+ * are told apart by their mark. Once a group accepts no late rows any more it shrinks to what the
+ * view shows.
  *
- * The caller ensures that no other transaction is adding rows to these windows (apply/close.c), so a
- * window is closed once, with all of its rows. Work is limited by a budget of groups, and continues where it
- * was interrupted.
+ * The caller ensures that no other transaction is adding rows to these windows (apply/close.c),
+ * so a window is closed once, with all of its rows. Work is limited by a budget of groups, and
+ * continues where it was interrupted: the key that was reached is in memory, so that a window
+ * with many groups is read once. Another process, which does not have it, reads the window from
+ * its beginning, and skips what is done.
  *
- * Expired groups are removed in the same order, after they were closed and have shrunk. eddy._view_progress is
- * updated before they are deleted, which tells consumers of changes why. The values that aggregates
- * keep of a group are deleted when the group shrinks or is removed.
+ * Expired groups are removed in the same order, after they were closed and have shrunk.
+ * eddy._view_progress is updated before they are deleted, which tells consumers of changes why.
+ * The values that aggregates keep of a group are deleted when the group shrinks or is removed.
  *
- * Locking: RowExclusiveLock on the state tables and the row of the view in eddy._view_progress, view
- * after view in order of their Oid. Memory: a context that is deleted at the end. A crash leaves
- * nothing: all is part of the transaction.
+ * Locking: RowExclusiveLock on the state tables and the row of the view in eddy._view_progress,
+ * view after view in order of their Oid. Memory: a context that is deleted at the end. A crash
+ * leaves nothing: all is part of the transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,6 +31,8 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/datum.h"
@@ -40,6 +45,7 @@
 #include "view/chain.h"
 #include "view/chain_combine.h"
 #include "view/collect.h"
+#include "view/emit_every.h"
 #include "view/kind.h"
 #include "view/kind_combining.h"
 #include "view/maintain.h"
@@ -57,9 +63,24 @@ typedef enum CloseAction
 	CLOSE_REMOVE				/* groups are deleted */
 } CloseAction;
 
+/* What an action is remembered for: marking, forgetting, removing. */
+#define NPOSITIONS 3
+
+/* Until where the groups of a range are done, as this process knows. */
+struct EddyClosePosition
+{
+	MemoryContext mcxt;			/* of the key; NULL: not used yet */
+	TransactionId xid;			/* that has done it; invalid: nothing is known */
+	TimestampTz base;			/* what the catalog said then */
+	int64		groups;			/* likewise, of CLOSE_MARK */
+	TimestampTz until;			/* all groups until here are done, and those until the key */
+	Datum	   *keys;			/* NULL: none */
+	bool	   *nulls;
+};
+
 /*
- * eddy_view_earlier returns a watermark minus a length in microseconds, DT_NOBEGIN instead of a time
- * before the earliest timestamp.
+ * eddy_view_earlier returns a watermark minus a length in microseconds, DT_NOBEGIN instead of a
+ * time before the earliest timestamp.
  */
 TimestampTz
 eddy_view_earlier(TimestampTz watermark, int64 usec)
@@ -83,20 +104,27 @@ eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz watermark)
 
 /* ---- what there is to do ---- */
 
-/* The first time after another one at which a window of the view ends; DT_NOEND: none. */
+/*
+ * The first time after another one at which a window of the view ends; DT_NOEND: none. *final is
+ * set if its first group is final.
+ */
 static TimestampTz
-next_end(EddyViewPlan *plan, TimestampTz after)
+next_end(EddyViewPlan *plan, TimestampTz after, bool *final)
 {
 	EddyUpsert *upsert;
 	TupleTableSlot *row;
 	TimestampTz end = DT_NOEND;
 
+	*final = false;
 	PushActiveSnapshot(GetLatestSnapshot());
 	upsert = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
 	eddy_upsert_seek_range(upsert, after, DT_NOEND);
 	row = eddy_upsert_next(upsert);
 	if (row)
+	{
 		end = DatumGetTimestampTz(row->tts_values[plan->keys[0].column - 1]);
+		*final = DatumGetBool(row->tts_values[plan->final_column - 1]);
+	}
 	eddy_upsert_close(upsert);
 	PopActiveSnapshot();
 	return end;
@@ -113,10 +141,11 @@ next_due(EddyViewPlan *plan)
 		return DT_NOEND;
 	if (plan->kind->next_due)
 		return plan->kind->next_due(plan, progress);
-	due = next_end(plan, progress->closed_until);
+	due = next_end(plan, progress->closed_until, &plan->interrupted);
 	if (plan->lateness > 0)
 	{
-		TimestampTz forgets = next_end(plan, progress->forgotten_until);
+		bool		final;
+		TimestampTz forgets = next_end(plan, progress->forgotten_until, &final);
 
 		if (!TIMESTAMP_NOT_FINITE(forgets))
 			due = Min(due, forgets + plan->lateness);
@@ -143,6 +172,82 @@ is_due(EddyViewPlan *plan, TimestampTz watermark, bool remember)
 	return watermark >= plan->next_end;
 }
 
+/* ---- positions ---- */
+
+static EddyClosePosition *
+get_position(EddyViewPlan *plan, CloseAction action)
+{
+	if (plan->positions == NULL)
+		plan->positions = MemoryContextAllocZero(plan->mcxt,
+												 sizeof(EddyClosePosition) * NPOSITIONS);
+	return &plan->positions[action == CLOSE_REMOVE ? 2 : action == CLOSE_FORGET ? 1 : 0];
+}
+
+/*
+ * True if the position is that of the last work on the view: nothing was done since, and its
+ * transaction was not rolled back. Expired groups are removed without a record of each step, and
+ * are never created again, so only the transaction matters.
+ */
+static bool
+is_current(EddyClosePosition *position, CloseAction action, TimestampTz base, int64 groups)
+{
+	if (!TransactionIdIsValid(position->xid) ||
+		(action == CLOSE_REMOVE ? base < position->base : base != position->base) ||
+		(action != CLOSE_REMOVE && action != CLOSE_FORGET && groups != position->groups))
+		return false;
+	if (TransactionIdIsCurrentTransactionId(position->xid))
+		return true;
+	if (!TransactionIdDidCommit(position->xid))
+		return false;
+	/* the status of an old transaction is not known for ever */
+	position->xid = FrozenTransactionId;
+	return true;
+}
+
+/* Remembers that all groups until a time are done, and with row those until its key. */
+static void
+set_position(EddyViewPlan *plan, CloseAction action, TimestampTz base, int64 groups,
+			 TimestampTz until, TupleTableSlot *row)
+{
+	EddyClosePosition *position = get_position(plan, action);
+	const EddyStateTable *table = eddy_plan_main_table(plan);
+	MemoryContext old;
+
+	if (position->mcxt == NULL)
+		position->mcxt = AllocSetContextCreate(plan->mcxt, "pg_eddy position of closing",
+											   ALLOCSET_SMALL_SIZES);
+	/* an error leaves nothing */
+	position->xid = InvalidTransactionId;
+	position->keys = NULL;
+	MemoryContextReset(position->mcxt);
+	if (row)
+	{
+		old = MemoryContextSwitchTo(position->mcxt);
+		position->nulls = palloc(sizeof(bool) * table->nkeys);
+		position->keys = palloc(sizeof(Datum) * table->nkeys);
+		for (int i = 0; i < table->nkeys; i++)
+		{
+			int			column = table->keys[i].column - 1;
+			Form_pg_attribute att = TupleDescAttr(row->tts_tupleDescriptor, column);
+
+			position->nulls[i] = row->tts_isnull[column];
+			position->keys[i] = position->nulls[i] ? (Datum) 0 :
+				datumCopy(row->tts_values[column], att->attbyval, att->attlen);
+		}
+		MemoryContextSwitchTo(old);
+	}
+	position->base = base;
+	position->groups = groups;
+	position->until = until;
+	position->xid = GetCurrentTransactionId();
+}
+
+static void
+forget_position(EddyViewPlan *plan, CloseAction action)
+{
+	get_position(plan, action)->xid = InvalidTransactionId;
+}
+
 /* ---- one range of one view ---- */
 
 /* The row as a virtual one that can be changed. */
@@ -166,6 +271,7 @@ make_version(EddyViewPlan *plan, CloseAction action, TupleTableSlot *row, TupleT
 	if (action != CLOSE_FORGET && is_final)
 		return false;
 	copy_row(version, row);
+	eddy_emit_show_pending(plan, version);
 	if (action != CLOSE_FORGET)
 		eddy_combining_mark(plan, version, true);
 	if (action != CLOSE_MARK && plan->kind->forget)
@@ -174,63 +280,123 @@ make_version(EddyViewPlan *plan, CloseAction action, TupleTableSlot *row, TupleT
 	return action != CLOSE_FORGET || !eddy_merge_identical(row, version);
 }
 
-/*
- * Applies an action to the groups of windows that end in a range, at most *budget of them. Returns
- * until when the range is complete; *changed is increased by the number of groups changed.
- */
-static TimestampTz
-act_on_range(EddyViewPlan *plan, CloseAction action, TimestampTz after, TimestampTz until,
-			 int64 *budget, int64 *changed)
+/* One pass over the groups of a range. */
+typedef struct RangePass
 {
-	EddyUpsert *upsert;
+	EddyViewPlan *plan;
+	CloseAction action;
+	int64	   *budget;
+	int64	   *changed;
 	TupleTableSlot *version;
-	TupleTableSlot *row;
-	TimestampTz complete = after;
-	TimestampTz current = after;
-	List	   *emptied = NIL;	/* identities of groups whose kept values are not needed any more */
+	List	   *emptied;		/* identities of groups whose kept values are not needed any more */
+	bool		partial;		/* windows that are passed are not complete */
+	TimestampTz base;			/* of a position; for CLOSE_REMOVE alone */
+	TimestampTz complete;		/* until when the range is complete */
+} RangePass;
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	upsert = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
-	version = MakeSingleTupleTableSlot(eddy_upsert_desc(upsert), &TTSOpsVirtual);
-	eddy_upsert_seek_range(upsert, after, until);
+/* Applies the action to the rows that are read, from a first end on. True if these are all. */
+static bool
+act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
+{
+	EddyViewPlan *plan = pass->plan;
+	TimestampTz current = after;
+	TupleTableSlot *row;
+
+	pass->complete = after;
 	while ((row = eddy_upsert_next(upsert)) != NULL)
 	{
 		TimestampTz end = DatumGetTimestampTz(row->tts_values[plan->keys[0].column - 1]);
 		ItemPointerData place = row->tts_tid;
-		Datum		id = plan->id_column && action != CLOSE_MARK ?
+		Datum		id = plan->id_column && pass->action != CLOSE_MARK ?
 			datumCopy(row->tts_values[plan->id_column - 1], false, UUID_LEN) : (Datum) 0;
 		bool		done;
 
 		CHECK_FOR_INTERRUPTS();
 		if (end != current)
 		{
-			complete = current;
+			if (!pass->partial)
+				pass->complete = current;
 			current = end;
 		}
-		if (action == CLOSE_REMOVE)
+		if (pass->action == CLOSE_REMOVE)
 			done = eddy_upsert_delete(upsert, &place);
-		else if (make_version(plan, action, row, version))
-			done = eddy_upsert_update(upsert, &place, version);
+		else if (make_version(plan, pass->action, row, pass->version))
+			done = eddy_upsert_update(upsert, &place, pass->version);
 		else
 			continue;
 		/* deleted by its owner meanwhile: then there is nothing to do */
 		if (!done)
 			continue;
-		(*changed)++;
+		(*pass->changed)++;
 		if (id != (Datum) 0)
-			emptied = lappend(emptied, DatumGetPointer(id));
-		if (--(*budget) <= 0)
-			break;
+			pass->emptied = lappend(pass->emptied, DatumGetPointer(id));
+		if (--(*pass->budget) <= 0)
+		{
+			set_position(plan, pass->action,
+						 pass->action == CLOSE_REMOVE ? pass->base : pass->complete,
+						 *pass->changed, pass->complete, row);
+			return false;
+		}
 	}
-	if (row == NULL)
-		complete = until;
-	eddy_collect_forget(eddy_collect_tables(plan), emptied);
-	list_free_deep(emptied);
-	ExecDropSingleTupleTableSlot(version);
+	return true;
+}
+
+/* Begins to read the groups of a range, after a position if there is one. */
+static void
+begin_reading(EddyUpsert *upsert, const EddyClosePosition *position, TimestampTz after,
+			  TimestampTz until)
+{
+	if (position && position->keys)
+		eddy_upsert_seek_after(upsert, position->keys, position->nulls, until);
+	else
+		eddy_upsert_seek_range(upsert, position ? Max(after, position->until) : after, until);
+}
+
+/*
+ * Applies an action to the groups of windows that end in a range, at most *budget of them.
+ * Returns until when the range is complete; *changed is increased by the number of groups
+ * changed. base is what the catalog says of earlier work: after, or for CLOSE_REMOVE until.
+ */
+static TimestampTz
+act_on_range(EddyViewPlan *plan, CloseAction action, TimestampTz base, TimestampTz after,
+			 TimestampTz until, int64 *budget, int64 *changed)
+{
+	EddyClosePosition *position = get_position(plan, action);
+	bool		resumes = is_current(position, action, base, *changed);
+	/* late rows that are accepted may have created groups before the position */
+	bool		repeats = resumes && action == CLOSE_MARK;
+	RangePass	pass = {
+		.plan = plan, .action = action, .budget = budget, .changed = changed,
+		.partial = repeats, .base = base
+	};
+	EddyUpsert *upsert;
+	bool		all;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	upsert = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
+	pass.version = MakeSingleTupleTableSlot(eddy_upsert_desc(upsert), &TTSOpsVirtual);
+	begin_reading(upsert, resumes ? position : NULL, after, until);
+	all = act_on_rows(&pass, upsert, after);
+
+	if (all && repeats)
+	{
+		pass.partial = false;
+		eddy_upsert_seek_range(upsert, after, until);
+		all = act_on_rows(&pass, upsert, after);
+	}
+	if (all)
+		pass.complete = until;
+	if (all && action == CLOSE_REMOVE && *changed > 0)
+		set_position(plan, action, base, 0, until, NULL);
+	else if (all && action != CLOSE_REMOVE)
+		forget_position(plan, action);
+	eddy_collect_forget(eddy_collect_tables(plan), pass.emptied);
+	list_free_deep(pass.emptied);
+	ExecDropSingleTupleTableSlot(pass.version);
 	eddy_upsert_close(upsert);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
-	return complete;
+	return pass.complete;
 }
 
 /* ---- one view ---- */
@@ -271,13 +437,14 @@ close_view(CloseRun *run)
 
 		progress->closed_until =
 			act_on_range(plan, waits ? CLOSE_MARK : CLOSE_MARK_AND_FORGET,
-						 progress->closed_until, run->watermark, run->budget,
-						 &progress->closed_groups);
+						 progress->closed_until, progress->closed_until, run->watermark,
+						 run->budget, &progress->closed_groups);
 		progress->closed_at = GetCurrentTimestamp();
 		/* groups that were kept when windows were closed before, for views that combine them */
 		if (plan->lateness == 0 && *run->budget > 0 &&
 			progress->forgotten_until < closed_before)
 			progress->forgotten_until = act_on_range(plan, CLOSE_FORGET,
+													 progress->forgotten_until,
 													 progress->forgotten_until, closed_before,
 													 run->budget, &forgotten);
 		behind = progress->forgotten_until < closed_before;
@@ -288,10 +455,33 @@ close_view(CloseRun *run)
 		forgets = progress->forgotten_until;
 	else if (*run->budget > 0 && forgets > progress->forgotten_until)
 		progress->forgotten_until = act_on_range(plan, CLOSE_FORGET, progress->forgotten_until,
-												 forgets, run->budget, &forgotten);
+												 progress->forgotten_until, forgets, run->budget,
+												 &forgotten);
 	run->complete = progress->closed_until >= run->watermark &&
 		progress->forgotten_until >= forgets;
 	eddy_catalog_set_view_progress(progress);
+}
+
+/*
+ * True if there are groups of windows that end until a time. What is left of removed ones is not
+ * passed again.
+ */
+static bool
+has_groups(EddyViewPlan *plan, const EddyViewProgress *progress, TimestampTz until)
+{
+	EddyClosePosition *position = get_position(plan, CLOSE_REMOVE);
+	EddyUpsert *upsert;
+	bool		found;
+
+	if (!is_current(position, CLOSE_REMOVE, progress->expired_until, 0))
+		position = NULL;
+	PushActiveSnapshot(GetLatestSnapshot());
+	upsert = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
+	begin_reading(upsert, position, DT_NOBEGIN, until);
+	found = eddy_upsert_next(upsert) != NULL;
+	eddy_upsert_close(upsert);
+	PopActiveSnapshot();
+	return found;
 }
 
 static void
@@ -309,7 +499,7 @@ expire_view(CloseRun *run)
 		return;
 	until = Min(eddy_view_earlier(run->watermark, plan->retention), progress->forgotten_until);
 	/* rows that an earlier call had no budget for are still there */
-	if (next_end(plan, DT_NOBEGIN) > until)
+	if (!has_groups(plan, progress, until))
 		return;
 	progress = eddy_catalog_lock_view_progress(plan->view);
 	if (progress == NULL)
@@ -320,7 +510,8 @@ expire_view(CloseRun *run)
 		progress->expired_until = until;
 		eddy_catalog_set_view_progress(progress);
 	}
-	(void) act_on_range(plan, CLOSE_REMOVE, DT_NOBEGIN, until, run->budget, &removed);
+	(void) act_on_range(plan, CLOSE_REMOVE, progress->expired_until, DT_NOBEGIN, until, run->budget,
+						&removed);
 	run->complete = *run->budget > 0;
 }
 
@@ -373,8 +564,9 @@ windowed_plans(Oid source, bool with_children)
 }
 
 /*
- * eddy_view_may_close returns false if nothing can be due, of the views of a stream and those that read them. Nearly all transactions close nothing, so
- * it is remembered for a while what eddy_view_close_due has found: own groups lower it
+ * eddy_view_may_close returns false if nothing can be due, of the views of a stream and those that
+ * read them. Nearly all transactions close nothing, so it is remembered for a while what
+ * eddy_view_close_due has found: own groups lower it
  * (maintain.c); windows that other sessions have added since are closed by these sessions, or
  * later.
  */
@@ -390,8 +582,8 @@ eddy_view_may_close(Oid stream, TimestampTz watermark)
 }
 
 /*
- * eddy_view_close_due returns true if windows of views of the stream have to be closed, according to
- * the latest state. remember: no other transaction is adding rows.
+ * eddy_view_close_due returns true if windows of views of the stream have to be closed, according
+ * to the latest state. remember: no other transaction is adding rows.
  */
 bool
 eddy_view_close_due(Oid stream, TimestampTz watermark, bool remember)
@@ -402,6 +594,22 @@ eddy_view_close_due(Oid stream, TimestampTz watermark, bool remember)
 	foreach(lc, windowed_plans(stream, true))
 		due |= is_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, true), remember);
 	return due;
+}
+
+/*
+ * eddy_view_close_interrupted returns true if a transaction has closed a part of a window of the
+ * stream, according to what eddy_view_close_due has found: the database worker continues, and
+ * knows where.
+ */
+bool
+eddy_view_close_interrupted(Oid stream)
+{
+	ListCell   *lc;
+
+	foreach(lc, windowed_plans(stream, true))
+		if (((EddyViewPlan *) lfirst(lc))->interrupted)
+			return true;
+	return false;
 }
 
 /* Runs a function for each view until the budget is used up. True if all of it was done. */

@@ -198,6 +198,17 @@ create_index(const EddyStateTable *table, const char *qualified_name, const char
 	pfree(sql.data);
 }
 
+static void
+create_time_index(const EddyStateTable *table, const char *qualified_name,
+				  const EddyTimeIndex *time)
+{
+	if (time->column == 0)
+		return;
+	execute(psprintf("CREATE INDEX ON %s (%s)%s%s", qualified_name, column_name(table, time->column),
+					 time->where ? " WHERE " : "",
+					 time->where ? column_name(table, time->where) : ""));
+}
+
 /* id_column: of a table whose groups have parts in other tables, otherwise 0. */
 static Oid
 create_state_table(const EddyStateTable *table, const char *view_name, AttrNumber id_column)
@@ -267,6 +278,8 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 						 quote_literal_cstr(table->columns[id_column - 1].name)));
 		execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER pg_eddy_delete_values", qualified));
 	}
+	create_time_index(table, qualified, &table->shown);
+	create_time_index(table, qualified, &table->touched);
 	relid = get_relname_relid(name, schema);
 	SPI_finish();
 	eddy_owner_end(&save);
@@ -440,7 +453,8 @@ label_relations(const EddyView *view, const EddyViewPlan *layout)
 		.keys = view->key_columns,
 		.visible = view->visible_column,
 		.final = view->final_column,
-		.end = layout->windowed ? layout->keys[0].column : InvalidAttrNumber
+		.end = layout->windowed ? layout->keys[0].column :
+			eddy_plan_main_table(layout)->touched.column
 	};
 	EddyTableLabel other = {.role = EDDY_TABLE_AUXILIARY};
 	char	   *id = eddy_view_label(view->relid);
@@ -506,9 +520,42 @@ set_options(EddyView *row, const EddyViewOptions *options)
 	row->late = pstrdup(options->late);
 	row->allowed_lateness = options->allowed_lateness;
 	row->retention = options->retention;
+	row->idle_ttl = options->idle_ttl;
 	row->start = pstrdup(options->start);
 	row->maintenance = pstrdup(options->maintenance);
 	row->on_error = pstrdup(options->on_error);
+}
+
+/* Raises an error if an option does not fit the windows or keys of the query. */
+static void
+check_clock_options(const EddyViewPlan *layout)
+{
+	if (layout->emit_interval > 0 && layout->session)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("emit => 'every ...' is not supported for sessions"),
+				 errdetail("The groups of a session change with each row that extends or merges sessions."),
+				 errhint("Use emit => 'on_close' or 'changes'.")));
+	if ((layout->emit_interval > 0 || layout->idle_ttl > 0) &&
+		(layout->retracts || layout->combines))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s is not supported for a continuous view over changing rows of another one",
+						layout->idle_ttl > 0 ? "argument \"idle_ttl\"" : "emit => 'every ...'"),
+				 errdetail("It takes back what it has counted, which must not be delayed or forgotten."),
+				 errhint("Read a continuous view with emit => 'on_close', or the stream.")));
+	if (layout->idle_ttl == 0)
+		return;
+	if (layout->windowed || layout->session)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("argument \"idle_ttl\" is not supported for a continuous view whose windows close"),
+				 errhint("Use argument \"retention\" to remove groups of windows that have closed.")));
+	if ((layout->nkeys == 0 && layout->row_column == 0) || layout->empty_sets != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("argument \"idle_ttl\" requires a continuous view with keys"),
+				 errdetail("Without GROUP BY, and for a grouping set without columns, the view always has a row.")));
 }
 
 /* Raises an error if an option needs windows that close and the query has none. */
@@ -523,9 +570,10 @@ check_options(const EddyViewPlan *layout, Query *definition, const EddyViewOptio
 				 errmsg("start => '%s' is not possible with eddy.combine", options->start),
 				 errdetail("What is combined is only kept until the windows of the other view have closed."),
 				 errhint("Create the view before the other one has closed windows that it should count.")));
+	check_clock_options(layout);
 	if (layout->windowed)
 		return;
-	if (strcmp(options->emit, "changes") != 0)
+	if (strcmp(options->emit, "on_close") == 0)
 		option = psprintf("emit => '%s'", options->emit);
 	else if (strcmp(options->late, "drop") != 0)
 		option = psprintf("late => '%s'", options->late);

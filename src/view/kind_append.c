@@ -5,7 +5,7 @@
  *
  * Columns of the state table, in order:
  *
- *    columns of the view | _row
+ *    columns of the view | _row [ | _touched_at ]
  *
  * _row is the key, a UUID that the row gets here. Nothing else identifies it: joins can make several
  * rows of one message, messages can be counted again on purpose (eddy.seek), and rows of users have
@@ -32,8 +32,10 @@
 #include "utils/typcache.h"
 #include "utils/uuid.h"
 
+#include "monotonic.h"
 #include "view/analyze.h"
 #include "view/kind.h"
+#include "view/ttl.h"
 
 /* The one state table. */
 #define STATE 0
@@ -73,7 +75,7 @@ layout(EddyViewPlan *plan, Query *query)
 	table->suffix = "state";
 	table->append_only = true;
 	table->ncolumns = plan->noutputs + 1;
-	table->columns = palloc0(sizeof(EddyStateColumn) * table->ncolumns);
+	table->columns = palloc0(sizeof(EddyStateColumn) * (table->ncolumns + 1));
 	for (int i = 0; i < plan->noutputs; i++)
 	{
 		plan->outputs[i].column = i + 1;
@@ -88,6 +90,7 @@ layout(EddyViewPlan *plan, Query *query)
 	row->typmod = -1;
 	row->not_null = true;
 	plan->row_column = table->ncolumns;
+	eddy_ttl_lay_out(plan, table);
 
 	table->nkeys = 1;
 	table->keys = palloc0(sizeof(EddyStateKey));
@@ -170,6 +173,7 @@ merge(EddyViewPlan *plan, EddyMerge *merge)
 {
 	TupleTableSlot *result;
 	TupleTableSlot *row;
+	TimestampTz now = eddy_wall_clock();
 	RowIds		ids;
 
 	if (eddy_merge_append_computed(merge, STATE))
@@ -184,6 +188,7 @@ merge(EddyViewPlan *plan, EddyMerge *merge)
 		memcpy(result->tts_isnull, row->tts_isnull, sizeof(bool) * plan->noutputs);
 		result->tts_values[plan->row_column - 1] = next_id(&ids);
 		result->tts_isnull[plan->row_column - 1] = false;
+		eddy_ttl_touch(plan, now, NULL, result);
 		eddy_merge_append(merge, STATE, ExecStoreVirtualTuple(result));
 	}
 	ExecDropSingleTupleTableSlot(result);

@@ -7,6 +7,8 @@
  *
  *    columns of the view | keys that it does not show | states | result of HAVING | final | visible
  *
+ * and those of emit_every.c and ttl.c
+ *
  * A column of the view that is a bare group key or a bare aggregate also serves as the key or
  * the state, so most views have no hidden columns at all. A view without GROUP BY has one row,
  * whose key is a constant.
@@ -31,12 +33,16 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "monotonic.h"
 #include "view/analyze.h"
 #include "view/chain_combine.h"
 #include "view/collect.h"
 #include "view/combine.h"
+#include "view/emit_every.h"
 #include "view/kind.h"
 #include "view/kind_combining.h"
+#include "view/layout.h"
+#include "view/ttl.h"
 
 /* The one state table. */
 #define STATE 0
@@ -53,6 +59,7 @@ typedef struct Combining
 	TupleTableSlot *group;		/* the current group as one row of the delta */
 	TupleTableSlot *finals;		/* keys and final values, for expressions */
 	TupleTableSlot *result;		/* the version to be written */
+	TimestampTz now;			/* of the merge */
 
 	/* the current group; by-reference values live in combiner->mcxt */
 	Datum	   *keys;			/* of the state table */
@@ -69,41 +76,6 @@ accepts(const Query *query)
 	return query->hasAggs || query->groupClause != NIL;
 }
 
-static bool
-column_exists(const EddyStateTable *table, const char *name)
-{
-	for (int i = 0; i < table->ncolumns; i++)
-		if (strcmp(table->columns[i].name, name) == 0)
-			return true;
-	return false;
-}
-
-static AttrNumber
-add_column(EddyStateTable *table, const char *name, Oid type, int32 typmod, Oid collation,
-		   bool not_null)
-{
-	EddyStateColumn *column = &table->columns[table->ncolumns++];
-
-	column->name = pstrdup(name);
-	column->type = type;
-	column->typmod = typmod;
-	column->collation = collation;
-	column->not_null = not_null;
-	return table->ncolumns;
-}
-
-/* Its name gives way to those of the view. */
-static AttrNumber
-add_hidden_column(EddyStateTable *table, const char *name, Oid type, int32 typmod, Oid collation,
-				  bool not_null)
-{
-	const char *unique = name;
-
-	for (int i = 1; column_exists(table, unique); i++)
-		unique = psprintf("%s_%d", name, i);
-	return add_column(table, unique, type, typmod, collation, not_null);
-}
-
 /* The columns of the view; those that are keys or final states serve as such. */
 static void
 lay_out_view_columns(EddyViewPlan *plan, EddyStateTable *table)
@@ -112,11 +84,12 @@ lay_out_view_columns(EddyViewPlan *plan, EddyStateTable *table)
 	{
 		EddyOutput *output = &plan->outputs[i];
 
-		output->column = add_column(table, output->name, output->type, output->typmod,
+		output->column = eddy_layout_add(table, output->name, output->type, output->typmod,
 									output->collation, false);
 		if (output->kind == EDDY_OUTPUT_KEY && plan->keys[output->index].column == 0)
 			plan->keys[output->index].column = output->column;
-		if (output->kind == EDDY_OUTPUT_AGGREGATE && plan->aggs[output->index].state_is_final &&
+		if (output->kind == EDDY_OUTPUT_AGGREGATE && plan->emit_interval == 0 &&
+			plan->aggs[output->index].state_is_final &&
 			plan->aggs[output->index].state_column == 0)
 			plan->aggs[output->index].state_column = output->column;
 	}
@@ -132,7 +105,7 @@ lay_out_key(EddyViewPlan *plan, EddyStateTable *table)
 		EddyKey    *key = &plan->keys[i];
 
 		if (key->column == 0)
-			key->column = add_hidden_column(table, psprintf("_key%d", i + 1), key->type,
+			key->column = eddy_layout_add_hidden(table, psprintf("_key%d", i + 1), key->type,
 											key->typmod, key->collation, false);
 		table->keys[i].column = key->column;
 		table->keys[i].lt_opr = key->lt_opr;
@@ -140,7 +113,7 @@ lay_out_key(EddyViewPlan *plan, EddyStateTable *table)
 	}
 	if (plan->nkeys == 0)
 	{
-		table->keys[0].column = add_hidden_column(table, "_key", INT2OID, -1, InvalidOid, true);
+		table->keys[0].column = eddy_layout_add_hidden(table, "_key", INT2OID, -1, InvalidOid, true);
 		table->keys[0].lt_opr = lookup_type_cache(INT2OID, TYPECACHE_LT_OPR)->lt_opr;
 	}
 }
@@ -154,7 +127,7 @@ lay_out_states(EddyViewPlan *plan, EddyStateTable *table)
 
 		if (agg->state_column != 0)
 			continue;
-		agg->state_column = add_hidden_column(table, psprintf("_state%d", i + 1),
+		agg->state_column = eddy_layout_add_hidden(table, psprintf("_state%d", i + 1),
 											  agg->state_type, agg->state_typmod,
 											  agg->state_is_final ?
 											  agg->aggref->aggcollid :
@@ -167,7 +140,7 @@ lay_out_states(EddyViewPlan *plan, EddyStateTable *table)
 static AttrNumber
 add_mark(EddyStateTable *table, const char *name)
 {
-	return add_hidden_column(table, name, BOOLOID, -1, InvalidOid, true);
+	return eddy_layout_add_hidden(table, name, BOOLOID, -1, InvalidOid, true);
 }
 
 /* What decides whether a row is in the view: HAVING, and with on_close that it is final. */
@@ -177,10 +150,11 @@ lay_out_marks(EddyViewPlan *plan, EddyStateTable *table)
 	bool		waits = plan->windowed && plan->on_close;
 
 	if (plan->having)
-		plan->having_column = add_mark(table, waits ? "_having" : "_visible");
+		plan->having_column = add_mark(table, waits || plan->emit_interval > 0 ? "_having" :
+									   "_visible");
 	if (plan->windowed)
 		plan->final_column = add_mark(table, "_final");
-	if (plan->having && waits)
+	if (plan->having && (waits || plan->emit_interval > 0))
 		plan->visible_column = add_mark(table, "_visible");
 	else
 		plan->visible_column = waits ? plan->final_column : plan->having_column;
@@ -215,15 +189,15 @@ lay_out_collections(EddyViewPlan *plan, EddyStateTable *table)
 
 	if (plan->collections == NIL)
 		return;
-	plan->id_column = add_hidden_column(table, "_id", UUIDOID, -1, InvalidOid, true);
+	plan->id_column = eddy_layout_add_hidden(table, "_id", UUIDOID, -1, InvalidOid, true);
 	foreach(lc, plan->collections)
 	{
 		EddyCollection *collection = lfirst(lc);
 
 		if (collection->kind == EDDY_COLLECT_COUNTS)
-			collection->count_column = add_hidden_column(table, "_inputs", INT8OID, -1, InvalidOid,
+			collection->count_column = eddy_layout_add_hidden(table, "_inputs", INT8OID, -1, InvalidOid,
 														 true);
-		collection->nvalues_column = add_hidden_column(table, "_values", INT8OID, -1, InvalidOid,
+		collection->nvalues_column = eddy_layout_add_hidden(table, "_values", INT8OID, -1, InvalidOid,
 													   true);
 	}
 }
@@ -239,13 +213,15 @@ eddy_combining_lay_out(EddyViewPlan *plan)
 
 	table->suffix = "state";
 	table->columns = palloc0(sizeof(EddyStateColumn) *
-							 (plan->noutputs + plan->nkeys + plan->naggs + 5 +
-							  2 * list_length(plan->collections)));
+							 (plan->noutputs + plan->nkeys + plan->naggs + 6 +
+							  2 * list_length(plan->collections) + eddy_emit_max_columns(plan)));
 	lay_out_view_columns(plan, table);
 	lay_out_key(plan, table);
 	lay_out_states(plan, table);
 	lay_out_marks(plan, table);
 	lay_out_collections(plan, table);
+	eddy_emit_lay_out(plan, table);
+	eddy_ttl_lay_out(plan, table);
 	plan->state_tables = list_make1(table);
 	eddy_collect_lay_out_tables(plan);
 	plan->final_desc = make_final_desc(plan);
@@ -534,7 +510,7 @@ eddy_combining_compute_outputs(EddyViewPlan *plan, ExprContext *econtext, TupleT
 	for (int i = 0; i < plan->noutputs; i++)
 	{
 		EddyOutput *output = &plan->outputs[i];
-		int			column = output->column - 1;
+		int			column = eddy_emit_latest(output) - 1;
 
 		if (output->kind == EDDY_OUTPUT_EXPRESSION)
 			result->tts_values[column] = ExecEvalExprSwitchContext(output->state, econtext,
@@ -562,7 +538,7 @@ void
 eddy_combining_mark(const EddyViewPlan *plan, TupleTableSlot *row, bool final)
 {
 	set_mark(row, plan->final_column, final);
-	if (plan->visible_column != plan->final_column &&
+	if (plan->on_close && plan->visible_column != plan->final_column &&
 		plan->visible_column != plan->having_column)
 		set_mark(row, plan->visible_column, final &&
 				 DatumGetBool(row->tts_values[plan->having_column - 1]));
@@ -601,6 +577,8 @@ compute_result(Combining *c, TupleTableSlot *stored)
 	ExecStoreVirtualTuple(c->finals);
 	eddy_combining_compute_outputs(c->plan, c->econtext, c->finals, c->result);
 	eddy_combining_compute_marks(c->plan, c->merge, c->keys, c->key_nulls, stored, c->result);
+	eddy_emit_pace(c->plan, c->now, stored, c->result);
+	eddy_ttl_touch(c->plan, c->now, stored, c->result);
 	ExecStoreVirtualTuple(c->result);
 }
 
@@ -679,6 +657,7 @@ begin(Combining *c)
 	EddyViewPlan *plan = c->plan;
 
 	c->table = linitial(plan->state_tables);
+	c->now = plan->emit_interval > 0 || plan->idle_ttl > 0 ? eddy_wall_clock() : 0;
 	c->combiner = eddy_combine_begin();
 	c->econtext = CreateStandaloneExprContext();
 	c->group = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsVirtual);
@@ -761,6 +740,14 @@ eddy_combining_forget(EddyViewPlan *plan, TupleTableSlot *row)
 		row->tts_values[collection->nvalues_column - 1] = Int64GetDatum(0);
 		if (collection->count_column > 0)
 			row->tts_values[collection->count_column - 1] = Int64GetDatum(0);
+	}
+	/* what a final row shows does not change any more */
+	for (int i = 0; i < plan->noutputs; i++)
+	{
+		AttrNumber	column = plan->outputs[i].latest_column;
+
+		if (column)
+			row->tts_isnull[column - 1] = true;
 	}
 }
 

@@ -27,8 +27,12 @@
 #include "utils/memutils.h"
 #include "utils/sortsupport.h"
 
+#include "monotonic.h"
 #include "view/analyze.h"
+#include "view/emit_every.h"
 #include "view/kind.h"
+#include "view/layout.h"
+#include "view/ttl.h"
 
 /* The one state table. */
 #define STATE 0
@@ -42,6 +46,7 @@ typedef struct Choosing
 	MemoryContext mcxt;			/* holds the values of the current row */
 	TupleTableSlot *first;		/* the first row of the current key, as a row of the delta */
 	TupleTableSlot *result;		/* the version to be written */
+	TimestampTz now;			/* of the merge */
 } Choosing;
 
 static bool
@@ -89,25 +94,6 @@ analyze_order(EddyViewPlan *plan, Query *query)
 	}
 }
 
-static AttrNumber
-add_column(EddyStateTable *table, const char *name, Oid type, int32 typmod, Oid collation)
-{
-	EddyStateColumn *column = &table->columns[table->ncolumns++];
-	const char *unique = name;
-
-	for (int i = 0, suffix = 1; i < table->ncolumns - 1; i++)
-		if (strcmp(table->columns[i].name, unique) == 0)
-		{
-			unique = psprintf("%s_%d", name, suffix++);
-			i = -1;
-		}
-	column->name = pstrdup(unique);
-	column->type = type;
-	column->typmod = typmod;
-	column->collation = collation;
-	return table->ncolumns;
-}
-
 /* The column of the view that shows an expression, 0 if there is none. */
 static AttrNumber
 find_output(const EddyViewPlan *plan, const Expr *expr)
@@ -129,14 +115,15 @@ layout(EddyViewPlan *plan, Query *query)
 	eddy_analyze_rows(plan, query);
 	table->suffix = "state";
 	table->columns = palloc0(sizeof(EddyStateColumn) *
-							 (plan->noutputs + plan->nkeys + plan->norder));
+							 (plan->noutputs + plan->nkeys + plan->norder + 1 +
+							  eddy_emit_max_columns(plan)));
 	for (int i = 0; i < plan->noutputs; i++)
 	{
 		EddyOutput *output = &plan->outputs[i];
 
 		output->index = plan->nkeys + plan->norder + i;
-		output->column = add_column(table, output->name, output->type, output->typmod,
-									output->collation);
+		output->column = eddy_layout_add(table, output->name, output->type, output->typmod,
+									output->collation, false);
 	}
 	table->nkeys = plan->nkeys;
 	table->keys = palloc0(sizeof(EddyStateKey) * plan->nkeys);
@@ -149,8 +136,8 @@ layout(EddyViewPlan *plan, Query *query)
 			if (plan->keys[j].column == key->column)
 				key->column = 0;	/* an index has each column once */
 		if (key->column == 0)
-			key->column = add_column(table, psprintf("_key%d", i + 1), key->type, key->typmod,
-									 key->collation);
+			key->column = eddy_layout_add_hidden(table, psprintf("_key%d", i + 1), key->type, key->typmod,
+									 key->collation, false);
 		table->keys[i].column = key->column;
 		table->keys[i].lt_opr = key->lt_opr;
 		table->keys[i].collation = key->collation;
@@ -159,11 +146,14 @@ layout(EddyViewPlan *plan, Query *query)
 	{
 		EddyOrder  *order = &plan->order[i];
 
-		order->column = find_output(plan, order->expr);
+		/* a column that is shown can be behind */
+		order->column = plan->emit_interval > 0 ? 0 : find_output(plan, order->expr);
 		if (order->column == 0)
-			order->column = add_column(table, psprintf("_order%d", i + 1), order->type,
-									   order->typmod, order->collation);
+			order->column = eddy_layout_add_hidden(table, psprintf("_order%d", i + 1), order->type,
+									   order->typmod, order->collation, false);
 	}
+	eddy_emit_lay_out(plan, table);
+	eddy_ttl_lay_out(plan, table);
 	plan->state_tables = list_make1(table);
 	plan->final_desc = CreateTemplateTupleDesc(0);
 }
@@ -314,12 +304,14 @@ compute_result(Choosing *c, TupleTableSlot *stored)
 	else
 	{
 		for (int i = 0; i < plan->noutputs; i++)
-			set_column(c, plan->outputs[i].column, plan->outputs[i].index);
+			set_column(c, eddy_emit_latest(&plan->outputs[i]), plan->outputs[i].index);
 		for (int i = 0; i < plan->nkeys; i++)
 			set_column(c, plan->keys[i].column, i);
 		for (int i = 0; i < plan->norder; i++)
 			set_column(c, plan->order[i].column, plan->nkeys + i);
 	}
+	eddy_emit_pace(plan, c->now, stored, c->result);
+	eddy_ttl_touch(plan, c->now, stored, c->result);
 	ExecStoreVirtualTuple(c->result);
 }
 
@@ -349,6 +341,7 @@ begin(Choosing *c)
 									ALLOCSET_SMALL_SIZES);
 	c->first = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsVirtual);
 	c->result = MakeSingleTupleTableSlot(eddy_merge_desc(c->merge, STATE), &TTSOpsVirtual);
+	c->now = plan->emit_interval > 0 || plan->idle_ttl > 0 ? eddy_wall_clock() : 0;
 	c->order = palloc0(sizeof(SortSupportData) * Max(plan->norder, 1));
 	for (int i = 0; i < plan->norder; i++)
 	{

@@ -15,16 +15,17 @@
  *
  *    first end | end of the pane or block | keys of the group | states
  *
- * The first end is that of the first window that counts the rows. A late row counts in the windows
- * of its pane that are still open, but not in those that are final: its state is stored beside that
- * of the pane, with the first open window as its first end. Closing that window adds it to the pane.
- * So closing a window reads its new rows as one range of the index, whose first column is the first
- * end, and a window that is final is never computed again.
+ * The first end is that of the first window that counts the rows. A late row counts in the
+ * windows of its pane that are still open, but not in those that are final: its state is stored
+ * beside that of the pane, with the first open window as its first end. Closing that window adds
+ * it to the pane. So closing a window reads its new rows as one range of the index, whose first
+ * column is the first end, and a window that is final is never computed again.
  *
  * A view that shows early rows computes them from panes when it is read (pane_read.c).
  *
- * Locking: see upsert.c. Rows are written in order of (end of the pane, key), which is a total order
- * of the rows of the table. Memory: one context that is reset for each pane. A crash leaves nothing.
+ * Locking: see upsert.c. Rows are written in order of (end of the pane, key), which is a total
+ * order of the rows of the table. Memory: one context that is reset for each pane. A crash leaves
+ * nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -73,15 +74,16 @@ accepts(const Query *query pg_attribute_unused())
 }
 
 /*
- * A view that corrects final rows needs the states of its windows. A view that shows early rows has
- * a row for each of its windows, so that consumers of changes receive them, unless these are many.
+ * A view that corrects final rows needs the states of its windows, and one that shows changes
+ * once in an interval has to store what it shows. A view that shows early rows has a row for each
+ * of its windows, so that consumers of changes receive them, unless these are many.
  */
 static bool
 suits(const EddyViewPlan *policy, const Query *query, Index stream_rti)
 {
 	EddyPanes  *panes;
 
-	if (policy->lateness > 0 || policy->combines)
+	if (policy->lateness > 0 || policy->combines || policy->emit_interval > 0)
 		return false;
 	panes = eddy_panes_analyze(query, stream_rti);
 	return panes && eddy_panes_pay(panes) &&
@@ -151,14 +153,18 @@ lay_out_states(EddyViewPlan *plan, const char *suffix)
 	return table;
 }
 
-/* The key of the group and the end of the pane: the open windows of a key are read. */
+/*
+ * The key of the group, then the first nbounds columns, which are times: the windows of a key are
+ * read.
+ */
 static EddyStateKey *
-make_order(const EddyStateTable *table)
+make_order(const EddyStateTable *table, int nbounds)
 {
 	EddyStateKey *order = palloc(sizeof(EddyStateKey) * table->nkeys);
+	int			nkeys = table->nkeys - nbounds;
 
-	memcpy(order, table->keys + 1, sizeof(EddyStateKey) * (table->nkeys - 1));
-	order[table->nkeys - 1] = table->keys[0];
+	memcpy(order, table->keys + nbounds, sizeof(EddyStateKey) * nkeys);
+	memcpy(order + nkeys, table->keys, sizeof(EddyStateKey) * nbounds);
 	return order;
 }
 
@@ -174,7 +180,13 @@ layout(EddyViewPlan *plan, Query *query)
 	eddy_combining_lay_out_results(plan);
 	panes = lay_out_states(plan, "panes");
 	if (!plan->on_close)
-		panes->order = make_order(panes);
+	{
+		EddyStateTable *results = linitial(plan->state_tables);
+
+		panes->order = make_order(panes, 1);
+		if (eddy_kind_panes_nkeys(plan) > 0)
+			results->order = make_order(results, plan->panes->nbounds);
+	}
 	plan->state_tables = lappend(plan->state_tables, panes);
 	plan->state_tables = lappend(plan->state_tables, lay_out_states(plan, "sums"));
 }

@@ -97,6 +97,7 @@ typedef struct EddyOutput
 	int32		typmod;
 	Oid			collation;
 	AttrNumber	column;			/* in the main state table */
+	AttrNumber	latest_column;	/* what column will show (emit_every.h); 0: it always shows the latest value */
 } EddyOutput;
 
 /* One expression of ORDER BY that chooses among the rows of a key. */
@@ -119,6 +120,8 @@ typedef struct EddyPanes EddyPanes;	/* panes.h */
 
 typedef struct EddyPaneSums EddyPaneSums;	/* pane_sums.h */
 
+typedef struct EddyClosePosition EddyClosePosition;	/* closing.c */
+
 typedef struct EddyViewPlan EddyViewPlan;
 
 struct EddyViewPlan
@@ -132,8 +135,10 @@ struct EddyViewPlan
 	bool		dead_letters;	/* policy for rows that expressions fail on; false: stop */
 	bool		on_close;		/* rows are in the view once they are final */
 	bool		keeps_late;		/* late rows are stored in eddy.late_rows */
+	int64		emit_interval;	/* microseconds between visible changes of a group; 0: all are visible */
 	int64		lateness;		/* microseconds for which final rows accept changes */
 	int64		retention;		/* microseconds for which final rows are kept; -1: indefinitely */
+	int64		idle_ttl;		/* microseconds for which groups are kept that are not touched; 0: indefinitely */
 
 	/* made by the kind's operation layout */
 	int			nkeys;			/* 0: no GROUP BY */
@@ -168,6 +173,8 @@ struct EddyViewPlan
 	Expr	   *event_start;	/* of Param 1: the event time is the start of those windows */
 	Expr	   *window_start;	/* of Param 1: the start of the window that contains a time, or NULL */
 	int			rows_agg;		/* of views that retract: index of count(*), the rows of a group */
+	bool		interrupted;	/* a window was found partly closed */
+	EddyClosePosition *positions;	/* where the work on ranges of windows continues, or NULL */
 	bool		adds_end;		/* that end is not in the definition's GROUP BY, but its start is */
 
 	/* columns of the main state table, 0: none */

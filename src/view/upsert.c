@@ -8,11 +8,12 @@
  * computed by the kind of the view.
  *
  * Updates and deletes are optimistic: the version that was read is replaced if it is still the
- * latest. Where several rows must change together, they are locked first. A row that does not exist yet is inserted speculatively, as ON CONFLICT does, because a
- * concurrent transaction may be inserting it. If such a transaction was first, the caller
- * continues, under READ COMMITTED, with a new snapshot, in which it reads the row again; under the
- * stricter levels the statement fails with 40001. Where the whole transaction can be repeated, new
- * rows are inserted many at a time, and a collision is an error (23505).
+ * latest. Where several rows must change together, they are locked first. A row that does not
+ * exist yet is inserted speculatively, as ON CONFLICT does, because a concurrent transaction may
+ * be inserting it. If such a transaction was first, the caller continues, under READ COMMITTED,
+ * with a new snapshot, in which it reads the row again; under the stricter levels the statement
+ * fails with 40001. Where the whole transaction can be repeated, new rows are inserted many at a
+ * time, and a collision is an error (23505).
  *
  * All reads are made with the active snapshot, which the caller pushes before it opens the table
  * and pops after closing it.
@@ -60,10 +61,16 @@ struct EddyUpsert
 	Relation	rel;
 	Relation	index;			/* by which rows are read, in the order of ranges */
 	Relation	key_index;		/* the unique index over the key; often the same */
+	Relation	time_index;		/* by which rows are read in order of a time; NULL: none */
 	IndexScanDesc scan;			/* NULL: none with the active snapshot */
 	int			scan_nkeys;
 	ScanKeyData *scan_keys;		/* one for each key column: equal to a value */
 	FmgrInfo   *at_least;		/* >= of each key column; fn_oid 0: not looked up yet */
+	const Datum *after_keys;	/* rows after this key are read, in several ranges; NULL: one range */
+	const bool *after_nulls;
+	TimestampTz after_until;
+	int			after_column;	/* the next range differs from the key in this column; -1: none */
+	bool		after_null;		/* it has NULL there, instead of greater values */
 	TupleTableSlot *stored;		/* the row that was read last */
 	TupleTableSlot *replaced;	/* a version that is replaced or deleted, for observers; often NULL */
 	EState	   *estate;
@@ -130,6 +137,35 @@ find_index(Relation rel, const EddyStateKey *columns, int ncolumns, bool unique)
 	return InvalidOid;
 }
 
+/* Adds an index over a time to the layout. */
+static void
+find_time_index(Relation rel, EddyTimeIndex *time)
+{
+	ListCell   *lc;
+
+	if (time->column == 0)
+		return;
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		bool		match = index->rd_index->indisvalid && index->rd_rel->relam == BTREE_AM_OID &&
+			IndexRelationGetNumberOfAttributes(index) == 1 &&
+			index->rd_index->indkey.values[0] == time->column &&
+			(RelationGetIndexPredicate(index) != NIL) == (time->where != 0);
+
+		index_close(index, AccessShareLock);
+		if (match)
+			time->index = lfirst_oid(lc);
+	}
+	if (!OidIsValid(time->index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("state table \"%s\" is missing the index over column \"%s\"",
+						RelationGetRelationName(rel),
+						NameStr(TupleDescAttr(RelationGetDescr(rel), time->column - 1)->attname)),
+				 errhint("Drop the continuous view and create it again.")));
+}
+
 /*
  * eddy_upsert_find_indexes adds the indexes of a state table to its layout. Superusers may add
  * indexes of their own, so they are recognized by their columns.
@@ -144,6 +180,8 @@ eddy_upsert_find_indexes(Relation rel, EddyStateTable *table)
 				 errmsg("state table \"%s\" is missing the unique index over its key",
 						RelationGetRelationName(rel)),
 				 errhint("Create the index again, with NULLS NOT DISTINCT, or drop and create the continuous view.")));
+	find_time_index(rel, &table->shown);
+	find_time_index(rel, &table->touched);
 	if (table->order == NULL)
 		return;
 	table->order_index = find_index(rel, table->order, table->nkeys, false);
@@ -205,6 +243,10 @@ end_scan(EddyUpsert *upsert)
 	if (upsert->scan)
 		index_endscan(upsert->scan);
 	upsert->scan = NULL;
+	upsert->after_keys = NULL;
+	if (upsert->time_index)
+		index_close(upsert->time_index, NoLock);
+	upsert->time_index = NULL;
 }
 
 void
@@ -341,15 +383,31 @@ eddy_upsert_check_unseen(EddyUpsert *upsert, int nkeys, bool from, const Datum *
 	UnregisterSnapshot(latest);
 }
 
-/* A condition on the first key column. */
+/* A condition on a column of the key, from 0. */
 static void
-set_range_key(ScanKeyData *key, Relation index, StrategyNumber strategy, TimestampTz time)
+set_key(ScanKeyData *key, Relation index, int column, StrategyNumber strategy, Datum value)
 {
-	Oid			type = index->rd_opcintype[0];
-	Oid			operator = get_opfamily_member(index->rd_opfamily[0], type, type, strategy);
+	Oid			type = index->rd_opcintype[column];
+	Oid			operator = get_opfamily_member(index->rd_opfamily[column], type, type, strategy);
 
-	ScanKeyEntryInitialize(key, 0, 1, strategy, InvalidOid, InvalidOid, get_opcode(operator),
-						   TimestampTzGetDatum(time));
+	ScanKeyEntryInitialize(key, 0, column + 1, strategy, InvalidOid,
+						   index->rd_indcollation[column], get_opcode(operator), value);
+}
+
+static void
+set_null_key(ScanKeyData *key, int column)
+{
+	ScanKeyEntryInitialize(key, SK_ISNULL | SK_SEARCHNULL, column + 1, InvalidStrategy, InvalidOid,
+						   InvalidOid, InvalidOid, (Datum) 0);
+}
+
+/* Begins to read rows by conditions on the columns of an index. */
+static void
+begin_key_scan(EddyUpsert *upsert, Relation index, ScanKeyData *keys, int nkeys)
+{
+	upsert->scan = eddy_compat_index_beginscan(upsert->rel, index, GetActiveSnapshot(), nkeys);
+	upsert->scan_nkeys = SCAN_RANGE;
+	index_rescan(upsert->scan, keys, nkeys, NULL, 0);
 }
 
 /*
@@ -362,11 +420,84 @@ eddy_upsert_seek_range(EddyUpsert *upsert, TimestampTz after, TimestampTz until)
 	ScanKeyData range[2];
 
 	end_scan(upsert);
-	set_range_key(&range[0], upsert->key_index, BTGreaterStrategyNumber, after);
-	set_range_key(&range[1], upsert->key_index, BTLessEqualStrategyNumber, until);
-	upsert->scan = eddy_compat_index_beginscan(upsert->rel, upsert->key_index, GetActiveSnapshot(), 2);
-	upsert->scan_nkeys = SCAN_RANGE;
-	index_rescan(upsert->scan, range, 2, NULL, 0);
+	set_key(&range[0], upsert->key_index, 0, BTGreaterStrategyNumber, TimestampTzGetDatum(after));
+	set_key(&range[1], upsert->key_index, 0, BTLessEqualStrategyNumber,
+			TimestampTzGetDatum(until));
+	begin_key_scan(upsert, upsert->key_index, range, 2);
+}
+
+/* Begins to read the rows in a range of times. */
+void
+eddy_upsert_seek_time(EddyUpsert *upsert, const EddyTimeIndex *index, TimestampTz after,
+					  TimestampTz until)
+{
+	ScanKeyData range[2];
+
+	end_scan(upsert);
+	upsert->time_index = index_open(index->index, AccessShareLock);
+	set_key(&range[0], upsert->time_index, 0, BTGreaterStrategyNumber, TimestampTzGetDatum(after));
+	set_key(&range[1], upsert->time_index, 0, BTLessEqualStrategyNumber,
+			TimestampTzGetDatum(until));
+	begin_key_scan(upsert, upsert->time_index, range, 2);
+}
+
+/* Begins the next range of rows after a key. False if there is none. */
+static bool
+begin_range_after(EddyUpsert *upsert)
+{
+	Relation	index = upsert->key_index;
+	ScanKeyData keys[INDEX_MAX_KEYS + 1];
+	int			column = upsert->after_column;
+	int			n = column;
+
+	if (column < 0)
+		return false;
+	for (int i = 0; i < column; i++)
+		if (upsert->after_nulls[i])
+			set_null_key(&keys[i], i);
+		else
+			set_key(&keys[i], index, i, BTEqualStrategyNumber, upsert->after_keys[i]);
+	if (upsert->after_null)
+		set_null_key(&keys[n++], column);
+	else
+		set_key(&keys[n++], index, column, BTGreaterStrategyNumber, upsert->after_keys[column]);
+	if (column == 0)
+		set_key(&keys[n++], index, 0, BTLessEqualStrategyNumber,
+				TimestampTzGetDatum(upsert->after_until));
+	if (upsert->scan)
+		index_endscan(upsert->scan);
+	begin_key_scan(upsert, index, keys, n);
+
+	/* NULLs come last, and nothing follows them; the first column is not NULL in these rows */
+	if (column > 0 && !upsert->after_null)
+		upsert->after_null = true;
+	else
+	{
+		upsert->after_null = false;
+		do
+			upsert->after_column--;
+		while (upsert->after_column >= 0 && upsert->after_nulls[upsert->after_column]);
+	}
+	return true;
+}
+
+/*
+ * eddy_upsert_seek_after begins to read the rows that follow a key: first those that differ in
+ * the last column only, then those that differ in the column before, and so on.
+ */
+void
+eddy_upsert_seek_after(EddyUpsert *upsert, const Datum *keys, const bool *nulls,
+					   TimestampTz until)
+{
+	end_scan(upsert);
+	upsert->after_keys = keys;
+	upsert->after_nulls = nulls;
+	upsert->after_until = until;
+	upsert->after_null = false;
+	upsert->after_column = upsert->table->nkeys - 1;
+	while (nulls[upsert->after_column])
+		upsert->after_column--;
+	(void) begin_range_after(upsert);
 }
 
 /*
@@ -377,8 +508,11 @@ TupleTableSlot *
 eddy_upsert_next(EddyUpsert *upsert)
 {
 	MemoryContext old = MemoryContextSwitchTo(upsert->mcxt);
-	bool		found = index_getnext_slot(upsert->scan, ForwardScanDirection, upsert->stored);
+	bool		found;
 
+	while (!(found = index_getnext_slot(upsert->scan, ForwardScanDirection, upsert->stored)) &&
+		   upsert->after_keys && begin_range_after(upsert))
+		;
 	MemoryContextSwitchTo(old);
 	if (!found)
 		return NULL;
@@ -610,6 +744,19 @@ eddy_upsert_delete(EddyUpsert *upsert, ItemPointer place)
 	return true;
 }
 
+static TM_Result
+lock_version(EddyUpsert *upsert, ItemPointer place, LockWaitPolicy policy)
+{
+	TM_FailureData tmfd;
+	TupleTableSlot *slot = table_slot_create(upsert->rel, NULL);
+	TM_Result	result = table_tuple_lock(upsert->rel, place, GetActiveSnapshot(), slot,
+										  GetCurrentCommandId(true), LockTupleExclusive,
+										  policy, 0, &tmfd);
+
+	ExecDropSingleTupleTableSlot(slot);
+	return result;
+}
+
 /*
  * eddy_upsert_lock locks the version at a place until the end of the transaction; false if it is
  * not the latest one.
@@ -617,14 +764,16 @@ eddy_upsert_delete(EddyUpsert *upsert, ItemPointer place)
 bool
 eddy_upsert_lock(EddyUpsert *upsert, ItemPointer place)
 {
-	TM_FailureData tmfd;
-	TupleTableSlot *slot = table_slot_create(upsert->rel, NULL);
-	TM_Result	result = table_tuple_lock(upsert->rel, place, GetActiveSnapshot(), slot,
-										  GetCurrentCommandId(true), LockTupleExclusive,
-										  LockWaitBlock, 0, &tmfd);
+	return check_result(upsert, lock_version(upsert, place, LockWaitBlock));
+}
 
-	ExecDropSingleTupleTableSlot(slot);
-	return check_result(upsert, result);
+/* eddy_upsert_try_lock does the same; false also if another transaction has locked the row. */
+bool
+eddy_upsert_try_lock(EddyUpsert *upsert, ItemPointer place)
+{
+	TM_Result	result = lock_version(upsert, place, LockWaitSkip);
+
+	return result != TM_WouldBlock && check_result(upsert, result);
 }
 
 /*

@@ -31,6 +31,16 @@ typedef struct EddyStateKey
 	Oid			collation;
 } EddyStateKey;
 
+/*
+ * A column with a time, by which rows are found: all rows, or those whose column "where" is true.
+ */
+typedef struct EddyTimeIndex
+{
+	AttrNumber	column;			/* 0: the table has no such index */
+	AttrNumber	where;			/* 0: all rows */
+	Oid			index;
+} EddyTimeIndex;
+
 /* A state table, as the kind of its view lays it out. */
 typedef struct EddyStateTable
 {
@@ -42,6 +52,8 @@ typedef struct EddyStateTable
 	EddyStateKey *keys;
 	bool		parts;			/* its rows are parts of groups, which another table has */
 	EddyStateKey *order;		/* the key's columns as ranges are read; NULL: in that order */
+	EddyTimeIndex shown;		/* rows with changes that are not shown yet (emit_every.h) */
+	EddyTimeIndex touched;		/* rows by the time of their last change (ttl.c) */
 	Oid			relid;
 	Oid			index;			/* unique index over the key */
 	Oid			order_index;	/* index over order, if it is not NULL */
@@ -76,9 +88,25 @@ extern void eddy_upsert_seek(EddyUpsert *upsert, int nkeys, const Datum *keys, c
 extern void eddy_upsert_seek_from(EddyUpsert *upsert, int nkeys, bool from, const Datum *keys,
 								   const bool *nulls);
 
-/* The rows whose first key column, a timestamp, is after the first and not after the second time. */
+/*
+ * The rows whose first key column, a timestamp, is after the first and not after the second time.
+ */
 extern void eddy_upsert_seek_range(EddyUpsert *upsert, TimestampTz after, TimestampTz until);
+
+/*
+ * The rows that follow a key in the order of keys, as far as their first key column is not after
+ * a time. The values must remain valid while the rows are read.
+ */
+extern void eddy_upsert_seek_after(EddyUpsert *upsert, const Datum *keys, const bool *nulls,
+								   TimestampTz until);
 extern TupleTableSlot *eddy_upsert_next(EddyUpsert *upsert);
+
+/*
+ * The rows of an index over a time, in order of that time, after the first and not after the
+ * second one.
+ */
+extern void eddy_upsert_seek_time(EddyUpsert *upsert, const EddyTimeIndex *index,
+								  TimestampTz after, TimestampTz until);
 
 /* Raises 40001 if the active snapshot does not see a row of that range that is committed. */
 extern void eddy_upsert_check_unseen(EddyUpsert *upsert, int nkeys, bool from, const Datum *keys,
@@ -96,6 +124,7 @@ extern bool eddy_upsert_insert(EddyUpsert *upsert, TupleTableSlot *row);
 extern bool eddy_upsert_update(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row);
 extern bool eddy_upsert_delete(EddyUpsert *upsert, ItemPointer place);
 extern bool eddy_upsert_lock(EddyUpsert *upsert, ItemPointer place);
+extern bool eddy_upsert_try_lock(EddyUpsert *upsert, ItemPointer place);	/* never waits */
 extern void eddy_upsert_renew(EddyUpsert *upsert);
 
 /* Insert many rows; one that a concurrent transaction has inserted first is an error (23505). */

@@ -30,9 +30,17 @@ extern List *eddy_view_list(Oid source);
 
 extern bool eddy_view_may_close(Oid stream, TimestampTz watermark);
 extern bool eddy_view_close_due(Oid stream, TimestampTz watermark, bool remember);
+extern bool eddy_view_close_interrupted(Oid stream);
 extern bool eddy_view_close(Oid stream, TimestampTz watermark, int64 *budget, List **changes);
 extern bool eddy_view_expire(Oid stream, TimestampTz watermark, int64 *budget, List **changes);
 extern TimestampTz eddy_view_earlier(TimestampTz watermark, int64 usec);
+
+/* ---- by the clock (emit_every.c, ttl.c) ---- */
+
+/* True for emit => 'every ...', whose interval in microseconds it determines. */
+extern bool eddy_view_parse_emit(const char *emit, int64 *interval);
+extern bool eddy_view_emit_due(Oid view, int64 *budget);
+extern bool eddy_view_expire_idle(Oid view, int64 *budget);
 
 /* ---- creation (define.c) ---- */
 
@@ -46,6 +54,7 @@ typedef struct EddyViewOptions
 	const char *start;
 	const char *maintenance;
 	const char *on_error;
+	Interval   *idle_ttl;
 	bool		if_not_exists;
 } EddyViewOptions;
 

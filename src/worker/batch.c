@@ -281,6 +281,7 @@ advance_partitions(EddySourceWorker *worker)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz watermark = next_watermark(worker);
 
+	worker->apply.watermark = watermark;
 	for (int i = 0; i < worker->partitions.count; i++)
 	{
 		EddyPartitionState *state = &worker->partitions.states[i];

@@ -2,7 +2,7 @@
  *
  * database.c
  *    The database worker: starts the source workers of its database, keeps staging bounded, does
- *    what is due by the clock (src/apply/tick.c).
+ *    what is due by the clock (src/apply/tick.c, src/apply/view_tick.c).
  *
  * It exits when the database does not have the extension. Otherwise it compares
  * the sources that should run with those that do, whenever a transaction has committed a change
@@ -283,6 +283,7 @@ eddy_database_worker_main(Datum arg)
 	TimestampTz next_check = 0;
 	TimestampTz next_housekeeping = 0;
 	TimestampTz next_tick = 0;
+	TimestampTz next_view_tick = 0;
 	bool		installed = false;
 	bool		upgraded = false;
 	bool		woken = true;
@@ -328,7 +329,7 @@ eddy_database_worker_main(Datum arg)
 				eddy_slots_check_starting();
 				pause = start_workers(wanted);
 				next_check = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
-				next_tick = 0;
+				next_tick = next_view_tick = 0;
 			}
 		}
 		if (!installed && release_all())
@@ -361,7 +362,16 @@ eddy_database_worker_main(Datum arg)
 			MemoryContextSwitchTo(loop_context);
 			next_tick = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
 		}
-		next = Min(Min(next_check, next_housekeeping), next_tick);
+		if (GetCurrentTimestamp() >= next_view_tick)
+		{
+			long		pause = eddy_view_tick();
+
+			MemoryContextSwitchTo(loop_context);
+			/* a new view wakes this worker */
+			next_view_tick = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														 pause < 0 ? CHECK_INTERVAL : pause);
+		}
+		next = Min(Min(next_check, next_housekeeping), Min(next_tick, next_view_tick));
 		pgstat_report_stat(true);
 		woken = (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						   TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1,

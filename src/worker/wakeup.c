@@ -21,6 +21,7 @@
 #include "worker/wakeup.h"
 
 static bool wake_at_commit = false;
+static bool wake_database_at_commit = false;
 
 /*
  * Wakes all workers of a database, and the launcher: a database worker that runs may be about
@@ -69,6 +70,22 @@ eddy_wakeup_take_requests(bool *all)
 	return result;
 }
 
+/* Wakes the worker of a database alone. */
+static void
+wake_database(Oid database)
+{
+	LWLockAcquire(eddy_shared->lock, LW_SHARED);
+	for (int i = 0; i < eddy_shared->nslots; i++)
+	{
+		const EddySlot *slot = &eddy_shared_slots[i];
+
+		if (slot->state == EDDY_SLOT_RUNNING && slot->id.database == database &&
+			slot->id.kind == EDDY_WORKER_DATABASE)
+			eddy_shared_wake(slot->pid);
+	}
+	LWLockRelease(eddy_shared->lock);
+}
+
 /* At COMMIT the changes are already visible to other sessions. */
 static void
 at_xact_end(XactEvent event, void *arg pg_attribute_unused())
@@ -78,11 +95,13 @@ at_xact_end(XactEvent event, void *arg pg_attribute_unused())
 		case XACT_EVENT_COMMIT:
 			if (wake_at_commit && eddy_shared)
 				request_attention(MyDatabaseId);
-			wake_at_commit = false;
+			else if (wake_database_at_commit && eddy_shared)
+				wake_database(MyDatabaseId);
+			wake_at_commit = wake_database_at_commit = false;
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			wake_at_commit = false;
+			wake_at_commit = wake_database_at_commit = false;
 			break;
 		default:
 			break;
@@ -93,6 +112,12 @@ void
 eddy_worker_wakeup_at_commit(void)
 {
 	wake_at_commit = true;
+}
+
+void
+eddy_worker_wake_database_at_commit(void)
+{
+	wake_database_at_commit = true;
 }
 
 void

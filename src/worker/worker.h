@@ -32,6 +32,9 @@ extern void eddy_worker_init(void);
 /* Wakes launcher and this database's workers when the current transaction commits, once. */
 extern void eddy_worker_wakeup_at_commit(void);
 
+/* Wakes the worker of the database alone. */
+extern void eddy_worker_wake_database_at_commit(void);
+
 /*
  * eddy_worker_evict terminates all workers of a database, waits until they have exited, and keeps
  * new ones from being started until eddy_worker_readmit or the end of this process: DROP DATABASE,

@@ -25,7 +25,7 @@ use Test::More;
 
 our @EXPORT = qw(
   new_node configure_node attach_server sql wait_until wait_for_state wait_for_consumed
-  restart_node
+  restart_node advance_clock clock_offset
   tool build_tool kafka_tool start_broker start_process stop_process process_cpu difference equal_ok
 );
 
@@ -175,6 +175,25 @@ sub restart_node
 	$node->stop('immediate');
 	$node->start;
 	return;
+}
+
+# Advances the clocks that pg_eddy.test_clock_offset changes.
+sub advance_clock
+{
+	my ($node, $seconds) = @_;
+
+	$node->{eddy_clock_offset} = clock_offset($node) + $seconds;
+	sql($node, "ALTER SYSTEM SET pg_eddy.test_clock_offset = $node->{eddy_clock_offset}");
+	sql($node, 'SELECT pg_reload_conf()');
+	return;
+}
+
+# Returns by how many seconds they are ahead.
+sub clock_offset
+{
+	my ($node) = @_;
+
+	return $node->{eddy_clock_offset} // 0;
 }
 
 # Returns a query for the rows in which two queries differ, in either direction.

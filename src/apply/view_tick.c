@@ -1,0 +1,191 @@
+/*-------------------------------------------------------------------------
+ *
+ * view_tick.c
+ *    What the clock does to views: changes are shown, groups that are not touched are removed.
+ *
+ * The database worker calls this often enough for the shortest interval of emit => 'every ...' in
+ * the database: a change is shown at most a tenth of its interval, or one second, after it is
+ * due.
+ *
+ * Work is done in transactions of a limited number of groups. They lock groups without waiting,
+ * so that batches wait for one of them at most, and never the other way round.
+ *
+ * Locking: streams and state tables are left for the next call if they are not available within a
+ * short time. Errors are logged, and the view is not tried again for a minute. Memory: a context
+ * that is deleted at the end. A crash leaves nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "apply/apply.h"
+#include "interval.h"
+#include "monotonic.h"
+#include "subtransaction.h"
+#include "view/view.h"
+
+/* Groups that one transaction changes at most: batches wait for it. */
+#define BUDGET 5000
+
+#define INTERVAL_MAX 1000L		/* ms between calls */
+#define INTERVAL_MIN 20L
+#define INTERVAL_PART 10		/* of the interval of a view */
+#define INTERVAL_ERROR (60 * USECS_PER_SEC)
+#define LOCK_WAIT "100ms"
+
+/* A view that the clock changes. */
+typedef struct TimedView
+{
+	Oid			view;
+	Oid			stream;
+	bool		emits;
+	bool		expires;
+} TimedView;
+
+/* The views that failed last, and when they are tried again, on the monotonic clock. */
+static List *failed = NIL;		/* of Oid, in TopMemoryContext */
+static int64 retry_at = 0;
+
+/* Lists the views, in mcxt, and sets *pause to the ms until the next call. */
+static List *
+list_views(MemoryContext mcxt, long *pause)
+{
+	List	   *views = NIL;
+	ListCell   *lc;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(lc, eddy_catalog_list_all_views())
+	{
+		const EddyView *view = lfirst(lc);
+		int64		interval = 0;
+		bool		emits = eddy_view_parse_emit(view->emit, &interval);
+		TimedView  *timed;
+		MemoryContext old;
+
+		if (view->suspended || (!emits && view->idle_ttl == NULL))
+			continue;
+		*pause = *pause < 0 ? INTERVAL_MAX : *pause;
+		if (emits)
+			*pause = Min(*pause, Max(INTERVAL_MIN, (long) (interval / INTERVAL_PART / 1000)));
+		old = MemoryContextSwitchTo(mcxt);
+		timed = palloc(sizeof(TimedView));
+		timed->view = view->relid;
+		timed->stream = view->stream;
+		timed->emits = emits;
+		timed->expires = view->idle_ttl != NULL;
+		views = lappend(views, timed);
+		MemoryContextSwitchTo(old);
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return views;
+}
+
+/* One step with one view, in a transaction of its own. */
+typedef struct Step
+{
+	const TimedView *view;
+	bool		complete;
+} Step;
+
+static void
+run_step(void *arg)
+{
+	Step	   *step = arg;
+	int64		budget = BUDGET;
+
+	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	step->complete = true;
+	if (step->view->emits)
+		step->complete &= eddy_view_emit_due(step->view->view, &budget);
+	if (step->view->expires)
+		step->complete &= eddy_view_expire_idle(step->view->view, &budget);
+}
+
+/* False if there was an error other than a lock that is not available. */
+static bool
+run_steps(const TimedView *view, MemoryContext mcxt)
+{
+	Step		step = {view, false};
+
+	while (!step.complete)
+	{
+		ErrorData  *error = NULL;
+		bool		locked;
+
+		CHECK_FOR_INTERRUPTS();
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		MemoryContextSwitchTo(mcxt);
+		/* a stream that is being changed or dropped is left for the next call */
+		locked = ConditionalLockRelationOid(view->stream, RowExclusiveLock);
+		if (locked)
+			error = eddy_subtransaction_run(run_step, &step);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(mcxt);
+		if (!locked)
+			break;
+		if (error == NULL)
+			continue;
+		if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+			break;
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("could not maintain continuous view by the clock: %s", error->message)));
+		return false;
+	}
+	return true;
+}
+
+static void
+note_failure(Oid view, int64 now)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	if (failed == NIL)
+		retry_at = now + INTERVAL_ERROR;
+	failed = list_append_unique_oid(failed, view);
+	MemoryContextSwitchTo(old);
+}
+
+long
+eddy_view_tick(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext mcxt = AllocSetContextCreate(TopMemoryContext, "pg_eddy view tick",
+											   ALLOCSET_SMALL_SIZES);
+	int64		now = eddy_monotonic_real();
+	long		pause = -1;
+	List	   *views = list_views(mcxt, &pause);
+	ListCell   *lc;
+
+	MemoryContextSwitchTo(mcxt);
+	if (now >= retry_at)
+	{
+		list_free(failed);
+		failed = NIL;
+	}
+	foreach(lc, views)
+	{
+		const TimedView *view = lfirst(lc);
+
+		if (!list_member_oid(failed, view->view) && !run_steps(view, mcxt))
+			note_failure(view->view, now);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(mcxt);
+	return pause;
+}

@@ -1,0 +1,136 @@
+# 075_clock.pl: what the clock does to views: emit => 'every ...', idle_ttl.
+#
+# Intervals are hours, and the test raises pg_eddy.test_clock_offset instead of waiting. The database
+# worker shows changes when their interval is over, also after a crash, and removes groups that no row has
+# touched.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('clock');
+# The records that a slot has received since the last call: operation and result of each.
+sub changes
+{
+	my ($slot, $view, @options) = @_;
+	my $options = join '', map { ", '$_'" } 'views', "public.$view", @options;
+
+	return sql($node, qq{
+SELECT coalesce(string_agg(concat_ws(' ', data::json ->> 'op', coalesce(data::json -> 'after', data::json -> 'key')), E'\\n'), '')
+FROM pg_logical_slot_get_changes('$slot', NULL, NULL, 'batch-bytes', '0'$options)});
+}
+
+#
+# emit => 'every ...'
+#
+
+sql($node, q{
+CREATE UNLOGGED TABLE sales (shop int, amount int);
+SELECT eddy.create_stream('sales');
+SELECT eddy.create_continuous_view('hourly', 'SELECT shop, sum(amount) AS amount, round(avg(amount), 1) AS mean
+	FROM sales GROUP BY shop HAVING sum(amount) > 0', emit => 'every 1 hour');
+SELECT eddy.create_continuous_view('at_once', 'SELECT shop, sum(amount) AS amount, round(avg(amount), 1) AS mean
+	FROM sales GROUP BY shop HAVING sum(amount) > 0');
+SELECT pg_create_logical_replication_slot('hourly', 'pg_eddy_cdc');
+INSERT INTO sales VALUES (1, 10), (2, 10);
+INSERT INTO sales VALUES (1, 5), (2, -10);
+INSERT INTO sales VALUES (1, 5);
+});
+my $shown = q{SELECT string_agg(shop || '=' || amount, ' ' ORDER BY shop) FROM hourly};
+
+is(sql($node, $shown), '1=10 2=10', 'changes wait for the interval');
+advance_clock($node, 1800);
+sql($node, 'INSERT INTO sales VALUES (1, 1)');
+is(sql($node, $shown), '1=10 2=10', 'so do those after half of it');
+restart_node($node);
+is(sql($node, $shown), '1=10 2=10', 'a crash shows nothing');
+advance_clock($node, 1900);
+ok(wait_until($node, "SELECT ($shown) = '1=21'", 'the changes are shown'),
+	'the database worker shows the last change when the interval is over, without input and after a crash');
+equal_ok($node, 'TABLE hourly', 'TABLE at_once', 'the view then is that of all rows');
+is( changes('hourly', 'hourly'),
+	qq{c {"shop":1,"amount":10,"mean":10.0}\nc {"shop":2,"amount":10,"mean":10.0}\n}
+	  . qq{u {"shop":1,"amount":21,"mean":5.3}\nd {"shop":2}},
+	'consumers receive one change of each group in an interval');
+
+sql($node, 'INSERT INTO sales VALUES (1, 1)');
+is(sql($node, $shown), '1=21', 'the next interval begins when changes are shown');
+advance_clock($node, 3700);
+ok(wait_until($node, "SELECT ($shown) = '1=22'", 'the change is shown'), 'and ends');
+advance_clock($node, 3700);
+sql($node, 'INSERT INTO sales VALUES (1, 1)');
+is(sql($node, $shown), '1=23', 'after a quiet interval a change is visible at once');
+
+# a writer that holds a group keeps the others from being shown neither now nor later
+my $writer = $node->background_psql('postgres');
+$writer->query_safe('BEGIN; INSERT INTO sales VALUES (1, 1)');
+sql($node, 'INSERT INTO sales VALUES (3, 3)');
+sql($node, 'INSERT INTO sales VALUES (3, 3)');
+advance_clock($node, 3700);
+ok(wait_until($node, "SELECT ($shown) = '1=23 3=6'", 'the free group is shown'),
+	'the worker does not wait for a group that a transaction holds');
+$writer->query_safe('COMMIT');
+$writer->quit;
+ok(wait_until($node, "SELECT ($shown) = '1=24 3=6'", 'the other group is shown'), 'it is shown afterwards');
+
+# a view that is read many times while rows come: never two changes in an interval
+sql($node, q{SELECT count(*) FROM pg_logical_slot_get_changes('hourly', NULL, NULL)});
+sql($node, "INSERT INTO sales VALUES (4, $_)") foreach 1 .. 20;
+is(changes('hourly', 'hourly'), qq{c {"shop":4,"amount":1,"mean":1.0}}, '20 batches in an interval are one change');
+
+#
+# idle_ttl
+#
+
+sql($node, q{
+SELECT pg_drop_replication_slot('hourly');
+CREATE UNLOGGED TABLE visits (page text, visitor int);
+SELECT eddy.create_stream('visits');
+SELECT eddy.create_continuous_view('pages', 'SELECT page, count(*) AS n, count(DISTINCT visitor) AS visitors
+	FROM visits GROUP BY page', idle_ttl => '1 hour');
+SELECT eddy.create_continuous_view('last_visits', 'SELECT DISTINCT ON (page) page, visitor FROM visits
+	ORDER BY page, visitor DESC', idle_ttl => '1 hour');
+SELECT eddy.create_continuous_view('all_visits', 'SELECT page, visitor FROM visits', idle_ttl => '1 hour');
+SELECT pg_create_logical_replication_slot('silent', 'pg_eddy_cdc');
+SELECT pg_create_logical_replication_slot('asking', 'pg_eddy_cdc');
+INSERT INTO visits VALUES ('a', 1), ('b', 1);
+INSERT INTO visits VALUES ('a', 2);
+});
+my $pages = q{SELECT string_agg(page || '=' || n || '/' || visitors, ' ' ORDER BY page) FROM pages};
+
+advance_clock($node, 3000);
+sql($node, q{INSERT INTO visits VALUES ('a', 2)});
+advance_clock($node, 1100);
+ok(wait_until($node, "SELECT ($pages) = 'a=3/2'", 'b is removed'), 'a group that no row has touched is removed, others are not');
+ok(wait_until($node, q{SELECT (SELECT string_agg(page, ' ') FROM last_visits) = 'a'
+	AND (SELECT count(*) FROM all_visits) = 1}, 'rows are removed'), 'likewise with DISTINCT ON and without groups');
+is(sql($node, q{SELECT count(*) FROM eddy._pages_values}), 2, 'with the values that its aggregates keep');
+my $created = qq{c {"page":"a","n":1,"visitors":1}\nc {"page":"b","n":1,"visitors":1}\n}
+  . qq{u {"page":"a","n":2,"visitors":2}\nu {"page":"a","n":3,"visitors":2}};
+is(changes('silent', 'pages'), $created, 'consumers receive no delete');
+is(changes('asking', 'pages', 'retention', 'on'), qq{$created\nd {"page":"b"}}, 'unless they ask for it');
+sql($node, q{INSERT INTO visits VALUES ('b', 3); DELETE FROM pages WHERE page = 'a'});
+is(sql($node, $pages), 'b=1/1', 'a row that comes later begins a new group');
+is(changes('silent', 'pages'), qq{c {"page":"b","n":1,"visitors":1}\nd {"page":"a"}}, q{a user's delete is sent});
+
+# many groups, in several transactions, beside a writer that holds one of them
+sql($node, q{INSERT INTO visits SELECT 'p' || i, i FROM generate_series(1, 12000) i});
+$writer = $node->background_psql('postgres');
+$writer->query_safe(q{BEGIN; INSERT INTO visits VALUES ('p7', 1)});
+advance_clock($node, 5000);
+ok(wait_until($node, q{SELECT (SELECT string_agg(page, ' ') FROM pages) = 'p7'}, 'all others are removed'),
+	'groups are removed in several transactions, without waiting for one that is held');
+sql($node, q{INSERT INTO visits VALUES ('p8', 1)});
+$writer->query_safe('COMMIT');
+$writer->quit;
+is(sql($node, $pages), 'p7=2/2 p8=1/1', 'the row has touched it');
+
+$node->stop;
+done_testing();
