@@ -2,7 +2,8 @@
 #
 # A million messages in 8 partitions of a real broker, some in aborted transactions, some malformed;
 # users who write into the same stream; a consumer of changes. Meanwhile the worker is terminated and
-# killed, the server is stopped in immediate mode, and the broker is restarted and killed. Then the
+# killed, the server is stopped in immediate mode, and the broker is restarted and killed. At the end a
+# process is killed twice in the middle of closing windows. Then the
 # results are recomputed from the messages that an independent reader reads from Kafka:
 #
 #   - each view equals its own SELECT over the accepted rows
@@ -24,6 +25,7 @@ use EddyTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes ();
 
 my $messages = $ENV{EDDY_MESSAGES} // 1_000_000;
 my $partitions = 8;
@@ -82,7 +84,12 @@ my %views = (
 		SELECT u.kind, count(*) AS n, sum(u.v) AS v
 		FROM (SELECT 'id' AS kind, id::numeric AS v FROM events
 			  UNION ALL SELECT 'seq', seq FROM events WHERE producer < 100) u
-		GROUP BY u.kind});
+		GROUP BY u.kind},
+	closing => q{
+		SELECT key, w.window_start, w.window_end, count(*) AS n, sum(qty) AS qty, avg(price) AS price
+		FROM events, eddy.tumble(event_time, '10 seconds') AS w
+		GROUP BY key, w.window_start, w.window_end});
+my %options = (closing => q{emit => 'on_close'});
 
 my $broker = start_broker();
 $broker->create_topic('events', $partitions);
@@ -113,7 +120,9 @@ SELECT eddy.create_stream('events', event_time => 'event_time', delay => '1 hour
 sql($node, "SELECT pg_create_logical_replication_slot('dashboard', 'pg_eddy_cdc')");
 foreach my $view (sort keys %views)
 {
-	sql($node, "SELECT eddy.create_continuous_view('$view', \$\$$views{$view}\$\$)");
+	my $options = join ', ', '', $options{$view} // ();
+
+	sql($node, "SELECT eddy.create_continuous_view('$view', \$\$$views{$view}\$\$$options)");
 }
 
 # the consumer of changes: reconnects automatically, is killed once, keeps its output
@@ -271,6 +280,58 @@ note "rounds of user 1: $rounds{succeeded}, failed in crashes: $rounds{failed}";
 
 is(sql($node, "SELECT state, error FROM $source"),
 	'running|', 'the source runs without an error');
+
+#
+# kill -9 in the middle of closing, which a row that is locked stops there
+#
+
+my $closing_state = sql($node, q{SELECT state_table FROM eddy.continuous_views WHERE view = 'closing'::regclass});
+my $advance = q{SELECT eddy.advance_watermark('events', '2026-02-01 00:00+00')};
+
+# Locks the group with a number, in the order in which groups are closed. The crash ends the session.
+sub lock_group
+{
+	my ($number) = @_;
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+
+	# OFFSET would lock the groups before it as well
+	$session->query_safe("BEGIN; SELECT n FROM $closing_state WHERE ctid = (SELECT ctid FROM $closing_state
+		ORDER BY window_end, key OFFSET $number LIMIT 1) FOR UPDATE");
+	return $session;
+}
+
+# Kills the process that waits for this lock, and waits for the end of the crash.
+sub kill_waiting
+{
+	my ($session, $who) = @_;
+	my $observer = $node->background_psql('postgres');
+	my $deadline = time() + $EddyTest::wait_timeout;
+	my $pid = '';
+
+	# the database worker waits for a part of a second, in each second
+	while ($pid eq '' && time() < $deadline)
+	{
+		$pid = $observer->query_safe(qq{SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND $who LIMIT 1});
+		Time::HiRes::sleep(0.02) if $pid eq '';    # before the next poll
+	}
+	cmp_ok($pid || 0, '>', 0, "a process is stopped in the middle of closing: $who") or return;
+	kill 'KILL', $pid;
+	eval { $_->quit } foreach ($session, $observer);
+	wait_until($node, qq{SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid}, 'the server was started again');
+	return;
+}
+
+my $groups = sql($node, "SELECT count(*) FROM $closing_state");
+cmp_ok($groups, '>', 25_000, 'closing takes several transactions');
+my $session = lock_group(10_000);
+my $advancing = start_process("$dir/advancing", 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $advance);
+kill_waiting($session, q{query ~ '^SELECT eddy.advance_watermark'});
+stop_process($advancing);
+is(sql($node, 'SELECT count(*) FROM closing'), 0, 'nothing is closed if the transaction that closes crashes');
+$session = lock_group(25_000);
+sql($node, $advance);
+kill_waiting($session, q{backend_type = 'eddy database worker'});
+wait_until($node, "SELECT count(*) = $groups FROM closing", 'all windows are closed');
 
 my $lsn = sql($node, 'SELECT pg_current_wal_insert_lsn()');
 wait_until(
@@ -459,6 +520,8 @@ FROM (SELECT *, lag(op) OVER (PARTITION BY view, key ORDER BY lsn, seq) AS previ
 WHERE (op = 'c') <> (previous IS NULL OR previous = 'd') LIMIT 5}),
 	'',
 	'each row is created once before it is updated or deleted');
+is(sql($node, q{SELECT count(*), count(DISTINCT key), count(*) FILTER (WHERE op <> 'c') FROM change WHERE view = 'public.closing'}),
+	"$groups|$groups|0", 'each window that has closed was sent once');
 is( sql($node, q{
 SELECT n, lsn, seq
 FROM (SELECT *, max(n) OVER (ORDER BY lsn, seq ROWS UNBOUNDED PRECEDING) AS furthest

@@ -174,6 +174,41 @@ wait_for_state($node, 'strict', 'running');
 all_counted('strict', 500, 'the source continues after eddy.seek');
 
 #
+# Windows that close while several workers add rows, and one of them is killed
+#
+
+$broker->create_topic('windows', 6);
+sql($node, q{
+CREATE UNLOGGED TABLE windows (id bigint, ts timestamptz);
+SELECT eddy.create_stream('windows', event_time => 'ts', delay => '1 s');
+SELECT eddy.create_continuous_view('windows_final', 'SELECT id % 5 AS k, w.window_end, count(*) AS n, sum(id) AS ids
+	FROM windows, eddy.tumble(ts, ''5 s'') AS w GROUP BY 1, w.window_end', emit => 'on_close', late => 'keep');
+SELECT pg_create_logical_replication_slot('windows', 'pg_eddy_cdc');
+SELECT eddy.attach_kafka('windows', server => 'kafka', topic => 'windows', options => '{"workers": 3}');
+CREATE FUNCTION time_of(id bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE
+RETURN timestamptz '2026-01-01 00:00Z' + id * interval '20 ms';
+});
+
+foreach my $burst (0 .. 5)
+{
+	$broker->produce('windows', map { [ $_ % 6, undef, sprintf '{"id": %d, "ts": "2026-01-01T00:%02d:%06.3fZ"}', $_,
+				int($_ / 3000), ($_ % 3000) / 50 ] } $burst * 1000 + 1 .. $burst * 1000 + 1000);
+	kill 'KILL', pid_of('windows', $burst % 3) if $burst == 2;
+}
+wait_for_consumed($node, $broker, 'windows');
+my $final = q{SELECT id % 5 AS k, w.window_end, count(*) AS n, sum(id) AS ids
+	FROM generate_series(1::bigint, 6000) AS id, eddy.tumble(time_of(id), '5 s') AS w
+	WHERE w.window_end <= eddy.watermark('windows')
+		AND id NOT IN (SELECT (row_data ->> 'id')::bigint FROM eddy.late_rows WHERE view = 'windows_final'::regclass)
+	GROUP BY 1, w.window_end};
+wait_until($node, "SELECT count(*) = 0 FROM (@{[ difference('TABLE windows_final', $final) ]}) d", 'the windows are closed');
+cmp_ok(sql($node, 'SELECT count(*) FROM windows_final'), '>=', 5 * 22, 'final rows are those of the SELECT over the rows that are not late');
+is( sql($node, q{SELECT count(*), count(DISTINCT data::json ->> 'key') FROM pg_logical_slot_get_changes('windows', NULL, NULL,
+	'batch-bytes', '0', 'views', 'public.windows_final')}),
+	sql($node, 'SELECT count(*), count(*) FROM windows_final'), 'each was sent once');
+sql($node, q{SELECT pg_drop_replication_slot('windows'); SELECT eddy.detach_kafka('windows', 'windows')});
+
+#
 # More workers than partitions, pause and detach
 #
 

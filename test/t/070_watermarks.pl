@@ -26,19 +26,6 @@ CREATE FUNCTION seconds(at timestamptz) RETURNS text LANGUAGE sql IMMUTABLE
 RETURN coalesce(extract(epoch FROM at - at(0))::int::text, 'none');
 });
 
-my $clock = 0;
-
-# Advances the clock that measures idle_timeout.
-sub advance_clock
-{
-	my ($seconds) = @_;
-
-	$clock += $seconds;
-	sql($node, "ALTER SYSTEM SET pg_eddy.test_clock_offset = $clock");
-	sql($node, 'SELECT pg_reload_conf()');
-	return;
-}
-
 # Creates a stream that has a delay of 5 seconds, and attaches a new topic of the same name.
 sub new_stream
 {
@@ -120,10 +107,10 @@ sub advance_until_idle
 	my ($stream, $want, $what) = @_;
 	my $idle = '';
 
-	for (my $try = 0; $try < 60 && $idle ne $want; $try++)
+	for (my $try = 0; $try < 300 && $idle ne $want; $try++)
 	{
-		advance_clock(7200) if $try % 10 == 0;
-		Time::HiRes::sleep(0.5);    # before the next poll
+		advance_clock($node, 7200) if $try % 15 == 0;
+		Time::HiRes::sleep(0.1);    # before the next poll
 		$idle = sql($node, qq{
 SELECT coalesce(string_agg(partition::text, ' ' ORDER BY partition) FILTER (WHERE idle), '')
 FROM eddy.partitions WHERE stream = '$stream'::regclass});
@@ -188,11 +175,11 @@ is(watermark('minimum'), '75', 'until it has a row');
 # a partition that becomes idle releases the watermark, and closes windows, without any row
 new_stream('released', 2);
 rows('released', [ 0, 200 ], [ 1, 50 ]);
-advance_clock(1800);
+advance_clock($node, 1800);
 rows('released', [ 0, 210 ]);
 is(watermark('released'), '45', 'a partition is behind');
 is(final('released'), '', 'its window is open');
-advance_clock(1900);
+advance_clock($node, 1900);
 idle_become('released', '1', 'it becomes idle');
 is(watermark('released'), '205', 'this releases the watermark');
 is(final('released'), '50 k=1', 'and closes windows');
@@ -201,7 +188,7 @@ new_stream('idle', 3);
 rows('idle', [ 0, 100 ], [ 1, 50 ]);
 is(watermark('idle'), 'none', 'a silent partition holds the watermark');
 idle_become('idle', '', 'no partition is idle before the timeout');
-advance_clock(7200);
+advance_clock($node, 7200);
 idle_become('idle', '0 1 2', 'partitions without rows for idle_timeout are idle');
 is(watermark('idle'), 'none', 'if all are idle, the watermark stays');
 rows('idle', [ 0, 110 ]);
@@ -226,7 +213,7 @@ rows('idle', [ 0, 210 ], [ 1, 210 ]);
 is(watermark('idle'), '205', q{idle users' rows do not hold the watermark});
 
 # a source that is paused holds the watermark: its messages are not read
-advance_clock(7200);
+advance_clock($node, 7200);
 idle_become('idle', '-1 0 1 2', 'all are idle again');
 sql($node, q{SELECT eddy.pause('idle')});
 idle_become('idle', '-1', 'partitions of a paused source are not idle');
@@ -253,7 +240,7 @@ is(watermark('idle'), '235', 'the watermark follows');
 # The broker is away
 #
 
-advance_clock(7200);
+advance_clock($node, 7200);
 idle_become('idle', '-1 0 1 2', 'all are idle');
 sql($node, q{INSERT INTO idle VALUES ('u', at(2000))});
 is(watermark('idle'), '1995', 'only rows of users are live');
@@ -261,7 +248,7 @@ $broker->kill;
 idle_become('idle', '', 'without the broker no partition is idle');
 sql($node, q{INSERT INTO idle VALUES ('u', at(3000))});
 is(watermark('idle'), '1995', 'without the broker the watermark stays');
-advance_clock(7200);
+advance_clock($node, 7200);
 sql($node, q{INSERT INTO idle VALUES ('u', at(3000))});
 is(watermark('idle'), '1995', 'however long the broker is away');
 $broker->start;
@@ -303,7 +290,7 @@ my $producer = IPC::Run::start(
 $producer->pump_nb while length $in;
 wait_until($node, q{SELECT lag = 1 FROM eddy.partitions WHERE topic = 'open' AND partition = 0},
 	'the message is in the topic');
-advance_clock(7200);
+advance_clock($node, 7200);
 idle_become('open', '0 1', 'a partition that was read to its last stable offset is idle');
 rows_of_partition('open', [ 1, 200 ]);
 is(watermark('open'), '195', 'it does not hold the watermark');
@@ -391,26 +378,26 @@ sub follow
 
 	do
 	{
-		advance_clock(60);
+		advance_clock($node, 300);
 		return $watermark if ($watermark = watermark($stream)) ne 'none' && $watermark >= $want;
 	} while (time() < $deadline);
 	return 'timed out';
 }
 
 new_stream('following', 0, '', q{auto_advance => true, idle_timeout => '30 s'});
-my ($offset, $start) = ($clock, time());
+my ($offset, $start) = (clock_offset($node), time());
 sql($node, q{INSERT INTO following VALUES ('u', at(1000))});
 is(watermark('following'), '995', 'the watermark of the last row');
 my $watermark = follow('following', 2000);
-cmp_ok($watermark, '<=', 995 + $clock - $offset + time() - $start + 1, 'auto_advance follows the clock, and not further');
+cmp_ok($watermark, '<=', 995 + clock_offset($node) - $offset + time() - $start + 1, 'auto_advance follows the clock, and not further');
 
 ok(wait_until($node, q{SELECT count(*) = 1 FROM following_final}, 'the window is closed'), 'the last window is closed');
 
 new_stream('feeding', 2, '', q{auto_advance => true, idle_timeout => '30 s'});
-($offset, $start) = ($clock, time());
+($offset, $start) = (clock_offset($node), time());
 rows('feeding', [ 0, 1000 ], [ 1, 500 ]);
 $watermark = follow('feeding', 2000);
-cmp_ok($watermark, '<=', 995 + $clock - $offset + time() - $start + 1, 'also without users');
+cmp_ok($watermark, '<=', 995 + clock_offset($node) - $offset + time() - $start + 1, 'also without users');
 ok(wait_until($node, q{SELECT count(*) = 2 FROM feeding_final}, 'the windows are closed'), 'the last windows are closed');
 rows('feeding', [ 0, 1200 ], [ 1, 1200 ]);
 cmp_ok(watermark('feeding'), '>=', $watermark, 'it does not go back with the next row');

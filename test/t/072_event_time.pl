@@ -2,7 +2,8 @@
 #
 # test/oracle/event_time_run.py runs the same random batches in a server and in a model that shares no
 # code with the extension, and compares views, final rows and late rows. Between parts of the
-# run the server is restarted, once by a crash. EDDY_EVENT_TIME_SEEDS sets the number of seeds, and
+# run the server is restarted, once by a crash. test/oracle/event_time_kafka.py does the same with partitions of Kafka
+# topics. EDDY_EVENT_TIME_SEEDS sets the number of seeds, and
 # EDDY_EVENT_TIME_FIRST the first of them.
 
 use strict;
@@ -24,7 +25,7 @@ my ($out, $err);
 my $ok = IPC::Run::run([ 'python3', "$oracle/event_time_model.py" ], '>', \$out, '2>', \$err);
 ok($ok, 'the model gives the results of the worked examples') or diag($out . $err);
 
-my $node = new_node('event_time');
+my $node = new_node('event_time', 'pg_eddy.batch_rows = 10');
 my $restart = join(' ',
 	$node->config_data('--bindir') . '/pg_ctl',
 	'-D', $node->data_dir, '-l', $node->logfile, '-w', '-t', '60');
@@ -58,6 +59,32 @@ my $difference = IPC::Run::run(
 	],
 	'>', \$out, '2>', \$err);
 ok(!$difference && $out =~ /differ in stream/, 'a model with another limit of lateness differs');
+
+#
+# Partitions of Kafka topics: the batches are those that the WAL shows
+#
+
+my $broker = start_broker();
+my $kafka_seeds = $ENV{EDDY_KAFKA_SEEDS} // 3;
+attach_server($node, $broker->address);
+$ok = IPC::Run::run(
+	[
+		'python3', "$oracle/event_time_kafka.py",
+		'--broker', $broker->address,
+		'--seeds', $kafka_seeds, '--first', $first,
+		'--restart', "$restart -m immediate restart"
+	],
+	'>', \$out, '2>', \$err);
+ok($ok, "with partitions of Kafka and crashes, they are those of the model for $kafka_seeds seeds") or diag($out . $err);
+note($out);
+my ($kafka_late, $kafka_final) = (0, 0);
+while ($out =~ /(\d+) rows late, (\d+) results final/g)
+{
+	$kafka_late += $1;
+	$kafka_final += $2;
+}
+cmp_ok($kafka_late, '>', 0, 'there were late rows');
+cmp_ok($kafka_final, '>', 0, 'there were final results');
 
 $node->stop;
 done_testing();
