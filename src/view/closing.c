@@ -474,7 +474,11 @@ has_groups(EddyViewPlan *plan, const EddyViewProgress *progress, TimestampTz unt
 	bool		found;
 
 	if (!is_current(position, CLOSE_REMOVE, progress->expired_until, 0))
+	{
+		/* a view that was rebuilt can have groups before it */
+		forget_position(plan, CLOSE_REMOVE);
 		position = NULL;
+	}
 	PushActiveSnapshot(GetLatestSnapshot());
 	upsert = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
 	begin_reading(upsert, position, DT_NOBEGIN, until);
