@@ -192,6 +192,22 @@ SELECT eddy.create_continuous_view('g_closed', $$
     SELECT w.window_end, count(*) FROM g, eddy.tumble(ts, '10 s') w GROUP BY 1 $$,
     late => 'update', allowed_lateness => '-1 s');
 
+-- Values that aggregates keep are needed until no late rows are accepted any more.
+CREATE UNLOGGED TABLE kept (k text, ts timestamptz);
+SELECT eddy.create_stream('kept', event_time => 'ts');
+SELECT eddy.create_continuous_view('kept_lists', $$
+    SELECT w.window_end, array_agg(k ORDER BY k) AS ks FROM kept, eddy.tumble(ts, '10 s') w GROUP BY 1 $$,
+    late => 'update', allowed_lateness => '10 s');
+INSERT INTO kept VALUES ('b', at(1));
+INSERT INTO kept VALUES ('c', at(12));
+INSERT INTO kept VALUES ('a', at(3));
+SELECT sec(window_end) AS "end", ks FROM kept_lists ORDER BY 1;
+SELECT state_tables[2] AS kept_values FROM eddy._view WHERE view = 'kept_lists'::regclass \gset
+SELECT count(*) FROM :kept_values;
+INSERT INTO kept VALUES ('d', at(25));
+SELECT count(*) FROM :kept_values;
+SELECT sec(window_end) AS "end", ks FROM kept_lists ORDER BY 1;
+
 SET client_min_messages = warning;
 DROP SCHEMA closing CASCADE;
 SELECT count(*) FROM eddy._view_progress p WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = p.view);

@@ -322,6 +322,8 @@ act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
 			done = eddy_upsert_delete(upsert, &place);
 		else if (make_version(plan, pass->action, row, pass->version))
 			done = eddy_upsert_update(upsert, &place, pass->version);
+		else if (pass->action == CLOSE_FORGET && id != (Datum) 0)
+			done = true;		/* only its kept values go */
 		else
 			continue;
 		/* deleted by its owner meanwhile: then there is nothing to do */
