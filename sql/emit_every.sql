@@ -90,5 +90,12 @@ SELECT eddy.create_continuous_view('wrong', 'SELECT shop, count(*) FROM sales GR
 SELECT eddy.create_continuous_view('wrong', $$
     SELECT shop, w.window_end, count(*) FROM sales, eddy.tumble(at, '5 s') AS w GROUP BY shop, w.window_end $$, idle_ttl => '1 day');
 
+-- Views on views: what the clock changes is not passed on.
+SELECT eddy.create_continuous_view('wrong', 'SELECT count(*) FROM by_shop');
+SELECT eddy.create_continuous_view('wrong', 'SELECT amount, count(*) FROM recent GROUP BY amount');
+SELECT eddy.create_continuous_view('plain', 'SELECT shop, sum(amount) AS amount FROM sales GROUP BY shop');
+SELECT eddy.create_continuous_view('wrong', 'SELECT amount, count(*) FROM plain GROUP BY amount', emit => 'every 5 s');
+SELECT eddy.create_continuous_view('wrong', 'SELECT amount, count(*) FROM plain GROUP BY amount', idle_ttl => '1 day');
+
 SET client_min_messages = warning;
 DROP SCHEMA emit_every CASCADE;
