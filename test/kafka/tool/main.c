@@ -30,11 +30,14 @@ typedef struct Command
 
 static const Command commands[] = {
 	{"add-partitions", run_add_partitions, true, "increases the number of partitions of a topic to -p"},
+	{"ads", run_ads, true, "produces -n events of the Yahoo streaming benchmark in all partitions"},
 	{"bids", run_bids, true, "produces -n Nexmark bids as flat JSON in all partitions"},
+	{"count", run_count, true, "reads like dump and prints only the number of messages"},
 	{"create-topic", run_create_topic, true, "creates a topic of -p partitions, with -c name=value"},
 	{"delete-records", run_delete_records, true, "deletes partition -P up to offset -o"},
 	{"delete-topic", run_delete_topic, true, "deletes a topic"},
 	{"dump", run_dump, true, "prints partition, offset and payload of committed messages, for COPY"},
+	{"keyed", run_keyed, true, "produces -n events of -m bytes with -u keys in all partitions"},
 	{"orders", run_orders, true, "produces -r JSON orders per second, and a ledger of them (-l)"},
 	{"produce", run_produce, true, "produces the lines of standard input"},
 	{"topics", run_topics, false, "lists topics with their number of partitions"},
@@ -54,7 +57,8 @@ print_help(FILE *to)
 		  "  -p N   number of partitions           -P N   one partition\n"
 		  "  -n N   number of messages             -r N   messages per second\n"
 		  "  -o N   first offset                   -e N   offset after the last one\n"
-		  "  -s N   seed                           -u N   number of users of generated orders\n"
+		  "  -s N   seed                           -u N   number of users of orders, of keys\n"
+		  "  -m N   size of keyed events           -d N   every 100th generated event is N ms earlier\n"
 		  "  -w N   seconds to wait                -l F   ledger: partition, offset and fields\n"
 		  "  -z C   compression                    -c K=V property of client or new topic\n"
 		  "  -a     print partition and offset of each message that the broker has acknowledged\n"
@@ -205,8 +209,9 @@ read_options(int argc, char **argv)
 	options.wait = 30;
 	options.seed = 1;
 	options.users = 20;
+	options.message_size = 100;
 
-	while ((option = getopt(argc, argv, "ab:c:e:f:kl:n:o:p:P:r:s:t:u:Uw:x:Xz:")) != -1)
+	while ((option = getopt(argc, argv, "ab:c:d:e:f:kl:m:n:o:p:P:r:s:t:u:Uw:x:Xz:")) != -1)
 	{
 		switch (option)
 		{
@@ -221,6 +226,9 @@ read_options(int argc, char **argv)
 					die("too many -c options");
 				options.configs[options.nconfigs++] = optarg;
 				break;
+			case 'd':
+				options.disorder = (int) parse_integer(option, optarg);
+				break;
 			case 'e':
 				options.end = parse_integer(option, optarg);
 				break;
@@ -232,6 +240,9 @@ read_options(int argc, char **argv)
 				break;
 			case 'l':
 				options.ledger = optarg;
+				break;
+			case 'm':
+				options.message_size = (int) parse_integer(option, optarg);
 				break;
 			case 'n':
 				options.count = parse_integer(option, optarg);

@@ -32,7 +32,9 @@ typedef struct ToolOptions
 	double		rate;			/* -r: messages per second, 0 for the maximum */
 	double		wait;			/* -w: seconds to wait */
 	uint64_t	seed;			/* -s */
-	int			users;			/* -u: distinct users of generated orders */
+	int			users;			/* -u: distinct users of generated orders, keys of events */
+	int			disorder;		/* -d: milliseconds by which some generated events are earlier */
+	int			message_size;	/* -m: size of generated events */
 	const char *ledger;			/* -l: file for acknowledged messages */
 	const char *fields;			/* -f: order of the fields in an input line */
 	const char *transaction;	/* -x: transactional id */
@@ -74,11 +76,14 @@ extern void run_delete_records(void);
 /* produce.c */
 extern void run_produce(void);
 
-/* orders.c and bids.c */
+/* orders.c, bids.c and events.c */
 extern void run_orders(void);
 extern void run_bids(void);
+extern void run_keyed(void);
+extern void run_ads(void);
 
 /* dump.c */
+extern void run_count(void);
 extern void run_dump(void);
 
 /* Small deterministic generator (splitmix64): the same numbers on every machine. */
