@@ -245,7 +245,7 @@ PG_CFLAGS = $(WARNINGS) -Wno-declaration-after-statement
 PG_CXXFLAGS = $(WARNINGS) -std=c++17 -O3
 KAFKA_LINK = -lrdkafka -lsimdjson -lstdc++
 
-EXTRA_CLEAN = $(KAFKA)$(DLSUFFIX) $(PLUGIN)$(DLSUFFIX) $(WAL2JSON)$(DLSUFFIX) $(KAFKA_OBJS) \
+EXTRA_CLEAN = test/bench/peers/*/target $(KAFKA)$(DLSUFFIX) $(PLUGIN)$(DLSUFFIX) $(WAL2JSON)$(DLSUFFIX) $(KAFKA_OBJS) \
 	$(PLUGIN_OBJS) $(WAL2JSON_OBJS) $(OBJS:.o=.d) $(KAFKA_OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d) \
 	$(WAL2JSON_OBJS:.o=.d) build output_iso test/output_iso test/tmp_check
 
@@ -353,6 +353,9 @@ fuzz:
 bench:
 	@test/bench/run
 
+bench-all:
+	@PG_CONFIG='$(PG_CONFIG)' test/bench/run all
+
 bench-cdc:
 	@PG_CONFIG='$(PG_CONFIG)' test/bench/cdc.py
 
@@ -379,11 +382,11 @@ help:
 	@echo "  ... BROKER=kafka           uses Apache Kafka instead of a mock broker"
 	@echo "  ... BROKERS=host:port      uses an existing broker"
 	@echo "make bench           measures throughput on Nexmark bids, also of a hand-written equivalent"
+	@echo "make bench-all       measures everything else, and other stream processors: about an hour"
 	@echo "make bench-cdc       measures the CPU time of decoding, also of other output plugins"
 	@echo "make bench-cost      measures the instructions that watermarks and closing windows cost"
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
 	@echo "make clean           removes built files"
 
-.PHONY: all install install-libraries uninstall-libraries tools test random sanitize fuzz demo bench bench-cdc bench-cost \
-	check-includes \
-	help
+.PHONY: all install install-libraries uninstall-libraries tools test random sanitize fuzz demo bench bench-all bench-cdc \
+	bench-cost check-includes help

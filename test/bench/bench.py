@@ -9,20 +9,13 @@ See README.md.
 import argparse
 import json
 import os
-import pwd
 import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 
-import psycopg2
+from cluster import HERE, Broker, Server, anonymous_of, cpu_of, new_directory, run
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
-TOOL = os.path.join(ROOT, "build", "eddy-kafka-tool")
-TICKS = os.sysconf("SC_CLK_TCK")
 DEADLINE = 600  # seconds that one run may take
 
 BATCH_SELECT = """
@@ -44,147 +37,6 @@ STREAM = """
         FROM bid, eddy.tumble(date_time, '10 s') AS w
         GROUP BY auction, w.window_start, w.window_end $$);
 """
-
-
-def cpu_of(pid, children=False):
-    """CPU seconds of a process with all its threads, optionally including its exited children."""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            fields = stat.read().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return 0.0
-    return sum(int(field) for field in fields[11 : 15 if children else 13]) / TICKS
-
-
-def anonymous_of(pid):
-    """Anonymous memory of a process in kB, that is, without shared buffers and files."""
-    try:
-        with open(f"/proc/{pid}/status") as status:
-            for line in status:
-                if line.startswith("RssAnon:"):
-                    return int(line.split()[1])
-    except FileNotFoundError:
-        pass
-    return 0
-
-
-def children_of(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as children:
-        return [int(child) for child in children.read().split()]
-
-
-def as_server_user(command):
-    """The server refuses to run as root."""
-    return ["runuser", "-u", "postgres", "--"] + command if os.getuid() == 0 else command
-
-
-def run(command, **options):
-    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, **options).stdout
-
-
-class Broker:
-    def __init__(self, directory):
-        self.directory = directory
-        self.script = os.path.join(ROOT, "test", "kafka", "broker")
-        self.address = run([self.script, "start", directory]).strip()
-        self.pid = int(run([self.script, "pid", directory]))
-
-    def preload(self, topic, partitions, events, seed):
-        run([TOOL, "create-topic", "-b", self.address, "-t", topic, "-p", str(partitions)])
-        run([TOOL, "bids", "-b", self.address, "-t", topic, "-n", str(events), "-s", str(seed)])
-
-    def ends(self, topic):
-        lines = run([TOOL, "watermarks", "-b", self.address, "-t", topic]).splitlines()
-        return sum(int(line.split("\t")[2]) for line in lines)
-
-    def stop(self):
-        subprocess.run([self.script, "kill", self.directory], check=False)
-
-
-class Server:
-    """A private cluster with the settings documented in README.md."""
-
-    def __init__(self, directory, options):
-        self.bindir = run([options.pg_config, "--bindir"]).strip()
-        library = os.path.join(run([options.pg_config, "--pkglibdir"]).strip(), "pg_eddy.so")
-        if options.only != "handwritten" and not os.path.exists(library):
-            sys.exit("pg_eddy is not installed: make && make install")
-        self.data = os.path.join(directory, "data")
-        self.socket = directory
-        self.port = 20000 + os.getpid() % 10000
-        run(
-            as_server_user(
-                [
-                    f"{self.bindir}/initdb",
-                    "-D",
-                    self.data,
-                    "-A",
-                    "trust",
-                    "-U",
-                    "postgres",
-                    "-E",
-                    "UTF8",
-                    "--no-locale",
-                ]
-            )
-        )
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
-        with open(os.path.join(self.data, "postgresql.conf"), "a") as conf:
-            conf.write(f"""
-listen_addresses = ''
-port = {self.port}
-unix_socket_directories = '{self.socket}'
-shared_preload_libraries = '{"pg_eddy" if options.only != "handwritten" else ""}'
-shared_buffers = {min(2048, memory // 4)}MB
-max_wal_size = 8GB
-checkpoint_timeout = 15min
-wal_level = logical
-synchronous_commit = on
-fsync = on
-jit = off
-max_worker_processes = 16
-""")
-            if options.batch_rows:
-                conf.write(f"pg_eddy.batch_rows = {options.batch_rows}\n")
-        log = os.path.join(directory, "log")
-        if (
-            subprocess.run(
-                as_server_user(
-                    [f"{self.bindir}/pg_ctl", "-D", self.data, "-l", log, "-w", "start"]
-                ),
-                stdout=subprocess.DEVNULL,
-            ).returncode
-            != 0
-        ):
-            with open(log) as text:
-                sys.exit(text.read())
-        with open(os.path.join(self.data, "postmaster.pid")) as pidfile:
-            self.pid = int(pidfile.readline())
-
-    def dsn(self, database):
-        return f"host={self.socket} port={self.port} user=postgres dbname={database}"
-
-    def connect(self, database):
-        connection = psycopg2.connect(self.dsn(database))
-        connection.autocommit = True
-        return connection
-
-    def new_database(self, name):
-        with self.connect("postgres").cursor() as cursor:
-            cursor.execute(f"DROP DATABASE IF EXISTS {name}")
-            cursor.execute(f"CREATE DATABASE {name}")
-            cursor.execute("CHECKPOINT")
-
-    def cpu(self):
-        """CPU seconds of all processes of the server, including exited ones."""
-        return cpu_of(self.pid, children=True) + sum(cpu_of(pid) for pid in children_of(self.pid))
-
-    def stop(self):
-        subprocess.run(
-            as_server_user([f"{self.bindir}/pg_ctl", "-D", self.data, "-m", "immediate", "stop"]),
-            check=False,
-            stdout=subprocess.DEVNULL,
-        )
 
 
 def measure_eddy(server, broker, options):
@@ -373,20 +225,20 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    directory = tempfile.mkdtemp(prefix="pg_eddy-bench-")
-    if os.getuid() == 0:
-        user = pwd.getpwnam("postgres")
-        os.chown(directory, user.pw_uid, user.pw_gid)
+    directory = new_directory()
     broker = server = None
     try:
         broker = Broker(os.path.join(directory, "kafka"))
         print(
             f"preloading {options.events:,} bids into {options.partitions} partitions", flush=True
         )
-        broker.preload("bids", options.partitions, options.events, options.seed)
-        if broker.ends("bids") != options.events:
-            sys.exit("the topic does not contain all bids")
-        server = Server(directory, options)
+        broker.preload("bids", options.partitions, options.events, "-s", str(options.seed))
+        server = Server(
+            directory,
+            options.pg_config,
+            f"pg_eddy.batch_rows = {options.batch_rows}" if options.batch_rows else "",
+            with_eddy=options.only != "handwritten",
+        )
         results = {"eddy": [], "handwritten": []}
         sums = set()
         for number in range(options.runs):

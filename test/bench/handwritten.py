@@ -30,6 +30,12 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def peak_memory(pid="self"):
+    """Largest resident memory of a process, in kB."""
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+
+
 def copy_lines(messages):
     """The rows of the messages as text for COPY."""
     columns = itemgetter(*COLUMNS)
@@ -123,6 +129,7 @@ def main():
                 "steady": (rows - first[1]) / (end - first[0]) if end > first[0] else None,
                 "cpu_client": cpu_seconds(os.getpid()) - cpu_python,
                 "cpu_backend": cpu_seconds(backend) - cpu_backend,
+                "memory": peak_memory(),
             }
         )
     )

@@ -1,0 +1,222 @@
+"""Latency: from the time at which an event should be sent until it is visible, and until a consumer has it.
+
+The generator is an open loop: the intended times depend on the rate only, so an event that is sent
+late, because something is slow, has waited (no coordinated omission). Bids are produced at fractions
+of the sustainable rate, which is determined before. A view of the last intended time of each
+partition changes in the same transactions as the view of the other benchmarks. One process reads it
+in a loop, another one receives its changes from a slot; when they see time t of a partition, all of
+its events up to t have arrived.
+"""
+
+import json
+import multiprocessing
+import select
+import subprocess
+import sys
+import time
+
+import numpy
+import psycopg2
+import psycopg2.extras
+
+from cluster import TOOL, cpu_of
+from measure import BID_COLUMNS, WORKERS, attach, bid_view, open_database
+
+PARTITIONS = 4
+FRACTIONS = (0.25, 0.50, 0.75, 0.90)
+TRIAL = 5  # seconds of a trial of a rate
+WARM_UP = 3  # seconds that are not counted
+
+SCRIPT = f"""
+    CREATE UNLOGGED TABLE bid ({BID_COLUMNS}, sent bigint, part int);
+    SELECT eddy.create_stream('bid', event_time => 'date_time', delay => '4 s', retention => '1 minute');
+    {bid_view()}
+    SELECT eddy.create_continuous_view('progress',
+        'SELECT part, max(sent) AS sent, count(*) AS events FROM bid GROUP BY part');"""
+
+
+def poll_view(dsn, stop, connection):
+    """Reads the view in a loop; sends the times and the values that were new."""
+    server = psycopg2.connect(dsn)
+    server.autocommit = True
+    cursor = server.cursor()
+    last = [0] * PARTITIONS
+    seen = []
+    cursor.execute("PREPARE progress AS SELECT part, sent FROM progress")
+    while not stop.is_set():
+        cursor.execute("EXECUTE progress")
+        rows, now = cursor.fetchall(), time.time()
+        for part, sent in rows:
+            if sent is not None and sent > last[part]:
+                seen.append((now, part, last[part], sent))
+                last[part] = sent
+        time.sleep(0.001)
+    connection.send(seen)
+
+
+def receive_changes(dsn, stop, connection):
+    """Receives the changes of the view; sends the times and the values that were new."""
+    server = psycopg2.connect(
+        dsn, connection_factory=psycopg2.extras.LogicalReplicationConnection
+    )
+    cursor = server.cursor()
+    cursor.start_replication("bench", options={"views": "public.progress"}, decode=True)
+    last = [0] * PARTITIONS
+    seen = []
+    while not stop.is_set():
+        message = cursor.read_message()
+        if message is None:
+            select.select([server], [], [], 0.01)
+            continue
+        now = time.time()
+        for line in message.payload.split("\n"):
+            after = json.loads(line).get("after")
+            if after and after["sent"] is not None and after["sent"] > last[after["part"]]:
+                seen.append((now, after["part"], last[after["part"]], after["sent"]))
+                last[after["part"]] = after["sent"]
+        cursor.send_feedback(flush_lsn=message.data_start)
+    connection.send(seen)
+    server.close()
+
+
+class Observer:
+    """A process that observes one of the two ends."""
+
+    def __init__(self, function, dsn):
+        self.stop = multiprocessing.Event()
+        self.connection, other = multiprocessing.Pipe()
+        self.process = multiprocessing.Process(target=function, args=(dsn, self.stop, other))
+        self.process.start()
+
+    def finish(self):
+        self.stop.set()
+        if not self.connection.poll(30):
+            sys.exit("an observer of the latency has failed")
+        seen = self.connection.recv()
+        self.process.join()
+        return seen
+
+
+def latencies(seen, rate, start, end):
+    """The latency of each event, in seconds, that should be sent between two times."""
+    interval = PARTITIONS / rate  # between two events of a partition
+    found = []
+    for now, _, before, sent in seen:
+        first = max(before + interval * 1e6, start * 1e6) if before else sent
+        last = min(sent, end * 1e6)
+        if last < first:
+            continue
+        count = int(round((last - first) / (interval * 1e6))) + 1
+        found.append(now - numpy.linspace(first, last, count) / 1e6)
+    if not found:
+        sys.exit("no event was observed")
+    return numpy.concatenate(found)
+
+
+def summary(values):
+    p50, p90, p99, p999 = numpy.percentile(values, [50, 90, 99, 99.9])
+    return {
+        "events": len(values),
+        "p50": float(p50),
+        "p90": float(p90),
+        "p99": float(p99),
+        "p99.9": float(p999),
+        "max": float(values.max()),
+    }
+
+
+def produce(bench, rate, seconds):
+    command = [TOOL, "bids", "-b", bench.broker.address, "-t", "paced", "-r", str(rate)]
+    command += ["-n", str(int(rate * seconds))]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def counted(cursor):
+    cursor.execute("SELECT coalesce(sum(events), 0)::bigint FROM progress")
+    return cursor.fetchone()[0]
+
+
+def is_sustainable(bench, cursor, rate):
+    """Whether all events of a trial were counted half a second after it should have ended."""
+    target = counted(cursor) + int(rate * TRIAL)
+    start = time.monotonic()
+    process = produce(bench, rate, TRIAL)
+    while counted(cursor) < target:
+        if time.monotonic() - start > 10 * TRIAL:
+            break
+        time.sleep(0.01)
+    seconds = time.monotonic() - start
+    process.wait()
+    while counted(cursor) < target:
+        time.sleep(0.05)
+    return seconds < TRIAL + 0.5
+
+
+def sustainable_rate(bench, cursor):
+    """The highest rate with a bounded backlog, to about 10 %, while everything shares the machine."""
+    if bench.options.rate:
+        return bench.options.rate
+    low, high = 0, 20_000
+    while is_sustainable(bench, cursor, high) and high < 2_000_000:
+        low, high = high, high * 2
+    while low and high / low > 1.12:
+        middle = int((low * high) ** 0.5)
+        low, high = (middle, high) if is_sustainable(bench, cursor, middle) else (low, middle)
+    if not low:
+        sys.exit("not even 20,000 events per second are sustainable")
+    return low
+
+
+def measure_rate(bench, cursor, rate, fraction):
+    seconds = bench.options.seconds
+    cursor.execute("SELECT pg_create_logical_replication_slot('bench', 'pg_eddy_cdc')")
+    observers = {
+        "visible": Observer(poll_view, bench.server.dsn("eddy")),
+        "consumer": Observer(receive_changes, bench.server.dsn("eddy")),
+    }
+    target = counted(cursor) + int(rate * fraction * (seconds + WARM_UP))
+    cursor.execute(WORKERS)
+    workers = cursor.fetchone()[0]
+    before = sum(cpu_of(pid) for pid in workers)
+    start = time.time()
+    process = produce(bench, rate * fraction, seconds + WARM_UP)
+    time.sleep(WARM_UP + seconds / 2)
+    cursor.execute("CHECKPOINT")  # one is always in the interval that is measured
+    process.wait()
+    deadline = time.monotonic() + 60
+    while counted(cursor) < target and time.monotonic() < deadline:
+        time.sleep(0.02)
+    used = sum(cpu_of(pid) for pid in workers) - before
+    time.sleep(0.2)  # for the observers
+    for name, observer in observers.items():
+        seen = observer.finish()
+        values = latencies(seen, rate * fraction, start + WARM_UP, start + WARM_UP + seconds)
+        result = {"rate": rate * fraction, "fraction": fraction, "sustainable": rate, **summary(values)}
+        result["seconds"] = seconds
+        if name == "visible":
+            result["cores"] = used / (seconds + WARM_UP)
+        bench.record("latency", f"{fraction:.0%}, {name}", "pg_eddy", result)
+    cursor.execute("SELECT pg_drop_replication_slot('bench')")
+
+
+def measure_idle(bench, cursor):
+    """CPU time of a worker without messages."""
+    cursor.execute(WORKERS)
+    workers = cursor.fetchone()[0]
+    time.sleep(1)
+    before = sum(cpu_of(pid) for pid in workers)
+    seconds = min(30, max(10, bench.options.seconds))
+    time.sleep(seconds)
+    used = sum(cpu_of(pid) for pid in workers) - before
+    bench.record("idle", "worker", "pg_eddy", {"seconds": seconds, "cpu": used})
+
+
+def measure(bench):
+    bench.broker.tool("create-topic", "paced", "-p", str(PARTITIONS))
+    cursor = open_database(bench, SCRIPT)
+    attach(cursor, "paced", arguments=""", mapping => '{"part": "partition"}'""")
+    rate = sustainable_rate(bench, cursor)
+    for fraction in FRACTIONS:
+        measure_rate(bench, cursor, rate, fraction)
+    measure_idle(bench, cursor)
+    bench.drop_topic("paced")
