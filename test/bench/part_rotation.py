@@ -22,8 +22,8 @@ SCRIPT = f"""
     SELECT eddy.create_continuous_view('total', 'SELECT count(*) AS bids FROM bid');"""
 
 SAMPLE = """
-    SELECT (SELECT bids FROM total),
-           (SELECT staging_bytes FROM eddy.stat_streams),
+    SELECT (SELECT bids::bigint FROM total),
+           (SELECT staging_bytes::bigint FROM eddy.stat_streams),
            (SELECT sum(state_bytes)::bigint FROM eddy.stat_continuous_views),
            (SELECT coalesce(sum(lag), 0)::bigint FROM eddy.partitions)"""
 

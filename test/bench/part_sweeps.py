@@ -84,14 +84,15 @@ def measure_partitions(bench):
 
 
 def measure_hops(bench):
-    """Windows for each row: of 1 s, which slide by 1 s, up to 1 h. Final rows only, of 100 keys."""
+    """Windows for each row: of 1 s to 1 h, which slide by 1 s. Final rows only, of 10 keys, while event
+    time passes by more than an hour if there are 1,000,000 events."""
     keyed = f"""
         CREATE UNLOGGED TABLE keyed ({KEYED_COLUMNS});
         SELECT eddy.create_stream('keyed', event_time => 'at', delay => '4 s', retention => '1 day');"""
     query = """
         SELECT key, w.window_start, count(*) AS events, sum(value) AS total, max(value) AS top
         FROM keyed, eddy.hop(at, '1 s', '{size} s') AS w GROUP BY key, w.window_start, w.window_end"""
-    bench.topic("hops", 4, bench.sweep_events, "-u", "100", "-m", "100", kind="keyed")
+    bench.topic("hops", 4, bench.sweep_events, "-u", "10", "-v", "200", kind="keyed")
     for size in HOPS:
         batch = query.format(size=size)
         view = f"""SELECT eddy.create_continuous_view('hops', $$ {batch} $$, emit => 'on_close');"""

@@ -86,10 +86,8 @@ class Bench:
             text += f" p50 {result['p50'] * 1e3:.1f} ms, p99 {result['p99'] * 1e3:.1f} ms"
             text += f" at {result['rate']:,.0f} events/s"
         elif "events" in result:
-            millions = result["events"] / 1e6
-            total = result["cpu"] + result.get("cpu_other", 0.0)
             text += f" {result['events'] / result['seconds']:,.0f} events/s,"
-            text += f" {total / millions:.2f} CPU-seconds per million"
+            text += f" {plots.cpu_per_million(result):.2f} CPU-seconds per million"
         else:
             text += f" {result['cpu'] / result['seconds']:.4f} cores"
         if result.get("memory"):

@@ -19,6 +19,7 @@
 
 #include "generate.h"
 
+#define EVENTS_PER_SECOND 10000
 #define BIDS_PER_EPOCH 46
 #define FIRST_BID_OF_EPOCH 4
 #define AUCTIONS_PER_EPOCH 3

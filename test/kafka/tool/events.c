@@ -11,7 +11,7 @@
  * time in milliseconds. Ad n has the id 00000000-0000-4000-8000- followed by n
  * in 12 digits; ten ads are a campaign.
  *
- * Both are at 10,000 events per second of event time, unless they are paced.
+ * Both are at -v events per second of event time, unless they are paced.
  * The same seed generates the same events.
  *
  *-------------------------------------------------------------------------
@@ -36,7 +36,7 @@ static int64_t
 event_time(const Event *event)
 {
 	int64_t		time_ms = event->sent_us ? event->time_ms :
-		BASE_TIME_MS + event->number * 1000 / EVENTS_PER_SECOND;
+		BASE_TIME_MS + (int64_t) (event->number * 1000 / options.density);
 
 	return disorder(event->number, time_ms);
 }

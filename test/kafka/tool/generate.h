@@ -13,7 +13,6 @@
 
 #include "tool.h"
 
-#define EVENTS_PER_SECOND 10000 /* of event time, unless a rate is given */
 #define BASE_TIME_MS INT64_C(1767225600000) /* 2026-01-01 00:00:00 UTC */
 
 /* The event that is being made. */

@@ -59,6 +59,7 @@ print_help(FILE *to)
 		  "  -o N   first offset                   -e N   offset after the last one\n"
 		  "  -s N   seed                           -u N   number of users of orders, of keys\n"
 		  "  -m N   size of keyed events           -d N   every 100th generated event is N ms earlier\n"
+		  "  -v N   keyed events and ads per second of event time, without -r; default 10000\n"
 		  "  -w N   seconds to wait                -l F   ledger: partition, offset and fields\n"
 		  "  -z C   compression                    -c K=V property of client or new topic\n"
 		  "  -a     print partition and offset of each message that the broker has acknowledged\n"
@@ -210,8 +211,9 @@ read_options(int argc, char **argv)
 	options.seed = 1;
 	options.users = 20;
 	options.message_size = 100;
+	options.density = 10000;
 
-	while ((option = getopt(argc, argv, "ab:c:d:e:f:kl:m:n:o:p:P:r:s:t:u:Uw:x:Xz:")) != -1)
+	while ((option = getopt(argc, argv, "ab:c:d:e:f:kl:m:n:o:p:P:r:s:t:u:Uv:w:x:Xz:")) != -1)
 	{
 		switch (option)
 		{
@@ -271,6 +273,9 @@ read_options(int argc, char **argv)
 			case 'U':
 				options.uncommitted = true;
 				break;
+			case 'v':
+				options.density = parse_number(option, optarg);
+				break;
 			case 'w':
 				options.wait = parse_number(option, optarg);
 				break;
@@ -292,6 +297,8 @@ read_options(int argc, char **argv)
 		die("unexpected argument \"%s\"", argv[optind]);
 	if (options.users < 1)
 		die("option -u needs a positive number");
+	if (options.density <= 0)
+		die("option -v needs a positive number");
 }
 
 int

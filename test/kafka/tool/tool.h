@@ -34,6 +34,7 @@ typedef struct ToolOptions
 	uint64_t	seed;			/* -s */
 	int			users;			/* -u: distinct users of generated orders, keys of events */
 	int			disorder;		/* -d: milliseconds by which some generated events are earlier */
+	double		density;		/* -v: generated events in a second of event time */
 	int			message_size;	/* -m: size of generated events */
 	const char *ledger;			/* -l: file for acknowledged messages */
 	const char *fields;			/* -f: order of the fields in an input line */

@@ -1,0 +1,94 @@
+# 080_instructions.pl: a gauge for the cost of maintaining a view, which does not depend on the machine.
+#
+# Valgrind counts the instructions of one backend while it executes COPY: into a plain table, into a
+# table whose PL/pgSQL statement trigger merges the rows (test/bench/handwritten.sql), and into a
+# stream with a continuous view that has the same result. The gauge is the ratio of what the view and
+# what the trigger add to COPY. Times are not compared. The counts are those of the second COPY: the
+# first one fills caches.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# The ratio is 1.64 (PostgreSQL 15, gcc 12); a quarter more fails.
+use constant {
+	ROWS => 5000,
+	LIMIT => 2.05,
+};
+
+my $node = new_node('instructions', 'shared_buffers = 16MB', 'jit = off', 'fsync = off');
+my $data = $node->data_dir;
+my $counts = PostgreSQL::Test::Utils::tempdir_short();
+my $columns = 'auction bigint, bidder bigint, price bigint, channel text, url text, date_time timestamptz, extra text';
+
+# The table of the hand-written equivalent is called "bid", like the stream.
+sql($node, slurp_file("$EddyTest::root/test/bench/handwritten.sql"));
+sql($node, 'ALTER TABLE bid RENAME TO bid_with_trigger; ALTER TABLE bid_stats RENAME TO trigger_stats');
+my $trigger = sql($node, "SELECT pg_get_functiondef('fold_bids'::regproc)");
+$trigger =~ s/\bbid_stats\b/trigger_stats/ or die 'the trigger does not use bid_stats';
+sql($node, $trigger);
+sql(
+	$node, qq{
+CREATE UNLOGGED TABLE plain_bid ($columns);
+CREATE UNLOGGED TABLE bid ($columns);
+SELECT eddy.create_stream('bid', event_time => 'date_time', delay => '4 s');
+SELECT eddy.create_continuous_view('bid_stats', \$\$
+    SELECT auction, w.window_start, count(*) AS bids, sum(price) AS total, max(price) AS top
+    FROM bid, eddy.tumble(date_time, '10 s') AS w
+    GROUP BY auction, w.window_start, w.window_end \$\$);
+COPY (SELECT 1000 + n / 500 + n * 7919 % 100, 1000 + n % 1000, n * 31 % 997, 'c', 'u',
+             timestamptz '2026-01-01Z' + n * interval '1 ms', 'x'
+      FROM generate_series(1, @{[ROWS]}) n) TO '$data/rows';
+COPY plain_bid FROM '$data/rows' WHERE false});
+$node->stop;
+
+# One backend, in single-user mode, without other processes. Valgrind writes its counts whenever a
+# COPY begins; the last COPY only ends the count of the one before.
+my @statements = map { ("COPY $_ FROM '$data/rows'") x 2 } qw(plain_bid bid_with_trigger bid);
+my $input = join('', map { "$_\n" } @statements, "COPY plain_bid FROM '$data/rows' WHERE false");
+my ($out, $err) = ('', '');
+IPC::Run::run(
+	[
+		'valgrind', '--tool=callgrind', '--dump-before=DoCopy', "--callgrind-out-file=$counts/out",
+		$node->config_data('--bindir') . '/postgres',
+		'--single', '-F', '-c', 'exit_on_error=on', '-D', $data, 'postgres'
+	],
+	'<', \$input, '>', \$out, '2>', \$err)
+  or BAIL_OUT("the backend failed under valgrind: $err");
+
+# Part 1 is the start of the backend, and part n the one before the nth COPY began.
+my @instructions = map {
+	slurp_file("$counts/out." . ($_ + 2)) =~ /^totals: (\d+)$/m or die "part $_ has no count";
+	$1
+} (0 .. $#statements);
+my ($plain, $with_trigger, $with_view) = @instructions[ 1, 3, 5 ];
+my $of_trigger = $with_trigger - $plain;
+my $of_view = $with_view - $plain;
+
+note(
+	sprintf(
+		'instructions for each row: COPY %.0f, trigger %.0f, continuous view %.0f',
+		map { $_ / ROWS } $plain, $of_trigger, $of_view));
+cmp_ok($of_trigger, '>', 0.1 * $plain, 'the trigger is measured');
+cmp_ok($of_view, '>', 0.1 * $plain, 'the view is measured');
+cmp_ok($of_view / $of_trigger, '<', LIMIT,
+	sprintf('a view needs %.2f times the instructions of a trigger', $of_view / $of_trigger));
+
+# both have counted the same rows
+$node->start;
+is( sql($node, 'SELECT sum(bids) FROM bid_stats'),
+	2 * ROWS, 'the view has counted the rows of both statements');
+equal_ok(
+	$node,
+	'SELECT auction, window_start, bids, total, top FROM bid_stats',
+	'SELECT * FROM trigger_stats',
+	'the view and the trigger have the same result');
+
+done_testing();
