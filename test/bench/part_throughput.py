@@ -24,10 +24,10 @@ OPENS = [
     "--add-opens=jdk.management/com.sun.management.internal=ALL-UNNAMED",
     "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
 ]
-PEERS = {  # name: main class, options, runs per requested run and in addition
-    "flink": ("FlinkPeer", ["-XX:+UseParallelGC", "-Xmx3g"], 1, 3),
-    "jet": ("JetPeer", ["-XX:+UseParallelGC", "-Xmx2g"], 1, 3),
-    "streams": ("StreamsPeer", ["-XX:+UseParallelGC", "-Xmx1g"], 1, 1),
+PEERS = {  # name: main class, options, runs for the compilation of its code
+    "flink": ("FlinkPeer", ["-XX:+UseParallelGC", "-Xmx3g"], 4),
+    "jet": ("JetPeer", ["-XX:+UseParallelGC", "-Xmx2g"], 4),
+    "streams": ("StreamsPeer", ["-XX:+UseParallelGC", "-Xmx1g"], 1),
 }
 
 EDDY = {
@@ -112,9 +112,11 @@ def build_peers():
 
 def run_peer(bench, name):
     """Runs a peer several times in one process; yields the measurements, the first ones being cold."""
-    main, options, per_run, more = PEERS[name]
+    main, options, warm_up = PEERS[name]
+    if bench.options.warm_up is not None:
+        warm_up = bench.options.warm_up
     target = os.path.join(HERE, "peers", name, "target")
-    runs = bench.options.runs * per_run + (more if bench.options.warm_up is None else bench.options.warm_up)
+    runs = warm_up + bench.options.runs
     with tempfile.TemporaryDirectory(prefix=f"pg_eddy-{name}-") as directory:
         command = ["java", *options, *OPENS, "-cp", f"{target}/{name}-1.jar:{target}/lib/*", main]
         command += [bench.broker.address, "bids", str(bench.events), str(runs), directory]
@@ -139,7 +141,7 @@ def run_peer(bench, name):
                     "cpu_broker": now - broker,
                     "memory": found["memory"],
                     "rows": rows,
-                    "warm": done > runs - bench.options.runs * per_run,
+                    "warm": done > warm_up,
                 }
                 broker = now
             process.wait()

@@ -18,12 +18,10 @@ matplotlib.rcParams["svg.hashsalt"] = "pg_eddy"
 matplotlib.rcParams["svg.fonttype"] = "none"
 matplotlib.rcParams["font.family"] = "sans-serif"
 matplotlib.rcParams["axes.spines.top"] = matplotlib.rcParams["axes.spines.right"] = False
-COLOR = {"pg_eddy": "#2a6f97", "limit": "#999999"}
-OTHER = "#c08457"
+COLOR, OTHER = "#2a6f97", "#c08457"
 NAMES = {
     "pg_eddy": "pg_eddy",
     "handwritten": "Python and trigger",
-    "librdkafka": "librdkafka alone",
     "flink": "Flink SQL",
     "jet": "Hazelcast Jet",
     "streams": "Kafka Streams",
@@ -74,14 +72,14 @@ def bars(axes, groups, pick, label):
         values.append(middle)
         low.append(middle - min(found))
         high.append(max(found) - middle)
-        colors.append(COLOR["limit"] if system == "librdkafka" else COLOR.get(system, OTHER))
+        colors.append(COLOR if system == "pg_eddy" else OTHER)
     axes.barh(titles, values, color=colors, xerr=[low, high], error_kw={"lw": 1, "capsize": 3})
     axes.invert_yaxis()
     axes.set_xlabel(label)
 
 
 def draw_throughput(results, directory):
-    groups = select(results, "throughput")
+    groups = {key: group for key, group in select(results, "throughput").items() if key[0] != "librdkafka"}
     if not groups:
         return
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.45 * len(groups) + 1.2), sharey=True)
@@ -98,7 +96,7 @@ def draw_cases(results, directory, part, name, label="CPU-seconds per million ev
         return
     figure, axes = plt.subplots(figsize=(9, 0.4 * len(groups) + 1.2))
     titles = [case for _, case in groups]
-    axes.barh(titles, [median(group, cpu_per_million) for group in groups.values()], color=COLOR["pg_eddy"])
+    axes.barh(titles, [median(group, cpu_per_million) for group in groups.values()], color=COLOR)
     axes.invert_yaxis()
     axes.set_xlabel(label)
     save(figure, directory, name)
@@ -122,7 +120,7 @@ def draw_sweeps(results, directory):
     for axes, (part, label, logarithmic) in zip(grid.flat, series):
         points = [(case, median(group, cpu_per_million)) for (_, case), group in select(results, part).items()]
         points.sort()
-        axes.plot(*zip(*points), marker="o", color=COLOR["pg_eddy"])
+        axes.plot(*zip(*points), marker="o", color=COLOR)
         if logarithmic:
             axes.set_xscale("log")
         axes.set_ylim(bottom=0)
@@ -143,7 +141,7 @@ def draw_latency(results, directory):
         rows = [item for item in found if item["case"].endswith(end)]
         for key, style in (("p50", "-"), ("p90", "-."), ("p99", "--"), ("p99.9", ":")):
             axes.plot([100 * item["fraction"] for item in rows], [1e3 * item[key] for item in rows], style,
-                      marker="o", color=COLOR["pg_eddy"], label=key)
+                      marker="o", color=COLOR, label=key)
         axes.set_yscale("log")
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("% of the sustainable rate")

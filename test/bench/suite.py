@@ -53,6 +53,8 @@ class Bench:
         self.reference = Reference(self)
         self.topics = set()
         self.results = {"machine": describe_machine(self), "options": vars(options), "measurements": []}
+        if options.keep:
+            self.results["measurements"] = kept_measurements(options)
 
     def wants_system(self, name):
         return not self.options.systems or name in self.options.systems
@@ -131,6 +133,16 @@ def describe_machine(bench):
     }
 
 
+def kept_measurements(options):
+    """Measurements of an earlier run, of the parts that are not measured again."""
+    path = os.path.join(options.output, "results.json")
+    with open(path) as file:
+        found = json.load(file)["measurements"]
+    again = {*options.only}
+    again.update(["stages of INSERT"] if "stages" in again else [], ["idle"] if "latency" in again else [])
+    return [item for item in found if item["part"] not in again]
+
+
 def commit():
     """The version that is measured, if this is a checkout."""
     command = ["git", "-C", ROOT, "describe", "--always", "--dirty"]
@@ -172,6 +184,12 @@ def parse_arguments():
     )
     parser.add_argument("--only", default=env("ONLY") or "", help=f"parts: {', '.join(PARTS)} (ONLY)")
     parser.add_argument("--systems", default=env("SYSTEMS") or "", help=f"{', '.join(SYSTEMS)} (SYSTEMS)")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        default=bool(env("KEEP")),
+        help="keep the measurements of other parts in the output (KEEP=1)",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", default=env("OUTPUT") or os.path.join(ROOT, "build", "bench"))
     parser.add_argument("--pg-config", default=env("PG_CONFIG") or "pg_config")
