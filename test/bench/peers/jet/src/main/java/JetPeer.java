@@ -1,8 +1,6 @@
 import java.util.Properties;
 import java.util.concurrent.atomic.AtomicLong;
 
-import com.alibaba.fastjson2.JSONReader;
-import com.alibaba.fastjson2.util.Fnv;
 import com.hazelcast.config.Config;
 import com.hazelcast.core.Hazelcast;
 import com.hazelcast.core.HazelcastInstance;
@@ -34,38 +32,8 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
  * snapshots in the memory of the member only.
  */
 public final class JetPeer {
-    /** The fields of a bid that are used. */
-    public static final class Bid {
-        long auction, price, time;
-    }
-
-    private static final long AUCTION = Fnv.hashCode64("auction");
-    private static final long PRICE = Fnv.hashCode64("price");
-    private static final long DATE_TIME = Fnv.hashCode64("date_time");
-
     /** Messages of this run that have not been read. */
     private static volatile AtomicLong remaining;
-
-    static Bid parse(byte[] json) {
-        Bid bid = new Bid();
-
-        try (JSONReader reader = JSONReader.of(json)) {
-            reader.nextIfObjectStart();
-            while (!reader.nextIfObjectEnd()) {
-                long field = reader.readFieldNameHashCode();
-                if (field == AUCTION) {
-                    bid.auction = reader.readInt64Value();
-                } else if (field == PRICE) {
-                    bid.price = reader.readInt64Value();
-                } else if (field == DATE_TIME) {
-                    bid.time = IsoTime.parse(reader.readString());
-                } else {
-                    reader.skipValue();
-                }
-            }
-        }
-        return bid;
-    }
 
     /**
      * The Kafka source of Jet, which never ends by itself: this one ends when all messages were read
@@ -83,7 +51,7 @@ public final class JetPeer {
         private Bid project(ConsumerRecord<byte[], byte[]> record) {
             read++;
             remaining.decrementAndGet();
-            return parse(record.value());
+            return Bid.parse(record.value());
         }
 
         /** Counts the messages that are passed on. */

@@ -6,8 +6,6 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 
-import com.alibaba.fastjson2.JSONReader;
-import com.alibaba.fastjson2.util.Fnv;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.common.serialization.Deserializer;
@@ -34,42 +32,12 @@ import org.apache.kafka.streams.state.WindowStore;
 /**
  * Kafka Streams with exactly_once_v2, as many threads as the machine has CPUs, and RocksDB.
  *
- * The bids are not keyed by auction, so they pass through an internal topic. What is measured ends
- * when the last bid has been aggregated and committed; the results are then read from the window
- * stores. The grace period is an hour, because the partitions of the internal topic are not in
+ * The bids are not keyed by auction, so they pass through an internal topic. When the last bid has
+ * been aggregated, the results are read from the window stores, and what is measured ends with the
+ * last commit. The grace period is an hour, because the partitions of the internal topic are not in
  * order: with the 4 seconds of the other peers, rows would be dropped as late.
  */
 public final class StreamsPeer {
-    /** The fields of a bid that are used. */
-    public static final class Bid {
-        long auction, price, time;
-    }
-
-    private static final long AUCTION = Fnv.hashCode64("auction");
-    private static final long PRICE = Fnv.hashCode64("price");
-    private static final long DATE_TIME = Fnv.hashCode64("date_time");
-
-    static Bid parse(byte[] json) {
-        Bid bid = new Bid();
-
-        try (JSONReader reader = JSONReader.of(json)) {
-            reader.nextIfObjectStart();
-            while (!reader.nextIfObjectEnd()) {
-                long field = reader.readFieldNameHashCode();
-                if (field == AUCTION) {
-                    bid.auction = reader.readInt64Value();
-                } else if (field == PRICE) {
-                    bid.price = reader.readInt64Value();
-                } else if (field == DATE_TIME) {
-                    bid.time = IsoTime.parse(reader.readString());
-                } else {
-                    reader.skipValue();
-                }
-            }
-        }
-        return bid;
-    }
-
     /** The event time of a bid, which is deserialized before. */
     public static final class BidTime implements TimestampExtractor {
         @Override
@@ -97,7 +65,7 @@ public final class StreamsPeer {
         for (int i = 0; i < run.runs; i++) {
             AtomicLong remaining = new AtomicLong(run.events);
             CountDownLatch done = new CountDownLatch(1);
-            Serde<Bid> bids = Serdes.serdeFrom((topic, bid) -> null, (topic, json) -> parse(json));
+            Serde<Bid> bids = Serdes.serdeFrom((topic, bid) -> null, (topic, json) -> Bid.parse(json));
             StreamsBuilder builder = new StreamsBuilder();
 
             builder.stream(run.topic, Consumed.with(Serdes.ByteArray(), bids).withTimestampExtractor(new BidTime()))
