@@ -156,14 +156,20 @@ def sustainable_rate(bench, cursor):
     """The highest rate with a bounded backlog, to about 10 %, while everything shares the machine."""
     if bench.options.rate:
         return bench.options.rate
-    low, high = 0, 20_000
-    while is_sustainable(bench, cursor, high) and high < 2_000_000:
-        low, high = high, high * 2
-    while low and high / low > 1.12:
+    low = 50_000
+    if is_sustainable(bench, cursor, low):
+        while is_sustainable(bench, cursor, 2 * low):
+            low *= 2
+    else:
+        low //= 2
+        while not is_sustainable(bench, cursor, low):
+            low //= 2
+            if low < 1000:
+                sys.exit("not even 1,000 events per second are sustainable")
+    high = 2 * low
+    while high / low > 1.12:
         middle = int((low * high) ** 0.5)
         low, high = (middle, high) if is_sustainable(bench, cursor, middle) else (low, middle)
-    if not low:
-        sys.exit("not even 20,000 events per second are sustainable")
     return low
 
 

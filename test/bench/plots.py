@@ -13,6 +13,8 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt  # noqa: E402
 
+from report import median, per_million, rate  # noqa: E402
+
 # the same file for the same measurements
 matplotlib.rcParams["svg.hashsalt"] = "pg_eddy"
 matplotlib.rcParams["svg.fonttype"] = "none"
@@ -35,19 +37,6 @@ def select(results, part):
         if found["part"] == part and found.get("warm", True):
             cases.setdefault((found["system"], found["case"]), []).append(found)
     return cases
-
-
-def cpu_per_million(found):
-    """CPU seconds of the system, with its background processes, per million events."""
-    return (found["cpu"] + found.get("cpu_other", 0.0) + found.get("cpu_sender", 0.0)) / found["events"] * 1e6
-
-
-def rate(found):
-    return found["events"] / found["seconds"]
-
-
-def median(group, pick):
-    return statistics.median(pick(found) for found in group)
 
 
 def title_of(system, case):
@@ -96,7 +85,7 @@ def draw_cases(results, directory, part, name, label="CPU-seconds per million ev
         return
     figure, axes = plt.subplots(figsize=(9, 0.4 * len(groups) + 1.2))
     titles = [case for _, case in groups]
-    axes.barh(titles, [median(group, cpu_per_million) for group in groups.values()], color=COLOR)
+    axes.barh(titles, [median(group, per_million) for group in groups.values()], color=COLOR)
     axes.invert_yaxis()
     axes.set_xlabel(label)
     save(figure, directory, name)
@@ -118,7 +107,7 @@ def draw_sweeps(results, directory):
     rows = -(-len(series) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(3.7 * columns, 2.8 * rows), squeeze=False)
     for axes, (part, label, logarithmic) in zip(grid.flat, series):
-        points = [(case, median(group, cpu_per_million)) for (_, case), group in select(results, part).items()]
+        points = [(case, median(group, per_million)) for (_, case), group in select(results, part).items()]
         points.sort()
         axes.plot(*zip(*points), marker="o", color=COLOR)
         if logarithmic:

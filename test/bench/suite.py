@@ -23,6 +23,7 @@ import part_throughput
 import plots
 from cluster import ROOT, Broker, Server, new_directory, run
 from measure import Reference
+from report import per_million
 
 PARTS = {
     "throughput": part_throughput.measure,
@@ -89,7 +90,7 @@ class Bench:
             text += f" at {result['rate']:,.0f} events/s"
         elif "events" in result:
             text += f" {result['events'] / result['seconds']:,.0f} events/s,"
-            text += f" {plots.cpu_per_million(result):.2f} CPU-seconds per million"
+            text += f" {per_million(result):.2f} CPU-seconds per million"
         else:
             text += f" {result['cpu'] / result['seconds']:.4f} cores"
         if result.get("memory"):
