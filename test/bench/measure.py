@@ -138,6 +138,17 @@ def read_topic(bench, cursor, topic, events, stream="bid", arguments=""):
     }
 
 
+def drop_slot(cursor):
+    """Drops the slot "bench", when the server has noticed that its client has left."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        cursor.execute("SELECT active FROM pg_replication_slots WHERE slot_name = 'bench'")
+        if not cursor.fetchone()[0]:
+            break
+        time.sleep(0.02)
+    cursor.execute("SELECT pg_drop_replication_slot('bench')")
+
+
 def check_same(cursor, got, want):
     """Compares two queries row by row, in one database; returns the number of rows."""
     cursor.execute("SET work_mem = '256MB'")

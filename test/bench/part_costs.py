@@ -6,6 +6,7 @@ differences are the cost of the steps. The same steps are measured in a backend,
 Guarantees: the worker's job with one guarantee less, or one more.
 """
 
+import contextlib
 import select
 import sys
 import threading
@@ -22,6 +23,7 @@ from measure import (
     bid_view,
     check_same,
     consume,
+    drop_slot,
     open_database,
     read_topic,
     setting,
@@ -46,28 +48,80 @@ BACKEND_STAGES = {
     "+ merge (groups of auction and window)": bid_stream() + bid_view(),
 }
 
-GUARANTEES = {  # case: script, arguments of attach_kafka, settings
-    "reference": (bid_stream() + bid_view(), "", {}),
-    "rows are not stored": (bid_stream("0") + bid_view(), "", {}),
-    "synchronous_commit = off": (bid_stream() + bid_view(), "", {"synchronous_commit": "off"}),
+# The windows that are final, and those of which nothing has been removed.
+FINAL_SELECT = f"SELECT * FROM ({BID_SELECT}) b WHERE window_start + interval '10 s' <= eddy.watermark('bid')"
+
+
+def check_all(cursor, events):
+    return check_same(cursor, "SELECT * FROM bid_stats", BID_SELECT)
+
+
+def check_final(cursor, events):
+    return check_same(cursor, "SELECT * FROM bid_stats", FINAL_SELECT)
+
+
+def check_kept(cursor, events):
+    """Rows of old windows are removed, and all others are right."""
+    recent = "window_start + interval '10 s' > eddy.watermark('bid') - interval '1 minute'"
+    return check_same(
+        cursor,
+        f"SELECT * FROM bid_stats WHERE {recent}",
+        f"SELECT * FROM ({BID_SELECT}) b WHERE {recent}",
+    )
+
+
+def check_sum(cursor, events):
+    cursor.execute("SELECT sum(bids) FROM bid_stats")
+    return check_number(cursor, events)
+
+
+def check_stored(cursor, events):
+    cursor.execute("SELECT count(*) FROM bid")
+    return check_number(cursor, events)
+
+
+def check_number(cursor, events):
+    found = cursor.fetchone()[0]
+    if found != events:
+        sys.exit(f"wrong result: {found} of {events} events were counted")
+    return None
+
+
+GUARANTEES = {  # case: script, arguments of attach_kafka, settings, check
+    "reference": (bid_stream() + bid_view(), "", {}, check_all),
+    "rows are not stored": (bid_stream("0") + bid_view(), "", {}, check_sum),
+    "synchronous_commit = off": (
+        bid_stream() + bid_view(),
+        "",
+        {"synchronous_commit": "off"},
+        check_all,
+    ),
     "without event time: no watermark, windows do not close": (
         bid_stream(event_time=False) + bid_view(),
         "",
         {},
+        check_all,
     ),
-    "final rows only (emit on_close)": (bid_stream() + bid_view(emit="on_close"), "", {}),
+    "final rows only (emit on_close)": (
+        bid_stream() + bid_view(emit="on_close"),
+        "",
+        {},
+        check_final,
+    ),
     "final rows removed after 1 minute (retention)": (
         bid_stream() + bid_view(retention="1 minute"),
         "",
         {},
+        check_kept,
     ),
     "CRC of messages not checked": (
         bid_stream() + bid_view(),
         """, options => '{"check_crcs": false}'""",
         {},
+        check_all,
     ),
-    "no view": (bid_stream(), "", {}),
-    "2 views": (bid_stream() + bid_view() + bid_view("other", 11), "", {}),
+    "no view": (bid_stream(), "", {}, check_stored),
+    "2 views": (bid_stream() + bid_view() + bid_view("other", 11), "", {}, check_all),
 }
 
 
@@ -160,22 +214,17 @@ def measure_guarantees(bench):
     bench.topic("some-bids", 4, bench.sweep_events)
     events = bench.sweep_events
     for _ in range(bench.options.sweep_runs):
-        for case, (script, arguments, settings) in GUARANTEES.items():
-            if settings:
-                with setting(bench, *next(iter(settings.items()))):
-                    cursor, result = consume(bench, script, "some-bids", events, arguments=arguments)
-            else:
+        for case, (script, arguments, settings, check) in GUARANTEES.items():
+            with contextlib.ExitStack() as stack:
+                for name, value in settings.items():
+                    stack.enter_context(setting(bench, name, value))
                 cursor, result = consume(bench, script, "some-bids", events, arguments=arguments)
-            check_guarantee(cursor, script, case, result)
+            rows = check(cursor, events)
+            if rows is not None:
+                result["rows"] = rows
             bench.record("guarantees", case, "pg_eddy", result)
         measure_late(bench)
         measure_changes(bench)
-
-
-def check_guarantee(cursor, script, case, result):
-    if case.startswith(("final rows", "rows are not")) or "bid_stats" not in script:
-        return
-    result["rows"] = check_same(cursor, "SELECT * FROM bid_stats", BID_SELECT)
 
 
 def measure_late(bench):
@@ -226,5 +275,6 @@ def measure_changes(bench):
         consumer.stopping = True
         consumer.join()
         result["records"] = consumer.records
-        cursor.execute("SELECT pg_drop_replication_slot('bench')")
+        result["rows"] = check_all(cursor, bench.sweep_events)
+        drop_slot(cursor)
         bench.record("guarantees", case, "pg_eddy", result)

@@ -20,7 +20,7 @@ import psycopg2
 import psycopg2.extras
 
 from cluster import TOOL, cpu_of
-from measure import BID_COLUMNS, WORKERS, attach, bid_view, open_database
+from measure import BID_COLUMNS, WORKERS, attach, bid_view, drop_slot, open_database
 
 PARTITIONS = 4
 FRACTIONS = (0.25, 0.50, 0.75, 0.90)
@@ -202,7 +202,7 @@ def measure_rate(bench, cursor, rate, fraction):
         if name == "visible":
             result["cores"] = used / (seconds + WARM_UP)
         bench.record("latency", f"{fraction:.0%}, {name}", "pg_eddy", result)
-    cursor.execute("SELECT pg_drop_replication_slot('bench')")
+    drop_slot(cursor)
 
 
 def measure_idle(bench, cursor):
