@@ -128,7 +128,7 @@ GUARANTEES = {  # case: script, arguments of attach_kafka, settings, check
 def measure_stages(bench):
     bench.topic("some-bids", 4, bench.sweep_events)
     events = bench.sweep_events
-    for _ in range(bench.options.sweep_runs):
+    for _ in range(bench.options.runs):
         used = bench.timed_tool("count", "some-bids")
         bench.record("stages", "librdkafka alone", "pg_eddy", {"events": events, **used})
         for case, script in STAGES.items():
@@ -149,7 +149,7 @@ def measure_backend(bench):
     """INSERT ... SELECT of all rows in statements of 10,000, in one backend."""
     statement = 10_000
     events = bench.sweep_events // statement * statement
-    for _ in range(bench.options.sweep_runs):
+    for _ in range(bench.options.runs):
         for case, script in BACKEND_STAGES.items():
             cursor = open_database(bench, script or "")
             # the rows are made before, so that reading them is all that INSERT adds
@@ -213,7 +213,7 @@ class Consumer(threading.Thread):
 def measure_guarantees(bench):
     bench.topic("some-bids", 4, bench.sweep_events)
     events = bench.sweep_events
-    for _ in range(bench.options.sweep_runs):
+    for _ in range(bench.options.runs):
         for case, (script, arguments, settings, check) in GUARANTEES.items():
             with contextlib.ExitStack() as stack:
                 for name, value in settings.items():

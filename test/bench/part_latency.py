@@ -19,7 +19,7 @@ import numpy
 import psycopg2
 import psycopg2.extras
 
-from cluster import TOOL, cpu_of
+from cluster import TOOL, cpu_of, exact_cpu_of
 from measure import BID_COLUMNS, WORKERS, attach, bid_view, drop_slot, open_database
 
 PARTITIONS = 4
@@ -210,10 +210,10 @@ def measure_idle(bench, cursor):
     cursor.execute(WORKERS)
     workers = cursor.fetchone()[0]
     time.sleep(1)
-    before = sum(cpu_of(pid) for pid in workers)
+    before = sum(exact_cpu_of(pid) for pid in workers)
     seconds = min(30, max(10, bench.options.seconds))
     time.sleep(seconds)
-    used = sum(cpu_of(pid) for pid in workers) - before
+    used = sum(exact_cpu_of(pid) for pid in workers) - before
     bench.record("idle", "worker", "pg_eddy", {"seconds": seconds, "cpu": used})
 
 

@@ -171,7 +171,7 @@ def parse_arguments():
 
     number("--events", "N", 5_000_000, "events of the parts throughput and shapes")
     number("--sweep-events", "SWEEP_N", 1_000_000, "events of the other parts")
-    number("--runs", "RUNS", 5, "measured runs of the part throughput")
+    number("--runs", "RUNS", 5, "measured runs of the parts throughput, stages and guarantees")
     number("--sweep-runs", "SWEEP_RUNS", 1, "runs of the other parts")
     number("--seconds", "SECONDS_EACH", 60, "duration of each measurement of latency")
     number("--rotation", "ROTATION", 60, "duration of the part rotation in seconds")
