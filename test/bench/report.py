@@ -59,7 +59,7 @@ def thousand(value):
 
 
 def two_digits(value):
-    return f"{value:.2f}"
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def megabytes(kilobytes):
@@ -200,7 +200,7 @@ class Figures:
         rows = []
         for (_, case), group in groups.items():
             now = median(group, per_million)
-            more = "" if case == "reference" else f"{now - base:+.2f}"
+            more = "" if case == "reference" else f"{round(now - base, 2) + 0.0:+.2f}"
             rows.append((case, two_digits(now), more, thousand(median(group, rate))))
         return table(("", "CPU-s per million", "difference", "events/s"), rows)
 

@@ -53,7 +53,8 @@ class Bench:
         self.server = Server(directory, options.pg_config)
         self.reference = Reference(self)
         self.topics = set()
-        self.results = {"machine": describe_machine(self), "options": vars(options), "measurements": []}
+        chosen = {name: value for name, value in vars(options).items() if name not in ("output", "pg_config")}
+        self.results = {"machine": describe_machine(self), "options": chosen, "measurements": []}
         if options.keep:
             self.results["measurements"] = kept_measurements(options)
 
