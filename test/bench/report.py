@@ -179,6 +179,16 @@ class Figures:
             rows.append(cells + ([thousand(median(group, rate))] if rate_too else []))
         return table(head, rows)
 
+    def sizes(self):
+        text = self.simple("sizes", "bytes in a message")
+        more = self.simple("sizes, external", "")
+        if text and more:
+            text += "\n" + "\n".join(
+                line.replace(" |", ", `STORAGE EXTERNAL` |", 1)
+                for line in more.split("\n")[2:]
+            )
+        return text
+
     def steps(self, part):
         """Cumulative cost of the stages, and the cost of each."""
         groups = self.part(part)
@@ -297,7 +307,7 @@ class Figures:
             "guarantees": self.guarantees(),
             "keys": self.simple("keys", "different keys"),
             "views": self.simple("views", "views"),
-            "sizes": self.simple("sizes", "bytes in a message"),
+            "sizes": self.sizes(),
             "partitions": self.simple("partitions", "partitions"),
             "hops": self.simple("hops", "windows for each row"),
             "latency": self.latency(),

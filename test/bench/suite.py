@@ -141,7 +141,9 @@ def kept_measurements(options):
     with open(path) as file:
         found = json.load(file)["measurements"]
     again = {*options.only}
-    again.update(["stages of INSERT"] if "stages" in again else [], ["idle"] if "latency" in again else [])
+    for part, other in (("stages", "stages of INSERT"), ("latency", "idle"), ("sizes", "sizes, external")):
+        if part in again:
+            again.add(other)
     return [item for item in found if item["part"] not in again]
 
 
