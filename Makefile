@@ -32,6 +32,7 @@ OBJS = \
 	src/apply/dead_letter.o \
 	src/apply/event_time.o \
 	src/apply/fill.o \
+	src/apply/history.o \
 	src/apply/late.o \
 	src/apply/pipeline.o \
 	src/apply/reject.o \
@@ -98,6 +99,7 @@ OBJS = \
 	src/view/group_cache.o \
 	src/view/group_lock.o \
 	src/view/grouping.o \
+	src/view/keep.o \
 	src/view/kind.o \
 	src/view/kind_append.o \
 	src/view/kind_collected.o \
@@ -112,6 +114,7 @@ OBJS = \
 	src/view/layout.o \
 	src/view/maintain.o \
 	src/view/merge.o \
+	src/view/net_change.o \
 	src/view/objects.o \
 	src/view/pack.o \
 	src/view/pane_close.o \
@@ -122,6 +125,7 @@ OBJS = \
 	src/view/plan.o \
 	src/view/publication.o \
 	src/view/refuse.o \
+	src/view/replace.o \
 	src/view/scan.o \
 	src/view/session.o \
 	src/view/set_returning.o \

@@ -181,7 +181,7 @@ CREATE TABLE eddy._view (
     late            text        NOT NULL CHECK (late IN ('drop', 'keep', 'update')),
     allowed_lateness interval   NOT NULL,
     retention       interval,
-    start           text        NOT NULL CHECK (start IN ('now', 'staged')),
+    start           text        NOT NULL CHECK (start IN ('now', 'staged', 'query')),
     maintenance     text        NOT NULL CHECK (maintenance IN ('immediate', 'deferred')),
     on_error        text        NOT NULL CHECK (on_error IN ('dead_letter', 'stop')),
     format          integer     NOT NULL,
@@ -519,10 +519,15 @@ CREATE FUNCTION eddy._notify() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHN
 CREATE FUNCTION eddy.create_continuous_view(name text, query text, emit text DEFAULT 'changes', late text DEFAULT 'drop',
     allowed_lateness interval DEFAULT '0', retention interval DEFAULT NULL, start text DEFAULT 'now',
     maintenance text DEFAULT 'immediate', on_error text DEFAULT 'dead_letter', if_not_exists boolean DEFAULT false,
-    idle_ttl interval DEFAULT NULL)
+    idle_ttl interval DEFAULT NULL, history text DEFAULT NULL)
 RETURNS regclass LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_continuous_view';
 COMMENT ON FUNCTION eddy.create_continuous_view IS
     'creates a view whose result is kept up to date by each batch of its stream';
+
+CREATE FUNCTION eddy.replace_continuous_view(view regclass, query text, start text DEFAULT 'keep', history text DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_replace_continuous_view';
+COMMENT ON FUNCTION eddy.replace_continuous_view IS
+    'replaces the query of a continuous view, which remains the same view, with more columns if the query has more';
 
 CREATE FUNCTION eddy.drop_continuous_view(view regclass)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_drop_continuous_view';
@@ -904,7 +909,7 @@ GRANT EXECUTE ON FUNCTION
     eddy._exact_sum_numeric, eddy._exact_sum_bigint, eddy._exact_sum_avg,    -- run with the privileges of the owner of a view
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.replay_dead_letters,
-    eddy.create_continuous_view, eddy.drop_continuous_view,
+    eddy.create_continuous_view, eddy.replace_continuous_view, eddy.drop_continuous_view,
     eddy.create_publication,
     eddy._open_windows,         -- called by continuous views with the privileges of their readers
     -- called by eddy.sources and eddy.partitions with the privileges of their readers

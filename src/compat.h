@@ -190,6 +190,29 @@ eddy_compat_flatten_join_aliases(Query *query, Node *node)
 #endif
 }
 
+/* Removes what an entry of a range table says of privileges. Since 16 the query has it. */
+static inline void
+eddy_compat_strip_privileges(RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	rte->perminfoindex = 0;
+#else
+	rte->requiredPerms = 0;
+	rte->checkAsUser = InvalidOid;
+	rte->selectedCols = rte->insertedCols = rte->updatedCols = rte->extraUpdatedCols = NULL;
+#endif
+}
+
+static inline void
+eddy_compat_strip_query_privileges(Query *query)
+{
+#if PG_VERSION_NUM >= 160000
+	query->rteperminfos = NIL;
+#else
+	(void) query;
+#endif
+}
+
 /* Appends the range table of one query to that of another. Since 16 privileges are in a second list. */
 static inline void
 eddy_compat_append_range_table(Query *query, Query *other)
@@ -318,6 +341,17 @@ eddy_compat_qualified_name(const char *name)
 	QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
 #define EDDY_COMPAT_EXECUTOR_RUN_PASS queryDesc, direction, count, execute_once
 #endif
+
+/* Runs a started query until it has given so many rows; it can be continued. */
+static inline void
+eddy_compat_executor_run_part(QueryDesc *query, uint64 count)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(query, ForwardScanDirection, count);
+#else
+	ExecutorRun(query, ForwardScanDirection, count, false);
+#endif
+}
 
 /* Runs a started query to its end. */
 static inline void

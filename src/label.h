@@ -6,7 +6,7 @@
  * The plugin reads the catalogs as of a past point of the WAL. A table of our own could be
  * read only as a user_catalog_table, which fails for good once its files were rewritten or
  * the extension was dropped: the server maps only system catalogs to their current files.
- * pg_seclabel is a system catalog. A label is written when a view is created, never changes,
+ * pg_seclabel is a system catalog. A label is written when a view is created or its query is replaced,
  * is dropped with its object, is dumped and restored with it, and can be set by superusers
  * alone (view/label.c). Still, a dump can have been edited: what does not match this grammar,
  * or names columns that the table does not have, is refused (cdc/view_label.c).

@@ -134,9 +134,11 @@ check_rule(Oid rule)
 
 	if (!OidIsValid(relid) || get_public_view(relid) == NULL)
 		return;
+	if (is_query && eddy_view_is_replaced(relid))
+		return;
 	if (is_query)
 		refuse_ddl("cannot replace the query of continuous view \"%s\"", relid,
-				   "Drop the continuous view and create it again with eddy.create_continuous_view.");
+				   "Use eddy.replace_continuous_view.");
 	refuse_ddl("cannot create a rule on continuous view \"%s\"", relid, NULL);
 }
 

@@ -340,6 +340,36 @@ run_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 								dest, qc);
 }
 
+/*
+ * The same for ALTER TABLE: an error about a column that a continuous view uses names that view, not the
+ * object behind it.
+ */
+static void
+run_alter_table(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+				ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
+				DestReceiver *dest, QueryCompletion *qc)
+{
+	MemoryContext mcxt = CurrentMemoryContext;
+	List	   *names = eddy_view_list_definitions();
+
+	PG_TRY();
+	{
+		run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(mcxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		if (eddy_view_show_names(error, names) && error->hint == NULL)
+			error->hint = pstrdup("Use eddy.replace_continuous_view with a query that does not use the column, or drop the continuous view.");
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
@@ -383,7 +413,10 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		eddy_guard_begin(&frame);
 	PG_TRY();
 	{
-		run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		if (IsA(parsetree, AlterTableStmt) && eddy_catalog_has_members())
+			run_alter_table(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		else
+			run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 		if (guarded)
 		{
 			note_alter_table(parsetree);

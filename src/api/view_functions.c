@@ -30,6 +30,7 @@ PG_FUNCTION_INFO_V1(eddy_drop_continuous_view);
 PG_FUNCTION_INFO_V1(eddy_capture_delete);
 PG_FUNCTION_INFO_V1(eddy_refuse_state_change);
 PG_FUNCTION_INFO_V1(eddy_upgrade_states);
+PG_FUNCTION_INFO_V1(eddy_replace_continuous_view);
 
 /* Arguments of eddy.create_continuous_view, from 0. */
 enum
@@ -45,6 +46,7 @@ enum
 	ARG_ON_ERROR,
 	ARG_IF_NOT_EXISTS,
 	ARG_IDLE_TTL,
+	ARG_HISTORY,
 	ARG_COUNT
 };
 
@@ -139,14 +141,37 @@ check_lateness(const EddyViewOptions *options)
 				 errhint("Specify for how long after the end of a window late rows change its result.")));
 }
 
+/* The source that start and history specify; *history is NULL unless start is 'query'. */
+static EddyFillSource
+get_source(FunctionCallInfo fcinfo, const char *start, int history_arg, char **history)
+{
+	bool		from_query = strcmp(start, "query") == 0;
+
+	*history = PG_ARGISNULL(history_arg) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(history_arg));
+	if (from_query && *history == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("start => 'query' requires argument \"history\""),
+				 errhint("Specify a SELECT that returns rows with the columns of the stream.")));
+	if (!from_query && *history)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"history\" requires start => 'query'")));
+	if (from_query)
+		return EDDY_FILL_HISTORY;
+	return strcmp(start, "staged") == 0 ? EDDY_FILL_STAGED : EDDY_FILL_NOTHING;
+}
+
 Datum
 eddy_create_continuous_view(PG_FUNCTION_ARGS)
 {
 	static const char *const late_choices[] = {"drop", "keep", "update", NULL};
-	static const char *const start_choices[] = {"now", "staged", NULL};
+	static const char *const start_choices[] = {"now", "query", "staged", NULL};
 	static const char *const maintenance_choices[] = {"immediate", "deferred", NULL};
 	static const char *const error_choices[] = {"dead_letter", "stop", NULL};
 	EddyViewOptions options = {0};
+	EddyFillSource source;
+	char	   *history;
 	bool		created;
 	Oid			view;
 
@@ -164,6 +189,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	options.if_not_exists = !PG_ARGISNULL(ARG_IF_NOT_EXISTS) &&
 		PG_GETARG_BOOL(ARG_IF_NOT_EXISTS);
 
+	source = get_source(fcinfo, options.start, ARG_HISTORY, &history);
 	check_lateness(&options);
 	if (strcmp(options.maintenance, "immediate") != 0)
 		refuse_value("maintenance", options.maintenance, "Use maintenance => 'immediate'.");
@@ -172,7 +198,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 							text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY)), &options, &created);
 	if (created)
 	{
-		eddy_apply_fill(view, strcmp(options.start, "staged") == 0, NIL);
+		eddy_apply_fill(view, source, history, NIL);
 		eddy_worker_wakeup_at_commit(); /* the stream needs ticks now */
 	}
 	PG_RETURN_OID(view);
@@ -205,6 +231,44 @@ eddy_capture_delete(PG_FUNCTION_ARGS)
 		eddy_statement_delete(view, trigger->tg_oldtable,
 							  RelationGetDescr(trigger->tg_relation));
 	return PointerGetDatum(NULL);
+}
+
+/* Arguments of eddy.replace_continuous_view, from 0. */
+enum
+{
+	REPLACE_VIEW,
+	REPLACE_QUERY,
+	REPLACE_START,
+	REPLACE_HISTORY,
+	REPLACE_COUNT
+};
+
+Datum
+eddy_replace_continuous_view(PG_FUNCTION_ARGS)
+{
+	static const char *const names[REPLACE_COUNT] = {"view", "query", "start"};
+	static const char *const start_choices[] = {"keep", "now", "query", "staged", NULL};
+	EddyReplacement *replacement;
+	EddyFillSource source;
+	Oid			view;
+	char	   *start;
+	char	   *history;
+	bool		keeps;
+
+	eddy_argument_check_not_null(fcinfo, names, REPLACE_COUNT);
+	view = PG_GETARG_OID(REPLACE_VIEW);
+	start = text_to_cstring(PG_GETARG_TEXT_PP(REPLACE_START));
+	(void) eddy_argument_choice("argument", "start", start, start_choices);
+	keeps = strcmp(start, "keep") == 0;
+	source = get_source(fcinfo, start, REPLACE_HISTORY, &history);
+
+	replacement = eddy_view_replace_begin(view,
+										  text_to_cstring(PG_GETARG_TEXT_PP(REPLACE_QUERY)), keeps);
+	if (!keeps)
+		eddy_apply_fill(view, source, history, NIL);
+	eddy_view_replace_end(replacement);
+	eddy_worker_wakeup_at_commit();
+	PG_RETURN_VOID();
 }
 
 Datum

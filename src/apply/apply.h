@@ -244,12 +244,20 @@ extern void eddy_statement_flush(void);
 
 /* ---- fill.c ---- */
 
+/* Where the first content of a view comes from. */
+typedef enum EddyFillSource
+{
+	EDDY_FILL_NOTHING,
+	EDDY_FILL_STAGED,			/* the rows that the stream has staged */
+	EDDY_FILL_HISTORY			/* a query over ordinary tables */
+} EddyFillSource;
+
 /*
- * Gives a view, whose state is empty, its first content: from the rows that the stream has
- * staged, or from none. The caller holds a lock on the stream that keeps writers out. changes: what
- * was removed from it before (List of EddyChanges).
+ * Gives a view, whose state is empty, its first content; history is the query of EDDY_FILL_HISTORY. The
+ * caller holds a lock on the stream that keeps writers out. changes: what was removed from it before (List
+ * of EddyChanges).
  */
-extern void eddy_apply_fill(Oid view, bool staged, List *changes);
+extern void eddy_apply_fill(Oid view, EddyFillSource source, const char *history, List *changes);
 
 /* ---- cascade.c ---- */
 

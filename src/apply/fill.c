@@ -1,13 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * fill.c
- *    The first content of a continuous view: from the rows that its stream has staged, or from those of
- *    the view that it reads.
+ *    The first content of a continuous view: from the rows that its stream has staged, from a query, or
+ *    from the rows of the view that it reads.
  *
  * The staged rows, users' own and those of the segments, become one batch, with which the view is
  * maintained as with any other: a row on which the view fails becomes a dead letter, and the rights
  * and policies are those of the view's owner. Rows that the stream has rejected are still in its
  * table and are omitted again. All rows were counted when they were added.
+ *
+ * The rows of a query (history.c) become batches of the same kind, one after the other. They are no
+ * rows of the stream: they are not stored, not counted, and do not move the watermark. One without an
+ * event time becomes a dead letter of the view.
  *
  * Locking: the caller has locked writers out; AccessShareLock on the segments. Memory: the
  * caller's; the rows spill to a temporary file beyond work_mem.
@@ -25,11 +29,16 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "apply/history.h"
 #include "apply/steps.h"
+#include "owner.h"
 #include "view/view.h"
 
+/* Rows of a query that become one batch. */
+#define HISTORY_BATCH 100000
+
 /* No input delivers these rows; the batch is over with its dead letters. */
-static const EddyInput staged_rows = {0};
+static const EddyInput filled_rows = {0};
 
 /* Adds the rows of the stream's table or of one of its segments, in the stream's shape. */
 static void
@@ -73,31 +82,87 @@ read_stream(EddyApply *apply)
 	apply->rejections = NIL;
 }
 
-static void
-fill_from_stream(const EddyView *view, const EddyStream *stream, bool staged, List *changes)
+/* What batches of one call share. */
+typedef struct Filling
 {
-	EddyApply	apply;
-	EddyBatch  *batch = &apply.batch;
+	Oid			view;
+	Relation	rel;
+	const EddyStream *stream;
 	EddyEventTime event_time;
-	EddyRowCounts counts = {0};
-	Relation	rel = table_open(view->stream, AccessShareLock);
+	EddyRowCounts counts;
+} Filling;
 
-	event_time = eddy_event_time_resolve(stream, RelationGetDescr(rel));
-	eddy_apply_begin(&apply, view->stream, RelationGetDescr(rel), CurrentMemoryContext);
-	apply.input = &staged_rows;
-	apply.stream = stream;
-	apply.event_time = &event_time;
-	apply.counts = &counts;
-	batch->store = tuplestore_begin_heap(false, false, work_mem);
+static void
+begin_batch(Filling *filling, EddyApply *apply)
+{
+	eddy_apply_begin(apply, RelationGetRelid(filling->rel), RelationGetDescr(filling->rel),
+					 CurrentMemoryContext);
+	apply->input = &filled_rows;
+	apply->stream = filling->stream;
+	apply->event_time = &filling->event_time;
+	apply->counts = &filling->counts;
+	apply->batch.store = tuplestore_begin_heap(false, false, work_mem);
 	/* the first content of a view: nothing of it was final yet */
-	batch->judge = NULL;
-	if (staged)
-		read_stream(&apply);
-	changes = list_concat(changes, eddy_view_fill(view->relid, batch));
-	eddy_dead_letter_write(&apply);
+	apply->batch.judge = NULL;
+}
+
+static void
+end_batch(Filling *filling, EddyApply *apply, List *changes)
+{
+	changes = list_concat(changes, eddy_view_fill(filling->view, &apply->batch));
+	eddy_dead_letter_write(apply);
 	eddy_apply_changes(changes, NIL, false);
-	tuplestore_end(batch->store);
-	table_close(rel, NoLock);
+	tuplestore_end(apply->batch.store);
+}
+
+static void
+fill_from_history(Filling *filling, const char *query)
+{
+	EddyHistory *history = eddy_history_begin(query, eddy_owner_of_relation(filling->view),
+											  RelationGetDescr(filling->rel));
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy filling",
+											   ALLOCSET_DEFAULT_SIZES);
+	int64		nrows;
+
+	do
+	{
+		MemoryContext old = MemoryContextSwitchTo(mcxt);
+		EddyApply	apply;
+		ListCell   *lc;
+
+		begin_batch(filling, &apply);
+		apply.batch.nrows = nrows = eddy_history_read(history, apply.batch.store, HISTORY_BATCH);
+		eddy_event_time_take(&apply);
+		/* the stream has not seen them */
+		foreach(lc, apply.rejections)
+			((EddyRejection *) lfirst(lc))->view = filling->view;
+		end_batch(filling, &apply, NIL);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(mcxt);
+	} while (nrows == HISTORY_BATCH);
+	MemoryContextDelete(mcxt);
+	eddy_history_end(history);
+}
+
+static void
+fill_from_stream(const EddyView *view, const EddyStream *stream, EddyFillSource source,
+				 const char *history, List *changes)
+{
+	Filling		filling = {.view = view->relid, .stream = stream};
+	EddyApply	apply;
+
+	filling.rel = table_open(view->stream, AccessShareLock);
+	filling.event_time = eddy_event_time_resolve(stream, RelationGetDescr(filling.rel));
+	if (source == EDDY_FILL_HISTORY)
+		fill_from_history(&filling, history);
+	else
+	{
+		begin_batch(&filling, &apply);
+		if (source == EDDY_FILL_STAGED)
+			read_stream(&apply);
+		end_batch(&filling, &apply, changes);
+	}
+	table_close(filling.rel, NoLock);
 }
 
 /* The rows of a view as changes that insert them. */
@@ -149,8 +214,19 @@ fill_from_view(const EddyView *view, const EddyView *parent, bool staged, List *
 	eddy_changes_free(rows);
 }
 
+/* A view over a view gets its rows from that one. */
+static void
+check_parent(EddyFillSource source)
+{
+	if (source == EDDY_FILL_HISTORY)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("start => 'query' requires a continuous view that reads a stream"),
+				 errhint("Fill the continuous view that it reads.")));
+}
+
 void
-eddy_apply_fill(Oid view, bool staged, List *changes)
+eddy_apply_fill(Oid view, EddyFillSource source, const char *history, List *changes)
 {
 	EddyView   *row = eddy_catalog_get_view(view);
 	EddyStream *stream = row ? eddy_catalog_get_stream(row->stream) : NULL;
@@ -161,9 +237,12 @@ eddy_apply_fill(Oid view, bool staged, List *changes)
 	/* rows that were committed while the lock was waited for are read as well */
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (stream)
-		fill_from_stream(row, stream, staged, changes);
+		fill_from_stream(row, stream, source, history, changes);
 	else
-		fill_from_view(row, parent, staged, changes);
+	{
+		check_parent(source);
+		fill_from_view(row, parent, source == EDDY_FILL_STAGED, changes);
+	}
 	eddy_close_request(eddy_catalog_root_stream(row->stream));
 	PopActiveSnapshot();
 }

@@ -352,6 +352,9 @@ extern void eddy_catalog_insert_view(const EddyView *view);
 /* The stream that a source is: itself, or the one that a view reads, directly or through others. */
 extern Oid	eddy_catalog_root_stream(Oid source);
 
+/* Replaces a row. Its status and its progress remain. */
+extern void eddy_catalog_update_view(const EddyView *view, const EddyView *old);
+
 /* Replaces the view's aggregates, and its format by view->format. */
 extern void eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates);
 extern void eddy_catalog_delete_view(Oid relid);	/* with its status and progress */

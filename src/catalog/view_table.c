@@ -266,13 +266,10 @@ eddy_catalog_find_view(Oid part)
 
 /* ---- writing ---- */
 
-void
-eddy_catalog_insert_view(const EddyView *view)
+static void
+write_view(const EddyView *view, Datum *values, bool *nulls)
 {
-	Relation	rel = eddy_catalog_open(&eddy_catalog_view_table);
-	Datum		values[VIEW_NCOLUMNS];
-	bool		nulls[VIEW_NCOLUMNS] = {false};
-
+	memset(nulls, 0, sizeof(bool) * VIEW_NCOLUMNS);
 	values[VIEW_VIEW - 1] = ObjectIdGetDatum(view->relid);
 	values[VIEW_STREAM - 1] = ObjectIdGetDatum(view->stream);
 	values[VIEW_DEFINITION - 1] = ObjectIdGetDatum(view->definition);
@@ -294,10 +291,38 @@ eddy_catalog_insert_view(const EddyView *view)
 	values[VIEW_AGGREGATES - 1] = CStringGetTextDatum(view->aggregates);
 	values[VIEW_IDLE_TTL - 1] = IntervalPGetDatum(view->idle_ttl);
 	nulls[VIEW_IDLE_TTL - 1] = (view->idle_ttl == NULL);
+}
+
+void
+eddy_catalog_insert_view(const EddyView *view)
+{
+	Relation	rel = eddy_catalog_open(&eddy_catalog_view_table);
+	Datum		values[VIEW_NCOLUMNS];
+	bool		nulls[VIEW_NCOLUMNS];
+
+	write_view(view, values, nulls);
 	eddy_catalog_insert(rel, values, nulls);
 	eddy_catalog_invalidate(view->stream);
 	eddy_catalog_close(rel);
 	eddy_catalog_reset_view_progress(view->relid);
+}
+
+/* The stream may be another one than before. */
+void
+eddy_catalog_update_view(const EddyView *view, const EddyView *old)
+{
+	Relation	rel = eddy_catalog_open(&eddy_catalog_view_table);
+	Datum		values[VIEW_NCOLUMNS];
+	bool		nulls[VIEW_NCOLUMNS];
+	ScanKeyData key;
+
+	write_view(view, values, nulls);
+	eddy_catalog_key_oid(&key, VIEW_VIEW, view->relid);
+	eddy_catalog_put(rel, &key, values, nulls);
+	eddy_catalog_invalidate(view->stream);
+	if (old->stream != view->stream)
+		eddy_catalog_invalidate(old->stream);
+	eddy_catalog_close(rel);
 }
 
 void

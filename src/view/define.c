@@ -46,6 +46,7 @@
 #include "owner.h"
 #include "view/analyze.h"
 #include "view/chain.h"
+#include "view/define.h"
 #include "view/event_window.h"
 #include "view/kind.h"
 #include "view/layer.h"
@@ -66,9 +67,12 @@ execute(const char *sql)
 
 /* ---- the definition ---- */
 
-/* Makes the position of an error refer to the query, not to the call of the function. */
-static void
-point_into_query(void *arg)
+/*
+ * eddy_view_point_into_query is a callback for errors, whose argument is a query: makes the position of
+ * an error refer to it, not to the call of the function.
+ */
+void
+eddy_view_point_into_query(void *arg)
 {
 	int			position = geterrposition();
 
@@ -80,9 +84,9 @@ point_into_query(void *arg)
 	}
 }
 
-/* Parses the text of the query, which must be a single SELECT. */
-static RawStmt *
-parse_query(const char *query)
+/* eddy_view_parse_select parses the text of a query, which must be a single SELECT; what: its name. */
+RawStmt *
+eddy_view_parse_select(const char *query, const char *what)
 {
 	List	   *statements = pg_parse_query(query);
 	RawStmt    *raw;
@@ -90,13 +94,13 @@ parse_query(const char *query)
 	if (list_length(statements) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("the query of a continuous view must be a single SELECT"),
+				 errmsg("%s must be a single SELECT", what),
 				 errdetail("It has %d statements.", list_length(statements))));
 	raw = linitial_node(RawStmt, statements);
 	if (!IsA(raw->stmt, SelectStmt) || ((SelectStmt *) raw->stmt)->intoClause)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("the query of a continuous view must be a single SELECT")));
+				 errmsg("%s must be a single SELECT", what)));
 	return raw;
 }
 
@@ -105,12 +109,12 @@ parse_query(const char *query)
  * name, privileges and query as CREATE VIEW does, then moves it into schema eddy and makes the
  * owner of the extension its owner.
  */
-static Oid
-create_definition(RangeVar *name, const char *query)
+Oid
+eddy_define_definition(RangeVar *name, const char *query)
 {
 	ErrorContextCallback callback = {
 		.previous = error_context_stack,
-		.callback = point_into_query,
+		.callback = eddy_view_point_into_query,
 		.arg = unconstify(char *, query)
 	};
 	RawStmt    *raw;
@@ -121,7 +125,7 @@ create_definition(RangeVar *name, const char *query)
 	char	   *hidden_name;
 
 	error_context_stack = &callback;
-	raw = parse_query(query);
+	raw = eddy_view_parse_select(query, "the query of a continuous view");
 	stmt->view = copyObject(name);
 	stmt->query = raw->stmt;
 	stmt->withCheckOption = NO_CHECK_OPTION;
@@ -315,6 +319,25 @@ eddy_view_watch_deletes(const EddyView *view)
 	CommandCounterIncrement();
 }
 
+/* Creates the state tables of a layout that have no Oid yet, and returns all: List of Oid. */
+List *
+eddy_define_state_tables(EddyViewPlan *layout, const char *view_name)
+{
+	List	   *relids = NIL;
+	ListCell   *lc;
+
+	foreach(lc, layout->state_tables)
+	{
+		EddyStateTable *table = lfirst(lc);
+
+		if (!OidIsValid(table->relid))
+			table->relid = create_state_table(table, view_name,
+											  table->parts ? 0 : layout->id_column);
+		relids = lappend_oid(relids, table->relid);
+	}
+	return relids;
+}
+
 /* ---- the public view ---- */
 
 /* The query for rows of open windows that are combined from panes, by the key of the group. */
@@ -359,8 +382,8 @@ append_open_windows(StringInfo sql, const EddyViewPlan *plan)
 }
 
 /* A query for the rows of the main state table that are rows of what is maintained. */
-static char *
-make_rows_query(const EddyViewPlan *plan)
+char *
+eddy_define_rows_query(const EddyViewPlan *plan)
 {
 	const EddyStateTable *table = eddy_plan_main_table(plan);
 	StringInfoData sql;
@@ -380,8 +403,8 @@ make_rows_query(const EddyViewPlan *plan)
 }
 
 /* A query with the columns of the reader, as a placeholder. */
-static char *
-make_empty_query(const Query *reader)
+char *
+eddy_define_empty_query(const Query *reader)
 {
 	StringInfoData sql;
 	const char *separator = "";
@@ -410,8 +433,8 @@ make_empty_query(const Query *reader)
 }
 
 /* Replaces the query of the view by the reader over the rows of the state table. */
-static void
-store_reader(Oid view, EddyLayers *layers, const char *rows_query)
+void
+eddy_define_store_reader(Oid view, EddyLayers *layers, const char *rows_query)
 {
 	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(rows_query));
 	Query	   *rows = parse_analyze_fixedparams(raw, rows_query, NULL, 0, NULL);
@@ -424,26 +447,29 @@ store_reader(Oid view, EddyLayers *layers, const char *rows_query)
 static Oid
 create_public_view(const EddyViewPlan *plan, EddyLayers *layers, Oid schema, const char *name)
 {
-	char	   *rows_query = make_rows_query(plan);
+	char	   *rows_query = eddy_define_rows_query(plan);
 	Oid			relid;
 
 	SPI_connect();
 	execute(psprintf("CREATE VIEW %s AS %s",
 					 quote_qualified_identifier(get_namespace_name(schema), name),
-					 layers->reader ? make_empty_query(layers->reader) : rows_query));
+					 layers->reader ? eddy_define_empty_query(layers->reader) : rows_query));
 	SPI_finish();
 	CommandCounterIncrement();
 	relid = get_relname_relid(name, schema);
 	if (layers->reader)
-		store_reader(relid, layers, rows_query);
+		eddy_define_store_reader(relid, layers, rows_query);
 	return relid;
 }
 
 /* ---- labels for the output plugin ---- */
 
-/* The plugin sends the changes of the main state table and of no other. */
-static void
-label_relations(const EddyView *view, const EddyViewPlan *layout)
+/*
+ * Labels the state tables of the view that has this ID: the plugin sends the changes of the main
+ * one and of no other.
+ */
+void
+eddy_define_label_tables(const EddyView *view, const EddyViewPlan *layout, const char *id)
 {
 	EddyTableLabel main_table = {
 		.role = EDDY_TABLE_ROWS,
@@ -457,7 +483,6 @@ label_relations(const EddyView *view, const EddyViewPlan *layout)
 			eddy_plan_main_table(layout)->touched.column
 	};
 	EddyTableLabel other = {.role = EDDY_TABLE_AUXILIARY};
-	char	   *id = eddy_view_label(view->relid);
 	ListCell   *lc;
 
 	foreach(lc, view->state_tables)
@@ -484,8 +509,8 @@ exists_already(RangeVar *name, Oid schema, bool if_not_exists, Oid *relid)
 }
 
 /* Copies to the catalog row what it records of the layout. */
-static void
-describe_layout(EddyView *row, const EddyViewPlan *layout, const EddyLayers *layers)
+void
+eddy_define_describe(EddyView *row, const EddyViewPlan *layout, const EddyLayers *layers)
 {
 	row->kind = pstrdup(layout->kind->name);
 	row->state_table = linitial_oid(row->state_tables);
@@ -503,6 +528,7 @@ describe_layout(EddyView *row, const EddyViewPlan *layout, const EddyLayers *lay
 			row->columns[i] = layout->outputs[row->columns[i] - 1].column;
 	/* in the order of GROUP BY, without what was added to it */
 	row->key_columns = palloc(sizeof(AttrNumber) * Max(layout->nkeys, 1));
+	row->nkeys = 0;
 	for (int position = 0; position < layout->nkeys; position++)
 		for (int i = 0; i < layout->nkeys; i++)
 			if (layout->keys[i].position == position && !layout->keys[i].dependent)
@@ -559,25 +585,25 @@ check_clock_options(const EddyViewPlan *layout)
 }
 
 /* Raises an error if an option needs windows that close and the query has none. */
-static void
-check_options(const EddyViewPlan *layout, Query *definition, const EddyViewOptions *options)
+void
+eddy_define_check_options(const EddyViewPlan *layout, Query *definition, const EddyView *row)
 {
 	const char *option = NULL;
 
-	if (layout->combines && strcmp(options->start, "now") != 0)
+	if (layout->combines && strcmp(row->start, "now") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("start => '%s' is not possible with eddy.combine", options->start),
+				 errmsg("start => '%s' is not possible with eddy.combine", row->start),
 				 errdetail("What is combined is only kept until the windows of the other view have closed."),
 				 errhint("Create the view before the other one has closed windows that it should count.")));
 	check_clock_options(layout);
 	if (layout->windowed)
 		return;
-	if (strcmp(options->emit, "on_close") == 0)
-		option = psprintf("emit => '%s'", options->emit);
-	else if (strcmp(options->late, "drop") != 0)
-		option = psprintf("late => '%s'", options->late);
-	else if (options->retention)
+	if (strcmp(row->emit, "on_close") == 0)
+		option = psprintf("emit => '%s'", row->emit);
+	else if (strcmp(row->late, "drop") != 0)
+		option = psprintf("late => '%s'", row->late);
+	else if (row->retention)
 		option = "argument retention";
 	if (option)
 		ereport(ERROR,
@@ -606,7 +632,6 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	Query	   *parsed;
 	Oid			schema;
 	Oid			relid;
-	ListCell   *lc;
 
 	eddy_view_check_context("create");
 	schema = RangeVarGetCreationNamespace(rangevar);
@@ -619,7 +644,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 				 errmsg("a continuous view cannot be temporary")));
 	rangevar->schemaname = get_namespace_name(schema);
 
-	row.definition = create_definition(rangevar, query);
+	row.definition = eddy_define_definition(rangevar, query);
 	parsed = eddy_plan_definition_query(row.definition);
 	row.stream = eddy_analyze_stream(parsed);
 	eddy_chain_lock_source(row.stream);
@@ -635,23 +660,16 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	set_options(&row, options);
 	eddy_plan_set_policy(&layout, &row);
 	eddy_analyze_query(&layout, parsed);
-	check_options(&layout, parsed, options);
-	foreach(lc, layout.state_tables)
-	{
-		EddyStateTable *table = lfirst(lc);
-
-		table->relid = create_state_table(table, rangevar->relname,
-										  table->parts ? 0 : layout.id_column);
-		row.state_tables = lappend_oid(row.state_tables, table->relid);
-	}
+	eddy_define_check_options(&layout, parsed, &row);
+	row.state_tables = eddy_define_state_tables(&layout, rangevar->relname);
 
 	eddy_layer_split(&layers, copyObject(parsed));
-	describe_layout(&row, &layout, &layers);
+	eddy_define_describe(&row, &layout, &layers);
 	row.relid = create_public_view(&layout, &layers, schema, rangevar->relname);
 	row.format = EDDY_SERVER_MAJOR;
 	row.aggregates = eddy_signature_make(parsed);
 	eddy_catalog_insert_view(&row);
-	label_relations(&row, &layout);
+	eddy_define_label_tables(&row, &layout, eddy_view_label(row.relid));
 
 	eddy_view_sync(row.relid);
 	return row.relid;

@@ -4,7 +4,7 @@
  *    Writes the security labels that describe a continuous view to the output plugin.
  *
  * label.h has their format, and why they are labels. Locking: the caller has created the
- * relations in its transaction, so no other session sees them yet. Memory: the caller's
+ * relations in its transaction, or has locked them, so no other session uses them. Memory: the caller's
  * context. Crash: the labels are rows of the caller's transaction.
  *
  *-------------------------------------------------------------------------
@@ -15,6 +15,7 @@
 #include "commands/seclabel.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "utils/inval.h"
 
 #include "label.h"
 #include "view/plan.h"
@@ -64,6 +65,25 @@ eddy_view_label(Oid view)
 	return id;
 }
 
+/* The ID in the label of a view; one without a label, as in some dumps, gets a label. */
+char *
+eddy_view_get_label(Oid view)
+{
+	ObjectAddress address;
+	char	   *label;
+	char		id[EDDY_LABEL_ID_LEN + 1];
+	const size_t start = strlen(EDDY_LABEL_VERSION " ");
+
+	ObjectAddressSet(address, RelationRelationId, view);
+	label = GetSecurityLabel(&address, EDDY_LABEL_PROVIDER);
+	if (label == NULL || strlen(label) < start + EDDY_LABEL_ID_LEN)
+		return eddy_view_label(view);
+	strlcpy(id, label + start, sizeof(id));
+	if (strcmp(label, psprintf(EDDY_LABEL_VERSION " %s " EDDY_LABEL_VIEW, id)) != 0)
+		return eddy_view_label(view);
+	return pstrdup(id);
+}
+
 static void
 append_numbers(StringInfo text, const char *word, const AttrNumber *numbers, int count)
 {
@@ -104,4 +124,6 @@ eddy_view_label_table(const char *id, Oid table, const EddyTableLabel *label)
 	}
 	ObjectAddressSet(address, RelationRelationId, table);
 	SetSecurityLabel(&address, EDDY_LABEL_PROVIDER, text.data);
+	/* the table may have been decoded without it, in the same transaction */
+	CacheInvalidateRelcacheByRelid(table);
 }

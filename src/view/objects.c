@@ -299,36 +299,89 @@ add_state_tables(const EddyView *view, ObjectAddresses *objects)
 	}
 }
 
-/* Their descriptions, such as "table eddy._a_state": List of char *. */
-static List *
-describe_state_tables(const EddyView *view)
+/* ---- names in errors ---- */
+
+/* The description of an object behind a view, and that of the view to be shown instead. */
+typedef struct HiddenName
 {
-	List	   *descriptions = NIL;
-	ListCell   *lc;
+	char	   *hidden;
+	const char *shown;
+} HiddenName;
 
-	foreach(lc, view->state_tables)
-	{
-		ObjectAddress table;
-		char	   *description;
+/* Adds an object behind a view to a List of HiddenName. */
+static List *
+add_hidden_name(List *names, Oid relid, const char *shown)
+{
+	HiddenName *name = palloc(sizeof(HiddenName));
+	ObjectAddress object;
 
-		ObjectAddressSet(table, RelationRelationId, lfirst_oid(lc));
-		description = getObjectDescription(&table, true);
-		if (description)
-			descriptions = lappend(descriptions, description);
-	}
-	return descriptions;
+	ObjectAddressSet(object, RelationRelationId, relid);
+	name->hidden = getObjectDescription(&object, true);
+	name->shown = shown;
+	return name->hidden ? lappend(names, name) : names;
 }
 
 /*
+ * eddy_view_list_definitions returns the descriptions of all definitions, and those of their views,
+ * for eddy_view_show_names.
+ */
+List *
+eddy_view_list_definitions(void)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, eddy_catalog_list_all_views())
+	{
+		EddyView   *view = lfirst(lc);
+		ObjectAddress object;
+		char	   *description;
+
+		ObjectAddressSet(object, RelationRelationId, view->relid);
+		description = getObjectDescription(&object, true);
+		if (description)
+			names = add_hidden_name(names, view->definition,
+									psprintf("continuous %s", description));
+	}
+	return names;
+}
+
+/* eddy_view_show_names replaces the objects behind views in the detail of an error; true if there are any. */
+bool
+eddy_view_show_names(ErrorData *error, const List *names)
+{
+	bool		found = false;
+	ListCell   *lc;
+
+	foreach(lc, names)
+	{
+		const HiddenName *name = lfirst(lc);
+
+		found |= error->detail && strstr(error->detail, name->hidden);
+		if (error->detail)
+			error->detail = replace_all(error->detail, name->hidden, name->shown);
+		if (error->detail_log)
+			error->detail_log = replace_all(error->detail_log, name->hidden, name->shown);
+	}
+	return found;
+}
+
+/* ---- deleting ---- */
+
+/*
  * Deletes objects of a view unless others depend on them. The error then names the continuous
- * view, by its description, instead of its state tables.
+ * view, by its description, instead of its state tables, and has a hint unless that is NULL.
  */
 static void
-delete_objects(const ObjectAddresses *objects, const EddyView *view, const char *description)
+delete_objects(const ObjectAddresses *objects, const EddyView *view, const char *description,
+			   const char *hint)
 {
 	MemoryContext context = CurrentMemoryContext;
-	List	   *hidden = describe_state_tables(view);
+	List	   *names = NIL;
+	ListCell   *lc;
 
+	foreach(lc, view->state_tables)
+		names = add_hidden_name(names, lfirst_oid(lc), description);
 	PG_TRY();
 	{
 		performMultipleDeletions(objects, DROP_RESTRICT, 0);
@@ -336,7 +389,6 @@ delete_objects(const ObjectAddresses *objects, const EddyView *view, const char 
 	PG_CATCH();
 	{
 		ErrorData  *error;
-		ListCell   *lc;
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
@@ -345,13 +397,9 @@ delete_objects(const ObjectAddresses *objects, const EddyView *view, const char 
 		{
 			error->message = psprintf("cannot drop %s because other objects depend on it",
 									  description);
-			foreach(lc, hidden)
-			{
-				if (error->detail)
-					error->detail = replace_all(error->detail, lfirst(lc), description);
-				if (error->detail_log)
-					error->detail_log = replace_all(error->detail_log, lfirst(lc), description);
-			}
+			(void) eddy_view_show_names(error, names);
+			if (hint)
+				error->hint = pstrdup(hint);
 		}
 		ReThrowError(error);
 	}
@@ -400,13 +448,49 @@ eddy_view_cleanup_dropped(DropBehavior behavior,
 
 			add_state_tables(view, objects);
 			delete_objects(objects, view,
-						   psprintf("continuous view %s", name ? name : "?"));
+						   psprintf("continuous view %s", name ? name : "?"), NULL);
 		}
 		drop_relation(view->relid);
 		drop_relation(view->definition);
 		foreach(lt, view->state_tables)
 			drop_relation(lfirst_oid(lt));
 	}
+}
+
+/*
+ * eddy_view_drop_parts drops the definition and the state tables of a view that has others now, unless
+ * objects of users depend on these tables.
+ */
+void
+eddy_view_drop_parts(const EddyView *old, const EddyView *new)
+{
+	EddyView	dropped = *old;
+	ObjectAddresses *objects = new_object_addresses();
+	ObjectAddress view;
+
+	/* the public view does not read it any more */
+	deleteDependencyRecordsForSpecific(RelationRelationId, old->definition, DEPENDENCY_INTERNAL,
+									   RelationRelationId, old->relid);
+	CommandCounterIncrement();
+	drop_relation(old->definition);
+	dropped.state_tables = list_difference_oid(old->state_tables, new->state_tables);
+	if (dropped.state_tables == NIL)
+		return;
+	add_state_tables(&dropped, objects);
+	ObjectAddressSet(view, RelationRelationId, old->relid);
+	delete_objects(objects, &dropped,
+				   psprintf("the state of continuous %s", getObjectDescription(&view, false)),
+				   "Let these objects read the continuous view instead.");
+}
+
+/* eddy_view_copy_privileges gives a state table those of another one, which it replaces. */
+void
+eddy_view_copy_privileges(Oid from, Oid to)
+{
+	Acl		   *acl = read_acl(from);
+
+	if (acl)
+		write_acl(to, acl);
 }
 
 /* eddy_view_drop does what DROP VIEW does, for the owner of the view or of its stream. */
@@ -431,7 +515,7 @@ eddy_view_drop(Oid relid)
 	add_exact_object_address(&public_view, objects);
 	add_state_tables(view, objects);
 	delete_objects(objects, view,
-				   psprintf("continuous %s", getObjectDescription(&public_view, false)));
+				   psprintf("continuous %s", getObjectDescription(&public_view, false)), NULL);
 	/* before the end of a command or of the transaction, when the guard would detect it */
 	eddy_view_cleanup_dropped(DROP_CASCADE, NULL, NULL);
 }

@@ -319,11 +319,11 @@ eddy_plan_set_policy(EddyViewPlan *plan, const EddyView *view)
 }
 
 /*
- * Makes the plan of a view, in a context of its own; on error that context is deleted with the
- * transaction. NULL if the view was dropped.
+ * eddy_plan_make makes the plan of a view, in a context of its own below the current one; the plan is not
+ * in the cache. NULL if the view was dropped. Locks the state tables, as eddy_plan_get does.
  */
-static EddyViewPlan *
-make_plan(const EddyView *view)
+EddyViewPlan *
+eddy_plan_make(const EddyView *view)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy view plan",
 											   ALLOCSET_SMALL_SIZES);
@@ -372,9 +372,6 @@ make_plan(const EddyView *view)
 	find_state_tables(plan, view);
 	plan->valid = (before == invalidations);
 	MemoryContextSwitchTo(old);
-
-	/* no error can be raised from here on */
-	MemoryContextSetParent(mcxt, CacheMemoryContext);
 	return plan;
 }
 
@@ -395,7 +392,7 @@ get_plan(Oid view_oid)
 		MemoryContextDelete(plan->mcxt);
 	}
 	view = eddy_catalog_get_view(view_oid);
-	plan = view ? make_plan(view) : NULL;
+	plan = view ? eddy_plan_make(view) : NULL;
 	if (plan == NULL)
 	{
 		if (entry)
@@ -404,6 +401,8 @@ get_plan(Oid view_oid)
 	}
 	entry = hash_search(plans, &view_oid, HASH_ENTER, NULL);
 	entry->plan = plan;
+	/* no error can be raised from here on */
+	MemoryContextSetParent(plan->mcxt, CacheMemoryContext);
 	return plan;
 }
 

@@ -211,6 +211,7 @@ struct EddyViewPlan
 extern List *eddy_plan_views(Oid stream);
 extern bool eddy_plan_ready(Oid view);
 extern EddyViewPlan *eddy_plan_get(Oid view);	/* NULL: dropped; pin it while in use */
+extern EddyViewPlan *eddy_plan_make(const EddyView *view);	/* not from the cache */
 extern void eddy_plan_pin(EddyViewPlan *plan);
 extern void eddy_plan_unpin(EddyViewPlan *plan);
 extern void eddy_plan_set_policy(EddyViewPlan *plan, const EddyView *view);
@@ -228,11 +229,18 @@ eddy_plan_main_table(const EddyViewPlan *plan)
 /* ---- objects.c ---- */
 
 extern void eddy_view_seize(Oid relid);
+extern void eddy_view_drop_parts(const EddyView *old, const EddyView *new);
+extern void eddy_view_copy_privileges(Oid from, Oid to);
+
+/* ---- publication.c ---- */
+
+extern void eddy_view_republish(const EddyView *old, const EddyView *new);
 
 /* ---- label.c ---- */
 
 /* Label a new view, and with the ID that this returns each of its state tables. */
 extern char *eddy_view_label(Oid view);
+extern char *eddy_view_get_label(Oid view);
 extern void eddy_view_label_table(const char *id, Oid table, const EddyTableLabel *label);
 
 /* ---- suspend.c ---- */

@@ -267,6 +267,37 @@ describe_subscriber(StringInfo out, List *views)
 
 /* ---- creation ---- */
 
+/* Adds the main state tables of views to a publication. */
+static void
+add_tables(const char *name, List *views)
+{
+	StringInfoData text;
+	EddyOwnerSwitch save;
+	ListCell   *lc;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "ALTER PUBLICATION %s ADD TABLE ", quote_identifier(name));
+	foreach(lc, views)
+	{
+		EddyView   *view = lfirst(lc);
+
+		appendStringInfo(&text, "%sONLY %s (", foreach_current_index(lc) > 0 ? ", " : "",
+						 state_table_name(view));
+		append_columns(&text, view, published_columns(view));
+		appendStringInfoChar(&text, ')');
+		if (view->visible_column)
+			appendStringInfo(&text, " WHERE (%s)",
+							 quote_identifier(get_attname(view->state_table, view->visible_column,
+														  false)));
+	}
+	/* as the owner of the tables, and a superuser, as publications of other roles require */
+	eddy_owner_become(&save, eddy_catalog_extension_owner());
+	SPI_connect();
+	execute(text.data);
+	SPI_finish();
+	eddy_owner_end(&save);
+}
+
 /*
  * eddy_view_publish creates a publication of continuous views, which the current user must own,
  * and returns the settings of its consumers.
@@ -276,7 +307,6 @@ eddy_view_publish(const char *name, const Oid *relids, int count)
 {
 	List	   *views = NIL;
 	StringInfoData text;
-	EddyOwnerSwitch save;
 	ListCell   *lc;
 
 	for (int i = 0; i < count; i++)
@@ -307,32 +337,26 @@ eddy_view_publish(const char *name, const Oid *relids, int count)
 	execute(psprintf("CREATE PUBLICATION %s", quote_identifier(name)));
 	SPI_finish();
 
-	/* as the owner of the tables, and a superuser, as publications of other roles require */
+	add_tables(name, views);
+
 	initStringInfo(&text);
-	appendStringInfo(&text, "ALTER PUBLICATION %s ADD TABLE ", quote_identifier(name));
-	foreach(lc, views)
-	{
-		EddyView   *view = lfirst(lc);
-
-		appendStringInfo(&text, "%sONLY %s (", foreach_current_index(lc) > 0 ? ", " : "",
-						 state_table_name(view));
-		append_columns(&text, view, published_columns(view));
-		appendStringInfoChar(&text, ')');
-		if (view->visible_column)
-			appendStringInfo(&text, " WHERE (%s)",
-							 quote_identifier(get_attname(view->state_table, view->visible_column,
-														  false)));
-	}
-	eddy_owner_become(&save, eddy_catalog_extension_owner());
-	SPI_connect();
-	execute(text.data);
-	SPI_finish();
-	eddy_owner_end(&save);
-
-	resetStringInfo(&text);
 	describe_debezium(&text, name, views);
 	describe_subscriber(&text, views);
 	return text.data;
+}
+
+/*
+ * eddy_view_republish adds the main state table of a view to the publications of the table that it
+ * replaces, which leaves them when it is dropped.
+ */
+void
+eddy_view_republish(const EddyView *old, const EddyView *new)
+{
+	ListCell   *lc;
+
+	foreach(lc, GetRelationPublications(old->state_table))
+		add_tables(get_publication_name(lfirst_oid(lc), false),
+				   list_make1(unconstify(EddyView *, new)));
 }
 
 /*

@@ -59,8 +59,18 @@ typedef struct EddyViewOptions
 } EddyViewOptions;
 
 extern void eddy_view_watch_deletes(const EddyView *view);
+extern RawStmt *eddy_view_parse_select(const char *query, const char *what);
+extern void eddy_view_point_into_query(void *arg);
 extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewOptions *options,
 							 bool *created);
+
+/* ---- replacing the query (replace.c): between both calls the caller fills the view, unless it keeps ---- */
+
+typedef struct EddyReplacement EddyReplacement;
+
+extern EddyReplacement *eddy_view_replace_begin(Oid relid, const char *query, bool keeps);
+extern void eddy_view_replace_end(EddyReplacement *replacement);
+extern bool eddy_view_is_replaced(Oid view);
 
 /* ---- suspending and rebuilding (suspend.c): false if relid is not a continuous view ---- */
 
@@ -85,6 +95,8 @@ extern void eddy_view_cleanup_dropped(DropBehavior behavior,
 									  const char *(*name_of) (Oid view, const void *arg),
 									  const void *arg);
 extern void eddy_view_sync(Oid part);
+extern List *eddy_view_list_definitions(void);
+extern bool eddy_view_show_names(ErrorData *error, const List *names);
 extern void eddy_view_bind_definitions(void);
 
 /* ---- places of groups (group_cache.c) ---- */

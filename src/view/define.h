@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * define.h
+ *    The parts of the creation of a continuous view, which replacing its query shares.
+ *
+ * For the files of view/ alone; other layers use view.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDDY_DEFINE_H
+#define EDDY_DEFINE_H
+
+#include "nodes/primnodes.h"
+#include "view/layer.h"
+#include "view/plan.h"
+#include "view/view.h"
+
+/* Creates the definition: a view in schema eddy, of the owner of the extension. */
+extern Oid	eddy_define_definition(RangeVar *name, const char *query);
+
+/* Creates the state tables that have no Oid yet; returns all. */
+extern List *eddy_define_state_tables(EddyViewPlan *layout, const char *view_name);
+
+/* The queries of the public view. */
+extern char *eddy_define_rows_query(const EddyViewPlan *plan);
+extern char *eddy_define_empty_query(const Query *reader);
+extern void eddy_define_store_reader(Oid view, EddyLayers *layers, const char *rows_query);
+
+/* The catalog row, and the labels of the state tables. */
+extern void eddy_define_describe(EddyView *row, const EddyViewPlan *layout,
+								 const EddyLayers *layers);
+extern void eddy_define_label_tables(const EddyView *view, const EddyViewPlan *layout,
+									 const char *id);
+
+/* Raises an error if an option needs windows that close and the query has none. */
+extern void eddy_define_check_options(const EddyViewPlan *layout, Query *definition,
+									  const EddyView *row);
+
+#endif							/* EDDY_DEFINE_H */

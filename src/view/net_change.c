@@ -1,0 +1,359 @@
+/*-------------------------------------------------------------------------
+ *
+ * net_change.c
+ *    What consumers of changes receive when the state of a view is replaced: the net difference.
+ *
+ * The new main state table is filled before consumers know it: while it has neither a security label
+ * nor a publication, logical decoding sends none of its changes. Rows that are the same in both tables
+ * therefore cause no records. The others are written so that the WAL contains their change:
+ *
+ *   only in the old view    the row is deleted from the old table
+ *   only in the new view    the row is removed from the new table, and inserted again
+ *   in both, and different  the row in the new table gets the columns of the old row, and is then updated
+ *
+ * The second steps come after the new table has become that of the view (eddy_net_change_end).
+ * Rows are the same if they have the same key, which consumers know by the names of its columns. If
+ * these differ, all old rows are deleted and all new ones inserted.
+ *
+ * Locking: the caller has locked both tables against all others. Memory: the caller's; rows that are
+ * written in the second step are kept in tuplestores. A crash leaves nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "owner.h"
+#include "view/net_change.h"
+
+struct EddyNetChange
+{
+	const EddyView *old_view;
+	EddyViewPlan *old;			/* NULL: rows of the old table cannot be found by key */
+	const EddyView *new_view;
+	EddyViewPlan *new;
+	AttrNumber *old_keys;		/* columns of an old row by which a new one is found; NULL: none */
+	AttrNumber *new_keys;		/* columns of a new row by which an old one is found; NULL: none */
+	Tuplestorestate *updated;	/* rows to be written: they exist with the columns of the old row */
+	Tuplestorestate *inserted;	/* they do not exist */
+
+	/* while the tables are compared */
+	EddyUpsert *from;
+	EddyUpsert *to;
+	TupleTableSlot *before;		/* a row of the new table with the columns of the old one */
+};
+
+/* ---- the keys of both tables ---- */
+
+/* The column of a table with that name, type and collation, 0 if there is none. */
+static AttrNumber
+find_column(TupleDesc desc, Form_pg_attribute like)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), NameStr(like->attname)) == 0 &&
+			att->atttypid == like->atttypid && att->attcollation == like->attcollation)
+			return i + 1;
+	}
+	return InvalidAttrNumber;
+}
+
+/* The columns of another table that have the key of this one, in its order; NULL if one is not in that key. */
+static AttrNumber *
+map_keys(const EddyStateTable *table, TupleDesc desc, const EddyStateTable *other,
+		 TupleDesc other_desc)
+{
+	AttrNumber *columns = palloc(sizeof(AttrNumber) * table->nkeys);
+
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		bool		is_key = false;
+
+		columns[i] = find_column(other_desc,
+								 TupleDescAttr(desc, eddy_upsert_order(table)[i].column - 1));
+		for (int j = 0; j < other->nkeys; j++)
+			is_key |= other->keys[j].column == columns[i];
+		if (!is_key)
+			return NULL;
+	}
+	return columns;
+}
+
+/* True if a column of the view is stored in both tables, with the same type. */
+static bool
+shares_column(const EddyNetChange *net, int i, TupleDesc old_desc, TupleDesc new_desc)
+{
+	AttrNumber	old = net->old_view->columns[i];
+	AttrNumber	new = net->new_view->columns[i];
+
+	return old > 0 && new > 0 && TupleDescAttr(old_desc, old - 1)->atttypid ==
+		TupleDescAttr(new_desc, new - 1)->atttypid;
+}
+
+static void
+match_keys(EddyNetChange *net)
+{
+	const EddyStateTable *old = eddy_plan_main_table(net->old);
+	const EddyStateTable *new = eddy_plan_main_table(net->new);
+	TupleDesc	old_desc = eddy_upsert_desc(net->from);
+	TupleDesc	new_desc = eddy_upsert_desc(net->to);
+
+	if (old->nkeys != new->nkeys || net->old_view->nkeys != net->new_view->nkeys)
+		return;
+	net->new_keys = map_keys(old, old_desc, new, new_desc);
+	net->old_keys = map_keys(new, new_desc, old, old_desc);
+	if (net->new_keys == NULL || net->old_keys == NULL)
+		net->new_keys = net->old_keys = NULL;
+}
+
+/* The row of a table whose key is in these columns of a row of the other one, or NULL. */
+static TupleTableSlot *
+find_row(EddyUpsert *upsert, const EddyStateTable *table, const AttrNumber *columns,
+		 TupleTableSlot *row)
+{
+	Datum		keys[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		keys[i] = row->tts_values[columns[i] - 1];
+		nulls[i] = row->tts_isnull[columns[i] - 1];
+	}
+	return eddy_upsert_find(upsert, keys, nulls);
+}
+
+/* ---- comparing rows ---- */
+
+static bool
+is_set(TupleTableSlot *row, AttrNumber mark, bool otherwise)
+{
+	if (mark == InvalidAttrNumber)
+		return otherwise;
+	return !row->tts_isnull[mark - 1] && DatumGetBool(row->tts_values[mark - 1]);
+}
+
+static void
+set_mark(TupleTableSlot *row, AttrNumber mark, bool value)
+{
+	if (mark == InvalidAttrNumber)
+		return;
+	row->tts_values[mark - 1] = BoolGetDatum(value);
+	row->tts_isnull[mark - 1] = false;
+}
+
+/*
+ * Fills net->before: the new row with the columns of the old one. Returns true if that is a
+ * difference.
+ */
+static bool
+make_before(EddyNetChange *net, TupleTableSlot *old_row, TupleTableSlot *new_row)
+{
+	TupleDesc	old_desc = eddy_upsert_desc(net->from);
+	TupleDesc	new_desc = eddy_upsert_desc(net->to);
+	TupleTableSlot *before = ExecClearTuple(net->before);
+	AttrNumber	final = net->new_view->final_column;
+	bool		differs = false;
+
+	memcpy(before->tts_values, new_row->tts_values, sizeof(Datum) * new_desc->natts);
+	memcpy(before->tts_isnull, new_row->tts_isnull, sizeof(bool) * new_desc->natts);
+	for (int i = 0; i < net->new_view->ncolumns; i++)
+	{
+		int			to = net->new_view->columns[i] - 1;
+		Form_pg_attribute att;
+
+		if (to < 0)
+			continue;
+		att = TupleDescAttr(new_desc, to);
+		if (i < net->old_view->ncolumns && shares_column(net, i, old_desc, new_desc))
+		{
+			int			from = net->old_view->columns[i] - 1;
+
+			before->tts_values[to] = old_row->tts_values[from];
+			before->tts_isnull[to] = old_row->tts_isnull[from];
+		}
+		else if (!att->attnotnull)
+		{
+			before->tts_values[to] = (Datum) 0;
+			before->tts_isnull[to] = true;
+		}
+		if (before->tts_isnull[to] != new_row->tts_isnull[to] ||
+			(!before->tts_isnull[to] &&
+			 !datum_image_eq(before->tts_values[to], new_row->tts_values[to], att->attbyval,
+							 att->attlen)))
+			differs = true;
+	}
+	if (final)
+	{
+		bool		was_final = is_set(old_row, net->old_view->final_column, false);
+
+		differs |= was_final != is_set(new_row, final, false);
+		set_mark(before, final, was_final);
+	}
+	/* after the mark of final rows, which can be the same column */
+	set_mark(before, net->new_view->visible_column, true);
+	ExecStoreVirtualTuple(before);
+	return differs;
+}
+
+/* A row of the new table: prepares its change. */
+static void
+compare_row(EddyNetChange *net, TupleTableSlot *new_row)
+{
+	bool		visible = is_set(new_row, net->new_view->visible_column, true);
+	TupleTableSlot *old_row = NULL;
+	ItemPointerData place = new_row->tts_tid;
+
+	if (net->new_keys)
+		old_row = find_row(net->from, eddy_plan_main_table(net->old), net->new_keys, new_row);
+	if (old_row && !is_set(old_row, net->old_view->visible_column, true))
+		old_row = NULL;
+	if (old_row == NULL)
+	{
+		if (!visible)
+			return;
+		tuplestore_puttupleslot(net->inserted, new_row);
+		if (!eddy_upsert_delete(net->to, &place))
+			elog(ERROR, "state table was written although it is locked");
+		return;
+	}
+	if (!make_before(net, old_row, new_row) && visible)
+		return;
+	tuplestore_puttupleslot(net->updated, new_row);
+	if (!eddy_upsert_update(net->to, &place, net->before))
+		elog(ERROR, "state table was written although it is locked");
+}
+
+/* Deletes the rows of the old table that were in the view and are not in the new table. */
+static void
+delete_old_rows(EddyNetChange *net)
+{
+	Relation	rel = table_open(net->old_view->state_table, RowExclusiveLock);
+	TupleTableSlot *row = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	TM_FailureData tmfd;
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, row))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(row);
+		if (!is_set(row, net->old_view->visible_column, true))
+			continue;
+		if (net->old_keys && find_row(net->to, eddy_plan_main_table(net->new), net->old_keys, row))
+			continue;
+		if (table_tuple_delete(rel, &row->tts_tid, GetCurrentCommandId(true), GetActiveSnapshot(),
+							   InvalidSnapshot, true, &tmfd, false) != TM_Ok)
+			elog(ERROR, "state table was written although it is locked");
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(row);
+	table_close(rel, NoLock);
+}
+
+static void
+compare_new_rows(EddyNetChange *net)
+{
+	/* its own, as rows are looked for in the other one meanwhile */
+	EddyUpsert *rows = eddy_upsert_open(eddy_plan_main_table(net->new), net->new->name);
+	TupleTableSlot *row;
+
+	eddy_upsert_seek(rows, 0, NULL, NULL);
+	while ((row = eddy_upsert_next(rows)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		compare_row(net, row);
+	}
+	eddy_upsert_close(rows);
+}
+
+EddyNetChange *
+eddy_net_change_begin(const EddyView *old_view, EddyViewPlan *old, const EddyView *new_view,
+					  EddyViewPlan *new)
+{
+	EddyNetChange *net = palloc0(sizeof(EddyNetChange));
+	EddyOwnerSwitch save;
+
+	net->old_view = old_view;
+	net->old = old;
+	net->new_view = new_view;
+	net->new = new;
+	net->updated = tuplestore_begin_heap(false, false, work_mem);
+	net->inserted = tuplestore_begin_heap(false, false, work_mem);
+	/* without consumers nobody sees the difference */
+	if (!XLogLogicalInfoActive())
+		return net;
+
+	CommandCounterIncrement();
+	eddy_owner_begin(&save, new->owner);
+	PushActiveSnapshot(GetLatestSnapshot());
+	net->to = eddy_upsert_open(eddy_plan_main_table(new), new->name);
+	if (old)
+		net->from = eddy_upsert_open(eddy_plan_main_table(old), new->name);
+	net->before = MakeSingleTupleTableSlot(eddy_upsert_desc(net->to), &TTSOpsVirtual);
+	if (old)
+		match_keys(net);
+	delete_old_rows(net);
+	compare_new_rows(net);
+	ExecDropSingleTupleTableSlot(net->before);
+	if (old)
+		eddy_upsert_close(net->from);
+	eddy_upsert_close(net->to);
+	PopActiveSnapshot();
+	eddy_owner_end(&save);
+	CommandCounterIncrement();
+	return net;
+}
+
+/* ---- the second step ---- */
+
+void
+eddy_net_change_end(EddyNetChange *net)
+{
+	const EddyStateTable *table = eddy_plan_main_table(net->new);
+	AttrNumber *keys = palloc(sizeof(AttrNumber) * table->nkeys);
+	EddyOwnerSwitch save;
+	EddyUpsert *upsert;
+	TupleTableSlot *row;
+
+	for (int i = 0; i < table->nkeys; i++)
+		keys[i] = eddy_upsert_order(table)[i].column;
+	CommandCounterIncrement();
+	eddy_owner_begin(&save, net->new->owner);
+	PushActiveSnapshot(GetLatestSnapshot());
+	upsert = eddy_upsert_open(table, net->new->name);
+	row = MakeSingleTupleTableSlot(eddy_upsert_desc(upsert), &TTSOpsMinimalTuple);
+	while (tuplestore_gettupleslot(net->updated, true, false, row))
+	{
+		TupleTableSlot *before;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(row);
+		before = find_row(upsert, table, keys, row);
+		if (before == NULL || !eddy_upsert_update(upsert, &before->tts_tid, row))
+			elog(ERROR, "state table \"%s\" was written although it is locked", table->suffix);
+	}
+	while (tuplestore_gettupleslot(net->inserted, true, false, row))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(row);
+		eddy_upsert_add(upsert, row);
+	}
+	eddy_upsert_flush(upsert);
+	ExecDropSingleTupleTableSlot(row);
+	eddy_upsert_close(upsert);
+	PopActiveSnapshot();
+	eddy_owner_end(&save);
+	tuplestore_end(net->updated);
+	tuplestore_end(net->inserted);
+	CommandCounterIncrement();
+}

@@ -1,0 +1,520 @@
+/*-------------------------------------------------------------------------
+ *
+ * replace.c
+ *    Replaces the query of a continuous view.
+ *
+ * The public view remains: its OID, name, owner, grants and comments, the objects that depend on it,
+ * and the ID by which consumers of changes know it. As with CREATE OR REPLACE VIEW, its columns must
+ * stay, and more can follow. Definition and state tables are new ones:
+ *
+ *   eddy_view_replace_begin    creates them beside the old ones, and makes the catalog row point to them
+ *   (the caller)               fills the state, as after creation
+ *   eddy_view_replace_end      writes the difference for consumers of changes (net_change.c), makes the
+ *                              public view read the new table, and drops the old objects
+ *
+ * The state of the old query can serve the new one (keep.c). Then it is converted instead of being
+ * filled, or its tables are not replaced at all.
+ *
+ * All of it is one transaction. Batches before it maintain the old state, batches after it the new one.
+ *
+ * Locking: ShareRowExclusiveLock on the stream, as for creation, and AccessExclusiveLock on the
+ * public view, the definition and the state tables. Transactions of users take the lock on the stream and
+ * those on the view in either order. So while one of them is held the other is waited for only for a
+ * short time, then both are released, and requested in the other order: a transaction that
+ * has written to the stream can read the view and end, and the other way round.
+ * Memory: the caller's context. A crash leaves nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/reloptions.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "commands/defrem.h"
+#include "commands/tablecmds.h"
+#include "commands/view.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_node.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "owner.h"
+#include "subtransaction.h"
+#include "view/analyze.h"
+#include "view/define.h"
+#include "view/keep.h"
+#include "view/kind.h"
+#include "view/net_change.h"
+#include "view/view.h"
+
+/* ms for which a lock is waited for while another one is held; less than deadlock_timeout */
+#define SECOND_LOCK_WAIT 200
+
+struct EddyReplacement
+{
+	EddyView   *old_view;
+	EddyViewPlan *old;			/* NULL: it could not be made */
+	EddyView	new_view;
+	EddyViewPlan layout;		/* of the new query */
+	EddyLayers	layers;
+	EddyKeep   *keep;			/* NULL: the state is filled */
+};
+
+/* The view whose query is being replaced. */
+static Oid	replaced = InvalidOid;
+
+/* eddy_view_is_replaced returns true while eddy_view_replace_end changes the query of that view. */
+bool
+eddy_view_is_replaced(Oid view)
+{
+	return OidIsValid(replaced) && replaced == view;
+}
+
+/* ---- locks ---- */
+
+typedef struct LockAttempt
+{
+	List	   *streams;		/* Oids, sorted */
+	List	   *relations;		/* Oids: view, definition, state tables */
+	bool		streams_first;
+	bool		limited;		/* the locks that are waited for only for a short time are being taken */
+} LockAttempt;
+
+static void
+lock_streams(const LockAttempt *attempt)
+{
+	ListCell   *lc;
+
+	foreach(lc, attempt->streams)
+		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+}
+
+static void
+lock_relations(const LockAttempt *attempt)
+{
+	ListCell   *lc;
+
+	foreach(lc, attempt->relations)
+		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
+}
+
+static void
+run_attempt(void *arg)
+{
+	LockAttempt *attempt = arg;
+	int			level;
+
+	if (attempt->streams_first)
+		lock_streams(attempt);
+	else
+		lock_relations(attempt);
+	level = NewGUCNestLevel();
+	(void) set_config_option("lock_timeout", psprintf("%d", SECOND_LOCK_WAIT), PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	attempt->limited = true;
+	if (attempt->streams_first)
+		lock_relations(attempt);
+	else
+		lock_streams(attempt);
+	AtEOXact_GUC(true, level);
+}
+
+/* Takes all locks, while it waits for each of the two groups without holding the other. */
+static void
+lock_all(List *streams, List *relations)
+{
+	LockAttempt attempt = {streams, relations, true, false};
+	ErrorData  *error;
+
+	/* if it fails, its locks are released */
+	while ((error = eddy_subtransaction_run(run_attempt, &attempt)) != NULL)
+	{
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || !attempt.limited)
+			ReThrowError(error);
+		FreeErrorData(error);
+		CHECK_FOR_INTERRUPTS();
+		attempt.limited = false;
+		attempt.streams_first = !attempt.streams_first;
+	}
+}
+
+static EddyView *
+get_view(Oid relid)
+{
+	EddyView   *view = eddy_catalog_get_view(relid);
+
+	if (view == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a continuous view",
+						get_rel_name(relid) ? get_rel_name(relid) : "?")));
+	return view;
+}
+
+/* Locks everything for a new query over a stream, and returns the view as it is then. */
+static EddyView *
+lock_view(EddyView *view, Oid stream)
+{
+	for (;;)
+	{
+		List	   *streams = list_make1_oid(view->stream);
+		List	   *relations = list_copy(view->state_tables);
+		EddyView   *locked;
+
+		streams = list_append_unique_oid(streams, stream);
+		list_sort(streams, list_oid_cmp);
+		relations = lcons_oid(view->definition, relations);
+		lock_all(streams, lcons_oid(view->relid, relations));
+
+		/* others may have dropped it or replaced its query meanwhile */
+		locked = get_view(view->relid);
+		eddy_view_check_owner(locked, false);
+		if (locked->definition == view->definition && locked->stream == view->stream &&
+			equal(locked->state_tables, view->state_tables))
+			return locked;
+		view = locked;
+	}
+}
+
+/* ---- checks ---- */
+
+/* The columns must stay what they are; more can follow. */
+static void
+check_columns(Oid relid, Query *query)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	const char *name = RelationGetRelationName(rel);
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Node	   *expr = (Node *) tle->expr;
+		Form_pg_attribute att;
+
+		if (tle->resjunk)
+			continue;
+		if (++n > desc->natts)
+			break;
+		att = TupleDescAttr(desc, n - 1);
+		if (strcmp(NameStr(att->attname), tle->resname) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+					 errmsg("cannot change name of column \"%s\" of continuous view \"%s\" to \"%s\"",
+							NameStr(att->attname), name, tle->resname),
+					 errdetail("Its columns must remain, in the same order; new ones must follow them."),
+					 errhint("Use ALTER VIEW ... RENAME COLUMN ... to change the name of a column.")));
+		if (att->atttypid != exprType(expr) || att->atttypmod != exprTypmod(expr))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+					 errmsg("cannot change data type of column \"%s\" of continuous view \"%s\" from %s to %s",
+							NameStr(att->attname), name,
+							format_type_with_typemod(att->atttypid, att->atttypmod),
+							format_type_with_typemod(exprType(expr), exprTypmod(expr))),
+					 errhint("Cast the column in the query, or drop the continuous view and create it again.")));
+		if (att->attcollation != exprCollation(expr))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+					 errmsg("cannot change collation of column \"%s\" of continuous view \"%s\"",
+							NameStr(att->attname), name),
+					 errhint("Use COLLATE in the query, or drop the continuous view and create it again.")));
+	}
+	if (n < desc->natts)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("cannot drop column \"%s\" of continuous view \"%s\"",
+						NameStr(TupleDescAttr(desc, n)->attname), name),
+				 errdetail("Its columns must remain, in the same order; new ones must follow them."),
+				 errhint("Drop the continuous view and create it again.")));
+	table_close(rel, NoLock);
+}
+
+/*
+ * Views over views: the children of a view have counted its rows one by one, and a child all rows of
+ * its parent.
+ */
+static void
+check_chain(const EddyView *view, Oid stream)
+{
+	List	   *children = eddy_catalog_list_views(view->relid);
+
+	if (children != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot replace the query of continuous view \"%s\"",
+						get_rel_name(view->relid)),
+				 errdetail("Continuous view \"%s\" reads it.",
+						   get_rel_name(((EddyView *) linitial(children))->relid)),
+				 errhint("Create another continuous view, and others over it.")));
+	if (eddy_catalog_get_view(view->stream) != NULL || eddy_catalog_get_view(stream) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot replace the query of continuous view \"%s\"",
+						get_rel_name(view->relid)),
+				 errdetail("Its query, or the new one, reads a continuous view."),
+				 errhint("Drop the continuous view and create it again.")));
+}
+
+typedef struct PlanRun
+{
+	const EddyView *view;
+	EddyViewPlan *plan;
+} PlanRun;
+
+static void
+run_make_plan(void *arg)
+{
+	PlanRun    *run = arg;
+
+	run->plan = eddy_plan_make(run->view);
+}
+
+/* The plan of the old query; NULL, with the reason, if it cannot be made any more. */
+static EddyViewPlan *
+make_old_plan(const EddyView *view, const char **reason)
+{
+	PlanRun		run = {view, NULL};
+	ErrorData  *error = eddy_subtransaction_run(run_make_plan, &run);
+
+	if (error == NULL)
+		return run.plan;
+	if (eddy_subtransaction_is_disturbed(error))
+		ReThrowError(error);
+	*reason = psprintf("It cannot be maintained: %s.", error->message);
+	FreeErrorData(error);
+	return NULL;
+}
+
+/* How the old state serves the new query; an error if it does not. */
+static EddyKeep *
+plan_keep(EddyReplacement *r, Query *parsed, const char *reason)
+{
+	Query	   *old_definition = eddy_plan_definition_query(r->old_view->definition);
+
+	if (r->old_view->suspended)
+		reason = "It is suspended, so that rows are missing in it.";
+	else if (r->old && old_definition)
+	{
+		EddyKeep   *keep = eddy_keep_compare(r->old, old_definition, &r->layout, parsed, &reason);
+
+		if (keep)
+			return keep;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot keep the results of continuous view \"%s\"",
+					get_rel_name(r->old_view->relid)),
+			 errdetail("%s", reason),
+			 errhint("Specify start => 'staged' to begin with the rows that the stream still holds, or start => 'now' to begin without rows.")));
+	return NULL;
+}
+
+/* ---- new objects ---- */
+
+/* A name in the schema of the view for a relation that is moved to schema eddy at once. */
+static RangeVar *
+choose_temporary_name(Oid view)
+{
+	Oid			schema = get_rel_namespace(view);
+
+	return makeRangeVar(get_namespace_name(schema),
+						ChooseRelationName(get_rel_name(view), NULL, "new", schema, false), -1);
+}
+
+/* The reader must be split off a query of its own: it is changed. */
+static void
+split_layers(EddyReplacement *r, Query *parsed)
+{
+	eddy_layer_split(&r->layers, copyObject(parsed));
+	eddy_define_describe(&r->new_view, &r->layout, &r->layers);
+}
+
+/*
+ * eddy_view_replace_begin creates the objects of a new query beside those of a continuous view that
+ * the current user owns. With keeps the state of the old one has to serve the new one; otherwise
+ * the caller fills the view with eddy_apply_fill.
+ */
+EddyReplacement *
+eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
+{
+	EddyReplacement *r = palloc0(sizeof(EddyReplacement));
+	EddyView   *view = get_view(relid);
+	EddyView   *row = &r->new_view;
+	const char *reason = NULL;
+	Query	   *parsed;
+
+	eddy_view_check_context("replace");
+	/* before any lock */
+	eddy_view_check_owner(view, false);
+	*row = *view;
+	row->definition = eddy_define_definition(choose_temporary_name(relid), query);
+	parsed = eddy_plan_definition_query(row->definition);
+	row->stream = eddy_analyze_stream(parsed);
+	check_chain(view, row->stream);
+	eddy_view_check_stream(row->stream, eddy_owner_of_relation(relid));
+
+	view = lock_view(view, row->stream);
+	check_chain(view, row->stream);
+	if (eddy_catalog_get_stream(row->stream) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("stream was dropped concurrently")));
+	eddy_view_check_stream(row->stream, eddy_owner_of_relation(relid));
+	check_columns(relid, parsed);
+
+	r->old_view = view;
+	r->old = make_old_plan(view, &reason);
+	eddy_plan_set_policy(&r->layout, row);
+	eddy_analyze_query(&r->layout, parsed);
+	eddy_define_check_options(&r->layout, parsed, row);
+	if (keeps)
+		r->keep = plan_keep(r, parsed, reason);
+	row->state_tables = eddy_define_state_tables(&r->layout, get_rel_name(relid));
+	split_layers(r, parsed);
+	row->format = PG_VERSION_NUM / 10000;
+	row->aggregates = eddy_signature_make(parsed);
+	row->suspended = false;
+	eddy_catalog_update_view(row, view);
+	if (!keeps)
+	{
+		/* its windows close again, with the rows that it is filled with */
+		(void) eddy_catalog_resume_view(row);
+		eddy_catalog_reset_view_progress(relid);
+	}
+	return r;
+}
+
+/* ---- the swap ---- */
+
+/* The options of the view, which CREATE OR REPLACE VIEW would reset. */
+static List *
+get_options(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	List	   *options = NIL;
+	Datum		value;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	value = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_reloptions, &isnull);
+	if (!isnull)
+		options = untransformRelOptions(value);
+	ReleaseSysCache(tuple);
+	return options;
+}
+
+/* Makes the public view read the new state table, with columns that are new. */
+static void
+replace_query(EddyReplacement *r)
+{
+	Oid			relid = r->new_view.relid;
+	char	   *rows_query = eddy_define_rows_query(&r->layout);
+	char	   *query = r->layers.reader ? eddy_define_empty_query(r->layers.reader) : rows_query;
+	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(query));
+	ViewStmt   *stmt = makeNode(ViewStmt);
+
+	stmt->view = makeRangeVar(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid),
+							  -1);
+	stmt->query = raw->stmt;
+	stmt->replace = true;
+	stmt->withCheckOption = NO_CHECK_OPTION;
+	stmt->options = get_options(relid);
+	replaced = relid;
+	PG_TRY();
+	{
+		(void) DefineView(stmt, query, raw->stmt_location, raw->stmt_len);
+		CommandCounterIncrement();
+		if (r->layers.reader)
+			eddy_define_store_reader(relid, &r->layers, rows_query);
+	}
+	PG_FINALLY();
+	{
+		replaced = InvalidOid;
+	}
+	PG_END_TRY();
+}
+
+/* The main table and the definition get the names of the old ones, by which consumers know them. */
+static void
+rename_parts(EddyReplacement *r, const char *definition, const char *main_table)
+{
+	const char *view = get_rel_name(r->new_view.relid);
+	ListCell   *lc;
+
+	RenameRelationInternal(r->new_view.definition, definition, true, false);
+	foreach(lc, r->layout.state_tables)
+	{
+		EddyStateTable *table = lfirst(lc);
+		const char *name = main_table;
+
+		if (list_member_oid(r->old_view->state_tables, table->relid))
+			continue;
+		if (foreach_current_index(lc) > 0)
+			name = ChooseRelationName(psprintf("_%s", view), NULL, table->suffix,
+									  eddy_catalog_schema(), false);
+		RenameRelationInternal(table->relid, name, true, false);
+		CommandCounterIncrement();
+	}
+}
+
+static void
+notice_new_aggregates(const EddyReplacement *r)
+{
+	if (r->keep && r->keep->adds)
+		ereport(NOTICE,
+				(errmsg("new aggregates of continuous view \"%s\" count rows from now on",
+						get_rel_name(r->new_view.relid)),
+				 errdetail("The rows of existing groups are not available any more."),
+				 errhint("Specify start => 'staged' to count all aggregates from the rows that the stream still holds.")));
+}
+
+/* eddy_view_replace_end swaps the old state and the new one, which has been filled. */
+void
+eddy_view_replace_end(EddyReplacement *r)
+{
+	EddyView   *row = &r->new_view;
+	char	   *definition = get_rel_name(r->old_view->definition);
+	char	   *main_table = get_rel_name(r->old_view->state_table);
+	bool		moves = row->state_table != r->old_view->state_table;
+	EddyNetChange *net = NULL;
+	EddyViewPlan *plan;
+
+	CommandCounterIncrement();
+	plan = eddy_plan_make(row);
+	if (plan == NULL)
+		elog(ERROR, "continuous view %u does not exist", row->relid);
+	if (r->keep && moves)
+	{
+		r->keep->new = plan;
+		eddy_keep_convert(r->keep);
+		notice_new_aggregates(r);
+	}
+	if (moves)
+	{
+		net = eddy_net_change_begin(r->old_view, r->old, row, plan);
+		eddy_view_copy_privileges(r->old_view->state_table, row->state_table);
+	}
+	replace_query(r);
+	if (moves)
+		eddy_view_republish(r->old_view, row);
+	eddy_view_drop_parts(r->old_view, row);
+	rename_parts(r, definition, main_table);
+	eddy_define_label_tables(row, &r->layout, eddy_view_get_label(row->relid));
+	eddy_view_sync(row->relid);
+	if (moves)
+		eddy_net_change_end(net);
+}
