@@ -55,6 +55,7 @@ OBJS = \
 	src/catalog/table.o \
 	src/catalog/user_partition_table.o \
 	src/catalog/view_progress_table.o \
+	src/catalog/view_start_table.o \
 	src/catalog/view_table.o \
 	src/catalog/watermark_table.o \
 	src/kafka_library.o \
@@ -165,6 +166,9 @@ KAFKA_OBJS = \
 	src/pg_eddy_kafka.o \
 	src/worker/attempt.o \
 	src/worker/batch.o \
+	src/worker/catch_up.o \
+	src/worker/catch_up_batch.o \
+	src/worker/catch_up_reader.o \
 	src/worker/clock.o \
 	src/worker/definition.o \
 	src/worker/idle.o \

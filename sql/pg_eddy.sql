@@ -181,7 +181,7 @@ CREATE TABLE eddy._view (
     late            text        NOT NULL CHECK (late IN ('drop', 'keep', 'update')),
     allowed_lateness interval   NOT NULL,
     retention       interval,
-    start           text        NOT NULL CHECK (start IN ('now', 'staged', 'query')),
+    start           text        NOT NULL,
     maintenance     text        NOT NULL CHECK (maintenance IN ('immediate', 'deferred')),
     on_error        text        NOT NULL CHECK (on_error IN ('dead_letter', 'stop')),
     format          integer     NOT NULL,
@@ -205,15 +205,31 @@ COMMENT ON COLUMN eddy._view.format IS
 COMMENT ON COLUMN eddy._view.aggregates IS
     'types and functions of the aggregates whose transition states the state tables hold';
 
--- One row for each view that is not maintained. Separate from _view, which does not store the state of views.
+-- One row for each view that is suspended or is filled from Kafka. Separate from _view, which does not store the state of views.
 CREATE TABLE eddy._view_status (
     view            regclass    NOT NULL PRIMARY KEY,
-    state           text        NOT NULL CHECK (state IN ('suspended')),
+    state           text        NOT NULL CHECK (state IN ('suspended', 'starting')),
     error           text,
     sqlstate        text,
     since           timestamptz NOT NULL
 );
 COMMENT ON COLUMN eddy._view_status.error IS 'why the view could not be maintained, NULL after eddy.pause';
+
+-- Views that are filled from Kafka: one row for each, and one offset for each partition that is read.
+CREATE TABLE eddy._view_start (
+    view            regclass    NOT NULL PRIMARY KEY,
+    attempts        integer     NOT NULL,
+    started_at      timestamptz NOT NULL
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
+CREATE TABLE eddy._view_offset (
+    view            regclass    NOT NULL,
+    source          integer     NOT NULL,
+    partition       integer     NOT NULL,
+    first_offset    bigint      NOT NULL,
+    next_offset     bigint      NOT NULL,
+    rows            bigint      NOT NULL,
+    PRIMARY KEY (view, source, partition)
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 
 /*
  * The progress of each view. Rows are updated when windows close or expire, not by each batch. The output
@@ -321,6 +337,8 @@ SELECT pg_extension_config_dump('eddy._view_status', '');
 SELECT pg_extension_config_dump('eddy._view_progress', '');
 SELECT pg_extension_config_dump('eddy._late_row_count', '');
 SELECT pg_extension_config_dump('eddy._late_row_count_seq', '');
+SELECT pg_extension_config_dump('eddy._view_start', '');
+SELECT pg_extension_config_dump('eddy._view_offset', '');
 SELECT pg_extension_config_dump('eddy.dead_letters', '');
 SELECT pg_extension_config_dump('eddy.dead_letters_id_seq', '');
 SELECT pg_extension_config_dump('eddy.late_rows', '');
@@ -504,7 +522,7 @@ CREATE FUNCTION eddy._workers(OUT database oid, OUT kind text, OUT id integer, O
     OUT problem text, OUT group_lookups bigint, OUT group_hits bigint)
 RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_workers';
 COMMENT ON FUNCTION eddy._workers IS
-    'background workers according to shared memory: kind is ''database'' (id and shard are NULL) or ''source'' (id is its number)';
+    'background workers according to shared memory: kind is ''database'' (id and shard are NULL), ''source'' (id is its number) or ''catch-up'' (id is the OID of the view)';
 
 CREATE FUNCTION eddy._is_polled(source integer)
 RETURNS boolean LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_is_polled';
@@ -822,6 +840,25 @@ LEFT JOIN eddy._view_status t ON t.view = v.view
 LEFT JOIN eddy._view_progress p ON p.view = v.view;
 COMMENT ON VIEW eddy.continuous_views IS 'continuous views of this database';
 
+CREATE VIEW eddy.view_starts AS
+SELECT s.view, v.stream, v.start, s.started_at, o.rows, o.remaining,
+       round((100 * o.read / greatest(o.read + o.remaining, 1))::numeric, 1) AS percent,
+       CASE WHEN o.read > 0 THEN (clock_timestamp() - s.started_at) * (o.remaining::double precision / o.read)
+       END AS estimated_time,
+       CASE WHEN has_table_privilege(v.stream, 'SELECT') OR has_table_privilege(v.view, 'SELECT')
+            THEN t.error END AS error, t.sqlstate
+FROM eddy._view_start s
+JOIN eddy._view v ON v.view = s.view
+LEFT JOIN eddy._view_status t ON t.view = s.view
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(f.rows), 0)::bigint AS rows,
+           coalesce(sum(f.next_offset - f.first_offset), 0)::double precision AS read,
+           coalesce(sum(greatest(p.next_offset - f.next_offset, 0)), 0)::bigint AS remaining
+    FROM eddy._view_offset f
+    LEFT JOIN eddy._partition p ON p.source = f.source AND p.partition = f.partition
+    WHERE f.view = s.view) o;
+COMMENT ON VIEW eddy.view_starts IS 'continuous views that are being filled from Kafka, and how far they are';
+
 -- as for dead letters: a late row has all columns of the stream
 CREATE POLICY read ON eddy.late_rows FOR SELECT
     USING (EXISTS (SELECT FROM eddy.continuous_views v WHERE v.view = late_rows.view
@@ -915,7 +952,7 @@ GRANT EXECUTE ON FUNCTION
     -- called by eddy.sources and eddy.partitions with the privileges of their readers
     eddy._workers, eddy._event_time_less, eddy._is_polled
 TO PUBLIC;
-GRANT SELECT ON eddy.streams, eddy.sources, eddy.partitions, eddy.continuous_views, eddy.stat_slots, eddy.stat_streams,
+GRANT SELECT ON eddy.streams, eddy.sources, eddy.partitions, eddy.continuous_views, eddy.view_starts, eddy.stat_slots, eddy.stat_streams,
     eddy.stat_continuous_views, eddy.stat_workers TO PUBLIC;
 
 -- by which the output plugin recognizes the table, see src/label.h; the columns are view, closed_until, expired_until

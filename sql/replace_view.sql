@@ -215,8 +215,15 @@ RESET ROLE;
 SELECT tablename, attnames FROM pg_publication_tables WHERE pubname = 'regress_eddy_totals';
 SELECT has_table_privilege('regress_eddy_bob', 'eddy._totals_state', 'SELECT');
 DROP PUBLICATION regress_eddy_totals;
+-- A column that is computed when reading is not published.
+SELECT eddy.replace_continuous_view('totals', 'SELECT item, count(*) AS sales, sum(amount) AS amount, max(amount) - min(amount) AS spread, max(shop) AS shop, count(shop) AS shops, rank() OVER (ORDER BY count(*)) AS place FROM returns GROUP BY item');
+SET client_min_messages = error;
+SELECT count(*) FROM eddy.create_publication('regress_eddy_totals', 'totals');
+RESET client_min_messages;
+SELECT tablename, attnames FROM pg_publication_tables WHERE pubname = 'regress_eddy_totals';
+DROP PUBLICATION regress_eddy_totals;
 CREATE VIEW on_state AS SELECT * FROM eddy._totals_state;
-SELECT eddy.replace_continuous_view('totals', 'SELECT item, count(*) AS sales, sum(amount) AS amount, max(amount) - min(amount) AS spread, max(shop) AS shop, count(*) AS shops FROM returns GROUP BY item');
+SELECT eddy.replace_continuous_view('totals', 'SELECT item, count(*) AS sales, sum(amount) AS amount, max(amount) - min(amount) AS spread, max(shop) AS shop, count(*) AS shops, 1::bigint AS place FROM returns GROUP BY item');
 DROP VIEW on_state;
 
 -- ALTER TABLE on the stream and on joined tables: what would break a view is refused and names it.

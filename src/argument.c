@@ -10,6 +10,10 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+#include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
+
 #include "argument.h"
 #include "closest_match.h"
 #include "interval.h"
@@ -90,6 +94,33 @@ eddy_argument_refuse_option(const char *argument, const char *option, const char
 			 errmsg("unrecognized option \"%s\" in argument \"%s\"", option, argument),
 			 errdetail("Valid options are %s.", enumerate(options, NULL)),
 			 closest ? errhint("Perhaps you meant the option \"%s\".", closest) : 0));
+}
+
+char *
+eddy_argument_time_or_word(const char *name, char *value, const char *const *words)
+{
+	TimestampTz time;
+	struct pg_tm tm;
+	fsec_t		fsec;
+	char		buffer[MAXDATELEN + 1];
+	bool		word = value[0] != '\0' && strspn(value, "abcdefghijklmnopqrstuvwxyz_") ==
+		strlen(value);
+
+	for (int i = 0; words[i]; i++)
+		if (strcmp(words[i], value) == 0)
+			return value;
+	if (word)
+		eddy_argument_refuse_choice("argument", name, value, words, "timestamps");
+	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(value),
+												   ObjectIdGetDatum(InvalidOid),
+												   Int32GetDatum(-1)));
+	if (TIMESTAMP_NOT_FINITE(time) || timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp \"%s\" in argument \"%s\" is out of range", value, name)));
+	tm.tm_isdst = 0;			/* otherwise the zone is omitted */
+	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, buffer);
+	return pstrdup(buffer);
 }
 
 void

@@ -28,6 +28,12 @@ eddy_compat_noreturn
 extern void eddy_argument_refuse_option(const char *argument, const char *option,
 										const char *const *options);
 
+/*
+ * A point in time, in a form that does not depend on settings, or one of a NULL-terminated list of
+ * words.
+ */
+extern char *eddy_argument_time_or_word(const char *name, char *value, const char *const *words);
+
 /* Raises an error for a negative interval, or one that is out of range. */
 extern void eddy_argument_check_interval(const char *name, const Interval *value);
 

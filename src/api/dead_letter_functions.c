@@ -103,6 +103,29 @@ check_state(Oid stream)
 				 errdetail("A function that is called for the maintenance has tried to.")));
 }
 
+/*
+ * A view that is filled from Kafka leaves out messages that are dead letters: it would count them with
+ * the other views when they are replayed, which needs it to be complete.
+ */
+static void
+check_starts(Oid stream)
+{
+	ListCell   *lc;
+
+	foreach(lc, eddy_catalog_list_views(stream))
+	{
+		const EddyView *view = lfirst(lc);
+
+		if (view->starting)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot replay dead letters of stream \"%s\"", get_rel_name(stream)),
+					 errdetail("Continuous view \"%s\" is still being filled from Kafka.",
+							   get_rel_name(view->relid)),
+					 errhint("The view eddy.view_starts shows the progress.")));
+	}
+}
+
 /* eddy_replay_dead_letters(regclass, bigint[], integer) returns how many letters were applied. */
 Datum
 eddy_replay_dead_letters(PG_FUNCTION_ARGS)
@@ -136,6 +159,7 @@ eddy_replay_dead_letters(PG_FUNCTION_ARGS)
 	(void) eddy_stream_check_owner(filter.stream);	/* as it is now that the lock is held */
 	rel = table_open(filter.stream, RowExclusiveLock);
 
+	check_starts(filter.stream);
 	selection = make_selection(filter.stream);
 	filter.arg = &selection;
 	letters = eddy_catalog_take_dead_letters(&filter);

@@ -135,34 +135,6 @@ check_server(const char *name, Oid owner)
 						   GetUserNameFromId(owner, false))));
 }
 
-/* "earliest", "latest", or a timestamp, which is stored in a form that does not depend on settings. */
-static char *
-check_start(char *start)
-{
-	TimestampTz time;
-	struct pg_tm tm;
-	fsec_t		fsec;
-	char		buffer[MAXDATELEN + 1];
-	bool		word = start[0] != '\0' && strspn(start, "abcdefghijklmnopqrstuvwxyz_") ==
-		strlen(start);
-
-	for (int i = 0; start_values[i]; i++)
-		if (strcmp(start_values[i], start) == 0)
-			return start;
-	if (word)
-		eddy_argument_refuse_choice("argument", "start", start, start_values, "timestamps");
-	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(start),
-												   ObjectIdGetDatum(InvalidOid),
-												   Int32GetDatum(-1)));
-	if (TIMESTAMP_NOT_FINITE(time) || timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp \"%s\" in argument \"start\" is out of range", start)));
-	tm.tm_isdst = 0;			/* otherwise the zone is omitted */
-	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, buffer);
-	return pstrdup(buffer);
-}
-
 /* Parses the number of a partition; false if the name is not one. */
 static bool
 parse_partition(const char *name, int32 *partition)
@@ -278,7 +250,7 @@ eddy_attach_kafka(PG_FUNCTION_ARGS)
 
 	check_server(source.server, rel->rd_rel->relowner);
 	check_topic(source.topic);
-	source.start = check_start(source.start);
+	source.start = eddy_argument_time_or_word("start", source.start, start_values);
 	if (source.start_offsets)
 		visit_offsets("start_offsets", source.start_offsets, NULL, NULL);
 	(void) eddy_argument_choice("argument", "on_error", source.on_error, on_error_values);
@@ -410,6 +382,8 @@ eddy_resume(PG_FUNCTION_ARGS)
 
 	if (!eddy_view_resume(relid, &emptied, &changes))
 		set_enabled(relid, true);
+	else
+		eddy_worker_wakeup_at_commit(); /* of the worker that fills it, if it is starting */
 	foreach(lc, emptied)
 	{
 		/* itself last, with its changes and those of its children, which follow it */

@@ -162,11 +162,19 @@ get_source(FunctionCallInfo fcinfo, const char *start, int history_arg, char **h
 	return strcmp(start, "staged") == 0 ? EDDY_FILL_STAGED : EDDY_FILL_NOTHING;
 }
 
+/* True if a view that starts there is filled from Kafka. */
+static bool
+reads_kafka(const char *start)
+{
+	return strcmp(start, "now") != 0 && strcmp(start, "staged") != 0 &&
+		strcmp(start, "query") != 0;
+}
+
 Datum
 eddy_create_continuous_view(PG_FUNCTION_ARGS)
 {
 	static const char *const late_choices[] = {"drop", "keep", "update", NULL};
-	static const char *const start_choices[] = {"now", "query", "staged", NULL};
+	static const char *const start_choices[] = {"earliest", "now", "query", "staged", NULL};
 	static const char *const maintenance_choices[] = {"immediate", "deferred", NULL};
 	static const char *const error_choices[] = {"dead_letter", "stop", NULL};
 	EddyViewOptions options = {0};
@@ -183,7 +191,9 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 		options.retention = PG_GETARG_INTERVAL_P(ARG_RETENTION);
 	if (!PG_ARGISNULL(ARG_IDLE_TTL))
 		options.idle_ttl = get_length(fcinfo, ARG_IDLE_TTL, "idle_ttl");
-	options.start = get_choice(fcinfo, ARG_START, start_choices);
+	options.start = eddy_argument_time_or_word("start",
+											   text_to_cstring(PG_GETARG_TEXT_PP(ARG_START)),
+											   start_choices);
 	options.maintenance = get_choice(fcinfo, ARG_MAINTENANCE, maintenance_choices);
 	options.on_error = get_choice(fcinfo, ARG_ON_ERROR, error_choices);
 	options.if_not_exists = !PG_ARGISNULL(ARG_IF_NOT_EXISTS) &&
@@ -199,6 +209,8 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	if (created)
 	{
 		eddy_apply_fill(view, source, history, NIL);
+		if (reads_kafka(options.start))
+			eddy_view_start(view);
 		eddy_worker_wakeup_at_commit(); /* the stream needs ticks now */
 	}
 	PG_RETURN_OID(view);

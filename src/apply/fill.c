@@ -27,6 +27,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/rel.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "apply/history.h"
@@ -216,8 +217,15 @@ fill_from_view(const EddyView *view, const EddyView *parent, bool staged, List *
 
 /* A view over a view gets its rows from that one. */
 static void
-check_parent(EddyFillSource source)
+check_parent(const EddyView *parent, EddyFillSource source)
 {
+	if (parent->starting)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("continuous view \"%s\" is still being filled from Kafka",
+						get_rel_name(parent->relid)),
+				 errdetail("No continuous view can read it meanwhile."),
+				 errhint("The view eddy.view_starts shows the progress.")));
 	if (source == EDDY_FILL_HISTORY)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -240,7 +248,7 @@ eddy_apply_fill(Oid view, EddyFillSource source, const char *history, List *chan
 		fill_from_stream(row, stream, source, history, changes);
 	else
 	{
-		check_parent(source);
+		check_parent(parent, source);
 		fill_from_view(row, parent, source == EDDY_FILL_STAGED, changes);
 	}
 	eddy_close_request(eddy_catalog_root_stream(row->stream));

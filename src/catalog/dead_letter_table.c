@@ -209,6 +209,36 @@ eddy_catalog_take_dead_letters(const EddyDeadLetterFilter *filter)
 	return letters;
 }
 
+List *
+eddy_catalog_list_letter_offsets(int32 source)
+{
+	Relation	rel = table_open(eddy_catalog_relid(EDDY_CATALOG_DEAD_LETTERS), AccessShareLock);
+	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	List	   *ranges = NIL;
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		EddyRange  *range;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getsomeattrs(slot, LETTER_OFFSET);
+		if (!slot->tts_isnull[LETTER_VIEW - 1] || slot->tts_isnull[LETTER_SOURCE - 1] ||
+			DatumGetInt32(slot->tts_values[LETTER_SOURCE - 1]) != source ||
+			slot->tts_isnull[LETTER_OFFSET - 1])
+			continue;
+		range = palloc(sizeof(EddyRange));
+		range->partition = DatumGetInt32(slot->tts_values[LETTER_PARTITION - 1]);
+		range->first = DatumGetInt64(slot->tts_values[LETTER_OFFSET - 1]);
+		range->next = range->first + 1;
+		ranges = lappend(ranges, range);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return ranges;
+}
+
 void
 eddy_catalog_delete_dead_letters(Oid view)
 {

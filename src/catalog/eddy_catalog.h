@@ -42,6 +42,8 @@ typedef enum EddyCatalogTable
 	EDDY_CATALOG_VIEW,
 	EDDY_CATALOG_VIEW_STATUS,
 	EDDY_CATALOG_VIEW_PROGRESS,
+	EDDY_CATALOG_VIEW_START,
+	EDDY_CATALOG_VIEW_OFFSET,
 	EDDY_CATALOG_WATERMARK,
 	EDDY_CATALOG_DEAD_LETTERS,
 	EDDY_CATALOG_LATE_ROWS,
@@ -341,7 +343,8 @@ typedef struct EddyView
 	int			format;			/* server major of the stored states */
 	char	   *aggregates;		/* that computed these states, as text */
 	Interval   *idle_ttl;		/* NULL: groups that are not touched are kept */
-	bool		suspended;		/* has a row in _view_status */
+	bool		suspended;		/* has a row in _view_status, with this state */
+	bool		starting;		/* likewise: it is filled from Kafka */
 } EddyView;
 
 extern EddyView *eddy_catalog_get_view(Oid relid);
@@ -366,8 +369,44 @@ extern EddyView *eddy_catalog_find_view(Oid part);
 extern bool eddy_catalog_suspend_view(const EddyView *view, const char *error,
 									  const char *sqlstate);
 
-/* Removes the mark. False if the view is not suspended. */
+/* Removes the mark, also of a view that is starting. False if the view has none. */
 extern bool eddy_catalog_resume_view(const EddyView *view);
+
+/* ---- views that are filled from Kafka (_view_status, _view_start, _view_offset) ---- */
+
+/* Marks a new view as starting, from now on. */
+extern void eddy_catalog_start_view(const EddyView *view);
+
+/* Sets the error of a view that is starting; NULL: none. Nothing is written if it is unchanged. */
+extern void eddy_catalog_set_start_error(Oid view, const char *error, const char *sqlstate);
+
+typedef struct EddyViewStart
+{
+	Oid			view;
+	int32		attempts;		/* of the worker to process a batch, none of which has ended */
+	TimestampTz started_at;
+} EddyViewStart;
+
+extern EddyViewStart *eddy_catalog_get_view_start(Oid view);
+extern List *eddy_catalog_list_view_starts(void);	/* of EddyViewStart */
+extern void eddy_catalog_set_view_start(const EddyViewStart *start);	/* inserts or replaces */
+extern void eddy_catalog_delete_view_start(Oid view);	/* with the offsets */
+
+typedef struct EddyViewOffset
+{
+	Oid			view;
+	int32		source;
+	int32		partition;
+	int64		first_offset;	/* where reading began */
+	int64		next_offset;
+	int64		rows;			/* messages that were read */
+} EddyViewOffset;
+
+extern List *eddy_catalog_list_view_offsets(Oid view, int32 source);	/* of EddyViewOffset */
+extern void eddy_catalog_insert_view_offset(const EddyViewOffset *offset);
+
+/* Compare-and-set; false if next_offset is not as expected: the transaction must abort. */
+extern bool eddy_catalog_advance_view_offset(const EddyViewOffset *offset, int64 expected_offset);
 
 /* ---- progress of views (_view_progress) ---- */
 
@@ -436,6 +475,8 @@ typedef struct EddyDeadLetterFilter
 extern List *eddy_catalog_take_dead_letters(const EddyDeadLetterFilter *filter);
 
 /* Deletes the dead letters of a view. */
+/* Places of the messages of a source that are dead letters of the stream: List of EddyRange. */
+extern List *eddy_catalog_list_letter_offsets(int32 source);
 extern void eddy_catalog_delete_dead_letters(Oid view);
 
 /* ---- late rows ---- */

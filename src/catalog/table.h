@@ -40,7 +40,9 @@ extern const EddyTableDesc eddy_catalog_source_status_table;
 extern const EddyTableDesc eddy_catalog_stream_table;
 extern const EddyTableDesc eddy_catalog_user_partition_table;
 extern const EddyTableDesc eddy_catalog_view_table;
+extern const EddyTableDesc eddy_catalog_view_offset_table;
 extern const EddyTableDesc eddy_catalog_view_progress_table;
+extern const EddyTableDesc eddy_catalog_view_start_table;
 extern const EddyTableDesc eddy_catalog_view_status_table;
 extern const EddyTableDesc eddy_catalog_watermark_table;
 

@@ -2,11 +2,11 @@
  *
  * view_table.c
  *    Rows of eddy._view and eddy._view_status: definitions of continuous views, and which of them
- *    are suspended.
+ *    are suspended, or are filled from Kafka.
  *
  * The output plugin reads neither: it uses security labels (label.h).
  *
- * _view_status has one row for each suspended view and none for the others.
+ * _view_status has one row for each of these views and none for the others.
  *
  * Locking, memory and crash behaviour: see table.c. Besides, changing the status of a view locks
  * the key of its row, whether the row exists or not, until the end of the transaction.
@@ -59,6 +59,10 @@ enum
 	VIEW_STATUS_SINCE,
 	VIEW_STATUS_NCOLUMNS = VIEW_STATUS_SINCE
 };
+
+/* States in _view_status. */
+#define STARTING "starting"
+#define SUSPENDED "suspended"
 
 /* ---- arrays ---- */
 
@@ -154,40 +158,50 @@ read_view(const Datum *values, const bool *nulls)
 
 const EddyTableDesc eddy_catalog_view_table = {EDDY_CATALOG_VIEW, VIEW_NCOLUMNS, read_view};
 
-/* Element of a list of suspended views: its Oid, palloc'ed. */
+/* A row of _view_status. */
+typedef struct ViewStatus
+{
+	Oid			view;
+	bool		starting;		/* otherwise suspended */
+} ViewStatus;
+
 static void *
 read_status(const Datum *values, const bool *nulls pg_attribute_unused())
 {
-	Oid		   *view = palloc(sizeof(Oid));
+	ViewStatus *status = palloc(sizeof(ViewStatus));
 
-	*view = DatumGetObjectId(values[VIEW_STATUS_VIEW - 1]);
-	return view;
+	status->view = DatumGetObjectId(values[VIEW_STATUS_VIEW - 1]);
+	status->starting = strcmp(TextDatumGetCString(values[VIEW_STATUS_STATE - 1]), STARTING) == 0;
+	return status;
 }
 
 const EddyTableDesc eddy_catalog_view_status_table = {
 	EDDY_CATALOG_VIEW_STATUS, VIEW_STATUS_NCOLUMNS, read_status
 };
 
-/* Fills in "suspended"; rows of _view_status are few. */
+/* Fills in "suspended" and "starting"; rows of _view_status are few. */
 static void
-read_suspended(List *views)
+read_statuses(List *views)
 {
-	List	   *suspended;
+	List	   *statuses;
 	ListCell   *lc;
 	ListCell   *lc2;
 
 	if (views == NIL)
 		return;
-	suspended = eddy_catalog_scan(&eddy_catalog_view_status_table, 0, NULL, false);
-	foreach(lc, suspended)
+	statuses = eddy_catalog_scan(&eddy_catalog_view_status_table, 0, NULL, false);
+	foreach(lc, statuses)
 		foreach(lc2, views)
 		{
+			const ViewStatus *status = lfirst(lc);
 			EddyView   *view = lfirst(lc2);
 
-			if (view->relid == *(Oid *) lfirst(lc))
-				view->suspended = true;
+			if (view->relid != status->view)
+				continue;
+			view->starting = status->starting;
+			view->suspended = !status->starting;
 		}
-	list_free_deep(suspended);
+	list_free_deep(statuses);
 }
 
 EddyView *
@@ -199,7 +213,7 @@ eddy_catalog_get_view(Oid relid)
 	eddy_catalog_key_oid(&key, VIEW_VIEW, relid);
 	view = eddy_catalog_read(&eddy_catalog_view_table, 1, &key);
 	if (view)
-		read_suspended(list_make1(view));
+		read_statuses(list_make1(view));
 	return view;
 }
 
@@ -217,7 +231,7 @@ list_views(int nkeys, ScanKeyData *keys)
 {
 	List	   *rows = eddy_catalog_scan(&eddy_catalog_view_table, nkeys, keys, false);
 
-	read_suspended(rows);
+	read_statuses(rows);
 	list_sort(rows, compare_views);
 	return rows;
 }
@@ -359,30 +373,99 @@ open_status(Oid view)
 	return rel;
 }
 
-/* Waits for a concurrent transaction that suspends or resumes the same view. */
+/* Writes the row of a view, which tuple is, NULL if it has none. */
+static void
+write_status(Relation rel, Oid view, HeapTuple tuple, const char *state, const char *error,
+			 const char *sqlstate)
+{
+	Datum		values[VIEW_STATUS_NCOLUMNS];
+	bool		nulls[VIEW_STATUS_NCOLUMNS] = {false};
+
+	values[VIEW_STATUS_VIEW - 1] = ObjectIdGetDatum(view);
+	values[VIEW_STATUS_STATE - 1] = CStringGetTextDatum(state);
+	values[VIEW_STATUS_ERROR - 1] = eddy_catalog_text(error, &nulls[VIEW_STATUS_ERROR - 1]);
+	values[VIEW_STATUS_SQLSTATE - 1] = eddy_catalog_text(sqlstate, &nulls[VIEW_STATUS_SQLSTATE - 1]);
+	values[VIEW_STATUS_SINCE - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	if (tuple)
+		eddy_catalog_replace(rel, tuple, values, nulls);
+	else
+		eddy_catalog_insert(rel, values, nulls);
+}
+
+/* The row of a view, NULL if it has none; and whether its state is the given one. */
+static HeapTuple
+find_status(Relation rel, Oid view, const char *state, bool *same)
+{
+	Datum		values[VIEW_STATUS_NCOLUMNS];
+	bool		nulls[VIEW_STATUS_NCOLUMNS];
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	eddy_catalog_key_oid(&key, VIEW_STATUS_VIEW, view);
+	tuple = eddy_catalog_find(rel, 1, &key);
+	*same = false;
+	if (tuple)
+	{
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+		*same = strcmp(TextDatumGetCString(values[VIEW_STATUS_STATE - 1]), state) == 0;
+	}
+	return tuple;
+}
+
+/*
+ * Waits for a concurrent transaction that suspends or resumes the same view. A view that is starting
+ * is not filled any more.
+ */
 bool
 eddy_catalog_suspend_view(const EddyView *view, const char *error, const char *sqlstate)
 {
 	Relation	rel = open_status(view->relid);
-	Datum		values[VIEW_STATUS_NCOLUMNS];
-	bool		nulls[VIEW_STATUS_NCOLUMNS] = {false};
-	ScanKeyData key;
-	bool		running;
+	bool		suspended;
+	HeapTuple	tuple = find_status(rel, view->relid, SUSPENDED, &suspended);
 
-	eddy_catalog_key_oid(&key, VIEW_STATUS_VIEW, view->relid);
-	running = eddy_catalog_find(rel, 1, &key) == NULL;
-	if (running)
+	if (!suspended)
 	{
-		values[VIEW_STATUS_VIEW - 1] = ObjectIdGetDatum(view->relid);
-		values[VIEW_STATUS_STATE - 1] = CStringGetTextDatum("suspended");
-		values[VIEW_STATUS_ERROR - 1] = eddy_catalog_text(error, &nulls[VIEW_STATUS_ERROR - 1]);
-		values[VIEW_STATUS_SQLSTATE - 1] = eddy_catalog_text(sqlstate, &nulls[VIEW_STATUS_SQLSTATE - 1]);
-		values[VIEW_STATUS_SINCE - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-		eddy_catalog_insert(rel, values, nulls);
+		write_status(rel, view->relid, tuple, SUSPENDED, error, sqlstate);
 		eddy_catalog_invalidate(view->stream);
+		if (tuple)
+			eddy_catalog_delete_view_start(view->relid);
 	}
 	eddy_catalog_close(rel);
-	return running;
+	return !suspended;
+}
+
+void
+eddy_catalog_start_view(const EddyView *view)
+{
+	Relation	rel = open_status(view->relid);
+	EddyViewStart start = {.view = view->relid, .started_at = GetCurrentTimestamp()};
+
+	write_status(rel, view->relid, NULL, STARTING, NULL, NULL);
+	eddy_catalog_invalidate(view->stream);
+	eddy_catalog_close(rel);
+	eddy_catalog_set_view_start(&start);
+}
+
+void
+eddy_catalog_set_start_error(Oid view, const char *error, const char *sqlstate)
+{
+	Relation	rel = open_status(view);
+	Datum		values[VIEW_STATUS_NCOLUMNS];
+	bool		nulls[VIEW_STATUS_NCOLUMNS];
+	bool		starting;
+	HeapTuple	tuple = find_status(rel, view, STARTING, &starting);
+
+	if (starting)
+	{
+		const char *old;
+
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+		old = nulls[VIEW_STATUS_ERROR - 1] ? NULL :
+			TextDatumGetCString(values[VIEW_STATUS_ERROR - 1]);
+		if ((old == NULL) != (error == NULL) || (old && strcmp(old, error) != 0))
+			write_status(rel, view, tuple, STARTING, error, sqlstate);
+	}
+	eddy_catalog_close(rel);
 }
 
 bool
@@ -390,14 +473,17 @@ eddy_catalog_resume_view(const EddyView *view)
 {
 	Relation	rel = open_status(view->relid);
 	ScanKeyData key;
-	bool		suspended;
+	bool		marked;
 
 	eddy_catalog_key_oid(&key, VIEW_STATUS_VIEW, view->relid);
-	suspended = eddy_catalog_delete(rel, 1, &key) > 0;
-	if (suspended)
+	marked = eddy_catalog_delete(rel, 1, &key) > 0;
+	if (marked)
+	{
 		eddy_catalog_invalidate(view->stream);
+		eddy_catalog_delete_view_start(view->relid);
+	}
 	eddy_catalog_close(rel);
-	return suspended;
+	return marked;
 }
 
 void

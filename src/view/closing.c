@@ -559,7 +559,12 @@ windowed_plans(Oid source, bool with_children)
 	/* level by level, as batches lock them; the loop reads what it appends */
 	foreach(lc, views)
 	{
-		EddyViewPlan *plan = eddy_maintain_lock_view(lfirst_oid(lc), false);
+		EddyViewPlan *plan;
+
+		/* rows of all windows are still to come */
+		if (eddy_plan_is_starting(source, lfirst_oid(lc)))
+			continue;
+		plan = eddy_maintain_lock_view(lfirst_oid(lc), false);
 
 		if (plan && plan->windowed)
 			plans = lappend(plans, plan);

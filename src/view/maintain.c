@@ -400,6 +400,10 @@ make_works(List *batches, MemoryContext records_mcxt)
 
 			if (OidIsValid(batch->only_view) && batch->only_view != lfirst_oid(lv))
 				continue;
+			/* its worker reads the messages; rows of users are not in Kafka */
+			if (batch->store == NULL && !OidIsValid(batch->only_view) &&
+				eddy_plan_is_starting(batch->stream, lfirst_oid(lv)))
+				continue;
 			entry = palloc(sizeof(ViewOfBatch));
 			entry->view = lfirst_oid(lv);
 			entry->batch = batch;

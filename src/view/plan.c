@@ -49,6 +49,7 @@ typedef struct StreamEntry
 	Oid			stream;			/* hash key */
 	bool		valid;			/* false: views has to be read again */
 	List	   *views;			/* of Oid, in CacheMemoryContext */
+	List	   *starting;		/* those of them that are filled from Kafka, likewise */
 } StreamEntry;
 
 static HTAB *plans = NULL;
@@ -427,12 +428,9 @@ eddy_plan_ready(Oid view)
 	return entry && entry->plan && (entry->plan->valid || entry->plan->users > 0);
 }
 
-/*
- * eddy_plan_views returns the views of a stream that are maintained: all but suspended ones. List
- * of Oid, sorted, in the current memory context.
- */
-List *
-eddy_plan_views(Oid stream)
+/* The entry of a stream, with its views. */
+static StreamEntry *
+get_stream(Oid stream)
 {
 	StreamEntry *entry;
 	bool		found;
@@ -444,27 +442,56 @@ eddy_plan_views(Oid stream)
 	if (!found)
 	{
 		entry->valid = false;
-		entry->views = NIL;
+		entry->views = entry->starting = NIL;
 	}
 	if (!entry->valid)
 	{
 		List	   *views;
 		List	   *oids = NIL;
+		List	   *starting = NIL;
 		MemoryContext old;
 		uint64		before = invalidations;
 
 		views = eddy_catalog_list_views(stream);
 		old = MemoryContextSwitchTo(CacheMemoryContext);
 		foreach(lc, views)
-			if (!((EddyView *) lfirst(lc))->suspended)
-				oids = lappend_oid(oids, ((EddyView *) lfirst(lc))->relid);
+		{
+			const EddyView *view = lfirst(lc);
+
+			if (!view->suspended)
+				oids = lappend_oid(oids, view->relid);
+			if (view->starting)
+				starting = lappend_oid(starting, view->relid);
+		}
 		MemoryContextSwitchTo(old);
 		list_free(entry->views);
+		list_free(entry->starting);
 		entry->views = oids;
+		entry->starting = starting;
 		/* an invalidation during the reading takes precedence */
 		entry->valid = (before == invalidations);
 	}
-	return list_copy(entry->views);
+	return entry;
+}
+
+/*
+ * eddy_plan_views returns the views of a stream that are maintained: all but suspended ones. List
+ * of Oid, sorted, in the current memory context.
+ */
+List *
+eddy_plan_views(Oid stream)
+{
+	return list_copy(get_stream(stream)->views);
+}
+
+/*
+ * eddy_plan_is_starting returns true for a view of a stream that is filled from Kafka: batches of
+ * sources do not concern it yet, and its windows do not close.
+ */
+bool
+eddy_plan_is_starting(Oid stream, Oid view)
+{
+	return list_member_oid(get_stream(stream)->starting, view);
 }
 
 void
@@ -512,6 +539,7 @@ eddy_plan_at_xact_end(void)
 		if (stream->valid)
 			continue;
 		list_free(stream->views);
+		list_free(stream->starting);
 		hash_search(streams, &stream->stream, HASH_REMOVE, NULL);
 	}
 }

@@ -209,6 +209,7 @@ struct EddyViewPlan
 /* ---- plan.c ---- */
 
 extern List *eddy_plan_views(Oid stream);
+extern bool eddy_plan_is_starting(Oid stream, Oid view);
 extern bool eddy_plan_ready(Oid view);
 extern EddyViewPlan *eddy_plan_get(Oid view);	/* NULL: dropped; pin it while in use */
 extern EddyViewPlan *eddy_plan_make(const EddyView *view);	/* not from the cache */

@@ -53,8 +53,10 @@ published_columns(const EddyView *view)
 {
 	List	   *columns = NIL;
 
+	/* others are computed when the view is read */
 	for (int i = 0; i < view->ncolumns; i++)
-		columns = list_append_unique_int(columns, view->columns[i]);
+		if (view->columns[i] > 0)
+			columns = list_append_unique_int(columns, view->columns[i]);
 	for (int i = 0; i < view->nkeys; i++)
 		columns = list_append_unique_int(columns, view->key_columns[i]);
 	return columns;

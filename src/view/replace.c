@@ -306,6 +306,8 @@ plan_keep(EddyReplacement *r, Query *parsed, const char *reason)
 
 	if (r->old_view->suspended)
 		reason = "It is suspended, so that rows are missing in it.";
+	else if (r->old_view->starting)
+		reason = "It is still being filled from Kafka.";
 	else if (r->old && old_definition)
 	{
 		EddyKeep   *keep = eddy_keep_compare(r->old, old_definition, &r->layout, parsed, &reason);
@@ -384,9 +386,9 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 		r->keep = plan_keep(r, parsed, reason);
 	row->state_tables = eddy_define_state_tables(&r->layout, get_rel_name(relid));
 	split_layers(r, parsed);
-	row->format = PG_VERSION_NUM / 10000;
+	row->format = EDDY_SERVER_MAJOR;
 	row->aggregates = eddy_signature_make(parsed);
-	row->suspended = false;
+	row->suspended = row->starting = false;
 	eddy_catalog_update_view(row, view);
 	if (!keeps)
 	{

@@ -252,6 +252,47 @@ list_descendants(Oid view)
 	return reversed;
 }
 
+/* ---- filling from Kafka ---- */
+
+/*
+ * eddy_view_start marks a new view as one that is filled from Kafka, by a worker of its own. The
+ * caller has created it in this transaction.
+ */
+void
+eddy_view_start(Oid relid)
+{
+	EddyView   *view = eddy_catalog_get_view(relid);
+
+	if (get_rel_relkind(view->stream) == RELKIND_VIEW)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("start => '%s' requires a continuous view that reads a stream", view->start),
+				 errdetail("Continuous view \"%s\" is not filled from Kafka.",
+						   get_rel_name(view->stream)),
+				 errhint("A continuous view that reads another one begins with its present rows.")));
+	if (eddy_catalog_list_sources(view->stream) == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("stream \"%s\" has no sources", get_rel_name(view->stream)),
+				 errdetail("With start => '%s', a view is filled from Kafka.", view->start),
+				 errhint("Attach a topic first.")));
+	eddy_catalog_start_view(view);
+}
+
+/*
+ * eddy_view_finish_start makes batches of sources maintain a view that was filled from Kafka. The
+ * caller holds ShareRowExclusiveLock on the stream, and closes its windows.
+ */
+void
+eddy_view_finish_start(Oid relid)
+{
+	EddyView   *view = eddy_catalog_get_view(relid);
+
+	if (view)
+		(void) eddy_catalog_resume_view(view);
+	CommandCounterIncrement();
+}
+
 /*
  * eddy_view_resume empties a suspended view, with all views that follow it, and marks it as maintained,
  * for its owner, who must have the privileges that its creation needs. Takes the locks that creation
@@ -271,6 +312,18 @@ eddy_view_resume(Oid relid, List **emptied, List **changes)
 	eddy_view_check_owner(view, false);
 	eddy_view_check_stream(view->stream, eddy_owner_of_relation(relid));
 
+	if (view->starting)
+	{
+		EddyViewStart *start = eddy_catalog_get_view_start(relid);
+
+		/* its worker tries again */
+		if (start)
+		{
+			start->attempts = 0;
+			eddy_catalog_set_view_start(start);
+		}
+		return true;
+	}
 	eddy_chain_lock_source(view->stream);
 	view = eddy_catalog_get_view(relid);
 	if (view == NULL)

@@ -85,6 +85,8 @@ extern bool eddy_view_rows_appear(const EddyView *view);
 
 /* True if a view combines what the view that it reads keeps of its groups (chain_combine.c). */
 extern bool eddy_view_combines(Oid view);
+extern void eddy_view_start(Oid relid);
+extern void eddy_view_finish_start(Oid relid);
 
 extern void eddy_view_check_context(const char *command);
 

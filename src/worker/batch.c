@@ -533,9 +533,9 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 	return result;
 }
 
-/* Errors caused by concurrent transactions, not by the batch. */
-static bool
-is_transient(int sqlerrcode)
+/* eddy_batch_is_transient: true for errors caused by concurrent transactions, not by the batch. */
+bool
+eddy_batch_is_transient(int sqlerrcode)
 {
 	return sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
 		sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
@@ -696,7 +696,7 @@ eddy_batch_apply(EddySourceWorker *worker)
 				psprintf("%s; %s", error->message, eddy_clock_describe()) :
 				eddy_clock_describe();
 		}
-		else if (is_transient(error->sqlerrcode) && transient++ < TRANSIENT_RETRIES)
+		else if (eddy_batch_is_transient(error->sqlerrcode) && transient++ < TRANSIENT_RETRIES)
 		{
 			if (error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION)
 				worker->contended = CONTENDED_BATCHES;

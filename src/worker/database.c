@@ -32,6 +32,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -58,9 +59,59 @@ typedef struct WantedWorker
 	char	   *problem;		/* why it has no worker, NULL if there is no problem */
 } WantedWorker;
 
-/* The workers that should run: List of WantedWorker in the caller's context. Sets *installed. */
+/* A view that a worker should fill from Kafka. */
+typedef struct WantedStart
+{
+	Oid			view;
+	char	   *name;
+} WantedStart;
+
+/* True if a source of a stream may be consumed. Needs a transaction. */
+static bool
+has_source(Oid stream)
+{
+	ListCell   *lc;
+
+	foreach(lc, eddy_catalog_list_sources(stream))
+		if (eddy_process_may_run(lfirst(lc)))
+			return true;
+	return false;
+}
+
+/* The views that should be filled: List of WantedStart, in mcxt. Needs a transaction. */
 static List *
-read_wanted(bool *installed)
+read_starts(MemoryContext mcxt)
+{
+	List	   *starts = NIL;
+	ListCell   *lc;
+
+	foreach(lc, eddy_catalog_list_view_starts())
+	{
+		const EddyViewStart *start = lfirst(lc);
+		EddyView   *view = eddy_catalog_get_view(start->view);
+		const char *name = get_rel_name(start->view);
+		MemoryContext old_context;
+		WantedStart *entry;
+
+		if (view == NULL || name == NULL || start->attempts >= EDDY_START_ATTEMPTS ||
+			!has_source(view->stream))
+			continue;
+		old_context = MemoryContextSwitchTo(mcxt);
+		entry = palloc(sizeof(WantedStart));
+		entry->view = start->view;
+		entry->name = pstrdup(name);
+		starts = lappend(starts, entry);
+		MemoryContextSwitchTo(old_context);
+	}
+	return starts;
+}
+
+/*
+ * The workers that should run: List of WantedWorker in the caller's context, and *starts, likewise. Sets
+ * *installed.
+ */
+static List *
+read_wanted(bool *installed, List **starts)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	List	   *wanted = NIL;
@@ -70,8 +121,10 @@ read_wanted(bool *installed)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	*installed = eddy_catalog_installed();
+	*starts = NIL;
 	if (*installed)
 	{
+		*starts = read_starts(caller);
 		foreach(lc, eddy_catalog_list_all_sources())
 		{
 			EddySource *source = lfirst(lc);
@@ -208,15 +261,68 @@ start_workers(List *wanted)
 	return wait;
 }
 
-/* The extension was dropped: releases all slots; true when no source worker is left. */
+/*
+ * Starts workers for views that are filled from Kafka. They end by themselves. Returns the ms until
+ * one that has failed, or had nothing to do, may be started again.
+ */
+static long
+start_filling(List *starts)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		wait = CHECK_INTERVAL;
+	ListCell   *lc;
+
+	foreach(lc, eddy_slots_list_in(MyDatabaseId, EDDY_WORKER_CATCH_UP))
+	{
+		EddySlotView *slot = lfirst(lc);
+		bool		wanted = false;
+		ListCell   *lw;
+
+		foreach(lw, starts)
+			wanted |= ((const WantedStart *) lfirst(lw))->view == (Oid) slot->id.id;
+		if (!wanted)
+			eddy_slots_release(slot->id);
+	}
+	foreach(lc, starts)
+	{
+		const WantedStart *entry = lfirst(lc);
+		const char *problem = eddy_slots_start(eddy_worker_of_start(MyDatabaseId, entry->view),
+											   entry->name);
+
+		if (problem)
+		{
+			eddy_process_set_start_error(entry->view, problem, "53400");
+			wait = Min(wait, RETRY_INTERVAL);
+		}
+	}
+	foreach(lc, eddy_slots_list_in(MyDatabaseId, EDDY_WORKER_CATCH_UP))
+	{
+		EddySlotView *slot = lfirst(lc);
+
+		if (slot->state == EDDY_SLOT_FAILED || slot->state == EDDY_SLOT_DONE)
+			wait = Min(wait, TimestampDifferenceMilliseconds(now, slot->next_start) + 1);
+	}
+	return wait;
+}
+
+/* Releases all slots of a kind; true when no worker of that kind is left. */
 static bool
-release_all(void)
+release_kind(EddyWorkerKind kind)
 {
 	ListCell   *lc;
 
-	foreach(lc, eddy_slots_list_in(MyDatabaseId, EDDY_WORKER_SOURCE))
+	foreach(lc, eddy_slots_list_in(MyDatabaseId, kind))
 		eddy_slots_release(((EddySlotView *) lfirst(lc))->id);
-	return eddy_slots_list_in(MyDatabaseId, EDDY_WORKER_SOURCE) == NIL;
+	return eddy_slots_list_in(MyDatabaseId, kind) == NIL;
+}
+
+/* The extension was dropped: releases all slots; true when no other worker is left. */
+static bool
+release_all(void)
+{
+	bool		no_sources = release_kind(EDDY_WORKER_SOURCE);
+
+	return release_kind(EDDY_WORKER_CATCH_UP) && no_sources;
 }
 
 /*
@@ -303,6 +409,7 @@ eddy_database_worker_main(Datum arg)
 	for (;;)
 	{
 		List	   *wanted;
+		List	   *starts;
 		TimestampTz next;
 
 		ResetLatch(MyLatch);
@@ -314,7 +421,7 @@ eddy_database_worker_main(Datum arg)
 		/* without a wake-up only a tick may be due */
 		if (woken || !installed || GetCurrentTimestamp() >= next_check)
 		{
-			wanted = read_wanted(&installed);
+			wanted = read_wanted(&installed, &starts);
 			if (installed && !upgraded)
 			{
 				upgrade_states();
@@ -328,6 +435,7 @@ eddy_database_worker_main(Datum arg)
 				eddy_slots_succeed();
 				eddy_slots_check_starting();
 				pause = start_workers(wanted);
+				pause = Min(pause, start_filling(starts));
 				next_check = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
 				next_tick = next_view_tick = 0;
 			}

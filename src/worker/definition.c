@@ -187,8 +187,9 @@ hash_types(TupleDesc tupdesc)
 	return hashes;
 }
 
-static void
-free_definition(EddySourceWorker *worker)
+/* eddy_definition_free frees the definition of a worker. */
+void
+eddy_definition_free(EddySourceWorker *worker)
 {
 	EddyDefinition *old = worker->definition;
 
@@ -259,7 +260,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	reopen = server_before != read_server_changes || worker->definition == NULL ||
 		strcmp(worker->definition->source->server, source->server) != 0 ||
 		worker->definition->owner != definition->owner;
-	free_definition(worker);
+	eddy_definition_free(worker);
 	worker->definition = definition;
 	watched_functions = eddy_stream_calls_functions(definition->preparer);
 	watched_types = types;

@@ -33,6 +33,20 @@ eddy_partitions_owned(const EddySourceWorker *worker, int32 partition)
 		worker->id.shard;
 }
 
+/* eddy_partitions_free frees the set of a worker. */
+void
+eddy_partitions_free(EddySourceWorker *worker)
+{
+	EddyPartitionSet *set = &worker->partitions;
+
+	if (set->by_number)
+	{
+		pfree(set->by_number);
+		pfree(set->states);
+	}
+	memset(set, 0, sizeof(EddyPartitionSet));
+}
+
 /*
  * eddy_partitions_build makes the set of a worker, of a topic with so many partitions. all: it
  * determines the offsets of all partitions, before it consumes its own.
@@ -43,12 +57,7 @@ eddy_partitions_build(EddySourceWorker *worker, int topic_partitions, bool all)
 	EddyPartitionSet *set = &worker->partitions;
 	int			room = Max(topic_partitions, 1);
 
-	if (set->by_number)
-	{
-		pfree(set->by_number);
-		pfree(set->states);
-	}
-	memset(set, 0, sizeof(EddyPartitionSet));
+	eddy_partitions_free(worker);
 	set->states = MemoryContextAllocZero(TopMemoryContext,
 										 mul_size(room, sizeof(EddyPartitionState)));
 	set->by_number = MemoryContextAllocZero(TopMemoryContext,

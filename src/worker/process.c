@@ -119,6 +119,21 @@ eddy_process_set_status(int32 source, int32 shard, const char *state, const char
 	MemoryContextSwitchTo(caller);
 }
 
+void
+eddy_process_set_start_error(Oid view, const char *error, const char *sqlstate)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (eddy_catalog_installed())
+		eddy_catalog_set_start_error(view, error, sqlstate);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+}
+
 /*
  * Fetched messages and the values of a batch come and go in pieces of megabytes. By
  * default the C library gives such pieces back to the kernel at once, and each batch

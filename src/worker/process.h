@@ -39,6 +39,12 @@ extern void eddy_process_unlock_source(int32 source, int lockmode);
 extern void eddy_process_set_status(int32 source, int32 shard, const char *state,
 									const char *error, const char *sqlstate);
 
+/* The same for the error of a view that is filled from Kafka; NULL: none. */
+extern void eddy_process_set_start_error(Oid view, const char *error, const char *sqlstate);
+
+/* A view is not filled any more after its worker has crashed so often without a batch in between. */
+#define EDDY_START_ATTEMPTS 5
+
 /*
  * eddy_process_keep_memory sets how much freed memory the process keeps for the
  * next batch; eddy_process_return_memory gives back what is beyond that.

@@ -138,17 +138,6 @@ apply_batch(EddySourceWorker *worker, Relation rel, List *letters)
 		(OidIsValid(first->view) ? list_length(apply->batch.view_rejections) : 0);
 }
 
-static void
-free_rows(EddySourceWorker *worker)
-{
-	if (worker->values == NULL)
-		return;
-	pfree(worker->values);
-	pfree(worker->nulls);
-	pfree(worker->missing);
-	worker->values = NULL;
-}
-
 /* The letters at the head of a list that can be applied as one batch. */
 static List *
 take_batch(List *letters, int from)
@@ -197,7 +186,7 @@ eddy_replay_letters(Relation stream, List *letters)
 	}
 	PG_FINALLY();
 	{
-		free_rows(worker);
+		eddy_rows_free(worker);
 	}
 	PG_END_TRY();
 	MemoryContextDelete(worker->batch_context);

@@ -45,6 +45,19 @@ reject(EddySourceWorker *worker, int64 row, int sqlerrcode, const char *message)
 
 /* ---- first step: the decoder ---- */
 
+/* eddy_rows_free frees the arrays of a worker. */
+void
+eddy_rows_free(EddySourceWorker *worker)
+{
+	worker->cells = 0;
+	if (worker->values == NULL)
+		return;
+	pfree(worker->values);
+	pfree(worker->nulls);
+	pfree(worker->missing);
+	worker->values = NULL;
+}
+
 static void
 make_room(EddySourceWorker *worker, int natts)
 {
@@ -52,14 +65,7 @@ make_room(EddySourceWorker *worker, int natts)
 
 	if (cells > worker->cells)
 	{
-		if (worker->values)
-		{
-			pfree(worker->values);
-			pfree(worker->nulls);
-			pfree(worker->missing);
-			worker->values = NULL;
-		}
-		worker->cells = 0;
+		eddy_rows_free(worker);
 		worker->values = MemoryContextAllocHuge(TopMemoryContext,
 												mul_size(cells, sizeof(Datum)));
 		worker->nulls = MemoryContextAllocHuge(TopMemoryContext, cells);

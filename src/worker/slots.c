@@ -44,6 +44,7 @@ static const struct
 {
 	{"database", "eddy database worker", "pg_eddy", "eddy_database_worker_main"},
 	{"source", "eddy source worker", EDDY_KAFKA_LIBRARY, "eddy_source_worker_main"},
+	{"catch-up", "eddy catch-up worker", EDDY_KAFKA_LIBRARY, "eddy_catch_up_worker_main"},
 };
 
 /* What a started process gets in bgw_extra; its slot is the argument. */
@@ -247,7 +248,7 @@ refuse_source(Oid database, char *reason, size_t size)
 			continue;
 		if (runs)
 			total++;
-		if (slot->id.kind != EDDY_WORKER_SOURCE || slot->id.database != database)
+		if (slot->id.kind == EDDY_WORKER_DATABASE || slot->id.database != database)
 			continue;
 		if (runs)
 			active++;
@@ -283,7 +284,7 @@ claim_slot(EddyWorkerId id, EddySlot **claimed, char *reason, size_t size)
 	if (slot && slot->next_start > GetCurrentTimestamp())
 		return CLAIM_NOT_NEEDED;
 	/* one that has failed shows its own reason, and keeps its slot */
-	if (id.kind == EDDY_WORKER_SOURCE && refuse_source(id.database, reason, size))
+	if (id.kind != EDDY_WORKER_DATABASE && refuse_source(id.database, reason, size))
 		return slot && slot->state == EDDY_SLOT_FAILED ? CLAIM_NOT_NEEDED : CLAIM_REFUSED;
 	if (slot == NULL)
 		slot = find_free_slot(id.kind);

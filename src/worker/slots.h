@@ -60,6 +60,14 @@ eddy_worker_of_source(Oid database, int32 source, int32 shard)
 	};
 }
 
+static inline EddyWorkerId
+eddy_worker_of_start(Oid database, Oid view)
+{
+	return (EddyWorkerId) {
+		.database = database, .kind = EDDY_WORKER_CATCH_UP, .id = (int32) view
+	};
+}
+
 /* ---- for starters ---- */
 
 /* Slots in use by workers of a kind, in all databases or in one: List of EddySlotView. */

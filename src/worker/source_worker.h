@@ -14,6 +14,7 @@
  * progress.c    the ends of the partitions, and whether the source makes progress
  * idle.c        which partitions are idle
  * source_worker.c  the process: loop, waiting, back-off, status
+ * catch_up.c    another process: fills a new view from Kafka
  *
  *-------------------------------------------------------------------------
  */
@@ -144,6 +145,7 @@ typedef struct EddySourceWorker
 extern void eddy_definition_watch(void);
 extern bool eddy_definition_stale(void);
 extern void eddy_definition_invalidate(void);
+extern void eddy_definition_free(EddySourceWorker *worker);
 extern EddyOutcome eddy_definition_read(EddySourceWorker *worker, Relation stream);
 extern EddyDefinition *eddy_definition_make(EddySource *source, EddyStream *stream, Relation rel,
 											MemoryContext mcxt);
@@ -163,6 +165,7 @@ extern bool eddy_start_moved(EddySourceWorker *worker);
 /* ---- partitions.c ---- */
 
 extern void eddy_partitions_build(EddySourceWorker *worker, int topic_partitions, bool all);
+extern void eddy_partitions_free(EddySourceWorker *worker);
 extern bool eddy_partitions_owned(const EddySourceWorker *worker, int32 partition);
 extern void eddy_partitions_store(EddySourceWorker *worker);
 extern bool eddy_partitions_list_offsets(EddySourceWorker *worker, int64 position,
@@ -184,6 +187,7 @@ extern bool eddy_rows_resolve(EddySourceWorker *worker, EddyDecodeError *error);
 /* Makes the rows of the worker's messages; an operation of EddyInput. */
 extern bool eddy_rows_make(EddyApply *apply);
 extern void eddy_rows_decode(EddySourceWorker *worker);
+extern void eddy_rows_free(EddySourceWorker *worker);
 
 extern TimestampTz eddy_rows_message_time(const EddyKafkaMessage *message);
 extern void eddy_rows_set_message_time(EddyKafkaMessage *message, TimestampTz time);
@@ -194,6 +198,7 @@ extern void eddy_rows_set_message_time(EddyKafkaMessage *message, TimestampTz ti
 extern void eddy_batch_describe_row(EddyApply *apply, const EddyRejection *rejection,
 									EddyDeadLetter *letter);
 
+extern bool eddy_batch_is_transient(int sqlerrcode);
 extern bool eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error);
 extern EddyOutcome eddy_batch_apply(EddySourceWorker *worker);
 extern bool eddy_batch_moved(EddySourceWorker *worker);

@@ -14,7 +14,8 @@
 typedef enum EddyWorkerKind
 {
 	EDDY_WORKER_DATABASE,		/* the database's own; started by the launcher */
-	EDDY_WORKER_SOURCE			/* started by the database's own, as are all further kinds */
+	EDDY_WORKER_SOURCE,			/* started by the database's own, as are all further kinds */
+	EDDY_WORKER_CATCH_UP		/* fills a view from Kafka */
 } EddyWorkerKind;
 
 /* What identifies a worker. */
@@ -22,7 +23,7 @@ typedef struct EddyWorkerId
 {
 	Oid			database;
 	EddyWorkerKind kind;
-	int32		id;				/* of a source: its number; not used for EDDY_WORKER_DATABASE */
+	int32		id;				/* of a source: its number; EDDY_WORKER_CATCH_UP: Oid of the view */
 	int32		shard;			/* of a source: 0 .. n-1, if n workers consume it */
 } EddyWorkerId;
 
@@ -54,7 +55,7 @@ extern void eddy_process_lock_source(int32 source, int lockmode);
 typedef struct EddyWorkerInfo
 {
 	EddyWorkerId id;
-	const char *kind;			/* its name: "database", "source" */
+	const char *kind;			/* its name: "database", "source", "catch-up" */
 	bool		running;
 	int			pid;			/* if running */
 	char		problem[128];	/* why it is not running, empty if there is no problem */
@@ -75,5 +76,6 @@ extern EddyWorkerInfo *eddy_worker_list(int *count);
 extern PGDLLEXPORT void eddy_launcher_main(Datum arg);
 extern PGDLLEXPORT void eddy_database_worker_main(Datum arg);
 extern PGDLLEXPORT void eddy_source_worker_main(Datum arg);
+extern PGDLLEXPORT void eddy_catch_up_worker_main(Datum arg);
 
 #endif							/* EDDY_WORKER_H */

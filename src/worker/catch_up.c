@@ -1,0 +1,631 @@
+/*-------------------------------------------------------------------------
+ *
+ * catch_up.c
+ *    The process that fills a new view from Kafka: start => 'earliest' or a time.
+ *
+ * It reads the topics of the stream from the beginning, or from a time, with clients and offsets of its
+ * own (eddy._view_offset), and maintains this view alone, in transactions that also advance these
+ * offsets. The workers of the sources leave the view out meanwhile. Nothing is staged, no row is late, and
+ * no window closes: rows of all windows are still to come. Users' statements maintain the view
+ * from its creation, as their rows are not in Kafka.
+ *
+ * The worker applies a message only if its offset is below the next one of the source, which its own
+ * workers have stored: these messages are never delivered to the live view again. Messages after that
+ * are kept in memory. When it has received all messages up to the stored offsets, it locks the
+ * stream, so that no batch is in progress, and reads these offsets again. If it has the messages up to
+ * there, it applies them and ends in the same transaction: the next batch of the source concerns the view.
+ * Otherwise it releases the lock. The broker is never waited for under the lock.
+ *
+ * A message that is a dead letter of the stream is left out, because it is applied to all views, this one
+ * included, when it is replayed, which is refused until then. Others that cannot be processed become dead
+ * letters of the view.
+ *
+ * A crash leaves all of a batch or nothing, and the next worker continues at the stored offsets. Before
+ * its first batch a worker is counted in _view_start.attempts; the batch resets the count.
+ * If it is not reset several times in a row, the view is not filled any more until eddy.resume.
+ *
+ * catch_up_reader.c reads the sources, and catch_up_batch.c applies a batch.
+ *
+ * Locking: as a batch of the source (batch.c), without segments and partitions; at the end
+ * ShareRowExclusiveLock on the stream, for which it waits a short time only. Memory: messages are
+ * librdkafka's, and limited by pg_eddy.batch_bytes; rows live in a context that is reset.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "utils/backend_status.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "settings.h"
+#include "view/view.h"
+#include "worker/catch_up.h"
+#include "worker/process.h"
+#include "worker/slots.h"
+#include "worker/source_worker.h"
+
+#define BOUNDS_INTERVAL 200		/* ms after which the offsets of a source are read again */
+#define FINISH_INTERVAL 100		/* ms between attempts to hand over */
+#define IDLE_WAIT 100L			/* ms to wait when there is nothing to do */
+#define LOCK_WAIT "200"			/* ms for the lock on the stream; writers queue behind it */
+#define RETRY_DELAY 2000L		/* ms after an error */
+#define TRANSIENT_RETRIES 5		/* deadlocks, cancelled waits */
+
+static Oid	view_oid = InvalidOid;
+static Oid	stream_oid = InvalidOid;
+static List *readers = NIL;		/* of EddyReader, in readers_context */
+static MemoryContext readers_context = NULL;
+static bool announced = false;	/* this process is counted as an attempt */
+static bool settled = false;	/* a batch was committed */
+
+/* ---- errors ---- */
+
+/* Shows an error of the broker, outside of transactions. */
+static void
+report_broker_error(const EddyReader *reader, const EddyKafkaError *error)
+{
+	eddy_process_set_start_error(view_oid,
+								 psprintf("topic \"%s\": %s", reader->worker.topic_name,
+										  error->message),
+								 unpack_sql_state(error->sqlerrcode));
+	/* the next batch clears it */
+	settled = false;
+}
+
+static void
+wait_for(long delay)
+{
+	static uint32 wait_event = 0;
+
+	pgstat_report_stat(true);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, delay,
+					 eddy_compat_wait_event(&wait_event, "EddyCatchUp"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	eddy_process_reload_config();
+}
+
+/* ---- the sources of the view ---- */
+
+static void
+close_readers(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, readers)
+	{
+		eddy_reader_close(lfirst(lc));
+		eddy_reader_free(lfirst(lc));
+	}
+	readers = NIL;
+	MemoryContextReset(readers_context);
+}
+
+/* librdkafka's threads must have ended before the process runs its other exit handlers. */
+static void
+at_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+{
+	ListCell   *lc;
+
+	foreach(lc, readers)
+		eddy_reader_close(lfirst(lc));
+}
+
+/* The start of the view as a time, DT_NOBEGIN for 'earliest'. */
+static TimestampTz
+read_start_time(const EddyView *view)
+{
+	if (strcmp(view->start, "earliest") == 0)
+		return DT_NOBEGIN;
+	return DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(view->start),
+												   ObjectIdGetDatum(InvalidOid),
+												   Int32GetDatum(-1)));
+}
+
+/*
+ * Reads the view. False if it is not to be filled any more. Sets the stream, the start, and the numbers
+ * of its sources, in the current context.
+ */
+static bool
+read_view(TimestampTz *start, List **sources)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	EddyView   *view;
+	bool		starting = false;
+	ListCell   *lc;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	view = eddy_catalog_installed() ? eddy_catalog_get_view(view_oid) : NULL;
+	if (view && view->starting)
+	{
+		starting = true;
+		stream_oid = view->stream;
+		*start = read_start_time(view);
+		*sources = NIL;
+		foreach(lc, eddy_catalog_list_sources(view->stream))
+		{
+			MemoryContext old = MemoryContextSwitchTo(caller);
+
+			*sources = lappend_int(*sources, ((EddySource *) lfirst(lc))->source);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return starting;
+}
+
+/* ---- attempts ---- */
+
+/* Before the first batch: counts the attempt, in a transaction of its own. */
+static void
+announce_attempt(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	EddyViewStart *start;
+
+	if (announced)
+		return;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	start = eddy_catalog_get_view_start(view_oid);
+	if (start)
+	{
+		start->attempts++;
+		eddy_catalog_set_view_start(start);
+		if (start->attempts >= EDDY_START_ATTEMPTS)
+			eddy_catalog_set_start_error(view_oid,
+										 psprintf("the worker has crashed in %d attempts; eddy.resume makes another one",
+												  start->attempts),
+										 unpack_sql_state(ERRCODE_CRASH_SHUTDOWN));
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	announced = true;
+}
+
+/* In the transaction of the first batch, or of the report of an error that is not a crash. */
+static void
+settle_attempt(void)
+{
+	EddyViewStart *start = eddy_catalog_get_view_start(view_oid);
+
+	if (start && start->attempts > 0)
+	{
+		start->attempts = 0;
+		eddy_catalog_set_view_start(start);
+	}
+	eddy_catalog_set_start_error(view_oid, NULL, NULL);
+}
+
+/* ---- steps ---- */
+
+/* How a step ended. */
+typedef enum StepResult
+{
+	STEP_DONE,					/* something was applied */
+	STEP_NOTHING,				/* there was nothing to do */
+	STEP_REOPEN,				/* the sources have to be opened again */
+	STEP_LEAVE					/* the view is filled, or is not to be filled any more */
+} StepResult;
+
+typedef StepResult (*Step) (void *arg);
+
+/* True if the view is still to be filled. Needs a transaction. */
+static bool
+is_starting(void)
+{
+	EddyView   *view = eddy_catalog_get_view(view_oid);
+
+	return view && view->starting && view->stream == stream_oid;
+}
+
+/* Applies the messages of a reader that the worker of its source has consumed. */
+static StepResult
+step_apply(void *arg)
+{
+	EddyReader *reader = arg;
+	StepResult	result = STEP_NOTHING;
+	Relation	stream;
+	EddyOutcome outcome = eddy_reader_lock(reader, &stream);
+
+	/* a source that is paused or detached: see open_reader */
+	if (outcome != EDDY_CONTINUE)
+		return STEP_REOPEN;
+	if (!is_starting())
+		result = STEP_LEAVE;
+	else if (!eddy_reader_read_bounds(reader))
+		result = STEP_REOPEN;
+	else if (reader->worker.nmessages > 0 || eddy_reader_take_batch(reader) > 0 || eddy_reader_has_bad_message(reader))
+	{
+		eddy_reader_apply_batch(reader, stream);
+		if (!settled)
+			settle_attempt();
+		result = eddy_reader_pass_bad_message(reader) ? STEP_REOPEN : STEP_DONE;
+	}
+	PopActiveSnapshot();
+	table_close(stream, NoLock);
+	return result;
+}
+
+/* Ends the filling, if all messages are there. */
+static StepResult
+step_finish(void *arg pg_attribute_unused())
+{
+	List	   *streams = NIL;
+	StepResult	result = STEP_LEAVE;
+	ListCell   *lc;
+
+	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	LockRelationOid(stream_oid, ShareRowExclusiveLock);
+	(void) set_config_option("lock_timeout", "0", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+							 true, 0, false);
+	/* no batch is in progress */
+	foreach(lc, readers)
+	{
+		EddyReader *reader = lfirst(lc);
+		Relation	stream;
+		EddyOutcome outcome = eddy_reader_lock(reader, &stream);
+
+		if (outcome != EDDY_CONTINUE)
+		{
+			result = STEP_REOPEN;
+			break;
+		}
+		streams = lappend(streams, stream);
+		if (!eddy_reader_read_bounds(reader))
+			result = STEP_REOPEN;
+		else if (!eddy_reader_has_received_now(reader))
+			result = STEP_NOTHING;
+		if (result != STEP_LEAVE)
+			break;
+	}
+	if (result == STEP_LEAVE && is_starting())
+	{
+		foreach(lc, readers)
+		{
+			EddyReader *reader = lfirst(lc);
+
+			if (eddy_reader_take_batch(reader) > 0)
+				eddy_reader_apply_batch(reader, list_nth(streams, foreach_current_index(lc)));
+		}
+		eddy_view_finish_start(view_oid);
+		eddy_close_request(stream_oid);
+		eddy_worker_wakeup_at_commit();
+		ereport(LOG,
+				(errmsg("continuous view \"%s\" has been filled from Kafka",
+						get_rel_name(view_oid))));
+	}
+	foreach(lc, streams)
+	{
+		PopActiveSnapshot();
+		table_close(lfirst(lc), NoLock);
+	}
+	PopActiveSnapshot();
+	return result;
+}
+
+/* Runs a step in a transaction; false with the error if it failed. */
+static bool
+try_step(Step step, void *arg, StepResult *result, ErrorData **error)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool ok = true;
+
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		*result = step(arg);
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(caller);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		*error = CopyErrorData();
+		HOLD_INTERRUPTS();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+		MemoryContextSwitchTo(caller);
+		ok = false;
+	}
+	PG_END_TRY();
+	return ok;
+}
+
+static StepResult
+step_report(void *arg)
+{
+	const ErrorData *error = arg;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (eddy_catalog_installed() && is_starting())
+	{
+		settle_attempt();
+		eddy_catalog_set_start_error(view_oid, error->message,
+									 unpack_sql_state(error->sqlerrcode));
+	}
+	PopActiveSnapshot();
+	return STEP_DONE;
+}
+
+/* Shows the error of a step and waits. */
+static void
+report_failure(ErrorData *error)
+{
+	StepResult	result;
+	ErrorData  *other;
+
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("continuous view %u could not be filled from Kafka: %s", view_oid,
+					error->message)));
+	if (!try_step(step_report, error, &result, &other))
+		FreeErrorData(other);
+	announced = settled = false;
+	wait_for(RETRY_DELAY);
+}
+
+/* Keeps the rate below pg_eddy.catch_up_rate. */
+static void
+limit_rate(int rows, TimestampTz since)
+{
+	long		due;
+
+	if (eddy_settings_catch_up_rate == 0 || rows == 0)
+		return;
+	due = (long) (rows * INT64CONST(1000) / eddy_settings_catch_up_rate) -
+		TimestampDifferenceMilliseconds(since, GetCurrentTimestamp());
+	while (due > 0)
+	{
+		TimestampTz before = GetCurrentTimestamp();
+
+		wait_for(Min(due, IDLE_WAIT));
+		due -= Max(TimestampDifferenceMilliseconds(before, GetCurrentTimestamp()), 1);
+	}
+}
+
+/* Shows an error of the broker; STEP_REOPEN if the client cannot be used any more. */
+static StepResult
+handle_broker_error(const EddyReader *reader, bool received, const EddyKafkaError *error)
+{
+	if (received || error->kind == EDDY_KAFKA_OK)
+		return STEP_NOTHING;
+	report_broker_error(reader, error);
+	if (error->kind == EDDY_KAFKA_RETRIABLE)
+		return STEP_NOTHING;
+	wait_for(RETRY_DELAY);
+	return STEP_REOPEN;
+}
+
+/* Applies what a reader has received; *idle is set to false if there was something. */
+static StepResult
+advance(EddyReader *reader, bool *idle)
+{
+	EddyKafkaError error = {0};
+	TimestampTz since = GetCurrentTimestamp();
+	ErrorData  *failure;
+	StepResult	result;
+	bool		received = eddy_reader_receive(reader, &error);
+
+	if (eddy_reader_has_work(reader))
+		announce_attempt();
+	else if (!eddy_reader_has_bad_message(reader) &&
+			 !TimestampDifferenceExceeds(reader->bounds_at, GetCurrentTimestamp(), BOUNDS_INTERVAL))
+		return handle_broker_error(reader, received, &error);
+	for (int attempt = 0; !try_step(step_apply, reader, &result, &failure); attempt++)
+	{
+		if (attempt >= TRANSIENT_RETRIES || !eddy_batch_is_transient(failure->sqlerrcode))
+		{
+			report_failure(failure);
+			return STEP_REOPEN;
+		}
+		FreeErrorData(failure);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (result == STEP_DONE)
+	{
+		int			rows = reader->worker.nmessages;
+
+		if (!settled)
+			eddy_slots_succeed();
+		settled = true;
+		eddy_reader_committed(reader);
+		limit_rate(rows, since);
+		*idle = false;
+	}
+	if (result == STEP_LEAVE || result == STEP_REOPEN)
+		return result;
+	if (handle_broker_error(reader, received, &error) == STEP_REOPEN)
+		return STEP_REOPEN;
+	return result;
+}
+
+/* True if everything that the workers of the sources have consumed was received. */
+static bool
+may_finish(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, readers)
+		if (!eddy_reader_has_received_all(lfirst(lc)))
+			return false;
+	return true;
+}
+
+/* Tries to end the filling. */
+static StepResult
+finish_filling(void)
+{
+	ErrorData  *failure;
+	StepResult	result;
+
+	if (try_step(step_finish, NULL, &result, &failure))
+		return result;
+	if (!eddy_batch_is_transient(failure->sqlerrcode))
+		report_failure(failure);
+	/* the batch that was taken is applied again */
+	return failure->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ? STEP_NOTHING : STEP_REOPEN;
+}
+
+/* Reads until the view is filled, or the sources have to be opened again. */
+static StepResult
+fill(MemoryContext loop_context)
+{
+	TimestampTz last_try = 0;
+
+	for (;;)
+	{
+		bool		idle = true;
+		ListCell   *lc;
+		StepResult	result;
+
+		CHECK_FOR_INTERRUPTS();
+		eddy_process_reload_config();
+		MemoryContextSwitchTo(loop_context);
+		MemoryContextReset(loop_context);
+		foreach(lc, readers)
+		{
+			result = advance(lfirst(lc), &idle);
+			if (result == STEP_LEAVE || result == STEP_REOPEN)
+				return result;
+		}
+		/* also while messages keep arriving */
+		if (may_finish() &&
+			TimestampDifferenceExceeds(last_try, GetCurrentTimestamp(), FINISH_INTERVAL))
+		{
+			result = finish_filling();
+			if (result == STEP_LEAVE || result == STEP_REOPEN)
+				return result;
+			last_try = GetCurrentTimestamp();
+		}
+		if (idle)
+			wait_for(IDLE_WAIT);
+	}
+}
+
+/* Opens all sources of the stream. False if that has to be tried again. */
+static EddyOutcome
+open_readers(void)
+{
+	TimestampTz start;
+	List	   *sources = NIL;
+	ListCell   *lc;
+
+	MemoryContextSwitchTo(readers_context);
+	if (!read_view(&start, &sources))
+		return EDDY_LEAVE;
+	foreach(lc, sources)
+	{
+		EddyReader *reader = palloc0(sizeof(EddyReader));
+		EddyKafkaError error = {0};
+		EddyOutcome outcome;
+
+		reader->view = view_oid;
+		reader->stream = stream_oid;
+		reader->mcxt = readers_context;
+		readers = lappend(readers, reader);
+		outcome = eddy_reader_open(reader, lfirst_int(lc), start, &error);
+		MemoryContextSwitchTo(readers_context);
+		if (outcome != EDDY_CONTINUE)
+		{
+			report_broker_error(reader, &error);
+			return outcome == EDDY_LEAVE ? EDDY_RESTART : outcome;
+		}
+	}
+	return EDDY_CONTINUE;
+}
+
+/* One session. True if the process is to end. */
+static bool
+run_session(MemoryContext loop_context)
+{
+	EddyOutcome outcome = open_readers();
+	StepResult	result = STEP_REOPEN;
+
+	if (outcome == EDDY_CONTINUE)
+		result = fill(loop_context);
+	close_readers();
+	if (outcome == EDDY_LEAVE || result == STEP_LEAVE)
+		return true;
+	wait_for(outcome == EDDY_CONTINUE ? IDLE_WAIT : RETRY_DELAY);
+	return false;
+}
+
+/* The same, with the errors that it raises. */
+static bool
+try_session(MemoryContext loop_context)
+{
+	volatile bool leaves = false;
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		leaves = run_session(loop_context);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(loop_context);
+		error = CopyErrorData();
+		HOLD_INTERRUPTS();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	if (error)
+	{
+		close_readers();
+		MemoryContextSwitchTo(loop_context);
+		report_failure(error);
+	}
+	return leaves;
+}
+
+void
+eddy_catch_up_worker_main(Datum arg)
+{
+	MemoryContext loop_context;
+	EddyWorkerId id = eddy_slots_attach(arg);
+
+	view_oid = (Oid) id.id;
+	readers_context = AllocSetContextCreate(TopMemoryContext, "pg_eddy sources of a view",
+											ALLOCSET_DEFAULT_SIZES);
+	loop_context = AllocSetContextCreate(TopMemoryContext, "pg_eddy catch-up worker loop",
+										 ALLOCSET_DEFAULT_SIZES);
+	eddy_process_connect(id.database);
+	on_shmem_exit(at_exit, (Datum) 0);
+	eddy_definition_watch();
+	eddy_process_keep_memory();
+	eddy_view_cache_groups();
+	pgstat_report_activity(STATE_RUNNING, "filling a continuous view");
+
+	while (!try_session(loop_context))
+		CHECK_FOR_INTERRUPTS();
+	eddy_slots_finish();
+	proc_exit(0);
+}

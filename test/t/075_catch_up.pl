@@ -1,0 +1,219 @@
+# 075_catch_up.pl: views that are filled from Kafka, start => 'earliest' or a time.
+#
+# A worker of its own reads what the source has consumed, while the source, users and other views
+# continue. It hands over at an exact offset: each message is counted once, also if it is killed.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EddyTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $broker = start_broker();
+my $node = new_node(
+	'catch_up',
+	"pg_eddy.restart_delay_max = '1s'",
+	"pg_eddy.batch_bytes = '64kB'",
+	"restart_after_crash = on");
+attach_server($node, $broker->address);
+
+my $partitions = 4;
+
+# Produces the messages {"id": n} with the given numbers.
+sub produce
+{
+	my ($topic, @ids) = @_;
+
+	$broker->produce($topic, map { [ $_ % $partitions, undef, "{\"id\": $_}" ] } @ids);
+	return;
+}
+
+sub wait_until_filled
+{
+	my ($view) = @_;
+
+	return wait_until($node,
+		"SELECT NOT EXISTS (SELECT FROM eddy.view_starts WHERE view = '$view'::regclass)",
+		"view \"$view\" is filled");
+}
+
+# The view has the groups that a query over all its rows has.
+sub same_groups
+{
+	my ($view, $rows, $what) = @_;
+	my $expected = "SELECT id % 40 AS g, count(*) AS n, sum(id) AS ids FROM ($rows) r (id) GROUP BY 1";
+
+	is(sql($node, "SELECT count(*) FROM ((TABLE $view EXCEPT ALL $expected) UNION ALL ($expected EXCEPT ALL TABLE $view)) d"),
+		'0', $what);
+	return;
+}
+
+my $groups = 'SELECT id % 40 AS g, count(*) AS n, sum(id) AS ids FROM events GROUP BY 1';
+
+#
+# A source that has begun at the end of its topic, and one message that is not valid
+#
+
+$broker->create_topic('events', $partitions);
+produce('events', 1 .. 20_000);
+sql($node, q{
+	CREATE UNLOGGED TABLE events (id bigint);
+	SELECT eddy.create_stream('events', retention => '0');
+	SELECT eddy.attach_kafka('events', server => 'kafka', topic => 'events', start => 'latest')});
+sql($node, "SELECT eddy.create_continuous_view('live', '$groups')");
+wait_for_consumed($node, $broker, 'events');
+$broker->produce('events', [ 0, undef, 'not JSON' ]);
+produce('events', 20_001 .. 24_000);
+wait_for_consumed($node, $broker, 'events');
+same_groups('live', 'SELECT generate_series(20001::bigint, 24000)', 'the source has begun at the end');
+
+#
+# Filling: the view shows its progress, counts rows of users at once, and does not stop others
+#
+
+sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 4000; SELECT pg_reload_conf()");
+sql($node, "INSERT INTO events SELECT -1");
+is(sql($node, "SELECT eddy.create_continuous_view('past', '$groups', start => 'earliest')"), 'past',
+	'a view that begins with the topic is created at once');
+sql($node, "INSERT INTO events SELECT -39 FROM generate_series(1, 100)");
+is(sql($node, q{SELECT n FROM past WHERE g = -39}), '100', 'rows of users are counted at once');
+wait_until($node, q{SELECT rows BETWEEN 1000 AND 20000 AND percent > 0 AND percent < 100 AND remaining > 0
+		AND estimated_time > '0 s' AND error IS NULL FROM eddy.view_starts WHERE view = 'past'::regclass},
+	'eddy.view_starts shows the progress');
+is(sql($node, q{SELECT state FROM eddy.continuous_views WHERE view = 'past'::regclass}), 'starting',
+	'the view is starting');
+is(sql($node, q{SELECT state FROM eddy.continuous_views WHERE view = 'live'::regclass}), 'running',
+	'the others are not');
+produce('events', 24_001 .. 25_000);
+wait_for_consumed($node, $broker, 'events');
+is(sql($node, q{SELECT count(*) FROM eddy.view_starts}), '1', 'the source is not slowed down by the rate');
+my ($ret, $out, $err) = $node->psql('postgres', q{SELECT eddy.replay_dead_letters('events')});
+like($err, qr/cannot replay dead letters of stream "events".*"past" is still being filled/s,
+	'dead letters wait until the view is complete');
+($ret, $out, $err) = $node->psql('postgres', "SELECT eddy.replace_continuous_view('past', '$groups ORDER BY 1')");
+like($err, qr/cannot keep the results.*still being filled from Kafka/s, 'its results cannot be kept yet');
+
+#
+# The worker is killed in the middle
+#
+
+my $before = sql($node, q{SELECT sum(rows) FROM eddy.view_starts});
+my $pid = sql($node, q{SELECT pid FROM eddy._workers() WHERE kind = 'catch-up'});
+like($pid, qr/^\d+$/, 'a worker fills the view');
+kill 'KILL', $pid;
+wait_until($node, qq{SELECT sum(rows) > $before FROM eddy.view_starts}, 'it continues after a crash');
+cmp_ok(sql($node, q{SELECT sum(rows) FROM eddy.view_starts}), '<', 25_000, 'it did not begin again');
+produce('events', 25_001 .. 26_000);
+$pid = sql($node, q{SELECT pid FROM eddy._workers() WHERE kind = 'catch-up'});
+is(sql($node, "SELECT pg_terminate_backend($pid, 20000)"), 't', 'it is terminated');
+sql($node, "INSERT INTO events SELECT -79 FROM generate_series(1, 50)");
+sql($node, "ALTER SYSTEM RESET pg_eddy.catch_up_rate; SELECT pg_reload_conf()");
+
+# while it hands over, messages and rows of users arrive all the time
+my $last = 26_000;
+my $inserted = 0;
+my $more = 3;
+while ($more > 0 && $last < 40_000)
+{
+	produce('events', $last + 1 .. $last + 200);
+	sql($node, "INSERT INTO events SELECT -119 FROM generate_series(1, 10)");
+	$last += 200;
+	$inserted += 10;
+	$more-- if sql($node, q{SELECT count(*) FROM eddy.view_starts}) == 0;
+}
+is($more, 0, 'it hands over although messages keep arriving');
+
+# its query is replaced while messages and rows of users arrive, and a column is added to the stream
+sql($node, 'ALTER TABLE events ADD COLUMN note text');
+foreach my $query ("$groups ORDER BY 1", "$groups HAVING count(note) >= 0", $groups)
+{
+	produce('events', $last + 1 .. $last + 200);
+	sql($node, "SET client_min_messages = warning; SELECT eddy.replace_continuous_view('past', '$query')");
+	sql($node, "INSERT INTO events SELECT -119 FROM generate_series(1, 10)");
+	$last += 200;
+	$inserted += 10;
+}
+wait_for_consumed($node, $broker, 'events');
+wait_for_consumed($node, $broker, 'events');
+same_groups('past', qq{SELECT generate_series(1::bigint, $last) UNION ALL SELECT -39 FROM generate_series(1, 100)
+	UNION ALL SELECT -79 FROM generate_series(1, 50) UNION ALL SELECT -119 FROM generate_series(1, $inserted)},
+	'each message, and each row of a user since the creation, is counted once');
+is(sql($node, q{SELECT state FROM eddy.continuous_views WHERE view = 'past'::regclass}), 'running', 'the view is maintained');
+is(sql($node, q{SELECT count(*), count(view) FROM eddy.dead_letters}), '1|0', 'the message that is not valid is one dead letter');
+wait_until($node, q{SELECT count(*) = 0 FROM eddy._workers() WHERE kind = 'catch-up'}, 'its worker ends');
+is(sql($node, q{SELECT count(*) FROM eddy._view_offset}), '0', 'its offsets are removed');
+
+#
+# From a point in time
+#
+
+my $time = sql($node, q{SELECT clock_timestamp()});
+wait_until($node, "SELECT clock_timestamp() > '$time'::timestamptz + interval '50 ms'", 'later messages have later times');
+produce('events', $last + 1 .. $last + 300);
+wait_for_consumed($node, $broker, 'events');
+sql($node, "SELECT eddy.create_continuous_view('since', '$groups', start => '$time')");
+wait_until_filled('since');
+produce('events', $last + 301 .. $last + 400);
+wait_for_consumed($node, $broker, 'events');
+same_groups('since', "SELECT generate_series($last + 1::bigint, $last + 400)", 'a view begins at a point in time');
+
+#
+# Windows close when the view is filled, and no row of the past is late. Two sources.
+#
+
+$broker->create_topic("timed$_", 2) foreach 1, 2;
+sub produce_timed
+{
+	my ($topic, @minutes) = @_;
+
+	$broker->produce($topic, map { [ $_ % 2, undef, sprintf('{"at": "2026-01-01T%02d:%02d:00Z"}', $_ / 60, $_ % 60) ] } @minutes);
+	return;
+}
+produce_timed('timed1', 0 .. 599);
+produce_timed('timed2', 0 .. 599);
+sql($node, q{
+	CREATE UNLOGGED TABLE timed (at timestamptz);
+	SELECT eddy.create_stream('timed', event_time => 'at', retention => '0', idle_timeout => '1s', max_future_skew => '100 years');
+	SELECT eddy.attach_kafka('timed', server => 'kafka', topic => 'timed1');
+	SELECT eddy.attach_kafka('timed', server => 'kafka', topic => 'timed2')});
+wait_for_consumed($node, $broker, 'timed1');
+wait_for_consumed($node, $broker, 'timed2');
+my $hourly = 'SELECT w.window_start, count(*) AS n FROM timed, eddy.tumble(at, \'\'1 hour\'\') AS w GROUP BY w.window_start, w.window_end';
+sql($node, "SELECT eddy.create_continuous_view('hourly', '$hourly', emit => 'on_close', start => 'earliest')");
+wait_until_filled('hourly');
+wait_until($node, q{SELECT count(*) = 9 FROM hourly}, 'windows have closed');
+is(sql($node, q{SELECT count(*), min(n), max(n) FROM hourly}), '9|120|120', 'with all rows of the past, of both topics');
+produce_timed('timed1', 0 .. 9);
+wait_for_consumed($node, $broker, 'timed1');
+is(sql($node, q{SELECT sum(n) FROM hourly}), '1080', 'rows that are late now are not counted');
+
+#
+# What is refused, and views that are dropped or suspended while they are filled
+#
+
+sql($node, q{CREATE UNLOGGED TABLE alone (id bigint); SELECT eddy.create_stream('alone')});
+($ret, $out, $err) = $node->psql('postgres',
+	q{SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM alone', start => 'earliest')});
+like($err, qr/stream "alone" has no sources/, 'without a source there is nothing to read');
+($ret, $out, $err) = $node->psql('postgres',
+	q{SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM events', start => 'earlist')});
+like($err, qr/Valid values are "earliest", "now", "query", "staged" and timestamps/, 'a misspelt start is refused');
+sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 1000; SELECT pg_reload_conf()");
+sql($node, "SELECT eddy.create_continuous_view('dropped', '$groups', start => 'earliest')");
+wait_until($node, q{SELECT rows > 0 FROM eddy.view_starts}, 'filling begins');
+sql($node, 'DROP VIEW dropped');
+wait_until($node, q{SELECT count(*) = 0 FROM eddy._workers() WHERE kind = 'catch-up'}, 'the worker of a dropped view ends');
+sql($node, "SELECT eddy.create_continuous_view('paused', '$groups', start => 'earliest')");
+wait_until($node, q{SELECT rows > 0 FROM eddy.view_starts}, 'filling begins');
+sql($node, q{SELECT eddy.pause('paused')});
+wait_until($node, q{SELECT count(*) = 0 FROM eddy._workers() WHERE kind = 'catch-up'}, 'the worker of a suspended view ends');
+is(sql($node, q{SELECT state FROM eddy.continuous_views WHERE view = 'paused'::regclass}), 'suspended', 'it is suspended');
+
+$node->stop;
+$broker->stop;
+done_testing();
