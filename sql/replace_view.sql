@@ -249,8 +249,19 @@ ALTER TABLE products ALTER COLUMN cost TYPE numeric;
 TABLE per_maker;
 RESET ROLE;
 
+-- Views over views.
+SET ROLE regress_eddy_ann;
+SELECT eddy.create_continuous_view('parent', 'SELECT item, count(*) AS n FROM returns GROUP BY item');
+SELECT eddy.create_continuous_view('child', 'SELECT n, count(*) AS items FROM parent GROUP BY n');
+SELECT eddy.replace_continuous_view('parent', 'SELECT item, count(*) AS n, max(pieces) FROM returns GROUP BY item');
+SELECT eddy.replace_continuous_view('child', 'SELECT n, count(*) AS items, max(item) FROM parent GROUP BY n');
+SELECT eddy.replace_continuous_view('per_maker', 'SELECT item AS maker, sum(n) AS value FROM parent GROUP BY item', start => 'staged');
+SELECT eddy.create_continuous_view('past', 'SELECT n, count(*) AS items FROM parent GROUP BY n', start => 'earliest');
+SELECT eddy.create_continuous_view('past', 'SELECT n, count(*) AS items FROM parent GROUP BY n', start => 'query', history => 'SELECT 1 AS n');
+RESET ROLE;
+
 SELECT count(*) FROM pg_drop_replication_slot('regress_eddy_replace');
 SET client_min_messages = warning;
 DROP SCHEMA replace_test CASCADE;
-SELECT relname FROM pg_class WHERE relnamespace = 'eddy'::regnamespace AND relname ~ '^_(totals|values|log|windows|per_maker)_';
+SELECT relname FROM pg_class WHERE relnamespace = 'eddy'::regnamespace AND relname ~ '^_(totals|values|log|windows|per_maker|parent|child)_';
 DROP ROLE regress_eddy_ann, regress_eddy_bob;

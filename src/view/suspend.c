@@ -269,7 +269,7 @@ eddy_view_start(Oid relid)
 				 errmsg("start => '%s' requires a continuous view that reads a stream", view->start),
 				 errdetail("Continuous view \"%s\" is not filled from Kafka.",
 						   get_rel_name(view->stream)),
-				 errhint("A continuous view that reads another one begins with its present rows.")));
+				 errhint("Use start => 'staged' to begin with its present rows.")));
 	if (eddy_catalog_list_sources(view->stream) == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
