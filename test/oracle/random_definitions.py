@@ -135,9 +135,9 @@ class Definition:
             ' WHERE ' + ' AND '.join('(%s)' % c for c in everything) if everything else '')
         return self.text(2, rows)
 
-    def create(self, name, stream):
+    def create(self, name, stream, *options):
         return 'SELECT eddy.create_continuous_view(%s, %s%s);' % (
-            quote(name), quote(self.view_query(stream)), ''.join(', ' + o for o in self.options))
+            quote(name), quote(self.view_query(stream)), ''.join(', ' + o for o in list(options) + self.options))
 
 
 def quote(text):
@@ -476,7 +476,11 @@ class Generator:
             if self.chance(0.3):
                 return 'eddy.approx_percentile(%s, ARRAY[0.1, 0.5]::float8[])' % column.sql, 'float[]'
             return 'eddy.approx_percentile(%s, 0.9)' % column.sql, 'float'
-        return 'eddy.top_k(%s, 5)' % self.argument(scope, 'int', 'text', 'bool'), 'jsonb'
+        # exact as long as there are not more values than counters
+        number = self.expression(scope, 'int')
+        if number is None:
+            return None
+        return 'eddy.top_k(%s, 5)' % self.pick('%s %% 7' % number.sql, '%s > 2' % number.sql, '(%s %% 5)::text' % number.sql), 'jsonb'
 
     def own(self, scope, ordered):
         column = self.expression(scope, 'int')
@@ -634,6 +638,12 @@ class Generator:
                 scope.conditions.append(self.condition(scope))
             if self.chance(0.25) and not self.config.late:
                 scope = self.wrap(scope)
+                if self.chance(0.3):
+                    self.lateral(scope)
+        if not scope.raw and self.chance(0.3) and not self.config.late:
+            if self.chance(0.5):
+                scope.conditions.append(self.condition(scope))
+            scope = self.wrap(scope)
         if self.chance(0.25):
             self.join(scope)
         if self.chance(0.2):
@@ -834,7 +844,8 @@ class Generator:
         having = ''
         if self.chance(0.2):
             having = ' HAVING ' + self.pick('count(*) > 1', 'count(*) %% 2 = 1 AND %s' % self.pick('true', 'min(1) = 1'),
-                                            'sum(%s) > 4' % (self.expression(scope, 'int') or Column('1', 'int')).sql)
+                                            'sum(%s) > 4' % (self.expression(scope, 'int') or Column('1', 'int')).sql,
+                                            '%s IS NOT NULL' % (keys[0].sql if keys else 'max(1)'))
         self.d.body = 'SELECT %s FROM %s%s%s%s' % (names, scope.text, self.where(scope),
                                                    ' GROUP BY ' + ', '.join(groups) if groups else '', having)
         if (keys and not sets and not window and not having and all(k.column is not None and k.column.raw and k in shown for k in keys)
