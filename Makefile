@@ -16,6 +16,7 @@ PLUGIN = pg_eddy_cdc
 WAL2JSON = pg_eddy_wal2json
 
 OBJS = \
+	src/api/change_functions.o \
 	src/api/dead_letter_functions.o \
 	src/api/fdw.o \
 	src/api/guard_changes.o \
@@ -44,6 +45,7 @@ OBJS = \
 	src/argument.o \
 	src/broker_list.o \
 	src/catalog/attempt_table.o \
+	src/catalog/change_table.o \
 	src/catalog/dead_letter_table.o \
 	src/catalog/late_row_count_table.o \
 	src/catalog/late_row_table.o \
@@ -81,6 +83,9 @@ OBJS = \
 	src/view/calendar.o \
 	src/view/chain.o \
 	src/view/chain_combine.o \
+	src/view/change_keep.o \
+	src/view/change_log.o \
+	src/view/change_read.o \
 	src/view/changes.o \
 	src/view/closing.o \
 	src/view/collect.o \

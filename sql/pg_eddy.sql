@@ -186,7 +186,11 @@ CREATE TABLE eddy._view (
     on_error        text        NOT NULL CHECK (on_error IN ('dead_letter', 'stop')),
     format          integer     NOT NULL,
     aggregates      text        NOT NULL,
-    idle_ttl        interval
+    idle_ttl        interval,
+    changes_log     bigint,
+    changes_retention interval,
+    changes_channel name,
+    CHECK ((changes_log IS NULL) = (changes_retention IS NULL))
 );
 CREATE INDEX _view_stream ON eddy._view (stream);
 COMMENT ON COLUMN eddy._view.kind IS 'kind of the view, which determines its state tables and how they are maintained';
@@ -204,6 +208,9 @@ COMMENT ON COLUMN eddy._view.format IS
     'major version of the server whose transition states the state tables hold';
 COMMENT ON COLUMN eddy._view.aggregates IS
     'types and functions of the aggregates whose transition states the state tables hold';
+COMMENT ON COLUMN eddy._view.changes_log IS
+    'eddy._change.log of the changes that are kept for eddy.changes, a random number; NULL if none are kept';
+COMMENT ON COLUMN eddy._view.changes_channel IS 'channel of notifications about kept changes, NULL if there are none';
 
 -- One row for each view that is suspended or is filled from Kafka. Separate from _view, which does not store the state of views.
 CREATE TABLE eddy._view_status (
@@ -260,6 +267,36 @@ CREATE TABLE eddy._late_row_count (
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 CREATE SEQUENCE eddy._late_row_count_seq;
 COMMENT ON COLUMN eddy._late_row_count.late_rows IS 'pairs of a row and a window that was already final';
+
+/*
+ * Changes of views, kept for eddy.changes: see src/view/change_log.c. Not dumped, because positions and transaction
+ * IDs have no meaning in another cluster. Rows of logs that no view has any more are removed by the database worker.
+ */
+CREATE TABLE eddy._change (
+    log             bigint      NOT NULL,
+    position        bigint      NOT NULL,
+    number          integer     NOT NULL,
+    xid             xid8        NOT NULL,
+    at              timestamptz NOT NULL,
+    layout          bigint      NOT NULL,
+    op              "char"      NOT NULL,
+    content         bytea       NOT NULL,
+    PRIMARY KEY (log, position, number)
+);
+CREATE INDEX _change_xid ON eddy._change (log, xid);
+CREATE SEQUENCE eddy._change_position;
+COMMENT ON COLUMN eddy._change.position IS
+    'from eddy._change_position, drawn while the changed groups are locked: changes of a group are in this order';
+COMMENT ON COLUMN eddy._change.content IS 'row of the state table, in the format of its pages; "layout" identifies the columns';
+
+-- Times, by which changes are removed: transactions with an ID less than "before" had ended at that time.
+CREATE TABLE eddy._change_marker (
+    log             bigint      NOT NULL,
+    at              timestamptz NOT NULL,
+    before          xid8        NOT NULL,
+    pruned          boolean     NOT NULL,
+    PRIMARY KEY (log, at)
+);
 
 -- C code invalidates the contents of these tables cached by sessions; changes by SQL, such as those of pg_restore, must do the same.
 CREATE FUNCTION eddy._catalog_changed() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_catalog_changed';
@@ -556,6 +593,21 @@ RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_publication'
 COMMENT ON FUNCTION eddy.create_publication IS
     'creates a publication of continuous views and returns the settings that its consumers need';
 
+CREATE FUNCTION eddy.keep_changes(view regclass, retention interval DEFAULT '1 hour', channel name DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_keep_changes';
+COMMENT ON FUNCTION eddy.keep_changes IS
+    'keeps the changes of a continuous view for eddy.changes, and notifies a channel of them; with retention NULL, keeps none';
+
+CREATE FUNCTION eddy.changes(view regclass, after text DEFAULT NULL, "limit" integer DEFAULT 1000,
+    OUT token text, OUT op text, OUT key json, OUT after json, OUT final boolean, OUT xid xid8, OUT at timestamptz)
+RETURNS SETOF record LANGUAGE c STABLE ROWS 1000 AS 'MODULE_PATHNAME', 'eddy_changes';
+COMMENT ON FUNCTION eddy.changes IS 'kept changes of a continuous view after those that led to a token';
+
+CREATE FUNCTION eddy.change_token(view regclass) RETURNS text LANGUAGE c STABLE STRICT
+    AS 'MODULE_PATHNAME', 'eddy_change_token';
+COMMENT ON FUNCTION eddy.change_token IS
+    'token for eddy.changes, after which come the changes that the snapshot of this query does not contain';
+
 -- In views that show open windows combined from panes. Reads for roles that may read the view.
 CREATE FUNCTION eddy._open_windows(panes regclass, key record)
 RETURNS SETOF record LANGUAGE c STABLE STRICT ROWS 100 AS 'MODULE_PATHNAME', 'eddy_open_windows';
@@ -577,6 +629,11 @@ CREATE FUNCTION eddy._exact_sum_avg(bytea)
 RETURNS numeric LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_exact_sum_avg';
 CREATE AGGREGATE eddy._exact_sum(numeric) (
     SFUNC = eddy._exact_sum_add, STYPE = bytea, COMBINEFUNC = eddy._exact_sum_combine, PARALLEL = SAFE);
+
+-- Also for roles with pg_write_all_data: the content is trusted.
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE OR TRUNCATE ON eddy._change
+    FOR EACH STATEMENT EXECUTE FUNCTION eddy._refuse_state_change();
+ALTER TABLE eddy._change ENABLE ALWAYS TRIGGER refuse;
 
 /*
  * Aggregates whose values are kept. eddy._collect stands for them in delta queries, and the trigger
@@ -834,7 +891,8 @@ SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.l
             THEN t.error END AS error,
        t.sqlstate, t.since,
        CASE WHEN v.final_column <> 0 THEN eddy.watermark(v.stream) END AS watermark, p.closed_until, p.closed_at,
-       v.idle_ttl
+       v.idle_ttl,
+       v.changes_retention, v.changes_channel
 FROM eddy._view v
 LEFT JOIN eddy._view_status t ON t.view = v.view
 LEFT JOIN eddy._view_progress p ON p.view = v.view;
@@ -947,7 +1005,7 @@ GRANT EXECUTE ON FUNCTION
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.replay_dead_letters,
     eddy.create_continuous_view, eddy.replace_continuous_view, eddy.drop_continuous_view,
-    eddy.create_publication,
+    eddy.create_publication, eddy.changes, eddy.change_token, eddy.keep_changes,
     eddy._open_windows,         -- called by continuous views with the privileges of their readers
     -- called by eddy.sources and eddy.partitions with the privileges of their readers
     eddy._workers, eddy._event_time_less, eddy._is_polled

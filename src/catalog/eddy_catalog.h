@@ -47,7 +47,8 @@ typedef enum EddyCatalogTable
 	EDDY_CATALOG_WATERMARK,
 	EDDY_CATALOG_DEAD_LETTERS,
 	EDDY_CATALOG_LATE_ROWS,
-	EDDY_CATALOG_LATE_ROW_COUNT
+	EDDY_CATALOG_LATE_ROW_COUNT,
+	EDDY_CATALOG_CHANGE
 } EddyCatalogTable;
 
 #define EDDY_SCHEMA "eddy"
@@ -67,6 +68,9 @@ extern void eddy_catalog_refresh(void);
 
 /* Owner of the extension, who creates objects in schema eddy. Error if not installed. */
 extern Oid	eddy_catalog_extension_owner(void);
+
+/* Identifies this installation of the extension: a restored dump has another one. */
+extern pg_uuid_t eddy_catalog_get_installation(void);
 
 /* A copy of the row with that Oid of a system catalog without a syscache for it, or NULL. */
 extern HeapTuple eddy_catalog_find_by_oid(Oid catalog, Oid index, AttrNumber attnum, Oid object);
@@ -134,6 +138,7 @@ typedef struct EddyMember
 {
 	EddyMemberKind kind;
 	Oid			stream;			/* the stream itself, or the one it belongs to, through other views perhaps */
+	bool		keeps_changes;	/* a view whose changes are kept for eddy.changes */
 } EddyMember;
 
 /* What a relation is; by a look-up in memory, so that hooks can call it for each statement. */
@@ -343,6 +348,9 @@ typedef struct EddyView
 	int			format;			/* server major of the stored states */
 	char	   *aggregates;		/* that computed these states, as text */
 	Interval   *idle_ttl;		/* NULL: groups that are not touched are kept */
+	int64		changes_log;	/* in which its changes are kept, 0: they are not */
+	Interval	changes_retention;	/* of these */
+	char	   *changes_channel;	/* that is notified of them, NULL: none */
 	bool		suspended;		/* has a row in _view_status, with this state */
 	bool		starting;		/* likewise: it is filled from Kafka */
 } EddyView;
@@ -360,6 +368,9 @@ extern void eddy_catalog_update_view(const EddyView *view, const EddyView *old);
 
 /* Replaces the view's aggregates, and its format by view->format. */
 extern void eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates);
+
+/* Replaces changes_log, changes_retention and changes_channel. */
+extern void eddy_catalog_set_view_changes(const EddyView *view);
 extern void eddy_catalog_delete_view(Oid relid);	/* with its status and progress */
 
 /* The view of which this is the public view, the definition or a state table, or NULL. */
@@ -433,6 +444,19 @@ extern EddyViewProgress *eddy_catalog_lock_view_progress(Oid view);
 /* Replaces a locked row. */
 extern void eddy_catalog_set_view_progress(const EddyViewProgress *progress);
 extern void eddy_catalog_delete_view_progress(Oid view);
+
+/* ---- kept changes (_change) ---- */
+
+/* One change, in the memory of its writer. */
+typedef struct EddyChangeEntry
+{
+	char		op;
+	bytea	   *content;
+} EddyChangeEntry;
+
+/* The changes of some groups, which the caller has locked. Gives them a position after all others. */
+extern void eddy_catalog_insert_changes(int64 log, int64 layout, const EddyChangeEntry *entries,
+										int count);
 
 /* ---- dead letters ---- */
 

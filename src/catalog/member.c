@@ -50,13 +50,15 @@ at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
 		valid = false;
 }
 
-static void
+static Member *
 add_member(Oid relid, EddyMemberKind kind, Oid stream)
 {
 	Member	   *entry = hash_search(members, &relid, HASH_ENTER, NULL);
 
 	entry->member.kind = kind;
 	entry->member.stream = stream;
+	entry->member.keeps_changes = false;
+	return entry;
 }
 
 /* The stream that a source is: itself, or the one that the view with that Oid reads through others. */
@@ -118,7 +120,8 @@ read_members(void)
 		Oid			stream = find_root(views, view->stream);
 		ListCell   *lt;
 
-		add_member(view->relid, EDDY_MEMBER_VIEW, stream);
+		add_member(view->relid, EDDY_MEMBER_VIEW, stream)->member.keeps_changes =
+			view->changes_log != 0;
 		add_member(view->definition, EDDY_MEMBER_VIEW, stream);
 		foreach(lt, view->state_tables)
 			add_member(lfirst_oid(lt), EDDY_MEMBER_VIEW, stream);
@@ -163,7 +166,7 @@ refresh(void)
 EddyMember
 eddy_catalog_member(Oid relid)
 {
-	static const EddyMember none = {EDDY_MEMBER_NONE, InvalidOid};
+	static const EddyMember none = {EDDY_MEMBER_NONE, InvalidOid, false};
 	Member	   *entry;
 
 	if (!refresh())

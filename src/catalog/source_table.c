@@ -84,6 +84,15 @@ get_installation(void)
 	return eddy_catalog_read(&eddy_catalog_installation_table, 0, NULL);
 }
 
+pg_uuid_t
+eddy_catalog_get_installation(void)
+{
+	pg_uuid_t  *here = get_installation();
+	pg_uuid_t	none = {{0}};
+
+	return here ? *here : none;
+}
+
 /*
  * A dump carries the rows of _source but not the identity of the installation. OIDs of databases
  * repeat between servers, so a source of another installation belongs to none of

@@ -53,6 +53,7 @@ static const char *const table_names[] = {
 	[EDDY_CATALOG_DEAD_LETTERS] = "dead_letters",
 	[EDDY_CATALOG_LATE_ROWS] = "late_rows",
 	[EDDY_CATALOG_LATE_ROW_COUNT] = "_late_row_count",
+	[EDDY_CATALOG_CHANGE] = "_change",
 };
 
 Oid

@@ -15,7 +15,7 @@
 #include "utils/timestamp.h"
 
 /* Upper bound of columns of our tables, for arrays on the stack. */
-#define EDDY_CATALOG_MAX_COLUMNS 20
+#define EDDY_CATALOG_MAX_COLUMNS 32
 
 /* Makes a struct of one row; values of NULL columns are 0. */
 typedef void *(*EddyRowReader) (const Datum *values, const bool *nulls);
@@ -29,6 +29,7 @@ typedef struct EddyTableDesc
 } EddyTableDesc;
 
 extern const EddyTableDesc eddy_catalog_attempt_table;
+extern const EddyTableDesc eddy_catalog_change_table;
 extern const EddyTableDesc eddy_catalog_dead_letter_table;
 extern const EddyTableDesc eddy_catalog_installation_table;
 extern const EddyTableDesc eddy_catalog_late_row_table;

@@ -46,7 +46,10 @@ enum
 	VIEW_FORMAT,
 	VIEW_AGGREGATES,
 	VIEW_IDLE_TTL,
-	VIEW_NCOLUMNS = VIEW_IDLE_TTL
+	VIEW_CHANGES_LOG,
+	VIEW_CHANGES_RETENTION,
+	VIEW_CHANGES_CHANNEL,
+	VIEW_NCOLUMNS = VIEW_CHANGES_CHANNEL
 };
 
 /* Columns of eddy._view_status. */
@@ -153,6 +156,13 @@ read_view(const Datum *values, const bool *nulls)
 	view->on_error = TextDatumGetCString(values[VIEW_ON_ERROR - 1]);
 	view->format = DatumGetInt32(values[VIEW_FORMAT - 1]);
 	view->aggregates = TextDatumGetCString(values[VIEW_AGGREGATES - 1]);
+	if (!nulls[VIEW_CHANGES_LOG - 1])
+	{
+		view->changes_log = DatumGetInt64(values[VIEW_CHANGES_LOG - 1]);
+		view->changes_retention = *DatumGetIntervalP(values[VIEW_CHANGES_RETENTION - 1]);
+	}
+	if (!nulls[VIEW_CHANGES_CHANNEL - 1])
+		view->changes_channel = pstrdup(NameStr(*DatumGetName(values[VIEW_CHANGES_CHANNEL - 1])));
 	return view;
 }
 
@@ -281,6 +291,18 @@ eddy_catalog_find_view(Oid part)
 /* ---- writing ---- */
 
 static void
+write_changes(const EddyView *view, Datum *values, bool *nulls)
+{
+	bool		kept = view->changes_log != 0;
+
+	values[VIEW_CHANGES_LOG - 1] = Int64GetDatum(view->changes_log);
+	values[VIEW_CHANGES_RETENTION - 1] = IntervalPGetDatum(&view->changes_retention);
+	nulls[VIEW_CHANGES_LOG - 1] = nulls[VIEW_CHANGES_RETENTION - 1] = !kept;
+	values[VIEW_CHANGES_CHANNEL - 1] = eddy_catalog_name(kept ? view->changes_channel : NULL,
+														 &nulls[VIEW_CHANGES_CHANNEL - 1]);
+}
+
+static void
 write_view(const EddyView *view, Datum *values, bool *nulls)
 {
 	memset(nulls, 0, sizeof(bool) * VIEW_NCOLUMNS);
@@ -305,6 +327,7 @@ write_view(const EddyView *view, Datum *values, bool *nulls)
 	values[VIEW_AGGREGATES - 1] = CStringGetTextDatum(view->aggregates);
 	values[VIEW_IDLE_TTL - 1] = IntervalPGetDatum(view->idle_ttl);
 	nulls[VIEW_IDLE_TTL - 1] = (view->idle_ttl == NULL);
+	write_changes(view, values, nulls);
 }
 
 void
@@ -355,6 +378,27 @@ eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates)
 		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 		values[VIEW_AGGREGATES - 1] = CStringGetTextDatum(aggregates);
 		values[VIEW_FORMAT - 1] = Int32GetDatum(view->format);
+		eddy_catalog_replace(rel, tuple, values, nulls);
+		eddy_catalog_invalidate(view->stream);
+	}
+	eddy_catalog_close(rel);
+}
+
+void
+eddy_catalog_set_view_changes(const EddyView *view)
+{
+	Relation	rel = eddy_catalog_open(&eddy_catalog_view_table);
+	Datum		values[VIEW_NCOLUMNS];
+	bool		nulls[VIEW_NCOLUMNS];
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	eddy_catalog_key_oid(&key, VIEW_VIEW, view->relid);
+	tuple = eddy_catalog_find(rel, 1, &key);
+	if (tuple)
+	{
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+		write_changes(view, values, nulls);
 		eddy_catalog_replace(rel, tuple, values, nulls);
 		eddy_catalog_invalidate(view->stream);
 	}

@@ -25,6 +25,8 @@
 #include "utils/rel.h"
 #include "utils/relcache.h"
 
+#include "catalog/eddy_catalog.h"
+#include "view/change_log.h"
 #include "view/changes.h"
 
 /* How rows of the main state table become rows of the view. */
@@ -57,8 +59,8 @@ eddy_changes_register(const EddyChangeObserver *observer)
 	MemoryContextSwitchTo(old);
 }
 
-bool
-eddy_changes_wanted(Oid view)
+static bool
+is_observed(Oid view)
 {
 	ListCell   *lc;
 
@@ -68,6 +70,12 @@ eddy_changes_wanted(Oid view)
 	return false;
 }
 
+bool
+eddy_changes_wanted(Oid view)
+{
+	return is_observed(view) || eddy_catalog_member(view).keeps_changes;
+}
+
 void
 eddy_changes_deliver(EddyChanges *changes)
 {
@@ -75,6 +83,8 @@ eddy_changes_deliver(EddyChanges *changes)
 
 	if (changes->nrows == 0)
 		return;
+	if (changes->log)
+		eddy_change_log_write(changes->log);
 	foreach(lc, observers)
 	{
 		const EddyChangeObserver *observer = lfirst(lc);
@@ -109,6 +119,10 @@ eddy_changes_make(Oid view, EddyChangeCause cause, const AttrNumber *columns, in
 
 	changes->view = view;
 	changes->cause = cause;
+	changes->observed = is_observed(view);
+	/* consumers keep what retention removes from the view */
+	if (cause != EDDY_CAUSE_EXPIRE)
+		changes->log = eddy_change_log_make(view);
 	changes->desc = describe_view(view);
 	changes->nshown = changes->desc->natts;
 	if (changes->desc->natts != ncolumns)
@@ -181,6 +195,11 @@ put_row(EddyChanges *changes, EddyChangeMark mark, bool final, TupleTableSlot *r
 {
 	EddyChangesMap *map = changes->map;
 
+	if (!changes->observed)
+	{
+		changes->nrows++;
+		return;
+	}
 	if (changes->nrows == changes->capacity)
 	{
 		changes->capacity = Max(changes->capacity * 2, 64);
@@ -243,6 +262,8 @@ eddy_changes_record(EddyChanges *changes, TupleTableSlot *old_row, TupleTableSlo
 {
 	EddyChangesMap *map = changes->map;
 
+	if (changes->log)
+		eddy_change_log_add(changes->log, old_row, new_row);
 	if (old_row && !has_mark(old_row, map->visible_column, true))
 		old_row = NULL;
 	if (new_row && !has_mark(new_row, map->visible_column, true))
@@ -271,8 +292,14 @@ eddy_changes_record(EddyChanges *changes, TupleTableSlot *old_row, TupleTableSlo
 static void
 append(EddyChanges *changes, EddyChanges *more)
 {
-	TupleTableSlot *row = MakeSingleTupleTableSlot(more->desc, &TTSOpsMinimalTuple);
+	TupleTableSlot *row;
 
+	if (!more->observed)
+	{
+		changes->nrows += more->nrows;
+		return;
+	}
+	row = MakeSingleTupleTableSlot(more->desc, &TTSOpsMinimalTuple);
 	tuplestore_select_read_pointer(more->rows, 0);
 	tuplestore_rescan(more->rows);
 	for (int64 i = 0; i < more->nrows; i++)
@@ -301,6 +328,11 @@ eddy_changes_unite(EddyChanges *first, EddyChanges *second)
 
 	append(changes, first);
 	append(changes, second);
+	/* their rows are locked by this transaction: what is kept of them can be written in this order */
+	if (first->log)
+		eddy_change_log_write(first->log);
+	if (second->log)
+		eddy_change_log_write(second->log);
 	return changes;
 }
 
@@ -309,12 +341,16 @@ eddy_changes_clear(EddyChanges *changes)
 {
 	tuplestore_clear(changes->rows);
 	changes->nrows = 0;
+	if (changes->log)
+		eddy_change_log_clear(changes->log);
 }
 
 void
 eddy_changes_free(EddyChanges *changes)
 {
 	tuplestore_end(changes->rows);
+	if (changes->log)
+		eddy_change_log_free(changes->log);
 	ExecDropSingleTupleTableSlot(changes->map->row);
 	if (changes->marks)
 	{

@@ -59,6 +59,8 @@ typedef struct EddyChanges
 	int64		capacity;
 	AttrNumber *columns;		/* of each column in the main state table; 0: not stored */
 	struct EddyChangesMap *map; /* how rows of that table are recorded */
+	bool		observed;		/* false: rows are counted, not recorded */
+	struct EddyChangeLog *log;	/* for eddy.changes (change_log.h); NULL: they are not kept */
 } EddyChanges;
 
 /* One change of a row. */

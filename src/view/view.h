@@ -10,6 +10,7 @@
 
 #include "batch.h"
 #include "catalog/eddy_catalog.h"
+#include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 
@@ -100,6 +101,14 @@ extern void eddy_view_sync(Oid part);
 extern List *eddy_view_list_definitions(void);
 extern bool eddy_view_show_names(ErrorData *error, const List *names);
 extern void eddy_view_bind_definitions(void);
+
+/* ---- changes that are kept for eddy.changes (change_keep.c, change_read.c) ---- */
+
+extern bool eddy_view_keep_changes(Oid relid, const Interval *retention, const char *channel);
+extern long eddy_view_prune_changes(void);
+extern char *eddy_view_change_token(Oid relid);
+extern void eddy_view_read_changes(Oid relid, const char *after, int limit,
+								   ReturnSetInfo *result);
 
 /* ---- places of groups (group_cache.c) ---- */
 

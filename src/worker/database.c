@@ -467,6 +467,7 @@ eddy_database_worker_main(Datum arg)
 		{
 			long		pause = eddy_apply_tick();
 
+			pause = Min(pause, eddy_view_prune_changes());
 			MemoryContextSwitchTo(loop_context);
 			next_tick = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
 		}
