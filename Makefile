@@ -106,6 +106,7 @@ OBJS = \
 	src/view/group_lock.o \
 	src/view/grouping.o \
 	src/view/keep.o \
+	src/view/initial_rows.o \
 	src/view/kind.o \
 	src/view/kind_append.o \
 	src/view/kind_collected.o \
@@ -132,6 +133,7 @@ OBJS = \
 	src/view/publication.o \
 	src/view/refuse.o \
 	src/view/replace.o \
+	src/view/row_bytes.o \
 	src/view/scan.o \
 	src/view/session.o \
 	src/view/set_returning.o \
@@ -190,6 +192,7 @@ PLUGIN_OBJS = \
 	src/cdc/debezium.o \
 	src/cdc/emit.o \
 	src/cdc/encoding.o \
+	src/cdc/initial_rows.o \
 	src/cdc/json_writer.o \
 	src/cdc/known_views.o \
 	src/cdc/native.o \

@@ -298,6 +298,18 @@ CREATE TABLE eddy._change_marker (
     PRIMARY KEY (log, at)
 );
 
+/*
+ * Rows of views that are sent to the consumer of a slot, see src/view/initial_rows.c. Deleted in the transaction
+ * that inserts them: the output plugin reads them in the WAL.
+ */
+CREATE TABLE eddy._initial_row (
+    slot            name        NOT NULL,
+    state_table     oid         NOT NULL,
+    layout          bigint      NOT NULL,
+    content         bytea
+);
+ALTER TABLE eddy._initial_row REPLICA IDENTITY NOTHING;
+
 -- C code invalidates the contents of these tables cached by sessions; changes by SQL, such as those of pg_restore, must do the same.
 CREATE FUNCTION eddy._catalog_changed() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_catalog_changed';
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eddy._stream
@@ -593,6 +605,11 @@ RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_publication'
 COMMENT ON FUNCTION eddy.create_publication IS
     'creates a publication of continuous views and returns the settings that its consumers need';
 
+CREATE FUNCTION eddy.send_snapshot(slot name, VARIADIC views regclass[])
+RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_send_snapshot';
+COMMENT ON FUNCTION eddy.send_snapshot IS
+    'sends all rows of continuous views to the consumer of a replication slot, between its changes; returns their number';
+
 CREATE FUNCTION eddy.keep_changes(view regclass, retention interval DEFAULT '1 hour', channel name DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_keep_changes';
 COMMENT ON FUNCTION eddy.keep_changes IS
@@ -634,6 +651,9 @@ CREATE AGGREGATE eddy._exact_sum(numeric) (
 CREATE TRIGGER refuse BEFORE INSERT OR UPDATE OR TRUNCATE ON eddy._change
     FOR EACH STATEMENT EXECUTE FUNCTION eddy._refuse_state_change();
 ALTER TABLE eddy._change ENABLE ALWAYS TRIGGER refuse;
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE OR TRUNCATE ON eddy._initial_row
+    FOR EACH STATEMENT EXECUTE FUNCTION eddy._refuse_state_change();
+ALTER TABLE eddy._initial_row ENABLE ALWAYS TRIGGER refuse;
 
 /*
  * Aggregates whose values are kept. eddy._collect stands for them in delta queries, and the trigger
@@ -1005,7 +1025,7 @@ GRANT EXECUTE ON FUNCTION
     eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.replay_dead_letters,
     eddy.create_continuous_view, eddy.replace_continuous_view, eddy.drop_continuous_view,
-    eddy.create_publication, eddy.changes, eddy.change_token, eddy.keep_changes,
+    eddy.create_publication, eddy.changes, eddy.change_token, eddy.keep_changes, eddy.send_snapshot,
     eddy._open_windows,         -- called by continuous views with the privileges of their readers
     -- called by eddy.sources and eddy.partitions with the privileges of their readers
     eddy._workers, eddy._event_time_less, eddy._is_polled
@@ -1015,5 +1035,6 @@ GRANT SELECT ON eddy.streams, eddy.sources, eddy.partitions, eddy.continuous_vie
 
 -- by which the output plugin recognizes the table, see src/label.h; the columns are view, closed_until, expired_until
 SECURITY LABEL FOR pg_eddy ON TABLE eddy._view_progress IS '2 00000000000000000000000000000000 progress 1 2 5';
+SECURITY LABEL FOR pg_eddy ON TABLE eddy._initial_row IS '2 00000000000000000000000000000000 initial 1 2 3 4';
 
 SELECT eddy._notify();

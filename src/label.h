@@ -17,6 +17,7 @@
  *                                                            [ " end " number ]
  *           | "auxiliary"                                            any other state table
  *           | "progress" numbers                                     eddy._view_progress
+ *           | "initial" numbers                                      eddy._initial_row
  *   numbers = { " " number }
  *
  * 2 is the version of the format; labels of other versions are refused. ID, which is random, is
@@ -37,6 +38,10 @@
  * "progress": the numbers are those of three columns, the OID of a view, the time until when its
  * windows are closed, and that until when closed windows have expired. The ID is not that of a
  * view; the install script sets this label. Changes of the table are sent as progress of the views.
+ *
+ * "initial": the numbers are those of four columns: the name of a slot, the OID of a table with role
+ * "rows", the layout of its columns (row_layout.h), and a row of it as bytes. Rows that are inserted are
+ * sent by that slot as rows of the view. The table must belong to a superuser, as the bytes are trusted.
  *
  * "auxiliary": changes of the table are not sent. A view may have any number of such tables, and
  * any number of tables with role "rows", also none.
@@ -64,12 +69,14 @@
 #define EDDY_LABEL_FINAL "final"
 #define EDDY_LABEL_END "end"
 #define EDDY_LABEL_PROGRESS "progress"
+#define EDDY_LABEL_INITIAL "initial"
 
 typedef enum EddyTableRole
 {
 	EDDY_TABLE_ROWS,
 	EDDY_TABLE_AUXILIARY,
-	EDDY_TABLE_PROGRESS
+	EDDY_TABLE_PROGRESS,
+	EDDY_TABLE_INITIAL
 } EddyTableRole;
 
 /* What the label of a state table says. The columns are those of the table. */
@@ -89,6 +96,9 @@ typedef struct EddyTableLabel
 
 	/* of EDDY_TABLE_PROGRESS: view, closed, expired */
 	AttrNumber	progress[3];
+
+	/* of EDDY_TABLE_INITIAL: slot, state table, layout, content */
+	AttrNumber	initial[4];
 } EddyTableLabel;
 
 #endif							/* EDDY_LABEL_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * publication_functions.c
- *    SQL-callable functions about publications of continuous views.
+ *    SQL-callable functions about publications of continuous views, and their initial rows for slots.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,22 +16,20 @@
 #include "view/view.h"
 
 PG_FUNCTION_INFO_V1(eddy_create_publication);
+PG_FUNCTION_INFO_V1(eddy_send_snapshot);
 
-Datum
-eddy_create_publication(PG_FUNCTION_ARGS)
+/* The OIDs of an argument that is an array of views. */
+static Oid *
+get_views(FunctionCallInfo fcinfo, int arg, int *count)
 {
-	static const char *const names[] = {"name", "views"};
-	ArrayType  *array;
 	Datum	   *values;
 	bool	   *nulls;
 	Oid		   *views;
-	int			count;
 
-	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
-	array = PG_GETARG_ARRAYTYPE_P(1);
-	deconstruct_array(array, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT, &values, &nulls, &count);
-	views = palloc(sizeof(Oid) * Max(count, 1));
-	for (int i = 0; i < count; i++)
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(arg), REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
+					  &values, &nulls, count);
+	views = palloc(sizeof(Oid) * Max(*count, 1));
+	for (int i = 0; i < *count; i++)
 	{
 		if (nulls[i])
 			ereport(ERROR,
@@ -39,5 +37,29 @@ eddy_create_publication(PG_FUNCTION_ARGS)
 					 errmsg("argument \"views\" must not contain null values")));
 		views[i] = DatumGetObjectId(values[i]);
 	}
+	return views;
+}
+
+Datum
+eddy_create_publication(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"name", "views"};
+	Oid		   *views;
+	int			count;
+
+	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
+	views = get_views(fcinfo, 1, &count);
 	PG_RETURN_TEXT_P(cstring_to_text(eddy_view_publish(NameStr(*PG_GETARG_NAME(0)), views, count)));
+}
+
+Datum
+eddy_send_snapshot(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"slot", "views"};
+	Oid		   *views;
+	int			count;
+
+	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
+	views = get_views(fcinfo, 1, &count);
+	PG_RETURN_INT64(eddy_view_send_rows(NameStr(*PG_GETARG_NAME(0)), views, count));
 }

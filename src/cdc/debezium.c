@@ -23,6 +23,9 @@
 #include "cdc/known_views.h"
 #include "cdc/row_json.h"
 
+/* Microseconds from the epoch of Unix to that of PostgreSQL. */
+#define UNIX_TO_POSTGRES ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
 typedef struct Debezium
 {
 	/* of the session; JSON strings, made with the first record, in a transaction */
@@ -31,6 +34,7 @@ typedef struct Debezium
 
 	/* of one transaction */
 	StringInfoData source;		/* up to the sequence number */
+	StringInfoData initial_source;	/* the same, of initial rows */
 	StringInfoData source_end;	/* after the view, to the end of the object */
 	StringInfoData times;		/* of the event */
 	StringInfoData id;			/* of the transaction */
@@ -46,7 +50,7 @@ typedef struct DebeziumView
 	int			source_len;
 } DebeziumView;
 
-static void append_source(EddyCdcState *state, const DebeziumView *view);
+static void append_source(EddyCdcState *state, const DebeziumView *view, bool initial);
 static void append_transaction(EddyCdcState *state, EddyCdcRelation *relation);
 static DebeziumView *describe(EddyCdcState *state, EddyCdcRelation *relation);
 static char *json_string(MemoryContext context, const char *text);
@@ -57,19 +61,35 @@ start_debezium(EddyCdcState *state)
 	Debezium   *debezium = palloc0(sizeof(Debezium));
 
 	initStringInfo(&debezium->source);
+	initStringInfo(&debezium->initial_source);
 	initStringInfo(&debezium->source_end);
 	initStringInfo(&debezium->times);
 	initStringInfo(&debezium->id);
 	state->format_state = debezium;
 }
 
+/* Prepares the beginning of "source". */
+static void
+make_source(const Debezium *debezium, StringInfo text, const char *snapshot,
+			const ReorderBufferTXN *txn)
+{
+	int64		committed = txn->xact_time.commit_time + UNIX_TO_POSTGRES;
+
+	resetStringInfo(text);
+	appendStringInfo(text,
+					 "\"source\":{\"version\":\"" EDDY_VERSION "\",\"connector\":\"pg_eddy\","
+					 "\"name\":%s\",\"ts_ms\":" INT64_FORMAT ",\"ts_us\":" INT64_FORMAT
+					 ",\"ts_ns\":" INT64_FORMAT "000,\"snapshot\":\"%s\",\"db\":%s,"
+					 "\"sequence\":\"[\\\"" UINT64_FORMAT "\\\",\\\"",
+					 debezium->prefix, committed / 1000, committed, committed, snapshot,
+					 debezium->database, txn->final_lsn);
+}
+
 static void
 begin_debezium(EddyCdcState *state, ReorderBufferTXN *txn)
 {
 	Debezium   *debezium = state->format_state;
-	TimestampTz epoch = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
-	int64		committed = txn->xact_time.commit_time + epoch;
-	int64		now = GetCurrentTimestamp() + epoch;
+	int64		now = GetCurrentTimestamp() + UNIX_TO_POSTGRES;
 
 	if (debezium->database == NULL)
 	{
@@ -83,14 +103,8 @@ begin_debezium(EddyCdcState *state, ReorderBufferTXN *txn)
 	}
 
 	debezium->transaction++;
-	resetStringInfo(&debezium->source);
-	appendStringInfo(&debezium->source,
-					 "\"source\":{\"version\":\"" EDDY_VERSION "\",\"connector\":\"pg_eddy\","
-					 "\"name\":%s\",\"ts_ms\":" INT64_FORMAT ",\"ts_us\":" INT64_FORMAT
-					 ",\"ts_ns\":" INT64_FORMAT "000,\"snapshot\":\"false\",\"db\":%s,"
-					 "\"sequence\":\"[\\\"" UINT64_FORMAT "\\\",\\\"",
-					 debezium->prefix, committed / 1000, committed, committed, debezium->database,
-					 txn->final_lsn);
+	make_source(debezium, &debezium->source, "false", txn);
+	make_source(debezium, &debezium->initial_source, "incremental", txn);
 
 	resetStringInfo(&debezium->source_end);
 	appendStringInfo(&debezium->source_end, "\"txId\":%u,\"lsn\":" UINT64_FORMAT ",\"xmin\":null}",
@@ -132,11 +146,14 @@ append_change(EddyCdcState *state, const EddyCdcChange *change)
 	else
 		eddy_cdc_append_literal(out, "null");
 
-	append_source(state, view);
+	append_source(state, view, change->initial);
 	switch (change->op)
 	{
 		case EDDY_CDC_CREATE:
-			eddy_cdc_append_literal(out, ",\"op\":\"c\",");
+			if (change->initial)
+				eddy_cdc_append_literal(out, ",\"op\":\"r\",");
+			else
+				eddy_cdc_append_literal(out, ",\"op\":\"c\",");
 			break;
 		case EDDY_CDC_UPDATE:
 			eddy_cdc_append_literal(out, ",\"op\":\"u\",");
@@ -187,7 +204,7 @@ append_failed(EddyCdcState *state, const EddyCdcChange *change, const ErrorData 
 	else
 		eddy_cdc_append_literal(out, "null");
 	eddy_cdc_append_literal(out, ",\"value\":{\"before\":null,\"after\":null");
-	append_source(state, view);
+	append_source(state, view, false);
 	eddy_cdc_append_literal(out, ",\"op\":\"e\",\"sqlstate\":\"");
 	eddy_cdc_append_bytes(out, sqlstate, strlen(sqlstate));
 	eddy_cdc_append_literal(out, "\",\"error\":");
@@ -207,7 +224,7 @@ append_truncate(EddyCdcState *state, EddyCdcRelation *relation)
 
 	eddy_cdc_append_bytes(out, view->topic, view->topic_len);
 	eddy_cdc_append_literal(out, ",\"key\":null,\"value\":{\"before\":null,\"after\":null");
-	append_source(state, view);
+	append_source(state, view, false);
 	eddy_cdc_append_literal(out, ",\"op\":\"t\",");
 	eddy_cdc_append_bytes(out, debezium->times.data, debezium->times.len);
 	append_transaction(state, relation);
@@ -280,13 +297,14 @@ append_end(EddyCdcState *state)
 }
 
 static void
-append_source(EddyCdcState *state, const DebeziumView *view)
+append_source(EddyCdcState *state, const DebeziumView *view, bool initial)
 {
 	Debezium   *debezium = state->format_state;
+	const StringInfoData *source = initial ? &debezium->initial_source : &debezium->source;
 	StringInfo	out = &state->records;
 
 	eddy_cdc_append_literal(out, ",");
-	eddy_cdc_append_bytes(out, debezium->source.data, debezium->source.len);
+	eddy_cdc_append_bytes(out, source->data, source->len);
 	eddy_cdc_append_int64(out, state->seq);
 	eddy_cdc_append_literal(out, "\\\"]\",");
 	eddy_cdc_append_bytes(out, view->source, view->source_len);

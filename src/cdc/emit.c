@@ -112,6 +112,21 @@ eddy_cdc_write_truncate(LogicalDecodingContext *ctx, EddyCdcRelation *relation)
 	state->nrecords++;
 }
 
+/* Adds the record that precedes the initial rows of a view. */
+void
+eddy_cdc_write_snapshot(LogicalDecodingContext *ctx, EddyCdcRelation *relation)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	if (state->options.format->snapshot == NULL)
+		return;
+	begin_transaction(ctx);
+	announce(ctx, relation);
+	next_record(ctx);
+	state->options.format->snapshot(state, relation);
+	state->nrecords++;
+}
+
 /* Adds the record of a view that was dropped. */
 void
 eddy_cdc_write_dropped(LogicalDecodingContext *ctx, const EddyCdcView *view)

@@ -17,6 +17,7 @@ extern void eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *chan
 extern void eddy_cdc_write(LogicalDecodingContext *ctx, const EddyCdcChange *change);
 
 extern void eddy_cdc_write_truncate(LogicalDecodingContext *ctx, EddyCdcRelation *relation);
+extern void eddy_cdc_write_snapshot(LogicalDecodingContext *ctx, EddyCdcRelation *relation);
 extern void eddy_cdc_write_dropped(LogicalDecodingContext *ctx, const struct EddyCdcView *view);
 extern void eddy_cdc_write_progress(LogicalDecodingContext *ctx, const struct EddyCdcView *view,
 									TimestampTz closed_until);

@@ -33,6 +33,7 @@ typedef struct EddyCdcChange
 	bool		large;			/* its text may exceed the largest record */
 	bool		final;			/* the row after the change is final */
 	bool		correction;		/* the row was final before as well */
+	bool		initial;		/* not a change: the row exists; op is EDDY_CDC_CREATE */
 
 	/*
 	 * The tuples that values and old_values were taken from; NULL if the values are not all in
@@ -67,6 +68,9 @@ typedef struct EddyCdcFormat
 	void		(*truncate) (EddyCdcState *state, EddyCdcRelation *relation);
 
 	/* The following are NULL if the format has no such records. */
+
+	/* Initial rows of the view follow, which are all of its rows. */
+	void		(*snapshot) (EddyCdcState *state, EddyCdcRelation *relation);
 
 	/* A second record of a delete, with option "tombstones". */
 	void		(*tombstone) (EddyCdcState *state, const EddyCdcChange *change);

@@ -50,7 +50,7 @@ append_change(EddyCdcState *state, const EddyCdcChange *change)
 
 	eddy_cdc_start_record(relation);
 	eddy_cdc_append_literal(out, "{\"op\":\"");
-	eddy_cdc_append_bytes(out, &ops[change->op], 1);
+	eddy_cdc_append_bytes(out, change->initial ? "r" : &ops[change->op], 1);
 	eddy_cdc_append_literal(out, "\",\"view\":");
 	eddy_cdc_append_bytes(out, relation->name, relation->name_len);
 	eddy_cdc_append_literal(out, ",\"key\":");
@@ -117,6 +117,13 @@ append_truncate(EddyCdcState *state, EddyCdcRelation *relation)
 {
 	eddy_cdc_append_literal(&state->records, "{\"op\":\"t\",\"view\":");
 	eddy_cdc_append_bytes(&state->records, relation->name, relation->name_len);
+	eddy_cdc_append_tail(state, state->format_state, true);
+}
+
+static void
+append_snapshot(EddyCdcState *state, EddyCdcRelation *relation)
+{
+	append_view(state, relation->known, "snapshot");
 	eddy_cdc_append_tail(state, state->format_state, true);
 }
 
@@ -215,6 +222,7 @@ const EddyCdcFormat eddy_cdc_native_format = {
 	.empty = append_empty,
 	.failed = append_failed,
 	.truncate = append_truncate,
+	.snapshot = append_snapshot,
 	.transaction_begin = append_begin,
 	.transaction_end = append_commit,
 	.protocol = append_protocol,

@@ -37,6 +37,7 @@
 
 #include "cdc/emit.h"
 #include "cdc/format.h"
+#include "cdc/initial_rows.h"
 #include "cdc/known_views.h"
 #include "cdc/net.h"
 #include "cdc/progress_record.h"
@@ -147,6 +148,9 @@ change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused(),
 			case EDDY_TABLE_PROGRESS:
 				eddy_cdc_pin_settings(state);
 				eddy_cdc_change_progress(state, entry, relation, change);
+				break;
+			case EDDY_TABLE_INITIAL:
+				eddy_cdc_change_initial(ctx, entry, relation, change);
 				break;
 			case EDDY_TABLE_AUXILIARY:
 				break;

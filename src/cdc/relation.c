@@ -35,6 +35,7 @@
 #include "cdc/relation.h"
 #include "cdc/view_label.h"
 #include "compat.h"
+#include "row_layout.h"
 
 /* A cache of more tables than this is emptied between transactions. */
 #define MAX_RELATIONS 4096
@@ -67,8 +68,8 @@ static void clear_entry(EddyCdcRelation *entry);
 static void deactivate(void *arg);
 static void describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *label,
 							 const EddyCdcOptions *options);
-static void describe_progress(EddyCdcState *state, EddyCdcRelation *entry, Relation relation,
-							  const EddyTableLabel *label);
+static void describe_own_table(EddyCdcState *state, EddyCdcRelation *entry, Relation relation,
+							   const EddyTableLabel *label);
 static void describe_relation(void *arg);
 static void describe_types(EddyCdcRelation *entry, TupleDesc desc, const EddyCdcOptions *options);
 static void fill_cache(EddyCdcState *state);
@@ -275,8 +276,9 @@ describe_relation(void *arg)
 
 	view = eddy_cdc_find_view(relation, &label);
 	entry->role = label.role;
-	if (label.role == EDDY_TABLE_PROGRESS && state->select != NULL)
-		describe_progress(state, entry, relation, &label);
+	if ((label.role == EDDY_TABLE_PROGRESS || label.role == EDDY_TABLE_INITIAL) &&
+		state->select != NULL)
+		describe_own_table(state, entry, relation, &label);
 	if (!OidIsValid(view))
 		return;
 
@@ -333,18 +335,23 @@ describe_relation(void *arg)
 	entry->emitted = emitted;
 }
 
-/* Describes the table with the progress of all views, which changes are translated for any options. */
+/* Describes a table of pg_eddy whose changes are translated for any options. */
 static void
-describe_progress(EddyCdcState *state, EddyCdcRelation *entry, Relation relation,
-				  const EddyTableLabel *label)
+describe_own_table(EddyCdcState *state, EddyCdcRelation *entry, Relation relation,
+				   const EddyTableLabel *label)
 {
 	MemoryContext old_context;
 
+	/* only superusers can set labels, but another role may own the table: it could write any bytes */
+	if (label->role == EDDY_TABLE_INITIAL && !superuser_arg(relation->rd_rel->relowner))
+		return;
 	entry->context = AllocSetContextCreate(state->cache->context, "pg_eddy_cdc relation",
 										   ALLOCSET_SMALL_SIZES);
 	old_context = MemoryContextSwitchTo(entry->context);
 	for (int i = 0; i < (int) lengthof(entry->progress); i++)
 		entry->progress[i] = label->progress[i] - 1;
+	for (int i = 0; i < (int) lengthof(entry->initial); i++)
+		entry->initial[i] = label->initial[i] - 1;
 	entry->identity = find_identity(relation, label);
 	make_space(entry, RelationGetDescr(relation));
 	MemoryContextSwitchTo(old_context);
@@ -356,6 +363,7 @@ static void
 make_space(EddyCdcRelation *entry, TupleDesc desc)
 {
 	entry->desc = CreateTupleDescCopyConstr(desc);
+	entry->layout = eddy_row_layout(desc);
 	entry->new_values = palloc0(sizeof(Datum) * desc->natts);
 	entry->new_nulls = palloc0(sizeof(bool) * desc->natts);
 	entry->old_values = palloc0(sizeof(Datum) * desc->natts);

@@ -67,6 +67,8 @@ typedef struct EddyCdcRelation
 	int			final;			/* index of the mark of final rows, -1: no row is final */
 	int			end;			/* index of the end of the window, -1: rows do not expire */
 	int			progress[3];	/* EDDY_TABLE_PROGRESS: indexes of view, closed, expired */
+	int			initial[4];		/* EDDY_TABLE_INITIAL: of slot, state table, layout, content */
+	int64		layout;			/* of the columns (row_layout.h) */
 	EddyCdcIdentity identity;
 	bool		needs_settings; /* any column of a type that does */
 	bool		can_fail;		/* likewise */

@@ -82,7 +82,7 @@ append_failed(EddyCdcState *state, const EddyCdcChange *change, const ErrorData 
 	eddy_cdc_append_tail(state, state->format_state, true);
 }
 
-/* Appends a record without a key: all rows of the view are deleted. */
+/* Appends a record without a key: all rows of the view are deleted, or all of them follow. */
 static void
 append_truncate(EddyCdcState *state, EddyCdcRelation *relation)
 {
@@ -105,5 +105,6 @@ const EddyCdcFormat eddy_cdc_upsert_format = {
 	.change = append_change,
 	.empty = append_empty,
 	.failed = append_failed,
-	.truncate = append_truncate
+	.truncate = append_truncate,
+	.snapshot = append_truncate
 };

@@ -65,7 +65,7 @@ eddy_cdc_find_view(Relation relation, EddyTableLabel *label)
 						   text, EDDY_CDC_PLUGIN)));
 		return InvalidOid;
 	}
-	if (label->role == EDDY_TABLE_PROGRESS)
+	if (label->role == EDDY_TABLE_PROGRESS || label->role == EDDY_TABLE_INITIAL)
 		return InvalidOid;
 	return find_labelled_view(RelationGetRelid(relation),
 							  psprintf(EDDY_LABEL_VERSION " %s " EDDY_LABEL_VIEW,
@@ -80,7 +80,7 @@ parse_label(const char *text, EddyTableLabel *label)
 	int			nvisible = 0;
 	int			nfinal = 0;
 	int			nend = 0;
-	int			nprogress = 0;
+	int			count = 0;
 
 	memset(label, 0, sizeof(*label));
 	if (!skip(&cursor, EDDY_LABEL_VERSION " ") ||
@@ -97,9 +97,14 @@ parse_label(const char *text, EddyTableLabel *label)
 	if (skip(&cursor, " " EDDY_LABEL_PROGRESS))
 	{
 		label->role = EDDY_TABLE_PROGRESS;
-		return parse_numbers(&cursor, label->progress, lengthof(label->progress), &nprogress,
-							 1) &&
-			nprogress == lengthof(label->progress) && *cursor == '\0';
+		return parse_numbers(&cursor, label->progress, lengthof(label->progress), &count, 1) &&
+			count == lengthof(label->progress) && *cursor == '\0';
+	}
+	if (skip(&cursor, " " EDDY_LABEL_INITIAL))
+	{
+		label->role = EDDY_TABLE_INITIAL;
+		return parse_numbers(&cursor, label->initial, lengthof(label->initial), &count, 1) &&
+			count == lengthof(label->initial) && *cursor == '\0';
 	}
 
 	label->role = EDDY_TABLE_ROWS;
@@ -189,6 +194,11 @@ fits_table(const EddyTableLabel *label, TupleDesc desc)
 		return fits_type(label->progress[0], desc, REGCLASSOID) &&
 			fits_type(label->progress[1], desc, TIMESTAMPTZOID) &&
 			fits_type(label->progress[2], desc, TIMESTAMPTZOID);
+	if (label->role == EDDY_TABLE_INITIAL)
+		return fits_type(label->initial[0], desc, NAMEOID) &&
+			fits_type(label->initial[1], desc, OIDOID) &&
+			fits_type(label->initial[2], desc, INT8OID) &&
+			fits_type(label->initial[3], desc, BYTEAOID);
 	return fits_mark(label->visible, desc) && fits_mark(label->final, desc) &&
 		(label->end == InvalidAttrNumber || fits_type(label->end, desc, TIMESTAMPTZOID));
 }

@@ -31,11 +31,7 @@ static void delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Rela
 static const EddyCdcOptions *get_options(LogicalDecodingContext *ctx);
 static void insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
 					   HeapTuple new_tuple);
-static bool is_large(const EddyCdcRelation *entry, HeapTuple tuple, const Datum *values,
-					 const bool *nulls);
 static bool has_expired(const EddyCdcRelation *entry);
-static bool is_visible(const EddyCdcOptions *options, const EddyCdcRelation *entry,
-					   const Datum *values, const bool *nulls);
 static HeapTuple plain(HeapTuple tuple);
 static bool same_value(EddyCdcColumn *column, const EddyCdcRelation *entry);
 static void update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
@@ -83,9 +79,9 @@ insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 	if (new_tuple == NULL)
 		return;
 	heap_deform_tuple(new_tuple, RelationGetDescr(relation), entry->new_values, entry->new_nulls);
-	created.large = is_large(entry, new_tuple, entry->new_values, entry->new_nulls);
+	created.large = eddy_cdc_is_large(entry, new_tuple, entry->new_values, entry->new_nulls);
 	created.final = eddy_cdc_is_final(entry, entry->new_values, entry->new_nulls);
-	if (is_visible(options, entry, entry->new_values, entry->new_nulls))
+	if (eddy_cdc_sees_row(options, entry, entry->new_values, entry->new_nulls))
 		eddy_cdc_emit(ctx, &created);
 }
 
@@ -138,14 +134,14 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 				VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(entry->new_values[at])))
 				entry->new_values[at] = entry->old_values[at];
 		}
-		was_visible = is_visible(options, entry, entry->old_values, entry->old_nulls);
+		was_visible = eddy_cdc_sees_row(options, entry, entry->old_values, entry->old_nulls);
 	}
-	visible = is_visible(options, entry, entry->new_values, entry->new_nulls);
+	visible = eddy_cdc_sees_row(options, entry, entry->new_values, entry->new_nulls);
 	written.final = eddy_cdc_is_final(entry, entry->new_values, entry->new_nulls);
 	written.correction = written.final && whole &&
 		eddy_cdc_is_final(entry, entry->old_values, entry->old_nulls);
-	written.large = is_large(entry, new_tuple, entry->new_values, entry->new_nulls) ||
-		(has_key && is_large(entry, old_tuple, entry->old_values, entry->old_nulls));
+	written.large = eddy_cdc_is_large(entry, new_tuple, entry->new_values, entry->new_nulls) ||
+		(has_key && eddy_cdc_is_large(entry, old_tuple, entry->old_values, entry->old_nulls));
 	removed.large = written.large;
 
 	if (has_key)
@@ -197,10 +193,10 @@ delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 		return;
 	}
 	heap_deform_tuple(old_tuple, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
-	removed.large = is_large(entry, old_tuple, entry->old_values, entry->old_nulls);
+	removed.large = eddy_cdc_is_large(entry, old_tuple, entry->old_values, entry->old_nulls);
 	if (!options->retention && has_expired(entry))
 		return;
-	if (!whole || is_visible(options, entry, entry->old_values, entry->old_nulls))
+	if (!whole || eddy_cdc_sees_row(options, entry, entry->old_values, entry->old_nulls))
 		eddy_cdc_emit(ctx, &removed);
 }
 
@@ -222,8 +218,9 @@ warn_identity(EddyCdcRelation *entry, Relation relation)
  * True if the values of a row are so large that their text, escaped and repeated, might not fit
  * into a record. Small values that can have a long text are of a type that can_fail.
  */
-static bool
-is_large(const EddyCdcRelation *entry, HeapTuple tuple, const Datum *values, const bool *nulls)
+bool
+eddy_cdc_is_large(const EddyCdcRelation *entry, HeapTuple tuple, const Datum *values,
+				  const bool *nulls)
 {
 	Size		size = 0;
 
@@ -256,9 +253,9 @@ get_options(LogicalDecodingContext *ctx)
  * True if the client sees the row: it satisfies HAVING, where NULL counts as false, and it is final if
  * the client has asked for final rows only.
  */
-static bool
-is_visible(const EddyCdcOptions *options, const EddyCdcRelation *entry, const Datum *values,
-		   const bool *nulls)
+bool
+eddy_cdc_sees_row(const EddyCdcOptions *options, const EddyCdcRelation *entry, const Datum *values,
+				  const bool *nulls)
 {
 	if (entry->visible >= 0 && (nulls[entry->visible] || !DatumGetBool(values[entry->visible])))
 		return false;

@@ -29,10 +29,7 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
-#include "access/htup_details.h"
 #include "commands/async.h"
-#include "common/hashfn.h"
-#include "executor/executor.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -40,21 +37,16 @@
 #include "utils/rel.h"
 
 #include "view/change_log.h"
+#include "view/row_bytes.h"
 
 /* Changes are written when there are so many, or so many bytes of them. */
 #define MAX_ENTRIES 1024
 #define MAX_SIZE (4 * 1024 * 1024)
 
-/* Of a row that is larger only the key is kept: its text would not fit into a field. */
-#define MAX_ROW_SIZE (256 * 1024 * 1024)
-
 struct EddyChangeLog
 {
 	const EddyView *view;
-	TupleDesc	desc;			/* of the state table; NULL: nothing was added yet */
-	int64		layout;
-	bool	   *is_shown;		/* columns of the view, and the mark of final rows */
-	bool	   *is_key;
+	EddyRowColumns *columns;	/* of the state table; NULL: nothing was added yet */
 	MemoryContext mcxt;			/* of all of this */
 	MemoryContext entries_mcxt; /* of the contents */
 	EddyChangeEntry entries[MAX_ENTRIES];
@@ -62,21 +54,6 @@ struct EddyChangeLog
 	Size		size;
 	bool		written;
 };
-
-int64
-eddy_change_log_layout(TupleDesc desc)
-{
-	uint64		layout = desc->natts;
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		layout = hash_combine64(layout, hash_bytes_uint32_extended(att->atttypid, att->attlen));
-		layout = hash_combine64(layout, hash_bytes_uint32_extended(att->attalign, att->attbyval));
-	}
-	return (int64) layout;
-}
 
 EddyChangeLog *
 eddy_change_log_make(Oid view)
@@ -106,40 +83,7 @@ eddy_change_log_make(Oid view)
 	return log;
 }
 
-/* Notes which columns of the state table are kept. */
-static void
-set_columns(EddyChangeLog *log, TupleDesc desc)
-{
-	MemoryContext old = MemoryContextSwitchTo(log->mcxt);
-	const EddyView *view = log->view;
-
-	log->desc = CreateTupleDescCopy(desc);
-	log->layout = eddy_change_log_layout(desc);
-	log->is_shown = palloc0(sizeof(bool) * desc->natts);
-	log->is_key = palloc0(sizeof(bool) * desc->natts);
-	for (int i = 0; i < view->ncolumns; i++)
-		if (view->columns[i] > 0)
-			log->is_shown[view->columns[i] - 1] = true;
-	if (view->final_column > 0)
-		log->is_shown[view->final_column - 1] = true;
-	for (int i = 0; i < view->nkeys; i++)
-		log->is_key[view->key_columns[i] - 1] = true;
-	MemoryContextSwitchTo(old);
-}
-
 /* ---- what users of the view see ---- */
-
-/* True if there is a row, and it is in the view. */
-static bool
-is_visible(const EddyView *view, TupleTableSlot *row)
-{
-	int			column = view->visible_column - 1;
-
-	if (row == NULL)
-		return false;
-	slot_getallattrs(row);
-	return column < 0 || (!row->tts_isnull[column] && DatumGetBool(row->tts_values[column]));
-}
 
 /* Compares two values of a column as they are stored, after decompression. */
 static bool
@@ -169,14 +113,16 @@ same_value(Form_pg_attribute att, Datum a, Datum b)
 static bool
 same_row(const EddyChangeLog *log, TupleTableSlot *old, TupleTableSlot *new)
 {
-	for (int i = 0; i < log->desc->natts; i++)
+	const EddyRowColumns *columns = log->columns;
+
+	for (int i = 0; i < columns->desc->natts; i++)
 	{
-		if (!log->is_shown[i])
+		if (!columns->is_shown[i])
 			continue;
 		if (old->tts_isnull[i] != new->tts_isnull[i])
 			return false;
 		if (!old->tts_isnull[i] &&
-			!same_value(TupleDescAttr(log->desc, i), old->tts_values[i], new->tts_values[i]))
+			!same_value(TupleDescAttr(columns->desc, i), old->tts_values[i], new->tts_values[i]))
 			return false;
 	}
 	return true;
@@ -184,55 +130,12 @@ same_row(const EddyChangeLog *log, TupleTableSlot *old, TupleTableSlot *new)
 
 /* ---- entries ---- */
 
-/* The size of the values of a row that are kept, without compression. */
-static Size
-row_size(const EddyChangeLog *log, TupleTableSlot *row)
-{
-	Size		size = 0;
-
-	for (int i = 0; i < log->desc->natts; i++)
-		if (log->is_shown[i] && !row->tts_isnull[i] && TupleDescAttr(log->desc, i)->attlen == -1)
-			size += toast_raw_datum_size(row->tts_values[i]);
-	return size;
-}
-
-/* The bytes of a tuple with the columns that are kept, or with the key alone. */
-static bytea *
-make_content(const EddyChangeLog *log, TupleTableSlot *row, bool whole)
-{
-	int			natts = log->desc->natts;
-	Datum	   *values = palloc0(sizeof(Datum) * natts);
-	bool	   *nulls = palloc(sizeof(bool) * natts);
-	HeapTuple	tuple;
-	bytea	   *content;
-
-	for (int i = 0; i < natts; i++)
-	{
-		nulls[i] = row->tts_isnull[i] || !(log->is_key[i] || (whole && log->is_shown[i]));
-		if (nulls[i])
-			continue;
-		values[i] = row->tts_values[i];
-		if (TupleDescAttr(log->desc, i)->attlen == -1 &&
-			VARATT_IS_EXTERNAL(DatumGetPointer(values[i])))
-			values[i] = PointerGetDatum(detoast_external_attr((struct varlena *)
-															  DatumGetPointer(values[i])));
-	}
-	tuple = heap_form_tuple(log->desc, values, nulls);
-	content = palloc(VARHDRSZ + tuple->t_len);
-	SET_VARSIZE(content, VARHDRSZ + tuple->t_len);
-	memcpy(VARDATA(content), tuple->t_data, tuple->t_len);
-	heap_freetuple(tuple);
-	pfree(values);
-	pfree(nulls);
-	return content;
-}
-
 static void
 write_entries(EddyChangeLog *log)
 {
 	if (log->nentries == 0)
 		return;
-	eddy_catalog_insert_changes(log->view->changes_log, log->layout, log->entries, log->nentries);
+	eddy_catalog_insert_changes(log->view->changes_log, log->columns->layout, log->entries, log->nentries);
 	log->nentries = 0;
 	log->size = 0;
 	log->written = true;
@@ -242,28 +145,32 @@ write_entries(EddyChangeLog *log)
 void
 eddy_change_log_add(EddyChangeLog *log, TupleTableSlot *old, TupleTableSlot *new)
 {
-	bool		was_visible = is_visible(log->view, old);
-	bool		visible = is_visible(log->view, new);
+	bool		was_visible = eddy_row_is_visible(log->view, old);
+	bool		visible = eddy_row_is_visible(log->view, new);
 	bool		whole = visible;
 	EddyChangeEntry *entry;
 	MemoryContext old_context;
 
 	if (!was_visible && !visible)
 		return;
-	if (log->desc == NULL)
-		set_columns(log, (new ? new : old)->tts_tupleDescriptor);
+	if (log->columns == NULL)
+	{
+		old_context = MemoryContextSwitchTo(log->mcxt);
+		log->columns = eddy_row_columns(log->view, (new ? new : old)->tts_tupleDescriptor);
+		MemoryContextSwitchTo(old_context);
+	}
 	old_context = MemoryContextSwitchTo(log->entries_mcxt);
 	if (!was_visible || !visible || !same_row(log, old, new))
 	{
 		entry = &log->entries[log->nentries++];
 		entry->op = !visible ? EDDY_KEPT_DELETE : was_visible ? EDDY_KEPT_UPDATE :
 			EDDY_KEPT_CREATE;
-		if (visible && row_size(log, new) > MAX_ROW_SIZE)
+		if (visible && eddy_row_is_large(log->columns, new))
 		{
 			entry->op = was_visible ? EDDY_KEPT_UPDATE_LARGE : EDDY_KEPT_CREATE_LARGE;
 			whole = false;
 		}
-		entry->content = make_content(log, visible ? new : old, whole);
+		entry->content = eddy_row_bytes(log->columns, visible ? new : old, whole);
 		log->size += VARSIZE(entry->content);
 	}
 	MemoryContextSwitchTo(old_context);

@@ -10,7 +10,6 @@
 #ifndef EDDY_CHANGE_LOG_H
 #define EDDY_CHANGE_LOG_H
 
-#include "access/tupdesc.h"
 #include "catalog/eddy_catalog.h"
 #include "executor/tuptable.h"
 
@@ -21,7 +20,7 @@
 #define EDDY_KEPT_CREATE_LARGE 'C'
 #define EDDY_KEPT_UPDATE_LARGE 'U'
 
-/* ---- writing: part of a record of changes (changes.h) ---- */
+/* ---- part of a record of changes (changes.h) ---- */
 
 typedef struct EddyChangeLog EddyChangeLog;
 
@@ -37,10 +36,5 @@ extern void eddy_change_log_clear(EddyChangeLog *log);
 /* Writes what was added. */
 extern void eddy_change_log_write(EddyChangeLog *log);
 extern void eddy_change_log_free(EddyChangeLog *log);
-
-/* ---- reading ---- */
-
-/* A number for the types of the columns of a state table, by which "content" can be read. */
-extern int64 eddy_change_log_layout(TupleDesc desc);
 
 #endif							/* EDDY_CHANGE_LOG_H */

@@ -44,20 +44,19 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
 #include "utils/xid8.h"
 
 #include "compat.h"
 #include "owner.h"
+#include "row_layout.h"
 #include "view/change_log.h"
 #include "view/plan.h"
 #include "view/view.h"
@@ -102,40 +101,18 @@ enum
 
 /* ---- the view ---- */
 
-/*
- * Returns a view whose changes are kept, and which the current user may read: as for SELECT, with
- * USAGE on the schema, and all columns. Row-level security of the state table, which superusers can
- * enable, is not evaluated.
- */
+/* Returns a view whose changes are kept, and which the current user may read. */
 static EddyView *
 get_view(Oid relid)
 {
 	EddyView   *view = eddy_catalog_get_view(relid);
-	Oid			user = GetUserId();
-	Oid			schema;
-	HeapTuple	class;
-	bool		hidden;
 
 	if (view == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a continuous view",
 						get_rel_name(relid) ? get_rel_name(relid) : "?")));
-	schema = get_rel_namespace(relid);
-	if (eddy_compat_namespace_aclcheck(schema, user, ACL_USAGE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_SCHEMA, get_namespace_name(schema));
-	if (pg_class_aclcheck(relid, user, ACL_SELECT) != ACLCHECK_OK &&
-		pg_attribute_aclcheck_all(relid, user, ACL_SELECT, ACLMASK_ALL) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_VIEW, get_rel_name(relid));
-	class = SearchSysCache1(RELOID, ObjectIdGetDatum(view->state_table));
-	hidden = !HeapTupleIsValid(class) || ((Form_pg_class) GETSTRUCT(class))->relrowsecurity;
-	if (HeapTupleIsValid(class))
-		ReleaseSysCache(class);
-	if (hidden && !has_bypassrls_privilege(user))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for view %s", get_rel_name(relid)),
-				 errdetail("Row-level security is enabled for its state table.")));
+	eddy_view_check_reader(view);
 	if (view->changes_log == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -405,7 +382,7 @@ make_reader(const EddyView *view)
 
 	reader->view = view;
 	reader->desc = CreateTupleDescCopy(RelationGetDescr(rel));
-	reader->layout = eddy_change_log_layout(reader->desc);
+	reader->layout = eddy_row_layout(reader->desc);
 	table_close(rel, NoLock);
 	reader->values = palloc(sizeof(Datum) * reader->desc->natts);
 	reader->nulls = palloc(sizeof(bool) * reader->desc->natts);

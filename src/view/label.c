@@ -121,6 +121,9 @@ eddy_view_label_table(const char *id, Oid table, const EddyTableLabel *label)
 			append_numbers(&text, EDDY_LABEL_PROGRESS, label->progress,
 						   lengthof(label->progress));
 			break;
+		case EDDY_TABLE_INITIAL:
+			append_numbers(&text, EDDY_LABEL_INITIAL, label->initial, lengthof(label->initial));
+			break;
 	}
 	ObjectAddressSet(address, RelationRelationId, table);
 	SetSecurityLabel(&address, EDDY_LABEL_PROVIDER, text.data);

@@ -249,6 +249,7 @@ extern void eddy_view_label_table(const char *id, Oid table, const EddyTableLabe
 extern bool eddy_view_may_maintain(const EddyViewPlan *plan);
 extern void eddy_view_check_stream(Oid stream, Oid role);
 extern void eddy_view_check_owner(const EddyView *view, bool allow_stream_owner);
+extern void eddy_view_check_reader(const EddyView *view);
 
 /* ---- signature.c ---- */
 

@@ -22,6 +22,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
@@ -31,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "compat.h"
 #include "owner.h"
@@ -124,6 +126,35 @@ eddy_view_check_delete(const EddyView *view)
 				 errdetail("Continuous view \"%s\" has counted its rows, and keeps nothing by which they could be taken back.",
 						   get_rel_name(linitial_oid(children))),
 				 errhint("Use argument retention to remove old rows, or drop the other view first.")));
+}
+
+/*
+ * eddy_view_check_reader raises an error unless the current user may read a view, including its
+ * changes: as for SELECT, with USAGE on the schema, and all columns. Row-level security of the state
+ * table, which superusers can enable, is not evaluated.
+ */
+void
+eddy_view_check_reader(const EddyView *view)
+{
+	Oid			user = GetUserId();
+	Oid			schema = get_rel_namespace(view->relid);
+	HeapTuple	class;
+	bool		hidden;
+
+	if (eddy_compat_namespace_aclcheck(schema, user, ACL_USAGE) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_SCHEMA, get_namespace_name(schema));
+	if (pg_class_aclcheck(view->relid, user, ACL_SELECT) != ACLCHECK_OK &&
+		pg_attribute_aclcheck_all(view->relid, user, ACL_SELECT, ACLMASK_ALL) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_VIEW, get_rel_name(view->relid));
+	class = SearchSysCache1(RELOID, ObjectIdGetDatum(view->state_table));
+	hidden = !HeapTupleIsValid(class) || ((Form_pg_class) GETSTRUCT(class))->relrowsecurity;
+	if (HeapTupleIsValid(class))
+		ReleaseSysCache(class);
+	if (hidden && !has_bypassrls_privilege(user))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for view %s", get_rel_name(view->relid)),
+				 errdetail("Row-level security is enabled for its state table.")));
 }
 
 /* ---- suspending ---- */
