@@ -192,6 +192,7 @@ PLUGIN_OBJS = \
 	src/cdc/debezium.o \
 	src/cdc/emit.o \
 	src/cdc/encoding.o \
+	src/cdc/in_progress.o \
 	src/cdc/initial_rows.o \
 	src/cdc/json_writer.o \
 	src/cdc/known_views.o \

@@ -548,4 +548,11 @@ eddy_compat_parse_type(const char *name, Oid *type, int32 *typmod)
 #endif
 }
 
+/* The transaction that a transaction or subtransaction of the reorder buffer is part of. */
+#if PG_VERSION_NUM >= 160000
+#define eddy_compat_top_transaction(txn) rbtxn_get_toptxn(txn)
+#else
+#define eddy_compat_top_transaction(txn) ((txn)->toptxn != NULL ? (txn)->toptxn : (txn))
+#endif
+
 #endif							/* EDDY_COMPAT_H */

@@ -46,6 +46,7 @@ static bool attempt_record(EddyCdcState *state, const EddyCdcChange *change,
 						   const ErrorData *error, ErrorData **failure);
 static void begin_transaction(LogicalDecodingContext *ctx);
 static void next_record(LogicalDecodingContext *ctx);
+static bool start_transaction(LogicalDecodingContext *ctx);
 
 void
 eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
@@ -177,15 +178,26 @@ eddy_cdc_write_end(LogicalDecodingContext *ctx)
 	}
 }
 
-/* Adds what precedes the first record of a transaction: most transactions have none. */
-static void
-begin_transaction(LogicalDecodingContext *ctx)
+/* Adds the record of what became of a transaction that was sent before it has committed. */
+void
+eddy_cdc_write_outcome(LogicalDecodingContext *ctx, EddyCdcOutcome outcome)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	start_transaction(ctx);
+	next_record(ctx);
+	state->options.format->outcome(state, outcome);
+}
+
+/* Prepares what the records of a transaction share. False if that was done before. */
+static bool
+start_transaction(LogicalDecodingContext *ctx)
 {
 	EddyCdcState *state = ctx->output_plugin_private;
 	const EddyCdcFormat *format = state->options.format;
 
 	if (state->begun)
-		return;
+		return false;
 	state->begun = true;
 	format->begin(state, state->txn);
 	if (state->options.include_schema && !state->greeted)
@@ -194,10 +206,20 @@ begin_transaction(LogicalDecodingContext *ctx)
 		next_record(ctx);
 		format->protocol(state);
 	}
-	if (state->options.include_transaction)
+	return true;
+}
+
+/* Adds what precedes the first record of a transaction: most transactions have none. */
+static void
+begin_transaction(LogicalDecodingContext *ctx)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	/* a transaction that is sent in parts ends with a record of its own */
+	if (start_transaction(ctx) && state->options.include_transaction && !state->in_progress)
 	{
 		next_record(ctx);
-		format->transaction_begin(state);
+		state->options.format->transaction_begin(state);
 	}
 }
 
@@ -297,4 +319,5 @@ eddy_cdc_send(LogicalDecodingContext *ctx)
 	}
 	OutputPluginWrite(ctx, true);
 	state->quiet_changes = 0;
+	state->complete = 0;
 }

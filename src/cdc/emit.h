@@ -22,6 +22,7 @@ extern void eddy_cdc_write_dropped(LogicalDecodingContext *ctx, const struct Edd
 extern void eddy_cdc_write_progress(LogicalDecodingContext *ctx, const struct EddyCdcView *view,
 									TimestampTz closed_until);
 extern void eddy_cdc_write_end(LogicalDecodingContext *ctx);
+extern void eddy_cdc_write_outcome(LogicalDecodingContext *ctx, EddyCdcOutcome outcome);
 
 extern void eddy_cdc_send(LogicalDecodingContext *ctx);
 

@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_conversion.h"
 #include "catalog/pg_namespace.h"
 #include "mb/pg_wchar.h"
@@ -120,6 +121,9 @@ find_conversion(void)
 	static FmgrInfo conversion;
 	static bool found = false;
 
+	/* outside of transactions, nothing but IDs of prepared transactions is sent */
+	if (!found && !IsTransactionState())
+		return NULL;
 	if (!found)
 	{
 		Oid			function = FindDefaultConversion(PG_CATALOG_NAMESPACE, GetDatabaseEncoding(),

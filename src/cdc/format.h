@@ -20,6 +20,16 @@ typedef enum EddyCdcOp
 	EDDY_CDC_DELETE
 } EddyCdcOp;
 
+/* What became of a transaction that was sent before it has committed. */
+typedef enum EddyCdcOutcome
+{
+	EDDY_CDC_PREPARED,			/* all of it was sent; its commit is not known yet */
+	EDDY_CDC_COMMIT_PREPARED,
+	EDDY_CDC_ROLLBACK_PREPARED,
+	EDDY_CDC_STREAM_ABORTED,	/* the transaction, or the subtransaction state->subxid */
+	EDDY_CDC_STREAM_COMMITTED
+} EddyCdcOutcome;
+
 /* A change of a row of a view. Old values are NULL where they are not known. */
 typedef struct EddyCdcChange
 {
@@ -78,6 +88,9 @@ typedef struct EddyCdcFormat
 	/* The first and the last record of a transaction, with option "include-transaction". */
 	void		(*transaction_begin) (EddyCdcState *state);
 	void		(*transaction_end) (EddyCdcState *state);
+
+	/* With options "streaming" and "two-phase". */
+	void		(*outcome) (EddyCdcState *state, EddyCdcOutcome outcome);
 
 	/* With option "include-schema": first of all records; before rows of a view; view dropped. */
 	void		(*protocol) (EddyCdcState *state);

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
@@ -151,10 +152,31 @@ append_commit(EddyCdcState *state)
 }
 
 static void
+append_outcome(EddyCdcState *state, EddyCdcOutcome outcome)
+{
+	static const char *const ops[] = {
+		[EDDY_CDC_PREPARED] = "prepare", [EDDY_CDC_COMMIT_PREPARED] = "commit_prepared",
+		[EDDY_CDC_ROLLBACK_PREPARED] = "rollback_prepared",
+		[EDDY_CDC_STREAM_ABORTED] = "stream_abort", [EDDY_CDC_STREAM_COMMITTED] = "stream_commit"
+	};
+	StringInfo	out = &state->records;
+
+	eddy_cdc_append_literal(out, "{\"op\":\"");
+	eddy_cdc_append_bytes(out, ops[outcome], strlen(ops[outcome]));
+	eddy_cdc_append_literal(out, "\"");
+	if (outcome == EDDY_CDC_PREPARED || outcome == EDDY_CDC_STREAM_COMMITTED)
+	{
+		eddy_cdc_append_literal(out, ",\"records\":");
+		eddy_cdc_append_int64(out, state->nrecords);
+	}
+	eddy_cdc_append_tail(state, state->format_state, false);
+}
+
+static void
 append_protocol(EddyCdcState *state)
 {
 	StringInfo	out = &state->records;
-	const char *database = get_database_name(MyDatabaseId);
+	const char *database = IsTransactionState() ? get_database_name(MyDatabaseId) : NULL;
 
 	eddy_cdc_append_literal(out, "{\"op\":\"protocol\",\"version\":");
 	eddy_cdc_append_int64(out, EDDY_CDC_PROTOCOL_VERSION);
@@ -225,6 +247,7 @@ const EddyCdcFormat eddy_cdc_native_format = {
 	.snapshot = append_snapshot,
 	.transaction_begin = append_begin,
 	.transaction_end = append_commit,
+	.outcome = append_outcome,
 	.protocol = append_protocol,
 	.schema = append_schema,
 	.dropped = append_dropped,

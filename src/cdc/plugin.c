@@ -21,14 +21,13 @@
  * Memory: everything is in ctx->context or below, which is deleted with the decoding;
  * shutdown is not called after an error, and nothing here relies on it.
  *
- * Streaming of transactions in progress and two-phase commit are not offered:
- * their callbacks are unset, and the server keeps such transactions until they
- * commit.
+ * By default the server keeps transactions until they commit; see in_progress.c.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
 #include "utils/lsyscache.h"
@@ -41,6 +40,7 @@
 #include "cdc/known_views.h"
 #include "cdc/net.h"
 #include "cdc/progress_record.h"
+#include "cdc/transaction.h"
 #include "cdc/view_filter.h"
 #include "cdc/view_row.h"
 #include "compat.h"
@@ -50,25 +50,21 @@ PG_MODULE_MAGIC;
 
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *callbacks);
 
-static void begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
-static void change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
-				   ReorderBufferChange *change);
 static void commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn);
 static EddyCdcRelation *get_relation(LogicalDecodingContext *ctx, Relation relation);
 static void refuse_unreadable(EddyCdcState *state, Relation relation);
 static void report_progress(LogicalDecodingContext *ctx);
 static void startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init);
-static void truncate_tables(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrelations,
-							Relation relations[], ReorderBufferChange *change);
 
 void
 _PG_output_plugin_init(OutputPluginCallbacks *callbacks)
 {
 	callbacks->startup_cb = startup;
-	callbacks->begin_cb = begin;
-	callbacks->change_cb = change;
-	callbacks->truncate_cb = truncate_tables;
+	callbacks->begin_cb = eddy_cdc_begin;
+	callbacks->change_cb = eddy_cdc_decode_change;
+	callbacks->truncate_cb = eddy_cdc_decode_truncate;
 	callbacks->commit_cb = commit;
+	eddy_cdc_set_in_progress(callbacks);
 }
 
 /* Starts decoding; is_init when a slot is created, without options and without changes. */
@@ -96,12 +92,13 @@ startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
 	if (state->options.strict && !is_init)
 		eddy_cdc_check_views(state);
 	ctx->output_plugin_private = state;
+	eddy_cdc_start_in_progress(ctx);
 
 	MemoryContextSwitchTo(old_context);
 }
 
-static void
-begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+void
+eddy_cdc_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
 	EddyCdcState *state = ctx->output_plugin_private;
 
@@ -110,11 +107,14 @@ begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->nrecords = 0;
 	state->begun = false;
 	state->settings_pinned = false;
+	state->gid = NULL;
+	state->in_progress = false;
+	state->subxid = txn->xid;
 	state->progress = NIL;
 	MemoryContextReset(state->progress_context);
 
 	/* those that the client is told about if they are dropped */
-	if (state->options.include_schema)
+	if (state->options.include_schema && IsTransactionState())
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(state->change_context);
 
@@ -126,9 +126,9 @@ begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 }
 
 /* Decodes a change of any table. A state table's role decides what the change means for its view. */
-static void
-change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused(), Relation relation,
-	   ReorderBufferChange *change)
+void
+eddy_cdc_decode_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused(),
+					   Relation relation, ReorderBufferChange *change)
 {
 	EddyCdcState *state = ctx->output_plugin_private;
 	EddyCdcRelation *entry = get_relation(ctx, relation);
@@ -162,10 +162,10 @@ change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused(),
 }
 
 /* Decodes a TRUNCATE; each of its tables takes a number. Only superusers can truncate state tables. */
-static void
-truncate_tables(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused(),
-				int nrelations, Relation relations[],
-				ReorderBufferChange *change pg_attribute_unused())
+void
+eddy_cdc_decode_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused(),
+						 int nrelations, Relation relations[],
+						 ReorderBufferChange *change pg_attribute_unused())
 {
 	EddyCdcState *state = ctx->output_plugin_private;
 
@@ -234,22 +234,36 @@ static void
 commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	   XLogRecPtr commit_lsn pg_attribute_unused())
 {
+	eddy_cdc_end_changes(ctx);
+	eddy_cdc_write_end(ctx);
+	eddy_cdc_send_end(ctx, txn->end_lsn);
+}
+
+void
+eddy_cdc_end_changes(LogicalDecodingContext *ctx)
+{
 	EddyCdcState *state = ctx->output_plugin_private;
 	EddyCdcView *view;
 
 	eddy_cdc_net_flush(ctx);
 	eddy_cdc_flush_progress(ctx);
-	while ((view = eddy_cdc_next_dropped_view(state)) != NULL)
+	/* catalogs cannot be read when the rest of the transaction was sent before: then later */
+	while (IsTransactionState() && (view = eddy_cdc_next_dropped_view(state)) != NULL)
 	{
 		if (state->options.include_schema && view->shown)
 			eddy_cdc_write_dropped(ctx, view);
 		eddy_cdc_forget_view(state, view);
 	}
-	eddy_cdc_write_end(ctx);
+}
+
+void
+eddy_cdc_send_end(LogicalDecodingContext *ctx, XLogRecPtr end_lsn)
+{
+	EddyCdcState *state = ctx->output_plugin_private;
 
 	/* a transaction that has records has one that was not sent yet */
 	if (state->records.len > 0)
-		ctx->write_location = txn->end_lsn - 1;
+		ctx->write_location = end_lsn - 1;
 	OutputPluginUpdateProgress(ctx, state->records.len == 0);
 	state->quiet_changes = 0;
 	eddy_cdc_send(ctx);

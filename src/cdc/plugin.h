@@ -3,7 +3,7 @@
  * plugin.h
  *    The state of one decoding, which all files of the output plugin share.
  *
- * plugin.c has the callbacks, plugin_options.c the client's options. view_label.c determines which
+ * plugin.c has the callbacks, in_progress.c those for transactions in progress, plugin_options.c the client's options. view_label.c determines which
  * tables are state tables, and relation.c caches their descriptions. view_row.c turns changes of
  * their rows into changes of views, net.c combines these within a transaction, and emit.c sends them
  * as records of a format (format.h). view_filter.c has the option "views", known_views.c the views
@@ -57,6 +57,13 @@ typedef struct EddyCdcState
 	StringInfoData records;
 
 	int			quiet_changes;	/* since progress was reported */
+
+	/* in_progress.c */
+	const char *gid;			/* of the transaction, if it is prepared */
+	bool		in_progress;	/* a part of the transaction is sent, or its abort */
+	TransactionId subxid;		/* that has made the change; or the transaction */
+	bool		interrupted;	/* the current change is not complete in records */
+	int			complete;		/* length of records before it */
 } EddyCdcState;
 
 extern void eddy_cdc_pin_settings(EddyCdcState *state);

@@ -72,9 +72,11 @@ static const Option known_options[] = {
 	{"protocol-version", "1", parse_protocol, 0, NATIVE},
 	BOOLEAN("retention", "off", retention, ALL_FORMATS),
 	BOOLEAN("skip-empty-xacts", "on", skip_empty_xacts, ALL_FORMATS),
+	BOOLEAN("streaming", "off", streaming, NATIVE),
 	BOOLEAN("strict", "off", strict, ALL_FORMATS),
 	BOOLEAN("tombstones", "on", tombstones, DEBEZIUM),
 	{"topic-prefix", NULL, parse_topic_prefix, 0, DEBEZIUM},
+	BOOLEAN("two-phase", "off", two_phase, NATIVE),
 	{"views", NULL, parse_views, 0, ALL_FORMATS}
 };
 
@@ -92,6 +94,7 @@ static const struct
 };
 
 static void check_format(const Option *option, const EddyCdcOptions *options);
+static void check_streaming(const EddyCdcOptions *options);
 static const Option *find_option(const char *name);
 static void refuse_value(const Option *option, const char *value, const char *hint);
 
@@ -138,7 +141,11 @@ eddy_cdc_parse_options(List *list, EddyCdcOptions *options)
 		else if (option->offset == offsetof(EddyCdcOptions, include_before) &&
 				 option->parse == parse_boolean)
 			options->include_before = options->format == &eddy_cdc_debezium_format;
+		else if (option->offset == offsetof(EddyCdcOptions, net) && options->streaming)
+			options->net = false;
 	}
+	if (options->streaming)
+		check_streaming(options);
 }
 
 /*
@@ -171,6 +178,24 @@ check_format(const Option *option, const EddyCdcOptions *options)
 			 errmsg("conflicting options \"format\" and \"%s\"", option->name),
 			 errdetail("Format \"%s\" does not have option \"%s\".", format, option->name),
 			 errhint("Leave out the option, or use format %s.", names.data)));
+}
+
+/* Raises an error if options are on that cannot be combined with "streaming". */
+static void
+check_streaming(const EddyCdcOptions *options)
+{
+	if (options->net)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("conflicting options \"%s\" and \"%s\"", "streaming", "net"),
+				 errdetail("Changes cannot be combined before it is known which subtransactions are committed."),
+				 errhint("Turn one of the options off.")));
+	if (options->two_phase)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("conflicting options \"%s\" and \"%s\"", "streaming", "two-phase"),
+				 errdetail("A transaction that was sent in parts is complete when it commits."),
+				 errhint("Turn one of the options off.")));
 }
 
 /* Finds an option by its name; raises an error with the closest one if there is none. */

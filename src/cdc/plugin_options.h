@@ -32,8 +32,10 @@ typedef struct EddyCdcOptions
 	int			protocol_version;
 	bool		retention;		/* deletes of expired rows */
 	bool		skip_empty_xacts;
+	bool		streaming;		/* parts of transactions in progress */
 	bool		strict;
 	bool		tombstones;
+	bool		two_phase;		/* transactions when they are prepared */
 	char	   *topic_prefix;	/* NULL: the name of the database */
 } EddyCdcOptions;
 

@@ -83,6 +83,39 @@ eddy_cdc_change_progress(EddyCdcState *state, EddyCdcRelation *entry, Relation r
 	MemoryContextSwitchTo(old_context);
 }
 
+static List *
+copy_progress(List *list, const List *added)
+{
+	ListCell   *cell;
+
+	foreach(cell, added)
+	{
+		Progress   *copy = palloc(sizeof(Progress));
+
+		*copy = *(const Progress *) lfirst(cell);
+		list = lappend(list, copy);
+	}
+	return list;
+}
+
+List *
+eddy_cdc_take_progress(EddyCdcState *state, List *list)
+{
+	list = copy_progress(list, state->progress);
+	state->progress = NIL;
+	MemoryContextReset(state->progress_context);
+	return list;
+}
+
+void
+eddy_cdc_restore_progress(EddyCdcState *state, const List *list)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(state->progress_context);
+
+	state->progress = copy_progress(NIL, list);
+	MemoryContextSwitchTo(old_context);
+}
+
 void
 eddy_cdc_flush_progress(LogicalDecodingContext *ctx)
 {

@@ -99,12 +99,18 @@ eddy_cdc_make_tail(EddyCdcState *state, EddyCdcTail *tail, ReorderBufferTXN *txn
 	StringInfo	text = &tail->text;
 
 	resetStringInfo(text);
-	if (options->include_lsn)
+	/* the position of the commit is not known while the transaction is in progress */
+	if (options->include_lsn && !state->in_progress)
 		appendStringInfo(text, ",\"lsn\":\"%X/%X\"", LSN_FORMAT_ARGS(txn->final_lsn));
 	tail->seq_at = text->len;
-	if (options->include_xid)
+	if (options->include_xid || options->streaming)
 		appendStringInfo(text, ",\"xid\":%u", txn->xid);
-	if (options->include_timestamp)
+	if (state->gid != NULL)
+	{
+		eddy_cdc_append_literal(text, ",\"gid\":");
+		eddy_cdc_append_string(text, state->gid, strlen(state->gid));
+	}
+	if (options->include_timestamp && !state->in_progress)
 	{
 		eddy_cdc_append_literal(text, ",\"ts\":");
 		eddy_cdc_append_time(text, txn->xact_time.commit_time);
@@ -121,6 +127,11 @@ eddy_cdc_append_tail(EddyCdcState *state, const EddyCdcTail *tail, bool with_seq
 	{
 		eddy_cdc_append_literal(&state->records, ",\"seq\":");
 		eddy_cdc_append_int64(&state->records, state->seq);
+	}
+	if (state->in_progress && state->subxid != state->txn->xid)
+	{
+		eddy_cdc_append_literal(&state->records, ",\"subxid\":");
+		eddy_cdc_append_int64(&state->records, state->subxid);
 	}
 	eddy_cdc_append_bytes(&state->records, tail->text.data + tail->seq_at,
 						  tail->text.len - tail->seq_at);
