@@ -49,6 +49,13 @@ INSERT INTO payments VALUES ('eve', 'cash', -15, '2026-01-01 00:01');
 INSERT INTO payments VALUES ('eve', 'cash', -1, '2026-01-01 00:01');
 SELECT data FROM :get, 'views', 'cdc."Good customers"');
 
+-- A view is selected by the name that it has at the position of the slot, and under the next names.
+ALTER VIEW kinds RENAME TO kinds_renamed;
+INSERT INTO payments VALUES ('bob', 'card', 1, '2026-01-01 00:01');
+SELECT data FROM :get, 'views', 'cdc.kinds');
+ALTER VIEW kinds_renamed RENAME TO kinds;
+SELECT count(*) FROM pg_logical_slot_get_changes('regress_eddy_cdc', NULL, NULL);
+
 -- An update that does not change the result is not sent.
 INSERT INTO payments VALUES ('eve', 'cash', 11, '2026-01-01 00:01');
 INSERT INTO payments VALUES ('eve', 'cash', 0, '2026-01-01 00:01');

@@ -8,6 +8,9 @@
  * another name, and clients can be informed when the columns of a view have changed or it was
  * dropped.
  *
+ * Views that are listed by name are looked for where the session begins, so that they are followed also
+ * if they were renamed before their first change.
+ *
  * A dropped view is detected at the end of the transaction that drops it: the server then has
  * processed the invalidation of its pg_class row. For that, the views that exist when the session
  * begins are read from pg_seclabel, as of that point of the WAL; others are added with their

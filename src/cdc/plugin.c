@@ -113,8 +113,11 @@ eddy_cdc_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->progress = NIL;
 	MemoryContextReset(state->progress_context);
 
-	/* those that the client is told about if they are dropped */
-	if (state->options.include_schema && IsTransactionState())
+	/*
+	 * Views by the names that they have where the session begins: those that are selected by name
+	 * remain selected when they are renamed, and the client is told about those that are dropped.
+	 */
+	if ((state->options.include_schema || state->options.views != NIL) && IsTransactionState())
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(state->change_context);
 

@@ -2,20 +2,28 @@
 """Measures the CPU time of decoding, for the formats of pg_eddy_cdc and other output plugins.
 
     make bench-cdc                             1,000,000 changes, 3 rounds
-    test/bench/cdc.py --changes N --rounds N
+    test/bench/cdc.py --changes N --rounds N --latency SECONDS
 
 A private server updates the groups of a continuous view. All plugins decode the same WAL, one after
 the other, with pg_logical_slot_peek_binary_changes() in one backend, whose CPU time is read from
 /proc before and after. The least of all rounds is reported. The extension must be installed.
 wal2json is left out if it is not (package postgresql-NN-wal2json). See README.md.
+
+Then the time from commit to a client of the replication protocol is measured, for some of the plugins,
+with 100 transactions of 100 changes per second. It requires psycopg2.
 """
 
 import argparse
+import datetime
 import os
+import re
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 TICKS = os.sysconf('SC_CLK_TCK')
 GROUPS = 10000  # changes of each transaction
@@ -30,6 +38,7 @@ SELECT eddy.create_continuous_view('groups', $$
 INSERT INTO events SELECT i, i, '2026-01-01' FROM generate_series(1, {groups}) i;
 CREATE PUBLICATION groups FOR TABLE eddy._groups_state;
 SELECT pg_create_logical_replication_slot('eddy', 'pg_eddy_cdc');
+SELECT pg_create_logical_replication_slot('eddy_w2j', 'pg_eddy_wal2json');
 SELECT pg_create_logical_replication_slot('output', 'pgoutput');
 SELECT pg_create_logical_replication_slot('test', 'test_decoding');
 """
@@ -43,6 +52,8 @@ CASES = [
     ('wal2json, format-version 2', 'w2j', "'format-version', '2', 'add-tables', 'eddy._groups_state'"),
     ('wal2json, without types', 'w2j',
      "'format-version', '2', 'add-tables', 'eddy._groups_state', 'include-types', 'off'"),
+    ('pg_eddy_wal2json, format-version 2', 'eddy_w2j', "'format-version', '2'"),
+    ('pg_eddy_wal2json, without types', 'eddy_w2j', "'format-version', '2', 'include-types', 'off'"),
     ('pgoutput', 'output', "'proto_version', '1', 'publication_names', 'groups'"),
     ('test_decoding', 'test', "'skip-empty-xacts', 'on'"),
     ('native', 'eddy', "'format', 'native'"),
@@ -52,6 +63,16 @@ CASES = [
     ('upsert', 'eddy', "'format', 'upsert'"),
     ('debezium', 'eddy', "'format', 'debezium'"),
     ('debezium, net off', 'eddy', "'format', 'debezium', 'net', 'off'"),
+]
+
+
+# name, slot, options, and what precedes the time of the commit in the first message of a transaction
+LATENCY_CASES = [
+    ('native', 'eddy', {}, rb'"ts":"([^"]*)"'),
+    ('pg_eddy_wal2json', 'eddy_w2j', {'format-version': '2', 'include-timestamp': 'on'},
+     rb'"timestamp":"([^"]*)"'),
+    ('wal2json', 'w2j', {'format-version': '2', 'include-timestamp': 'on', 'add-tables': 'eddy._groups_state'},
+     rb'"timestamp":"([^"]*)"'),
 ]
 
 
@@ -100,7 +121,7 @@ logical_decoding_work_mem = '64MB'
                                user='postgres' if os.getuid() == 0 else None).returncode == 0
         if known:
             settings += ("output_plugin_libraries = "
-                         "'pgoutput, test_decoding, pg_eddy_cdc, wal2json'\n")
+                         "'pgoutput, test_decoding, pg_eddy_cdc, pg_eddy_wal2json, wal2json'\n")
         with open(os.path.join(self.data, 'postgresql.conf'), 'a', encoding='utf-8') as file:
             file.write(settings)
         self.run('pg_ctl', '-D', self.data, '-l', os.path.join(self.scratch, 'log'), '-w', 'start')
@@ -130,10 +151,67 @@ SELECT count(*), sum(length(data)) FROM pg_logical_slot_peek_binary_changes('{sl
     return seconds[1] - seconds[0], int(messages), int(size)
 
 
+def write(server, seconds):
+    """100 transactions of 100 changes per second, until the time has passed."""
+    import psycopg2
+    connection = psycopg2.connect(host=server.scratch, user='postgres', dbname='postgres')
+    connection.autocommit = True
+    cursor = connection.cursor()
+    start = time.monotonic()
+    for n in range(int(seconds * 100)):
+        time.sleep(max(start + n / 100 - time.monotonic(), 0))
+        cursor.execute("INSERT INTO events SELECT i, %s, '2026-01-01' FROM generate_series(%s, %s) i",
+                       (n, n % 100 * 100 + 1, n % 100 * 100 + 100))
+    connection.close()
+
+
+def measure_latency(server, slot, options, pattern, seconds):
+    """Returns the times from commit to the client in ms, sorted, one for each transaction."""
+    import psycopg2.extras
+    server.sql(f"SELECT pg_replication_slot_advance('{slot}', pg_current_wal_lsn())")
+    connection = psycopg2.connect(host=server.scratch, user='postgres', dbname='postgres',
+                                  connection_factory=psycopg2.extras.LogicalReplicationConnection)
+    cursor = connection.cursor()
+    cursor.start_replication(slot_name=slot, options=options, decode=False)
+    writer = threading.Thread(target=write, args=(server, seconds))
+    writer.start()
+    latencies = {}
+    quiet = time.monotonic() + seconds + 2
+    while time.monotonic() < quiet:
+        message = cursor.read_message()
+        if message is None:
+            select.select([connection], [], [], 0.5)
+            continue
+        received = time.time()
+        # the last message of a transaction counts
+        for stamp in re.findall(pattern, message.payload)[:1]:
+            committed = datetime.datetime.fromisoformat(re.sub('([+-][0-9]{2})$', r'\1:00', stamp.decode()))
+            latencies[stamp] = (received - committed.timestamp()) * 1000
+        cursor.send_feedback(flush_lsn=message.data_start)
+    writer.join()
+    connection.close()
+    return sorted(latencies.values())
+
+
+def report_latency(server, cases, seconds):
+    try:
+        import psycopg2.extras  # noqa: F401
+    except ImportError:
+        print('psycopg2 is not installed: latency is not measured')
+        return
+    print(f'\ncommit to client, 10,000 changes per second in 100 transactions, {seconds} s each')
+    print(f'{"":36} {"transactions":>13} {"p50 ms":>8} {"p99 ms":>8} {"max ms":>8}')
+    for name, slot, options, pattern in cases:
+        values = measure_latency(server, slot, options, pattern, seconds)
+        print(f'{name:36} {len(values):13} {values[len(values) // 2]:8.1f} '
+              f'{values[len(values) * 99 // 100]:8.1f} {values[-1]:8.1f}')
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--changes', type=int, default=1000000)
     parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--latency', type=float, default=10)
     parser.add_argument('--pg-config', default=os.environ.get('PG_CONFIG', 'pg_config'))
     arguments = parser.parse_args()
 
@@ -142,11 +220,13 @@ def main():
         server.start()
         server.sql(SCHEMA.format(groups=GROUPS))
         cases = CASES
+        latency_cases = LATENCY_CASES
         if os.path.exists(os.path.join(server.libdir, 'wal2json.so')):
             server.sql("SELECT pg_create_logical_replication_slot('w2j', 'wal2json')")
         else:
             print('wal2json is not installed (package postgresql-NN-wal2json)')
             cases = [case for case in cases if case[1] != 'w2j']
+            latency_cases = [case for case in latency_cases if case[1] != 'w2j']
         transactions = max(arguments.changes // GROUPS, 1)
         server.sql(''.join(LOAD.format(n=n, groups=GROUPS) for n in range(transactions)))
         changes = transactions * GROUPS
@@ -158,11 +238,13 @@ def main():
                 best[name] = min(best.get(name, result), result)
         base = best.get('wal2json, format-version 2')
         print(f'{changes} changes in {transactions} transactions; least of {arguments.rounds} rounds')
-        print(f'{"":32} {"CPU s per million":>18} {"wal2json / this":>16} {"bytes per change":>17}')
+        print(f'{"":36} {"CPU s per million":>18} {"wal2json / this":>16} {"bytes per change":>17}')
         for name, _, _ in cases:
             seconds, _, size = best[name]
             ratio = f'{base[0] / seconds:.1f}' if base and seconds > 0 else ''
-            print(f'{name:32} {seconds * 1e6 / changes:18.2f} {ratio:>16} {size / changes:17.0f}')
+            print(f'{name:36} {seconds * 1e6 / changes:18.2f} {ratio:>16} {size / changes:17.0f}')
+        if arguments.latency > 0:
+            report_latency(server, latency_cases, arguments.latency)
     finally:
         server.stop()
 
