@@ -198,8 +198,9 @@ PLUGIN_OBJS = \
 	src/cdc/known_views.o \
 	src/cdc/native.o \
 	src/cdc/net.o \
-	src/cdc/plugin_options.o \
+	src/cdc/option_list.o \
 	src/cdc/plugin.o \
+	src/cdc/plugin_options.o \
 	src/cdc/progress_record.o \
 	src/cdc/relation.o \
 	src/cdc/row_json.o \
@@ -223,6 +224,7 @@ WAL2JSON_CDC_OBJS = \
 	src/cdc/encoding.o \
 	src/cdc/json_writer.o \
 	src/cdc/known_views.o \
+	src/cdc/option_list.o \
 	src/cdc/relation.o \
 	src/cdc/view_filter.o \
 	src/cdc/view_label.o \
@@ -358,6 +360,9 @@ test:
 random:
 	@EDDY_RANDOM_VIEWS='$(N)' EDDY_RANDOM_SEED='$(SEED)' test/run 064_random_views
 
+test-clients:
+	@EDDY_CLIENTS=1 test/run 036_examples
+
 demo:
 	@BROKER='$(BROKER)' BROKERS='$(BROKERS)' demo/run
 
@@ -393,6 +398,7 @@ help:
 	@echo "make test            runs all tests on private servers and a broker; installs required packages"
 	@echo "make test T=name     runs one suite (unit, regress, isolation, tap) or one test"
 	@echo "make random N=5000   compares N random views with their SELECT; SEED=n repeats a run"
+	@echo "make test-clients    runs the tests of the examples, including those in Go and Java, which are built first"
 	@echo "make sanitize        runs the tests on a server built with assertions and AddressSanitizer"
 	@echo "make fuzz            fuzzes the JSON parser for one minute, or SECONDS=n"
 	@echo "make demo            demonstrates the pipeline from Kafka to a CDC consumer; installs required packages"
@@ -405,5 +411,5 @@ help:
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
 	@echo "make clean           removes built files"
 
-.PHONY: all install install-libraries uninstall-libraries tools test random sanitize fuzz demo bench bench-all bench-cdc \
-	bench-cost check-includes help
+.PHONY: all install install-libraries uninstall-libraries tools test test-clients random sanitize fuzz demo bench bench-all \
+	bench-cdc bench-cost check-includes help

@@ -10,12 +10,11 @@
  */
 #include "postgres.h"
 
-#include "nodes/parsenodes.h"
-#include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
 #include "cdc/format.h"
+#include "cdc/option_list.h"
 #include "cdc/view_filter.h"
 #include "closest_match.h"
 
@@ -28,32 +27,17 @@
 #define UPSERT 0x04
 #define ALL_FORMATS (DEBEZIUM | NATIVE | UPSERT)
 
-typedef struct Option Option;
-
-/* Parses a value, which is NULL if the client gave the name of the option only. */
-typedef void (*ParseOption) (const Option *option, const char *value, EddyCdcOptions *options);
-
-struct Option
-{
-	const char *name;
-	const char *initial;		/* the default value, NULL: the field stays zero */
-	ParseOption parse;
-	size_t		offset;			/* in EddyCdcOptions, of the field that parse_boolean sets */
-	int			formats;		/* that have the option */
-};
-
-static void parse_batch_bytes(const Option *option, const char *value, EddyCdcOptions *options);
-static void parse_boolean(const Option *option, const char *value, EddyCdcOptions *options);
-static void parse_emit(const Option *option, const char *value, EddyCdcOptions *options);
-static void parse_format(const Option *option, const char *value, EddyCdcOptions *options);
-static void parse_protocol(const Option *option, const char *value, EddyCdcOptions *options);
-static void parse_topic_prefix(const Option *option, const char *value, EddyCdcOptions *options);
-static void parse_views(const Option *option, const char *value, EddyCdcOptions *options);
+static void parse_batch_bytes(const EddyCdcOption *option, const char *value, void *options);
+static void parse_emit(const EddyCdcOption *option, const char *value, void *options);
+static void parse_format(const EddyCdcOption *option, const char *value, void *options);
+static void parse_protocol(const EddyCdcOption *option, const char *value, void *options);
+static void parse_topic_prefix(const EddyCdcOption *option, const char *value, void *options);
+static void parse_views(const EddyCdcOption *option, const char *value, void *options);
 
 #define BOOLEAN(name, initial, field, formats) \
-	{name, initial, parse_boolean, offsetof(EddyCdcOptions, field), formats}
+	{name, initial, eddy_cdc_parse_boolean, offsetof(EddyCdcOptions, field), formats}
 
-static const Option known_options[] = {
+static const EddyCdcOption known_options[] = {
 	{"batch-bytes", "64kB", parse_batch_bytes, 0, ALL_FORMATS},
 	BOOLEAN("check-acl", "on", check_acl, ALL_FORMATS),
 	{"emit", "changes", parse_emit, 0, ALL_FORMATS},
@@ -93,10 +77,8 @@ static const struct
 	{"wal2json", NULL, 0}
 };
 
-static void check_format(const Option *option, const EddyCdcOptions *options);
+static void check_format(const EddyCdcOption *option, const EddyCdcOptions *options);
 static void check_streaming(const EddyCdcOptions *options);
-static const Option *find_option(const char *name);
-static void refuse_value(const Option *option, const char *value, const char *hint);
 
 /*
  * Fills *options from the client's list of DefElem, and from the defaults. Errors have SQLSTATE 22023,
@@ -105,41 +87,21 @@ static void refuse_value(const Option *option, const char *value, const char *hi
 void
 eddy_cdc_parse_options(List *list, EddyCdcOptions *options)
 {
-	bool		seen[lengthof(known_options)] = {false};
-	ListCell   *cell;
+	static const EddyCdcOptionTable table = {
+		EDDY_CDC_PLUGIN, known_options, lengthof(known_options), NULL
+	};
+	bool		seen[lengthof(known_options)];
 
 	memset(options, 0, sizeof(*options));
+	eddy_cdc_parse_list(&table, list, seen, options);
 	for (size_t i = 0; i < lengthof(known_options); i++)
 	{
-		const Option *option = &known_options[i];
-
-		if (option->initial != NULL)
-			option->parse(option, option->initial, options);
-	}
-
-	foreach(cell, list)
-	{
-		DefElem    *element = lfirst_node(DefElem, cell);
-		const Option *option = find_option(element->defname);
-
-		if (seen[option - known_options])
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("conflicting or redundant options"),
-					 errdetail("Option \"%s\" is given more than once.", option->name)));
-		seen[option - known_options] = true;
-
-		option->parse(option, element->arg != NULL ? strVal(element->arg) : NULL, options);
-	}
-
-	for (size_t i = 0; i < lengthof(known_options); i++)
-	{
-		const Option *option = &known_options[i];
+		const EddyCdcOption *option = &known_options[i];
 
 		if (seen[i])
 			check_format(option, options);
 		else if (option->offset == offsetof(EddyCdcOptions, include_before) &&
-				 option->parse == parse_boolean)
+				 option->parse == eddy_cdc_parse_boolean)
 			options->include_before = options->format == &eddy_cdc_debezium_format;
 		else if (option->offset == offsetof(EddyCdcOptions, net) && options->streaming)
 			options->net = false;
@@ -153,7 +115,7 @@ eddy_cdc_parse_options(List *list, EddyCdcOptions *options)
  * send all of their options: one that is off is the same as none.
  */
 static void
-check_format(const Option *option, const EddyCdcOptions *options)
+check_format(const EddyCdcOption *option, const EddyCdcOptions *options)
 {
 	const char *format = NULL;
 	StringInfoData names;
@@ -171,7 +133,7 @@ check_format(const Option *option, const EddyCdcOptions *options)
 			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? " or " : "",
 							 known_formats[i].name);
 	}
-	if (option->parse == parse_boolean && !*((const bool *) options + option->offset))
+	if (option->parse == eddy_cdc_parse_boolean && !*((const bool *) options + option->offset))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -198,71 +160,15 @@ check_streaming(const EddyCdcOptions *options)
 				 errhint("Turn one of the options off.")));
 }
 
-/* Finds an option by its name; raises an error with the closest one if there is none. */
-static const Option *
-find_option(const char *name)
-{
-	EddyClosestMatch closest;
-
-	eddy_closest_init(&closest, name);
-	for (size_t i = 0; i < lengthof(known_options); i++)
-	{
-		if (strcmp(known_options[i].name, name) == 0)
-			return &known_options[i];
-		eddy_closest_update(&closest, known_options[i].name);
-	}
-
-	if (closest.match == NULL)
-	{
-		StringInfoData names;
-
-		initStringInfo(&names);
-		for (size_t i = 0; i < lengthof(known_options); i++)
-			appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", known_options[i].name);
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unrecognized option \"%s\" for output plugin \"%s\"", name,
-						EDDY_CDC_PLUGIN),
-				 errhint("Valid options are: %s.", names.data)));
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unrecognized option \"%s\" for output plugin \"%s\"", name,
-					EDDY_CDC_PLUGIN),
-			 errhint("Perhaps you meant the option \"%s\".", closest.match)));
-}
-
-/* Raises the error for a value that is not valid, or missing. */
 static void
-refuse_value(const Option *option, const char *value, const char *hint)
+parse_batch_bytes(const EddyCdcOption *option, const char *value, void *arg)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 value != NULL ?
-			 errmsg("invalid value for option \"%s\": \"%s\"", option->name, value) :
-			 errmsg("option \"%s\" requires a value", option->name),
-			 errhint("%s", hint)));
-}
-
-static void
-parse_boolean(const Option *option, const char *value, EddyCdcOptions *options)
-{
-	bool	   *field = (bool *) ((char *) options + option->offset);
-
-	if (value == NULL)
-		*field = true;
-	else if (!parse_bool(value, field))
-		refuse_value(option, value, "Valid values are \"on\" and \"off\".");
-}
-
-static void
-parse_batch_bytes(const Option *option, const char *value, EddyCdcOptions *options)
-{
+	EddyCdcOptions *options = arg;
 	int			bytes;
 
 	if (value == NULL || !parse_int(value, &bytes, GUC_UNIT_BYTE, NULL) ||
 		bytes < 0 || bytes > MAX_BATCH_BYTES)
-		refuse_value(option, value,
+		eddy_cdc_refuse_value(option, value,
 					 "Give a size from 0 to 64MB, such as \"64kB\"; "
 					 "0 stands for one record per message.");
 	else
@@ -270,8 +176,9 @@ parse_batch_bytes(const Option *option, const char *value, EddyCdcOptions *optio
 }
 
 static void
-parse_format(const Option *option, const char *value, EddyCdcOptions *options)
+parse_format(const EddyCdcOption *option, const char *value, void *arg)
 {
+	EddyCdcOptions *options = arg;
 	EddyClosestMatch closest;
 	StringInfoData names;
 
@@ -297,19 +204,20 @@ parse_format(const Option *option, const char *value, EddyCdcOptions *options)
 		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", known_formats[i].name);
 		eddy_closest_update(&closest, known_formats[i].name);
 	}
-	refuse_value(option, value, closest.match != NULL ?
+	eddy_cdc_refuse_value(option, value, closest.match != NULL ?
 				 psprintf("Perhaps you meant the format \"%s\".", closest.match) :
 				 psprintf("Valid formats are: %s.", names.data));
 }
 
 /* Checks the version of the records that the client understands. */
 static void
-parse_protocol(const Option *option, const char *value, EddyCdcOptions *options)
+parse_protocol(const EddyCdcOption *option, const char *value, void *arg)
 {
+	EddyCdcOptions *options = arg;
 	int			version;
 
 	if (value == NULL || !parse_int(value, &version, 0, NULL) || version < 1)
-		refuse_value(option, value, "Give a number, such as \"1\".");
+		eddy_cdc_refuse_value(option, value, "Give a number, such as \"1\".");
 	else if (version != EDDY_CDC_PROTOCOL_VERSION)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -322,14 +230,15 @@ parse_protocol(const Option *option, const char *value, EddyCdcOptions *options)
 
 /* Sets the first part of the names of topics, which Kafka restricts. */
 static void
-parse_topic_prefix(const Option *option, const char *value, EddyCdcOptions *options)
+parse_topic_prefix(const EddyCdcOption *option, const char *value, void *arg)
 {
+	EddyCdcOptions *options = arg;
 	static const char valid[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
 	if (value == NULL || value[0] == '\0' || strlen(value) >= NAMEDATALEN ||
 		value[strspn(value, valid)] != '\0')
-		refuse_value(option, value,
+		eddy_cdc_refuse_value(option, value,
 					 "Give letters, digits, \".\", \"_\" and \"-\", at most 63 of them.");
 	else
 		options->topic_prefix = pstrdup(value);
@@ -337,8 +246,9 @@ parse_topic_prefix(const Option *option, const char *value, EddyCdcOptions *opti
 
 /* Selects changes of rows before they are final, rows that are final, or both. */
 static void
-parse_emit(const Option *option, const char *value, EddyCdcOptions *options)
+parse_emit(const EddyCdcOption *option, const char *value, void *arg)
 {
+	EddyCdcOptions *options = arg;
 	static const char *const values[] = {"changes", "final", "both"};
 	EddyClosestMatch closest;
 
@@ -353,15 +263,16 @@ parse_emit(const Option *option, const char *value, EddyCdcOptions *options)
 		}
 		eddy_closest_update(&closest, values[i]);
 	}
-	refuse_value(option, value, closest.match != NULL ?
+	eddy_cdc_refuse_value(option, value, closest.match != NULL ?
 				 psprintf("Perhaps you meant \"%s\".", closest.match) :
 				 "Valid values are \"changes\", \"final\" and \"both\".");
 }
 
 /* Parses a comma-separated list of schema.view, where either may be "*", and IDs. */
 static void
-parse_views(const Option *option, const char *value, EddyCdcOptions *options)
+parse_views(const EddyCdcOption *option, const char *value, void *arg)
 {
+	EddyCdcOptions *options = arg;
 	if (value == NULL || !eddy_cdc_parse_views(value, &options->views))
-		refuse_value(option, value, "List names as in \"public.revenue, reports.*\".");
+		eddy_cdc_refuse_value(option, value, "List names as in \"public.revenue, reports.*\".");
 }

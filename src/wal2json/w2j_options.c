@@ -11,11 +11,10 @@
  */
 #include "postgres.h"
 
-#include "nodes/parsenodes.h"
-#include "nodes/value.h"
 #include "replication/origin.h"
 #include "utils/builtins.h"
 
+#include "cdc/option_list.h"
 #include "closest_match.h"
 #include "wal2json/w2j.h"
 
@@ -28,41 +27,27 @@ typedef struct Pattern
 	char	   *table;
 } Pattern;
 
-typedef struct Option Option;
-
-/* Parses a value, which is NULL if the client gave the name of the option only. */
-typedef void (*ParseOption) (const Option *option, const char *value, EddyW2jOptions *options);
-
-struct Option
-{
-	const char *name;
-	const char *initial;		/* the default value, NULL: the field stays zero */
-	ParseOption parse;
-	size_t		offset;			/* of the field in EddyW2jOptions, if parse sets one of several */
-};
-
-static void parse_actions(const Option *option, const char *value, EddyW2jOptions *options);
-static void parse_boolean(const Option *option, const char *value, EddyW2jOptions *options);
-static void parse_deprecated(const Option *option, const char *value, EddyW2jOptions *options);
-static void parse_identity(const Option *option, const char *value, EddyW2jOptions *options);
-static void parse_origins(const Option *option, const char *value, EddyW2jOptions *options);
-static void parse_prefixes(const Option *option, const char *value, EddyW2jOptions *options);
-static void parse_tables(const Option *option, const char *value, EddyW2jOptions *options);
-static void parse_version(const Option *option, const char *value, EddyW2jOptions *options);
+static void parse_actions(const EddyCdcOption *option, const char *value, void *options);
+static void parse_deprecated(const EddyCdcOption *option, const char *value, void *options);
+static void parse_identity(const EddyCdcOption *option, const char *value, void *options);
+static void parse_origins(const EddyCdcOption *option, const char *value, void *options);
+static void parse_prefixes(const EddyCdcOption *option, const char *value, void *options);
+static void parse_tables(const EddyCdcOption *option, const char *value, void *options);
+static void parse_version(const EddyCdcOption *option, const char *value, void *options);
 
 #define BOOLEAN(name, initial, field) \
-	{name, initial, parse_boolean, offsetof(EddyW2jOptions, field)}
+	{name, initial, eddy_cdc_parse_boolean, offsetof(EddyW2jOptions, field), 0}
 
-static const Option known_options[] = {
-	{"actions", "insert,update,delete,truncate", parse_actions, 0},
-	{"add-msg-prefixes", NULL, parse_prefixes, offsetof(EddyW2jOptions, add_prefixes)},
-	{"add-tables", NULL, parse_tables, offsetof(EddyW2jOptions, add_tables)},
+static const EddyCdcOption known_options[] = {
+	{"actions", "insert,update,delete,truncate", parse_actions, 0, 0},
+	{"add-msg-prefixes", NULL, parse_prefixes, offsetof(EddyW2jOptions, add_prefixes), 0},
+	{"add-tables", NULL, parse_tables, offsetof(EddyW2jOptions, add_tables), 0},
 	BOOLEAN("check-acl", "on", check_acl),
-	{"filter-msg-prefixes", NULL, parse_prefixes, offsetof(EddyW2jOptions, filter_prefixes)},
-	{"filter-origins", NULL, parse_origins, 0},
-	{"filter-tables", NULL, parse_tables, offsetof(EddyW2jOptions, filter_tables)},
-	{"format-version", "1", parse_version, 0},
-	{"identity", "key", parse_identity, 0},
+	{"filter-msg-prefixes", NULL, parse_prefixes, offsetof(EddyW2jOptions, filter_prefixes), 0},
+	{"filter-origins", NULL, parse_origins, 0, 0},
+	{"filter-tables", NULL, parse_tables, offsetof(EddyW2jOptions, filter_tables), 0},
+	{"format-version", "1", parse_version, 0, 0},
+	{"identity", "key", parse_identity, 0, 0},
 	BOOLEAN("include-column-positions", "off", include_column_positions),
 	BOOLEAN("include-default", "off", include_default),
 	BOOLEAN("include-domain-data-type", "off", include_domain_data_type),
@@ -76,7 +61,7 @@ static const Option known_options[] = {
 	BOOLEAN("include-type-oids", "off", include_type_oids),
 	BOOLEAN("include-types", "on", include_types),
 	BOOLEAN("include-typmod", "on", include_typmod),
-	{"include-unchanged-toast", NULL, parse_deprecated, 0},
+	{"include-unchanged-toast", NULL, parse_deprecated, 0, 0},
 	BOOLEAN("include-xids", "off", include_xids),
 	BOOLEAN("numeric-data-types-as-string", "off", numeric_as_string),
 	BOOLEAN("pretty-print", "off", pretty_print),
@@ -84,42 +69,22 @@ static const Option known_options[] = {
 	BOOLEAN("write-in-chunks", "off", write_in_chunks)
 };
 
-static const Option *find_option(const char *name);
 static bool matches(List *patterns, const char *schema, const char *table);
 static char *next_element(const char **cursor);
 static bool parse_part(const char **cursor, char **name);
-static void refuse_value(const Option *option, const char *value, const char *hint);
 
 /* Fills *options from the client's list of DefElem, and from the defaults. */
 void
 eddy_wal2json_parse_options(List *list, EddyW2jOptions *options)
 {
-	bool		seen[lengthof(known_options)] = {false};
-	ListCell   *cell;
+	static const EddyCdcOptionTable table = {
+		EDDY_WAL2JSON_PLUGIN, known_options, lengthof(known_options),
+		"The options are those of wal2json, \"check-acl\", \"identity\" and \"skip-empty-xacts\"."
+	};
+	bool		seen[lengthof(known_options)];
 
 	memset(options, 0, sizeof(*options));
-	for (size_t i = 0; i < lengthof(known_options); i++)
-	{
-		const Option *option = &known_options[i];
-
-		if (option->initial != NULL)
-			option->parse(option, option->initial, options);
-	}
-
-	foreach(cell, list)
-	{
-		DefElem    *element = lfirst_node(DefElem, cell);
-		const Option *option = find_option(element->defname);
-
-		if (seen[option - known_options])
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("conflicting or redundant options"),
-					 errdetail("Option \"%s\" is given more than once.", option->name)));
-		seen[option - known_options] = true;
-
-		option->parse(option, element->arg != NULL ? strVal(element->arg) : NULL, options);
-	}
+	eddy_cdc_parse_list(&table, list, seen, options);
 
 	/* it has no effect on version 2, as in wal2json */
 	if (options->format_version != 1)
@@ -168,55 +133,11 @@ matches(List *patterns, const char *schema, const char *table)
 	return false;
 }
 
-/* Finds an option by its name; raises an error with the closest one if there is none. */
-static const Option *
-find_option(const char *name)
-{
-	EddyClosestMatch closest;
-
-	eddy_closest_init(&closest, name);
-	for (size_t i = 0; i < lengthof(known_options); i++)
-	{
-		if (strcmp(known_options[i].name, name) == 0)
-			return &known_options[i];
-		eddy_closest_update(&closest, known_options[i].name);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unrecognized option \"%s\" for output plugin \"%s\"", name,
-					EDDY_WAL2JSON_PLUGIN),
-			 closest.match != NULL ?
-			 errhint("Perhaps you meant the option \"%s\".", closest.match) :
-			 errhint("The options are those of wal2json, \"check-acl\", \"identity\" and \"skip-empty-xacts\".")));
-}
-
-/* Raises the error for a value that is not valid, or missing. */
-static void
-refuse_value(const Option *option, const char *value, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 value != NULL ?
-			 errmsg("invalid value for option \"%s\": \"%s\"", option->name, value) :
-			 errmsg("option \"%s\" requires a value", option->name),
-			 errhint("%s", hint)));
-}
-
-static void
-parse_boolean(const Option *option, const char *value, EddyW2jOptions *options)
-{
-	bool	   *field = (bool *) ((char *) options + option->offset);
-
-	if (value == NULL)
-		*field = true;
-	else if (!parse_bool(value, field))
-		refuse_value(option, value, "Valid values are \"on\" and \"off\".");
-}
-
 /* Without a value, the version is 2. */
 static void
-parse_version(const Option *option, const char *value, EddyW2jOptions *options)
+parse_version(const EddyCdcOption *option, const char *value, void *arg)
 {
+	EddyW2jOptions *options = arg;
 	char	   *end;
 	long		version;
 
@@ -228,7 +149,7 @@ parse_version(const Option *option, const char *value, EddyW2jOptions *options)
 	errno = 0;
 	version = strtol(value, &end, 10);
 	if (end == value || *end != '\0' || errno != 0)
-		refuse_value(option, value, "Valid versions are 1 and 2.");
+		eddy_cdc_refuse_value(option, value, "Valid versions are 1 and 2.");
 	if (version < 1 || version > 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -238,8 +159,8 @@ parse_version(const Option *option, const char *value, EddyW2jOptions *options)
 }
 
 static void
-parse_deprecated(const Option *option, const char *value pg_attribute_unused(),
-				 EddyW2jOptions *options pg_attribute_unused())
+parse_deprecated(const EddyCdcOption *option, const char *value pg_attribute_unused(),
+				 void *arg pg_attribute_unused())
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_NAME),
@@ -250,20 +171,22 @@ parse_deprecated(const Option *option, const char *value pg_attribute_unused(),
 
 /* "key": as of a table whose primary key is the view's key; "full": with REPLICA IDENTITY FULL. */
 static void
-parse_identity(const Option *option, const char *value, EddyW2jOptions *options)
+parse_identity(const EddyCdcOption *option, const char *value, void *arg)
 {
+	EddyW2jOptions *options = arg;
 	if (value != NULL && strcmp(value, "key") == 0)
 		options->full_identity = false;
 	else if (value != NULL && strcmp(value, "full") == 0)
 		options->full_identity = true;
 	else
-		refuse_value(option, value, "Valid values are \"key\" and \"full\".");
+		eddy_cdc_refuse_value(option, value, "Valid values are \"key\" and \"full\".");
 }
 
 /* A missing value selects all actions, and an empty one none. */
 static void
-parse_actions(const Option *option, const char *value, EddyW2jOptions *options)
+parse_actions(const EddyCdcOption *option, const char *value, void *arg)
 {
+	EddyW2jOptions *options = arg;
 	static const struct
 	{
 		const char *name;
@@ -283,7 +206,7 @@ parse_actions(const Option *option, const char *value, EddyW2jOptions *options)
 		while (i < lengthof(names) && strcmp(names[i].name, name) != 0)
 			i++;
 		if (i == lengthof(names))
-			refuse_value(option, name,
+			eddy_cdc_refuse_value(option, name,
 						 "Valid actions are \"insert\", \"update\", \"delete\" and \"truncate\".");
 		options->actions |= names[i].action;
 	}
@@ -291,8 +214,9 @@ parse_actions(const Option *option, const char *value, EddyW2jOptions *options)
 
 /* A missing or empty list selects no message prefix, and so the option has no effect. */
 static void
-parse_prefixes(const Option *option, const char *value, EddyW2jOptions *options)
+parse_prefixes(const EddyCdcOption *option, const char *value, void *arg)
 {
+	EddyW2jOptions *options = arg;
 	List	  **field = (List **) ((char *) options + option->offset);
 	const char *cursor = value;
 
@@ -302,8 +226,9 @@ parse_prefixes(const Option *option, const char *value, EddyW2jOptions *options)
 
 /* Numbers of replication origins (pg_replication_origin.roident). */
 static void
-parse_origins(const Option *option, const char *value, EddyW2jOptions *options)
+parse_origins(const EddyCdcOption *option, const char *value, void *arg)
 {
+	EddyW2jOptions *options = arg;
 	const char *cursor = value;
 
 	while (cursor != NULL && *cursor != '\0')
@@ -315,7 +240,7 @@ parse_origins(const Option *option, const char *value, EddyW2jOptions *options)
 		errno = 0;
 		origin = strtol(text, &end, 10);
 		if (end == text || *end != '\0' || errno != 0 || origin < 0 || origin > DoNotReplicateId)
-			refuse_value(option, text, "List numbers of replication origins, as in \"1, 2\".");
+			eddy_cdc_refuse_value(option, text, "List numbers of replication origins, as in \"1, 2\".");
 		options->filter_origins = lappend_int(options->filter_origins, (int) origin);
 	}
 }
@@ -338,8 +263,9 @@ next_element(const char **cursor)
  * and a backslash makes the next character part of the name. An empty list matches no table.
  */
 static void
-parse_tables(const Option *option, const char *value, EddyW2jOptions *options)
+parse_tables(const EddyCdcOption *option, const char *value, void *arg)
 {
+	EddyW2jOptions *options = arg;
 	List	  **field = (List **) ((char *) options + option->offset);
 	const char *hint = "List names as in \"public.revenue, reports.*\".";
 	const char *cursor = value != NULL ? value : "";
@@ -360,14 +286,14 @@ parse_tables(const Option *option, const char *value, EddyW2jOptions *options)
 		cursor += strspn(cursor, " ");
 		if (!parse_part(&cursor, &pattern->schema) || *cursor++ != '.' ||
 			!parse_part(&cursor, &pattern->table))
-			refuse_value(option, value, hint);
+			eddy_cdc_refuse_value(option, value, hint);
 		*field = lappend(*field, pattern);
 
 		cursor += strspn(cursor, " ");
 		if (*cursor == '\0')
 			return;
 		if (*cursor++ != ',')
-			refuse_value(option, value, hint);
+			eddy_cdc_refuse_value(option, value, hint);
 	}
 }
 

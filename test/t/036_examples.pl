@@ -137,6 +137,16 @@ SKIP:
 }
 
 {
+	my $table = prepare('changes', 'pg_eddy_cdc', 0);
+	sql($node, "SELECT eddy.keep_changes('v')");
+	sql($node, 'CREATE ROLE reader LOGIN; GRANT SELECT ON v TO reader');
+	$node->safe_psql('shadow', 'CREATE SCHEMA changes; CREATE TABLE changes.applied (token text)');
+	check_example('changes', $table, "$examples/changes/shadow.sh", "$source user=reader",
+		"host=$host port=$port dbname=shadow options='-c search_path=changes,public'", 'public.v', $table);
+	sql($node, "SELECT eddy.keep_changes('v', NULL)");
+}
+
+{
 	my $table = prepare('recvlogical', 'pg_eddy_cdc', 1);
 	check_example('recvlogical', $table, "$examples/recvlogical/shadow.sh", $source,
 		"host=$host port=$port dbname=shadow options='-c search_path=recvlogical,public'", 'recvlogical', 'public.v', $table, "$dir/received");
@@ -153,6 +163,35 @@ SKIP:
 	my $url = sub { return "postgresql://$user\@localhost/$_[0]?host=" . $host =~ s{/}{%2F}gr . "&port=$port"; };
 	check_example('node', $table, 'node', "$dir/node/shadow.js", $url->('postgres'),
 		$url->('shadow') . '&options=-c%20search_path%3Dnode%2Cpublic', 'node', 'public.v', $table);
+}
+
+# These two load their libraries when they are built, which takes about a minute: "make test-clients"
+SKIP:
+{
+	skip 'clients in Go and Java are tested by "make test-clients"', 4 unless $ENV{EDDY_CLIENTS};
+	my $run_in = sub {
+		my ($directory, $command) = @_;
+		system("cp -r $examples/$directory $dir/ && cd $dir/$directory && HOME=$dir $command >$dir/$directory.build 2>&1") == 0
+		  or BAIL_OUT("could not build the example in $directory: " . slurp_file("$dir/$directory.build"));
+		return;
+	};
+	my $url = sub {
+		my ($database, $more) = @_;
+		return "jdbc:postgresql://localhost:$port/$database?user=" . ($ENV{PGUSER} // getpwuid($<)) . $more;
+	};
+
+	$run_in->('go', 'go build -o shadow .');
+	my $table = prepare('go', 'pg_eddy_cdc', 1);
+	check_example('go', $table, "$dir/go/shadow", "$source", "host=$host port=$port dbname=shadow search_path=go,public", 'go', 'public.v', $table);
+
+	# pgjdbc has no Unix sockets
+	$node->append_conf('postgresql.conf', "listen_addresses = 'localhost'");
+	$node->append_conf('pg_hba.conf', 'host all,replication all localhost trust');
+	$node->restart;
+	$run_in->('java', 'mvn -q package');
+	$table = prepare('java', 'pg_eddy_cdc', 1);
+	check_example('java', $table, 'java', '-cp', "$dir/java/target/*:$dir/java/target/lib/*", 'Shadow',
+		$url->('postgres', ''), $url->('shadow', '&currentSchema=java,public'), 'java', 'public.v', $table);
 }
 
 $node->stop;
