@@ -135,6 +135,7 @@ OBJS = \
 	src/view/replace.o \
 	src/view/row_bytes.o \
 	src/view/scan.o \
+	src/view/send_rows.o \
 	src/view/session.o \
 	src/view/set_returning.o \
 	src/view/signature.o \

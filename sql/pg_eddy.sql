@@ -299,7 +299,7 @@ CREATE TABLE eddy._change_marker (
 );
 
 /*
- * Rows of views that are sent to the consumer of a slot, see src/view/initial_rows.c. Deleted in the transaction
+ * Rows of views that are sent to the consumer of a slot, see src/view/send_rows.c. Deleted in the transaction
  * that inserts them: the output plugin reads them in the WAL.
  */
 CREATE TABLE eddy._initial_row (

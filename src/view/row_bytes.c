@@ -3,7 +3,7 @@
  * row_bytes.c
  *    Rows of a main state table as bytes, with the columns that users of the view see.
  *
- * For kept changes (change_log.c) and for rows that are sent to consumers (initial_rows.c). No output
+ * For kept changes (change_log.c) and for rows that are sent to consumers (send_rows.c). No output
  * function runs in the transaction that writes them. Hidden columns, such as transition states, are
  * left out, and values that are stored out of line are taken in.
  *

@@ -110,7 +110,7 @@ extern char *eddy_view_change_token(Oid relid);
 extern void eddy_view_read_changes(Oid relid, const char *after, int limit,
 								   ReturnSetInfo *result);
 
-/* ---- initial rows for consumers (initial_rows.c) ---- */
+/* ---- initial rows for consumers (send_rows.c) ---- */
 
 extern int64 eddy_view_send_rows(const char *slot, const Oid *relids, int count);
 

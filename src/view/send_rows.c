@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * initial_rows.c
+ * send_rows.c
  *    Sends all rows of views to a consumer, through its replication slot: eddy.send_snapshot.
  *
  * The rows are inserted into eddy._initial_row, and deleted again in the same transaction: the slot
