@@ -194,5 +194,33 @@ SKIP:
 		$url->('postgres', ''), $url->('shadow', '&currentSchema=java,public'), 'java', 'public.v', $table);
 }
 
+# The page, in a browser that shows it while the view changes
+SKIP:
+{
+	skip 'the page is tested by "make test-clients" with Chromium', 3 unless $ENV{EDDY_CLIENTS};
+	skip 'Chromium is not installed', 3 if system('chromium --version >/dev/null 2>&1') != 0;
+	my $page_port = PostgreSQL::Test::Cluster::get_free_port();
+	my $server = start_process("$dir/live", '/usr/bin/env', 'python3', "$examples/live/server.py", $source, 'public.v', $page_port);
+	wait_until($node, q{SELECT count(*) > 0 FROM pg_replication_slots WHERE slot_name LIKE 'live%' AND active}, 'the server of the page follows the view');
+	my $dom = '';
+	my $before = sql($node, 'SELECT count(*) FROM v');
+	my $browser = IPC::Run::start([ 'chromium', '--headless', '--no-sandbox', '--disable-gpu', "--user-data-dir=$dir/chromium", '--timeout=8000',
+			'--dump-dom', "http://localhost:$page_port/" ], '>', \$dom, '2>', \my $err);
+	foreach (1 .. 20)
+	{
+		insert_rows(5);
+		Time::HiRes::sleep(0.2);    # so that the page shows several states
+	}
+	$browser->finish;
+	stop_process($server, 'TERM');
+	my @shown = sort map { join '|', /<td>([^<]*)<\/td>/g } $dom =~ /<tr data-key.*?<\/tr>/g;
+	my @rows = sort split /\n/, sql($node, q{SELECT concat_ws('|', k, coalesce(g, ''), total, n) FROM v});
+	# the numbers of JavaScript have fewer digits, so only the keys and counts are compared
+	is(scalar(@shown), scalar(@rows), 'the page shows all rows');
+	is_deeply([ sort map { my @f = split /\|/, $_; "$f[0]|$f[-1]" } @shown ], [ sort map { my @f = split /\|/, $_; "$f[0]|$f[-1]" } @rows ], '... as they are at the end');
+	my ($changes) = $dom =~ /<span id="changes">(\d+)</;
+	cmp_ok($changes, '>', $before + 10, '... after changes while it was open');
+}
+
 $node->stop;
 done_testing();
