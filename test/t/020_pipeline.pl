@@ -125,6 +125,9 @@ foreach my $view (sort keys %views)
 	sql($node, "SELECT eddy.create_continuous_view('$view', \$\$$views{$view}\$\$$options)");
 }
 
+# its changes are also kept for SQL
+sql($node, "SELECT eddy.keep_changes('per_window', '1 day')");
+
 # the consumer of changes: reconnects automatically, is killed once, keeps its output
 my $changes = 0;
 my $consumer;
@@ -514,6 +517,14 @@ foreach my $view (sort keys %views)
 		"SELECT * FROM $view",
 		"the applied changes of $view equal the view");
 }
+equal_ok(
+	$node,
+	q{SELECT r.* FROM (SELECT DISTINCT ON (key::text) op, after
+			FROM eddy.changes('per_window', NULL, 1000000) WITH ORDINALITY
+			ORDER BY key::text, ordinality DESC) c,
+		json_populate_record(NULL::per_window, c.after) r WHERE c.op <> 'd'},
+	'SELECT * FROM per_window',
+	'the kept changes of per_window equal the view');
 is( sql($node, q{
 SELECT view, key, previous, op, lsn, seq
 FROM (SELECT *, lag(op) OVER (PARTITION BY view, key ORDER BY lsn, seq) AS previous FROM change) c
