@@ -333,32 +333,40 @@ check_retention(const EddyView *view, const Position *position)
 				 errhint("Read the view and continue with a token of eddy.change_token that is read in the same REPEATABLE READ transaction.")));
 }
 
-/* Reads changes of the current difference into SPI_tuptable, in order, one more than limit. */
+/*
+ * Reads changes of the current difference into SPI_tuptable, in order, one more than limit. The second
+ * part of the query is for the index over IDs: conditions on positions are hidden from the planner, which
+ * would otherwise read all of the log in the order of positions.
+ */
 static void
 fetch_changes(const EddyView *view, const Position *position, int limit)
 {
-	Oid			types[] = {INT8OID, INT8OID, INT4OID, PG_SNAPSHOTOID, INT8OID, PG_SNAPSHOTOID, INT8OID};
+	Oid			types[] = {
+		INT8OID, INT8OID, INT4OID, PG_SNAPSHOTOID, INT8OID, PG_SNAPSHOTOID, INT8OID, INT8OID,
+		INT4OID
+	};
+	bool		inside = position->position > position->last;
 	Datum		values[] = {
 		Int64GetDatum(view->changes_log), Int64GetDatum(position->position),
 		Int32GetDatum(position->number), snapshot_datum(position->next_snapshot),
 		Int64GetDatum(position->last), snapshot_datum(position->snapshot),
-		Int64GetDatum((int64) limit + 1)
+		Int64GetDatum((int64) limit + 1),
+		/* one condition, as the index uses one: past the last change that was received, or past L */
+		Int64GetDatum(inside ? position->position : position->last),
+		Int32GetDatum(inside ? position->number : position->last > 0 ? PG_INT32_MAX : 0)
 	};
 
 	if (SPI_execute_with_args("(SELECT c.position, c.number, c.op, c.layout, c.content, c.xid, c.at"
-							  " FROM eddy._change c WHERE c.log = $1 AND c.position > $5"
-							  " AND (c.position, c.number) > ($2, $3)"
+							  " FROM eddy._change c WHERE c.log = $1 AND (c.position, c.number) > ($8, $9)"
 							  " AND ($5 > 0 OR c.xid >= pg_snapshot_xmin($6))"
 							  " AND pg_visible_in_snapshot(c.xid, $4)"
 							  " ORDER BY c.position, c.number LIMIT $7)"
 							  " UNION ALL"
 							  " (SELECT c.position, c.number, c.op, c.layout, c.content, c.xid, c.at"
-							  " FROM eddy._change c WHERE c.log = $1 AND c.position <= $5"
-							  " AND (c.position, c.number) > ($2, $3)"
-							  " AND c.xid >= pg_snapshot_xmin($6)"
+							  " FROM eddy._change c WHERE c.log = $1 AND c.xid >= pg_snapshot_xmin($6)"
 							  " AND NOT pg_visible_in_snapshot(c.xid, $6)"
 							  " AND pg_visible_in_snapshot(c.xid, $4)"
-							  " ORDER BY c.position, c.number LIMIT $7)"
+							  " AND c.position + 0 <= $5 AND (c.position + 0, c.number) > ($2, $3))"
 							  " ORDER BY position, number LIMIT $7",
 							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read kept changes");
