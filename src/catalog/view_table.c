@@ -362,8 +362,9 @@ eddy_catalog_update_view(const EddyView *view, const EddyView *old)
 	eddy_catalog_close(rel);
 }
 
-void
-eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates)
+/* Replaces some columns of the row of a view: those that a function sets. */
+static void
+update_view(const EddyView *view, void (*set) (const EddyView *view, Datum *values, bool *nulls))
 {
 	Relation	rel = eddy_catalog_open(&eddy_catalog_view_table);
 	Datum		values[VIEW_NCOLUMNS];
@@ -376,33 +377,33 @@ eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates)
 	if (tuple)
 	{
 		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
-		values[VIEW_AGGREGATES - 1] = CStringGetTextDatum(aggregates);
-		values[VIEW_FORMAT - 1] = Int32GetDatum(view->format);
+		set(view, values, nulls);
 		eddy_catalog_replace(rel, tuple, values, nulls);
 		eddy_catalog_invalidate(view->stream);
 	}
 	eddy_catalog_close(rel);
 }
 
+static void
+write_aggregates(const EddyView *view, Datum *values, bool *nulls pg_attribute_unused())
+{
+	values[VIEW_AGGREGATES - 1] = CStringGetTextDatum(view->aggregates);
+	values[VIEW_FORMAT - 1] = Int32GetDatum(view->format);
+}
+
+void
+eddy_catalog_set_view_aggregates(const EddyView *view, const char *aggregates)
+{
+	EddyView	changed = *view;
+
+	changed.aggregates = unconstify(char *, aggregates);
+	update_view(&changed, write_aggregates);
+}
+
 void
 eddy_catalog_set_view_changes(const EddyView *view)
 {
-	Relation	rel = eddy_catalog_open(&eddy_catalog_view_table);
-	Datum		values[VIEW_NCOLUMNS];
-	bool		nulls[VIEW_NCOLUMNS];
-	ScanKeyData key;
-	HeapTuple	tuple;
-
-	eddy_catalog_key_oid(&key, VIEW_VIEW, view->relid);
-	tuple = eddy_catalog_find(rel, 1, &key);
-	if (tuple)
-	{
-		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
-		write_changes(view, values, nulls);
-		eddy_catalog_replace(rel, tuple, values, nulls);
-		eddy_catalog_invalidate(view->stream);
-	}
-	eddy_catalog_close(rel);
+	update_view(view, write_changes);
 }
 
 /* ---- status ---- */
