@@ -210,7 +210,7 @@ make_token(uint64 log, const Position *position)
 	StringInfoData token;
 
 	initStringInfo(&token);
-	appendStringInfo(&token, "%016" INT64_MODIFIER "x;%s;" INT64_FORMAT, log,
+	appendStringInfo(&token, "%08x%08x;%s;" INT64_FORMAT, (uint32) (log >> 32), (uint32) log,
 					 position->snapshot, position->last);
 	if (position->next_snapshot)
 		appendStringInfo(&token, ";%s;" INT64_FORMAT ";" INT64_FORMAT ";%d",
@@ -262,7 +262,7 @@ parse_token(const char *token, uint64 log, Position *position)
 	const char *rest;
 	int64		number;
 
-	snprintf(prefix, sizeof(prefix), "%016" INT64_MODIFIER "x;", log);
+	snprintf(prefix, sizeof(prefix), "%08x%08x;", (uint32) (log >> 32), (uint32) log);
 	if (strspn(token, "0123456789abcdef") != 16 || token[16] != ';')
 		refuse_token(invalid);
 	if (strncmp(token, prefix, 17) != 0)
