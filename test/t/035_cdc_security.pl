@@ -126,6 +126,7 @@ foreach my $sql (
 	q{CREATE TABLE open.p (LIKE eddy._view_progress); SECURITY LABEL FOR pg_eddy ON TABLE open.p IS '2 00000000000000000000000000000000 progress 1 2 5'},
 	q{UPDATE eddy._view_progress SET closed_until = 'infinity'}, q{DELETE FROM eddy._view_progress},
 	q{TRUNCATE eddy._view_progress}, q{ALTER TABLE eddy._view_progress REPLICA IDENTITY NOTHING},
+	q{INSERT INTO eddy._initial_row VALUES ('s', 'eddy._granted_state'::regclass, 1, NULL)}, q{UPDATE eddy._change SET content = ''},
 	q{INSERT INTO eddy._granted_state VALUES ('forged', 1)}, q{ALTER TABLE eddy._granted_state REPLICA IDENTITY NOTHING},
 	q{INSERT INTO pg_seclabel SELECT * FROM pg_seclabel}, q{DELETE FROM pg_seclabel})
 {
@@ -144,6 +145,26 @@ SELECT pg_logical_emit_message(true, 'pg_eddy', '{"op":"p","view":"open.granted"
 SELECT pg_logical_emit_message(false, 'pg_eddy_cdc', '{"op":"c","view":"open.granted","key":{},"after":{}}');
 });
 is(received('regress_eddy_super', 'progress', 'on', 'include-schema', 'on'), '', 'forged tables and messages produce no records');
+
+# Initial rows are bytes, which are trusted. The table of pg_eddy refuses them of all roles, even of superusers, and
+# a table of another role is not trusted even if a superuser has labelled it, as a restore of an edited dump does.
+isnt(($node->psql('postgres', "INSERT INTO eddy._initial_row VALUES ('s', 'eddy._granted_state'::regclass, 1, 'x')"))[0], 0, 'superusers cannot write initial rows');
+sql($node, q{
+GRANT pg_write_all_data TO regress_eddy_owner;
+SET ROLE regress_eddy_owner;
+CREATE TABLE open.rows (slot name, state_table oid, layout bigint, content bytea);
+RESET ROLE;
+SECURITY LABEL FOR pg_eddy ON TABLE open.rows IS '2 00000000000000000000000000000000 initial 1 2 3 4';
+});
+isnt(($node->psql('postgres', "SET ROLE regress_eddy_owner; INSERT INTO eddy._initial_row VALUES ('s', 'eddy._granted_state'::regclass, 1, 'x')"))[0], 0, '... nor can roles with pg_write_all_data');
+sql($node, q{
+SET ROLE regress_eddy_owner;
+INSERT INTO open.rows SELECT 's', 'eddy._granted_state'::regclass, l, b FROM (VALUES (NULL::bytea), (''), ('\x00'), (decode(repeat('ff', 100), 'hex')), (decode(repeat('00', 300), 'hex'))) AS v(b), generate_series(-2, 2) l;
+RESET ROLE;
+DROP TABLE open.rows;
+REVOKE pg_write_all_data FROM regress_eddy_owner;
+});
+is(received('regress_eddy_super'), '', 'initial rows in a table of another role produce no records');
 
 # That a view was dropped is for those who could read it.
 sql($node, q{
