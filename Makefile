@@ -31,6 +31,7 @@ OBJS = \
 	src/apply/cascade.o \
 	src/apply/close.o \
 	src/apply/dead_letter.o \
+	src/apply/deferred.o \
 	src/apply/event_time.o \
 	src/apply/fill.o \
 	src/apply/history.o \
@@ -94,6 +95,8 @@ OBJS = \
 	src/view/collect_query.o \
 	src/view/collect_values.o \
 	src/view/combine.o \
+	src/view/deferred_delete.o \
+	src/view/deferred_read.o \
 	src/view/define.o \
 	src/view/delta.o \
 	src/view/delta_plan.o \
@@ -101,6 +104,7 @@ OBJS = \
 	src/view/empty_sets.o \
 	src/view/event_window.o \
 	src/view/flatten.o \
+	src/view/fold.o \
 	src/view/function.o \
 	src/view/group_cache.o \
 	src/view/group_lock.o \
@@ -111,6 +115,7 @@ OBJS = \
 	src/view/kind_append.o \
 	src/view/kind_collected.o \
 	src/view/kind_combining.o \
+	src/view/kind_deferred.o \
 	src/view/kind_distinct_on.o \
 	src/view/kind_panes.o \
 	src/view/kind_retracting.o \
@@ -134,6 +139,7 @@ OBJS = \
 	src/view/refuse.o \
 	src/view/replace.o \
 	src/view/row_bytes.o \
+	src/view/row_id.o \
 	src/view/scan.o \
 	src/view/send_rows.o \
 	src/view/session.o \
@@ -385,6 +391,9 @@ bench-cdc:
 bench-cost:
 	@PG_CONFIG='$(PG_CONFIG)' test/bench/cost.py --check
 
+bench-writes:
+	@PG_CONFIG='$(PG_CONFIG)' test/bench/writes.py
+
 check-includes:
 	@test/check_includes
 
@@ -409,8 +418,9 @@ help:
 	@echo "make bench-all       measures everything else, and other stream processors: about an hour"
 	@echo "make bench-cdc       measures the CPU time of decoding, also of other output plugins"
 	@echo "make bench-cost      measures the instructions that watermarks and closing windows cost"
+	@echo "make bench-writes    measures what views cost users' statements, also of hand-written triggers"
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
 	@echo "make clean           removes built files"
 
 .PHONY: all install install-libraries uninstall-libraries tools test test-clients random sanitize fuzz demo bench bench-all \
-	bench-cdc bench-cost check-includes help
+	bench-cdc bench-cost bench-writes check-includes help

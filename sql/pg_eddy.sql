@@ -629,6 +629,16 @@ COMMENT ON FUNCTION eddy.change_token IS
 CREATE FUNCTION eddy._open_windows(panes regclass, key record)
 RETURNS SETOF record LANGUAGE c STABLE STRICT ROWS 100 AS 'MODULE_PATHNAME', 'eddy_open_windows';
 
+/*
+ * Views with maintenance => 'deferred'. The first two are called by the query of such a view, with the
+ * privileges of its reader: they answer only to callers who can read the deltas.
+ */
+CREATE FUNCTION eddy._is_deferred(deltas regclass, delta record, VARIADIC key "any")
+RETURNS boolean LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'eddy_is_deferred';
+CREATE FUNCTION eddy._deferred_group(deltas regclass, place tid, id uuid)
+RETURNS SETOF record LANGUAGE c STABLE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'eddy_deferred_group';
+CREATE FUNCTION eddy._delete_group() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_delete_group';
+
 -- On state tables: users may only DELETE groups, through the view.
 CREATE FUNCTION eddy._refuse_state_change() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_refuse_state_change';
@@ -966,7 +976,8 @@ SELECT v.view, v.stream,
        pg_stat_get_tuples_deleted(c.oid) AS deleted,
        (SELECT coalesce(sum(l.late_rows), 0)::bigint FROM eddy._late_row_count l WHERE l.view = v.view) AS late_rows,
        coalesce(p.closed_groups, 0) AS closed_groups,
-       (SELECT sum(pg_table_size(t.oid))::bigint FROM pg_class t WHERE t.oid = ANY (v.state_tables)) AS state_bytes
+       (SELECT sum(pg_table_size(t.oid))::bigint FROM pg_class t WHERE t.oid = ANY (v.state_tables)) AS state_bytes,
+       CASE WHEN v.maintenance = 'deferred' THEN pg_stat_get_live_tuples(v.state_tables[2]) END AS deferred_rows
 FROM eddy._view v JOIN pg_class c ON c.oid = v.state_tables[1]
 LEFT JOIN eddy._view_progress p ON p.view = v.view;
 COMMENT ON VIEW eddy.stat_continuous_views IS 'numbers of groups written and the size of the state, for each continuous view';
@@ -1026,7 +1037,8 @@ GRANT EXECUTE ON FUNCTION
     eddy.pause, eddy.resume, eddy.seek, eddy.replay_dead_letters,
     eddy.create_continuous_view, eddy.replace_continuous_view, eddy.drop_continuous_view,
     eddy.create_publication, eddy.changes, eddy.change_token, eddy.keep_changes, eddy.send_snapshot,
-    eddy._open_windows,         -- called by continuous views with the privileges of their readers
+    -- called by continuous views with the privileges of their readers
+    eddy._open_windows, eddy._is_deferred, eddy._deferred_group,
     -- called by eddy.sources and eddy.partitions with the privileges of their readers
     eddy._workers, eddy._event_time_less, eddy._is_polled
 TO PUBLIC;

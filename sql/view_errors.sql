@@ -35,7 +35,7 @@ SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', emit => 'c
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', emit => 'on_close');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', late => 'keep');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', start => 'yesterday');
-SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', maintenance => 'deferred');
+SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', maintenance => 'deferred', on_error => 'stop');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', retention => '1 day');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', allowed_lateness => '1 min');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM items', on_error => 'skip');

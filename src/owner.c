@@ -42,8 +42,21 @@ eddy_owner_init(void)
 	}
 }
 
+/*
+ * True if a setting is one of a library that is not loaded, as the setting before it in the list is:
+ * looking it up by its name would take longer than comparing all others.
+ */
 static inline bool
-has_pinned_value(const EddyPinnedSetting *setting)
+is_absent(const EddyPinnedSetting *setting, const EddyPinnedSetting *absent)
+{
+	const char *dot = absent ? strchr(absent->name, '.') : NULL;
+
+	return dot && strncmp(setting->name, absent->name, dot - absent->name + 1) == 0;
+}
+
+/* *absent: the last setting that was found to be one of a library that is not loaded. */
+static inline bool
+has_pinned_value(const EddyPinnedSetting *setting, const EddyPinnedSetting **absent)
 {
 	const char *current;
 
@@ -53,32 +66,60 @@ has_pinned_value(const EddyPinnedSetting *setting)
 		return *setting->number == setting->expected;
 	if (setting->string)
 		current = *setting->string;
+	else if (setting->zone)
+		current = pg_get_timezone_name(session_timezone);
 	else
 	{
 		/* of a library that is not loaded, or of another version of the server */
+		if (is_absent(setting, *absent))
+			return true;
 		current = GetConfigOption(setting->name, true, false);
 		if (current == NULL)
+		{
+			*absent = setting;
 			return true;
+		}
 	}
 	return current != NULL && strcmp(current, setting->value) == 0;
+}
+
+/* True if expressions can run without any change: within another switch, usually. */
+static bool
+is_pinned(Oid owner, const EddyOwnerSwitch *save)
+{
+	const EddyPinnedSetting *absent = NULL;
+
+	if (save->saved_user != owner || !(save->saved_context & SECURITY_RESTRICTED_OPERATION))
+		return false;
+	for (int i = 0; i < (int) lengthof(eddy_pinned_settings); i++)
+		if (!eddy_pinned_settings[i].workers_only &&
+			!has_pinned_value(&eddy_pinned_settings[i], &absent))
+			return false;
+	return true;
 }
 
 /*
  * eddy_owner_begin switches to the owner under SECURITY_RESTRICTED_OPERATION and pins all settings
  * that expressions can depend on. If the (sub)transaction is aborted the server restores both;
- * otherwise the caller has to call eddy_owner_end.
+ * otherwise the caller has to call eddy_owner_end. Within another switch to the same owner, which
+ * is much cheaper, settings that an expression has changed are pinned again.
  */
 void
 eddy_owner_begin(EddyOwnerSwitch *save, Oid owner)
 {
+	const EddyPinnedSetting *absent = NULL;
+
 	GetUserIdAndSecContext(&save->saved_user, &save->saved_context);
+	save->guc_level = 0;
+	if (is_pinned(owner, save))
+		return;
 	SetUserIdAndSecContext(owner, save->saved_context | SECURITY_RESTRICTED_OPERATION);
 	save->guc_level = NewGUCNestLevel();
 	for (int i = 0; i < (int) lengthof(eddy_pinned_settings); i++)
 	{
 		const EddyPinnedSetting *setting = &eddy_pinned_settings[i];
 
-		if (setting->workers_only || has_pinned_value(setting))
+		if (setting->workers_only || has_pinned_value(setting, &absent))
 			continue;
 
 		/*
@@ -112,6 +153,8 @@ eddy_owner_pin_process(void)
 void
 eddy_owner_end(const EddyOwnerSwitch *save)
 {
+	if (save->guc_level == 0)
+		return;
 	AtEOXact_GUC(false, save->guc_level);
 	SetUserIdAndSecContext(save->saved_user, save->saved_context);
 }

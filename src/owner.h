@@ -13,7 +13,7 @@ typedef struct EddyOwnerSwitch
 {
 	Oid			saved_user;
 	int			saved_context;
-	int			guc_level;
+	int			guc_level;		/* 0: nothing was changed */
 } EddyOwnerSwitch;
 
 /* Around expressions of users: restricted, and with all settings pinned. */

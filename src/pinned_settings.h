@@ -57,6 +57,7 @@ typedef struct EddyPinnedSetting
 	const bool *flag;
 	const int  *number;
 	char	   *const *string;
+	bool		zone;			/* the time zone of the session */
 	int			expected;		/* of flag and number */
 } EddyPinnedSetting;
 
@@ -81,7 +82,7 @@ static EddyPinnedSetting eddy_pinned_settings[] = {
 	{"DateStyle", "ISO, YMD", .number = &DateOrder, .expected = DATEORDER_YMD, .output = true},
 	{"DateStyle", "ISO, YMD", .number = &DateStyle, .expected = USE_ISO_DATES, .output = true},
 	{"IntervalStyle", "postgres", .number = &IntervalStyle, .expected = INTSTYLE_POSTGRES, .output = true},
-	{"TimeZone", "UTC", .configured = false, .output = true},
+	{"TimeZone", "UTC", .zone = true, .output = true},
 	{"array_nulls", "on", .flag = &Array_nulls, .expected = true},
 	{"bytea_output", "hex", .number = &bytea_output, .expected = BYTEA_OUTPUT_HEX, .output = true},
 	{"extra_float_digits", "1", .number = &extra_float_digits, .expected = 1, .output = true},

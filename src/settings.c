@@ -27,8 +27,8 @@ int			eddy_settings_batch_rows = 100000;
 int			eddy_settings_batch_target_time = 200;
 int			eddy_settings_batch_time = 50;
 int			eddy_settings_batch_time_limit = 60000;
-int			eddy_settings_catch_up_rate;
 int			eddy_settings_catch_up_rate = 0;
+int			eddy_settings_fold_interval = 1000;
 int			eddy_settings_group_cache_memory = 4 * 1024;
 int			eddy_settings_group_values_limit = 1000000;
 int			eddy_settings_max_workers_per_database = -1;
@@ -100,6 +100,13 @@ eddy_settings_define(void)
 							&eddy_settings_catch_up_rate,
 							0, 0, INT_MAX,
 							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_eddy.fold_interval",
+							"Time between two merges of the changes of views with maintenance => 'deferred'.",
+							NULL,
+							&eddy_settings_fold_interval,
+							1000, 10, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.group_cache_memory",
 							"Maximum memory for the places of groups that a source worker remembers, for each view.",

@@ -16,6 +16,7 @@ extern int	eddy_settings_batch_target_time;	/* ms that a full batch should take;
 extern int	eddy_settings_batch_time;	/* ms from the first row that end a batch */
 extern int	eddy_settings_batch_time_limit; /* ms to process a batch */
 extern int	eddy_settings_catch_up_rate;	/* rows per second of a view that is filled; 0: any */
+extern int	eddy_settings_fold_interval;	/* ms between merges of deferred changes */
 extern int	eddy_settings_group_cache_memory;	/* kB for each state table of a worker; 0: none */
 extern int	eddy_settings_group_values_limit;	/* values that an aggregate keeps of one group */
 extern int	eddy_settings_max_workers_per_database;	/* source workers; -1: half of all */

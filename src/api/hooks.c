@@ -408,7 +408,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	if (OidIsValid(database))
 		eddy_worker_evict(database);
 	if (copies)
-		eddy_statement_enter();
+		eddy_statement_enter_copy();
 	if (guarded)
 		eddy_guard_begin(&frame);
 	PG_TRY();

@@ -73,15 +73,6 @@ get_choice(FunctionCallInfo fcinfo, int arg, const char *const *choices)
 }
 
 static void
-refuse_value(const char *name, const char *value, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("value \"%s\" of argument \"%s\" is not supported in this version", value, name),
-			 hint ? errhint("%s", hint) : 0));
-}
-
-static void
 check_length(const char *name, const Interval *length)
 {
 	if (eddy_interval_usec(length) < 0)
@@ -201,8 +192,6 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 
 	source = get_source(fcinfo, options.start, ARG_HISTORY, &history);
 	check_lateness(&options);
-	if (strcmp(options.maintenance, "immediate") != 0)
-		refuse_value("maintenance", options.maintenance, "Use maintenance => 'immediate'.");
 
 	view = eddy_view_create(text_to_cstring(PG_GETARG_TEXT_PP(ARG_NAME)),
 							text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY)), &options, &created);
@@ -211,7 +200,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 		eddy_apply_fill(view, source, history, NIL);
 		if (reads_kafka(options.start))
 			eddy_view_start(view);
-		eddy_worker_wakeup_at_commit(); /* the stream needs ticks now */
+		eddy_worker_wakeup_at_commit(); /* it may need ticks now */
 	}
 	PG_RETURN_OID(view);
 }

@@ -91,6 +91,14 @@ extern bool eddy_watermark_raise(const EddyStream *stream, TimestampTz until,
  */
 extern long eddy_apply_tick(void);
 
+/* ---- deferred.c ---- */
+
+/*
+ * Merges what users' statements have added to views with deferred maintenance, in transactions of its own; called
+ * by the database worker. Returns the milliseconds until it should be called again, -1: there is no such view.
+ */
+extern long eddy_deferred_tick(void);
+
 /* ---- close.c ---- */
 
 /* Closes what is due of a stream when the current transaction commits. */
@@ -227,6 +235,7 @@ extern void eddy_statement_init(void);
  * each trigger phase. Rows that are added between wait for the end of the outermost one.
  */
 extern void eddy_statement_enter(void);
+extern void eddy_statement_enter_copy(void);	/* instead, for COPY */
 extern void eddy_statement_leave(void);
 
 /* Keeps rows that a statement has added to a stream. */

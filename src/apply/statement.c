@@ -8,7 +8,8 @@
  * outermost statement ends, as reported by the executor and utility hooks; then all views of all
  * affected streams are maintained at once, in one order. So a statement that fires a thousand
  * inner INSERTs writes each group once. Rows that still wait when the transaction commits are
- * applied then.
+ * applied then. The rows of a COPY that is not part of another statement, into a table without further
+ * triggers, are applied by the capture trigger, which saves the copy of them.
  *
  * Rows belong to the subtransaction that added them and vanish with it.
  *
@@ -24,6 +25,8 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
@@ -35,6 +38,7 @@
 
 #include "apply/apply.h"
 #include "apply/stream_cache.h"
+#include "stream/stream.h"
 #include "view/changes.h"
 #include "view/view.h"
 
@@ -45,6 +49,7 @@ typedef struct EddyPending
 	SubTransactionId subid;
 	TupleDesc	tupdesc;		/* of the stream when they were added */
 	Tuplestorestate *store;
+	bool		borrowed;		/* the store is the transition table of the statement */
 	int64		nrows;
 	EddyChanges *deleted;		/* of a view; NULL: rows of a stream, in store */
 } EddyPending;
@@ -53,6 +58,9 @@ static List *pending = NIL;		/* of EddyPending, in TopTransactionContext, in ord
 
 /* How many data-modifying statements and trigger phases are running. */
 static int	nesting = 0;
+
+/* The outermost of them is COPY. */
+static bool copying = false;
 
 /* While rows are applied, statements of user functions end, but not the outermost one. */
 static bool flushing = false;
@@ -129,13 +137,59 @@ find_pending(Relation rel)
 static void
 end_pending(EddyPending *entry)
 {
-	if (entry->store)
+	if (entry->store && !entry->borrowed)
 		tuplestore_end(entry->store);
 	if (entry->deleted)
 		eddy_changes_free(entry->deleted);
 	if (entry->tupdesc)
 		FreeTupleDesc(entry->tupdesc);
 	pfree(entry);
+}
+
+/*
+ * True if the rows of the current COPY can be applied by the trigger itself: nothing else of the
+ * statement happens after it, and it waits for the end of no other statement.
+ */
+static bool
+ends_statement(Relation rel)
+{
+	const TriggerDesc *triggers = rel->trigdesc;
+
+	if (!copying || nesting != 1 || pending != NIL || triggers == NULL)
+		return false;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+
+		if (TRIGGER_FOR_INSERT(trigger->tgtype) && TRIGGER_FOR_AFTER(trigger->tgtype) &&
+			trigger->tgenabled != TRIGGER_DISABLED &&
+			strcmp(trigger->tgname, EDDY_STREAM_CAPTURE_TRIGGER) != 0 &&
+			strcmp(trigger->tgname, EDDY_STREAM_APPLY_TRIGGER) != 0)
+			return false;
+	}
+	return true;
+}
+
+static void flush_pending(void);
+
+/* Applies the rows of a transition table, without a copy of them. */
+static void
+apply_rows(Relation rel, Tuplestorestate *rows)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	EddyPending *entry = palloc0(sizeof(EddyPending));
+
+	entry->stream = RelationGetRelid(rel);
+	entry->subid = GetCurrentSubTransactionId();
+	entry->tupdesc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
+	entry->store = rows;
+	entry->borrowed = true;
+	entry->nrows = tuplestore_tuple_count(rows);
+	pending = list_make1(entry);
+	MemoryContextSwitchTo(old);
+	tuplestore_select_read_pointer(rows, 0);
+	tuplestore_rescan(rows);
+	flush_pending();
 }
 
 void
@@ -151,6 +205,11 @@ eddy_statement_add(Relation rel, Tuplestorestate *rows)
 						RelationGetRelationName(rel)),
 				 errdetail("A function that is called for the maintenance has tried to.")));
 
+	if (ends_statement(rel))
+	{
+		apply_rows(rel, rows);
+		return;
+	}
 	entry = find_pending(rel);
 	slot = MakeSingleTupleTableSlot(entry->tupdesc, &TTSOpsMinimalTuple);
 	tuplestore_select_read_pointer(rows, 0);
@@ -391,6 +450,14 @@ void
 eddy_statement_leave(void)
 {
 	nesting--;
+	copying = copying && nesting > 0;
+}
+
+void
+eddy_statement_enter_copy(void)
+{
+	nesting++;
+	copying = (nesting == 1);
 }
 
 static bool

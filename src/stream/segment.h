@@ -15,11 +15,6 @@
 #define EDDY_STREAM_SEGMENTS 3
 #define EDDY_STREAM_SEGMENTS_MAX 16
 
-/* Names of our triggers on a stream. */
-#define EDDY_STREAM_CAPTURE_TRIGGER "pg_eddy_capture"
-#define EDDY_STREAM_REFUSE_TRIGGER "pg_eddy_refuse"
-#define EDDY_STREAM_APPLY_TRIGGER "pg_eddy_refuse_apply"
-
 extern void eddy_stream_execute(const char *command);
 
 extern void eddy_stream_add_segment(Oid stream);

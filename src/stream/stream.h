@@ -15,6 +15,11 @@
 
 /* ---- registration (register.c) ---- */
 
+/* Names of our triggers on a stream. */
+#define EDDY_STREAM_CAPTURE_TRIGGER "pg_eddy_capture"
+#define EDDY_STREAM_REFUSE_TRIGGER "pg_eddy_refuse"
+#define EDDY_STREAM_APPLY_TRIGGER "pg_eddy_refuse_apply"
+
 extern void eddy_stream_create(const EddyStream *stream);
 extern void eddy_stream_drop(Oid relid);
 

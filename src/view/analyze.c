@@ -37,6 +37,7 @@
 #include "view/flatten.h"
 #include "view/function.h"
 #include "view/kind.h"
+#include "view/kind_deferred.h"
 #include "view/kind_retracting.h"
 #include "view/layer.h"
 #include "view/refuse.h"
@@ -535,6 +536,8 @@ analyze_flat_query(EddyViewPlan *plan, Query *query)
 	eddy_combine_replace(plan, query);
 	if (plan->kind == NULL)
 		plan->kind = eddy_kind_choose_for(plan, query, plan->stream_rti);
+	if (plan->deferred)
+		eddy_deferred_check(plan);
 	eddy_chain_check_query(plan, query);
 	plan->adds_end = eddy_event_window_add_end(query, plan->stream_rti);
 	plan->kind->layout(plan, query);

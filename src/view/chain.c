@@ -132,6 +132,10 @@ eddy_chain_analyze_source(EddyViewPlan *plan)
 		eddy_refuse(psprintf("a continuous view cannot read continuous view \"%s\"", name),
 					"A part of the query of that view, such as ORDER BY or a window function, is applied when it is read, so that the changes of its rows are not known.",
 					"Create the other view without that part, and an ordinary view with the rest of its query.");
+	if (strcmp(parent->maintenance, "deferred") == 0)
+		eddy_refuse(psprintf("a continuous view cannot read continuous view \"%s\"", name),
+					"It has maintenance => 'deferred', so that its rows change after the transactions that have inserted them.",
+					"Create the other view with maintenance => 'immediate'.");
 	if (strcmp(parent->kind, eddy_kind_panes.name) == 0 && strcmp(parent->emit, "on_close") != 0)
 		eddy_refuse(psprintf("a continuous view cannot read continuous view \"%s\"", name),
 					"Its many overlapping windows are computed when it is read, until they close.",

@@ -20,6 +20,9 @@
  * eddy._view_progress is updated before they are deleted, which tells consumers of changes why.
  * The values that aggregates keep of a group are deleted when the group shrinks or is removed.
  *
+ * A view whose kind merges rows later (settle) closes windows after all of their rows were merged, and only
+ * in the database worker: no other process merges them.
+ *
  * Locking: RowExclusiveLock on the state tables and the row of the view in eddy._view_progress,
  * view after view in order of their Oid. Memory: a context that is deleted at the end. A crash
  * leaves nothing: all is part of the transaction.
@@ -48,6 +51,7 @@
 #include "view/emit_every.h"
 #include "view/kind.h"
 #include "view/kind_combining.h"
+#include "view/kind_deferred.h"
 #include "view/maintain.h"
 #include "view/view.h"
 
@@ -104,6 +108,35 @@ eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz watermark)
 
 /* ---- what there is to do ---- */
 
+/* True in the process that merges rows that were deferred. */
+static bool settles = false;
+
+void
+eddy_view_settle_here(void)
+{
+	settles = true;
+}
+
+/* The first end of a window that has deltas; DT_NOEND: none. */
+static TimestampTz
+next_deferred_end(EddyViewPlan *plan)
+{
+	const EddyStateTable *table = eddy_deferred_deltas(plan);
+	EddyUpsert *upsert;
+	TupleTableSlot *row;
+	TimestampTz end = DT_NOEND;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	upsert = eddy_upsert_open(table, plan->name);
+	eddy_upsert_seek_range(upsert, DT_NOBEGIN, DT_NOEND);
+	row = eddy_upsert_next(upsert);
+	if (row)
+		end = DatumGetTimestampTz(row->tts_values[table->keys[0].column - 1]);
+	eddy_upsert_close(upsert);
+	PopActiveSnapshot();
+	return end;
+}
+
 /*
  * The first time after another one at which a window of the view ends; DT_NOEND: none. *final is
  * set if its first group is final.
@@ -142,6 +175,9 @@ next_due(EddyViewPlan *plan)
 	if (plan->kind->next_due)
 		return plan->kind->next_due(plan, progress);
 	due = next_end(plan, progress->closed_until, &plan->interrupted);
+	/* also of windows that are closed already, if they accept late rows */
+	if (plan->deferred)
+		due = Min(due, next_deferred_end(plan));
 	if (plan->lateness > 0)
 	{
 		bool		final;
@@ -417,12 +453,22 @@ static void
 close_view(CloseRun *run)
 {
 	EddyViewPlan *plan = run->plan;
-	EddyViewProgress *progress = eddy_catalog_lock_view_progress(plan->view);
-	TimestampTz forgets = eddy_view_earlier(run->watermark, plan->lateness);
+	EddyViewProgress *progress;
+	TimestampTz until = run->watermark;
+	TimestampTz forgets;
 	int64		forgotten = 0;
 
+	if (plan->kind->settle)
+		until = plan->kind->settle(plan, run->watermark, run->budget);
+	forgets = Min(eddy_view_earlier(run->watermark, plan->lateness), until);
+	progress = eddy_catalog_lock_view_progress(plan->view);
 	if (progress == NULL)
 		return;
+	if (*run->budget <= 0)
+	{
+		run->complete = false;
+		return;
+	}
 	if (plan->kind->close)
 	{
 		run->complete = plan->kind->close(plan, progress, run->watermark, run->budget);
@@ -431,7 +477,7 @@ close_view(CloseRun *run)
 		eddy_catalog_set_view_progress(progress);
 		return;
 	}
-	if (run->watermark > progress->closed_until)
+	if (until > progress->closed_until)
 	{
 		TimestampTz closed_before = progress->closed_until;
 		bool		waits = plan->lateness > 0 || eddy_combine_is_wanted(plan->view);
@@ -439,7 +485,7 @@ close_view(CloseRun *run)
 
 		progress->closed_until =
 			act_on_range(plan, waits ? CLOSE_MARK : CLOSE_MARK_AND_FORGET,
-						 progress->closed_until, progress->closed_until, run->watermark,
+						 progress->closed_until, progress->closed_until, until,
 						 run->budget, &progress->closed_groups);
 		progress->closed_at = GetCurrentTimestamp();
 		/* groups that were kept when windows were closed before, for views that combine them */
@@ -459,7 +505,8 @@ close_view(CloseRun *run)
 		progress->forgotten_until = act_on_range(plan, CLOSE_FORGET, progress->forgotten_until,
 												 progress->forgotten_until, forgets, run->budget,
 												 &forgotten);
-	run->complete = progress->closed_until >= run->watermark &&
+	/* what other transactions have locked is left for the next call */
+	run->complete = progress->closed_until >= until &&
 		progress->forgotten_until >= forgets;
 	eddy_catalog_set_view_progress(progress);
 }
@@ -547,7 +594,8 @@ run_on_view(void (*function) (CloseRun *), CloseRun *run)
 
 /*
  * The plans of the views of a source that have windows, with their state tables locked, in order of
- * Oid; with children, also those of the views that read them.
+ * Oid; with children, also those of the views that read them. Without those that another process has
+ * to settle.
  */
 static List *
 windowed_plans(Oid source, bool with_children)
@@ -566,7 +614,7 @@ windowed_plans(Oid source, bool with_children)
 			continue;
 		plan = eddy_maintain_lock_view(lfirst_oid(lc), false);
 
-		if (plan && plan->windowed)
+		if (plan && plan->windowed && (settles || plan->kind->settle == NULL))
 			plans = lappend(plans, plan);
 		if (with_children)
 			views = list_concat(views, eddy_plan_views(lfirst_oid(lc)));

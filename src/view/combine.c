@@ -4,9 +4,9 @@
  *    Combining and finalizing transition states outside of an Agg node.
  *
  * Combine, serialize and final functions may require to be called by an aggregate
- * (AggCheckCallContext) and may change their first argument in place. So they get the AggState of a
- * started "SELECT count(*)" as context, and copies of stored states. The rules for NULLs are those
- * of nodeAgg.c for AGGSPLIT_FINAL_DESERIAL.
+ * (AggCheckCallContext) and may change their first argument in place. So they get an AggState as
+ * context, which has what functions can ask for, and copies of stored states. The rules for NULLs are
+ * those of nodeAgg.c for AGGSPLIT_FINAL_DESERIAL.
  *
  * No locks. Memory: states live in the aggregate context of that node, which the caller resets
  * after each group. Errors of user-defined functions are raised.
@@ -16,53 +16,38 @@
 #include "postgres.h"
 
 #include "executor/executor.h"
-#include "parser/analyze.h"
-#include "tcop/tcopprot.h"
 #include "utils/datum.h"
 #include "utils/expandeddatum.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "view/combine.h"
 
-static PlannedStmt *count_plan = NULL;	/* of "SELECT count(*)", for the life of the process */
-
-/* Plans a query that consists of an Agg node. It depends on no relation and remains valid. */
-static PlannedStmt *
-plan_count(void)
-{
-	const char *sql = "SELECT pg_catalog.count(*)";
-	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(sql));
-	Query	   *query = parse_analyze_fixedparams(raw, sql, NULL, 0, NULL);
-	PlannedStmt *plan = pg_plan_query(query, sql, 0, NULL);
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-	plan = copyObject(plan);
-	MemoryContextSwitchTo(old);
-	return plan;
-}
-
+/*
+ * A node that was never planned: AggGetAggref returns NULL, as for a function that is called as a
+ * window function. Starting a query instead would cost more than all the calls of a small batch.
+ */
 EddyCombiner *
 eddy_combine_begin(void)
 {
 	EddyCombiner *combiner = palloc0(sizeof(EddyCombiner));
+	EState	   *estate = CreateExecutorState();
+	AggState   *aggstate = makeNode(AggState);
 
-	if (count_plan == NULL)
-		count_plan = plan_count();
-	combiner->query = CreateQueryDesc(count_plan, "", GetActiveSnapshot(), InvalidSnapshot,
-									  None_Receiver, NULL, NULL, 0);
-	standard_ExecutorStart(combiner->query, 0);
-	combiner->aggstate = castNode(AggState, combiner->query->planstate);
-	combiner->mcxt = combiner->aggstate->curaggcontext->ecxt_per_tuple_memory;
+	aggstate->ss.ps.state = estate;
+	aggstate->ss.ps.ps_ExprContext = aggstate->tmpcontext = CreateExprContext(estate);
+	aggstate->curaggcontext = CreateExprContext(estate);
+	combiner->estate = estate;
+	combiner->aggstate = aggstate;
+	combiner->mcxt = aggstate->curaggcontext->ecxt_per_tuple_memory;
 	return combiner;
 }
 
+/* Also calls what functions have registered with AggRegisterCallback. */
 void
 eddy_combine_end(EddyCombiner *combiner)
 {
-	standard_ExecutorFinish(combiner->query);
-	standard_ExecutorEnd(combiner->query);
-	FreeQueryDesc(combiner->query);
+	FreeExecutorState(combiner->estate);
+	pfree(combiner->aggstate);
 	pfree(combiner);
 }
 

@@ -8,13 +8,13 @@
 #ifndef EDDY_COMBINE_H
 #define EDDY_COMBINE_H
 
-#include "executor/execdesc.h"
+#include "nodes/execnodes.h"
 #include "view/plan.h"
 
 /* The aggregate context of the calls: an AggState that AggCheckCallContext accepts. */
 typedef struct EddyCombiner
 {
-	QueryDesc  *query;
+	EState	   *estate;
 	AggState   *aggstate;
 	MemoryContext mcxt;			/* of all results; the caller resets it after each group */
 } EddyCombiner;

@@ -50,6 +50,7 @@
 #include "view/event_window.h"
 #include "view/kind.h"
 #include "view/layer.h"
+#include "view/kind_deferred.h"
 #include "view/kind_panes.h"
 #include "view/view.h"
 
@@ -242,7 +243,10 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 		append_column(&sql, &table->columns[i]);
 	}
 	appendStringInfoString(&sql, ") USING heap");
-	if (!table->append_only)
+	if (table->passing)
+		appendStringInfoString(&sql, " WITH (autovacuum_vacuum_scale_factor = 0.0,"
+							   " autovacuum_vacuum_threshold = 10000)");
+	else if (!table->append_only)
 		appendStringInfoString(&sql, " WITH (fillfactor = 50,"
 							   " autovacuum_vacuum_scale_factor = 0.01,"
 							   " autovacuum_vacuum_insert_scale_factor = 0.1)");
@@ -265,10 +269,10 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 
 	/*
 	 * Keys can be NULL, so only FULL identifies a deleted group to consumers. Changes of parts of
-	 * groups are not sent.
+	 * groups, and of deltas, are not sent.
 	 */
 	execute(psprintf("ALTER TABLE %s REPLICA IDENTITY %s", qualified,
-					 table->parts ? "NOTHING" : "FULL"));
+					 table->parts || table->passing ? "NOTHING" : "FULL"));
 	execute(psprintf("CREATE TRIGGER pg_eddy_refuse BEFORE INSERT OR UPDATE OR TRUNCATE ON %s"
 					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._refuse_state_change()",
 					 qualified, EDDY_SCHEMA));
@@ -381,6 +385,73 @@ append_open_windows(StringInfo sql, const EddyViewPlan *plan)
 	appendStringInfoChar(sql, ')');
 }
 
+/* The names of the columns of a table of deltas that are the key of the group, with a prefix. */
+static char *
+list_delta_keys(const EddyViewPlan *plan, const char *prefix)
+{
+	const EddyStateTable *deltas = eddy_deferred_deltas(plan);
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < eddy_deferred_nkeys(plan); i++)
+		appendStringInfo(&names, "%s%s%s", i > 0 ? ", " : "", prefix,
+						 column_name(deltas, deltas->keys[i].column));
+	return names.data;
+}
+
+/*
+ * The condition for rows of the main table, s, whose group has no deltas. As long as there are none at
+ * all, the function is not called.
+ */
+static void
+append_not_deferred(StringInfo sql, const EddyViewPlan *plan)
+{
+	const EddyStateTable *state = eddy_plan_main_table(plan);
+	const EddyStateTable *deltas = eddy_deferred_deltas(plan);
+	const char *table = quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(deltas->relid));
+
+	appendStringInfo(sql, "((SELECT d.id FROM %s AS d LIMIT 1) IS NULL OR NOT "
+					 "%s._is_deferred(%s::pg_catalog.regclass,"
+					 " (SELECT ROW(d.ctid, d.id) FROM %s AS d LIMIT 1)",
+					 table, EDDY_SCHEMA, quote_literal_cstr(table), table);
+	for (int i = 0; i < state->nkeys; i++)
+		appendStringInfo(sql, ", s.%s", column_name(state, state->keys[i].column));
+	appendStringInfoString(sql, "))");
+}
+
+/* The query for groups that have deltas. */
+static void
+append_deferred_groups(StringInfo sql, const EddyViewPlan *plan)
+{
+	const EddyStateTable *state = eddy_plan_main_table(plan);
+	const EddyStateTable *deltas = eddy_deferred_deltas(plan);
+	const char *table = quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(deltas->relid));
+	char	   *keys = list_delta_keys(plan, "d.");
+
+	appendStringInfoString(sql, " UNION ALL SELECT ");
+	for (int i = 0; i < plan->noutputs; i++)
+	{
+		const EddyOutput *output = &plan->outputs[i];
+
+		/* conditions on keys select the deltas that are read */
+		appendStringInfo(sql, "%s%s.%s", i > 0 ? ", " : "",
+						 output->kind == EDDY_OUTPUT_KEY ? "k" : "w",
+						 output->kind == EDDY_OUTPUT_KEY ?
+						 column_name(deltas, deltas->keys[output->index].column) :
+						 column_name(state, output->column));
+	}
+	appendStringInfo(sql, " FROM (SELECT DISTINCT ON (%s) %s, d.ctid AS place, d.id FROM %s AS d) AS k,"
+					 " LATERAL %s._deferred_group(%s::pg_catalog.regclass, k.place, k.id) AS w (",
+					 keys, keys, table, EDDY_SCHEMA, quote_literal_cstr(table));
+	for (int i = 0; i < plan->noutputs; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(sql, ", ");
+		append_column(sql, &state->columns[plan->outputs[i].column - 1]);
+	}
+	appendStringInfoChar(sql, ')');
+}
+
 /* A query for the rows of the main state table that are rows of what is maintained. */
 char *
 eddy_define_rows_query(const EddyViewPlan *plan)
@@ -395,8 +466,16 @@ eddy_define_rows_query(const EddyViewPlan *plan)
 						 column_name(table, plan->outputs[i].column));
 	appendStringInfo(&sql, " FROM %s",
 					 quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(table->relid)));
+	if (eddy_deferred_is_shown(plan))
+		appendStringInfoString(&sql, " AS s");
 	if (plan->visible_column)
 		appendStringInfo(&sql, " WHERE %s", column_name(table, plan->visible_column));
+	if (eddy_deferred_is_shown(plan))
+	{
+		appendStringInfoString(&sql, plan->visible_column ? " AND " : " WHERE ");
+		append_not_deferred(&sql, plan);
+		append_deferred_groups(&sql, plan);
+	}
 	if (plan->panes && !plan->on_close)
 		append_open_windows(&sql, plan);
 	return sql.data;
@@ -443,6 +522,22 @@ eddy_define_store_reader(Oid view, EddyLayers *layers, const char *rows_query)
 	CommandCounterIncrement();
 }
 
+/* For DELETE on a view that the server cannot delete through. */
+static void
+create_delete_trigger(Oid schema, const char *name)
+{
+	EddyOwnerSwitch save;
+
+	/* the function can be used by no other role */
+	eddy_owner_become(&save, eddy_catalog_extension_owner());
+	SPI_connect();
+	execute(psprintf("CREATE TRIGGER pg_eddy_delete INSTEAD OF DELETE ON %s"
+					 " FOR EACH ROW EXECUTE FUNCTION %s._delete_group()",
+					 quote_qualified_identifier(get_namespace_name(schema), name), EDDY_SCHEMA));
+	SPI_finish();
+	eddy_owner_end(&save);
+}
+
 /* A simple view over the main state table, or what the definition does with its rows. */
 static Oid
 create_public_view(const EddyViewPlan *plan, EddyLayers *layers, Oid schema, const char *name)
@@ -459,6 +554,8 @@ create_public_view(const EddyViewPlan *plan, EddyLayers *layers, Oid schema, con
 	relid = get_relname_relid(name, schema);
 	if (layers->reader)
 		eddy_define_store_reader(relid, layers, rows_query);
+	if (eddy_deferred_is_shown(plan))
+		create_delete_trigger(schema, name);
 	return relid;
 }
 

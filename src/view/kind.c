@@ -18,6 +18,7 @@ static const EddyViewKind *const kinds[] = {
 	&eddy_kind_retracting,
 	&eddy_kind_session,
 	&eddy_kind_collected,
+	&eddy_kind_deferred,
 	&eddy_kind_panes,
 	&eddy_kind_combining,
 	&eddy_kind_append,

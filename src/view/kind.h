@@ -65,11 +65,19 @@ struct EddyViewKind
 	TimestampTz (*next_due) (EddyViewPlan *plan, const EddyViewProgress *progress);
 	bool		(*close) (EddyViewPlan *plan, EddyViewProgress *progress, TimestampTz watermark,
 						  int64 *budget);
+
+	/*
+	 * For kinds that merge rows later than they are added, otherwise NULL: merges those of windows
+	 * that end until a time, at most *budget. Returns until when no such rows are left, at most that
+	 * time. Called before windows are closed, by the database worker alone.
+	 */
+	TimestampTz (*settle) (EddyViewPlan *plan, TimestampTz until, int64 *budget);
 };
 
 extern const EddyViewKind eddy_kind_append; /* kind_append.c */
 extern const EddyViewKind eddy_kind_collected;	/* kind_collected.c */
 extern const EddyViewKind eddy_kind_combining;	/* kind_combining.c */
+extern const EddyViewKind eddy_kind_deferred;	/* kind_deferred.c */
 extern const EddyViewKind eddy_kind_panes;	/* kind_panes.c */
 extern const EddyViewKind eddy_kind_retracting; /* kind_retracting.c */
 extern const EddyViewKind eddy_kind_session;	/* kind_session.c */

@@ -27,14 +27,12 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "port/pg_bswap.h"
-#include "utils/timestamp.h"
 #include "utils/typcache.h"
-#include "utils/uuid.h"
 
 #include "monotonic.h"
 #include "view/analyze.h"
 #include "view/kind.h"
+#include "view/row_id.h"
 #include "view/ttl.h"
 
 /* The one state table. */
@@ -124,48 +122,6 @@ make_delta(EddyViewPlan *plan, Query *delta)
 	delta->targetList = tlist;
 }
 
-/* ---- IDs of rows ---- */
-
-/* The IDs of one batch: UUIDs of version 7, 60 bits of time and 38 random bits before the counter. */
-typedef struct RowIds
-{
-	uint64		high;
-	uint64		low;
-	uint32		next;			/* of 2^24 */
-	pg_uuid_t	id;
-} RowIds;
-
-static void
-begin_ids(RowIds *ids)
-{
-	int64		now = GetCurrentTimestamp() +
-		((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * USECS_PER_DAY;
-	uint64		fraction = (now % 1000) * 4096 / 1000;
-	uint64		random;
-
-	if (!pg_strong_random(&random, sizeof(random)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate a random number")));
-	ids->high = ((uint64) (now / 1000) << 16) | (UINT64CONST(7) << 12) | fraction;
-	ids->low = (UINT64CONST(2) << 62) | ((random >> 26) << 24);
-	ids->next = 0;
-}
-
-/* The next ID, valid until the next call. */
-static Datum
-next_id(RowIds *ids)
-{
-	uint64		halves[2];
-
-	if (ids->next == (1 << 24))
-		begin_ids(ids);
-	halves[0] = pg_hton64(ids->high);
-	halves[1] = pg_hton64(ids->low | ids->next++);
-	memcpy(ids->id.data, halves, UUID_LEN);
-	return UUIDPGetDatum(&ids->id);
-}
-
 /* ---- appending ---- */
 
 static void
@@ -174,19 +130,19 @@ merge(EddyViewPlan *plan, EddyMerge *merge)
 	TupleTableSlot *result;
 	TupleTableSlot *row;
 	TimestampTz now = eddy_wall_clock();
-	RowIds		ids;
+	EddyRowIds	ids;
 
 	if (eddy_merge_append_computed(merge, STATE))
 		return;
 	result = MakeSingleTupleTableSlot(eddy_merge_desc(merge, STATE), &TTSOpsVirtual);
-	begin_ids(&ids);
+	eddy_row_ids_begin(&ids);
 	while ((row = eddy_merge_next(merge)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
 		ExecClearTuple(result);
 		memcpy(result->tts_values, row->tts_values, sizeof(Datum) * plan->noutputs);
 		memcpy(result->tts_isnull, row->tts_isnull, sizeof(bool) * plan->noutputs);
-		result->tts_values[plan->row_column - 1] = next_id(&ids);
+		result->tts_values[plan->row_column - 1] = eddy_row_ids_next(&ids);
 		result->tts_isnull[plan->row_column - 1] = false;
 		eddy_ttl_touch(plan, now, NULL, result);
 		eddy_merge_append(merge, STATE, ExecStoreVirtualTuple(result));

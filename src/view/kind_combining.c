@@ -25,6 +25,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
 #include "utils/datum.h"
@@ -47,11 +48,12 @@
 /* The one state table. */
 #define STATE 0
 
-/* One merge. */
+/* One merge, or the reading of one group. */
 typedef struct Combining
 {
 	EddyViewPlan *plan;
-	EddyMerge  *merge;
+	EddyMerge  *merge;			/* NULL: a group is read */
+	TimestampTz final_until;	/* new groups whose window ends until here are final */
 	const EddyStateTable *table;
 	EddyCombiner *combiner;
 	EddyCollector *collector;	/* NULL: no aggregate needs its values */
@@ -549,7 +551,7 @@ eddy_combining_mark(const EddyViewPlan *plan, TupleTableSlot *row, bool final)
  * leaves its group final.
  */
 void
-eddy_combining_compute_marks(const EddyViewPlan *plan, EddyMerge *merge, const Datum *keys,
+eddy_combining_compute_marks(const EddyViewPlan *plan, TimestampTz final_until, const Datum *keys,
 							 const bool *key_nulls, TupleTableSlot *stored, TupleTableSlot *result)
 {
 	bool		final;
@@ -559,8 +561,7 @@ eddy_combining_compute_marks(const EddyViewPlan *plan, EddyMerge *merge, const D
 	if (stored)
 		final = DatumGetBool(stored->tts_values[plan->final_column - 1]);
 	else
-		final = !key_nulls[0] &&
-			DatumGetTimestampTz(keys[0]) <= eddy_merge_judgment(merge)->final_until;
+		final = !key_nulls[0] && DatumGetTimestampTz(keys[0]) <= final_until;
 	eddy_combining_mark(plan, result, final);
 }
 
@@ -576,7 +577,8 @@ compute_result(Combining *c, TupleTableSlot *stored)
 	compute_states(c, stored);
 	ExecStoreVirtualTuple(c->finals);
 	eddy_combining_compute_outputs(c->plan, c->econtext, c->finals, c->result);
-	eddy_combining_compute_marks(c->plan, c->merge, c->keys, c->key_nulls, stored, c->result);
+	eddy_combining_compute_marks(c->plan, c->final_until, c->keys, c->key_nulls, stored,
+								 c->result);
 	eddy_emit_pace(c->plan, c->now, stored, c->result);
 	eddy_ttl_touch(c->plan, c->now, stored, c->result);
 	ExecStoreVirtualTuple(c->result);
@@ -652,7 +654,7 @@ finish_group(Combining *c)
 }
 
 static void
-begin(Combining *c)
+begin(Combining *c, TupleDesc state_desc)
 {
 	EddyViewPlan *plan = c->plan;
 
@@ -662,12 +664,12 @@ begin(Combining *c)
 	c->econtext = CreateStandaloneExprContext();
 	c->group = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsVirtual);
 	c->finals = MakeSingleTupleTableSlot(plan->final_desc, &TTSOpsVirtual);
-	c->result = MakeSingleTupleTableSlot(eddy_merge_desc(c->merge, STATE), &TTSOpsVirtual);
+	c->result = MakeSingleTupleTableSlot(state_desc, &TTSOpsVirtual);
 	/* the constant key of a view without GROUP BY is 0 */
 	c->keys = palloc0(sizeof(Datum) * c->table->nkeys);
 	c->key_nulls = palloc0(sizeof(bool) * c->table->nkeys);
 	c->partials = palloc(sizeof(EddyState) * Max(plan->naggs, 1));
-	if (plan->collections)
+	if (plan->collections && c->merge)
 		c->collector = eddy_collect_begin(plan, c->merge, c->combiner);
 }
 
@@ -686,11 +688,15 @@ end(Combining *c)
 void
 eddy_combining_merge(EddyViewPlan *plan, EddyMerge *merge)
 {
-	Combining	c = {.plan = plan, .merge = merge};
+	Combining	c = {
+		.plan = plan,
+		.merge = merge,
+		.final_until = eddy_merge_judgment(merge)->final_until
+	};
 	bool		in_group = false;
 	TupleTableSlot *row;
 
-	begin(&c);
+	begin(&c, eddy_merge_desc(merge, STATE));
 	while ((row = eddy_merge_next(merge)) != NULL)
 	{
 		if (in_group && eddy_combining_same_group(plan, c.keys, c.key_nulls, row))
@@ -706,6 +712,32 @@ eddy_combining_merge(EddyViewPlan *plan, EddyMerge *merge)
 	if (in_group)
 		finish_group(&c);
 	end(&c);
+}
+
+/*
+ * eddy_combining_read computes the row of one group, in the current memory context, without writing
+ * it: from the stored row, NULL if there is none, and at least one row of the delta, all of the same
+ * group. final_until: new groups whose window ends until then are final.
+ */
+MinimalTuple
+eddy_combining_read(EddyViewPlan *plan, TupleDesc state_desc, TimestampTz final_until,
+					TupleTableSlot *stored, int nrows,
+					TupleTableSlot *(*get_row) (int number, void *arg), void *arg)
+{
+	Combining	c = {.plan = plan, .final_until = final_until};
+	MinimalTuple result;
+
+	begin(&c, state_desc);
+	start_group(&c, get_row(0, arg));
+	for (int i = 1; i < nrows; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		add_to_group(&c, get_row(i, arg));
+	}
+	compute_result(&c, stored);
+	result = ExecCopySlotMinimalTuple(c.result);
+	end(&c);
+	return result;
 }
 
 /* ---- closing ---- */

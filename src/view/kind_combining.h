@@ -23,7 +23,7 @@ extern bool eddy_combining_same_group(const EddyViewPlan *plan, const Datum *key
 extern void eddy_combining_compute_keys(const EddyViewPlan *plan, const Datum *keys,
 										const bool *key_nulls, TupleTableSlot *stored,
 										TupleTableSlot *finals, TupleTableSlot *result);
-extern void eddy_combining_compute_marks(const EddyViewPlan *plan, EddyMerge *merge,
+extern void eddy_combining_compute_marks(const EddyViewPlan *plan, TimestampTz final_until,
 										 const Datum *keys, const bool *key_nulls,
 										 TupleTableSlot *stored, TupleTableSlot *result);
 
@@ -34,6 +34,10 @@ extern void eddy_combining_make_delta(EddyViewPlan *plan, Query *delta);
 extern void eddy_combining_compute_outputs(EddyViewPlan *plan, ExprContext *econtext,
 										   TupleTableSlot *finals, TupleTableSlot *result);
 extern void eddy_combining_mark(const EddyViewPlan *plan, TupleTableSlot *row, bool final);
+extern MinimalTuple eddy_combining_read(EddyViewPlan *plan, TupleDesc state_desc,
+										TimestampTz final_until, TupleTableSlot *stored, int nrows,
+										TupleTableSlot *(*get_row) (int number, void *arg),
+										void *arg);
 extern void eddy_combining_forget(EddyViewPlan *plan, TupleTableSlot *row);
 
 /*

@@ -410,7 +410,8 @@ compute_result(Retracting *r, TupleTableSlot *stored)
 		return false;
 	ExecStoreVirtualTuple(r->finals);
 	eddy_combining_compute_outputs(r->plan, r->econtext, r->finals, r->result);
-	eddy_combining_compute_marks(r->plan, r->merge, r->keys, r->key_nulls, stored, r->result);
+	eddy_combining_compute_marks(r->plan, eddy_merge_judgment(r->merge)->final_until, r->keys,
+								 r->key_nulls, stored, r->result);
 	ExecStoreVirtualTuple(r->result);
 	return true;
 }

@@ -165,7 +165,8 @@ merge(EddyWork *work, bool repeatable)
 {
 	ErrorData  *error;
 
-	if (repeatable || !work->plan->fallible)
+	/* a delta that is stored cannot fail any more */
+	if (repeatable || !work->plan->fallible || work->judgment.defers)
 		(void) eddy_delta_run(work, run_write, work, false);
 	else
 	{
@@ -450,6 +451,8 @@ do_works(List *works, bool repeatable)
 	{
 		EddyWork   *work = lfirst(lc);
 
+		/* batches of Kafka, and the first content of a view, are merged at once */
+		work->judgment.defers = work->plan->deferred && !repeatable && !work->strict;
 		collect(work);
 		if (work->plan->kind->lock && !work->suspended)
 			work->plan->kind->lock(work->plan, work->deltas);
@@ -482,6 +485,7 @@ do_works(List *works, bool repeatable)
 static void
 run_works(List *works, bool repeatable)
 {
+	EddyOwnerSwitch save;
 	ListCell   *lc;
 
 	if (works == NIL)
@@ -495,7 +499,10 @@ run_works(List *works, bool repeatable)
 		 * must not be vacuumed: other rows could take their places.
 		 */
 		PushActiveSnapshot(GetTransactionSnapshot());
+		/* most parts switch to the owner of their view: most views have the same one */
+		eddy_owner_begin(&save, ((EddyWork *) linitial(works))->plan->owner);
 		do_works(works, repeatable);
+		eddy_owner_end(&save);
 		PopActiveSnapshot();
 	}
 	PG_FINALLY();

@@ -104,6 +104,7 @@ typedef struct MergeTable
 	TupleTableSlot *stored;		/* the version of the current group in the table, NULL: none */
 	TupleTableSlot *tried;		/* PASS_TRIAL: a version made by an earlier step */
 	TupleTableSlot *computed;	/* PASS_WRITE: a version made by the first pass */
+	ItemPointerData changed;	/* the version that others have replaced; invalid: none */
 	int64		next;			/* PASS_WRITE: index of the next one */
 
 	/* PASS_TRIAL: the next rows of the range that is read */
@@ -123,6 +124,7 @@ struct EddyMerge
 	/* the input */
 	List	   *deltas;
 	int			position;		/* of the delta that is read, if they are not sorted */
+	bool		judges;			/* late groups are left out while they are read */
 	Tuplesortstate *sort;		/* NULL: not sorted */
 	TupleTableSlot *row;
 
@@ -226,13 +228,22 @@ static void
 begin_input(EddyMerge *merge)
 {
 	EddyViewPlan *plan = merge->plan;
+	int64		nrows = 0;
 	ListCell   *lc;
 
 	merge->row = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsMinimalTuple);
 	/* they may have been read before, for a merge that failed */
 	foreach(lc, merge->deltas)
+	{
 		tuplestore_rescan(lfirst(lc));
-	if (plan->nkeys > 0 && merge->pass != PASS_WRITE)
+		nrows += tuplestore_tuple_count(lfirst(lc));
+	}
+	if (plan->nkeys == 0 || merge->pass == PASS_WRITE)
+		return;
+	/* setting up a sort would cost more than merging one row */
+	if (nrows <= 1)
+		merge->judges = true;
+	else
 		merge->sort = sort_deltas(plan, merge->deltas, merge->judgment, merge->row);
 }
 
@@ -251,12 +262,14 @@ eddy_merge_next(EddyMerge *merge)
 			return NULL;
 	}
 	else
-		for (;; merge->position++)
+		for (;;)
 		{
 			if (merge->position == list_length(merge->deltas))
 				return NULL;
-			if (tuplestore_gettupleslot(list_nth(merge->deltas, merge->position), true, false,
-										row))
+			if (!tuplestore_gettupleslot(list_nth(merge->deltas, merge->position), true, false,
+										 row))
+				merge->position++;
+			else if (!merge->judges || !is_late(merge->plan, merge->judgment, row))
 				break;
 		}
 	slot_getallattrs(row);
@@ -324,6 +337,14 @@ eddy_merge_find(EddyMerge *merge, int table, const Datum *keys, const bool *null
 		if (eddy_trial_lookup(merge->trial, table, keys, nulls, &tuple))
 			return tuple ? show_tried(target, tuple) : NULL;
 	}
+	if (ItemPointerIsValid(&target->changed))
+	{
+		/* others want this row as well: it is computed once more, under its lock */
+		target->stored = eddy_upsert_lock_latest(target->upsert, &target->changed);
+		ItemPointerSetInvalid(&target->changed);
+		if (target->stored)
+			return target->stored;
+	}
 	target->stored = eddy_upsert_find(target->upsert, keys, nulls);
 	if (target->stored == NULL)
 		eddy_upsert_check_key(target->upsert, keys, nulls);
@@ -385,8 +406,14 @@ write_version(MergeTable *target, TupleTableSlot *version)
 	if (stored == NULL)
 		done = eddy_upsert_insert(target->upsert, version);
 	else
+	{
+		ItemPointerData place = stored->tts_tid;
+
 		done = eddy_merge_identical(stored, version) ||
-			eddy_upsert_update(target->upsert, &stored->tts_tid, version);
+			eddy_upsert_update(target->upsert, &place, version);
+		if (!done)
+			target->changed = place;
+	}
 	if (!done)
 		eddy_upsert_renew(target->upsert);
 	return done;
@@ -451,7 +478,11 @@ eddy_merge_write_computed(EddyMerge *merge, int table)
 	if (!tuplestore_gettupleslot(rows->versions, true, false, target->computed))
 		elog(ERROR, "computed version of a group is missing");
 	if (ItemPointerIsValid(&rows->places[row]))
+	{
 		done = eddy_upsert_update(target->upsert, &rows->places[row], target->computed);
+		if (!done)
+			target->changed = rows->places[row];
+	}
 	else
 		done = eddy_upsert_insert(target->upsert, target->computed);
 	if (!done)
@@ -810,13 +841,17 @@ eddy_merge_make_computed_changes(EddyMerge *merge)
 
 /*
  * eddy_merge_append adds a row whose key no other row has, so that none is searched. Rows are
- * inserted many at a time.
+ * inserted many at a time. Errors for a key that no row can have are raised before any is written.
  */
 void
 eddy_merge_append(EddyMerge *merge, int table, TupleTableSlot *row)
 {
 	MergeTable *target = &merge->tables[table];
+	Datum		keys[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
 
+	read_key(merge, table, row, keys, nulls);
+	eddy_upsert_check_key(target->upsert, keys, nulls);
 	eddy_upsert_check_row(target->upsert, row);
 	switch (merge->pass)
 	{
@@ -861,7 +896,14 @@ open_tables(EddyMerge *merge)
 	ListCell   *lc;
 
 	foreach(lc, plan->state_tables)
-		merge->tables[foreach_current_index(lc)].upsert = eddy_upsert_open(lfirst(lc), plan->name);
+	{
+		const EddyStateTable *table = lfirst(lc);
+
+		/* a delta is merged into the main table, or stored in a table of its own */
+		if (plan->deferred && table->passing != merge->judgment->defers)
+			continue;
+		merge->tables[foreach_current_index(lc)].upsert = eddy_upsert_open(table, plan->name);
+	}
 }
 
 static void
@@ -871,6 +913,8 @@ close_tables(EddyMerge *merge)
 	{
 		MergeTable *target = &merge->tables[i];
 
+		if (target->upsert == NULL)
+			continue;
 		eddy_upsert_flush(target->upsert);
 		if (target->tried)
 			ExecDropSingleTupleTableSlot(target->tried);

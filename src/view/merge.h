@@ -21,6 +21,7 @@ typedef struct EddyJudgment
 	bool		found_late;		/* set if there was a late group */
 	TimestampTz first_end;		/* set to the earliest end of a window that has changed */
 	Tuplestorestate *late_rows; /* rows of the delta that a kind found late itself; NULL: none does */
+	bool		defers;			/* the delta is stored and merged later (kind_deferred.c) */
 } EddyJudgment;
 
 /* ---- for the maintenance of a view: deltas are a List of Tuplestorestate, not freed ---- */

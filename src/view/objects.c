@@ -44,6 +44,7 @@
 #include "owner.h"
 #include "view/chain.h"
 #include "view/kind.h"
+#include "view/kind_deferred.h"
 #include "view/kind_panes.h"
 #include "view/view.h"
 
@@ -219,6 +220,10 @@ sync_view(const EddyView *view, Oid extension_owner)
 	/* the keys of open windows are read by the view itself */
 	if (strcmp(view->kind, eddy_kind_panes.name) == 0)
 		sync_privileges(list_nth_oid(view->state_tables, PANE_PANES), view_owner,
+						extension_owner);
+	/* deltas by a view that shows them */
+	if (strcmp(view->maintenance, "deferred") == 0)
+		sync_privileges(list_nth_oid(view->state_tables, DEFERRED_DELTAS), view_owner,
 						extension_owner);
 	bind_definition(view->definition, view->relid);
 }

@@ -304,12 +304,13 @@ compile(EddyViewPlan *plan, Expr *expr)
 
 /* ---- plans and their cache ---- */
 
-/* eddy_plan_set_policy takes over what the catalog row says of closing and of late rows. */
+/* eddy_plan_set_policy takes over the options of the view from its catalog row. */
 void
 eddy_plan_set_policy(EddyViewPlan *plan, const EddyView *view)
 {
 	bool		updates = strcmp(view->late, "update") == 0;
 
+	plan->dead_letters = strcmp(view->on_error, "dead_letter") == 0;
 	if (!eddy_view_parse_emit(view->emit, &plan->emit_interval))
 		plan->emit_interval = 0;
 	plan->on_close = strcmp(view->emit, "on_close") == 0;
@@ -317,6 +318,7 @@ eddy_plan_set_policy(EddyViewPlan *plan, const EddyView *view)
 	plan->lateness = updates ? eddy_interval_usec(&view->allowed_lateness) : 0;
 	plan->retention = view->retention ? eddy_interval_usec(view->retention) : -1;
 	plan->idle_ttl = view->idle_ttl ? eddy_interval_usec(view->idle_ttl) : 0;
+	plan->deferred = strcmp(view->maintenance, "deferred") == 0;
 }
 
 /*
@@ -353,7 +355,6 @@ eddy_plan_make(const EddyView *view)
 	plan->owner = owner;
 	plan->name = pstrdup(get_rel_name(view->relid) ? get_rel_name(view->relid) : "");
 	MemoryContextSetIdentifier(mcxt, plan->name);
-	plan->dead_letters = strcmp(view->on_error, "dead_letter") == 0;
 	eddy_plan_set_policy(plan, view);
 	plan->ncolumns = view->ncolumns;
 	plan->columns = palloc(sizeof(AttrNumber) * Max(view->ncolumns, 1));

@@ -139,6 +139,7 @@ struct EddyViewPlan
 	int64		lateness;		/* microseconds for which final rows accept changes */
 	int64		retention;		/* microseconds for which final rows are kept; -1: indefinitely */
 	int64		idle_ttl;		/* microseconds for which groups are kept that are not touched; 0: indefinitely */
+	bool		deferred;		/* users' statements append to a table that is merged later */
 
 	/* made by the kind's operation layout */
 	int			nkeys;			/* 0: no GROUP BY */

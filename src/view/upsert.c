@@ -73,7 +73,7 @@ struct EddyUpsert
 	bool		after_null;		/* it has NULL there, instead of greater values */
 	TupleTableSlot *stored;		/* the row that was read last */
 	TupleTableSlot *replaced;	/* a version that is replaced or deleted, for observers; often NULL */
-	EState	   *estate;
+	EState	   *estate;			/* for index entries; NULL until they are needed */
 	ResultRelInfo *rri;
 	TupleTableSlot *added[MAX_ADDED];	/* rows that are not inserted yet */
 	uint64		added_hashes[MAX_ADDED];	/* of the keys, for the cache */
@@ -226,14 +226,26 @@ eddy_upsert_open(const EddyStateTable *table, const char *view_name)
 	upsert->scan_keys = make_scan_keys(upsert->index, table->nkeys);
 	upsert->at_least = palloc0(sizeof(FmgrInfo) * table->nkeys);
 	upsert->stored = table_slot_create(upsert->rel, NULL);
-	upsert->estate = CreateExecutorState();
-	upsert->rri = makeNode(ResultRelInfo);
-	InitResultRelInfo(upsert->rri, upsert->rel, 0, NULL, 0);
-	ExecOpenIndices(upsert->rri, true);
 	upsert->cache = eddy_group_cache_open(table);
 	if (upsert->cache)
 		upsert->nblocks = RelationGetNumberOfBlocks(upsert->rel);
 	return upsert;
+}
+
+/* Prepares for the insertion of index entries, which reads and HOT updates do without. */
+static void
+open_indexes(EddyUpsert *upsert)
+{
+	MemoryContext old;
+
+	if (upsert->estate)
+		return;
+	old = MemoryContextSwitchTo(upsert->mcxt);
+	upsert->estate = CreateExecutorState();
+	upsert->rri = makeNode(ResultRelInfo);
+	InitResultRelInfo(upsert->rri, upsert->rel, 0, NULL, 0);
+	ExecOpenIndices(upsert->rri, true);
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -259,8 +271,11 @@ eddy_upsert_close(EddyUpsert *upsert)
 	ExecDropSingleTupleTableSlot(upsert->stored);
 	if (upsert->replaced)
 		ExecDropSingleTupleTableSlot(upsert->replaced);
-	ExecCloseIndices(upsert->rri);
-	FreeExecutorState(upsert->estate);
+	if (upsert->estate)
+	{
+		ExecCloseIndices(upsert->rri);
+		FreeExecutorState(upsert->estate);
+	}
 	if (upsert->index != upsert->key_index)
 		index_close(upsert->index, NoLock);
 	index_close(upsert->key_index, NoLock);
@@ -722,6 +737,7 @@ eddy_upsert_update(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row)
 	note_update(upsert, place, &row->tts_tid);
 	if (update_indexes)
 	{
+		open_indexes(upsert);
 		list_free(eddy_compat_insert_index_tuples(upsert->rri, row, upsert->estate, true, false,
 												  NULL));
 		ResetPerTupleExprContext(upsert->estate);
@@ -776,6 +792,23 @@ eddy_upsert_try_lock(EddyUpsert *upsert, ItemPointer place)
 	return result != TM_WouldBlock && check_result(upsert, result);
 }
 
+TupleTableSlot *
+eddy_upsert_lock_latest(EddyUpsert *upsert, ItemPointer place)
+{
+	TM_FailureData tmfd;
+	TM_Result	result;
+
+	end_scan(upsert);
+	/* as an update that does not change the key */
+	result = table_tuple_lock(upsert->rel, place, GetActiveSnapshot(), upsert->stored,
+							  GetCurrentCommandId(true), LockTupleNoKeyExclusive, LockWaitBlock,
+							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &tmfd);
+	if (!check_result(upsert, result))
+		return NULL;
+	slot_getallattrs(upsert->stored);
+	return upsert->stored;
+}
+
 /*
  * eddy_upsert_insert inserts a row whose key was not found just before, so no other transaction is
  * expected to have inserted it; only if one has, its end is waited for.
@@ -787,6 +820,7 @@ eddy_upsert_insert(EddyUpsert *upsert, TupleTableSlot *row)
 	uint32		token;
 	bool		conflict = false;
 
+	open_indexes(upsert);
 	ItemPointerSetInvalid(&row->tts_tid);
 	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
 	table_tuple_insert_speculative(upsert->rel, row, GetCurrentCommandId(true), 0, NULL, token);
@@ -841,6 +875,7 @@ eddy_upsert_flush(EddyUpsert *upsert)
 {
 	if (upsert->nadded == 0)
 		return;
+	open_indexes(upsert);
 	table_multi_insert(upsert->rel, upsert->added, upsert->nadded, GetCurrentCommandId(true), 0,
 					   NULL);
 	for (int i = 0; i < upsert->nadded; i++)

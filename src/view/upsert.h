@@ -48,6 +48,7 @@ typedef struct EddyStateTable
 	int			ncolumns;
 	EddyStateColumn *columns;
 	bool		append_only;	/* rows are never updated */
+	bool		passing;		/* nor kept: they are deleted soon, and no consumer receives them */
 	int			nkeys;			/* at least 1 */
 	EddyStateKey *keys;
 	bool		parts;			/* its rows are parts of groups, which another table has */
@@ -125,6 +126,12 @@ extern bool eddy_upsert_update(EddyUpsert *upsert, ItemPointer place, TupleTable
 extern bool eddy_upsert_delete(EddyUpsert *upsert, ItemPointer place);
 extern bool eddy_upsert_lock(EddyUpsert *upsert, ItemPointer place);
 extern bool eddy_upsert_try_lock(EddyUpsert *upsert, ItemPointer place);	/* never waits */
+
+/*
+ * After that: waits for the latest version of the row at a place and locks it, so that it can be replaced
+ * for certain. Returns it as eddy_upsert_find does, NULL if it was deleted.
+ */
+extern TupleTableSlot *eddy_upsert_lock_latest(EddyUpsert *upsert, ItemPointer place);
 extern void eddy_upsert_renew(EddyUpsert *upsert);
 
 /* Insert many rows; one that a concurrent transaction has inserted first is an error (23505). */

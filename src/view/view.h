@@ -13,6 +13,7 @@
 #include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
+#include "storage/block.h"
 
 /* From _PG_init only. */
 extern void eddy_view_init(void);
@@ -29,6 +30,8 @@ extern List *eddy_view_list(Oid source);
 
 /* ---- closing of windows (closing.c): changes is a List of EddyChanges, to which is added ---- */
 
+/* From now on this process, the database worker, merges what was deferred before it closes windows. */
+extern void eddy_view_settle_here(void);
 extern bool eddy_view_may_close(Oid stream, TimestampTz watermark);
 extern bool eddy_view_close_due(Oid stream, TimestampTz watermark, bool remember);
 extern bool eddy_view_close_interrupted(Oid stream);
@@ -42,6 +45,18 @@ extern TimestampTz eddy_view_earlier(TimestampTz watermark, int64 usec);
 extern bool eddy_view_parse_emit(const char *emit, int64 *interval);
 extern bool eddy_view_emit_due(Oid view, int64 *budget);
 extern bool eddy_view_expire_idle(Oid view, int64 *budget);
+/* ---- deferred maintenance (fold.c) ---- */
+
+/* A call of eddy_view_fold, and the next one. */
+typedef struct EddyViewFold
+{
+	Oid			view;
+	BlockNumber next;			/* 0 at first; InvalidBlockNumber: all deltas were read */
+	int			rows;			/* that the last call has read */
+	Oid			table;			/* of the deltas, once it is known */
+} EddyViewFold;
+
+extern void eddy_view_fold(EddyViewFold *part);
 
 /* ---- creation (define.c) ---- */
 

@@ -49,6 +49,7 @@
 
 #define CHECK_INTERVAL 60000L	/* ms between checks without a wake-up */
 #define RETRY_INTERVAL 5000L	/* ms between attempts while sources wait for a worker */
+#define DEFERRED_INTERVAL 60000L	/* ms, while no view is maintained later */
 
 /* A worker of a source that should run. */
 typedef struct WantedWorker
@@ -390,12 +391,14 @@ eddy_database_worker_main(Datum arg)
 	TimestampTz next_housekeeping = 0;
 	TimestampTz next_tick = 0;
 	TimestampTz next_view_tick = 0;
+	TimestampTz next_deferred = 0;
 	bool		installed = false;
 	bool		upgraded = false;
 	bool		woken = true;
 	EddyWorkerId id = eddy_slots_attach(arg);
 
 	eddy_process_connect(id.database);
+	eddy_view_settle_here();
 	loop_context = AllocSetContextCreate(TopMemoryContext, "pg_eddy database worker loop",
 										 ALLOCSET_SMALL_SIZES);
 
@@ -438,6 +441,7 @@ eddy_database_worker_main(Datum arg)
 				pause = Min(pause, start_filling(starts));
 				next_check = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
 				next_tick = next_view_tick = 0;
+				next_deferred = 0;
 			}
 		}
 		if (!installed && release_all())
@@ -463,6 +467,15 @@ eddy_database_worker_main(Datum arg)
 			next_housekeeping = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
 			pgstat_report_activity(STATE_IDLE, NULL);
 		}
+		/* before the tick, which closes windows: less is left to be merged then */
+		if (GetCurrentTimestamp() >= next_deferred)
+		{
+			long		pause = eddy_deferred_tick();
+
+			MemoryContextSwitchTo(loop_context);
+			next_deferred = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														pause < 0 ? DEFERRED_INTERVAL : pause);
+		}
 		if (GetCurrentTimestamp() >= next_tick)
 		{
 			long		pause = eddy_apply_tick();
@@ -480,7 +493,7 @@ eddy_database_worker_main(Datum arg)
 			next_view_tick = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 														 pause < 0 ? CHECK_INTERVAL : pause);
 		}
-		next = Min(Min(next_check, next_housekeeping), Min(next_tick, next_view_tick));
+		next = Min(Min(next_check, next_housekeeping), Min(Min(next_tick, next_view_tick), next_deferred));
 		pgstat_report_stat(true);
 		woken = (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						   TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1,

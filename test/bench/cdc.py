@@ -18,15 +18,23 @@ import datetime
 import os
 import re
 import select
-import shutil
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 
+from server import Server
+
 TICKS = os.sysconf('SC_CLK_TCK')
 GROUPS = 10000  # changes of each transaction
+
+SETTINGS = """
+wal_level = logical
+fsync = off
+autovacuum = off
+max_wal_size = '8GB'
+shared_buffers = '256MB'
+logical_decoding_work_mem = '64MB'
+"""
 
 SCHEMA = """
 CREATE EXTENSION pg_eddy;
@@ -74,66 +82,6 @@ LATENCY_CASES = [
     ('wal2json', 'w2j', {'format-version': '2', 'include-timestamp': 'on', 'add-tables': 'eddy._groups_state'},
      rb'"timestamp":"([^"]*)"'),
 ]
-
-
-class Server:
-    """A private server in a scratch directory; it does not run as root."""
-
-    def __init__(self, pg_config):
-        self.bindir = subprocess.run([pg_config, '--bindir'], capture_output=True, text=True,
-                                     check=True).stdout.strip()
-        self.libdir = subprocess.run([pg_config, '--pkglibdir'], capture_output=True, text=True,
-                                     check=True).stdout.strip()
-        self.scratch = tempfile.mkdtemp(prefix='pg_eddy-bench-cdc.')
-        if os.getuid() == 0:
-            shutil.chown(self.scratch, 'postgres', 'postgres')
-        os.chmod(self.scratch, 0o755)
-        self.data = os.path.join(self.scratch, 'data')
-
-    def run(self, program, *arguments, text=None):
-        command = [os.path.join(self.bindir, program), *arguments]
-        if os.getuid() == 0:
-            command = ['runuser', '-u', 'postgres', '--'] + command
-        result = subprocess.run(command, input=text if text is not None else '', text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
-                                cwd=self.scratch)
-        if result.returncode != 0:
-            sys.exit(f'{program} failed:\n{result.stdout}{result.stderr}')
-        return result.stdout
-
-    def start(self):
-        self.run('initdb', '-D', self.data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8',
-                 '--locale=C.UTF-8', '--no-sync')
-        settings = f"""
-listen_addresses = ''
-unix_socket_directories = '{self.scratch}'
-shared_preload_libraries = 'pg_eddy'
-wal_level = logical
-fsync = off
-jit = off
-autovacuum = off
-max_wal_size = '8GB'
-shared_buffers = '256MB'
-logical_decoding_work_mem = '64MB'
-"""
-        known = subprocess.run([os.path.join(self.bindir, 'postgres'), '-C', 'output_plugin_libraries',
-                                '-D', self.data], capture_output=True, check=False,
-                               user='postgres' if os.getuid() == 0 else None).returncode == 0
-        if known:
-            settings += ("output_plugin_libraries = "
-                         "'pgoutput, test_decoding, pg_eddy_cdc, pg_eddy_wal2json, wal2json'\n")
-        with open(os.path.join(self.data, 'postgresql.conf'), 'a', encoding='utf-8') as file:
-            file.write(settings)
-        self.run('pg_ctl', '-D', self.data, '-l', os.path.join(self.scratch, 'log'), '-w', 'start')
-
-    def stop(self):
-        if os.path.exists(os.path.join(self.data, 'postmaster.pid')):
-            self.run('pg_ctl', '-D', self.data, '-m', 'immediate', '-w', 'stop')
-        shutil.rmtree(self.scratch)
-
-    def sql(self, text):
-        return self.run('psql', '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-h', self.scratch,
-                        '-U', 'postgres', '-d', 'postgres', '-f', '-', text=text)
 
 
 def measure(server, slot, options):
@@ -215,9 +163,12 @@ def main():
     parser.add_argument('--pg-config', default=os.environ.get('PG_CONFIG', 'pg_config'))
     arguments = parser.parse_args()
 
-    server = Server(arguments.pg_config)
+    server = Server(arguments.pg_config, 'cdc')
     try:
-        server.start()
+        settings = SETTINGS
+        if server.knows('output_plugin_libraries'):
+            settings += "output_plugin_libraries = 'pgoutput, test_decoding, pg_eddy_cdc, wal2json'\n"
+        server.start(settings)
         server.sql(SCHEMA.format(groups=GROUPS))
         cases = CASES
         latency_cases = LATENCY_CASES

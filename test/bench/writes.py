@@ -1,0 +1,251 @@
+#!/usr/bin/env python3
+"""Measures what continuous views cost the statements of users, and compares it with hand-written triggers.
+
+    make bench-writes                          all parts, 5 rounds of 5 seconds
+    test/bench/writes.py --seconds S --rounds N --only PART ...
+
+Parts: insert (single rows, one client), instructions (of the same statements, with valgrind), copy, clients
+(16 clients on 10 groups), transactions (32 clients, several statements on 10 groups). A private server with
+fsync = on is used, and the variants of a part run alternately. The extension must be installed. See README.md.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+from server import Server
+
+PARTS = ['insert', 'instructions', 'copy', 'clients', 'transactions']
+COPY_ROWS = 1000000
+INSTRUCTIONS = 400  # statements
+
+SETTINGS = """
+fsync = on
+shared_buffers = '512MB'
+max_wal_size = '4GB'
+checkpoint_timeout = '1h'
+max_connections = 60
+wal_level = logical
+deadlock_timeout = '1s'
+"""
+
+# The same columns everywhere. "windowed" has one view, as has "deferred"; "triggered" is what one would write by hand.
+SCHEMA = """
+DROP TABLE IF EXISTS plain, unlogged, bare, windowed, deferred, triggered, sums CASCADE;
+CREATE EXTENSION IF NOT EXISTS pg_eddy;
+CREATE TABLE plain (k int, v int, at timestamptz);
+CREATE UNLOGGED TABLE unlogged (k int, v int, at timestamptz);
+CREATE UNLOGGED TABLE bare (k int, v int, at timestamptz);
+CREATE UNLOGGED TABLE windowed (k int, v int, at timestamptz);
+CREATE UNLOGGED TABLE deferred (k int, v int, at timestamptz);
+CREATE TABLE triggered (k int, v int, at timestamptz);
+SELECT eddy.create_stream(t, event_time => 'at', delay => '1 day') FROM unnest('{bare,windowed,deferred}'::regclass[]) t;
+SELECT eddy.create_continuous_view('windowed_view', $$
+    SELECT k, w.window_start, w.window_end, count(*) AS n, sum(v) AS total, max(v) AS highest
+    FROM windowed, eddy.tumble(at, '1 minute') AS w GROUP BY k, w.window_start, w.window_end $$);
+SELECT eddy.create_continuous_view('deferred_view', $$
+    SELECT k, w.window_start, w.window_end, count(*) AS n, sum(v) AS total, max(v) AS highest
+    FROM deferred, eddy.tumble(at, '1 minute') AS w GROUP BY k, w.window_start, w.window_end $$,
+    maintenance => 'deferred');
+CREATE TABLE sums (k int, window_start timestamptz, window_end timestamptz, n bigint, total bigint, highest int,
+    PRIMARY KEY (window_end, k)) WITH (fillfactor = 50);
+CREATE OR REPLACE FUNCTION add_sums() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO sums AS s
+    SELECT k, date_trunc('minute', at), date_trunc('minute', at) + '1 minute', count(*), sum(v), max(v)
+    FROM added GROUP BY 1, 2 ORDER BY 3, 1
+    ON CONFLICT (window_end, k) DO UPDATE SET n = s.n + excluded.n, total = s.total + excluded.total,
+        highest = greatest(s.highest, excluded.highest);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER add_sums AFTER INSERT ON triggered REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION add_sums();
+"""
+
+# The results must be right: rows that differ.
+CHECKS = {
+    'windowed': 'windowed_view', 'deferred': 'deferred_view', 'triggered': 'sums'
+}
+CHECK = """
+SELECT count(*) FROM (
+    WITH a AS MATERIALIZED (SELECT k, window_start, n, total, highest FROM {result}),
+         b AS MATERIALIZED (SELECT k, date_trunc('minute', at), count(*), sum(v), max(v) FROM {table} GROUP BY 1, 2)
+    (TABLE a EXCEPT ALL TABLE b) UNION ALL (TABLE b EXCEPT ALL TABLE a)) x
+"""
+
+
+def check(server, tables):
+    for table in tables:
+        if table in CHECKS and server.sql(CHECK.format(table=table, result=CHECKS[table])).strip() != '0':
+            sys.exit(f'wrong result: {CHECKS[table]} differs from the rows of {table}')
+
+
+def pgbench(server, script, clients, seconds):
+    """Returns transactions per second, failed transactions, and the CPU time of the backends per transaction."""
+    path = os.path.join(server.scratch, 'script.sql')
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(script)
+    os.chmod(path, 0o644)
+    before = server.backend_cpu()
+    out = server.run('pgbench', '-n', '-M', 'prepared', '-f', path, '-c', str(clients), '-j', '2', '-T', str(seconds),
+                     '--max-tries=1', '-h', server.scratch, '-U', 'postgres', 'postgres')
+    cpu = server.backend_cpu() - before
+    failed = re.search(r'number of failed transactions: (\d+)', out)
+    done = int(re.search(r'actually processed: (\d+)', out).group(1))
+    return (float(re.search(r'tps = ([0-9.]+)', out).group(1)), int(failed.group(1)) if failed else 0,
+            cpu / max(done, 1) * 1e6)
+
+
+class Results:
+    """What the rounds of each variant gave; medians count."""
+
+    def __init__(self, tps, cpu, failures):
+        self.tps = tps
+        self.cpu = cpu
+        self.failures = failures
+
+    def median(self, name):
+        return statistics.median(self.tps[name])
+
+    def show(self, title, base):
+        print(f'\n{title}')
+        for name, values in self.tps.items():
+            cpu = statistics.median(self.cpu[name])
+            failed = f'  {self.failures[name]} failed' if self.failures[name] else ''
+            print(f'  {name:12} {self.median(name):10,.0f} /s ({min(values):,.0f}-{max(values):,.0f})'
+                  f'  time x {self.median(base) / self.median(name):6.2f}'
+                  f'  CPU {cpu:7,.0f} us  x {cpu / statistics.median(self.cpu[base]):5.2f}{failed}')
+
+
+def alternate(server, scripts, clients, arguments):
+    """Runs each script in each round."""
+    results = {name: [] for name in scripts}
+    cpu = {name: [] for name in scripts}
+    failures = dict.fromkeys(scripts, 0)
+    for name, script in scripts.items():
+        pgbench(server, script, clients, 1)  # fill caches
+    for _ in range(arguments.rounds):
+        server.sql('CHECKPOINT')
+        for name, script in scripts.items():
+            tps, failed, microseconds = pgbench(server, script, clients, arguments.seconds)
+            results[name].append(tps)
+            cpu[name].append(microseconds)
+            failures[name] += failed
+    check(server, scripts)
+    return Results(results, cpu, failures)
+
+
+INSERT = """
+\\set k random(1, 100)
+INSERT INTO {table} VALUES (:k, :k, '2026-01-01 00:00:00Z');
+"""
+
+
+def part_insert(server, arguments):
+    scripts = {table: INSERT.format(table=table)
+               for table in ('plain', 'bare', 'windowed', 'deferred', 'triggered')}
+    results = alternate(server, scripts, 1, arguments)
+    results.show('single-row INSERT, 1 client, synchronous commit', 'plain')
+
+
+def part_instructions(server, _):
+    """Counts instructions of a backend in single-user mode, less those of half as many statements."""
+    if shutil.which('valgrind') is None:
+        print('\nvalgrind is not installed: instructions are not counted')
+        return
+    server.shut_down()
+    counts = {}
+    for table in ('plain', 'unlogged', 'bare', 'windowed', 'deferred', 'triggered'):
+        totals = []
+        for n in (INSTRUCTIONS, INSTRUCTIONS * 2):
+            statements = ''.join(f"INSERT INTO {table} VALUES ({i % 100}, {i}, '2026-01-01 00:00:00Z')\n"
+                                 for i in range(n))
+            result = subprocess.run(
+                server.command(shutil.which('valgrind'), '--tool=callgrind', '--callgrind-out-file=/dev/null',
+                               os.path.join(server.bindir, 'postgres'), '--single', '-D', server.data, 'postgres'),
+                input=statements, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
+                cwd=server.scratch)
+            totals.append(int(re.search(r'Collected : (\d+)', result.stderr).group(1)))
+        counts[table] = (totals[1] - totals[0]) / INSTRUCTIONS
+    server.start_again()
+    print('\ninstructions of a single-row INSERT, parsed and planned each time')
+    for table, count in counts.items():
+        print(f'  {table:12} {count / 1000:10,.0f} k   x {count / counts["plain"]:5.2f} of plain'
+              f'   x {count / counts["unlogged"]:5.2f} of unlogged')
+
+
+def part_copy(server, arguments):
+    path = os.path.join(server.scratch, 'rows')
+    server.sql(f"COPY (SELECT i % 1000, i, '2026-01-01'::timestamptz + i * interval '1 ms'"
+               f" FROM generate_series(1, {COPY_ROWS}) i) TO '{path}'")
+    tables = ('plain', 'unlogged', 'bare', 'windowed', 'deferred', 'triggered')
+    seconds = {table: [] for table in tables}
+    cpu = {table: [] for table in tables}
+    for _ in range(min(arguments.rounds, 3)):
+        for table in tables:
+            server.sql('CHECKPOINT')
+            start = time.monotonic()
+            before = server.backend_cpu()
+            server.sql(f"COPY {table} FROM '{path}'")
+            seconds[table].append(time.monotonic() - start)
+            cpu[table].append(server.backend_cpu() - before)
+    check(server, tables)
+    print(f'\nCOPY of {COPY_ROWS:,} rows')
+    for table, values in seconds.items():
+        print(f'  {table:12} {statistics.median(values):8.2f} s ({min(values):.2f}-{max(values):.2f})'
+              f'   CPU {statistics.median(cpu[table]):5.2f} s'
+              f'   triggered x {statistics.median(cpu[table]) / statistics.median(cpu["triggered"]):4.2f}')
+
+
+def part_clients(server, arguments):
+    script = INSERT.replace('random(1, 100)', 'random(1, 10)')
+    scripts = {table: script.format(table=table) for table in ('plain', 'windowed', 'deferred', 'triggered')}
+    results = alternate(server, scripts, 16, arguments)
+    results.show('single-row INSERT, 16 clients on 10 groups', 'triggered')
+
+
+TRANSACTION = """
+\\set a random(1, 10)
+\\set b random(1, 10)
+\\set c random(1, 10)
+BEGIN;
+INSERT INTO {table} VALUES (:a, 1, '2026-01-01 00:00:00Z');
+INSERT INTO {table} VALUES (:b, 1, '2026-01-01 00:00:00Z');
+INSERT INTO {table} VALUES (:c, 1, '2026-01-01 00:00:00Z');
+COMMIT;
+"""
+
+
+def part_transactions(server, arguments):
+    scripts = {table: TRANSACTION.format(table=table) for table in ('plain', 'windowed', 'deferred', 'triggered')}
+    results = alternate(server, scripts, 32, arguments)
+    results.show('3 INSERTs in a transaction, 32 clients on 10 groups', 'plain')
+    print(f'  deferred / immediate: {results.median("deferred") / results.median("windowed"):.1f}')
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--seconds', type=int, default=5)
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS)
+    parser.add_argument('--pg-config', default=os.environ.get('PG_CONFIG', 'pg_config'))
+    arguments = parser.parse_args()
+
+    server = Server(arguments.pg_config, 'writes')
+    try:
+        server.start(SETTINGS)
+        for part in PARTS:
+            if part in arguments.only:
+                server.sql(SCHEMA)
+                globals()[f'part_{part}'](server, arguments)
+                sys.stdout.flush()
+    finally:
+        server.stop()
+
+
+main()
