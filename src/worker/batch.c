@@ -275,7 +275,7 @@ is_changed(const EddyPartitionState *state)
 
 /* Writes the rows of all partitions that changed; false if a stored offset is not as expected. */
 static bool
-advance_partitions(EddySourceWorker *worker, EddyApply *apply)
+advance_partitions(EddySourceWorker *worker)
 {
 	const char *topic = worker->definition->source->topic;
 	TimestampTz now = GetCurrentTimestamp();
@@ -371,7 +371,7 @@ finish(EddyApply *apply)
 		pass_gaps(worker);
 	}
 	eddy_idle_mark(worker);
-	return advance_partitions(worker, apply);
+	return advance_partitions(worker);
 }
 
 static const EddyInput kafka_input = {
