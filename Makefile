@@ -110,7 +110,6 @@ OBJS = \
 	src/view/group_lock.o \
 	src/view/grouping.o \
 	src/view/keep.o \
-	src/view/initial_rows.o \
 	src/view/kind.o \
 	src/view/kind_append.o \
 	src/view/kind_collected.o \

@@ -364,6 +364,11 @@ eddy_keep_compare(EddyViewPlan *old, Query *old_definition, EddyViewPlan *new,
 		take_all_tables(keep);
 		return keep;
 	}
+	if (old->emit_interval > 0 || old->idle_ttl > 0)
+	{
+		*reason = "With emit => 'every ...' and idle_ttl, the rows that are kept serve only the same columns and conditions.";
+		return NULL;
+	}
 	if (old->kind == &eddy_kind_append && new->kind == &eddy_kind_append)
 	{
 		match_outputs(keep, false);

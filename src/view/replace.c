@@ -384,6 +384,13 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 	eddy_define_check_options(&r->layout, parsed, row);
 	if (keeps)
 		r->keep = plan_keep(r, parsed, reason);
+	else if (r->layout.emit_interval > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot replace the results of continuous view \"%s\"",
+						get_rel_name(relid)),
+				 errdetail("Its changes become visible one by one, by emit => 'every ...'."),
+				 errhint("Drop the continuous view and create it again.")));
 	row->state_tables = eddy_define_state_tables(&r->layout, get_rel_name(relid));
 	split_layers(r, parsed);
 	row->format = EDDY_SERVER_MAJOR;

@@ -18,7 +18,6 @@ import datetime
 import os
 import re
 import select
-import sys
 import threading
 import time
 
