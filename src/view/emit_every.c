@@ -42,6 +42,7 @@
 #include "interval.h"
 #include "monotonic.h"
 #include "owner.h"
+#include "view/changes.h"
 #include "view/emit_every.h"
 #include "view/layout.h"
 #include "view/maintain.h"
@@ -284,22 +285,31 @@ eddy_view_emit_due(Oid view, int64 *budget)
 {
 	EddyViewPlan *plan = eddy_maintain_lock_view(view, false);
 	EddyOwnerSwitch save;
+	EddyChanges *changes;
 
 	if (plan == NULL || plan->emit_interval == 0)
 		return true;
 	eddy_owner_begin(&save, plan->owner);
 	eddy_plan_pin(plan);
 	PushActiveSnapshot(GetLatestSnapshot());
+	changes = eddy_maintain_make_record(plan, EDDY_CAUSE_BATCH);
 	PG_TRY();
 	{
+		eddy_maintain_record_to(plan, changes);
 		if (eddy_plan_main_table(plan)->shown.column)
 			show_due(plan, budget);
 	}
 	PG_FINALLY();
 	{
+		eddy_maintain_record_to(plan, NULL);
 		eddy_plan_unpin(plan);
 	}
 	PG_END_TRY();
+	if (changes)
+	{
+		eddy_changes_deliver(changes);
+		eddy_changes_free(changes);
+	}
 	PopActiveSnapshot();
 	eddy_owner_end(&save);
 	return *budget > 0;

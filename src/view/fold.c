@@ -46,6 +46,7 @@
 #include "utils/timestamp.h"
 
 #include "owner.h"
+#include "view/changes.h"
 #include "view/kind.h"
 #include "view/kind_deferred.h"
 #include "view/maintain.h"
@@ -255,6 +256,38 @@ take_row(Fold *fold, FoldRow *row)
 							  false) == TM_Ok;
 }
 
+/*
+ * Merges deltas, in two passes: a group that a concurrent transaction inserts is no error. What observers
+ * record of it belongs to the subtransaction of the range, so that closing keeps a record of its own.
+ */
+static void
+merge_deltas(Fold *fold, Tuplestorestate *store)
+{
+	EddyViewPlan *plan = fold->plan;
+	EddyChanges *outer = eddy_plan_main_table(plan)->changes;
+	EddyChanges *changes = eddy_maintain_make_record(plan, EDDY_CAUSE_BATCH);
+	EddyMergeResult *result = eddy_merge_make_result(plan, CurrentMemoryContext,
+													 CurrentResourceOwner);
+
+	eddy_merge_compute(plan, list_make1(store), result, &fold->judgment);
+	PG_TRY();
+	{
+		eddy_maintain_record_to(plan, changes);
+		eddy_merge_write(plan, result, &fold->judgment);
+	}
+	PG_FINALLY();
+	{
+		eddy_maintain_record_to(plan, outer);
+	}
+	PG_END_TRY();
+	eddy_merge_free_result(result);
+	if (changes)
+	{
+		eddy_changes_deliver(changes);
+		eddy_changes_free(changes);
+	}
+}
+
 /* Deletes the rows of a range and merges them. */
 static void
 run_fold(void *arg)
@@ -264,7 +297,6 @@ run_fold(void *arg)
 	EddyViewPlan *plan = fold->plan;
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
 	TupleTableSlot *delta = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsVirtual);
-	EddyMergeResult *result;
 
 	for (int i = range->from; i < range->to; i++)
 	{
@@ -274,11 +306,7 @@ run_fold(void *arg)
 		eddy_deferred_to_delta(plan, fold->rows[i].values, fold->rows[i].nulls, delta);
 		tuplestore_puttupleslot(store, delta);
 	}
-	/* in two passes: a group that a concurrent transaction inserts is no error */
-	result = eddy_merge_make_result(plan, CurrentMemoryContext, CurrentResourceOwner);
-	eddy_merge_compute(plan, list_make1(store), result, &fold->judgment);
-	eddy_merge_write(plan, result, &fold->judgment);
-	eddy_merge_free_result(result);
+	merge_deltas(fold, store);
 	ExecDropSingleTupleTableSlot(delta);
 	tuplestore_end(store);
 }

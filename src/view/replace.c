@@ -391,6 +391,13 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 						get_rel_name(relid)),
 				 errdetail("Its changes become visible one by one, by emit => 'every ...'."),
 				 errhint("Drop the continuous view and create it again.")));
+	if (view->changes_log != 0 && !(r->keep && r->keep->same))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot replace the query of continuous view \"%s\"",
+						get_rel_name(relid)),
+				 errdetail("Its changes are kept for eddy.changes, which would not show what the new query changes."),
+				 errhint("Run eddy.keep_changes with retention => NULL before, and again afterwards.")));
 	row->state_tables = eddy_define_state_tables(&r->layout, get_rel_name(relid));
 	split_layers(r, parsed);
 	row->format = EDDY_SERVER_MAJOR;
