@@ -160,6 +160,26 @@ is(join("\n", @errors), '', 'each change was received once, in order');
 my $out = sql($node, q{LISTEN v_changed; BEGIN; INSERT INTO s VALUES (1, 'g', 1), (1, 'g', 1); INSERT INTO s VALUES (2, 'g', 3), (3, 'g', 3); COMMIT; SELECT 1});
 is(scalar(() = $out =~ /notification "v_changed" with payload "public\.v"/g), 1, 'one notification for a transaction');
 
+# Changes that become visible by the clock, and by merging what was deferred
+sql($node, q{
+CREATE UNLOGGED TABLE clocked (k text, v integer);
+SELECT eddy.create_stream('clocked');
+SELECT eddy.create_continuous_view('every', 'SELECT k, sum(v) AS t FROM clocked GROUP BY k', emit => 'every 1 s');
+SELECT eddy.create_continuous_view('folded', 'SELECT k, sum(v) AS t FROM clocked GROUP BY k', maintenance => 'deferred');
+SELECT eddy.keep_changes('every'), eddy.keep_changes('folded');
+});
+my %first = map { $_ => sql($node, "SELECT eddy.change_token('$_')") } qw(every folded);
+sql($node, "INSERT INTO clocked VALUES ('a', $_)") foreach 1 .. 3;
+foreach my $view (qw(every folded))
+{
+	wait_until($node, qq{SELECT after ->> 't' = '6' FROM eddy.changes('$view', '$first{$view}') WITH ORDINALITY ORDER BY ordinality DESC LIMIT 1},
+		"the last change of view $view is kept");
+	is( sql($node, qq{SELECT op FROM eddy.changes('$view', '$first{$view}') LIMIT 1}),
+		'c', "the first change of view $view creates the row");
+}
+cmp_ok(sql($node, qq{SELECT count(*) FROM eddy.changes('every', '$first{every}')}), '<=', 2, 'changes in between are not');
+sql($node, "SELECT eddy.keep_changes('every', NULL), eddy.keep_changes('folded', NULL)");
+
 #
 # Retention
 #
