@@ -420,6 +420,31 @@ open_producer(void)
 	return producer;
 }
 
+/*
+ * Aborts the transaction. A broker that was killed may have done so without being able to answer; the
+ * same request again is then a fatal error of the producer. Another producer with the same ID first
+ * aborts whatever the one before has left.
+ */
+static void
+abort_transaction(rd_kafka_t **producer)
+{
+	rd_kafka_error_t *error;
+
+	while ((error = rd_kafka_abort_transaction(*producer, -1)) != NULL)
+	{
+		bool		retriable = rd_kafka_error_is_retriable(error);
+
+		fprintf(stderr, "eddy-load: abort_transaction: %s\n", rd_kafka_error_string(error));
+		rd_kafka_error_destroy(error);
+		if (retriable)
+			continue;
+		rd_kafka_destroy(*producer);
+		*producer = open_producer();
+		settle(*producer, rd_kafka_init_transactions, "init_transactions");
+		return;
+	}
+}
+
 static void
 parse_options(int argc, char **argv)
 {
@@ -483,7 +508,7 @@ main(int argc, char **argv)
 			begin(producer);
 			write_decoys(producer, transactions, decoys);
 			rd_kafka_flush(producer, 10000);	/* the log must contain them */
-			settle(producer, rd_kafka_abort_transaction, "abort_transaction");
+			abort_transaction(&producer);
 			aborted += decoys;
 		}
 		if (count > load.messages - ledger.next)
@@ -499,7 +524,7 @@ main(int argc, char **argv)
 				ledger = attempt;
 				break;
 			}
-			settle(producer, rd_kafka_abort_transaction, "abort_transaction");
+			abort_transaction(&producer);
 		}
 		transactions++;
 		if (load.rate > 0)
