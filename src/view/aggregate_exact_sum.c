@@ -21,6 +21,9 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 PG_FUNCTION_INFO_V1(eddy_exact_sum_add);
 PG_FUNCTION_INFO_V1(eddy_exact_sum_combine);
