@@ -336,7 +336,7 @@ eddy_chain_lock_source(Oid source)
 	EddyView   *view;
 	ListCell   *lc;
 
-	for (int depth = 0; (view = eddy_catalog_get_view(stream)) != NULL; depth++)
+	while ((view = eddy_catalog_get_view(stream)) != NULL)
 	{
 		/* users can delete rows without a lock on the stream */
 		tables = lcons_oid(view->state_table, tables);
