@@ -105,13 +105,8 @@ enum
 static EddyView *
 get_view(Oid relid)
 {
-	EddyView   *view = eddy_catalog_get_view(relid);
+	EddyView   *view = eddy_view_get(relid);
 
-	if (view == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a continuous view",
-						get_rel_name(relid) ? get_rel_name(relid) : "?")));
 	eddy_view_check_reader(view);
 	if (view->changes_log == 0)
 		ereport(ERROR,

@@ -474,21 +474,6 @@ put_group(GroupRead *r, ReturnSetInfo *result)
 	ExecDropSingleTupleTableSlot(computed);
 }
 
-/* Raises an error unless the rows that the caller expects are those of the view. */
-static void
-check_result(const EddyViewPlan *plan, TupleDesc expected)
-{
-	bool		same = expected != NULL && expected->natts == plan->noutputs;
-
-	for (int i = 0; same && i < plan->noutputs; i++)
-		same = TupleDescAttr(expected, i)->atttypid == plan->outputs[i].type;
-	if (!same)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("function \"%s\" must return the columns of the continuous view",
-						"eddy._deferred_group")));
-}
-
 static void
 read_group(GroupRead *r, ItemPointer place, const pg_uuid_t *id, ReturnSetInfo *result)
 {
@@ -542,7 +527,7 @@ eddy_deferred_group(PG_FUNCTION_ARGS)
 	eddy_plan_pin(r.plan);
 	PG_TRY();
 	{
-		check_result(r.plan, result->setDesc);
+		eddy_plan_check_result(r.plan, result->setDesc, "eddy._deferred_group");
 		read_group(&r, (ItemPointer) PG_GETARG_POINTER(1), PG_GETARG_UUID_P(2), result);
 	}
 	PG_FINALLY();

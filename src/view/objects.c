@@ -502,15 +502,10 @@ eddy_view_copy_privileges(Oid from, Oid to)
 void
 eddy_view_drop(Oid relid)
 {
-	EddyView   *view = eddy_catalog_get_view(relid);
+	EddyView   *view = eddy_view_get(relid);
 	ObjectAddresses *objects = new_object_addresses();
 	ObjectAddress public_view;
 
-	if (view == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a continuous view",
-						get_rel_name(relid) ? get_rel_name(relid) : "?")));
 	eddy_view_check_context("drop");
 	eddy_view_check_owner(view, true);
 
@@ -523,4 +518,18 @@ eddy_view_drop(Oid relid)
 				   psprintf("continuous %s", getObjectDescription(&public_view, false)), NULL);
 	/* before the end of a command or of the transaction, when the guard would detect it */
 	eddy_view_cleanup_dropped(DROP_CASCADE, NULL, NULL);
+}
+
+/* eddy_view_get returns the view of which relid is the public view; anything else is an error. */
+EddyView *
+eddy_view_get(Oid relid)
+{
+	EddyView   *view = eddy_catalog_get_view(relid);
+
+	if (view == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a continuous view",
+						get_rel_name(relid) ? get_rel_name(relid) : "?")));
+	return view;
 }

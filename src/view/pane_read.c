@@ -77,21 +77,6 @@ typedef struct PaneRead
 
 /* ---- arguments ---- */
 
-/* Raises an error unless the rows that the caller expects are those of the view. */
-static void
-check_result(const EddyViewPlan *plan, TupleDesc expected)
-{
-	bool		same = expected != NULL && expected->natts == plan->noutputs;
-
-	for (int i = 0; same && i < plan->noutputs; i++)
-		same = TupleDescAttr(expected, i)->atttypid == plan->outputs[i].type;
-	if (!same)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("function \"%s\" must return the columns of the continuous view",
-						"eddy._open_windows")));
-}
-
 /* The key, a row of the grouping columns that are not bounds of windows. */
 static void
 read_key(PaneRead *r, HeapTupleHeader row)
@@ -330,7 +315,7 @@ eddy_open_windows(PG_FUNCTION_ARGS)
 	PG_TRY();
 	{
 		r.panes = r.plan->panes;
-		check_result(r.plan, r.result->setDesc);
+		eddy_plan_check_result(r.plan, r.result->setDesc, "eddy._open_windows");
 		r.mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy open windows",
 									   ALLOCSET_DEFAULT_SIZES);
 		r.sums_mcxt = AllocSetContextCreate(r.mcxt, "pg_eddy sums of panes",

@@ -544,3 +544,21 @@ eddy_plan_at_xact_end(void)
 		hash_search(streams, &stream->stream, HASH_REMOVE, NULL);
 	}
 }
+
+/*
+ * eddy_plan_check_result raises an error unless the rows that the caller of an SQL function expects are
+ * those of the view.
+ */
+void
+eddy_plan_check_result(const EddyViewPlan *plan, TupleDesc expected, const char *function)
+{
+	bool		same = expected != NULL && expected->natts == plan->noutputs;
+
+	for (int i = 0; same && i < plan->noutputs; i++)
+		same = TupleDescAttr(expected, i)->atttypid == plan->outputs[i].type;
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("function \"%s\" must return the columns of the continuous view",
+						function)));
+}

@@ -216,6 +216,8 @@ extern EddyViewPlan *eddy_plan_get(Oid view);	/* NULL: dropped; pin it while in 
 extern EddyViewPlan *eddy_plan_make(const EddyView *view);	/* not from the cache */
 extern void eddy_plan_pin(EddyViewPlan *plan);
 extern void eddy_plan_unpin(EddyViewPlan *plan);
+extern void eddy_plan_check_result(const EddyViewPlan *plan, TupleDesc expected,
+								   const char *function);
 extern void eddy_plan_set_policy(EddyViewPlan *plan, const EddyView *view);
 extern Query *eddy_plan_definition_query(Oid definition);
 extern void eddy_plan_at_xact_end(void);
@@ -249,6 +251,7 @@ extern void eddy_view_label_table(const char *id, Oid table, const EddyTableLabe
 
 extern bool eddy_view_may_maintain(const EddyViewPlan *plan);
 extern void eddy_view_check_stream(Oid stream, Oid role);
+extern EddyView *eddy_view_get(Oid relid);
 extern void eddy_view_check_owner(const EddyView *view, bool allow_stream_owner);
 extern void eddy_view_check_reader(const EddyView *view);
 

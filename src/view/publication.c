@@ -313,13 +313,8 @@ eddy_view_publish(const char *name, const Oid *relids, int count)
 
 	for (int i = 0; i < count; i++)
 	{
-		EddyView   *view = eddy_catalog_get_view(relids[i]);
+		EddyView   *view = eddy_view_get(relids[i]);
 
-		if (view == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("\"%s\" is not a continuous view",
-							get_rel_name(relids[i]) ? get_rel_name(relids[i]) : "?")));
 		eddy_view_check_owner(view, false);
 		foreach(lc, views)
 			if (((EddyView *) lfirst(lc))->relid == relids[i])

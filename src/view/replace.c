@@ -149,19 +149,6 @@ lock_all(List *streams, List *relations)
 	}
 }
 
-static EddyView *
-get_view(Oid relid)
-{
-	EddyView   *view = eddy_catalog_get_view(relid);
-
-	if (view == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a continuous view",
-						get_rel_name(relid) ? get_rel_name(relid) : "?")));
-	return view;
-}
-
 /* Locks everything for a new query over a stream, and returns the view as it is then. */
 static EddyView *
 lock_view(EddyView *view, Oid stream)
@@ -178,7 +165,7 @@ lock_view(EddyView *view, Oid stream)
 		lock_all(streams, lcons_oid(view->relid, relations));
 
 		/* others may have dropped it or replaced its query meanwhile */
-		locked = get_view(view->relid);
+		locked = eddy_view_get(view->relid);
 		eddy_view_check_owner(locked, false);
 		if (locked->definition == view->definition && locked->stream == view->stream &&
 			equal(locked->state_tables, view->state_tables))
@@ -353,7 +340,7 @@ EddyReplacement *
 eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 {
 	EddyReplacement *r = palloc0(sizeof(EddyReplacement));
-	EddyView   *view = get_view(relid);
+	EddyView   *view = eddy_view_get(relid);
 	EddyView   *row = &r->new_view;
 	const char *reason = NULL;
 	Query	   *parsed;

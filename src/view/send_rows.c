@@ -178,13 +178,8 @@ lock_views(const Oid *relids, int count)
 
 	for (int i = 0; i < count; i++)
 	{
-		EddyView   *view = eddy_catalog_get_view(relids[i]);
+		EddyView   *view = eddy_view_get(relids[i]);
 
-		if (view == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("\"%s\" is not a continuous view",
-							get_rel_name(relids[i]) ? get_rel_name(relids[i]) : "?")));
 		eddy_view_check_reader(view);
 		views = lappend(views, view);
 	}
