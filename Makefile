@@ -125,6 +125,7 @@ OBJS = \
 	src/view/layout.o \
 	src/view/maintain.o \
 	src/view/merge.o \
+	src/view/merge_rows.o \
 	src/view/net_change.o \
 	src/view/objects.o \
 	src/view/pack.o \
