@@ -172,6 +172,7 @@ KAFKA_OBJS = \
 	src/decode/value_number.o \
 	src/decode/value_time.o \
 	src/kafka/client.o \
+	src/kafka/connection.o \
 	src/kafka/errors.o \
 	src/kafka/fetch.o \
 	src/kafka/properties.o \

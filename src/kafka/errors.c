@@ -111,20 +111,20 @@ is_too_large(rd_kafka_resp_err_t err, const char *reason)
  * distinguishes a refused password from an unreachable host.
  */
 void
-eddy_kafka_set_error(EddyKafkaError *error, EddyKafkaClient *client, rd_kafka_resp_err_t err,
-					 const char *what, const char *reason)
+eddy_kafka_set_error(EddyKafkaError *error, const EddyKafkaConnection *connection,
+					 rd_kafka_resp_err_t err, const char *what, const char *reason)
 {
 	char	   *c;
 
 	error->partition = -1;
 	error->offset = -1;
 
-	if (reason == NULL && client != NULL && is_unreachable(err) &&
-		client->error_code != RD_KAFKA_RESP_ERR_NO_ERROR)
+	if (reason == NULL && connection != NULL && is_unreachable(err) &&
+		connection->error_code != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		reason = client->error_text;
-		if (!is_unreachable(client->error_code))
-			err = client->error_code;
+		reason = connection->error_text;
+		if (!is_unreachable(connection->error_code))
+			err = connection->error_code;
 	}
 	error->kind = classify(err, &error->sqlerrcode);
 	if (is_too_large(err, reason))
@@ -149,20 +149,20 @@ eddy_kafka_set_error(EddyKafkaError *error, EddyKafkaClient *client, rd_kafka_re
 
 /* eddy_kafka_remember_error records the last broker error. */
 void
-eddy_kafka_remember_error(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *reason)
+eddy_kafka_remember_error(EddyKafkaConnection *connection, rd_kafka_resp_err_t err, const char *reason)
 {
-	client->error_code = err;
-	client->error_count++;
-	client->too_large = client->too_large || is_too_large(err, reason);
-	strlcpy(client->error_text, reason, sizeof(client->error_text));
+	connection->error_code = err;
+	connection->error_count++;
+	connection->too_large = connection->too_large || is_too_large(err, reason);
+	strlcpy(connection->error_text, reason, sizeof(connection->error_text));
 }
 
 /* eddy_kafka_note_success resets it: a broker has responded. */
 void
-eddy_kafka_note_success(EddyKafkaClient *client)
+eddy_kafka_note_success(EddyKafkaConnection *connection)
 {
-	client->failing = false;
-	client->error_code = RD_KAFKA_RESP_ERR_NO_ERROR;
+	connection->failing = false;
+	connection->error_code = RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 /* eddy_kafka_clear_error resets the error. */

@@ -66,11 +66,11 @@ eddy_kafka_assign(EddyKafkaClient *client, const char *topic, const EddyKafkaSta
 			starts[i].offset;
 		npartitions = Max(npartitions, starts[i].partition + 1);
 	}
-	err = rd_kafka_assign(client->rk, list);
+	err = rd_kafka_assign(client->connection.rk, list);
 	rd_kafka_topic_partition_list_destroy(list);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		eddy_kafka_set_error(error, client, err, "could not assign the partitions", NULL);
+		eddy_kafka_set_error(error, &client->connection, err, "could not assign the partitions", NULL);
 		return false;
 	}
 
@@ -184,7 +184,7 @@ wake_fetchers(EddyKafkaClient *client)
 
 	client->queue_peak = waiting;
 	list = rd_kafka_topic_partition_list_copy(client->leaders);
-	(void) rd_kafka_offsets_for_times(client->rk, list, WAKE_TIMEOUT);
+	(void) rd_kafka_offsets_for_times(client->connection.rk, list, WAKE_TIMEOUT);
 	rd_kafka_topic_partition_list_destroy(list);
 }
 
@@ -209,7 +209,7 @@ note_error(EddyKafkaClient *client, const rd_kafka_message_t *rkm, EddyKafkaErro
 			{
 				part->caught_up = true;
 				part->next = Max(part->next, rkm->offset);
-				eddy_kafka_note_success(client);
+				eddy_kafka_note_success(&client->connection);
 			}
 			return false;
 
@@ -223,9 +223,9 @@ note_error(EddyKafkaClient *client, const rd_kafka_message_t *rkm, EddyKafkaErro
 		case RD_KAFKA_RESP_ERR__FATAL:
 			{
 				char		buf[256];
-				rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(client->rk, buf, sizeof(buf));
+				rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(client->connection.rk, buf, sizeof(buf));
 
-				eddy_kafka_set_error(error, client, RD_KAFKA_RESP_ERR__FATAL,
+				eddy_kafka_set_error(error, &client->connection, RD_KAFKA_RESP_ERR__FATAL,
 									 "the Kafka client failed",
 									 fatal != RD_KAFKA_RESP_ERR_NO_ERROR ? buf : reason);
 				return true;
@@ -241,10 +241,10 @@ note_error(EddyKafkaClient *client, const rd_kafka_message_t *rkm, EddyKafkaErro
 		return false;
 
 	/* a response was too large: reported as an error of the broker, before or after this */
-	if (rkm->err == RD_KAFKA_RESP_ERR__BAD_MSG && rkm->offset < 0 && client->too_large)
+	if (rkm->err == RD_KAFKA_RESP_ERR__BAD_MSG && rkm->offset < 0 && client->connection.too_large)
 		return false;
 
-	eddy_kafka_set_error(error, client, rkm->err, "could not fetch from the topic", reason);
+	eddy_kafka_set_error(error, &client->connection, rkm->err, "could not fetch from the topic", reason);
 	if (part != NULL)
 	{
 		error->partition = rkm->partition;
@@ -326,7 +326,7 @@ eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 
 		client->message_bytes = client->message_bytes == 0 ? average :
 			(client->message_bytes + average + 1) / 2;
-		eddy_kafka_note_success(client);
+		eddy_kafka_note_success(&client->connection);
 	}
 	*nmessages = message - messages;
 
@@ -338,11 +338,11 @@ eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 	{
 		ssize_t		written pg_attribute_unused();
 
-		written = write(client->pipe[1], "1", 1);
+		written = write(client->connection.pipe[1], "1", 1);
 	}
 
 	if (ok)
-		ok = eddy_kafka_serve_events(client, error);
+		ok = eddy_kafka_serve_events(&client->connection, error);
 	return ok;
 }
 
@@ -396,7 +396,7 @@ eddy_kafka_describe_stall(EddyKafkaClient *client, int32 partition, int64 positi
 	error->kind = EDDY_KAFKA_RETRIABLE;
 	error->partition = partition;
 	error->offset = -1;
-	if (client->too_large)
+	if (client->connection.too_large)
 	{
 		error->sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 		snprintf(error->message, sizeof(error->message),
@@ -408,8 +408,8 @@ eddy_kafka_describe_stall(EddyKafkaClient *client, int32 partition, int64 positi
 	snprintf(error->message, sizeof(error->message),
 			 "nothing is received from offset " INT64_FORMAT " on, although the broker has messages up to " INT64_FORMAT "%s%s",
 			 position, end - 1,
-			 client->error_code != RD_KAFKA_RESP_ERR_NO_ERROR ? ": " : "",
-			 client->error_code != RD_KAFKA_RESP_ERR_NO_ERROR ? client->error_text : "");
+			 client->connection.error_code != RD_KAFKA_RESP_ERR_NO_ERROR ? ": " : "",
+			 client->connection.error_code != RD_KAFKA_RESP_ERR_NO_ERROR ? client->connection.error_text : "");
 }
 
 /* eddy_kafka_cached_high returns the high watermark in the last fetch response, or -1. */
@@ -419,7 +419,7 @@ eddy_kafka_cached_high(EddyKafkaClient *client, const char *topic, int32 partiti
 	int64_t		low;
 	int64_t		high;
 
-	if (rd_kafka_get_watermark_offsets(client->rk, topic, partition, &low, &high) !=
+	if (rd_kafka_get_watermark_offsets(client->connection.rk, topic, partition, &low, &high) !=
 		RD_KAFKA_RESP_ERR_NO_ERROR)
 		return -1;
 	return high >= 0 ? high : -1;

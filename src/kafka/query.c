@@ -22,12 +22,12 @@ fail(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *what, EddyKaf
 {
 	EddyKafkaError ignored;
 
-	(void) eddy_kafka_serve_events(client, &ignored);
+	(void) eddy_kafka_serve_events(&client->connection, &ignored);
 
 	/* librdkafka may report a missing response as one that cannot be parsed */
 	if (err == RD_KAFKA_RESP_ERR__BAD_MSG)
 		err = RD_KAFKA_RESP_ERR__TRANSPORT;
-	eddy_kafka_set_error(error, client, err, what, NULL);
+	eddy_kafka_set_error(error, &client->connection, err, what, NULL);
 	return false;
 }
 
@@ -35,7 +35,7 @@ fail(EddyKafkaClient *client, rd_kafka_resp_err_t err, const char *what, EddyKaf
 static bool
 succeed(EddyKafkaClient *client)
 {
-	eddy_kafka_note_success(client);
+	eddy_kafka_note_success(&client->connection);
 	return true;
 }
 
@@ -88,12 +88,12 @@ eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeo
 		*cluster_id = NULL;
 
 	/* a name that is not valid for a topic is refused here, without an error code */
-	rkt = rd_kafka_topic_new(client->rk, topic, NULL);
+	rkt = rd_kafka_topic_new(client->connection.rk, topic, NULL);
 	if (rkt == NULL)
 		return fail(client, RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION,
 					"could not read the partitions of the topic", error);
 
-	err = rd_kafka_metadata(client->rk, 0, rkt, &metadata, timeout_ms);
+	err = rd_kafka_metadata(client->connection.rk, 0, rkt, &metadata, timeout_ms);
 	rd_kafka_topic_destroy(rkt);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return fail(client, err, "could not reach the brokers", error);
@@ -114,12 +114,12 @@ eddy_kafka_partition_count(EddyKafkaClient *client, const char *topic, int timeo
 	if (cluster_id != NULL)
 	{
 		/* part of the metadata: this does not wait */
-		char	   *id = rd_kafka_clusterid(client->rk, 0);
+		char	   *id = rd_kafka_clusterid(client->connection.rk, 0);
 
 		if (id != NULL)
 		{
 			*cluster_id = pstrdup(id);
-			rd_kafka_mem_free(client->rk, id);
+			rd_kafka_mem_free(client->connection.rk, id);
 		}
 	}
 	return succeed(client);
@@ -150,7 +150,7 @@ eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic, const int32 
 	for (int i = 0; i < count; i++)
 		rd_kafka_topic_partition_list_add(list, topic, partitions[i])->offset = position;
 
-	err = rd_kafka_offsets_for_times(client->rk, list, timeout_ms);
+	err = rd_kafka_offsets_for_times(client->connection.rk, list, timeout_ms);
 	for (int i = 0; i < count && err == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
 	{
 		/* even if librdkafka has sorted the list, that is the order of partitions */
