@@ -35,6 +35,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
+#include "utils/syscache.h"
 #include "utils/tuplesort.h"
 #include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 160000
@@ -275,26 +276,38 @@ eddy_compat_selected_columns(Query *query, RangeTblEntry *rte)
 #endif
 }
 
-/* Removes the privileges that are required for a relation in a range table. */
+/*
+ * Makes an entry in the range table of a query a table, for which the user needs no privileges. Since
+ * 16 each table of a query must have an entry in the second list, so it names the table's owner.
+ */
 static inline void
-eddy_compat_require_nothing(RangeTblEntry *rte)
+eddy_compat_read_table(Query *query, RangeTblEntry *rte, Oid relid)
 {
 #if PG_VERSION_NUM >= 160000
-	rte->perminfoindex = 0;
+	RTEPermissionInfo *permission = NULL;
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	if (rte->perminfoindex != 0)
+		permission = getRTEPermissionInfo(query->rteperminfos, rte);
+	rte->relid = relid;
+	if (permission == NULL)
+		permission = addRTEPermissionInfo(&query->rteperminfos, rte);
+	permission->relid = relid;
+	permission->inh = false;
+	permission->requiredPerms = ACL_SELECT;
+	permission->checkAsUser = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	permission->selectedCols = NULL;
+	ReleaseSysCache(tuple);
 #else
+	(void) query;
+	rte->relid = relid;
 	rte->requiredPerms = ACL_NO_RIGHTS;
 	rte->selectedCols = NULL;
 #endif
-}
-
-/* Makes a relation in a range table a table, for which no privileges are required. */
-static inline void
-eddy_compat_read_table(RangeTblEntry *rte, Oid relid)
-{
-	rte->relid = relid;
 	rte->relkind = RELKIND_RELATION;
 	rte->inh = false;
-	eddy_compat_require_nothing(rte);
 }
 
 /* Makes a relation in a range table one that gives a single row without columns. */
@@ -304,7 +317,7 @@ eddy_compat_make_result(RangeTblEntry *rte)
 	rte->rtekind = RTE_RESULT;
 	rte->relid = InvalidOid;
 	rte->inh = false;
-	eddy_compat_require_nothing(rte);
+	eddy_compat_strip_privileges(rte);
 }
 
 /* Intervals can be infinite since 17. */

@@ -301,7 +301,8 @@ eddy_chain_read_state(EddyViewPlan *plan, Query *delta)
 		return delta;
 	plan->source_columns = eddy_compat_selected_columns(delta, rte);
 	delta = castNode(Query, eddy_chain_map(plan, (Node *) delta));
-	eddy_compat_read_table(rt_fetch(plan->stream_rti, delta->rtable), plan->parent->state_table);
+	eddy_compat_read_table(delta, rt_fetch(plan->stream_rti, delta->rtable),
+						   plan->parent->state_table);
 	return delta;
 }
 

@@ -234,9 +234,9 @@ eddy_combine_make_states(const EddyViewPlan *plan, const Aggref *aggref)
 											 make_state_var(plan, source->state_column, 0)));
 }
 
-/* A table of values in the FROM clause of a sub-select. */
+/* A table of values in the FROM clause of a sub-select, which is the query. */
 static RangeTblEntry *
-make_values_rte(const EddyStateTable *table)
+make_values_rte(Query *query, const EddyStateTable *table)
 {
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 
@@ -247,7 +247,7 @@ make_values_rte(const EddyStateTable *table)
 	for (int i = 0; i < table->ncolumns; i++)
 		rte->eref->colnames = lappend(rte->eref->colnames,
 									  makeString(pstrdup(table->columns[i].name)));
-	eddy_compat_read_table(rte, table->relid);
+	eddy_compat_read_table(query, rte, table->relid);
 	return rte;
 }
 
@@ -318,7 +318,7 @@ make_values_query(const EddyViewPlan *plan, const EddyViewPlan *parent,
 		order_by_number(aggref, 2);
 	ref->rtindex = 1;
 	from = list_make1(ref);
-	query->rtable = list_make1(make_values_rte(table));
+	query->rtable = list_make1(make_values_rte(query, table));
 	if (collection->kind == EDDY_COLLECT_COUNTS)
 	{
 		ref = makeNode(RangeTblRef);
