@@ -190,6 +190,7 @@ CREATE TABLE eddy._view (
     changes_log     bigint,
     changes_retention interval,
     changes_channel name,
+    more_streams    regclass[],
     CHECK ((changes_log IS NULL) = (changes_retention IS NULL))
 );
 CREATE INDEX _view_stream ON eddy._view (stream);
@@ -211,6 +212,8 @@ COMMENT ON COLUMN eddy._view.aggregates IS
 COMMENT ON COLUMN eddy._view.changes_log IS
     'eddy._change.log of the changes that are kept for eddy.changes, a random number; NULL if none are kept';
 COMMENT ON COLUMN eddy._view.changes_channel IS 'channel of notifications about kept changes, NULL if there are none';
+COMMENT ON COLUMN eddy._view.more_streams IS
+    'of a view over UNION ALL of several streams, those besides "stream"; otherwise NULL';
 
 -- One row for each view that is suspended or is filled from Kafka. Separate from _view, which does not store the state of views.
 CREATE TABLE eddy._view_status (
@@ -917,12 +920,14 @@ SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.l
        v.allowed_lateness, v.retention, v.start, v.maintenance, v.on_error,
        coalesce(t.state, 'running') AS state,
        -- as in eddy.sources; the owner of the view must see why it is suspended
-       CASE WHEN has_table_privilege(v.stream, 'SELECT') OR has_table_privilege(v.view, 'SELECT')
+       CASE WHEN (SELECT bool_and(has_table_privilege(m.stream, 'SELECT')) FROM unnest(v.stream || v.more_streams) AS m (stream))
+                 OR has_table_privilege(v.view, 'SELECT')
             THEN t.error END AS error,
        t.sqlstate, t.since,
-       CASE WHEN v.final_column <> 0 THEN eddy.watermark(v.stream) END AS watermark, p.closed_until, p.closed_at,
+       CASE WHEN v.final_column <> 0 THEN eddy.watermark(v.view) END AS watermark, p.closed_until, p.closed_at,
        v.idle_ttl,
-       v.changes_retention, v.changes_channel
+       v.changes_retention, v.changes_channel,
+       v.stream || v.more_streams AS streams
 FROM eddy._view v
 LEFT JOIN eddy._view_status t ON t.view = v.view
 LEFT JOIN eddy._view_progress p ON p.view = v.view;
@@ -947,10 +952,11 @@ CROSS JOIN LATERAL (
     WHERE f.view = s.view) o;
 COMMENT ON VIEW eddy.view_starts IS 'continuous views that are being filled from Kafka, and how far they are';
 
--- as for dead letters: a late row has all columns of the stream
+-- as for dead letters: a late row has all columns of the stream, which is one of those of the view
 CREATE POLICY read ON eddy.late_rows FOR SELECT
-    USING (EXISTS (SELECT FROM eddy.continuous_views v WHERE v.view = late_rows.view
-                   AND has_table_privilege(v.stream, 'SELECT') AND NOT row_security_active(v.stream)));
+    USING ((SELECT bool_and(has_table_privilege(m.stream, 'SELECT') AND NOT row_security_active(m.stream))
+            FROM eddy.continuous_views v CROSS JOIN LATERAL unnest(v.streams) AS m (stream)
+            WHERE v.view = late_rows.view));
 
 CREATE VIEW eddy.stat_streams AS
 SELECT s.stream,

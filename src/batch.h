@@ -65,6 +65,12 @@ typedef struct EddyBatch
 	void		(*judge) (struct EddyBatch *batch);
 	bool		judged;
 	TimestampTz watermark;
+
+	/*
+	 * Afterwards, the same for a view that reads several streams (List of Oid): whose watermark is the
+	 * minimum of theirs.
+	 */
+	TimestampTz (*union_watermark) (Oid view, List *streams);
 	bool		closes;			/* a row was accepted for a window that ends before the watermark */
 	List	   *late_rows;		/* of EddyLateRows, in mcxt */
 
@@ -104,6 +110,7 @@ typedef struct EddyLateRow
 typedef struct EddyLateRows
 {
 	Oid			view;
+	TimestampTz watermark;		/* that has judged them */
 	int64		count;
 	EddyLateRow *rows;			/* NULL: the view only counts them */
 } EddyLateRows;

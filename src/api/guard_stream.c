@@ -156,7 +156,7 @@ resolve_dropped(Findings *findings, const EddyChange *change)
 		return;
 	findings->dropped = true;
 	if (member.kind == EDDY_MEMBER_VIEW)
-		findings->lost_views = list_append_unique_oid(findings->lost_views, member.stream);
+		findings->lost_views = list_concat_unique_oid(findings->lost_views, member.streams);
 	else
 		add_relation(findings, change->object, change, member.kind == EDDY_MEMBER_STREAM);
 }
@@ -495,7 +495,7 @@ eddy_guard_lock_streams(const DropStmt *stmt)
 
 		/* the command fails for others, who must not be able to block writers */
 		if (member.kind == EDDY_MEMBER_VIEW && eddy_compat_class_ownercheck(relid, GetUserId()))
-			streams = list_append_unique_oid(streams, member.stream);
+			streams = list_concat_unique_oid(streams, member.streams);
 	}
 	list_sort(streams, list_oid_cmp);
 	foreach(lc, streams)

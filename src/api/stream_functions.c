@@ -89,7 +89,8 @@ Datum
 eddy_watermark(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
-	EddyStream *stream = eddy_catalog_get_stream(eddy_catalog_root_stream(relid));
+	List	   *streams = eddy_catalog_root_streams(relid);
+	EddyStream *stream = eddy_catalog_get_stream(linitial_oid(streams));
 	TimestampTz watermark;
 
 	if (stream == NULL)
@@ -102,7 +103,9 @@ eddy_watermark(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a stream", name)));
 	}
-	watermark = eddy_watermark_get(stream);
+	watermark = list_length(streams) > 1 ?
+		eddy_watermark_of_union(eddy_catalog_root_view(relid), streams) :
+		eddy_watermark_get(stream);
 	if (TIMESTAMP_IS_NOBEGIN(watermark))
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(watermark);

@@ -41,6 +41,21 @@ extern EddyEventTime eddy_event_time_resolve(const EddyStream *stream, TupleDesc
 extern TimestampTz eddy_watermark_get(const EddyStream *stream);
 extern TimestampTz eddy_watermark_of_event_time(TimestampTz time, const Interval *delay);
 
+/*
+ * The watermark of a view that reads several streams (List of Oid): the minimum of theirs, or what it was
+ * raised to. Never decreases.
+ */
+extern TimestampTz eddy_watermark_of_union(Oid view, List *streams);
+
+/*
+ * The watermark by which the windows of views of these streams (List of Oid) are closed: that of the stream
+ * or, of several, the minimum over those that are not idle. views: that read them.
+ */
+extern TimestampTz eddy_watermark_for_closing(List *streams, List *views);
+
+/* Raises the watermarks of views that read several streams. With wait false, a locked one is left out. */
+extern void eddy_watermark_raise_views(List *views, TimestampTz until, bool wait);
+
 /* What a transaction is about to store, for eddy_watermark_next. */
 typedef struct EddyWatermarkChange
 {
@@ -282,14 +297,14 @@ extern void eddy_apply_init(void);
 extern void eddy_apply_changes(List *changes, List *applies, bool repeatable);
 
 /*
- * Closes the windows of all views of a stream and of the views that read these, and does the
- * same with the changes: each view is closed after the rows of its parents have arrived. For the
- * rest see eddy_view_close.
+ * Closes the windows of all views that read exactly these streams (List of Oid) and of the views that
+ * read these, and does the same with the changes: each view is closed after the rows of its parents have
+ * arrived. For the rest see eddy_view_close.
  */
-extern bool eddy_apply_close(const EddyStream *stream, TimestampTz watermark, int64 *budget);
+extern bool eddy_apply_close(List *streams, TimestampTz watermark, int64 *budget);
 
 /* The same for removing expired groups, whose removal no other view follows. */
-extern bool eddy_apply_expire(const EddyStream *stream, TimestampTz watermark, int64 *budget);
+extern bool eddy_apply_expire(List *streams, TimestampTz watermark, int64 *budget);
 
 /* The batch of views that read a view with these changes; NULL: its stream was dropped. */
 extern EddyApply *eddy_apply_make_child(EddyChanges *changes, List *applies);

@@ -10,8 +10,8 @@
  * so on: all batches of a level are maintained together, then the next level follows. When windows
  * are closed, each level is closed after the rows of the level before have arrived.
  *
- * Locking: views, and their rows, in the order of (level, Oid). A view has one source, so that its level
- * is fixed. The Oids alone would do in the database in which the views were created, but not after a
+ * Locking: views, and their rows, in the order of (level, Oid). A view reads one view, or streams only, so
+ * that its level is fixed. The Oids alone would do in the database in which the views were created, but not after a
  * restore, which creates them in the order of their names. Late rows and dead letters after the last
  * level. Memory: the caller's; the changes of each level spill beyond work_mem. An error, or a crash, leaves
  * nothing, as the transaction is rolled back.
@@ -24,8 +24,8 @@
 #include "view/changes.h"
 #include "view/view.h"
 
-/* What happens with each level. */
-typedef bool (*LevelFunction) (Oid source, TimestampTz watermark, int64 *budget, List **changes);
+/* What happens with the views of each level, by what they read (List of Oid). */
+typedef bool (*LevelFunction) (List *sources, TimestampTz watermark, int64 *budget, List **changes);
 
 typedef struct Cascade
 {
@@ -49,13 +49,14 @@ static const EddyInput changes_input = {0};
 
 /* ---- batches ---- */
 
+/* A batch of one of some streams. */
 static EddyApply *
-find_apply(List *applies, Oid stream)
+find_apply(List *applies, List *streams)
 {
 	ListCell   *lc;
 
 	foreach(lc, applies)
-		if (((EddyApply *) lfirst(lc))->batch.stream == stream)
+		if (list_member_oid(streams, ((EddyApply *) lfirst(lc))->batch.stream))
 			return lfirst(lc);
 	return NULL;
 }
@@ -63,9 +64,10 @@ find_apply(List *applies, Oid stream)
 EddyApply *
 eddy_apply_make_child(EddyChanges *changes, List *applies)
 {
-	Oid			relid = eddy_catalog_root_stream(changes->view);
-	const EddyApply *root = find_apply(applies, relid);
-	const EddyStream *stream = root ? root->stream : eddy_catalog_get_stream(relid);
+	List	   *streams = eddy_catalog_root_streams(changes->view);
+	const EddyApply *root = find_apply(applies, streams);
+	/* without a batch windows are closed, and those of all streams are locked */
+	const EddyStream *stream = root ? root->stream : eddy_catalog_get_stream(linitial_oid(streams));
 	EddyApply  *apply;
 	EddyBatch  *batch;
 
@@ -151,7 +153,7 @@ make_batches(Cascade *cascade, List *changes)
 
 /* ---- levels ---- */
 
-/* Views of some sources that other views read: List of Oid. */
+/* What views of the next level read, from what those of a level read: List of List of Oid. */
 static List *
 next_sources(List *sources)
 {
@@ -160,21 +162,21 @@ next_sources(List *sources)
 	ListCell   *lv;
 
 	foreach(lc, sources)
-		foreach(lv, eddy_view_list(lfirst_oid(lc)))
+		foreach(lv, eddy_view_list_of(lfirst(lc)))
 			if (eddy_view_list(lfirst_oid(lv)) != NIL)
-				result = lappend_oid(result, lfirst_oid(lv));
+				result = lappend(result, list_make1_oid(lfirst_oid(lv)));
 	return result;
 }
 
-/* Does what the function of the cascade does with the views of some sources. */
+/* Does what the function of the cascade does with the views of a level. */
 static List *
 visit(Cascade *cascade, List *sources, List *changes)
 {
 	ListCell   *lc;
 
 	foreach(lc, sources)
-		cascade->complete &= cascade->function(lfirst_oid(lc), cascade->watermark,
-											   cascade->budget, &changes);
+		cascade->complete &= cascade->function(lfirst(lc), cascade->watermark, cascade->budget,
+											   &changes);
 	return changes;
 }
 
@@ -235,7 +237,7 @@ eddy_apply_changes(List *changes, List *applies, bool repeatable)
  * repeated: it would fail again.
  */
 static bool
-visit_all(const EddyStream *stream, TimestampTz watermark, int64 *budget, LevelFunction function)
+visit_all(List *streams, TimestampTz watermark, int64 *budget, LevelFunction function)
 {
 	Cascade		cascade = {
 		.function = function,
@@ -244,21 +246,21 @@ visit_all(const EddyStream *stream, TimestampTz watermark, int64 *budget, LevelF
 		.complete = true
 	};
 
-	run_levels(&cascade, list_make1_oid(stream->relid), NIL);
+	run_levels(&cascade, list_make1(streams), NIL);
 	finish(&cascade);
 	return cascade.complete;
 }
 
 bool
-eddy_apply_close(const EddyStream *stream, TimestampTz watermark, int64 *budget)
+eddy_apply_close(List *streams, TimestampTz watermark, int64 *budget)
 {
-	return visit_all(stream, watermark, budget, eddy_view_close);
+	return visit_all(streams, watermark, budget, eddy_view_close);
 }
 
 bool
-eddy_apply_expire(const EddyStream *stream, TimestampTz watermark, int64 *budget)
+eddy_apply_expire(List *streams, TimestampTz watermark, int64 *budget)
 {
-	return visit_all(stream, watermark, budget, eddy_view_expire);
+	return visit_all(streams, watermark, budget, eddy_view_expire);
 }
 
 /* ---- observing ---- */

@@ -19,6 +19,10 @@
  * short time, in which later batches queue behind it, so that it gets its turn among writers that
  * overlap.
  *
+ * Windows of views over UNION ALL of several streams close together, by the minimum of the watermarks,
+ * under the locks of all of these streams. A batch of one of the streams takes its lock alone, which is
+ * enough to keep these windows open. Each transaction that may have moved the minimum tries to close them.
+ *
  * Locking: the lock described above, an object lock on eddy._watermark and the stream, after the
  * state tables of batches; see view/closing.c. Memory: TopTransactionContext for the list of
  * streams. A crash leaves nothing: what was not closed is still due.
@@ -82,12 +86,32 @@ lock_windows(Oid stream, LOCKMODE mode, bool wait)
 	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
+/* Releases the locks on the first of some streams. */
 static void
-unlock_windows(Oid stream, LOCKMODE mode)
+unlock_windows(List *streams, int count)
 {
-	LOCKTAG		tag = windows_tag(stream);
+	for (int i = 0; i < count; i++)
+	{
+		LOCKTAG		tag = windows_tag(list_nth_oid(streams, i));
 
-	(void) LockRelease(&tag, mode, false);
+		(void) LockRelease(&tag, ExclusiveLock, false);
+	}
+}
+
+/* Locks the windows of streams (List of Oid, sorted) for closing; all or, without wait, perhaps none. */
+static bool
+lock_for_closing(List *streams, bool wait)
+{
+	ListCell   *lc;
+
+	foreach(lc, streams)
+	{
+		if (lock_windows(lfirst_oid(lc), ExclusiveLock, wait))
+			continue;
+		unlock_windows(streams, foreach_current_index(lc));
+		return false;
+	}
+	return true;
 }
 
 /* eddy_close_judge determines the watermark by which the rows of a batch are judged. */
@@ -165,55 +189,86 @@ eddy_close_forget(void)
 	closing = NIL;
 }
 
+/* The watermark by which the windows of the views of these streams close. */
+static TimestampTz
+get_watermark(List *streams)
+{
+	/* that of a single stream depends on no view */
+	return eddy_watermark_for_closing(streams, list_length(streams) > 1 ?
+									  eddy_view_list_of(streams) : NIL);
+}
+
+/*
+ * Closes what is due, of the windows that are locked. The watermark of views over several streams may wait
+ * for less than all of these, and must not go back afterwards.
+ */
+static bool
+close_locked(List *streams, int64 *budget)
+{
+	TimestampTz watermark = get_watermark(streams);
+
+	if (list_length(streams) > 1)
+		eddy_watermark_raise_views(eddy_view_list_of(streams), watermark, true);
+	return eddy_apply_close(streams, watermark, budget);
+}
+
 /*
  * Closes what is due, at most *budget groups, and waits for the transactions that are adding rows.
  * Returns true if nothing more is due.
  */
 static bool
-close_stream(Oid relid, int64 *budget)
+close_streams(List *streams, int64 *budget)
 {
-	EddyStream *stream = eddy_catalog_get_stream(relid);
+	TimestampTz watermark = get_watermark(streams);
 
-	if (stream == NULL || !eddy_view_close_due(relid, eddy_watermark_get(stream), false))
+	if (!eddy_view_close_due(streams, watermark, false))
+	{
+		/* rows that come are judged by what would close their windows */
+		if (list_length(streams) > 1)
+			eddy_watermark_raise_views(eddy_view_list_of(streams), watermark, false);
 		return true;
-	(void) lock_windows(relid, ExclusiveLock, true);
+	}
+	(void) lock_for_closing(streams, true);
 	/* nobody adds rows now, and those that did may have moved it */
-	return eddy_apply_close(stream, eddy_watermark_get(stream), budget);
+	return close_locked(streams, budget);
 }
 
 /* The same at the end of a transaction, if no other transaction is adding rows. */
 static void
-close_if_alone(const ClosingStream *entry)
+close_if_alone(List *streams, TimestampTz watermark)
 {
-	Oid			relid = entry->stream;
-	TimestampTz watermark = entry->watermark;
-	EddyStream *stream = NULL;
 	int64		budget = CLOSE_BUDGET;
 	bool		alone;
 
-	/* others may have moved it since an earlier statement */
-	if (entry->statement != GetCurrentStatementStartTimestamp())
-	{
-		stream = eddy_catalog_get_stream(relid);
-		if (stream == NULL)
-			return;
-		watermark = eddy_watermark_get(stream);
-	}
-	if (!eddy_view_may_close(relid, watermark))
+	if (!eddy_view_may_close(streams, watermark))
 		return;
-	alone = lock_windows(relid, ExclusiveLock, false);
-	if (!eddy_view_close_due(relid, watermark, alone) || eddy_view_close_interrupted(relid))
+	alone = lock_for_closing(streams, false);
+	if (!eddy_view_close_due(streams, watermark, alone) || eddy_view_close_interrupted(streams))
 	{
 		if (alone)
-			unlock_windows(relid, ExclusiveLock);
+			unlock_windows(streams, list_length(streams));
 		return;
 	}
-	if (alone && stream == NULL)
-		stream = eddy_catalog_get_stream(relid);
 	/* the rest is not left until the next tick */
-	if (alone && stream && !eddy_apply_close(stream, eddy_watermark_get(stream), &budget) &&
-		wakeup_worker)
+	if (alone && !close_locked(streams, &budget) && wakeup_worker)
 		wakeup_worker();
+}
+
+/* Closes windows of views that read the stream alone; adds the sets of streams that others read. */
+static List *
+close_stream(const ClosingStream *entry, List *unions)
+{
+	List	   *streams = list_make1_oid(entry->stream);
+	TimestampTz watermark = entry->watermark;
+	ListCell   *lc;
+
+	/* others may have moved it since an earlier statement */
+	if (entry->statement != GetCurrentStatementStartTimestamp())
+		watermark = get_watermark(streams);
+	close_if_alone(streams, watermark);
+	foreach(lc, eddy_view_unions(entry->stream))
+		unions = list_append_unique(unions, lfirst(lc));
+	return unions;
 }
 
 /*
@@ -224,6 +279,7 @@ void
 eddy_close_at_commit(void)
 {
 	List	   *streams = closing;
+	List	   *unions = NIL;
 	ListCell   *lc;
 
 	closing = NIL;
@@ -231,18 +287,20 @@ eddy_close_at_commit(void)
 		return;
 	PushActiveSnapshot(GetLatestSnapshot());
 	foreach(lc, streams)
-		close_if_alone(lfirst(lc));
+		unions = close_stream(lfirst(lc), unions);
+	foreach(lc, unions)
+		close_if_alone(lfirst(lc), get_watermark(lfirst(lc)));
 	PopActiveSnapshot();
 }
 
 /* ---- the database worker ---- */
 
-/* Streams with views that have windows: List of Oid in the caller's context. */
+/* The streams of views that have windows: List of List of Oid in the caller's context. */
 static List *
 list_streams(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	List	   *streams = NIL;
+	List	   *result = NIL;
 	ListCell   *lc;
 
 	SetCurrentStatementStartTimestamp();
@@ -252,23 +310,26 @@ list_streams(void)
 		foreach(lc, eddy_catalog_list_all_views())
 		{
 			const EddyView *view = lfirst(lc);
-			MemoryContext old = MemoryContextSwitchTo(caller);
+			List	   *streams;
+			MemoryContext old;
 
-			if (view->final_column != InvalidAttrNumber && !view->suspended)
-				streams = list_append_unique_oid(streams,
-												 eddy_catalog_root_stream(view->stream));
+			if (view->final_column == InvalidAttrNumber || view->suspended)
+				continue;
+			streams = eddy_catalog_root_streams(view->relid);
+			old = MemoryContextSwitchTo(caller);
+			result = list_append_unique(result, list_copy(streams));
 			MemoryContextSwitchTo(old);
 		}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
-	return streams;
+	return result;
 }
 
-/* One step with one stream, in a transaction of its own. */
+/* One step with the views of some streams, in a transaction of its own. */
 typedef struct TickStep
 {
-	Oid			stream;
+	List	   *streams;		/* of Oid, sorted */
 	bool		complete;
 	bool		worked;			/* there were groups to be closed or removed */
 } TickStep;
@@ -280,6 +341,17 @@ limit_wait(void)
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
+static bool
+lock_streams(List *streams)
+{
+	ListCell   *lc;
+
+	foreach(lc, streams)
+		if (!ConditionalLockRelationOid(lfirst_oid(lc), RowExclusiveLock))
+			return false;
+	return true;
+}
+
 static void
 step_close(void *arg)
 {
@@ -287,7 +359,7 @@ step_close(void *arg)
 	int64		budget = CLOSE_BUDGET;
 
 	limit_wait();
-	step->complete = close_stream(step->stream, &budget);
+	step->complete = close_streams(step->streams, &budget);
 	step->worked = budget < CLOSE_BUDGET;
 }
 
@@ -295,12 +367,10 @@ static void
 step_expire(void *arg)
 {
 	TickStep   *step = arg;
-	EddyStream *stream = eddy_catalog_get_stream(step->stream);
 	int64		budget = CLOSE_BUDGET;
 
 	limit_wait();
-	step->complete = stream == NULL ||
-		eddy_apply_expire(stream, eddy_watermark_get(stream), &budget);
+	step->complete = eddy_apply_expire(step->streams, get_watermark(step->streams), &budget);
 	step->worked = budget < CLOSE_BUDGET;
 }
 
@@ -309,10 +379,10 @@ step_expire(void *arg)
  * the next call; other errors are reported and not repeated within this one.
  */
 static void
-run_steps(Oid stream, void (*function) (void *), int64 *work)
+run_steps(List *streams, void (*function) (void *), int64 *work)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	TickStep	step = {stream, false, false};
+	TickStep	step = {streams, false, false};
 
 	while (!step.complete)
 	{
@@ -326,7 +396,7 @@ run_steps(Oid stream, void (*function) (void *), int64 *work)
 		PushActiveSnapshot(GetTransactionSnapshot());
 		MemoryContextSwitchTo(caller);
 		/* a stream that is being changed or dropped is left for the next call */
-		if (ConditionalLockRelationOid(stream, RowExclusiveLock))
+		if (lock_streams(streams))
 			error = eddy_subtransaction_run(function, &step);
 		else
 			step.complete = true;
@@ -354,8 +424,8 @@ eddy_close_tick(int64 *work)
 
 	foreach(lc, streams)
 	{
-		run_steps(lfirst_oid(lc), step_close, work);
-		run_steps(lfirst_oid(lc), step_expire, work);
+		run_steps(lfirst(lc), step_close, work);
+		run_steps(lfirst(lc), step_expire, work);
 	}
 	return streams == NIL ? -1 : TICK_INTERVAL;
 }

@@ -4,8 +4,8 @@
  *    The first content of a continuous view: from the rows that its stream has staged, from a query, or
  *    from the rows of the view that it reads.
  *
- * The staged rows, users' own and those of the segments, become one batch, with which the view is
- * maintained as with any other: a row on which the view fails becomes a dead letter, and the rights
+ * The staged rows, users' own and those of the segments, become one batch for each stream, with which the
+ * view is maintained as with any other: a row on which the view fails becomes a dead letter, and the rights
  * and policies are those of the view's owner. Rows that the stream has rejected are still in its
  * table and are omitted again. All rows were counted when they were added.
  *
@@ -152,7 +152,7 @@ fill_from_stream(const EddyView *view, const EddyStream *stream, EddyFillSource 
 	Filling		filling = {.view = view->relid, .stream = stream};
 	EddyApply	apply;
 
-	filling.rel = table_open(view->stream, AccessShareLock);
+	filling.rel = table_open(stream->relid, AccessShareLock);
 	filling.event_time = eddy_event_time_resolve(stream, RelationGetDescr(filling.rel));
 	if (source == EDDY_FILL_HISTORY)
 		fill_from_history(&filling, history);
@@ -164,6 +164,41 @@ fill_from_stream(const EddyView *view, const EddyStream *stream, EddyFillSource 
 		end_batch(&filling, &apply, changes);
 	}
 	table_close(filling.rel, NoLock);
+}
+
+/* A query for rows of a stream does not say of which one. */
+static void
+check_history(const EddyView *view)
+{
+	if (list_length(view->streams) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("start => 'query' requires a continuous view that reads one stream"),
+				 errdetail("The rows of the query have the columns of a stream, and continuous view \"%s\" reads several.",
+						   get_rel_name(view->relid)),
+				 errhint("Insert the rows into the streams, and use start => 'staged'.")));
+}
+
+/* The rows of all streams of a view, one stream after the other. */
+static void
+fill_from_streams(const EddyView *view, EddyFillSource source, const char *history, List *changes)
+{
+	ListCell   *lc;
+
+	if (source == EDDY_FILL_HISTORY)
+		check_history(view);
+	foreach(lc, view->streams)
+	{
+		EddyStream *stream = eddy_catalog_get_stream(lfirst_oid(lc));
+
+		if (stream == NULL)
+			elog(ERROR, "stream %u does not exist", lfirst_oid(lc));
+		fill_from_stream(view, stream, source, history, changes);
+		changes = NIL;
+		/* one batch without rows is enough */
+		if (source == EDDY_FILL_NOTHING)
+			break;
+	}
 }
 
 /* The rows of a view as changes that insert them. */
@@ -237,20 +272,21 @@ void
 eddy_apply_fill(Oid view, EddyFillSource source, const char *history, List *changes)
 {
 	EddyView   *row = eddy_catalog_get_view(view);
-	EddyStream *stream = row ? eddy_catalog_get_stream(row->stream) : NULL;
-	EddyView   *parent = row && stream == NULL ? eddy_catalog_get_view(row->stream) : NULL;
+	EddyView   *parent = row ? eddy_catalog_get_view(row->stream) : NULL;
+	ListCell   *lc;
 
-	if (stream == NULL && parent == NULL)
+	if (row == NULL)
 		elog(ERROR, "continuous view %u does not exist", view);
 	/* rows that were committed while the lock was waited for are read as well */
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (stream)
-		fill_from_stream(row, stream, source, history, changes);
+	if (parent == NULL)
+		fill_from_streams(row, source, history, changes);
 	else
 	{
 		check_parent(parent, source);
 		fill_from_view(row, parent, source == EDDY_FILL_STAGED, changes);
 	}
-	eddy_close_request(eddy_catalog_root_stream(row->stream));
+	foreach(lc, eddy_catalog_root_streams(view))
+		eddy_close_request(lfirst_oid(lc));
 	PopActiveSnapshot();
 }

@@ -92,7 +92,7 @@ write_rows(EddyApply *apply, const EddyLateRows *late)
 			.view = late->view,
 			.window_start = row->window_start,
 			.window_end = row->window_end,
-			.watermark = batch->watermark
+			.watermark = late->watermark
 		};
 
 		describe_origin(apply, row->row, &entry);

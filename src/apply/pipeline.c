@@ -30,6 +30,7 @@ eddy_apply_begin(EddyApply *apply, Oid stream, TupleDesc tupdesc, MemoryContext 
 	apply->batch.natts = tupdesc->natts;
 	apply->batch.mcxt = mcxt;
 	apply->batch.judge = eddy_close_judge;
+	apply->batch.union_watermark = eddy_watermark_of_union;
 	apply->batch.watermark = apply->watermark = DT_NOBEGIN;
 }
 

@@ -6,8 +6,8 @@
  * The database worker calls this about once a second while there is a stream whose watermark has
  * an effect. For each it detects, on a clock that changes of the system time do not affect:
  *
- * - that users' rows, in a stream that has sources, have been followed by no others for
- *   idle_timeout: they are marked as idle;
+ * - that users' rows, in a stream that has sources or is read together with others, have been followed
+ *   by no others for idle_timeout: they are marked as idle;
  * - that the minimum over the live partitions is later than the stored watermark, because of
  *   concurrent batches, or because a source was detached;
  * - with auto_advance, that no partition is live and no rows have come for idle_timeout: then the
@@ -186,9 +186,25 @@ follow_clock(const StreamClock *clock, const EddyStream *stream, TimestampTz wat
 	return until;
 }
 
+/* True if views read the stream together with others, whose windows wait for it until it is idle. */
+static bool
+is_united(const EddyStream *stream, List *views)
+{
+	ListCell   *lc;
+
+	foreach(lc, views)
+	{
+		const EddyView *view = lfirst(lc);
+
+		if (list_length(view->streams) > 1 && list_member_oid(view->streams, stream->relid))
+			return true;
+	}
+	return false;
+}
+
 /* Determines what is due in a stream; false if nothing is. */
 static bool
-examine(const EddyStream *stream, int64 now, Due *due)
+examine(const EddyStream *stream, List *views, int64 now, Due *due)
 {
 	StreamClock *clock = get_clock(stream->relid, now);
 	EddyUserPartition users = eddy_catalog_get_user_partition(stream->relid);
@@ -201,8 +217,8 @@ examine(const EddyStream *stream, int64 now, Due *due)
 	observe(clock, stream, &users, now);
 	if (clock->retry_at > now)
 		return false;
-	if (timeout > 0 && users.rows > 0 && now - clock->user_rows_at >= timeout &&
-		eddy_watermark_sources(stream) != NIL &&
+	if (timeout > 0 && now - clock->user_rows_at >= timeout &&
+		(eddy_watermark_sources(stream) != NIL ? users.rows > 0 : is_united(stream, views)) &&
 		eddy_catalog_get_watermark(stream->relid).idle_user_rows != users.rows)
 	{
 		due->idle_user_rows = users.rows;
@@ -224,7 +240,7 @@ needs_ticks(const EddyStream *stream, List *views)
 	if (stream->event_time == NULL)
 		return false;
 	foreach(lc, views)
-		if (((EddyView *) lfirst(lc))->stream == stream->relid)
+		if (list_member_oid(((EddyView *) lfirst(lc))->streams, stream->relid))
 			return true;
 	if (eddy_watermark_sources(stream) == NIL)
 		return false;
@@ -254,7 +270,7 @@ list_due(MemoryContext mcxt, bool *ticking)
 		if (!needs_ticks(stream, views))
 			continue;
 		*ticking = true;
-		if (examine(stream, now, &due))
+		if (examine(stream, views, now, &due))
 		{
 			MemoryContext old = MemoryContextSwitchTo(mcxt);
 			Due		   *copy = palloc(sizeof(Due));

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * watermark.c
- *    The watermark of a stream.
+ *    The watermark of a stream, and of a view over several streams.
  *
  * The watermark of a partition, W_p, is the latest event time seen in it, minus the delay of the
  * stream. That of the stream, W, is the minimum over its live partitions, and never decreases:
@@ -39,6 +39,13 @@
  *
  * If no partition is live, W stays. A stream without event time uses processing time: W is the time
  * of the last batch.
+ *
+ * The watermark of a view over UNION ALL of several streams is the minimum over those that are not idle:
+ * one of whose partitions is live. Without sources, a stream is idle once the tick has found that no rows
+ * came for idle_timeout; until then it holds the windows of such views, even if it never had a row. The
+ * watermark of such a view is at least the minimum of all of its streams, which never decreases, and what
+ * eddy._watermark.raised of the view says. Whatever closes its windows without waiting for an idle stream
+ * stores that watermark there first: when the stream becomes live again, the view's watermark remains.
  *
  * A transaction that judges rows, or closes windows, reads W under a lock of its stream (close.c).
  * As W does not decrease, and is stored by the transaction that closes windows by it, no row is
@@ -139,13 +146,14 @@ typedef struct State
 	TimestampTz stored;			/* latest stored watermark */
 	TimestampTz least;			/* earliest of the latest event times of live partitions */
 	bool		live;			/* there is a live partition */
+	bool		holds;			/* windows of views over several streams wait for this one */
 } State;
 
 static void
 count_live(State *state, TimestampTz max_event_time)
 {
 	state->least = state->live ? Min(state->least, max_event_time) : max_event_time;
-	state->live = true;
+	state->live = state->holds = true;
 }
 
 static void
@@ -220,6 +228,9 @@ count_users(State *state, const EddyStream *stream, bool has_sources, int64 idle
 	state->stored = Max(state->stored, users.stream_watermark);
 	if (live)
 		count_live(state, users.max_event_time);
+	/* there is no other sign that a stream without sources is idle */
+	if (!has_sources)
+		state->holds = users.rows != idle_user_rows;
 }
 
 static State
@@ -227,7 +238,7 @@ read_state(const EddyStream *stream, const EddyWatermarkChange *change)
 {
 	const CachedSources *cached = find_sources(stream->relid);
 	EddyWatermark watermark = eddy_catalog_get_watermark(stream->relid);
-	State		state = {.stored = watermark.raised, .least = DT_NOBEGIN, .live = false};
+	State		state = {.stored = watermark.raised, .least = DT_NOBEGIN};
 	/* the cache may be invalidated and freed by the readings */
 	List	   *sources = list_copy(cached->sources);
 	List	   *workers = list_copy(cached->workers);
@@ -271,6 +282,79 @@ eddy_watermark_next(const EddyStream *stream, const EddyWatermarkChange *change)
 		return state.stored;
 	return Max(state.stored, eddy_watermark_of_event_time(state.least, &stream->delay));
 }
+
+/* ---- of views over several streams ---- */
+
+/* The minimum of the watermarks of streams; of those that are not idle, if there is one. */
+static TimestampTz
+get_minimum(List *streams, bool without_idle)
+{
+	TimestampTz all = DT_NOEND;
+	TimestampTz live = DT_NOEND;
+	ListCell   *lc;
+
+	foreach(lc, streams)
+	{
+		EddyStream *stream = eddy_catalog_get_stream(lfirst_oid(lc));
+		State		state;
+
+		if (stream == NULL)
+			return DT_NOBEGIN;	/* dropped concurrently, and the view with it */
+		state = read_state(stream, NULL);
+		all = Min(all, state.stored);
+		if (state.holds)
+			live = Min(live, state.stored);
+	}
+	return without_idle && live != DT_NOEND ? live : all;
+}
+
+TimestampTz
+eddy_watermark_of_union(Oid view, List *streams)
+{
+	return Max(get_minimum(streams, false), eddy_catalog_get_watermark(view).raised);
+}
+
+TimestampTz
+eddy_watermark_for_closing(List *streams, List *views)
+{
+	TimestampTz watermark;
+	ListCell   *lc;
+
+	if (list_length(streams) == 1)
+	{
+		EddyStream *stream = eddy_catalog_get_stream(linitial_oid(streams));
+
+		return stream ? eddy_watermark_get(stream) : DT_NOBEGIN;
+	}
+	watermark = get_minimum(streams, true);
+	foreach(lc, views)
+		watermark = Max(watermark, eddy_catalog_get_watermark(lfirst_oid(lc)).raised);
+	return watermark;
+}
+
+void
+eddy_watermark_raise_views(List *views, TimestampTz until, bool wait)
+{
+	ListCell   *lc;
+
+	foreach(lc, views)
+	{
+		EddyWatermark watermark = {
+			.stream = lfirst_oid(lc),
+			.raised = until,
+			.idle_user_rows = -1
+		};
+
+		if (eddy_catalog_get_watermark(lfirst_oid(lc)).raised >= until)
+			continue;
+		if (wait)
+			eddy_catalog_raise_watermark(&watermark);
+		else
+			(void) eddy_catalog_try_raise_watermark(&watermark);
+	}
+}
+
+/* ---- changes by hand and by the clock ---- */
 
 bool
 eddy_watermark_all_idle(const EddyStream *stream)

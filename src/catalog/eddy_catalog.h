@@ -138,6 +138,7 @@ typedef struct EddyMember
 {
 	EddyMemberKind kind;
 	Oid			stream;			/* the stream itself, or the one it belongs to, through other views perhaps */
+	List	   *streams;		/* of a view: all of them, sorted */
 	bool		keeps_changes;	/* a view whose changes are kept for eddy.changes */
 } EddyMember;
 
@@ -325,6 +326,7 @@ typedef struct EddyView
 {
 	Oid			relid;			/* what the user reads */
 	Oid			stream;			/* the source: a stream, or the continuous view that it reads */
+	List	   *streams;		/* of Oid, sorted: all sources, of which stream is the first one in the query */
 	Oid			definition;		/* view in schema eddy that holds the query */
 	char	   *kind;			/* how it is maintained (view/kind.h) */
 	List	   *state_tables;	/* of Oid, in the order of the kind's layout */
@@ -356,12 +358,16 @@ typedef struct EddyView
 } EddyView;
 
 extern EddyView *eddy_catalog_get_view(Oid relid);
-extern List *eddy_catalog_list_views(Oid stream);	/* of EddyView, by relid */
+extern List *eddy_catalog_list_views(Oid stream);	/* of EddyView that read it, by relid */
 extern List *eddy_catalog_list_all_views(void);
 extern void eddy_catalog_insert_view(const EddyView *view);
 
-/* The stream that a source is: itself, or the one that a view reads, directly or through others. */
-extern Oid	eddy_catalog_root_stream(Oid source);
+/*
+ * The streams that a source is: itself, or those that a view reads, directly or through others. List of
+ * Oid, sorted. root_view: the view that reads them, InvalidOid for a stream.
+ */
+extern List *eddy_catalog_root_streams(Oid source);
+extern Oid	eddy_catalog_root_view(Oid source);
 
 /* Replaces a row. Its status and its progress remain. */
 extern void eddy_catalog_update_view(const EddyView *view, const EddyView *old);

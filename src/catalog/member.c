@@ -57,29 +57,41 @@ add_member(Oid relid, EddyMemberKind kind, Oid stream)
 
 	entry->member.kind = kind;
 	entry->member.stream = stream;
+	entry->member.streams = NIL;
 	entry->member.keeps_changes = false;
 	return entry;
 }
 
-/* The stream that a source is: itself, or the one that the view with that Oid reads through others. */
-static Oid
-find_root(List *views, Oid source)
+/* The view that reads streams, of a view and those that it reads. */
+static const EddyView *
+find_root(List *views, const EddyView *view)
 {
 	ListCell   *lc = list_head(views);
 
 	while (lc)
 	{
-		const EddyView *view = lfirst(lc);
+		const EddyView *other = lfirst(lc);
 
-		if (view->relid == source)
+		if (other->relid == view->stream)
 		{
-			source = view->stream;
+			view = other;
 			lc = list_head(views);
 		}
 		else
 			lc = lnext(views, lc);
 	}
-	return source;
+	return view;
+}
+
+static Member *
+add_view_part(Oid relid, const EddyView *root)
+{
+	Member	   *entry = add_member(relid, EDDY_MEMBER_VIEW, root->stream);
+	MemoryContext old = MemoryContextSwitchTo(members_context);
+
+	entry->member.streams = list_copy(root->streams);
+	MemoryContextSwitchTo(old);
+	return entry;
 }
 
 /* Reads our catalog, with temporary data in a memory context of its own. */
@@ -117,14 +129,13 @@ read_members(void)
 	foreach(lc, views)
 	{
 		EddyView   *view = lfirst(lc);
-		Oid			stream = find_root(views, view->stream);
+		const EddyView *root = find_root(views, view);
 		ListCell   *lt;
 
-		add_member(view->relid, EDDY_MEMBER_VIEW, stream)->member.keeps_changes =
-			view->changes_log != 0;
-		add_member(view->definition, EDDY_MEMBER_VIEW, stream);
+		add_view_part(view->relid, root)->member.keeps_changes = view->changes_log != 0;
+		add_view_part(view->definition, root);
 		foreach(lt, view->state_tables)
-			add_member(lfirst_oid(lt), EDDY_MEMBER_VIEW, stream);
+			add_view_part(lfirst_oid(lt), root);
 	}
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(scratch);
@@ -166,7 +177,7 @@ refresh(void)
 EddyMember
 eddy_catalog_member(Oid relid)
 {
-	static const EddyMember none = {EDDY_MEMBER_NONE, InvalidOid, false};
+	static const EddyMember none = {EDDY_MEMBER_NONE, InvalidOid, NIL, false};
 	Member	   *entry;
 
 	if (!refresh())

@@ -20,6 +20,7 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/timestamp.h"
 
 #include "catalog/table.h"
@@ -49,7 +50,8 @@ enum
 	VIEW_CHANGES_LOG,
 	VIEW_CHANGES_RETENTION,
 	VIEW_CHANGES_CHANNEL,
-	VIEW_NCOLUMNS = VIEW_CHANGES_CHANNEL
+	VIEW_MORE_STREAMS,
+	VIEW_NCOLUMNS = VIEW_MORE_STREAMS
 };
 
 /* Columns of eddy._view_status. */
@@ -161,6 +163,10 @@ read_view(const Datum *values, const bool *nulls)
 		view->changes_log = DatumGetInt64(values[VIEW_CHANGES_LOG - 1]);
 		view->changes_retention = *DatumGetIntervalP(values[VIEW_CHANGES_RETENTION - 1]);
 	}
+	view->streams = list_make1_oid(view->stream);
+	if (!nulls[VIEW_MORE_STREAMS - 1])
+		view->streams = list_concat(view->streams, read_oids(values[VIEW_MORE_STREAMS - 1]));
+	list_sort(view->streams, list_oid_cmp);
 	if (!nulls[VIEW_CHANGES_CHANNEL - 1])
 		view->changes_channel = pstrdup(NameStr(*DatumGetName(values[VIEW_CHANGES_CHANNEL - 1])));
 	return view;
@@ -237,10 +243,8 @@ compare_views(const ListCell *a, const ListCell *b)
 }
 
 static List *
-list_views(int nkeys, ScanKeyData *keys)
+order_views(List *rows)
 {
-	List	   *rows = eddy_catalog_scan(&eddy_catalog_view_table, nkeys, keys, false);
-
 	read_statuses(rows);
 	list_sort(rows, compare_views);
 	return rows;
@@ -250,25 +254,43 @@ List *
 eddy_catalog_list_views(Oid stream)
 {
 	ScanKeyData key;
+	List	   *rows;
 
 	eddy_catalog_key_oid(&key, VIEW_STREAM, stream);
-	return list_views(1, &key);
+	rows = eddy_catalog_scan(&eddy_catalog_view_table, 1, &key, false);
+	/* most rows have NULL there */
+	ScanKeyInit(&key, VIEW_MORE_STREAMS, BTEqualStrategyNumber, F_ARRAYCONTAINS,
+				make_oids(list_make1_oid(stream)));
+	return order_views(list_concat(rows, eddy_catalog_scan(&eddy_catalog_view_table, 1, &key,
+														   false)));
 }
 
 List *
 eddy_catalog_list_all_views(void)
 {
-	return list_views(0, NULL);
+	return order_views(eddy_catalog_scan(&eddy_catalog_view_table, 0, NULL, false));
 }
 
 Oid
-eddy_catalog_root_stream(Oid source)
+eddy_catalog_root_view(Oid source)
 {
+	Oid			root = InvalidOid;
 	EddyView   *view;
 
 	while ((view = eddy_catalog_get_view(source)) != NULL)
+	{
+		root = source;
 		source = view->stream;
-	return source;
+	}
+	return root;
+}
+
+List *
+eddy_catalog_root_streams(Oid source)
+{
+	Oid			root = eddy_catalog_root_view(source);
+
+	return OidIsValid(root) ? eddy_catalog_get_view(root)->streams : list_make1_oid(source);
 }
 
 EddyView *
@@ -327,7 +349,31 @@ write_view(const EddyView *view, Datum *values, bool *nulls)
 	values[VIEW_AGGREGATES - 1] = CStringGetTextDatum(view->aggregates);
 	values[VIEW_IDLE_TTL - 1] = IntervalPGetDatum(view->idle_ttl);
 	nulls[VIEW_IDLE_TTL - 1] = (view->idle_ttl == NULL);
+	values[VIEW_MORE_STREAMS - 1] = make_oids(list_delete_oid(list_copy(view->streams),
+															  view->stream));
+	nulls[VIEW_MORE_STREAMS - 1] = list_length(view->streams) <= 1;
 	write_changes(view, values, nulls);
+}
+
+/* Invalidates the caches about the sources of a view. */
+static void
+invalidate_sources(const EddyView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, view->streams)
+		eddy_catalog_invalidate(lfirst_oid(lc));
+}
+
+/* A view over several streams has a watermark of its own: the row exists before it is raised. */
+static void
+reset_watermark(const EddyView *view)
+{
+	EddyWatermark none = {.stream = view->relid, .raised = DT_NOBEGIN, .idle_user_rows = -1};
+
+	eddy_catalog_delete_watermark(view->relid);
+	if (list_length(view->streams) > 1)
+		eddy_catalog_raise_watermark(&none);
 }
 
 void
@@ -339,12 +385,13 @@ eddy_catalog_insert_view(const EddyView *view)
 
 	write_view(view, values, nulls);
 	eddy_catalog_insert(rel, values, nulls);
-	eddy_catalog_invalidate(view->stream);
+	invalidate_sources(view);
 	eddy_catalog_close(rel);
+	reset_watermark(view);
 	eddy_catalog_reset_view_progress(view->relid);
 }
 
-/* The stream may be another one than before. */
+/* The streams may be others than before. */
 void
 eddy_catalog_update_view(const EddyView *view, const EddyView *old)
 {
@@ -356,10 +403,11 @@ eddy_catalog_update_view(const EddyView *view, const EddyView *old)
 	write_view(view, values, nulls);
 	eddy_catalog_key_oid(&key, VIEW_VIEW, view->relid);
 	eddy_catalog_put(rel, &key, values, nulls);
-	eddy_catalog_invalidate(view->stream);
-	if (old->stream != view->stream)
-		eddy_catalog_invalidate(old->stream);
+	invalidate_sources(view);
+	invalidate_sources(old);
 	eddy_catalog_close(rel);
+	if (!equal(view->streams, old->streams))
+		reset_watermark(view);
 }
 
 /* Replaces some columns of the row of a view: those that a function sets. */
@@ -379,7 +427,7 @@ update_view(const EddyView *view, void (*set) (const EddyView *view, Datum *valu
 		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 		set(view, values, nulls);
 		eddy_catalog_replace(rel, tuple, values, nulls);
-		eddy_catalog_invalidate(view->stream);
+		invalidate_sources(view);
 	}
 	eddy_catalog_close(rel);
 }
@@ -471,7 +519,7 @@ eddy_catalog_suspend_view(const EddyView *view, const char *error, const char *s
 	if (!suspended)
 	{
 		write_status(rel, view->relid, tuple, SUSPENDED, error, sqlstate);
-		eddy_catalog_invalidate(view->stream);
+		invalidate_sources(view);
 		if (tuple)
 			eddy_catalog_delete_view_start(view->relid);
 	}
@@ -486,7 +534,7 @@ eddy_catalog_start_view(const EddyView *view)
 	EddyViewStart start = {.view = view->relid, .started_at = GetCurrentTimestamp()};
 
 	write_status(rel, view->relid, NULL, STARTING, NULL, NULL);
-	eddy_catalog_invalidate(view->stream);
+	invalidate_sources(view);
 	eddy_catalog_close(rel);
 	eddy_catalog_set_view_start(&start);
 }
@@ -524,7 +572,7 @@ eddy_catalog_resume_view(const EddyView *view)
 	marked = eddy_catalog_delete(rel, 1, &key) > 0;
 	if (marked)
 	{
-		eddy_catalog_invalidate(view->stream);
+		invalidate_sources(view);
 		eddy_catalog_delete_view_start(view->relid);
 	}
 	eddy_catalog_close(rel);
@@ -542,7 +590,11 @@ eddy_catalog_delete_view(Oid relid)
 		(void) eddy_catalog_resume_view(view);
 	eddy_catalog_key_oid(&key, VIEW_VIEW, relid);
 	eddy_catalog_delete(rel, 1, &key);
-	eddy_catalog_invalidate(view ? view->stream : InvalidOid);
+	if (view)
+		invalidate_sources(view);
+	else
+		eddy_catalog_invalidate(InvalidOid);
 	eddy_catalog_close(rel);
 	eddy_catalog_delete_view_progress(relid);
+	eddy_catalog_delete_watermark(relid);
 }

@@ -45,10 +45,11 @@
 
 /*
  * eddy_analyze_flatten returns the part of a definition that is maintained, as one SELECT that has
- * the stream in its own FROM clause, and plain GROUP BY if any. A copy.
+ * the stream in its own FROM clause, and plain GROUP BY if any: what applies to the rows of one stream, if
+ * UNION ALL reads several. A copy.
  */
 Query *
-eddy_analyze_flatten(Query *definition)
+eddy_analyze_flatten(Query *definition, Oid stream)
 {
 	EddyLayers	layers;
 	Query	   *query;
@@ -59,17 +60,46 @@ eddy_analyze_flatten(Query *definition)
 	/* before columns that are the same expression become indistinguishable */
 	eddy_set_returning_to_from(query);
 	eddy_grouping_normalize(query);
-	query = eddy_flatten_query(query);
+	query = eddy_flatten_query(query, stream);
 	return query;
 }
 
-/* eddy_analyze_stream returns the stream that a definition reads. */
-Oid
-eddy_analyze_stream(Query *definition)
+static List *
+list_streams(Query *definition)
 {
-	Query	   *query = eddy_analyze_flatten(definition);
+	EddyLayers	layers;
 
-	return rt_fetch(eddy_refuse_query(query), query->rtable)->relid;
+	eddy_layer_split(&layers, copyObject(definition));
+	return eddy_flatten_list_sources(layers.core);
+}
+
+/* A view has one parent, so that its level is fixed. */
+static void
+check_parents(List *streams)
+{
+	ListCell   *lc;
+
+	foreach(lc, streams)
+		if (list_length(streams) > 1 && eddy_catalog_get_stream(lfirst_oid(lc)) == NULL)
+			eddy_refuse("UNION ALL of several continuous views is not supported in a continuous view",
+						"A continuous view follows the changes of one other view.",
+						"Use UNION ALL of the streams, or create an ordinary view that combines the continuous views.");
+}
+
+/* eddy_analyze_streams returns the streams that a definition reads. */
+List *
+eddy_analyze_streams(Query *definition)
+{
+	List	   *streams = list_streams(definition);
+	ListCell   *lc;
+
+	check_parents(streams);
+	/* raises the error of a query without a stream */
+	if (streams == NIL)
+		(void) eddy_refuse_query(eddy_analyze_flatten(definition, InvalidOid));
+	foreach(lc, streams)
+		(void) eddy_refuse_query(eddy_analyze_flatten(definition, lfirst_oid(lc)));
+	return streams;
 }
 
 /* ---- aggregates ---- */
@@ -507,6 +537,8 @@ eddy_analyze_rows(EddyViewPlan *plan, Query *query)
 		output = &plan->outputs[plan->noutputs];
 		output->kind = EDDY_OUTPUT_DELTA;
 		output->index = plan->noutputs++;
+		output->stream_column = eddy_union_find_column(query, plan->stream_rti,
+													   (Node *) tle->expr);
 		output->expr = tle->expr;
 		output->name = pstrdup(tle->resname);
 		output->type = exprType((Node *) tle->expr);
@@ -545,15 +577,11 @@ analyze_flat_query(EddyViewPlan *plan, Query *query)
 	make_delta_query(plan, query, plan->stream_rti);
 }
 
-/*
- * eddy_analyze_query takes a definition apart into *plan, all in the current memory context. The kind
- * is chosen if the plan has none. Raises
- * ERRCODE_FEATURE_NOT_SUPPORTED with reason and hint for what cannot be maintained incrementally.
- */
-void
-eddy_analyze_query(EddyViewPlan *plan, Query *definition)
+/* What applies to the rows of one stream. */
+static void
+analyze_stream(EddyViewPlan *plan, Query *definition, Oid stream)
 {
-	Query	   *query = eddy_analyze_flatten(definition);
+	Query	   *query = eddy_analyze_flatten(definition, stream);
 	Index		stream_rti = eddy_refuse_query(query);
 
 	query = eddy_function_guard_times(query);
@@ -568,4 +596,59 @@ eddy_analyze_query(EddyViewPlan *plan, Query *definition)
 		eddy_combine_unpin(plan);
 	}
 	PG_END_TRY();
+}
+
+/* The keys, aggregates and state tables must be those of the first stream: only the delta query differs. */
+static void
+check_same_layout(const EddyViewPlan *plan, const EddyViewPlan *other)
+{
+	bool		same = plan->kind == other->kind && plan->nkeys == other->nkeys &&
+		plan->naggs == other->naggs && plan->windowed == other->windowed &&
+		list_length(plan->state_tables) == list_length(other->state_tables) &&
+		equalTupleDescs(plan->delta_desc, other->delta_desc);
+
+	for (int i = 0; same && i < plan->nkeys; i++)
+		same = equal(plan->keys[i].expr, other->keys[i].expr);
+	for (int i = 0; same && i < plan->naggs; i++)
+		same = equal(plan->aggs[i].aggref, other->aggs[i].aggref);
+	if (!same)
+		elog(ERROR, "branches of UNION ALL are maintained in different ways");
+}
+
+/*
+ * eddy_analyze_query takes a definition apart into *plan, all in the current memory context. The kind
+ * is chosen if the plan has none. Raises
+ * ERRCODE_FEATURE_NOT_SUPPORTED with reason and hint for what cannot be maintained incrementally.
+ */
+void
+eddy_analyze_query(EddyViewPlan *plan, Query *definition)
+{
+	EddyViewPlan policy = *plan;
+	List	   *streams = list_streams(definition);
+	ListCell   *lc;
+
+	check_parents(streams);
+	analyze_stream(plan, definition, streams ? linitial_oid(streams) : InvalidOid);
+	if (plan->parent)
+	{
+		plan->root = eddy_catalog_root_view(plan->stream);
+		plan->streams = eddy_catalog_root_streams(plan->stream);
+		return;
+	}
+	plan->root = plan->view;
+	plan->streams = list_copy(streams);
+	list_sort(plan->streams, list_oid_cmp);
+	for_each_from(lc, streams, 1)
+	{
+		EddyViewPlan *other = palloc(sizeof(EddyViewPlan));
+
+		*other = policy;
+		other->kind = plan->kind;
+		analyze_stream(other, definition, lfirst_oid(lc));
+		check_same_layout(plan, other);
+		other->root = plan->root;
+		other->streams = plan->streams;
+		other->state_tables = plan->state_tables;
+		plan->others = lappend(plan->others, other);
+	}
 }

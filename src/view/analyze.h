@@ -10,13 +10,19 @@
 
 #include "view/plan.h"
 
-/* Oid of the stream that a definition reads; errors for shapes that cannot be maintained. */
-extern Oid	eddy_analyze_stream(Query *query);
+/*
+ * The streams that a definition reads: List of Oid, in the order of its branches; errors for shapes that
+ * cannot be maintained.
+ */
+extern List *eddy_analyze_streams(Query *query);
 
-/* What is maintained of a definition, as one flat SELECT. */
-extern Query *eddy_analyze_flatten(Query *definition);
+/* What is maintained of a definition for the rows of one of its streams, as one flat SELECT. */
+extern Query *eddy_analyze_flatten(Query *definition, Oid stream);
 
-/* All of it, into a plan; of its kind, or of the first one that accepts the definition. */
+/*
+ * All of it, into a plan, and those of further streams (plan->others); of its kind, or of the first one that
+ * accepts the definition.
+ */
 extern void eddy_analyze_query(EddyViewPlan *plan, Query *query);
 
 /* For kinds: keys, aggregates, outputs and HAVING of a query that groups. */

@@ -330,20 +330,20 @@ eddy_chain_check_privileges(const EddyViewPlan *plan)
 }
 
 void
-eddy_chain_lock_source(Oid source)
+eddy_chain_lock_sources(List *sources)
 {
 	List	   *tables = NIL;
-	Oid			stream = source;
 	EddyView   *view;
 	ListCell   *lc;
 
-	while ((view = eddy_catalog_get_view(stream)) != NULL)
+	while ((view = eddy_catalog_get_view(linitial_oid(sources))) != NULL)
 	{
 		/* users can delete rows without a lock on the stream */
 		tables = lcons_oid(view->state_table, tables);
-		stream = view->stream;
+		sources = view->streams;
 	}
-	LockRelationOid(stream, ShareRowExclusiveLock);
+	foreach(lc, sources)
+		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
 	foreach(lc, tables)
 		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
 }
@@ -439,13 +439,8 @@ find_event_time_of_view(const EddyView *view, AttrNumber column)
 		return result;
 	if (plan->kind == &eddy_kind_append)
 	{
-		const Var  *var = (const Var *) output->expr;
-
-		while (var && IsA(var, RelabelType))
-			var = (const Var *) ((const RelabelType *) var)->arg;
-		if (var && IsA(var, Var) && var->varno == (int) plan->stream_rti &&
-			var->varlevelsup == 0 && var->varattno > 0)
-			return find_event_time(plan->stream, var->varattno);
+		if (output->stream_column > 0)
+			return find_event_time(plan->stream, output->stream_column);
 		return result;
 	}
 	if (!plan->windowed || output->kind != EDDY_OUTPUT_KEY)

@@ -41,8 +41,11 @@ extern Node *eddy_chain_map(const EddyViewPlan *plan, Node *node);
 /* Raises an error unless the owner of a view may read the columns of the parent that it uses. */
 extern void eddy_chain_check_privileges(const EddyViewPlan *plan);
 
-/* Locks what changes the rows of a source: for creating, rebuilding and dropping views that read it. */
-extern void eddy_chain_lock_source(Oid source);
+/*
+ * Locks what changes the rows of the streams of a view, or of its parent (List of Oid, sorted): for creating,
+ * rebuilding and dropping views that read them.
+ */
+extern void eddy_chain_lock_sources(List *sources);
 
 /* ---- event time ---- */
 

@@ -590,18 +590,18 @@ run_on_view(void (*function) (CloseRun *), CloseRun *run)
 	eddy_owner_end(&save);
 }
 
-/* ---- all views of a stream ---- */
+/* ---- all views of some streams ---- */
 
 /*
- * The plans of the views of a source that have windows, with their state tables locked, in order of
+ * The plans of the views of sources that have windows, with their state tables locked, in order of
  * Oid; with children, also those of the views that read them. Without those that another process has
  * to settle.
  */
 static List *
-windowed_plans(Oid source, bool with_children)
+windowed_plans(List *sources, bool with_children)
 {
 	List	   *plans = NIL;
-	List	   *views = eddy_plan_views(source);
+	List	   *views = eddy_plan_views_of(sources);
 	ListCell   *lc;
 
 	/* level by level, as batches lock them; the loop reads what it appends */
@@ -610,7 +610,7 @@ windowed_plans(Oid source, bool with_children)
 		EddyViewPlan *plan;
 
 		/* rows of all windows are still to come */
-		if (eddy_plan_is_starting(source, lfirst_oid(lc)))
+		if (eddy_plan_is_starting(linitial_oid(sources), lfirst_oid(lc)))
 			continue;
 		plan = eddy_maintain_lock_view(lfirst_oid(lc), false);
 
@@ -630,11 +630,11 @@ windowed_plans(Oid source, bool with_children)
  * later.
  */
 bool
-eddy_view_may_close(Oid stream, TimestampTz watermark)
+eddy_view_may_close(List *sources, TimestampTz watermark)
 {
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(stream, true))
+	foreach(lc, windowed_plans(sources, true))
 		if (may_be_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, true)))
 			return true;
 	return false;
@@ -645,12 +645,12 @@ eddy_view_may_close(Oid stream, TimestampTz watermark)
  * to the latest state. remember: no other transaction is adding rows.
  */
 bool
-eddy_view_close_due(Oid stream, TimestampTz watermark, bool remember)
+eddy_view_close_due(List *sources, TimestampTz watermark, bool remember)
 {
 	bool		due = false;
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(stream, true))
+	foreach(lc, windowed_plans(sources, true))
 		due |= is_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, true), remember);
 	return due;
 }
@@ -661,11 +661,11 @@ eddy_view_close_due(Oid stream, TimestampTz watermark, bool remember)
  * knows where.
  */
 bool
-eddy_view_close_interrupted(Oid stream)
+eddy_view_close_interrupted(List *sources)
 {
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(stream, true))
+	foreach(lc, windowed_plans(sources, true))
 		if (((EddyViewPlan *) lfirst(lc))->interrupted)
 			return true;
 	return false;
@@ -673,7 +673,7 @@ eddy_view_close_interrupted(Oid stream)
 
 /* Runs a function for each view until the budget is used up. True if all of it was done. */
 static bool
-run_on_views(Oid stream, TimestampTz watermark, int64 *budget, void (*function) (CloseRun *),
+run_on_views(List *sources, TimestampTz watermark, int64 *budget, void (*function) (CloseRun *),
 			 EddyChangeCause cause, List **changes)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy closing",
@@ -682,7 +682,7 @@ run_on_views(Oid stream, TimestampTz watermark, int64 *budget, void (*function) 
 	bool		complete = true;
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(stream, false))
+	foreach(lc, windowed_plans(sources, false))
 	{
 		EddyViewPlan *plan = lfirst(lc);
 		CloseRun	run = {plan, eddy_view_closes_until(plan, watermark), budget, true, NULL};
@@ -713,9 +713,9 @@ run_on_views(Oid stream, TimestampTz watermark, int64 *budget, void (*function) 
  * views that are observed are added to *changes, in the current memory context.
  */
 bool
-eddy_view_close(Oid stream, TimestampTz watermark, int64 *budget, List **changes)
+eddy_view_close(List *sources, TimestampTz watermark, int64 *budget, List **changes)
 {
-	return run_on_views(stream, watermark, budget, close_view, EDDY_CAUSE_CLOSE, changes);
+	return run_on_views(sources, watermark, budget, close_view, EDDY_CAUSE_CLOSE, changes);
 }
 
 /*
@@ -723,7 +723,7 @@ eddy_view_close(Oid stream, TimestampTz watermark, int64 *budget, List **changes
  * closes them. Batches need not wait for it.
  */
 bool
-eddy_view_expire(Oid stream, TimestampTz watermark, int64 *budget, List **changes)
+eddy_view_expire(List *sources, TimestampTz watermark, int64 *budget, List **changes)
 {
-	return run_on_views(stream, watermark, budget, expire_view, EDDY_CAUSE_EXPIRE, changes);
+	return run_on_views(sources, watermark, budget, expire_view, EDDY_CAUSE_EXPIRE, changes);
 }

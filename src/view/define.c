@@ -9,8 +9,8 @@
  * the public view are created with the privileges of the user alone; the definition is then moved
  * and changes its owner.
  *
- * Locking: ShareRowExclusiveLock on the stream, which conflicts with writers of the stream, so that
- * a view begins between two batches. Memory: the caller's context. All of it is one transaction:
+ * Locking: ShareRowExclusiveLock on the streams, in the order of their Oids, which conflicts with writers,
+ * so that a view begins between two batches. Memory: the caller's context. All of it is one transaction:
  * creation is atomic.
  *
  *-------------------------------------------------------------------------
@@ -681,6 +681,25 @@ check_clock_options(const EddyViewPlan *layout)
 				 errdetail("Without GROUP BY, and for a grouping set without columns, the view always has a row.")));
 }
 
+/* Why a view has no windows that close: the reason of the first stream that has one. */
+static const char *
+get_missing_window(const EddyViewPlan *layout, Query *definition)
+{
+	const EddyViewPlan *plan = layout;
+	ListCell   *lc;
+
+	foreach(lc, layout->others)
+	{
+		const EddyStream *stream = eddy_catalog_get_stream(plan->stream);
+
+		if (stream == NULL || stream->event_time == NULL)
+			break;
+		plan = lfirst(lc);
+	}
+	return eddy_event_window_missing(eddy_analyze_flatten(definition, plan->stream),
+									 plan->stream_rti);
+}
+
 /* Raises an error if an option needs windows that close and the query has none. */
 void
 eddy_define_check_options(const EddyViewPlan *layout, Query *definition, const EddyView *row)
@@ -706,16 +725,43 @@ eddy_define_check_options(const EddyViewPlan *layout, Query *definition, const E
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s requires a continuous view whose windows close", option),
-				 errdetail("%s", eddy_event_window_missing(eddy_analyze_flatten(definition),
-														  layout->stream_rti)),
+				 errdetail("%s", get_missing_window(layout, definition)),
 				 errhint("Group by the bounds of a window such as eddy.tumble over the event time of the stream.")));
+}
+
+/*
+ * eddy_define_set_streams determines the sources of a view from its query, of which several are streams:
+ * the first one, and all in order.
+ */
+void
+eddy_define_set_streams(EddyView *row, Query *definition)
+{
+	List	   *streams = eddy_analyze_streams(definition);
+
+	row->stream = linitial_oid(streams);
+	row->streams = streams;
+	list_sort(row->streams, list_oid_cmp);
+}
+
+/* eddy_define_check_streams raises an error if a source is not one any more, after it was locked. */
+void
+eddy_define_check_streams(const EddyView *row)
+{
+	ListCell   *lc;
+
+	foreach(lc, row->streams)
+		if (eddy_catalog_get_stream(lfirst_oid(lc)) == NULL &&
+			eddy_catalog_get_view(lfirst_oid(lc)) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("stream was dropped concurrently")));
 }
 
 /*
  * eddy_view_create creates a continuous view with the privileges of the current user and returns
  * its Oid. *created is false if it already exists. It has no content yet, not even the row of a
- * view without GROUP BY: the caller fills it with eddy_apply_fill, under the lock on the stream
- * that is taken here.
+ * view without GROUP BY: the caller fills it with eddy_apply_fill, under the locks on the streams
+ * that are taken here.
  */
 Oid
 eddy_view_create(const char *name, const char *query, const EddyViewOptions *options,
@@ -743,14 +789,11 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 
 	row.definition = eddy_define_definition(rangevar, query);
 	parsed = eddy_plan_definition_query(row.definition);
-	row.stream = eddy_analyze_stream(parsed);
-	eddy_chain_lock_source(row.stream);
+	eddy_define_set_streams(&row, parsed);
+	eddy_chain_lock_sources(row.streams);
+	eddy_define_check_streams(&row);
+	eddy_view_check_sources(row.streams, GetUserId());
 	parent = eddy_catalog_get_view(row.stream);
-	if (parent == NULL && eddy_catalog_get_stream(row.stream) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("stream was dropped concurrently")));
-	eddy_view_check_stream(row.stream, GetUserId());
 	if (parent)
 		eddy_view_watch_deletes(parent);
 

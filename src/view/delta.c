@@ -147,7 +147,7 @@ run_query(EddyWork *work, EddyScanRange *range, Tuplestorestate *store, volatile
 	eddy_owner_begin(&save, plan->owner);
 	eddy_collect_check_privileges(plan);
 	eddy_chain_check_privileges(plan);
-	eddy_delta_execute(work, eddy_delta_plan(plan), range, store, starting);
+	eddy_delta_execute(work, eddy_delta_plan(work->source), range, store, starting);
 	eddy_owner_end(&save);
 }
 

@@ -100,7 +100,8 @@ run_queries(void *arg)
 		bool		starting = true;
 
 		eddy_delta_execute(work,
-						   eddy_delta_plan_query(work->plan, make_query(work->plan, lfirst_int(lc))),
+						   eddy_delta_plan_query(work->source,
+												 make_query(work->source, lfirst_int(lc))),
 						   &nothing, store, &starting);
 		work->deltas = lappend(work->deltas, store);
 	}

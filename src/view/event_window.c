@@ -27,6 +27,7 @@
 #include "catalog/eddy_catalog.h"
 #include "view/chain.h"
 #include "view/event_window.h"
+#include "view/flatten.h"
 
 /* The call of a window function, with its name. */
 typedef struct WindowCall
@@ -54,24 +55,11 @@ find_call(const RangeTblEntry *rte, WindowCall *window)
 		strcmp(window->name, "cumulate") == 0 || strcmp(window->name, "session") == 0;
 }
 
-/* The column of the stream that an expression is, of a domain perhaps; 0: none. */
-static AttrNumber
-stream_column(Index stream_rti, const Node *expr)
-{
-	while (expr && IsA(expr, RelabelType))
-		expr = (const Node *) ((const RelabelType *) expr)->arg;
-	if (expr == NULL || !IsA(expr, Var) || ((const Var *) expr)->varno != (int) stream_rti ||
-		((const Var *) expr)->varlevelsup != 0)
-		return 0;
-	return ((const Var *) expr)->varattno;
-}
-
-/* True if an expression is the event time of the stream, or of the view in its place. */
-static bool
-is_event_time(const Query *query, Index stream_rti, const Node *expr)
+bool
+eddy_event_window_is_event_time(const Query *query, Index stream_rti, const Node *expr)
 {
 	return eddy_chain_is_event_time(rt_fetch(stream_rti, query->rtable)->relid,
-									stream_column(stream_rti, expr));
+									eddy_union_find_column(query, stream_rti, expr));
 }
 
 /* The call of a window function over the event time that an expression is a column of. */
@@ -82,7 +70,7 @@ find_window(const Query *query, Index stream_rti, const Node *expr, WindowCall *
 
 	return expr && IsA(expr, Var) && var->varlevelsup == 0 &&
 		find_call(rt_fetch(var->varno, query->rtable), window) &&
-		is_event_time(query, stream_rti, linitial(window->call->args));
+		eddy_event_window_is_event_time(query, stream_rti, linitial(window->call->args));
 }
 
 int
@@ -102,7 +90,7 @@ eddy_event_window_column(const Query *query, Index stream_rti, const Node *expr)
 
 	if (!find_window(query, stream_rti, expr, &window))
 		return 0;
-	return stream_column(stream_rti, linitial(window.call->args));
+	return eddy_union_find_column(query, stream_rti, linitial(window.call->args));
 }
 
 /* True if the windows of a call that begin together end together. */
@@ -179,7 +167,7 @@ eddy_event_window_missing(const Query *query, Index stream_rti)
 
 		if (!find_call(lfirst_node(RangeTblEntry, lc), &window))
 			continue;
-		if (!is_event_time(query, stream_rti, linitial(window.call->args)))
+		if (!eddy_event_window_is_event_time(query, stream_rti, linitial(window.call->args)))
 			return stream ?
 				"The argument of the window function is not the event time column of the stream." :
 				"The argument of the window function is not a bound of windows that the other view closes, or the event time that it passes on.";

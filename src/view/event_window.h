@@ -21,6 +21,9 @@
  */
 extern int	eddy_event_window_bound(const Query *query, Index stream_rti, const Node *expr);
 
+/* True if an expression over a flat query is the event time of its source. */
+extern bool eddy_event_window_is_event_time(const Query *query, Index stream_rti, const Node *expr);
+
 /* The column of the stream that is the argument of that window function. */
 extern AttrNumber eddy_event_window_column(const Query *query, Index stream_rti, const Node *expr);
 

@@ -9,6 +9,9 @@
  * select lists, their FROM and WHERE clauses become parts of the outer FROM clause. That is
  * possible if they are evaluated row by row. All others are refused with the reason.
  *
+ * A definition whose UNION ALL reads several streams has a flat query for each of them, without the
+ * branches of the others (union.c).
+ *
  * Sub-selects and CTEs that do not read the stream remain: they are evaluated as of the batch, and
  * can contain anything.
  *
@@ -60,6 +63,34 @@ eddy_flatten_reads_stream(Query *query)
 		if (eddy_flatten_reads_stream(castNode(Query, lfirst_node(CommonTableExpr, lc)->ctequery)))
 			return true;
 	return false;
+}
+
+static void
+collect_sources(Query *query, List **sources)
+{
+	ListCell   *lc;
+
+	/* of the others it does not matter which are read */
+	eddy_flatten_inline_ctes(query, false);
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (eddy_chain_is_source(rte))
+			*sources = list_append_unique_oid(*sources, rte->relid);
+		if (rte->rtekind == RTE_SUBQUERY && rte->subquery)
+			collect_sources(rte->subquery, sources);
+	}
+}
+
+/* eddy_flatten_list_sources returns the streams of a query: List of Oid, in the order of its branches. */
+List *
+eddy_flatten_list_sources(Query *query)
+{
+	List	   *sources = NIL;
+
+	collect_sources(copyObject(query), &sources);
+	return sources;
 }
 
 /* ---- CTEs ---- */
@@ -278,7 +309,7 @@ pull_up(Query *query, Index rti)
 }
 
 static Query *
-flatten(Query *query, bool top)
+flatten(Query *query, Oid stream, bool top)
 {
 	eddy_compat_flatten_group(query);
 	eddy_flatten_inline_ctes(query, !top);
@@ -297,11 +328,11 @@ flatten(Query *query, bool top)
 			eddy_flatten_inline_ctes(rte->subquery, true);
 		if (rte->subquery->setOperations)
 		{
-			eddy_union_flatten(query, rti);
+			eddy_union_flatten(query, rti, stream);
 			continue;
 		}
 		eddy_refuse_not_row_wise(rte->subquery);
-		rte->subquery = flatten(rte->subquery, false);
+		rte->subquery = flatten(rte->subquery, stream, false);
 		eddy_set_returning_to_from(rte->subquery);
 		query = pull_up(query, rti);
 	}
@@ -309,11 +340,12 @@ flatten(Query *query, bool top)
 }
 
 /*
- * eddy_flatten_query makes one flat query of a definition. What is not evaluated row by row is
- * refused (ERRCODE_FEATURE_NOT_SUPPORTED). The query is changed, and must not be used again.
+ * eddy_flatten_query makes one flat query of a definition: that for the rows of one of its streams. What
+ * is not evaluated row by row is refused (ERRCODE_FEATURE_NOT_SUPPORTED). The query is changed, and must
+ * not be used again.
  */
 Query *
-eddy_flatten_query(Query *query)
+eddy_flatten_query(Query *query, Oid stream)
 {
-	return flatten(query, true);
+	return flatten(query, stream, true);
 }

@@ -12,15 +12,17 @@
 
 /* ---- flatten.c: change the query that they get, and return it ---- */
 
-extern Query *eddy_flatten_query(Query *query);
+extern Query *eddy_flatten_query(Query *query, Oid stream);
 extern bool eddy_flatten_reads_stream(Query *query);
+extern List *eddy_flatten_list_sources(Query *query);
 extern void eddy_flatten_inline_ctes(Query *query, bool all);
 extern void eddy_flatten_replace_ref(Query *query, Index rti, FromExpr *replacement);
 
 /* ---- union.c ---- */
 
 extern Query *eddy_union_wrap(Query *query);
-extern void eddy_union_flatten(Query *query, Index rti);
+extern void eddy_union_flatten(Query *query, Index rti, Oid stream);
+extern AttrNumber eddy_union_find_column(const Query *query, Index stream_rti, const Node *expr);
 
 /* ---- set_returning.c ---- */
 

@@ -368,8 +368,11 @@ reject_row(Fold *fold, int number, ErrorData *error)
 	unprintable = eddy_delta_run_for(plan, run_describe, &range, true);
 	if (unprintable && !eddy_batch_is_row_error(unprintable))
 		ReThrowError(unprintable);
-	/* not as the payload, which would be the rows: it cannot be applied again */
-	if (range.json)
+	/*
+	 * not as the payload, which would be the rows: it cannot be applied again. A delta does not say of
+	 * which stream its rows are, which decides who may read them.
+	 */
+	if (range.json && plan->others == NIL)
 	{
 		letter.key = range.json;
 		letter.key_len = strlen(range.json);

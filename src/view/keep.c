@@ -79,11 +79,11 @@ strip_names(Node *node, void *context)
 	return expression_tree_walker(node, strip_names, context);
 }
 
-/* FROM and WHERE of a definition, as a query that can be compared. */
+/* FROM and WHERE of a definition, for the rows of a stream, as a query that can be compared. */
 static Query *
-get_row_source(Query *definition)
+get_row_source(Query *definition, Oid stream)
 {
-	Query	   *flat = eddy_function_guard_times(eddy_analyze_flatten(definition));
+	Query	   *flat = eddy_function_guard_times(eddy_analyze_flatten(definition, stream));
 	Query	   *source = makeNode(Query);
 
 	source->commandType = CMD_SELECT;
@@ -95,6 +95,18 @@ get_row_source(Query *definition)
 }
 
 /* ---- comparing the definitions ---- */
+
+static bool
+same_row_sources(Query *old_definition, Query *new_definition, List *streams)
+{
+	ListCell   *lc;
+
+	foreach(lc, streams)
+		if (!equal(get_row_source(old_definition, lfirst_oid(lc)),
+				   get_row_source(new_definition, lfirst_oid(lc))))
+			return false;
+	return true;
+}
 
 static bool
 same_type(const EddyOutput *a, const EddyOutput *b)
@@ -348,12 +360,13 @@ eddy_keep_compare(EddyViewPlan *old, Query *old_definition, EddyViewPlan *new,
 
 	keep->old = old;
 	keep->new = new;
-	if (old->stream != new->stream)
+	if (!equal(old->streams, new->streams))
 	{
-		*reason = "The new query reads another stream.";
+		*reason = list_length(old->streams) > 1 || list_length(new->streams) > 1 ?
+			"The new query reads other streams." : "The new query reads another stream.";
 		return NULL;
 	}
-	if (!equal(get_row_source(old_definition), get_row_source(new_definition)))
+	if (!same_row_sources(old_definition, new_definition, new->streams))
 	{
 		*reason = "The new query reads other rows: its FROM clause or its WHERE condition differs.";
 		return NULL;

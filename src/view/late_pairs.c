@@ -160,8 +160,8 @@ run_query(EddyWork *work)
 	bool		starting;
 
 	eddy_owner_begin(&save, work->plan->owner);
-	statement = eddy_delta_plan_query(work->plan,
-									  make_query(work->plan, work->judgment.late_until));
+	statement = eddy_delta_plan_query(work->source,
+									  make_query(work->source, work->judgment.late_until));
 	eddy_delta_execute(work, statement, &range, store, &starting);
 	eddy_owner_end(&save);
 	return store;
@@ -349,6 +349,7 @@ collect(void *arg)
 	old = MemoryContextSwitchTo(batch->mcxt);
 	late = palloc0(sizeof(EddyLateRows));
 	late->view = work->plan->view;
+	late->watermark = work->watermark;
 	late->count = tuplestore_tuple_count(store);
 	if (work->plan->keeps_late && late->count > 0)
 		read_pairs(late, store, slot);

@@ -5,7 +5,8 @@
  *
  * For each view the delta query runs over the batch (delta.c), and its result is merged into
  * the state tables (merge.c). All views of all streams concerned are maintained in one total order,
- * by Oid, and their groups by key, so that maintenance never deadlocks with maintenance.
+ * by Oid, and their groups by key, so that maintenance never deadlocks with maintenance. A view that
+ * reads several of these streams is maintained once, with the deltas of all of their batches.
  *
  * Everything that can fail because of a row is done before anything is written, in internal
  * subtransactions that only read: running the delta query, combining with what is stored, and
@@ -66,12 +67,35 @@ collect_rows(EddyWork *work)
 		eddy_bisect_range(work, &range, EDDY_STEP_COLLECT);
 }
 
+/* The same of all batches of the view. If the view is suspended for one of them, it is for all. */
 static void
 collect(EddyWork *work)
 {
-	collect_rows(work);
+	for (EddyWork *part = work; part && !work->suspended; part = part->next)
+	{
+		collect_rows(part);
+		work->suspended |= part->suspended;
+	}
 	if (work->fills)
 		eddy_empty_sets_collect(work);
+}
+
+/* The deltas of all batches of the view: List of Tuplestorestate in the current memory context. */
+static List *
+all_deltas(EddyWork *work)
+{
+	List	   *deltas = NIL;
+
+	for (EddyWork *part = work; part; part = part->next)
+		deltas = list_concat(deltas, part->deltas);
+	return deltas;
+}
+
+static void
+discard_deltas(EddyWork *work)
+{
+	for (EddyWork *part = work; part; part = part->next)
+		eddy_delta_discard(part);
 }
 
 static void
@@ -82,7 +106,7 @@ run_compute(void *arg)
 	eddy_delta_start_clock(work);
 	if (work->judgment.late_rows)
 		tuplestore_clear(work->judgment.late_rows);
-	eddy_merge_compute(work->plan, work->deltas, work->result, &work->judgment);
+	eddy_merge_compute(work->plan, all_deltas(work), work->result, &work->judgment);
 }
 
 /* Computes what will be written; false, with the error, if that fails on a row. */
@@ -98,6 +122,22 @@ compute(EddyWork *work, ErrorData **error)
 	if (!eddy_delta_is_row_error(work, *error))
 		ReThrowError(*error);
 	return false;
+}
+
+/* Searches the rows of all batches of the view that make the merge fail. */
+static void
+try_merges(EddyWork *work)
+{
+	EddyTrial  *trial = eddy_trial_begin(work->plan, work->mcxt);
+
+	for (EddyWork *part = work; part && !work->suspended; part = part->next)
+	{
+		part->trial = trial;
+		eddy_bisect_batch(part, EDDY_STEP_TRY_MERGE);
+		part->trial = NULL;
+		work->suspended |= part->suspended;
+	}
+	eddy_trial_end(trial);
 }
 
 /*
@@ -120,11 +160,8 @@ compute_rejecting(EddyWork *work)
 			break;
 		}
 		FreeErrorData(error);
-		eddy_delta_discard(work);
-		work->trial = eddy_trial_begin(work->plan, work->mcxt);
-		eddy_bisect_batch(work, EDDY_STEP_TRY_MERGE);
-		eddy_trial_end(work->trial);
-		work->trial = NULL;
+		discard_deltas(work);
+		try_merges(work);
 		if (!work->suspended)
 			collect(work);
 	}
@@ -143,7 +180,7 @@ run_write(void *arg)
 	if (work->result)
 		eddy_merge_write(work->plan, work->result, &work->judgment);
 	else
-		eddy_merge(work->plan, work->deltas, &work->judgment);
+		eddy_merge(work->plan, all_deltas(work), &work->judgment);
 }
 
 /*
@@ -183,7 +220,7 @@ merge(EddyWork *work, bool repeatable)
 	if (work->result)
 		eddy_merge_free_result(work->result);
 	work->result = NULL;
-	eddy_delta_discard(work);
+	discard_deltas(work);
 }
 
 /* ---- records for observers ---- */
@@ -254,7 +291,9 @@ judge(EddyWork *work)
 	if (!batch->judged)
 		batch->judge(batch);
 	batch->judged = true;
-	work->closes_until = eddy_view_closes_until(plan, batch->watermark);
+	work->watermark = list_length(plan->streams) > 1 ?
+		batch->union_watermark(plan->root, plan->streams) : batch->watermark;
+	work->closes_until = eddy_view_closes_until(plan, work->watermark);
 	work->judgment.late_until = eddy_view_earlier(work->closes_until, plan->lateness);
 	if (plan->session)
 		work->judgment.late_rows = tuplestore_begin_heap(false, false, work_mem);
@@ -268,11 +307,30 @@ make_work(EddyViewPlan *plan, EddyBatch *batch)
 	EddyWork   *work = palloc0(sizeof(EddyWork));
 
 	work->plan = plan;
+	work->source = eddy_plan_for_stream(plan, batch->stream);
 	work->batch = batch;
 	work->mcxt = CurrentMemoryContext;
 	work->owner = CurrentResourceOwner;
 	judge(work);
 	return work;
+}
+
+/* Adds the batch of another stream to the work on a view. All rows are judged alike. */
+static void
+add_batch(EddyWork *work, EddyBatch *batch)
+{
+	EddyWork   *part = palloc(sizeof(EddyWork));
+
+	*part = *work;
+	part->source = eddy_plan_for_stream(work->plan, batch->stream);
+	part->batch = batch;
+	part->changes = NULL;
+	if (part->plan->windowed && batch->judge && !batch->judged)
+	{
+		batch->judge(batch);
+		batch->judged = true;
+	}
+	work->next = part;
 }
 
 typedef struct EddyPlanRun
@@ -340,6 +398,7 @@ EddyViewPlan *
 eddy_maintain_lock_view(Oid view, bool suspends)
 {
 	EddyViewPlan *plan = eddy_plan_ready(view) ? eddy_plan_get(view) : make_plan(view, suspends);
+	Oid			denied;
 
 	for (int attempt = 0; plan; attempt++)
 	{
@@ -350,12 +409,13 @@ eddy_maintain_lock_view(Oid view, bool suspends)
 			break;
 		plan = make_plan(view, suspends);	/* the transaction that was waited for has changed it */
 	}
-	if (plan && !eddy_view_may_maintain(plan))
+	denied = plan ? eddy_view_denied_source(plan) : InvalidOid;
+	if (OidIsValid(denied))
 	{
 		if (suspends)
 			eddy_view_suspend(view, psprintf(plan->parent ? "permission denied for view \"%s\"" :
 											 "permission denied for stream \"%s\"",
-											 get_rel_name(plan->stream)),
+											 get_rel_name(denied)),
 							  ERRCODE_INSUFFICIENT_PRIVILEGE);
 		return NULL;
 	}
@@ -371,10 +431,13 @@ typedef struct ViewOfBatch
 static int
 compare_views(const ListCell *a, const ListCell *b)
 {
-	Oid			left = ((const ViewOfBatch *) lfirst(a))->view;
-	Oid			right = ((const ViewOfBatch *) lfirst(b))->view;
+	const ViewOfBatch *left = lfirst(a);
+	const ViewOfBatch *right = lfirst(b);
 
-	return left < right ? -1 : left > right;
+	if (left->view != right->view)
+		return left->view < right->view ? -1 : 1;
+	return left->batch->stream < right->batch->stream ? -1 :
+		left->batch->stream > right->batch->stream;
 }
 
 /*
@@ -415,8 +478,15 @@ make_works(List *batches, MemoryContext records_mcxt)
 	foreach(lc, views)
 	{
 		ViewOfBatch *entry = lfirst(lc);
-		EddyViewPlan *plan = eddy_maintain_lock_view(entry->view, true);
+		EddyWork   *last = works ? llast(works) : NULL;
+		EddyViewPlan *plan;
 
+		if (last && last->plan->view == entry->view)
+		{
+			add_batch(last, entry->batch);
+			continue;
+		}
+		plan = eddy_maintain_lock_view(entry->view, true);
 		if (plan)
 		{
 			EddyWork   *work = make_work(plan, entry->batch);
@@ -455,7 +525,7 @@ do_works(List *works, bool repeatable)
 		work->judgment.defers = work->plan->deferred && !repeatable && !work->strict;
 		collect(work);
 		if (work->plan->kind->lock && !work->suspended)
-			work->plan->kind->lock(work->plan, work->deltas);
+			work->plan->kind->lock(work->plan, all_deltas(work));
 		if (!repeatable)
 			compute_rejecting(work);
 	}
@@ -474,7 +544,8 @@ do_works(List *works, bool repeatable)
 		EddyWork   *work = lfirst(lc);
 
 		if (work->judgment.found_late && !work->suspended)
-			eddy_late_collect(work);
+			for (EddyWork *part = work; part; part = part->next)
+				eddy_late_collect(part);
 		work->plan->next_end = Min(work->plan->next_end, work->judgment.first_end);
 		if (work->judgment.first_end <= work->closes_until)
 			work->batch->closes = true;
@@ -600,6 +671,18 @@ List *
 eddy_view_list(Oid source)
 {
 	return eddy_plan_views(source);
+}
+
+List *
+eddy_view_list_of(List *sources)
+{
+	return eddy_plan_views_of(sources);
+}
+
+List *
+eddy_view_unions(Oid stream)
+{
+	return eddy_plan_unions(stream);
 }
 
 static void

@@ -19,9 +19,17 @@
 typedef struct EddyWork
 {
 	EddyViewPlan *plan;
+	EddyViewPlan *source;		/* plan, or that of another stream: its delta query reads the batch */
 	EddyBatch  *batch;
+
+	/*
+	 * The batch of another stream that the same statement has written to and the view also reads, or NULL:
+	 * a work of its own until the deltas are merged, which is done for all of them together.
+	 */
+	struct EddyWork *next;
 	bool	   *skip;			/* rows that this view rejects, or NULL */
 	List	   *deltas;			/* of Tuplestorestate */
+	TimestampTz watermark;		/* by which the rows are judged */
 	TimestampTz closes_until;	/* windows that end until here are closed with the batch's watermark */
 	EddyJudgment judgment;		/* which of their groups are late */
 	EddyMergeResult *result;	/* computed and not yet written, or NULL */

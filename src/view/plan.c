@@ -43,13 +43,22 @@ typedef struct PlanEntry
 	EddyViewPlan *plan;			/* NULL: not made */
 } PlanEntry;
 
-/* The views of a stream. */
+/* Views that read UNION ALL of the same streams. */
+typedef struct UnionEntry
+{
+	List	   *streams;		/* of Oid, sorted */
+	List	   *views;			/* of Oid */
+} UnionEntry;
+
+/* The views of a stream. Lists are in CacheMemoryContext. */
 typedef struct StreamEntry
 {
 	Oid			stream;			/* hash key */
 	bool		valid;			/* false: views has to be read again */
-	List	   *views;			/* of Oid, in CacheMemoryContext */
-	List	   *starting;		/* those of them that are filled from Kafka, likewise */
+	List	   *views;			/* of Oid */
+	List	   *starting;		/* those of them that are filled from Kafka */
+	List	   *alone;			/* those of them that read no other stream */
+	List	   *unions;			/* of UnionEntry: the others */
 } StreamEntry;
 
 static HTAB *plans = NULL;
@@ -67,6 +76,17 @@ uint64
 eddy_plan_invalidations(void)
 {
 	return invalidations;
+}
+
+static void
+invalidate_deltas(EddyViewPlan *plan, Oid relid)
+{
+	ListCell   *lc;
+
+	if (plan->delta_valid && list_member_oid(plan->delta->relationOids, relid))
+		plan->delta_valid = false;
+	foreach(lc, plan->others)
+		invalidate_deltas(lfirst(lc), relid);
 }
 
 static bool
@@ -98,10 +118,11 @@ invalidate_relation(Datum arg pg_attribute_unused(), Oid relid)
 		if (plan == NULL)
 			continue;
 		if (!OidIsValid(relid) || relid == plan->stream || relid == plan->definition ||
-			relid == plan->view || has_state_table(plan, relid))
+			relid == plan->view || has_state_table(plan, relid) ||
+			list_member_oid(plan->streams, relid))
 			plan->valid = false;
-		else if (plan->delta_valid && list_member_oid(plan->delta->relationOids, relid))
-			plan->delta_valid = false;
+		else
+			invalidate_deltas(plan, relid);
 	}
 
 	/* a change of a row of eddy._view also invalidates the relcache entry of the stream */
@@ -126,6 +147,17 @@ depends_on(List *items, int cacheid, uint32 hashvalue)
 	return false;
 }
 
+static void
+invalidate_deltas_by_object(EddyViewPlan *plan, int cacheid, uint32 hashvalue)
+{
+	ListCell   *lc;
+
+	if (plan->delta_valid && depends_on(plan->delta->invalItems, cacheid, hashvalue))
+		plan->delta_valid = false;
+	foreach(lc, plan->others)
+		invalidate_deltas_by_object(lfirst(lc), cacheid, hashvalue);
+}
+
 /* Functions and types. Each temporary table creates a type, so only those used count. */
 static void
 invalidate_object(Datum arg pg_attribute_unused(), int cacheid, uint32 hashvalue)
@@ -143,8 +175,8 @@ invalidate_object(Datum arg pg_attribute_unused(), int cacheid, uint32 hashvalue
 
 		if (plan && plan->valid && depends_on(plan->depends, cacheid, hashvalue))
 			plan->valid = false;
-		if (plan && plan->delta_valid && depends_on(plan->delta->invalItems, cacheid, hashvalue))
-			plan->delta_valid = false;
+		if (plan)
+			invalidate_deltas_by_object(plan, cacheid, hashvalue);
 	}
 }
 
@@ -336,6 +368,7 @@ eddy_plan_make(const EddyView *view)
 	EddyOwnerSwitch save;
 	Oid			owner = eddy_owner_of_relation(view->relid);
 	uint64		before = invalidations;
+	ListCell   *lc;
 
 	/* the plan points into the query */
 	old = MemoryContextSwitchTo(mcxt);
@@ -363,6 +396,8 @@ eddy_plan_make(const EddyView *view)
 	eddy_owner_begin(&save, plan->owner);
 	eddy_analyze_query(plan, query);
 	plan->delta_name = psprintf("maintenance of continuous view \"%s\"", plan->name);
+	foreach(lc, plan->others)
+		((EddyViewPlan *) lfirst(lc))->delta_name = plan->delta_name;
 	collect_dependencies(plan);
 	for (int i = 0; i < plan->noutputs; i++)
 		if (plan->outputs[i].kind == EDDY_OUTPUT_EXPRESSION)
@@ -420,6 +455,18 @@ eddy_plan_get(Oid view)
 	return get_plan(view);
 }
 
+/* eddy_plan_for_stream returns the plan whose delta query reads rows of a stream, or of the parent. */
+EddyViewPlan *
+eddy_plan_for_stream(EddyViewPlan *plan, Oid stream)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->others)
+		if (((EddyViewPlan *) lfirst(lc))->stream == stream)
+			return lfirst(lc);
+	return plan;
+}
+
 /* eddy_plan_ready returns true if the view has a plan: getting it reads and checks nothing. */
 bool
 eddy_plan_ready(Oid view)
@@ -427,6 +474,56 @@ eddy_plan_ready(Oid view)
 	PlanEntry  *entry = plans ? hash_search(plans, &view, HASH_FIND, NULL) : NULL;
 
 	return entry && entry->plan && (entry->plan->valid || entry->plan->users > 0);
+}
+
+static void
+clear_views(StreamEntry *entry)
+{
+	ListCell   *lc;
+
+	foreach(lc, entry->unions)
+	{
+		list_free(((UnionEntry *) lfirst(lc))->streams);
+		list_free(((UnionEntry *) lfirst(lc))->views);
+	}
+	list_free_deep(entry->unions);
+	list_free(entry->views);
+	list_free(entry->starting);
+	list_free(entry->alone);
+	entry->views = entry->starting = entry->alone = entry->unions = NIL;
+}
+
+static UnionEntry *
+find_union(const StreamEntry *entry, const List *streams)
+{
+	ListCell   *lc;
+
+	foreach(lc, entry->unions)
+		if (equal(((UnionEntry *) lfirst(lc))->streams, streams))
+			return lfirst(lc);
+	return NULL;
+}
+
+/* Adds a view that is maintained to an entry. */
+static void
+add_view(StreamEntry *entry, const EddyView *view)
+{
+	UnionEntry *united;
+
+	entry->views = lappend_oid(entry->views, view->relid);
+	if (list_length(view->streams) == 1)
+	{
+		entry->alone = lappend_oid(entry->alone, view->relid);
+		return;
+	}
+	united = find_union(entry, view->streams);
+	if (united == NULL)
+	{
+		united = palloc0(sizeof(UnionEntry));
+		united->streams = list_copy(view->streams);
+		entry->unions = lappend(entry->unions, united);
+	}
+	united->views = lappend_oid(united->views, view->relid);
 }
 
 /* The entry of a stream, with its views. */
@@ -443,32 +540,27 @@ get_stream(Oid stream)
 	if (!found)
 	{
 		entry->valid = false;
-		entry->views = entry->starting = NIL;
+		entry->views = entry->starting = entry->alone = entry->unions = NIL;
 	}
 	if (!entry->valid)
 	{
 		List	   *views;
-		List	   *oids = NIL;
-		List	   *starting = NIL;
 		MemoryContext old;
 		uint64		before = invalidations;
 
 		views = eddy_catalog_list_views(stream);
+		clear_views(entry);
 		old = MemoryContextSwitchTo(CacheMemoryContext);
 		foreach(lc, views)
 		{
 			const EddyView *view = lfirst(lc);
 
 			if (!view->suspended)
-				oids = lappend_oid(oids, view->relid);
+				add_view(entry, view);
 			if (view->starting)
-				starting = lappend_oid(starting, view->relid);
+				entry->starting = lappend_oid(entry->starting, view->relid);
 		}
 		MemoryContextSwitchTo(old);
-		list_free(entry->views);
-		list_free(entry->starting);
-		entry->views = oids;
-		entry->starting = starting;
 		/* an invalidation during the reading takes precedence */
 		entry->valid = (before == invalidations);
 	}
@@ -483,6 +575,37 @@ List *
 eddy_plan_views(Oid stream)
 {
 	return list_copy(get_stream(stream)->views);
+}
+
+/*
+ * eddy_plan_views_of returns the same for views that read exactly these streams, or this view. List of Oid,
+ * sorted, in the current memory context. sources: of Oid, sorted.
+ */
+List *
+eddy_plan_views_of(const List *sources)
+{
+	StreamEntry *entry = get_stream(linitial_oid(sources));
+	UnionEntry *united;
+
+	if (list_length(sources) == 1)
+		return list_copy(entry->alone);
+	united = find_union(entry, sources);
+	return united ? list_copy(united->views) : NIL;
+}
+
+/*
+ * eddy_plan_unions returns the sets of streams that are read together with a stream by UNION ALL: List of
+ * List of Oid, sorted, in the current memory context.
+ */
+List *
+eddy_plan_unions(Oid stream)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, get_stream(stream)->unions)
+		result = lappend(result, list_copy(((UnionEntry *) lfirst(lc))->streams));
+	return result;
 }
 
 /*
@@ -539,8 +662,7 @@ eddy_plan_at_xact_end(void)
 	{
 		if (stream->valid)
 			continue;
-		list_free(stream->views);
-		list_free(stream->starting);
+		clear_views(stream);
 		hash_search(streams, &stream->stream, HASH_REMOVE, NULL);
 	}
 }

@@ -97,6 +97,7 @@ typedef struct EddyOutput
 	int32		typmod;
 	Oid			collation;
 	AttrNumber	column;			/* in the main state table */
+	AttrNumber	stream_column;	/* of EDDY_OUTPUT_DELTA: the column of the source that it is, 0: none */
 	AttrNumber	latest_column;	/* what column will show (emit_every.h); 0: it always shows the latest value */
 } EddyOutput;
 
@@ -128,6 +129,10 @@ struct EddyViewPlan
 {
 	Oid			view;
 	Oid			stream;
+	List	   *streams;		/* of Oid, sorted: all whose rows reach the view, also through its parent */
+	Oid			root;			/* the view that reads them, this one unless it has a parent */
+	List	   *others;			/* of EddyViewPlan: of UNION ALL of streams, those of the other streams, of
+								 * which only what concerns the delta query is used */
 	Oid			definition;
 	Oid			owner;
 	char	   *name;			/* for messages */
@@ -210,10 +215,13 @@ struct EddyViewPlan
 /* ---- plan.c ---- */
 
 extern List *eddy_plan_views(Oid stream);
+extern List *eddy_plan_views_of(const List *sources);
+extern List *eddy_plan_unions(Oid stream);
 extern bool eddy_plan_is_starting(Oid stream, Oid view);
 extern bool eddy_plan_ready(Oid view);
 extern EddyViewPlan *eddy_plan_get(Oid view);	/* NULL: dropped; pin it while in use */
 extern EddyViewPlan *eddy_plan_make(const EddyView *view);	/* not from the cache */
+extern EddyViewPlan *eddy_plan_for_stream(EddyViewPlan *plan, Oid stream);	/* of plan, or one of others */
 extern void eddy_plan_pin(EddyViewPlan *plan);
 extern void eddy_plan_unpin(EddyViewPlan *plan);
 extern void eddy_plan_check_result(const EddyViewPlan *plan, TupleDesc expected,
@@ -249,8 +257,8 @@ extern void eddy_view_label_table(const char *id, Oid table, const EddyTableLabe
 
 /* ---- suspend.c ---- */
 
-extern bool eddy_view_may_maintain(const EddyViewPlan *plan);
-extern void eddy_view_check_stream(Oid stream, Oid role);
+extern Oid	eddy_view_denied_source(const EddyViewPlan *plan);
+extern void eddy_view_check_sources(List *sources, Oid role);
 extern EddyView *eddy_view_get(Oid relid);
 extern void eddy_view_check_owner(const EddyView *view, bool allow_stream_owner);
 extern void eddy_view_check_reader(const EddyView *view);

@@ -17,7 +17,7 @@
  *
  * All of it is one transaction. Batches before it maintain the old state, batches after it the new one.
  *
- * Locking: ShareRowExclusiveLock on the stream, as for creation, and AccessExclusiveLock on the
+ * Locking: ShareRowExclusiveLock on the streams, as for creation, and AccessExclusiveLock on the
  * public view, the definition and the state tables. Transactions of users take the lock on the stream and
  * those on the view in either order. So while one of them is held the other is waited for only for a
  * short time, then both are released, and requested in the other order: a transaction that
@@ -149,17 +149,16 @@ lock_all(List *streams, List *relations)
 	}
 }
 
-/* Locks everything for a new query over a stream, and returns the view as it is then. */
+/* Locks everything for a new query over streams, and returns the view as it is then. */
 static EddyView *
-lock_view(EddyView *view, Oid stream)
+lock_view(EddyView *view, List *new_streams)
 {
 	for (;;)
 	{
-		List	   *streams = list_make1_oid(view->stream);
+		List	   *streams = list_union_oid(view->streams, new_streams);
 		List	   *relations = list_copy(view->state_tables);
 		EddyView   *locked;
 
-		streams = list_append_unique_oid(streams, stream);
 		list_sort(streams, list_oid_cmp);
 		relations = lcons_oid(view->definition, relations);
 		lock_all(streams, lcons_oid(view->relid, relations));
@@ -167,7 +166,7 @@ lock_view(EddyView *view, Oid stream)
 		/* others may have dropped it or replaced its query meanwhile */
 		locked = eddy_view_get(view->relid);
 		eddy_view_check_owner(locked, false);
-		if (locked->definition == view->definition && locked->stream == view->stream &&
+		if (locked->definition == view->definition && equal(locked->streams, view->streams) &&
 			equal(locked->state_tables, view->state_tables))
 			return locked;
 		view = locked;
@@ -351,17 +350,14 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 	*row = *view;
 	row->definition = eddy_define_definition(choose_temporary_name(relid), query);
 	parsed = eddy_plan_definition_query(row->definition);
-	row->stream = eddy_analyze_stream(parsed);
+	eddy_define_set_streams(row, parsed);
 	check_chain(view, row->stream);
-	eddy_view_check_stream(row->stream, eddy_owner_of_relation(relid));
+	eddy_view_check_sources(row->streams, eddy_owner_of_relation(relid));
 
-	view = lock_view(view, row->stream);
+	view = lock_view(view, row->streams);
 	check_chain(view, row->stream);
-	if (eddy_catalog_get_stream(row->stream) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("stream was dropped concurrently")));
-	eddy_view_check_stream(row->stream, eddy_owner_of_relation(relid));
+	eddy_define_check_streams(row);
+	eddy_view_check_sources(row->streams, eddy_owner_of_relation(relid));
 	check_columns(relid, parsed);
 
 	r->old_view = view;

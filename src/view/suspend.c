@@ -44,21 +44,28 @@
 /* ---- privileges ---- */
 
 /*
- * eddy_view_may_maintain returns false if the owner of a view has lost the TRIGGER privilege on its
- * stream. It costs a few syscache look-ups.
+ * eddy_view_denied_source returns a source of a view, a stream or its parent, on which the owner of the
+ * view has lost the TRIGGER privilege; InvalidOid: none. It costs a few syscache look-ups.
  */
-bool
-eddy_view_may_maintain(const EddyViewPlan *plan)
+Oid
+eddy_view_denied_source(const EddyViewPlan *plan)
 {
-	return pg_class_aclcheck(plan->stream, plan->owner, ACL_TRIGGER) == ACLCHECK_OK;
+	ListCell   *lc;
+
+	if (pg_class_aclcheck(plan->stream, plan->owner, ACL_TRIGGER) != ACLCHECK_OK)
+		return plan->stream;
+	foreach(lc, plan->others)
+	{
+		const EddyViewPlan *other = lfirst(lc);
+
+		if (pg_class_aclcheck(other->stream, plan->owner, ACL_TRIGGER) != ACLCHECK_OK)
+			return other->stream;
+	}
+	return InvalidOid;
 }
 
-/*
- * eddy_view_check_stream raises an error unless a role has the TRIGGER privilege on a stream: like
- * a trigger, a view runs in the transactions of the stream's writers.
- */
-void
-eddy_view_check_stream(Oid stream, Oid role)
+static void
+check_source(Oid stream, Oid role)
 {
 	if (pg_class_aclcheck(stream, role, ACL_TRIGGER) != ACLCHECK_OK)
 		ereport(ERROR,
@@ -69,6 +76,19 @@ eddy_view_check_stream(Oid stream, Oid role)
 				 get_rel_relkind(stream) == RELKIND_VIEW ?
 				 errdetail("The owner of a continuous view needs the TRIGGER privilege on the continuous view that it reads, because it is maintained by the transactions that change that view.") :
 				 errdetail("The owner of a continuous view needs the TRIGGER privilege on its stream, because the view is maintained by the transactions that write to the stream.")));
+}
+
+/*
+ * eddy_view_check_sources raises an error unless a role has the TRIGGER privilege on the streams of a view,
+ * or on its parent (List of Oid): like a trigger, a view runs in the transactions of the writers.
+ */
+void
+eddy_view_check_sources(List *sources, Oid role)
+{
+	ListCell   *lc;
+
+	foreach(lc, sources)
+		check_source(lfirst_oid(lc), role);
 }
 
 /*
@@ -86,15 +106,26 @@ eddy_view_check_context(const char *command)
 						command)));
 }
 
+static bool
+owns_source(const EddyView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, view->streams)
+		if (eddy_compat_class_ownercheck(lfirst_oid(lc), GetUserId()))
+			return true;
+	return false;
+}
+
 /*
  * eddy_view_check_owner raises an error unless the current user owns the view or, if that is
- * allowed, its stream.
+ * allowed, one of its streams.
  */
 void
 eddy_view_check_owner(const EddyView *view, bool allow_stream_owner)
 {
 	if (!eddy_compat_class_ownercheck(view->relid, GetUserId()) &&
-		!(allow_stream_owner && eddy_compat_class_ownercheck(view->stream, GetUserId())))
+		!(allow_stream_owner && owns_source(view)))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, get_rel_name(view->relid));
 }
 
@@ -301,6 +332,12 @@ eddy_view_start(Oid relid)
 				 errdetail("Continuous view \"%s\" is not filled from Kafka.",
 						   get_rel_name(view->stream)),
 				 errhint("Use start => 'staged' to begin with its present rows.")));
+	if (list_length(view->streams) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("start => '%s' requires a continuous view that reads one stream", view->start),
+				 errdetail("Batches of several streams would have to hand over the view at the same time."),
+				 errhint("Use start => 'staged' to begin with the rows that the streams still hold, or attach all topics to one stream, which can have several sources.")));
 	if (eddy_catalog_list_sources(view->stream) == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -341,7 +378,7 @@ eddy_view_resume(Oid relid, List **emptied, List **changes)
 	eddy_view_check_context("rebuild");
 	/* before the lock: other users must not be able to block writers of the stream */
 	eddy_view_check_owner(view, false);
-	eddy_view_check_stream(view->stream, eddy_owner_of_relation(relid));
+	eddy_view_check_sources(view->streams, eddy_owner_of_relation(relid));
 
 	if (view->starting)
 	{
@@ -355,14 +392,14 @@ eddy_view_resume(Oid relid, List **emptied, List **changes)
 		}
 		return true;
 	}
-	eddy_chain_lock_source(view->stream);
+	eddy_chain_lock_sources(view->streams);
 	view = eddy_catalog_get_view(relid);
 	if (view == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("continuous view was dropped concurrently")));
 	eddy_view_check_owner(view, false);
-	eddy_view_check_stream(view->stream, eddy_owner_of_relation(relid));
+	eddy_view_check_sources(view->streams, eddy_owner_of_relation(relid));
 	if (eddy_catalog_resume_view(view))
 	{
 		Query	   *query;

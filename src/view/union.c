@@ -1,18 +1,25 @@
 /*-------------------------------------------------------------------------
  *
  * union.c
- *    UNION ALL of branches that read the same stream.
+ *    UNION ALL of branches that read streams.
  *
- * Each row of the stream goes through all branches, so
+ * Each row of a stream goes through all branches that read it, so
  *
- *    FROM (SELECT a FROM s WHERE p UNION ALL SELECT b FROM s, t WHERE q) u
+ *    FROM (SELECT a FROM s WHERE p UNION ALL SELECT b FROM s, t WHERE q UNION ALL SELECT c FROM z) u
  *
- * becomes
+ * becomes for the rows of s
  *
  *    FROM s, LATERAL (SELECT s.a WHERE p UNION ALL SELECT s.b FROM t WHERE q) u
  *
- * in which the stream is read once. In the branches, an entry that gives one row without columns
- * takes the place of the stream, also on the left side of joins.
+ * in which the stream is read once, and for the rows of z
+ *
+ *    FROM z, LATERAL (SELECT z.c) u
+ *
+ * In the branches, an entry that gives one row without columns takes the place of the stream, also on
+ * the left side of joins. The query around them refers to the columns of u, whichever stream the rows
+ * are of: keys, aggregates and therefore the state tables are the same for all streams.
+ *
+ * A column of u is the event time if it is that in all branches, of all streams.
  *
  * Takes no locks; works in the caller's memory context.
  *
@@ -22,12 +29,14 @@
 
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "view/chain.h"
+#include "view/event_window.h"
 #include "view/flatten.h"
 #include "view/refuse.h"
 
@@ -130,7 +139,8 @@ find_stream(Query *branch)
 typedef struct OuterContext
 {
 	Index		from;			/* in the branch */
-	Index		to;				/* in the query that is two levels above it */
+	Index		to;				/* in the query that is some levels above it */
+	int			levels;
 	int			depth;
 } OuterContext;
 
@@ -147,7 +157,7 @@ refer_outer(Node *node, OuterContext *context)
 		if (var->varno == (int) context->from && var->varlevelsup == (Index) context->depth)
 		{
 			var->varno = context->to;
-			var->varlevelsup += 2;
+			var->varlevelsup += context->levels;
 			var->varnosyn = 0;
 			var->varattnosyn = 0;
 		}
@@ -163,56 +173,270 @@ refer_outer(Node *node, OuterContext *context)
 	return expression_tree_walker(node, refer_outer, context);
 }
 
+/* ---- the branches of one stream ---- */
+
+static Query *
+flatten_branch(Query *branch, Oid stream)
+{
+	if (branch->hasAggs || branch->groupClause || branch->groupingSets)
+		eddy_refuse("a branch of UNION ALL cannot aggregate in a continuous view", NULL,
+					"Create one continuous view for each branch and combine them when reading.");
+	eddy_refuse_not_row_wise(branch);
+	branch = eddy_flatten_query(branch, stream);
+	eddy_set_returning_to_from(branch);
+	return branch;
+}
+
+/* The branches that read a stream: List of int. */
+static List *
+select_branches(Query *sub, List *branches, Oid stream)
+{
+	List	   *selected = NIL;
+	ListCell   *lc;
+
+	foreach(lc, branches)
+	{
+		Query	   *branch = rt_fetch(lfirst_int(lc), sub->rtable)->subquery;
+
+		if (!eddy_flatten_reads_stream(branch))
+			eddy_refuse("a branch of UNION ALL does not read the stream",
+						"Its rows would be counted again with each batch.",
+						"Leave out the branch, and combine its rows with the continuous view when reading.");
+		if (list_member_oid(eddy_flatten_list_sources(branch), stream))
+			selected = lappend_int(selected, lfirst_int(lc));
+	}
+	/* it is joined with a union that reads the stream, or with the stream */
+	if (selected == NIL)
+		eddy_refuse_second_stream();
+	return selected;
+}
+
+/* True if a column of a branch is the event time of each stream that the branch reads. */
+static bool
+passes_event_time(Query *branch, int column)
+{
+	ListCell   *lc;
+
+	foreach(lc, eddy_flatten_list_sources(branch))
+	{
+		Query	   *flat = flatten_branch(copyObject(branch), lfirst_oid(lc));
+		TargetEntry *tle = list_nth_node(TargetEntry, flat->targetList, column);
+
+		if (!eddy_event_window_is_event_time(flat, find_stream(flat), (Node *) tle->expr))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A column of a flat branch that is the event time here, but not in the branches of other streams, must
+ * not be taken for it: it is wrapped in an expression with the same value.
+ */
+static void
+hide_event_times(Query *sub, Query *branch, Index stream_rti, List *others)
+{
+	ListCell   *lc;
+	ListCell   *lb;
+
+	foreach(lc, branch->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		CoalesceExpr *same;
+		bool		passes = true;
+
+		if (!eddy_event_window_is_event_time(branch, stream_rti, (Node *) tle->expr))
+			continue;
+		foreach(lb, others)
+			passes = passes &&
+				passes_event_time(rt_fetch(lfirst_int(lb), sub->rtable)->subquery,
+								  foreach_current_index(lc));
+		if (passes)
+			continue;
+		same = makeNode(CoalesceExpr);
+		same->coalescetype = exprType((Node *) tle->expr);
+		same->coalescecollid = exprCollation((Node *) tle->expr);
+		same->args = list_make1(tle->expr);
+		same->location = -1;
+		tle->expr = (Expr *) same;
+	}
+}
+
+/*
+ * Gives the columns of the only branch that is left the types of the columns of the union, as the server
+ * does it.
+ */
+static void
+coerce_columns(Query *branch, const SetOperationStmt *operation)
+{
+	ListCell   *lc;
+
+	foreach(lc, branch->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		int			column = foreach_current_index(lc);
+		Node	   *expr = (Node *) tle->expr;
+		Oid			type = list_nth_oid(operation->colTypes, column);
+		Oid			collation = list_nth_oid(operation->colCollations, column);
+
+		if (exprType(expr) != type)
+			expr = coerce_to_common_type(NULL, expr, type, "UNION");
+		if (exprCollation(expr) != collation)
+			expr = applyRelabelType(expr, type, exprTypmod(expr), collation, COERCE_IMPLICIT_CAST,
+									-1, false);
+		tle->expr = (Expr *) expr;
+	}
+}
+
+/* Removes all branches but some from a tree of set operations; NULL: nothing is left. */
+static Node *
+prune(Node *node, List *selected)
+{
+	SetOperationStmt *operation;
+
+	if (IsA(node, RangeTblRef))
+		return list_member_int(selected, ((RangeTblRef *) node)->rtindex) ? node : NULL;
+	operation = castNode(SetOperationStmt, node);
+	operation->larg = prune(operation->larg, selected);
+	operation->rarg = prune(operation->rarg, selected);
+	if (operation->larg == NULL)
+		return operation->rarg;
+	return operation->rarg ? node : operation->larg;
+}
+
+/* Leaves some of the branches, at least two, in a query with set operations. */
+static void
+keep_branches(Query *sub, List *branches, List *selected)
+{
+	const SetOperationStmt *all = castNode(SetOperationStmt, sub->setOperations);
+	SetOperationStmt *top = castNode(SetOperationStmt, prune(sub->setOperations, selected));
+	ListCell   *lc;
+
+	top->colTypes = all->colTypes;
+	top->colTypmods = all->colTypmods;
+	top->colCollations = all->colCollations;
+	sub->setOperations = (Node *) top;
+	foreach(lc, branches)
+	{
+		RangeTblEntry *branch = rt_fetch(lfirst_int(lc), sub->rtable);
+
+		if (list_member_int(selected, lfirst_int(lc)))
+			continue;
+		branch->rtekind = RTE_RESULT;
+		branch->subquery = NULL;
+		branch->lateral = false;
+	}
+	/* by convention these refer to the first branch */
+	foreach(lc, sub->targetList)
+		castNode(Var, lfirst_node(TargetEntry, lc)->expr)->varno = linitial_int(selected);
+}
+
 /*
  * eddy_union_flatten takes the stream out of the branches of a sub-select with set operations, and
- * adds it to the FROM clause of the query.
+ * adds it to the FROM clause of the query. Branches that do not read it are left out.
  */
 void
-eddy_union_flatten(Query *query, Index rti)
+eddy_union_flatten(Query *query, Index rti, Oid stream)
 {
 	RangeTblEntry *rte = rt_fetch(rti, query->rtable);
 	Query	   *sub = rte->subquery;
 	List	   *branches = NIL;
+	List	   *selected;
+	List	   *others;
 	RangeTblRef *stream_ref = makeNode(RangeTblRef);
 	RangeTblRef *union_ref = makeNode(RangeTblRef);
-	Oid			stream = InvalidOid;
 	Index		stream_rti = 0;
 	ListCell   *lc;
 
 	eddy_refuse_not_row_wise(sub);
 	collect_branches(sub->setOperations, &branches);
-	foreach(lc, branches)
+	selected = select_branches(sub, branches, stream);
+	others = list_difference_int(branches, selected);
+	foreach(lc, selected)
 	{
 		RangeTblEntry *branch = rt_fetch(lfirst_int(lc), sub->rtable);
+		OuterContext context = {.levels = list_length(selected) > 1 ? 2 : 1};
 		RangeTblEntry *own;
-		OuterContext context = {0};
 
-		if (!eddy_flatten_reads_stream(branch->subquery))
-			eddy_refuse("a branch of UNION ALL does not read the stream",
-						"Its rows would be counted again with each batch.",
-						"Leave out the branch, and combine its rows with the continuous view when reading.");
-		if (branch->subquery->hasAggs || branch->subquery->groupClause ||
-			branch->subquery->groupingSets)
-			eddy_refuse("a branch of UNION ALL cannot aggregate in a continuous view", NULL,
-						"Create one continuous view for each branch and combine them when reading.");
-		eddy_refuse_not_row_wise(branch->subquery);
-		branch->subquery = eddy_flatten_query(branch->subquery);
-		eddy_set_returning_to_from(branch->subquery);
+		branch->subquery = flatten_branch(branch->subquery, stream);
 		context.from = find_stream(branch->subquery);
 		eddy_refuse_nullable_stream(branch->subquery);
+		hide_event_times(sub, branch->subquery, context.from, others);
 		own = rt_fetch(context.from, branch->subquery->rtable);
-		if (OidIsValid(stream) && own->relid != stream)
-			eddy_refuse("UNION ALL of several streams is not supported in a continuous view",
-						"A continuous view is maintained by the batches of one stream, and its windows close by the watermark of that stream.",
-						"Attach all topics to one stream, which can have several sources, or create a continuous view for each stream and an ordinary view that combines them.");
-		stream = own->relid;
 		stream_rti = eddy_compat_add_relation(query, stream_rti, branch->subquery, own);
 		context.to = stream_rti;
 		eddy_compat_make_result(own);
+		if (context.levels == 1)
+		{
+			/* references to the queries around the union */
+			IncrementVarSublevelsUp((Node *) branch->subquery, -1, 1);
+			coerce_columns(branch->subquery, castNode(SetOperationStmt, sub->setOperations));
+		}
 		(void) query_tree_walker(branch->subquery, refer_outer, &context, 0);
 	}
+	if (list_length(selected) == 1)
+		rte->subquery = rt_fetch(linitial_int(selected), sub->rtable)->subquery;
+	else if (others != NIL)
+		keep_branches(sub, branches, selected);
 	rte->lateral = true;
 	stream_ref->rtindex = stream_rti;
 	union_ref->rtindex = rti;
 	eddy_flatten_replace_ref(query, rti, makeFromExpr(list_make2(stream_ref, union_ref), NULL));
+}
+
+/* ---- columns ---- */
+
+static AttrNumber find_column(const Query *query, Index stream_rti, Index level, const Node *expr);
+
+/*
+ * The same for a column of a sub-select that is some levels below the stream; node: its set operations,
+ * or one of them.
+ */
+static AttrNumber
+find_in_branches(const Query *sub, const Node *node, Index stream_rti, Index level, int column)
+{
+	const SetOperationStmt *operation = (const SetOperationStmt *) node;
+	AttrNumber	left;
+
+	if (node == NULL)
+		return find_column(sub, stream_rti, level,
+						   (Node *) list_nth_node(TargetEntry, sub->targetList, column)->expr);
+	if (IsA(node, RangeTblRef))
+		return find_in_branches(rt_fetch(((const RangeTblRef *) node)->rtindex,
+										 sub->rtable)->subquery,
+								NULL, stream_rti, level + 1, column);
+	left = find_in_branches(sub, operation->larg, stream_rti, level, column);
+	return left != 0 &&
+		find_in_branches(sub, operation->rarg, stream_rti, level, column) == left ? left : 0;
+}
+
+static AttrNumber
+find_column(const Query *query, Index stream_rti, Index level, const Node *expr)
+{
+	const Var  *var;
+	const RangeTblEntry *rte;
+
+	while (expr && IsA(expr, RelabelType))
+		expr = (const Node *) ((const RelabelType *) expr)->arg;
+	if (expr == NULL || !IsA(expr, Var))
+		return 0;
+	var = (const Var *) expr;
+	if (var->varno == (int) stream_rti && var->varlevelsup == level)
+		return var->varattno;
+	if (var->varlevelsup != 0 || var->varattno <= 0)
+		return 0;
+	rte = rt_fetch(var->varno, query->rtable);
+	if (rte->rtekind != RTE_SUBQUERY || rte->subquery == NULL)
+		return 0;
+	return find_in_branches(rte->subquery, rte->subquery->setOperations, stream_rti, level + 1,
+							var->varattno - 1);
+}
+
+/*
+ * eddy_union_find_column returns the column of the stream that an expression over a flat query is, in
+ * all branches of a union; 0: none. A column can be of a domain.
+ */
+AttrNumber
+eddy_union_find_column(const Query *query, Index stream_rti, const Node *expr)
+{
+	return find_column(query, stream_rti, 0, expr);
 }

@@ -28,15 +28,24 @@ extern bool eddy_view_maintaining(void);
 /* The views that read a stream, or a view, and are maintained: List of Oid, sorted. */
 extern List *eddy_view_list(Oid source);
 
-/* ---- closing of windows (closing.c): changes is a List of EddyChanges, to which is added ---- */
+/* Those that read exactly these streams (List of Oid, sorted), or one view. */
+extern List *eddy_view_list_of(List *sources);
+
+/* The sets of streams that views read together with a stream: List of List of Oid, sorted. */
+extern List *eddy_view_unions(Oid stream);
+
+/*
+ * ---- closing of windows (closing.c): of views that read exactly these streams, or one view; changes is a
+ * List of EddyChanges, to which is added ----
+ */
 
 /* From now on this process, the database worker, merges what was deferred before it closes windows. */
 extern void eddy_view_settle_here(void);
-extern bool eddy_view_may_close(Oid stream, TimestampTz watermark);
-extern bool eddy_view_close_due(Oid stream, TimestampTz watermark, bool remember);
-extern bool eddy_view_close_interrupted(Oid stream);
-extern bool eddy_view_close(Oid stream, TimestampTz watermark, int64 *budget, List **changes);
-extern bool eddy_view_expire(Oid stream, TimestampTz watermark, int64 *budget, List **changes);
+extern bool eddy_view_may_close(List *sources, TimestampTz watermark);
+extern bool eddy_view_close_due(List *sources, TimestampTz watermark, bool remember);
+extern bool eddy_view_close_interrupted(List *sources);
+extern bool eddy_view_close(List *sources, TimestampTz watermark, int64 *budget, List **changes);
+extern bool eddy_view_expire(List *sources, TimestampTz watermark, int64 *budget, List **changes);
 extern TimestampTz eddy_view_earlier(TimestampTz watermark, int64 usec);
 
 /* ---- by the clock (emit_every.c, ttl.c) ---- */
