@@ -121,6 +121,7 @@ OBJS = \
 	src/view/kind_session.o \
 	src/view/label.o \
 	src/view/late_pairs.o \
+	src/view/lock_streams.o \
 	src/view/layer.o \
 	src/view/layout.o \
 	src/view/maintain.o \

@@ -227,7 +227,6 @@ SELECT q || E'\n    ' || refusal(q) FROM (VALUES
   ('SELECT count(*) FROM (WITH RECURSIVE r AS (SELECT 1 AS id UNION ALL SELECT id + 1 FROM r WHERE id < 9) SELECT id FROM hits JOIN r USING (id)) q'),
   ('SELECT page FROM hits UNION SELECT page FROM hits'),
   ('SELECT page FROM hits UNION ALL SELECT page FROM pages'),
-  ('SELECT id FROM hits UNION ALL SELECT id FROM others'),
   ('SELECT page FROM hits EXCEPT SELECT page FROM pages'),
   ('SELECT count(*) FROM hits UNION ALL SELECT count(*) FROM hits'),
   ('SELECT page FROM hits UNION ALL (SELECT i.page FROM pages LEFT JOIN hits i USING (page))'),

@@ -497,9 +497,7 @@ eddy_guard_lock_streams(const DropStmt *stmt)
 		if (member.kind == EDDY_MEMBER_VIEW && eddy_compat_class_ownercheck(relid, GetUserId()))
 			streams = list_concat_unique_oid(streams, member.streams);
 	}
-	list_sort(streams, list_oid_cmp);
-	foreach(lc, streams)
-		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+	eddy_view_lock_streams(streams);
 }
 
 /* ---- direct DML and TRUNCATE ---- */

@@ -93,12 +93,12 @@ eddy_analyze_streams(Query *definition)
 	List	   *streams = list_streams(definition);
 	ListCell   *lc;
 
-	check_parents(streams);
 	/* raises the error of a query without a stream */
 	if (streams == NIL)
 		(void) eddy_refuse_query(eddy_analyze_flatten(definition, InvalidOid));
 	foreach(lc, streams)
 		(void) eddy_refuse_query(eddy_analyze_flatten(definition, lfirst_oid(lc)));
+	check_parents(streams);
 	return streams;
 }
 
@@ -627,7 +627,6 @@ eddy_analyze_query(EddyViewPlan *plan, Query *definition)
 	List	   *streams = list_streams(definition);
 	ListCell   *lc;
 
-	check_parents(streams);
 	analyze_stream(plan, definition, streams ? linitial_oid(streams) : InvalidOid);
 	if (plan->parent)
 	{

@@ -342,8 +342,7 @@ eddy_chain_lock_sources(List *sources)
 		tables = lcons_oid(view->state_table, tables);
 		sources = view->streams;
 	}
-	foreach(lc, sources)
-		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+	eddy_view_lock_streams(sources);
 	foreach(lc, tables)
 		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
 }

@@ -681,23 +681,23 @@ check_clock_options(const EddyViewPlan *layout)
 				 errdetail("Without GROUP BY, and for a grouping set without columns, the view always has a row.")));
 }
 
-/* Why a view has no windows that close: the reason of the first stream that has one. */
+/* Why a view has no windows that close. */
 static const char *
 get_missing_window(const EddyViewPlan *layout, Query *definition)
 {
-	const EddyViewPlan *plan = layout;
 	ListCell   *lc;
 
-	foreach(lc, layout->others)
+	if (layout->others == NIL)
+		return eddy_event_window_missing(eddy_analyze_flatten(definition, layout->stream),
+										 layout->stream_rti);
+	foreach(lc, layout->streams)
 	{
-		const EddyStream *stream = eddy_catalog_get_stream(plan->stream);
+		const EddyStream *stream = eddy_catalog_get_stream(lfirst_oid(lc));
 
-		if (stream == NULL || stream->event_time == NULL)
-			break;
-		plan = lfirst(lc);
+		if (stream && stream->event_time == NULL)
+			return psprintf("Stream \"%s\" has no event time.", get_rel_name(stream->relid));
 	}
-	return eddy_event_window_missing(eddy_analyze_flatten(definition, plan->stream),
-									 plan->stream_rti);
+	return "The query around UNION ALL does not call a window function for a column that is the event time in all branches, and group by the end of the window.";
 }
 
 /* Raises an error if an option needs windows that close and the query has none. */

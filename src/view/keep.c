@@ -70,6 +70,9 @@ strip_names(Node *node, void *context)
 		eddy_compat_strip_privileges(rte);
 		return false;
 	}
+	/* of a sub-select, whose columns can be those that were renamed */
+	if (IsA(node, TargetEntry))
+		((TargetEntry *) node)->resname = NULL;
 	if (IsA(node, Query))
 	{
 		eddy_compat_strip_query_privileges((Query *) node);

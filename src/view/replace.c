@@ -96,8 +96,12 @@ lock_streams(const LockAttempt *attempt)
 {
 	ListCell   *lc;
 
-	foreach(lc, attempt->streams)
-		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+	/* while the locks of relations are held, with a limit */
+	if (attempt->streams_first)
+		eddy_view_lock_streams(attempt->streams);
+	else
+		foreach(lc, attempt->streams)
+			LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
 }
 
 static void

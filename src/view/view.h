@@ -118,6 +118,9 @@ extern void eddy_view_check_context(const char *command);
 /* ---- objects behind views (objects.c) ---- */
 
 extern void eddy_view_drop(Oid relid);
+
+/* lock_streams.c: against writers, until the end of the transaction */
+extern void eddy_view_lock_streams(List *streams);
 extern void eddy_view_cleanup_dropped(DropBehavior behavior,
 									  const char *(*name_of) (Oid view, const void *arg),
 									  const void *arg);

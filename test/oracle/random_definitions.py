@@ -71,10 +71,11 @@ CREATE FUNCTION random_label(v integer) RETURNS text STABLE LANGUAGE plpgsql
 class Column:
     """An expression that a level of a query can use."""
 
-    def __init__(self, sql, type_, raw=None):
+    def __init__(self, sql, type_, raw=None, event_time=False):
         self.sql = sql          # as this level writes it
         self.type = type_
         self.raw = raw          # over the stream's own columns, or None
+        self.event_time = event_time    # that of each stream of a union
 
 
 class Scope:
@@ -116,23 +117,25 @@ class Definition:
         self.body = None
         self.window_end = None          # number of the output
         self.dropped = set()            # optional parts left out
+        self.streams = {'stream'}       # that it reads: this one, "twin", or both
         Generator(self).build()
 
     # ---- texts ----
 
     def text(self, group, stream):
         query = choose_text(self.body, group)
-        return query.replace('@stream@', stream)
+        return query.replace('@stream@', stream[0]).replace('@twin@', stream[1])
 
     def view_query(self, stream):
-        return self.text(1, stream)
+        return self.text(1, (stream, stream + 'b'))
 
     def oracle_query(self, log, conditions=()):
-        everything = list(self.guards) + list(conditions)
         columns = ', '.join(name for name, _, _ in COLUMNS)
-        rows = '(SELECT %s%s FROM %s s%s)' % (
-            columns, ', judged' if self.late_windows else '', log,
-            ' WHERE ' + ' AND '.join('(%s)' % c for c in everything) if everything else '')
+        rows = []
+        for twin in ('NOT s.twin', 's.twin'):
+            everything = [twin] + list(self.guards) + list(conditions)
+            rows.append('(SELECT %s%s FROM %s s WHERE %s)' % (
+                columns, ', judged' if self.late_windows else '', log, ' AND '.join('(%s)' % c for c in everything)))
         return self.text(2, rows)
 
     def create(self, name, stream, *options):
@@ -264,7 +267,7 @@ class Generator:
         for column in exported:
             name = self.name('x')
             items.append('%s AS %s' % (column.sql, name))
-            inner.columns.append(Column('%s.%s' % (alias, name), column.type, column.raw))
+            inner.columns.append(Column('%s.%s' % (alias, name), column.type, column.raw, column.event_time))
         if scope.id:
             items.append('%s AS id' % scope.id)
             inner.id = '%s.id' % alias
@@ -282,12 +285,22 @@ class Generator:
         return ' WHERE ' + ' AND '.join(scope.conditions) if scope.conditions else ''
 
     def union(self):
-        """UNION ALL of branches over the stream."""
+        """UNION ALL of branches over the stream, or over two streams."""
         types = self.rng.sample(['text', 'int', 'numeric', 'timestamptz', 'bool', 'date', 'text', 'int'], self.rng.randint(3, 6))
+        passes_time = self.config.event_time and not self.config.late and self.chance(0.5)
+        if passes_time and 'timestamptz' not in types:
+            types.append('timestamptz')
         names = [self.name('x') for _ in types]
         branches = []
+        times = {}
+        self.d.streams = set()
         for _ in range(self.rng.choice([2, 2, 3])):
             scope = self.scan(self.name('s'))
+            if self.config.twin and self.chance(0.5):
+                self.d.streams.add('twin')
+                scope.text = scope.text.replace('@stream@', '@twin@')
+            else:
+                self.d.streams.add('stream')
             if self.chance(0.3):
                 self.join(scope)
             if self.chance(0.5):
@@ -295,12 +308,18 @@ class Generator:
             items = []
             for type_, name in zip(types, names):
                 column = self.expression(scope, type_)
+                if type_ == 'timestamptz' and passes_time:
+                    column = Column(scope.raw + '.at', type_)
+                # which rows are late is known for the stream itself
+                elif column.sql.endswith('.at') and self.config.late:
+                    column = Column('(%s + interval \'0\')' % column.sql, type_)
+                times.setdefault(name, []).append(column.sql == scope.raw + '.at')
                 items.append('%s AS %s' % (column.sql, name))
             branches.append('SELECT %s FROM %s%s' % (', '.join(items), scope.text, self.where(scope)))
         alias = self.name('u')
         scope = Scope()
         scope.text = '(%s) AS %s' % (' UNION ALL '.join(branches), alias)
-        scope.columns = [Column('%s.%s' % (alias, name), type_) for type_, name in zip(types, names)]
+        scope.columns = [Column('%s.%s' % (alias, name), type_, event_time=all(times[name])) for type_, name in zip(types, names)]
         return scope
 
     def join(self, scope):
@@ -399,12 +418,15 @@ class Generator:
             column, event_time, type_ = scope.raw + '.at', self.config.event_time, 'timestamptz'
         else:
             found = self.any_column(scope, 'timestamptz', 'timestamp')
+            times = [c for c in scope.columns if c.event_time]
+            if times and self.chance(0.8):
+                found = self.rng.choice(times)
             if found is None:
                 return
-            if self.config.late and found.raw == 's.at':
+            if self.config.late and (found.raw == 's.at' or found.event_time):
                 return
             column, type_ = found.sql, found.type
-            event_time = found.raw == 's.at' and self.config.event_time
+            event_time = (found.raw == 's.at' or found.event_time) and self.config.event_time
         call, windows = self.window_call(column, event_time)
         if event_time and self.config.late:
             self.d.late_windows = True
@@ -629,7 +651,7 @@ class Generator:
         return Column(expression % alias, type_, None)
 
     def source(self):
-        if self.chance(0.12):
+        if self.chance(0.3 if self.config.twin else 0.12):
             self.d.resumable = True
             scope = self.union()
         else:
@@ -784,11 +806,12 @@ class Generator:
         self.d.final_only = True
         self.d.body = '%s%s%s' % (
             pair('', 'SELECT * FROM ('), self.d.body,
-            pair('', ') AS closed WHERE closed.%s %s @watermark@' % (end.name, '<' if strictly else '<=')))
+            pair('', ') AS closed WHERE closed.%s %s @watermark of %s@' % (
+                end.name, '<' if strictly else '<=', ' and '.join(sorted(self.d.streams)))))
 
     def build_groups(self):
         scope = self.source()
-        windowed = self.chance(0.4)
+        windowed = self.chance(0.8 if any(c.event_time for c in scope.columns) else 0.4)
         if windowed:
             self.add_window(scope)
         bomb = self.bomb(scope) if self.chance(0.3) and (scope.id or scope.window) else None
@@ -845,7 +868,8 @@ class Generator:
         if self.chance(0.2):
             having = ' HAVING ' + self.pick('count(*) > 1', 'count(*) %% 2 = 1 AND %s' % self.pick('true', 'min(1) = 1'),
                                             'sum(%s) > 4' % (self.expression(scope, 'int') or Column('1', 'int')).sql,
-                                            '%s IS NOT NULL' % (keys[0].sql if keys else 'max(1)'))
+                                            # up to 17, the server takes an array for not null in all grouping sets
+                                            '%s IS NOT NULL' % (keys[0].sql if keys and not sets else 'max(1)'))
         self.d.body = 'SELECT %s FROM %s%s%s%s' % (names, scope.text, self.where(scope),
                                                    ' GROUP BY ' + ', '.join(groups) if groups else '', having)
         if (keys and not sets and not window and not having and all(k.column is not None and k.column.raw and k in shown for k in keys)

@@ -56,6 +56,7 @@ class Config:
         self.delay = rng.choice([0, 5, 20]) if self.late else 120 if self.concurrent else rng.choice([50, 100])
         self.role = rng.random() < 0.4
         self.keys = rng.choice([3, 9])
+        self.twin = rng.random() < 0.5      # there is a second stream, which unions also read
 
     def delay_interval(self):
         return self.second * self.delay

@@ -4,7 +4,7 @@
     random_views.py [--streams N] [--seed FIRST] [--views N] [--view NUMBER] [--jobs N] [--transactions N]
                     [--broker PROGRAM --tool PROGRAM] [--crash COMMAND] [--show] [--no-shrink]
 
-Connects with psql, by PGHOST, PGPORT and PGDATABASE, as a superuser. A seed is a stream with 20 views and some transactions.
+Connects with psql, by PGHOST, PGPORT and PGDATABASE, as a superuser. A seed is a stream, or two, with 20 views and some transactions.
 After each commit, each view must have the rows that its query gives over all rows that were accepted so
 far, in both directions, with duplicates. Columns are compared with the equality of their types; floating-point
 numbers, whose last digits depend on the order of additions, by six digits after the point. Between transactions, rows
@@ -52,7 +52,7 @@ BEGIN
         format('SELECT %s FROM (%s) AS t(%s)', shown, query, names))
     ON CONFLICT ON CONSTRAINT queries_pkey DO UPDATE SET want = excluded.want;
 END $$;
-CREATE FUNCTION compare(stream text, watermark timestamptz, names text, OUT view text, OUT rows bigint, OUT difference text)
+CREATE FUNCTION compare(stream text, watermark timestamptz, twin timestamptz, names text, OUT view text, OUT rows bigint, OUT difference text)
 RETURNS SETOF record LANGUAGE plpgsql AS $$
 DECLARE
     q record;
@@ -66,7 +66,10 @@ BEGIN
                     (SELECT ''in the view:   '' || g::text AS d FROM (TABLE got EXCEPT ALL TABLE want) g LIMIT 5)
                     UNION ALL
                     (SELECT ''in the SELECT: '' || w::text FROM (TABLE want EXCEPT ALL TABLE got) w LIMIT 5)) x)',
-                q.got, replace(q.want, '@watermark@', quote_nullable(watermark) || '::timestamptz'))
+                q.got, replace(replace(replace(q.want, '@watermark of stream@', quote_nullable(watermark) || '::timestamptz'),
+                    '@watermark of twin@', quote_nullable(twin) || '::timestamptz'),
+                    '@watermark of stream and twin@', quote_nullable(CASE WHEN watermark < twin THEN watermark
+                        WHEN watermark IS NOT NULL THEN twin END) || '::timestamptz'))
             INTO rows, difference;
         EXCEPTION WHEN OTHERS THEN
             difference := 'error: ' || SQLERRM;
@@ -139,7 +142,7 @@ class Case:
             if only is None or number == only:
                 self.views[number] = Definition(random.Random('%s view %d' % (seed, number)), self.config)
         self.conditions = {number: [] for number in self.views}
-        self.highest = None         # event time
+        self.highest = {False: None, True: None}    # event time of the stream, and of its twin
         self.next_id = 0
         self.statements = []
 
@@ -153,11 +156,14 @@ class Case:
     def setup(self, psql):
         columns = ', '.join('%s %s' % (name, type_) for name, type_, _ in COLUMNS)
         role = 'SET ROLE random_owner;' if self.config.role else ''
-        self.run(psql, """%s CREATE UNLOGGED TABLE %s (%s); SELECT FROM eddy.create_stream(%s%s);""" % (
-            role, self.stream, columns, quote(self.stream),
-            ", event_time => 'at', null_event_time => 'skip_watermark', delay => '%d seconds'"
-            % self.config.delay_interval().total_seconds() if self.config.event_time else ''))
-        psql.run('RESET ROLE; CREATE TABLE %s (%s, judged timestamptz);' % (self.log, columns))
+        for stream in [self.stream, self.stream + 'b'][:1 + self.config.twin]:
+            self.run(psql, """%s CREATE UNLOGGED TABLE %s (%s); SELECT FROM eddy.create_stream(%s%s%s);""" % (
+                role, stream, columns, quote(stream),
+                ", event_time => 'at', null_event_time => 'skip_watermark', delay => '%d seconds'"
+                % self.config.delay_interval().total_seconds() if self.config.event_time else '',
+                # a stream without rows for a while must not be left out
+                ", idle_timeout => '0'" if self.config.twin else ''))
+        psql.run('RESET ROLE; CREATE TABLE %s (%s, judged timestamptz, twin boolean);' % (self.log, columns))
         if self.config.kafka:
             psql.run("SELECT FROM eddy.attach_kafka(%s, server => 'kafka', topic => %s)" % (quote(self.stream), quote(self.name)))
         failures = []
@@ -180,25 +186,32 @@ class Case:
         psql.run('SELECT FROM register(%s, %s, %s)' % (quote(self.name), quote(self.view_name(number)), quote(
             self.views[number].oracle_query(self.log, self.conditions[number]))))
 
-    def watermark(self):
-        return None if self.highest is None else self.highest - self.config.delay_interval()
+    def watermark(self, twin=False):
+        return None if self.highest[twin] is None else self.highest[twin] - self.config.delay_interval()
 
-    def accept(self, rows, judged):
+    def is_twin(self, rows):
+        """True if these rows of a statement are for the second stream."""
+        return bool(self.config.twin and rows and rows[0]['id'] % 5 < 2)
+
+    def accept(self, rows, judged, twin=False):
         """The statement that records rows as accepted, before the commit."""
         if not rows:
             return ''
         if self.options.mutate and len(rows) > 1:       # an oracle that is wrong
             rows = rows[1:] if self.options.mutate == 'lose' else rows + rows[:1]
         at = 'NULL' if judged is None else quote(text(judged))
-        return 'INSERT INTO %s %s;' % (self.log, values(rows, extra=at))
+        return 'INSERT INTO %s %s;' % (self.log, values(rows, extra='%s, %s' % (at, twin)))
 
-    def seen(self, rows):
+    def seen(self, rows, twin=False):
         for row in rows:
             self.next_id = max(self.next_id, row['id'])
-            if row['at'] is not None and (self.highest is None or row['at'] > self.highest):
-                self.highest = row['at']
+            if row['at'] is not None and (self.highest[twin] is None or row['at'] > self.highest[twin]):
+                self.highest[twin] = row['at']
 
     # ---- transactions ----
+
+    def target(self, twin):
+        return self.stream + 'b' if twin else self.stream
 
     def apply(self, connections, transaction):
         if transaction['kind'] == 'kafka':
@@ -210,22 +223,33 @@ class Case:
 
     def statement_steps(self, psql, transaction):
         sql = []
-        before = self.highest
+        before = dict(self.highest)
         saved = None
         for step in transaction['steps']:
             if step[0] == 'insert':
                 form, rows = step[1], step[2]
+                twin = self.is_twin(rows)
+                if form == 'cte' and self.config.twin and len(rows) > 1:
+                    # one statement for both streams
+                    half = len(rows) // 2
+                    sql.append(self.accept(rows[:half], self.watermark(not twin), not twin))
+                    sql.append(self.accept(rows[half:], self.watermark(twin), twin))
+                    self.seen(rows[:half], not twin)
+                    self.seen(rows[half:], twin)
+                    sql.append('WITH other AS (INSERT INTO %s %s) INSERT INTO %s %s;' % (
+                        self.target(not twin), values(rows[:half]), self.target(twin), values(rows[half:])))
+                    continue
                 if form in ('function', 'single', 'prepared'):
                     for row in rows:        # each row is a statement of its own
-                        sql.append(self.accept([row], self.watermark()))
-                        self.seen([row])
+                        sql.append(self.accept([row], self.watermark(twin), twin))
+                        self.seen([row], twin)
                 else:
-                    sql.append(self.accept(rows, self.watermark()))
-                    self.seen(rows)
-                sql.append(insert(self.stream, form, rows, psql.prepared))
+                    sql.append(self.accept(rows, self.watermark(twin), twin))
+                    self.seen(rows, twin)
+                sql.append(insert(self.target(twin), form, rows, psql.prepared))
             elif step[0] == 'savepoint':
                 sql.append('SAVEPOINT s;')
-                saved = self.highest
+                saved = dict(self.highest)
             elif step[0] == 'rollback to':
                 sql.append('ROLLBACK TO s;')
                 self.highest = saved
@@ -240,7 +264,8 @@ class Case:
 
         def work(psql, form, rows):
             try:
-                psql.run(insert(self.stream, 'values' if form in ('single', 'prepared', 'function') else form, rows, psql.prepared))
+                psql.run(insert(self.target(self.is_twin(rows)), 'values' if form in ('single', 'prepared', 'function') else form,
+                                rows, psql.prepared))
             except Failed as failed:
                 errors.append(failed)
         threads = [threading.Thread(target=work, args=(psql, form, rows)) for psql, (form, rows) in zip(connections, parts)]
@@ -251,9 +276,9 @@ class Case:
         if errors:
             raise errors[0]
         for form, rows in parts:
-            connections[0].run(self.accept(rows, None))
-            self.seen(rows)
-            self.statements.append('-- concurrently\n' + insert(self.stream, 'values', rows, set()))
+            connections[0].run(self.accept(rows, None, self.is_twin(rows)))
+            self.seen(rows, self.is_twin(rows))
+            self.statements.append('-- concurrently\n' + insert(self.target(self.is_twin(rows)), 'values', rows, set()))
 
     def produce(self, psql, rows):
         subprocess.run([self.options.tool, 'produce', '-b', self.options.address, '-t', self.name, '-f', 'pv'], check=True,
@@ -315,12 +340,14 @@ class Case:
         deadline = time.monotonic() + self.options.wait
         only = '%'
         while True:
-            if self.config.kafka or self.config.concurrent:
-                watermark = 'eddy.watermark(%s)' % quote(self.stream) if self.config.event_time else 'NULL'
-            else:
-                watermark = 'NULL' if self.watermark() is None else quote(text(self.watermark()))
-            found = psql.run("SELECT view, coalesce(rows, 0), coalesce(difference, '') FROM compare(%s, %s, '%s')" % (
-                quote(self.name), watermark, only))
+            watermarks = ['NULL', 'NULL']
+            for twin in [False, True][:1 + self.config.twin]:
+                if self.config.kafka or self.config.concurrent:
+                    watermarks[twin] = 'eddy.watermark(%s)' % quote(self.target(twin)) if self.config.event_time else 'NULL'
+                elif self.watermark(twin) is not None:
+                    watermarks[twin] = quote(text(self.watermark(twin)))
+            found = psql.run("SELECT view, coalesce(rows, 0), coalesce(difference, '') FROM compare(%s, %s, %s, '%s')" % (
+                quote(self.name), watermarks[False], watermarks[True], only))
             self.compared = getattr(self, 'compared', 0) + len(found)
             self.rows = getattr(self, 'rows', 0) + sum(int(rows) for _, rows, _ in found)
             wrong = [(int(view.rsplit('_v', 1)[1]), difference) for view, _, difference in found if difference]
@@ -330,8 +357,8 @@ class Case:
 
     def suspended(self, psql):
         return [(int(view.rsplit('_v', 1)[1]), 'suspended: ' + error) for view, error in psql.run(
-            "SELECT view, coalesce(error, '') FROM eddy.continuous_views WHERE stream = %s::regclass AND state <> 'running'"
-            % quote(self.stream))]
+            "SELECT view, coalesce(error, '') FROM eddy.continuous_views WHERE view::text LIKE '%s_v%%' AND state <> 'running'"
+            % self.name)]
 
     def rejected(self, psql):
         """Each row on which a view fails is one dead letter, and there are no others."""
@@ -339,7 +366,7 @@ class Case:
         letters = {}
         for view, error, count, rows in psql.run(
                 "SELECT view, max(error), count(*), count(DISTINCT convert_from(payload, 'UTF8')::jsonb ->> 'id') FROM eddy.dead_letters "
-                "WHERE stream = %s::regclass AND view IS NOT NULL GROUP BY view" % quote(self.stream)):
+                "WHERE view IN (SELECT v.view FROM eddy.continuous_views v WHERE v.view::text LIKE '%s_v%%') GROUP BY view" % self.name):
             if '_v' not in view:        # dropped
                 continue
             number = int(view.rsplit('_v', 1)[1])
@@ -348,15 +375,17 @@ class Case:
             letters[number] = int(rows)
         for number, view in self.views.items():
             if view.guards and view.count_rejected and not self.conditions[number] and not self.disturbed:
-                expected = int(psql.run('SELECT count(*) FROM %s s WHERE NOT coalesce(%s, false)' % (self.log, ' AND '.join(
+                expected = int(psql.run('SELECT count(*) FROM %s s WHERE NOT twin AND NOT coalesce(%s, false)' % (self.log, ' AND '.join(
                     '(%s)' % g for g in view.guards)))[0][0])
                 if expected != letters.get(number, 0):
                     wrong.append((number, '%d rows must be rejected, %d are' % (expected, letters.get(number, 0))))
         return wrong
 
     def drop(self, psql):
-        psql.run('ROLLBACK; RESET ROLE; DELETE FROM eddy.dead_letters WHERE stream = %s::regclass; DROP TABLE %s CASCADE; DROP TABLE %s;'
-                 'DELETE FROM queries WHERE stream = %s;' % (quote(self.stream), self.stream, self.log, quote(self.name)))
+        psql.run('ROLLBACK; RESET ROLE;')
+        for stream in [self.stream, self.stream + 'b'][:1 + self.config.twin]:
+            psql.run('DELETE FROM eddy.dead_letters WHERE stream = %s::regclass; DROP TABLE %s CASCADE;' % (quote(stream), stream))
+        psql.run('DROP TABLE %s; DELETE FROM queries WHERE stream = %s;' % (self.log, quote(self.name)))
 
 
 def make_transactions(options, seed, config):
