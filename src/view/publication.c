@@ -21,10 +21,12 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "catalog/pg_publication.h"
 #include "commands/dbcommands.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -47,6 +49,37 @@ execute(const char *sql)
 		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(rc));
 }
 
+/*
+ * The columns of the state table that identify a row. A view without GROUP BY has one row: then it is the
+ * column of the unique index, which has the same value in all rows. Debezium takes the key from that
+ * index, and a subscriber can have a primary key.
+ */
+static List *
+published_keys(const EddyView *view)
+{
+	List	   *keys = NIL;
+	Relation	table;
+	ListCell   *lc;
+
+	for (int i = 0; i < view->nkeys; i++)
+		keys = lappend_int(keys, view->key_columns[i]);
+	if (keys != NIL)
+		return keys;
+
+	table = table_open(view->state_table, AccessShareLock);
+	foreach(lc, RelationGetIndexList(table))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (index->rd_index->indisunique && keys == NIL)
+			for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+				keys = lappend_int(keys, index->rd_index->indkey.values[i]);
+		index_close(index, AccessShareLock);
+	}
+	table_close(table, AccessShareLock);
+	return keys;
+}
+
 /* The columns of the state table that are sent: those of the view, and keys that it does not show. */
 static List *
 published_columns(const EddyView *view)
@@ -57,9 +90,7 @@ published_columns(const EddyView *view)
 	for (int i = 0; i < view->ncolumns; i++)
 		if (view->columns[i] > 0)
 			columns = list_append_unique_int(columns, view->columns[i]);
-	for (int i = 0; i < view->nkeys; i++)
-		columns = list_append_unique_int(columns, view->key_columns[i]);
-	return columns;
+	return list_concat_unique_int(columns, published_keys(view));
 }
 
 static const char *
@@ -81,8 +112,8 @@ append_columns(StringInfo out, const EddyView *view, List *columns)
 /* ---- the settings of consumers, as text ---- */
 
 /*
- * Appends a name to a list of regular expressions in a Java properties file. Characters
- * that could have a meaning there are replaced by a dot, which matches all of them.
+ * Appends a name to a list of regular expressions in a Java properties file. Characters that could have
+ * a meaning in either, or end an element of the list, are replaced by escapes.
  */
 static void
 append_pattern(StringInfo out, const char *name)
@@ -90,6 +121,48 @@ append_pattern(StringInfo out, const char *name)
 	for (const char *p = name; *p != '\0'; p++)
 	{
 		if (IS_HIGHBIT_SET(*p) || *p == '_' || isalnum((unsigned char) *p))
+			appendStringInfoChar(out, *p);
+		else
+			appendStringInfo(out, "\\\\u%04x", *p);
+	}
+}
+
+/*
+ * Appends a name of a column to such a list. Debezium ignores case, unless the expression
+ * says otherwise, which it does if another column has the same name but for its case.
+ */
+static void
+append_column_pattern(StringInfo out, const char *table, const char *column, TupleDesc desc)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		const char *other = NameStr(TupleDescAttr(desc, i)->attname);
+
+		if (pg_strcasecmp(other, column) == 0 && strcmp(other, column) != 0)
+		{
+			appendStringInfoString(out, "(?-i)");
+			break;
+		}
+	}
+	if (table != NULL)
+	{
+		appendStringInfoString(out, "eddy.");
+		append_pattern(out, table);
+		appendStringInfoChar(out, '.');
+	}
+	append_pattern(out, column);
+}
+
+/*
+ * Appends the name of a table to the regular expression of a topic. Debezium replaces characters that
+ * topics cannot have, so that any character matches there.
+ */
+static void
+append_topic_pattern(StringInfo out, const char *name)
+{
+	for (const char *p = name; *p != '\0'; p += pg_mblen(p))
+	{
+		if (!IS_HIGHBIT_SET(*p) && (*p == '_' || isalnum((unsigned char) *p)))
 			appendStringInfoChar(out, *p);
 		else
 			appendStringInfoChar(out, '.');
@@ -104,6 +177,20 @@ append_property(StringInfo out, const char *value)
 	{
 		if (*p == '\\')
 			appendStringInfoChar(out, '\\');
+		appendStringInfoChar(out, *p == '\n' ? ' ' : *p);
+	}
+}
+
+/* Appends a name to a replacement of a regular expression, where a dollar sign refers to a group. */
+static void
+append_replacement(StringInfo out, const char *name)
+{
+	for (const char *p = name; *p != '\0'; p++)
+	{
+		if (*p == '\\' || *p == '$')
+			appendStringInfoString(out, "\\\\");
+		if (*p == '\\')
+			appendStringInfoChar(out, *p);
 		appendStringInfoChar(out, *p == '\n' ? ' ' : *p);
 	}
 }
@@ -155,6 +242,7 @@ describe_debezium(StringInfo out, const char *name, List *views)
 		Relation	relation = table_open(view->state_table, AccessShareLock);
 		int			number = foreach_current_index(lc) + 1;
 		StringInfoData query;
+		ListCell   *cell;
 
 		appendStringInfo(&tables, "%seddy.", tables.len > 0 ? "," : "");
 		append_pattern(&tables, table);
@@ -165,23 +253,25 @@ describe_debezium(StringInfo out, const char *name, List *views)
 
 			if (attribute->attisdropped || list_member_int(columns, attnum))
 				continue;
-			appendStringInfo(&excluded, "%seddy.", excluded.len > 0 ? "," : "");
-			append_pattern(&excluded, table);
-			appendStringInfoChar(&excluded, '.');
-			append_pattern(&excluded, NameStr(attribute->attname));
+			if (excluded.len > 0)
+				appendStringInfoChar(&excluded, ',');
+			append_column_pattern(&excluded, table, NameStr(attribute->attname),
+								  RelationGetDescr(relation));
+		}
+
+		foreach(cell, published_keys(view))
+		{
+			if (foreach_current_index(cell) == 0)
+			{
+				appendStringInfo(&keys, "%seddy.", keys.len > 0 ? ";" : "");
+				append_pattern(&keys, table);
+			}
+			appendStringInfoChar(&keys, foreach_current_index(cell) > 0 ? ',' : ':');
+			append_column_pattern(&keys, NULL,
+								  get_attname(view->state_table, lfirst_int(cell), false),
+								  RelationGetDescr(relation));
 		}
 		table_close(relation, AccessShareLock);
-
-		if (view->nkeys > 0)
-		{
-			appendStringInfo(&keys, "%seddy.", keys.len > 0 ? ";" : "");
-			append_pattern(&keys, table);
-			for (int i = 0; i < view->nkeys; i++)
-			{
-				appendStringInfoChar(&keys, i > 0 ? ',' : ':');
-				append_property(&keys, get_attname(view->state_table, view->key_columns[i], false));
-			}
-		}
 
 		initStringInfo(&query);
 		appendStringInfoString(&query, "SELECT ");
@@ -191,10 +281,12 @@ describe_debezium(StringInfo out, const char *name, List *views)
 			appendStringInfo(&query, " WHERE %s",
 							 quote_identifier(get_attname(view->state_table, view->visible_column,
 														  false)));
-		appendStringInfoString(&overrides, overrides.len > 0 ? ",eddy." : "eddy.");
-		append_property(&overrides, table);
-		appendStringInfoString(&queries, "snapshot.select.statement.overrides.eddy.");
-		append_property_name(&queries, table);
+		/* Debezium reads these names as SQL does */
+		if (overrides.len > 0)
+			appendStringInfoChar(&overrides, ',');
+		append_property(&overrides, state_table_name(view));
+		appendStringInfoString(&queries, "snapshot.select.statement.overrides.");
+		append_property_name(&queries, state_table_name(view));
 		appendStringInfoChar(&queries, '=');
 		append_property(&queries, query.data);
 		appendStringInfoChar(&queries, '\n');
@@ -203,11 +295,11 @@ describe_debezium(StringInfo out, const char *name, List *views)
 		appendStringInfo(&routes,
 						 "transforms.view%d.type=io.debezium.transforms.ByLogicalTableRouter\n"
 						 "transforms.view%d.topic.regex=(.*)[.]eddy[.]", number, number);
-		append_pattern(&routes, table);
+		append_topic_pattern(&routes, table);
 		appendStringInfo(&routes, "\ntransforms.view%d.topic.replacement=$1.", number);
-		append_property(&routes, get_namespace_name(get_rel_namespace(view->relid)));
+		append_replacement(&routes, get_namespace_name(get_rel_namespace(view->relid)));
 		appendStringInfoChar(&routes, '.');
-		append_property(&routes, get_rel_name(view->relid));
+		append_replacement(&routes, get_rel_name(view->relid));
 		appendStringInfo(&routes, "\ntransforms.view%d.key.enforce.uniqueness=false\n", number);
 	}
 
@@ -222,7 +314,8 @@ describe_debezium(StringInfo out, const char *name, List *views)
 	append_list(out, "snapshot.select.statement.overrides", &overrides);
 	appendStringInfoString(out, queries.data);
 	appendStringInfoString(out, "decimal.handling.mode=string\n"
-						   "heartbeat.interval.ms=10000\n");
+						   "heartbeat.interval.ms=10000\n"
+						   "lsn.flush.mode=connector_and_driver\n");
 	append_list(out, "transforms", &transforms);
 	appendStringInfoString(out, routes.data);
 }
@@ -240,6 +333,7 @@ describe_subscriber(StringInfo out, List *views)
 		EddyView   *view = lfirst(lc);
 		Relation	table = table_open(view->state_table, AccessShareLock);
 		List	   *columns = published_columns(view);
+		List	   *keys = published_keys(view);
 		bool		nullable = false;
 		ListCell   *cell;
 
@@ -253,14 +347,15 @@ describe_subscriber(StringInfo out, List *views)
 							 quote_identifier(NameStr(attribute->attname)),
 							 format_type_with_typemod(attribute->atttypid, attribute->atttypmod));
 		}
-		for (int i = 0; i < view->nkeys; i++)
-			nullable |= !TupleDescAttr(RelationGetDescr(table), view->key_columns[i] - 1)->attnotnull;
-		for (int i = 0; i < view->nkeys; i++)
-			appendStringInfo(out, "%s%s", i > 0 ? ", " :
-							 nullable ? ", UNIQUE NULLS NOT DISTINCT (" : ", PRIMARY KEY (",
-							 quote_identifier(get_attname(view->state_table, view->key_columns[i],
-														  false)));
-		appendStringInfoString(out, view->nkeys > 0 ? "));\n" : ");\n");
+		foreach(cell, keys)
+			nullable |= !TupleDescAttr(RelationGetDescr(table), lfirst_int(cell) - 1)->attnotnull;
+		if (keys != NIL)
+		{
+			appendStringInfoString(out, nullable ? ", UNIQUE NULLS NOT DISTINCT (" : ", PRIMARY KEY (");
+			append_columns(out, view, keys);
+			appendStringInfoChar(out, ')');
+		}
+		appendStringInfoString(out, ");\n");
 		if (nullable)
 			appendStringInfoString(out, "# (with PRIMARY KEY instead of UNIQUE, which is faster up to version 15, if no value is NULL)\n");
 		table_close(table, AccessShareLock);

@@ -113,7 +113,7 @@ cmp_ok(sql($subscriber, 'SELECT count(*) FROM eddy._visible_state'), '>', 0, 'gr
 sql($publisher, 'INSERT INTO s (k, g, v) SELECT i % 60, nullif(i % 3, 1)::text, 1 FROM generate_series(1, 200) i');
 catch_up('updates');
 is(sql($subscriber, q{SELECT count(*) FROM pg_index WHERE indrelid::regclass::text LIKE 'eddy.%' AND indisprimary}),
-	'2', 'the tables of the subscriber have primary keys');
+	'3', 'the tables of the subscriber have primary keys');
 
 $subscriber->stop('immediate');
 $publisher->stop;
