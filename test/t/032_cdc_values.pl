@@ -69,6 +69,18 @@ sub receive
 	return map { decode($_) } split /\n/, slurp_file($file);
 }
 
+# Runs a query in a session of its own: its result, and the private memory of the backend in MB, at most and at the end.
+sub with_memory
+{
+	my ($query) = @_;
+	my $out = run('postgres', "SET work_mem = '1MB'; SET logical_decoding_work_mem = '1MB'; $query;
+		SELECT pg_read_file('/proc/self/status')");
+	my %of = $out =~ /^(VmHWM|RssAnon|RssFile|RssShmem):\s+(\d+) kB/mg;
+
+	$out =~ s/\nName:.*//s;
+	return ($out, int(($of{VmHWM} - $of{RssFile} - $of{RssShmem}) / 1024), int($of{RssAnon} / 1024));
+}
+
 #
 # Encodings
 #
@@ -269,10 +281,11 @@ INSERT INTO things VALUES ('c', NULL, 'y', '{3}');
 COMMIT;
 DELETE FROM large_text WHERE k = 'b';
 });
-my @lines = split /\n/, run('postgres', q{
+my ($records, @memory) = with_memory(q{
 SELECT l FROM pg_logical_slot_peek_changes('s', NULL, NULL, 'batch-bytes', '64MB', 'include-before', 'on',
 	'include-timestamp', 'off', 'include-xid', 'off', 'include-lsn', 'off', 'include-seq', 'off') c,
 	LATERAL unnest(string_to_array(c.data, E'\n')) l});
+my @lines = split /\n/, $records;
 is(join("\n", sort @lines), join("\n", sort(
 	'{"op":"c","view":"public.large_array","key":{"k":"small"},"after":{"k":"small","a":[1]}}',
 	'{"op":"c","view":"public.large_text","key":{"k":"small"},"after":{"k":"small","t":"x"}}',
@@ -286,6 +299,17 @@ is(join("\n", sort @lines), join("\n", sort(
 my $size = 0;
 $size += length $_ foreach map { $json->encode($_) } receive('postgres', 's', 'UTF8');
 cmp_ok($size, '<', 10000, 'the slot advances');
+# the record, and the text of a value, of 1 GB each
+cmp_ok($memory[0], '<', 2500, "... with $memory[0] MB of memory at most");
+cmp_ok($memory[1], '<', 100, "... of which $memory[1] MB remain");
+
+# Memory is proportional to a message and the largest record, not to the transaction.
+run('postgres', q{INSERT INTO things (k, t) SELECT 'group ' || i, 'x' FROM generate_series(1, 100000) i});
+my $bytes;
+($bytes, @memory) = with_memory(q{
+SELECT sum(length(data)) FROM pg_logical_slot_peek_changes('s', NULL, NULL, 'include-before', 'on')});
+cmp_ok($bytes, '>', 30000000, "a large transaction: $bytes bytes");
+cmp_ok($memory[0], '<', 30, "... with $memory[0] MB of memory at most");
 
 #
 # Types that are nested deeper than the stack
