@@ -990,16 +990,19 @@ COMMENT ON VIEW eddy.stat_continuous_views IS 'numbers of groups written and the
 
 CREATE VIEW eddy.stat_slots AS
 SELECT l.slot_name, l.plugin, l.active, l.active_pid, l.sent_lsn, l.confirmed_lsn, l.lag_bytes, l.retained_bytes,
-       l.wal_status, l.safe_wal_size, l.catalog_xmin_age,
+       l.wal_status, l.safe_wal_size, l.catalog_xmin_age, l.options,
        CASE WHEN w.critical IS NOT NULL THEN 'critical' WHEN w.warning IS NOT NULL THEN 'warning' ELSE 'ok' END AS level,
        coalesce(w.critical, w.warning) AS problem
 FROM (SELECT s.slot_name, s.plugin::text AS plugin, s.active, s.active_pid, r.sent_lsn, s.confirmed_flush_lsn AS confirmed_lsn,
              greatest(pg_wal_lsn_diff(p.lsn, s.confirmed_flush_lsn), 0)::bigint AS lag_bytes,
              greatest(pg_wal_lsn_diff(p.lsn, s.restart_lsn), 0)::bigint AS retained_bytes,
-             s.wal_status, s.safe_wal_size, age(s.catalog_xmin) AS catalog_xmin_age
+             s.wal_status, s.safe_wal_size, age(s.catalog_xmin) AS catalog_xmin_age,
+             -- of the client: the views that it has selected, and others
+             substring(a.query FROM '^START_REPLICATION [^(]*[(](.*)[)]') AS options
       FROM pg_replication_slots s
       CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn) p
       LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid
+      LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid
       WHERE s.plugin IN ('pg_eddy_cdc', 'pg_eddy_wal2json') AND s.database = current_database()) l
 CROSS JOIN LATERAL (
     SELECT CASE WHEN l.wal_status = 'lost' THEN 'WAL that the slot needs was removed: changes are lost'
