@@ -205,6 +205,7 @@ PLUGIN_OBJS = \
 	src/cdc/initial_rows.o \
 	src/cdc/json_writer.o \
 	src/cdc/known_views.o \
+	src/cdc/message.o \
 	src/cdc/native.o \
 	src/cdc/net.o \
 	src/cdc/option_list.o \
@@ -233,6 +234,7 @@ WAL2JSON_CDC_OBJS = \
 	src/cdc/encoding.o \
 	src/cdc/json_writer.o \
 	src/cdc/known_views.o \
+	src/cdc/message.o \
 	src/cdc/option_list.o \
 	src/cdc/relation.o \
 	src/cdc/view_filter.o \
@@ -370,7 +372,7 @@ random:
 	@EDDY_RANDOM_VIEWS='$(N)' EDDY_RANDOM_SEED='$(SEED)' test/run 064_random_views
 
 test-clients:
-	@EDDY_CLIENTS=1 test/run 036_examples
+	@EDDY_CLIENTS=1 test/run 036_examples 036_debezium
 
 demo:
 	@BROKER='$(BROKER)' BROKERS='$(BROKERS)' demo/run
@@ -410,7 +412,7 @@ help:
 	@echo "make test            runs all tests on private servers and a broker; installs required packages"
 	@echo "make test T=name     runs one suite (unit, regress, isolation, tap) or one test"
 	@echo "make random N=5000   compares N random views with their SELECT; SEED=n repeats a run"
-	@echo "make test-clients    runs the tests of the examples, including those in Go and Java, which are built first"
+	@echo "make test-clients    runs the tests of all examples of consumers, also those that are built first or need a browser"
 	@echo "make sanitize        runs the tests on a server built with assertions and AddressSanitizer"
 	@echo "make fuzz            fuzzes the JSON parser for one minute, or SECONDS=n"
 	@echo "make demo            demonstrates the pipeline from Kafka to a CDC consumer; installs required packages"

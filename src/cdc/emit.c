@@ -25,10 +25,8 @@
 
 #include "cdc/emit.h"
 #include "cdc/known_views.h"
+#include "cdc/message.h"
 #include "cdc/net.h"
-
-/* A larger buffer is not kept for the next records. */
-#define MAX_IDLE_SPACE (80 * 1024 * 1024)
 
 /* The arguments of append_record. */
 typedef struct Attempt
@@ -294,30 +292,4 @@ append_record(void *arg)
 	else
 		state->options.format->failed(state, attempt->change, attempt->error, true);
 	eddy_cdc_enlarge(&state->records, 0);
-}
-
-/* Sends the pending records. */
-void
-eddy_cdc_send(LogicalDecodingContext *ctx)
-{
-	EddyCdcState *state = ctx->output_plugin_private;
-
-	if (state->records.len == 0)
-		return;
-	OutputPluginPrepareWrite(ctx, true);
-	appendBinaryStringInfo(ctx->out, state->records.data, state->records.len);
-
-	if (state->records.maxlen <= MAX_IDLE_SPACE)
-		resetStringInfo(&state->records);
-	else
-	{
-		MemoryContext old_context = MemoryContextSwitchTo(state->context);
-
-		pfree(state->records.data);
-		initStringInfo(&state->records);
-		MemoryContextSwitchTo(old_context);
-	}
-	OutputPluginWrite(ctx, true);
-	state->quiet_changes = 0;
-	state->complete = 0;
 }

@@ -24,6 +24,4 @@ extern void eddy_cdc_write_progress(LogicalDecodingContext *ctx, const struct Ed
 extern void eddy_cdc_write_end(LogicalDecodingContext *ctx);
 extern void eddy_cdc_write_outcome(LogicalDecodingContext *ctx, EddyCdcOutcome outcome);
 
-extern void eddy_cdc_send(LogicalDecodingContext *ctx);
-
 #endif							/* EDDY_CDC_EMIT_H */

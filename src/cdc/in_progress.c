@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 
 #include "cdc/emit.h"
+#include "cdc/message.h"
 #include "cdc/progress_record.h"
 #include "cdc/transaction.h"
 #include "compat.h"
@@ -171,30 +172,37 @@ stream_start(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->interrupted = false;
 }
 
+/* Until end_change, the pending records may be incomplete. */
+static void
+begin_change(EddyCdcState *state, ReorderBufferChange *change)
+{
+	state->interrupted = true;
+	state->subxid = change->txn->xid;
+}
+
+static void
+end_change(EddyCdcState *state)
+{
+	state->complete = state->records.len;
+	state->interrupted = false;
+}
+
 static void
 stream_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 			  ReorderBufferChange *change)
 {
-	EddyCdcState *state = ctx->output_plugin_private;
-
-	state->interrupted = true;
-	state->subxid = change->txn->xid;
+	begin_change(ctx->output_plugin_private, change);
 	eddy_cdc_decode_change(ctx, txn, relation, change);
-	state->complete = state->records.len;
-	state->interrupted = false;
+	end_change(ctx->output_plugin_private);
 }
 
 static void
 stream_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrelations,
 				Relation relations[], ReorderBufferChange *change)
 {
-	EddyCdcState *state = ctx->output_plugin_private;
-
-	state->interrupted = true;
-	state->subxid = change->txn->xid;
+	begin_change(ctx->output_plugin_private, change);
 	eddy_cdc_decode_truncate(ctx, txn, nrelations, relations, change);
-	state->complete = state->records.len;
-	state->interrupted = false;
+	end_change(ctx->output_plugin_private);
 }
 
 static void

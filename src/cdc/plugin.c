@@ -38,6 +38,7 @@
 #include "cdc/format.h"
 #include "cdc/initial_rows.h"
 #include "cdc/known_views.h"
+#include "cdc/message.h"
 #include "cdc/net.h"
 #include "cdc/progress_record.h"
 #include "cdc/transaction.h"
@@ -53,7 +54,6 @@ extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *callbacks)
 static void commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn);
 static EddyCdcRelation *get_relation(LogicalDecodingContext *ctx, Relation relation);
 static void refuse_unreadable(EddyCdcState *state, Relation relation);
-static void report_progress(LogicalDecodingContext *ctx);
 static void startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init);
 
 void
@@ -161,7 +161,7 @@ eddy_cdc_decode_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_att
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(state->change_context);
 	}
-	report_progress(ctx);
+	eddy_cdc_report_progress(ctx);
 }
 
 /* Decodes a TRUNCATE; each of its tables takes a number. Only superusers can truncate state tables. */
@@ -183,7 +183,7 @@ eddy_cdc_decode_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_a
 		state->seq = state->numbers;
 		eddy_cdc_write_truncate(ctx, entry);
 	}
-	report_progress(ctx);
+	eddy_cdc_report_progress(ctx);
 }
 
 /*
@@ -218,19 +218,6 @@ refuse_unreadable(EddyCdcState *state, Relation relation)
 	schema = get_namespace_name(get_rel_namespace(entry->view));
 	name = get_rel_name(entry->view);
 	eddy_cdc_refuse_view(schema != NULL ? schema : "", name != NULL ? name : "");
-}
-
-/* Keeps the connection and the slot alive through changes for which nothing is sent. */
-static void
-report_progress(LogicalDecodingContext *ctx)
-{
-	EddyCdcState *state = ctx->output_plugin_private;
-
-	if (++state->quiet_changes >= EDDY_COMPAT_QUIET_CHANGES)
-	{
-		state->quiet_changes = 0;
-		OutputPluginUpdateProgress(ctx, false);
-	}
 }
 
 static void

@@ -3,10 +3,11 @@
  * plugin.h
  *    The state of one decoding, which all files of the output plugin share.
  *
- * plugin.c has the callbacks, in_progress.c those for transactions in progress, plugin_options.c the client's options. view_label.c determines which
- * tables are state tables, and relation.c caches their descriptions. view_row.c turns changes of
- * their rows into changes of views, net.c combines these within a transaction, and emit.c sends them
- * as records of a format (format.h). view_filter.c has the option "views", known_views.c the views
+ * plugin.c has the callbacks, in_progress.c those for transactions in progress, plugin_options.c the
+ * client's options. view_label.c determines which tables are state tables, and relation.c caches their
+ * descriptions. view_row.c turns changes of
+ * their rows into changes of views, net.c combines these within a transaction, and emit.c adds them
+ * as records of a format (format.h) to messages (message.c). view_filter.c has the option "views", known_views.c the views
  * of the session. row_json.c and json_writer.c turn values into JSON, and encoding.c text into UTF-8.
  *
  *-------------------------------------------------------------------------

@@ -34,14 +34,12 @@
 
 #include "cdc/emit.h"
 #include "cdc/known_views.h"
+#include "cdc/message.h"
 #include "cdc/view_row.h"
 #include "compat.h"
 #include "wal2json/w2j.h"
 
 PG_MODULE_MAGIC;
-
-/* A larger buffer is not kept. */
-#define MAX_IDLE_SPACE (16 * 1024 * 1024)
 
 /*
  * A document of this size is ended, as the text of a change whose values are not large might not
@@ -80,7 +78,6 @@ static bool filter_origin(LogicalDecodingContext *ctx, RepOriginId origin);
 static void finish_record(LogicalDecodingContext *ctx);
 static void message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr message_lsn,
 					bool transactional, const char *prefix, Size size, const char *content);
-static void report_progress(LogicalDecodingContext *ctx);
 static void send_records(LogicalDecodingContext *ctx);
 static void split_document(LogicalDecodingContext *ctx);
 static void startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init);
@@ -211,7 +208,7 @@ change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused(),
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(state->change_context);
 	}
-	report_progress(ctx);
+	eddy_cdc_report_progress(ctx);
 }
 
 static void
@@ -237,19 +234,6 @@ truncate_tables(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_
 		begin_records(ctx);
 		w2j->version->truncate(state, table);
 		finish_record(ctx);
-	}
-}
-
-/* Reports progress during a large transaction of which little is sent. */
-static void
-report_progress(LogicalDecodingContext *ctx)
-{
-	EddyCdcState *state = ctx->output_plugin_private;
-
-	if (++state->quiet_changes >= EDDY_COMPAT_QUIET_CHANGES)
-	{
-		state->quiet_changes = 0;
-		OutputPluginUpdateProgress(ctx, false);
 	}
 }
 
@@ -314,9 +298,9 @@ eddy_cdc_emit(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 	else if (!attempt_change(&attempt))
 	{
 		/* there may be room for it in a document of its own */
-		if (start > MAX_IDLE_SPACE)
+		if (start > EDDY_CDC_MAX_IDLE_SPACE)
 			split_document(ctx);
-		if (start <= MAX_IDLE_SPACE || !attempt_change(&attempt))
+		if (start <= EDDY_CDC_MAX_IDLE_SPACE || !attempt_change(&attempt))
 		{
 			w2j->lenient = true;
 			w2j->version->change(state, table, change);
@@ -438,26 +422,8 @@ split_document(LogicalDecodingContext *ctx)
 static void
 send_records(LogicalDecodingContext *ctx)
 {
-	EddyCdcState *state = ctx->output_plugin_private;
-
-	if (state->records.len == 0)
-		return;
-	OutputPluginPrepareWrite(ctx, true);
-	appendBinaryStringInfo(ctx->out, state->records.data, state->records.len);
-
-	if (state->records.maxlen <= MAX_IDLE_SPACE)
-		resetStringInfo(&state->records);
-	else
-	{
-		MemoryContext old_context = MemoryContextSwitchTo(state->context);
-
-		pfree(state->records.data);
-		initStringInfo(&state->records);
-		MemoryContextSwitchTo(old_context);
-	}
-	OutputPluginWrite(ctx, true);
-	eddy_wal2json_state(state)->sent = true;
-	state->quiet_changes = 0;
+	if (eddy_cdc_send(ctx))
+		eddy_wal2json_state(ctx->output_plugin_private)->sent = true;
 }
 
 /* ---- functions that src/cdc/ calls ---- */
