@@ -7,7 +7,8 @@ SOURCE is a connection string, VIEW is schema.name. Open http://localhost:PORT/.
 
 The program keeps the rows of the view in memory. It receives them and all changes through a temporary slot, which the server
 drops when the connection ends; eddy.send_snapshot sends the rows. A page receives all rows when it
-is opened, and then each change: /changes is a stream of server-sent events. The role needs REPLICATION and SELECT on
+is opened, and then each change: /changes is a stream of server-sent events. When the connection to the server is lost, the program
+ends; a page that is open continues when it is started again. The role needs REPLICATION and SELECT on
 the view. There is no authentication: it listens on localhost only.
 """
 import http.server
@@ -34,7 +35,8 @@ def follow():
     changes = source.cursor()
     slot = f"live_{os.getpid()}"
     changes.execute(f"CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL pg_eddy_cdc (SNAPSHOT 'nothing')")
-    changes.start_replication(slot_name=slot, decode=True, options={"views": view})
+    changes.start_replication(slot_name=slot, decode=True,
+                              options={"views": view, "numeric-as-string": "on"})  # browsers have double precision
 
     other = psycopg2.connect(source_dsn)
     other.autocommit = True
@@ -79,10 +81,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def send_changes(self):
         changes = queue.SimpleQueue()
         with lock:
+            begin = f"event: begin\ndata: {json.dumps([view, len(rows)])}\n\n"
             for item in rows.items():
                 changes.put(item)
             pages.add(changes)
         try:
+            self.wfile.write(begin.encode())
             while True:
                 try:
                     event = f"data: {json.dumps(changes.get(timeout=10))}\n\n"
