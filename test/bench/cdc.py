@@ -3,6 +3,7 @@
 
     make bench-cdc                             1,000,000 changes, 3 rounds
     test/bench/cdc.py --changes N --rounds N --latency SECONDS
+    test/bench/cdc.py --check                  fails if a format or the latency does not reach its goal
 
 A private server updates the groups of a continuous view. All plugins decode the same WAL, one after
 the other, with pg_logical_slot_peek_binary_changes() in one backend, whose CPU time is read from
@@ -15,10 +16,11 @@ with 100 transactions of 100 changes per second. It requires psycopg2.
 
 import argparse
 import datetime
+import multiprocessing
 import os
 import re
 import select
-import threading
+import sys
 import time
 
 from server import Server
@@ -38,7 +40,7 @@ logical_decoding_work_mem = '64MB'
 SCHEMA = """
 CREATE EXTENSION pg_eddy;
 CREATE UNLOGGED TABLE events (k int, v int, at timestamptz);
-SELECT eddy.create_stream('events', event_time => 'at', retention => '1 second');
+SELECT eddy.create_stream('events', event_time => 'at', retention => '1 hour');
 SELECT eddy.create_continuous_view('groups', $$
     SELECT k, w.window_start, count(*) AS n, sum(v) AS total, min(v) AS low, max(v) AS high
     FROM events, eddy.tumble(at, '1 hour') AS w GROUP BY k, w.window_start, w.window_end $$);
@@ -49,6 +51,10 @@ SELECT pg_create_logical_replication_slot('eddy_w2j', 'pg_eddy_wal2json');
 SELECT pg_create_logical_replication_slot('output', 'pgoutput');
 SELECT pg_create_logical_replication_slot('test', 'test_decoding');
 """
+
+# with --check: at least this many times as fast as wal2json, per CPU second, and the p99 of the latency in ms
+GOALS = {'pg_eddy_wal2json, format-version 2': 1.5, 'native': 3, 'upsert': 2, 'debezium': 2}
+GOAL_P99 = 20
 
 LOAD = """
 INSERT INTO events SELECT i, i * {n}, '2026-01-01' FROM generate_series(1, {groups}) i;
@@ -120,7 +126,8 @@ def measure_latency(server, slot, options, pattern, seconds):
                                   connection_factory=psycopg2.extras.LogicalReplicationConnection)
     cursor = connection.cursor()
     cursor.start_replication(slot_name=slot, options=options, decode=False)
-    writer = threading.Thread(target=write, args=(server, seconds))
+    # a process of its own, as threads of Python wait for each other
+    writer = multiprocessing.Process(target=write, args=(server, seconds))
     writer.start()
     latencies = {}
     quiet = time.monotonic() + seconds + 2
@@ -141,17 +148,21 @@ def measure_latency(server, slot, options, pattern, seconds):
 
 
 def report_latency(server, cases, seconds):
+    """Returns the p99 of the native format."""
     try:
         import psycopg2.extras  # noqa: F401
     except ImportError:
         print('psycopg2 is not installed: latency is not measured')
-        return
+        return None
+    p99 = {}
     print(f'\ncommit to client, 10,000 changes per second in 100 transactions, {seconds} s each')
     print(f'{"":36} {"transactions":>13} {"p50 ms":>8} {"p99 ms":>8} {"max ms":>8}')
     for name, slot, options, pattern in cases:
         values = measure_latency(server, slot, options, pattern, seconds)
+        p99[name] = values[len(values) * 99 // 100]
         print(f'{name:36} {len(values):13} {values[len(values) // 2]:8.1f} '
-              f'{values[len(values) * 99 // 100]:8.1f} {values[-1]:8.1f}')
+              f'{p99[name]:8.1f} {values[-1]:8.1f}')
+    return p99['native']
 
 
 def main():
@@ -159,6 +170,7 @@ def main():
     parser.add_argument('--changes', type=int, default=1000000)
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--latency', type=float, default=10)
+    parser.add_argument('--check', action='store_true')
     parser.add_argument('--pg-config', default=os.environ.get('PG_CONFIG', 'pg_config'))
     arguments = parser.parse_args()
 
@@ -166,7 +178,7 @@ def main():
     try:
         settings = SETTINGS
         if server.knows('output_plugin_libraries'):
-            settings += "output_plugin_libraries = 'pgoutput, test_decoding, pg_eddy_cdc, wal2json'\n"
+            settings += "output_plugin_libraries = 'pgoutput, test_decoding, pg_eddy_cdc, pg_eddy_wal2json, wal2json'\n"
         server.start(settings)
         server.sql(SCHEMA.format(groups=GROUPS))
         cases = CASES
@@ -193,10 +205,17 @@ def main():
             seconds, _, size = best[name]
             ratio = f'{base[0] / seconds:.1f}' if base and seconds > 0 else ''
             print(f'{name:36} {seconds * 1e6 / changes:18.2f} {ratio:>16} {size / changes:17.0f}')
-        if arguments.latency > 0:
-            report_latency(server, latency_cases, arguments.latency)
+        p99 = report_latency(server, latency_cases, arguments.latency) if arguments.latency > 0 else None
     finally:
         server.stop()
+    failed = []
+    if arguments.check and base:
+        failed += [f'{name}: not {goal} times as fast as wal2json' for name, goal in GOALS.items()
+                   if base[0] < goal * best[name][0]]
+    if arguments.check and p99 is not None and p99 >= GOAL_P99:
+        failed.append(f'p99 of the latency: {p99:.1f} ms')
+    if failed:
+        sys.exit('\n'.join(failed))
 
 
 main()
