@@ -65,6 +65,7 @@ OBJS = \
 	src/monotonic.o \
 	src/owner.o \
 	src/pg_eddy.o \
+	src/rows_since.o \
 	src/settings.o \
 	src/stream/pages.o \
 	src/stream/prepare.o \

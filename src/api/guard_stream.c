@@ -484,6 +484,7 @@ void
 eddy_guard_lock_streams(const DropStmt *stmt)
 {
 	List	   *streams = NIL;
+	List	   *views = NIL;
 	ListCell   *lc;
 
 	if (!eddy_catalog_has_members())
@@ -495,8 +496,14 @@ eddy_guard_lock_streams(const DropStmt *stmt)
 
 		/* the command fails for others, who must not be able to block writers */
 		if (member.kind == EDDY_MEMBER_VIEW && eddy_compat_class_ownercheck(relid, GetUserId()))
+		{
 			streams = list_concat_unique_oid(streams, member.streams);
+			views = list_append_unique_oid(views, relid);
+		}
 	}
+	list_sort(views, list_oid_cmp);
+	foreach(lc, views)
+		eddy_view_lock_query(lfirst_oid(lc));
 	eddy_view_lock_streams(streams);
 }
 

@@ -265,8 +265,10 @@ eddy_replace_continuous_view(PG_FUNCTION_ARGS)
 
 	replacement = eddy_view_replace_begin(view,
 										  text_to_cstring(PG_GETARG_TEXT_PP(REPLACE_QUERY)), keeps);
-	if (!keeps)
-		eddy_apply_fill(view, source, history, NIL);
+	if (keeps)
+		eddy_view_replace_keep(replacement);
+	else
+		eddy_apply_refill(replacement, source, history);
 	eddy_view_replace_end(replacement);
 	eddy_worker_wakeup_at_commit();
 	PG_RETURN_VOID();

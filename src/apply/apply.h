@@ -12,6 +12,7 @@
 #include "catalog/eddy_catalog.h"
 #include "utils/rel.h"
 #include "view/changes.h"
+#include "view/view.h"
 
 /* ---- event_time.c ---- */
 
@@ -282,6 +283,13 @@ typedef enum EddyFillSource
  * of EddyChanges).
  */
 extern void eddy_apply_fill(Oid view, EddyFillSource source, const char *history, List *changes);
+
+/*
+ * Gives the new state of a view whose query is replaced its content, without a lock that keeps writers out
+ * until nearly all of it is there; ends with eddy_view_replace_lock.
+ */
+extern void eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source,
+							  const char *history);
 
 /* ---- cascade.c ---- */
 

@@ -13,8 +13,13 @@
  * rows of the stream: they are not stored, not counted, and do not move the watermark. One without an
  * event time becomes a dead letter of the view.
  *
- * Locking: the caller has locked writers out; AccessShareLock on the segments. Memory: the
- * caller's; the rows spill to a temporary file beyond work_mem.
+ * When the query of a view is replaced, its new state is filled beside the old one, and writers continue
+ * (eddy_apply_refill): first with what a snapshot sees, then with the rows that were added to the stream
+ * since that snapshot, in several passes. Only for the last one, which has few rows, writers are locked out. A stream
+ * without retention does not keep the rows of Kafka, so that they are locked out from the beginning.
+ *
+ * Locking: the caller has locked writers out, except in eddy_apply_refill; AccessShareLock on the segments,
+ * which are not emptied meanwhile. Memory: the caller's; the rows spill to a temporary file beyond work_mem.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,42 +37,84 @@
 
 #include "apply/history.h"
 #include "apply/steps.h"
+#include "interval.h"
 #include "owner.h"
+#include "rows_since.h"
+#include "stream/stream.h"
 #include "view/view.h"
 
 /* Rows of a query that become one batch. */
 #define HISTORY_BATCH 100000
 
+/* Passes over new rows while writers continue: until there are few of them, at most so many. */
+#define REFILL_PASSES 10
+#define REFILL_FEW_ROWS 2000
+
 /* No input delivers these rows; the batch is over with its dead letters. */
 static const EddyInput filled_rows = {0};
 
-/* Adds the rows of the stream's table or of one of its segments, in the stream's shape. */
-static void
-read_rows(EddyBatch *batch, Relation rel)
+/* Rows of a table that are added to a batch. */
+typedef struct RowReader
 {
-	TupleConversionMap *map = convert_tuples_by_name(RelationGetDescr(rel), batch->tupdesc);
+	EddyBatch  *batch;
+	TupleConversionMap *map;	/* to the stream's shape; NULL: they have it */
+	TupleTableSlot *converted;
+} RowReader;
+
+static void
+add_row(TupleTableSlot *row, bool present pg_attribute_unused(), void *arg)
+{
+	RowReader  *reader = arg;
+
+	tuplestore_puttupleslot(reader->batch->store, reader->map ?
+							execute_attr_map_slot(reader->map->attrMap, row, reader->converted) :
+							row);
+	reader->batch->nrows++;
+}
+
+static void
+read_all_rows(RowReader *reader, Relation rel)
+{
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TupleTableSlot *converted = NULL;
 	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
 
-	if (map)
-		converted = MakeSingleTupleTableSlot(batch->tupdesc, &TTSOpsVirtual);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		tuplestore_puttupleslot(batch->store, map ?
-								execute_attr_map_slot(map->attrMap, slot, converted) : slot);
-		batch->nrows++;
+		add_row(slot, true, reader);
 	}
 	table_endscan(scan);
-	if (converted)
-		ExecDropSingleTupleTableSlot(converted);
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* Adds the rows of the stream to its batch, without those that the stream has rejected. */
+/*
+ * Adds the rows of the stream's table or of one of its segments, in the stream's shape: all, or those that were
+ * inserted since a snapshot.
+ */
 static void
-read_stream(EddyApply *apply)
+read_rows(EddyBatch *batch, Relation rel, Snapshot since)
+{
+	RowReader	reader = {
+		.batch = batch,
+		.map = convert_tuples_by_name(RelationGetDescr(rel), batch->tupdesc)
+	};
+
+	if (reader.map)
+		reader.converted = MakeSingleTupleTableSlot(batch->tupdesc, &TTSOpsVirtual);
+	if (since)
+		(void) eddy_rows_inserted_since(rel, since, GetActiveSnapshot(), add_row, &reader);
+	else
+		read_all_rows(&reader, rel);
+	if (reader.converted)
+		ExecDropSingleTupleTableSlot(reader.converted);
+}
+
+/*
+ * Adds the rows of the stream to its batch, all or those since a snapshot, without those that the stream has
+ * rejected.
+ */
+static void
+read_stream(EddyApply *apply, Snapshot since)
 {
 	ListCell   *lc;
 
@@ -75,7 +122,7 @@ read_stream(EddyApply *apply)
 	{
 		Relation	part = table_open(lfirst_oid(lc), NoLock);
 
-		read_rows(&apply->batch, part);
+		read_rows(&apply->batch, part, since);
 		table_close(part, NoLock);
 	}
 	eddy_event_time_take(apply);
@@ -87,6 +134,7 @@ read_stream(EddyApply *apply)
 typedef struct Filling
 {
 	Oid			view;
+	EddyReplacement *replacement;	/* the view gets its content beside the old one; or NULL */
 	Relation	rel;
 	const EddyStream *stream;
 	EddyEventTime event_time;
@@ -110,7 +158,10 @@ begin_batch(Filling *filling, EddyApply *apply)
 static void
 end_batch(Filling *filling, EddyApply *apply, List *changes)
 {
-	changes = list_concat(changes, eddy_view_fill(filling->view, &apply->batch));
+	if (filling->replacement)
+		eddy_view_replace_fill(filling->replacement, &apply->batch);
+	else
+		changes = list_concat(changes, eddy_view_fill(filling->view, &apply->batch));
 	eddy_dead_letter_write(apply);
 	eddy_apply_changes(changes, NIL, false);
 	tuplestore_end(apply->batch.store);
@@ -146,23 +197,55 @@ fill_from_history(Filling *filling, const char *query)
 }
 
 static void
+begin_filling(Filling *filling, Oid view, const EddyStream *stream, EddyReplacement *replacement)
+{
+	memset(filling, 0, sizeof(Filling));
+	filling->view = view;
+	filling->replacement = replacement;
+	filling->stream = stream;
+	filling->rel = table_open(stream->relid, AccessShareLock);
+	filling->event_time = eddy_event_time_resolve(stream, RelationGetDescr(filling->rel));
+}
+
+/* Fills the view with what the active snapshot sees. */
+static void
+fill_first(Filling *filling, EddyFillSource source, const char *history, List *changes)
+{
+	EddyApply	apply;
+
+	if (source == EDDY_FILL_HISTORY)
+		fill_from_history(filling, history);
+	else
+	{
+		begin_batch(filling, &apply);
+		if (source == EDDY_FILL_STAGED)
+			read_stream(&apply, NULL);
+		end_batch(filling, &apply, changes);
+	}
+}
+
+/* Adds the rows that were inserted since a snapshot; returns their number. */
+static int64
+fill_since(Filling *filling, Snapshot since)
+{
+	EddyApply	apply;
+	int64		nrows;
+
+	begin_batch(filling, &apply);
+	read_stream(&apply, since);
+	nrows = apply.batch.nrows;
+	end_batch(filling, &apply, NIL);
+	return nrows;
+}
+
+static void
 fill_from_stream(const EddyView *view, const EddyStream *stream, EddyFillSource source,
 				 const char *history, List *changes)
 {
-	Filling		filling = {.view = view->relid, .stream = stream};
-	EddyApply	apply;
+	Filling		filling;
 
-	filling.rel = table_open(stream->relid, AccessShareLock);
-	filling.event_time = eddy_event_time_resolve(stream, RelationGetDescr(filling.rel));
-	if (source == EDDY_FILL_HISTORY)
-		fill_from_history(&filling, history);
-	else
-	{
-		begin_batch(&filling, &apply);
-		if (source == EDDY_FILL_STAGED)
-			read_stream(&apply);
-		end_batch(&filling, &apply, changes);
-	}
+	begin_filling(&filling, view->relid, stream, NULL);
+	fill_first(&filling, source, history, changes);
 	table_close(filling.rel, NoLock);
 }
 
@@ -200,6 +283,91 @@ fill_from_streams(const EddyView *view, EddyFillSource source, const char *histo
 			break;
 	}
 }
+
+/* ---- a view whose query is replaced ---- */
+
+static void
+push_registered(Snapshot *snapshot)
+{
+	*snapshot = RegisterSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(*snapshot);
+}
+
+/* Fills the view, which reads these streams, while writers continue, and locks them out at the end. */
+static void
+refill_beside(Filling *fillings, int count, EddyFillSource source, const char *history)
+{
+	Snapshot	since;
+	int64		nrows = REFILL_FEW_ROWS + 1;
+
+	/* before the snapshot is taken */
+	for (int i = 0; i < count; i++)
+		eddy_stream_hold_rows(fillings[i].stream->relid);
+	push_registered(&since);
+	for (int i = 0; i < count; i++)
+		fill_first(&fillings[i], source, history, NIL);
+	PopActiveSnapshot();
+	for (int pass = 0; pass <= REFILL_PASSES; pass++)
+	{
+		Snapshot	now;
+		bool		last = pass == REFILL_PASSES || nrows <= REFILL_FEW_ROWS;
+
+		if (last)
+			eddy_view_replace_lock(fillings[0].replacement);
+		push_registered(&now);
+		nrows = 0;
+		for (int i = 0; i < count; i++)
+			nrows += fill_since(&fillings[i], since);
+		PopActiveSnapshot();
+		UnregisterSnapshot(since);
+		since = now;
+		if (last)
+			break;
+	}
+	UnregisterSnapshot(since);
+}
+
+void
+eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source, const char *history)
+{
+	EddyView   *view = eddy_view_replace_row(replacement);
+	int			count = list_length(view->streams);
+	Filling    *fillings = palloc(sizeof(Filling) * count);
+	bool		beside = source != EDDY_FILL_NOTHING;
+	ListCell   *lc;
+
+	if (source == EDDY_FILL_HISTORY)
+		check_history(view);
+	foreach(lc, view->streams)
+	{
+		EddyStream *stream = eddy_catalog_get_stream(lfirst_oid(lc));
+
+		if (stream == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("stream was dropped concurrently")));
+		begin_filling(&fillings[foreach_current_index(lc)], view->relid, stream, replacement);
+		beside = beside && eddy_interval_usec(&stream->retention) > 0;
+	}
+	if (beside)
+		refill_beside(fillings, count, source, history);
+	else
+	{
+		eddy_view_replace_lock(replacement);
+		PushActiveSnapshot(GetLatestSnapshot());
+		/* one batch without rows is enough */
+		for (int i = 0; i < (source == EDDY_FILL_NOTHING ? 1 : count); i++)
+			fill_first(&fillings[i], source, history, NIL);
+		PopActiveSnapshot();
+	}
+	for (int i = 0; i < count; i++)
+	{
+		table_close(fillings[i].rel, NoLock);
+		eddy_close_request(fillings[i].stream->relid);
+	}
+}
+
+/* ---- a view over a view ---- */
 
 /* The rows of a view as changes that insert them. */
 static EddyChanges *

@@ -24,7 +24,8 @@
  * the level of triggers, so views are not affected; autovacuum reclaims the space.
  *
  * Locking: all locks are conditional, and are tried again after a second if they are not
- * available. AccessExclusiveLock on a segment, ShareUpdateExclusiveLock on a
+ * available. An object lock on the stream before segments are emptied, which those take in share mode
+ * who must see all rows from now on. AccessExclusiveLock on a segment, ShareUpdateExclusiveLock on a
  * stream that gets or loses a segment, RowExclusiveLock on a stream whose rows are deleted.
  * The one exception: when readers have kept segments from being emptied so that
  * one had to be added, we wait a short time for the next one, because readers that
@@ -48,6 +49,7 @@
 #include "pgstat.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -102,6 +104,34 @@ typedef struct StreamState
 } StreamState;
 
 static List *stream_states = NIL;	/* of StreamState, in TopMemoryContext */
+
+/* ---- holding rows ---- */
+
+static void
+set_hold_tag(LOCKTAG *tag, Oid stream)
+{
+	/* no object of that class uses this lock: segments are locked as relations */
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, eddy_catalog_relid(EDDY_CATALOG_SEGMENT), stream, 0);
+}
+
+void
+eddy_stream_hold_rows(Oid stream)
+{
+	LOCKTAG		tag;
+
+	set_hold_tag(&tag, stream);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+}
+
+/* True if no transaction holds the rows of a stream, nor will until this one ends. */
+static bool
+may_empty(Oid stream)
+{
+	LOCKTAG		tag;
+
+	set_hold_tag(&tag, stream);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
 
 /* ---- segments ---- */
 
@@ -271,6 +301,8 @@ empty_expired(StreamState *state, const EddyStream *stream, List *segments, Time
 		reschedule(next, segment->closed_at + retention);
 		if (segment->closed_at > now - retention)
 			continue;
+		if (!done && !may_empty(stream->relid))
+			return false;
 		if (!done)
 			lock_wait_ms = compute_lock_wait(state, list_length(segments), now);
 		if (!empty_segment(segment, now - retention, lock_wait_ms))
@@ -349,7 +381,8 @@ adjust_count(const EddyStream *stream, List *segments, EddySegment *empty, int n
 		eddy_stream_add_segment(stream->relid);
 		return true;
 	}
-	return nsegments > EDDY_STREAM_SEGMENTS && nempty > 1 && drop_segment(empty);
+	return nsegments > EDDY_STREAM_SEGMENTS && nempty > 1 && may_empty(stream->relid) &&
+		drop_segment(empty);
 }
 
 /*

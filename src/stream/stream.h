@@ -92,4 +92,7 @@ extern void eddy_stream_write(const EddyStream *stream, EddyBatch *batch);
 /* Called by the database's worker outside a transaction; returns milliseconds until the next call. */
 extern long eddy_stream_housekeep(void);
 
+/* Until the transaction ends, no segment of a stream is emptied or dropped. Writers continue. */
+extern void eddy_stream_hold_rows(Oid stream);
+
 #endif							/* EDDY_STREAM_H */

@@ -338,6 +338,8 @@ eddy_chain_lock_sources(List *sources)
 
 	while ((view = eddy_catalog_get_view(linitial_oid(sources))) != NULL)
 	{
+		/* its query is not being replaced */
+		eddy_view_lock_query(view->relid);
 		/* users can delete rows without a lock on the stream */
 		tables = lcons_oid(view->state_table, tables);
 		sources = view->streams;

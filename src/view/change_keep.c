@@ -80,6 +80,7 @@ eddy_view_keep_changes(Oid relid, const Interval *retention, const char *channel
 	eddy_view_check_context("keep changes of");
 	/* before the lock: other users must not be able to block writers of the stream */
 	eddy_view_check_owner(view, false);
+	eddy_view_lock_query(relid);
 	eddy_chain_lock_sources(view->streams);
 	view = eddy_catalog_get_view(relid);
 	if (view == NULL)

@@ -20,8 +20,11 @@
  * If only the part of the query that is applied when reading differs, all tables remain as they are;
  * then the kind of the view does not matter.
  *
- * Locking: the caller has locked stream and state tables against all others. Memory: one context,
- * which is reset for each group. A crash leaves nothing.
+ * Batches continue to maintain the old state meanwhile, so groups that they have changed are converted again,
+ * the last ones when the caller has locked writers out.
+ *
+ * Locking: RowExclusiveLock on the state tables. Memory: one context, which is reset for each group. A crash
+ * leaves nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +32,7 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
+#include "access/table.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -44,6 +48,7 @@
 
 #include "compat.h"
 #include "owner.h"
+#include "rows_since.h"
 #include "view/analyze.h"
 #include "view/collect.h"
 #include "view/combine.h"
@@ -425,6 +430,8 @@ typedef struct Conversion
 	bool	   *unknown;		/* for each aggregate of the current row: its state was removed */
 	bool		any_unknown;
 	TimestampTz forgotten_until;
+	EddyUpsert *from;
+	EddyUpsert *to;
 } Conversion;
 
 /* What the delta query gives for an aggregate over no rows. */
@@ -699,57 +706,131 @@ convert_row(Conversion *c, TupleTableSlot *row)
 	copy_value(c->result, keep->new->row_column, row, keep->old->row_column);
 }
 
+/* Makes c->result the new row of an old one. */
+static void
+convert(Conversion *c, TupleTableSlot *row)
+{
+	ExecClearTuple(c->result);
+	memset(c->result->tts_isnull, true, sizeof(bool) * eddy_upsert_desc(c->to)->natts);
+	if (c->keep->new->row_column != InvalidAttrNumber)
+		convert_row(c, row);
+	else
+		convert_group(c, row);
+	ExecStoreVirtualTuple(c->result);
+}
+
 static void
 convert_rows(Conversion *c)
 {
-	EddyViewPlan *new = c->keep->new;
-	EddyUpsert *from = eddy_upsert_open(eddy_plan_main_table(c->keep->old), new->name);
-	EddyUpsert *to = eddy_upsert_open(eddy_plan_main_table(new), new->name);
-	bool		appends = new->row_column != InvalidAttrNumber;
 	TupleTableSlot *row;
 
-	c->result = MakeSingleTupleTableSlot(eddy_upsert_desc(to), &TTSOpsVirtual);
-	eddy_upsert_seek(from, 0, NULL, NULL);
-	while ((row = eddy_upsert_next(from)) != NULL)
+	eddy_upsert_seek(c->from, 0, NULL, NULL);
+	while ((row = eddy_upsert_next(c->from)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		ExecClearTuple(c->result);
-		memset(c->result->tts_isnull, true, sizeof(bool) * eddy_upsert_desc(to)->natts);
-		if (appends)
-			convert_row(c, row);
-		else
-			convert_group(c, row);
-		eddy_upsert_add(to, ExecStoreVirtualTuple(c->result));
+		convert(c, row);
+		eddy_upsert_add(c->to, c->result);
 	}
-	eddy_upsert_flush(to);
+	eddy_upsert_flush(c->to);
+}
+
+/* The row of a state table with the key that another row of its shape has, or NULL. */
+static TupleTableSlot *
+find_same(EddyUpsert *upsert, const EddyStateTable *table, TupleTableSlot *row)
+{
+	Datum		keys[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		AttrNumber	column = eddy_upsert_order(table)[i].column;
+
+		keys[i] = row->tts_values[column - 1];
+		nulls[i] = row->tts_isnull[column - 1];
+	}
+	return eddy_upsert_find(upsert, keys, nulls);
+}
+
+/* A version of an old row that has appeared or vanished. */
+static void
+convert_changed(TupleTableSlot *row, bool present, void *arg)
+{
+	Conversion *c = arg;
+	TupleTableSlot *stored;
+	bool		ok;
+
+	/* the new version of the same row has appeared as well */
+	if (!present && find_same(c->from, eddy_plan_main_table(c->keep->old), row) != NULL)
+		return;
+	convert(c, row);
+	stored = find_same(c->to, eddy_plan_main_table(c->keep->new), c->result);
+	if (present && stored)
+		ok = eddy_upsert_update(c->to, &stored->tts_tid, c->result);
+	else if (present)
+		ok = eddy_upsert_insert(c->to, c->result);
+	else
+		ok = stored == NULL || eddy_upsert_delete(c->to, &stored->tts_tid);
+	if (!ok)
+		elog(ERROR, "state table was written by another transaction");
+}
+
+static void
+begin_conversion(Conversion *c, EddyKeep *keep, EddyOwnerSwitch *save)
+{
+	EddyViewPlan *new = keep->new;
+	EddyViewProgress *progress = eddy_catalog_get_view_progress(new->view);
+
+	memset(c, 0, sizeof(Conversion));
+	c->keep = keep;
+	c->forgotten_until = progress ? progress->forgotten_until : DT_NOBEGIN;
+	eddy_owner_begin(save, new->owner);
+	c->combiner = eddy_combine_begin();
+	c->econtext = CreateStandaloneExprContext();
+	c->finals = MakeSingleTupleTableSlot(new->final_desc, &TTSOpsVirtual);
+	c->initial = palloc(sizeof(EddyState) * Max(new->naggs, 1));
+	c->unknown = palloc0(sizeof(bool) * Max(new->naggs, 1));
+	for (int i = 0; i < new->naggs; i++)
+		c->initial[i] = get_initial_state(&new->aggs[i]);
+	c->from = eddy_upsert_open(eddy_plan_main_table(keep->old), new->name);
+	c->to = eddy_upsert_open(eddy_plan_main_table(new), new->name);
+	c->result = MakeSingleTupleTableSlot(eddy_upsert_desc(c->to), &TTSOpsVirtual);
+}
+
+static void
+end_conversion(Conversion *c, EddyOwnerSwitch *save)
+{
 	ExecDropSingleTupleTableSlot(c->result);
-	eddy_upsert_close(to);
-	eddy_upsert_close(from);
+	eddy_upsert_close(c->to);
+	eddy_upsert_close(c->from);
+	ExecDropSingleTupleTableSlot(c->finals);
+	FreeExprContext(c->econtext, true);
+	eddy_combine_end(c->combiner);
+	eddy_owner_end(save);
+	CommandCounterIncrement();
 }
 
 void
 eddy_keep_convert(EddyKeep *keep)
 {
-	EddyViewPlan *new = keep->new;
-	EddyViewProgress *progress = eddy_catalog_get_view_progress(new->view);
-	Conversion	c = {.keep = keep};
+	Conversion	c;
 	EddyOwnerSwitch save;
 
-	c.forgotten_until = progress ? progress->forgotten_until : DT_NOBEGIN;
-	eddy_owner_begin(&save, new->owner);
-	PushActiveSnapshot(GetLatestSnapshot());
-	c.combiner = eddy_combine_begin();
-	c.econtext = CreateStandaloneExprContext();
-	c.finals = MakeSingleTupleTableSlot(new->final_desc, &TTSOpsVirtual);
-	c.initial = palloc(sizeof(EddyState) * Max(new->naggs, 1));
-	c.unknown = palloc0(sizeof(bool) * Max(new->naggs, 1));
-	for (int i = 0; i < new->naggs; i++)
-		c.initial[i] = get_initial_state(&new->aggs[i]);
+	begin_conversion(&c, keep, &save);
 	convert_rows(&c);
-	ExecDropSingleTupleTableSlot(c.finals);
-	FreeExprContext(c.econtext, true);
-	eddy_combine_end(c.combiner);
-	PopActiveSnapshot();
-	eddy_owner_end(&save);
-	CommandCounterIncrement();
+	end_conversion(&c, &save);
+}
+
+int64
+eddy_keep_convert_changed(EddyKeep *keep, Snapshot since)
+{
+	Conversion	c;
+	EddyOwnerSwitch save;
+	Relation	rel = table_open(eddy_plan_main_table(keep->old)->relid, AccessShareLock);
+	int64		changed;
+
+	begin_conversion(&c, keep, &save);
+	changed = eddy_rows_changed_since(rel, since, GetActiveSnapshot(), convert_changed, &c);
+	end_conversion(&c, &save);
+	table_close(rel, NoLock);
+	return changed;
 }

@@ -8,6 +8,7 @@
 #ifndef EDDY_KEEP_H
 #define EDDY_KEEP_H
 
+#include "utils/snapshot.h"
 #include "view/plan.h"
 
 /* How the state of a new query follows from that of the old one. */
@@ -30,7 +31,11 @@ typedef struct EddyKeep
 extern EddyKeep *eddy_keep_compare(EddyViewPlan *old, Query *old_definition, EddyViewPlan *new,
 								   Query *new_definition, const char **reason);
 
-/* Fills the new main state table from the old one, if it is another table. */
+/*
+ * Fills the new main state table from the rows of the old one that the active snapshot sees, and follows later changes of
+ * these: those that the active snapshot sees and "since" does not. Returns their number.
+ */
 extern void eddy_keep_convert(EddyKeep *keep);
+extern int64 eddy_keep_convert_changed(EddyKeep *keep, Snapshot since);
 
 #endif							/* EDDY_KEEP_H */

@@ -524,7 +524,7 @@ do_works(List *works, bool repeatable)
 		/* batches of Kafka, and the first content of a view, are merged at once */
 		work->judgment.defers = work->plan->deferred && !repeatable && !work->strict;
 		collect(work);
-		if (work->plan->kind->lock && !work->suspended)
+		if (work->plan->kind->lock && !work->suspended && !work->beside)
 			work->plan->kind->lock(work->plan, all_deltas(work));
 		if (!repeatable)
 			compute_rejecting(work);
@@ -640,31 +640,40 @@ eddy_view_apply(List *batches, bool repeatable)
 }
 
 /*
- * eddy_view_fill does the same for one view, with a batch that may be empty: a view without GROUP
+ * eddy_maintain_fill does the same for one view, with a batch that may be empty: a view without GROUP
  * BY then gets its one row, and so does a grouping set without columns. Errors of the view are raised instead of suspending it.
+ * With beside, only this transaction knows the state tables of the plan.
  */
 List *
-eddy_view_fill(Oid view, EddyBatch *batch)
+eddy_maintain_fill(EddyViewPlan *plan, EddyBatch *batch, bool beside)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy views of a batch",
 											   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(mcxt);
-	EddyViewPlan *plan = eddy_plan_get(view);
-	EddyWork   *work;
+	EddyWork   *work = make_work(plan, batch);
 	List	   *records;
 
-	if (plan == NULL)
-		elog(ERROR, "continuous view %u does not exist", view);
-	work = make_work(plan, batch);
 	work->strict = work->fills = true;
+	work->beside = beside;
 	MemoryContextSwitchTo(old);
-	work->changes = eddy_maintain_make_record(plan, EDDY_CAUSE_BATCH);
+	work->changes = beside ? NULL : eddy_maintain_make_record(plan, EDDY_CAUSE_BATCH);
 	MemoryContextSwitchTo(mcxt);
 	run_works(list_make1(work), false);
 	MemoryContextSwitchTo(old);
 	records = eddy_maintain_keep_record(NIL, work->changes);
 	MemoryContextDelete(mcxt);
 	return records;
+}
+
+/* eddy_view_fill does this for a view of the catalog. */
+List *
+eddy_view_fill(Oid view, EddyBatch *batch)
+{
+	EddyViewPlan *plan = eddy_plan_get(view);
+
+	if (plan == NULL)
+		elog(ERROR, "continuous view %u does not exist", view);
+	return eddy_maintain_fill(plan, batch, false);
 }
 
 List *

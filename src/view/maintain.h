@@ -37,6 +37,7 @@ typedef struct EddyWork
 	EddyTrial  *trial;			/* during the search for rows that make a merge fail, or NULL */
 	bool		strict;			/* errors of the view itself are raised */
 	bool		fills;			/* the view is created or rebuilt */
+	bool		beside;			/* its state tables are not known to others yet */
 	bool		suspended;
 	MemoryContext mcxt;			/* outlives the subtransactions of the steps */
 	ResourceOwner owner;		/* of temporary files */
@@ -67,6 +68,9 @@ eddy_maintain_record_to(EddyViewPlan *plan, EddyChanges *changes)
 {
 	eddy_plan_main_table(plan)->changes = changes;
 }
+
+/* Maintains one view with a batch that is part of its first content: List of EddyChanges. */
+extern List *eddy_maintain_fill(EddyViewPlan *plan, EddyBatch *batch, bool beside);
 
 /* Adds a record to a list, if it is not empty, and frees it otherwise; NULL is ignored. */
 extern List *eddy_maintain_keep_record(List *records, EddyChanges *changes);

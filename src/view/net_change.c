@@ -15,6 +15,8 @@
  * Rows are the same if they have the same key, which consumers know by the names of its columns. If
  * these differ, all old rows are deleted and all new ones inserted.
  *
+ * Without a consumer nothing is compared, and nothing written.
+ *
  * Locking: the caller has locked both tables against all others. Memory: the caller's; rows that are
  * written in the second step are kept in tuplestores. A crash leaves nothing.
  *
@@ -28,6 +30,8 @@
 #include "access/xlog.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "replication/slot.h"
+#include "storage/lwlock.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -51,6 +55,28 @@ struct EddyNetChange
 	EddyUpsert *to;
 	TupleTableSlot *before;		/* a row of the new table with the columns of the old one */
 };
+
+/*
+ * True if a consumer of this database exists. One that is created later begins after this transaction, which has a
+ * transaction ID already.
+ */
+static bool
+has_consumers(void)
+{
+	bool		found = false;
+
+	if (!XLogLogicalInfoActive())
+		return false;
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	for (int i = 0; i < max_replication_slots && !found; i++)
+	{
+		const ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
+
+		found = slot->in_use && SlotIsLogical(slot) && slot->data.database == MyDatabaseId;
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return found;
+}
 
 /* ---- the keys of both tables ---- */
 
@@ -289,8 +315,8 @@ eddy_net_change_begin(const EddyView *old_view, EddyViewPlan *old, const EddyVie
 	net->new = new;
 	net->updated = tuplestore_begin_heap(false, false, work_mem);
 	net->inserted = tuplestore_begin_heap(false, false, work_mem);
-	/* without consumers nobody sees the difference */
-	if (!XLogLogicalInfoActive())
+	/* nobody sees the difference */
+	if (!has_consumers())
 		return net;
 
 	CommandCounterIncrement();

@@ -510,6 +510,7 @@ eddy_view_drop(Oid relid)
 	eddy_view_check_owner(view, true);
 
 	/* the stream before state tables, as in batches */
+	eddy_view_lock_query(relid);
 	eddy_chain_lock_sources(view->streams);
 	ObjectAddressSet(public_view, RelationRelationId, view->relid);
 	add_exact_object_address(&public_view, objects);

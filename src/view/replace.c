@@ -7,21 +7,25 @@
  * and the ID by which consumers of changes know it. As with CREATE OR REPLACE VIEW, its columns must
  * stay, and more can follow. Definition and state tables are new ones:
  *
- *   eddy_view_replace_begin    creates them beside the old ones, and makes the catalog row point to them
- *   (the caller)               fills the state, as after creation
+ *   eddy_view_replace_begin    creates them beside the old ones
+ *   eddy_view_replace_fill     (called for each batch of rows) or eddy_view_replace_keep fills the state
+ *   eddy_view_replace_lock     locks writers out, and makes the catalog row point to the new objects;
+ *                              after that a last, short filling
  *   eddy_view_replace_end      writes the difference for consumers of changes (net_change.c), makes the
  *                              public view read the new table, and drops the old objects
  *
  * The state of the old query can serve the new one (keep.c). Then it is converted instead of being
  * filled, or its tables are not replaced at all.
  *
- * All of it is one transaction. Batches before it maintain the old state, batches after it the new one.
+ * All of it is one transaction, and others know nothing of the new objects before it commits. Batches before
+ * the lock maintain the old state, batches after it the new one.
  *
- * Locking: ShareRowExclusiveLock on the streams, as for creation, and AccessExclusiveLock on the
- * public view, the definition and the state tables. Transactions of users take the lock on the stream and
- * those on the view in either order. So while one of them is held the other is waited for only for a
- * short time, then both are released, and requested in the other order: a transaction that
- * has written to the stream can read the view and end, and the other way round.
+ * Locking: first an object lock, which one replacement of a view has, and AccessShareLock on the view and what
+ * it reads, so that DROP waits for us before it locks anything else. At the end ShareRowExclusiveLock on the streams,
+ * as for creation, and AccessExclusiveLock on the public view, the definition and the state tables.
+ * Transactions of users take the lock on the stream and those on the view in either order. So while one of
+ * them is held the other is waited for only for a short time, then both are released, and requested in the
+ * other order: a transaction that has written to the stream can read the view and end, and the other way round.
  * Memory: the caller's context. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
@@ -46,6 +50,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
@@ -55,6 +60,7 @@
 #include "view/define.h"
 #include "view/keep.h"
 #include "view/kind.h"
+#include "view/maintain.h"
 #include "view/net_change.h"
 #include "view/view.h"
 
@@ -69,7 +75,12 @@ struct EddyReplacement
 	EddyViewPlan layout;		/* of the new query */
 	EddyLayers	layers;
 	EddyKeep   *keep;			/* NULL: the state is filled */
+	Query	   *query;			/* the new one, as it was parsed */
 };
+
+/* Passes over changed groups while writers continue: until there are few of them, at most so many. */
+#define KEEP_PASSES 10
+#define KEEP_FEW_GROUPS 2000
 
 /* The view whose query is being replaced. */
 static Oid	replaced = InvalidOid;
@@ -153,28 +164,12 @@ lock_all(List *streams, List *relations)
 	}
 }
 
-/* Locks everything for a new query over streams, and returns the view as it is then. */
-static EddyView *
-lock_view(EddyView *view, List *new_streams)
+/* No two transactions replace the query of a view, or rebuild it, at the same time. */
+void
+eddy_view_lock_query(Oid view)
 {
-	for (;;)
-	{
-		List	   *streams = list_union_oid(view->streams, new_streams);
-		List	   *relations = list_copy(view->state_tables);
-		EddyView   *locked;
-
-		list_sort(streams, list_oid_cmp);
-		relations = lcons_oid(view->definition, relations);
-		lock_all(streams, lcons_oid(view->relid, relations));
-
-		/* others may have dropped it or replaced its query meanwhile */
-		locked = eddy_view_get(view->relid);
-		eddy_view_check_owner(locked, false);
-		if (locked->definition == view->definition && equal(locked->streams, view->streams) &&
-			equal(locked->state_tables, view->state_tables))
-			return locked;
-		view = locked;
-	}
+	/* no object of that class uses this lock */
+	LockDatabaseObject(eddy_catalog_relid(EDDY_CATALOG_VIEW_START), view, 0, ExclusiveLock);
 }
 
 /* ---- checks ---- */
@@ -314,6 +309,19 @@ plan_keep(EddyReplacement *r, Query *parsed, const char *reason)
 	return NULL;
 }
 
+/* The log of changes would not show what the new query changes. */
+static void
+check_kept_changes(const EddyReplacement *r, const EddyView *view)
+{
+	if (view->changes_log != 0 && !(r->keep && r->keep->same))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot replace the query of continuous view \"%s\"",
+						get_rel_name(view->relid)),
+				 errdetail("Its changes are kept for eddy.changes, which would not show what the new query changes."),
+				 errhint("Run eddy.keep_changes with retention => NULL before, and again afterwards.")));
+}
+
 /* ---- new objects ---- */
 
 /* A name in the schema of the view for a relation that is moved to schema eddy at once. */
@@ -336,8 +344,7 @@ split_layers(EddyReplacement *r, Query *parsed)
 
 /*
  * eddy_view_replace_begin creates the objects of a new query beside those of a continuous view that
- * the current user owns. With keeps the state of the old one has to serve the new one; otherwise
- * the caller fills the view with eddy_apply_fill.
+ * the current user owns. With keeps the state of the old one has to serve the new one.
  */
 EddyReplacement *
 eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
@@ -351,17 +358,19 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 	eddy_view_check_context("replace");
 	/* before any lock */
 	eddy_view_check_owner(view, false);
+	eddy_view_lock_query(relid);
+	LockRelationOid(relid, AccessShareLock);
+	/* others may have dropped it or replaced its query meanwhile */
+	view = eddy_view_get(relid);
+	eddy_view_check_owner(view, false);
 	*row = *view;
 	row->definition = eddy_define_definition(choose_temporary_name(relid), query);
 	parsed = eddy_plan_definition_query(row->definition);
+	r->query = copyObject(parsed);
 	eddy_define_set_streams(row, parsed);
 	check_chain(view, row->stream);
 	eddy_view_check_sources(row->streams, eddy_owner_of_relation(relid));
-
-	view = lock_view(view, row->streams);
-	check_chain(view, row->stream);
 	eddy_define_check_streams(row);
-	eddy_view_check_sources(row->streams, eddy_owner_of_relation(relid));
 	check_columns(relid, parsed);
 
 	r->old_view = view;
@@ -378,26 +387,133 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 						get_rel_name(relid)),
 				 errdetail("Its changes become visible one by one, by emit => 'every ...'."),
 				 errhint("Drop the continuous view and create it again.")));
-	if (view->changes_log != 0 && !(r->keep && r->keep->same))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot replace the query of continuous view \"%s\"",
-						get_rel_name(relid)),
-				 errdetail("Its changes are kept for eddy.changes, which would not show what the new query changes."),
-				 errhint("Run eddy.keep_changes with retention => NULL before, and again afterwards.")));
+	check_kept_changes(r, view);
 	row->state_tables = eddy_define_state_tables(&r->layout, get_rel_name(relid));
 	split_layers(r, parsed);
 	row->format = EDDY_SERVER_MAJOR;
 	row->aggregates = eddy_signature_make(parsed);
 	row->suspended = row->starting = false;
+	CommandCounterIncrement();
+	return r;
+}
+
+/* eddy_view_replace_row returns the catalog row of the view as it will be. */
+EddyView *
+eddy_view_replace_row(EddyReplacement *r)
+{
+	return &r->new_view;
+}
+
+/* ---- filling ---- */
+
+static EddyViewPlan *
+make_new_plan(EddyReplacement *r)
+{
+	EddyViewPlan *plan = eddy_plan_make(&r->new_view);
+
+	if (plan == NULL)
+		elog(ERROR, "continuous view %u does not exist", r->new_view.relid);
+	return plan;
+}
+
+/* eddy_view_replace_fill adds the rows of a batch, which can be empty, to the new state. */
+void
+eddy_view_replace_fill(EddyReplacement *r, EddyBatch *batch)
+{
+	EddyViewPlan *plan = make_new_plan(r);
+
+	(void) eddy_maintain_fill(plan, batch, true);
+	MemoryContextDelete(plan->mcxt);
+}
+
+/*
+ * Follows what batches have changed in the old state since a snapshot was registered, which is replaced by a newer
+ * one. Returns the number of changes.
+ */
+static int64
+follow_changes(EddyReplacement *r, Snapshot *since)
+{
+	Snapshot	now = RegisterSnapshot(GetLatestSnapshot());
+	int64		changed;
+
+	PushActiveSnapshot(now);
+	changed = eddy_keep_convert_changed(r->keep, *since);
+	PopActiveSnapshot();
+	UnregisterSnapshot(*since);
+	*since = now;
+	return changed;
+}
+
+/* eddy_view_replace_keep makes the new state from the old one, and ends with eddy_view_replace_lock. */
+void
+eddy_view_replace_keep(EddyReplacement *r)
+{
+	Snapshot	since;
+	int			passes = 0;
+
+	if (r->new_view.state_table == r->old_view->state_table)
+	{
+		eddy_view_replace_lock(r);
+		return;
+	}
+	r->keep->new = make_new_plan(r);
+	since = RegisterSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(since);
+	eddy_keep_convert(r->keep);
+	PopActiveSnapshot();
+	while (follow_changes(r, &since) > KEEP_FEW_GROUPS && ++passes < KEEP_PASSES)
+		CHECK_FOR_INTERRUPTS();
+	eddy_view_replace_lock(r);
+	(void) follow_changes(r, &since);
+	UnregisterSnapshot(since);
+}
+
+/* True if nothing has changed in a view on which the new state depends. */
+static bool
+is_unchanged(const EddyReplacement *r, const EddyView *now)
+{
+	const EddyView *before = r->old_view;
+
+	return now->definition == before->definition && equal(now->streams, before->streams) &&
+		equal(now->state_tables, before->state_tables) && now->changes_log == before->changes_log &&
+		(r->keep == NULL || (now->suspended == before->suspended && now->starting == before->starting));
+}
+
+/*
+ * eddy_view_replace_lock locks out writers of the stream and readers of the view. From now on the catalog has the
+ * new objects.
+ */
+void
+eddy_view_replace_lock(EddyReplacement *r)
+{
+	EddyView   *row = &r->new_view;
+	Oid			relid = row->relid;
+	List	   *streams = list_union_oid(r->old_view->streams, row->streams);
+	List	   *relations = lcons_oid(r->old_view->definition, list_copy(r->old_view->state_tables));
+	EddyView   *view;
+
+	list_sort(streams, list_oid_cmp);
+	lock_all(streams, lcons_oid(relid, relations));
+	view = eddy_view_get(relid);
+	eddy_view_check_owner(view, false);
+	if (!is_unchanged(r, view))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("continuous view \"%s\" was changed concurrently", get_rel_name(relid)),
+				 errhint("Replace its query again.")));
+	check_chain(view, row->stream);
+	eddy_define_check_streams(row);
+	eddy_view_check_sources(row->streams, eddy_owner_of_relation(relid));
+	check_columns(relid, r->query);
+	r->old_view = view;
 	eddy_catalog_update_view(row, view);
-	if (!keeps)
+	if (r->keep == NULL)
 	{
 		/* its windows close again, with the rows that it is filled with */
 		(void) eddy_catalog_resume_view(row);
 		eddy_catalog_reset_view_progress(relid);
 	}
-	return r;
+	CommandCounterIncrement();
 }
 
 /* ---- the swap ---- */
@@ -494,20 +610,11 @@ eddy_view_replace_end(EddyReplacement *r)
 	char	   *main_table = get_rel_name(r->old_view->state_table);
 	bool		moves = row->state_table != r->old_view->state_table;
 	EddyNetChange *net = NULL;
-	EddyViewPlan *plan;
+	EddyViewPlan *plan = make_new_plan(r);
 
-	CommandCounterIncrement();
-	plan = eddy_plan_make(row);
-	if (plan == NULL)
-		elog(ERROR, "continuous view %u does not exist", row->relid);
-	if (r->keep && moves)
-	{
-		r->keep->new = plan;
-		eddy_keep_convert(r->keep);
-		notice_new_aggregates(r);
-	}
 	if (moves)
 	{
+		notice_new_aggregates(r);
 		net = eddy_net_change_begin(r->old_view, r->old, row, plan);
 		eddy_view_copy_privileges(r->old_view->state_table, row->state_table);
 	}

@@ -392,6 +392,7 @@ eddy_view_resume(Oid relid, List **emptied, List **changes)
 		}
 		return true;
 	}
+	eddy_view_lock_query(relid);
 	eddy_chain_lock_sources(view->streams);
 	view = eddy_catalog_get_view(relid);
 	if (view == NULL)

@@ -102,6 +102,7 @@ upgrade_view(EddyView *view)
 	ListCell   *lc;
 	ListCell   *lo;
 
+	eddy_view_lock_query(view->relid);
 	eddy_chain_lock_sources(view->streams);
 	view = eddy_catalog_get_view(view->relid);
 	query = view ? eddy_plan_definition_query(view->definition) : NULL;

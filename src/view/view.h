@@ -89,13 +89,29 @@ extern void eddy_view_point_into_query(void *arg);
 extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewOptions *options,
 							 bool *created);
 
-/* ---- replacing the query (replace.c): between both calls the caller fills the view, unless it keeps ---- */
+/*
+ * ---- replacing the query (replace.c) ----
+ *
+ * eddy_view_replace_begin makes the new objects. Then the state is converted by eddy_view_replace_keep, or filled by the
+ * caller with eddy_view_replace_fill, any number of times, and eddy_view_replace_lock in between: before
+ * that, writers continue with the old state.
+ */
 
 typedef struct EddyReplacement EddyReplacement;
 
 extern EddyReplacement *eddy_view_replace_begin(Oid relid, const char *query, bool keeps);
+extern EddyView *eddy_view_replace_row(EddyReplacement *replacement);
+extern void eddy_view_replace_fill(EddyReplacement *replacement, EddyBatch *batch);
+extern void eddy_view_replace_keep(EddyReplacement *replacement);
+extern void eddy_view_replace_lock(EddyReplacement *replacement);
 extern void eddy_view_replace_end(EddyReplacement *replacement);
 extern bool eddy_view_is_replaced(Oid view);
+
+/*
+ * Waits until no other transaction replaces the query of a view, before any other lock is taken. For all that
+ * locks the stream, and then the view or its tables, against others.
+ */
+extern void eddy_view_lock_query(Oid view);
 
 /* ---- suspending and rebuilding (suspend.c): false if relid is not a continuous view ---- */
 
