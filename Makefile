@@ -158,6 +158,7 @@ OBJS = \
 	src/worker/evict.o \
 	src/worker/launcher.o \
 	src/worker/process.o \
+	src/worker/restore.o \
 	src/worker/shared_state.o \
 	src/worker/slots.o \
 	src/worker/wakeup.o

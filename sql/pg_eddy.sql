@@ -163,7 +163,8 @@ CREATE TABLE eddy._attempt (
     current         bigint[],
     failed          bigint[],
     caution         bigint[],
-    PRIMARY KEY (source, shard)
+    view            regclass    NOT NULL,
+    PRIMARY KEY (source, shard, view)
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 
 -- Continuous views. The output plugin does not read this: see src/label.h.
@@ -228,7 +229,6 @@ COMMENT ON COLUMN eddy._view_status.error IS 'why the view could not be maintain
 -- Views that are filled from Kafka: one row for each, and one offset for each partition that is read.
 CREATE TABLE eddy._view_start (
     view            regclass    NOT NULL PRIMARY KEY,
-    attempts        integer     NOT NULL,
     started_at      timestamptz NOT NULL
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 CREATE TABLE eddy._view_offset (

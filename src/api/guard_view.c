@@ -50,6 +50,7 @@
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "view/view.h"
+#include "worker/worker.h"
 
 static object_access_hook_type prev_object_access = NULL;
 static ExecutorStart_hook_type prev_executor_start = NULL;
@@ -255,6 +256,9 @@ check_target(PlannedStmt *stmt, Oid relid)
 	if (is_trusted())
 	{
 		/* pg_restore of a dump that was made with --inserts */
+		if ((view || relid == eddy_catalog_relid(EDDY_CATALOG_VIEW)) &&
+			(eddy_compat_required_privileges(stmt, relid) & ACL_INSERT))
+			eddy_worker_note_restore();
 		if (view == NULL)
 			eddy_catalog_refresh();
 		return;

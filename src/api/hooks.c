@@ -278,6 +278,8 @@ note_restore(const CopyStmt *stmt)
 	if (!OidIsValid(relid) || get_rel_namespace(relid) != eddy_catalog_schema() ||
 		!eddy_catalog_installed())
 		return;
+	eddy_worker_note_restore();
+	eddy_worker_wake_database_at_commit();
 	eddy_catalog_refresh();
 	if (relid == eddy_catalog_relid(EDDY_CATALOG_VIEW))
 		eddy_view_bind_definitions();

@@ -28,7 +28,8 @@ enum
 	ATTEMPT_CURRENT,
 	ATTEMPT_FAILED,
 	ATTEMPT_CAUTION,
-	ATTEMPT_NCOLUMNS = ATTEMPT_CAUTION
+	ATTEMPT_VIEW,
+	ATTEMPT_NCOLUMNS = ATTEMPT_VIEW
 };
 
 /* Ranges are stored as an array of triples: partition, first offset, next offset. */
@@ -97,25 +98,38 @@ read_attempt(const Datum *values, const bool *nulls)
 	attempt->current = read_ranges(values[ATTEMPT_CURRENT - 1], nulls[ATTEMPT_CURRENT - 1]);
 	attempt->failed = read_ranges(values[ATTEMPT_FAILED - 1], nulls[ATTEMPT_FAILED - 1]);
 	attempt->caution = read_ranges(values[ATTEMPT_CAUTION - 1], nulls[ATTEMPT_CAUTION - 1]);
+	attempt->view = DatumGetObjectId(values[ATTEMPT_VIEW - 1]);
 	return attempt;
 }
 
 const EddyTableDesc eddy_catalog_attempt_table = {EDDY_CATALOG_ATTEMPT, ATTEMPT_NCOLUMNS, read_attempt};
 
 static void
-make_keys(ScanKeyData *keys, int32 source, int32 shard)
+make_keys(ScanKeyData *keys, int32 source, int32 shard, Oid view)
 {
 	eddy_catalog_key_int4(&keys[0], ATTEMPT_SOURCE, source);
 	eddy_catalog_key_int4(&keys[1], ATTEMPT_SHARD, shard);
+	eddy_catalog_key_oid(&keys[2], ATTEMPT_VIEW, view);
 }
 
 EddyAttempt *
-eddy_catalog_get_attempt(int32 source, int32 shard)
+eddy_catalog_get_attempt(int32 source, int32 shard, Oid view)
 {
-	ScanKeyData keys[2];
+	ScanKeyData keys[3];
 
-	make_keys(keys, source, shard);
-	return eddy_catalog_read(&eddy_catalog_attempt_table, 2, keys);
+	make_keys(keys, source, shard, view);
+	return eddy_catalog_read(&eddy_catalog_attempt_table, 3, keys);
+}
+
+void
+eddy_catalog_delete_view_attempts(Oid view)
+{
+	Relation	rel = eddy_catalog_open(&eddy_catalog_attempt_table);
+	ScanKeyData key;
+
+	eddy_catalog_key_oid(&key, ATTEMPT_VIEW, view);
+	eddy_catalog_delete(rel, 1, &key);
+	eddy_catalog_close(rel);
 }
 
 void
@@ -124,7 +138,7 @@ eddy_catalog_set_attempt(const EddyAttempt *attempt)
 	Relation	rel = eddy_catalog_open(&eddy_catalog_attempt_table);
 	Datum		values[ATTEMPT_NCOLUMNS];
 	bool		nulls[ATTEMPT_NCOLUMNS] = {false};
-	ScanKeyData keys[2];
+	ScanKeyData keys[3];
 
 	values[ATTEMPT_SOURCE - 1] = Int32GetDatum(attempt->source);
 	values[ATTEMPT_SHARD - 1] = Int32GetDatum(attempt->shard);
@@ -137,7 +151,8 @@ eddy_catalog_set_attempt(const EddyAttempt *attempt)
 	values[ATTEMPT_CURRENT - 1] = write_ranges(attempt->current, &nulls[ATTEMPT_CURRENT - 1]);
 	values[ATTEMPT_FAILED - 1] = write_ranges(attempt->failed, &nulls[ATTEMPT_FAILED - 1]);
 	values[ATTEMPT_CAUTION - 1] = write_ranges(attempt->caution, &nulls[ATTEMPT_CAUTION - 1]);
-	make_keys(keys, attempt->source, attempt->shard);
-	eddy_catalog_put_by(rel, 2, keys, values, nulls);
+	values[ATTEMPT_VIEW - 1] = ObjectIdGetDatum(attempt->view);
+	make_keys(keys, attempt->source, attempt->shard, attempt->view);
+	eddy_catalog_put_by(rel, 3, keys, values, nulls);
 	eddy_catalog_close(rel);
 }

@@ -312,13 +312,15 @@ typedef struct EddyAttempt
 	List	   *current;		/* of EddyRange: the announced batch; NIL if there is none */
 	List	   *failed;			/* of the last announced batch that has crashed */
 	List	   *caution;		/* ranges to be processed until the worker stops being cautious */
+	Oid			view;			/* that the worker fills from Kafka; InvalidOid: it consumes the source */
 } EddyAttempt;
 
 /* Larger than any batch: only the settings limit it. */
 #define EDDY_NO_BATCH_LIMIT PG_INT32_MAX
 
-extern EddyAttempt *eddy_catalog_get_attempt(int32 source, int32 shard);
+extern EddyAttempt *eddy_catalog_get_attempt(int32 source, int32 shard, Oid view);
 extern void eddy_catalog_set_attempt(const EddyAttempt *attempt);	/* inserts or replaces */
+extern void eddy_catalog_delete_view_attempts(Oid view);
 
 /* ---- continuous views (_view, _view_status) ---- */
 
@@ -400,14 +402,13 @@ extern void eddy_catalog_set_start_error(Oid view, const char *error, const char
 typedef struct EddyViewStart
 {
 	Oid			view;
-	int32		attempts;		/* of the worker to process a batch, none of which has ended */
 	TimestampTz started_at;
 } EddyViewStart;
 
 extern EddyViewStart *eddy_catalog_get_view_start(Oid view);
 extern List *eddy_catalog_list_view_starts(void);	/* of EddyViewStart */
 extern void eddy_catalog_set_view_start(const EddyViewStart *start);	/* inserts or replaces */
-extern void eddy_catalog_delete_view_start(Oid view);	/* with the offsets */
+extern void eddy_catalog_delete_view_start(Oid view);	/* with offsets and attempts */
 
 typedef struct EddyViewOffset
 {

@@ -22,7 +22,6 @@
 enum
 {
 	START_VIEW = 1,
-	START_ATTEMPTS,
 	START_STARTED_AT,
 	START_NCOLUMNS = START_STARTED_AT
 };
@@ -45,7 +44,6 @@ read_start(const Datum *values, const bool *nulls pg_attribute_unused())
 	EddyViewStart *start = palloc(sizeof(EddyViewStart));
 
 	start->view = DatumGetObjectId(values[START_VIEW - 1]);
-	start->attempts = DatumGetInt32(values[START_ATTEMPTS - 1]);
 	start->started_at = DatumGetTimestampTz(values[START_STARTED_AT - 1]);
 	return start;
 }
@@ -98,7 +96,6 @@ eddy_catalog_set_view_start(const EddyViewStart *start)
 	ScanKeyData key;
 
 	values[START_VIEW - 1] = ObjectIdGetDatum(start->view);
-	values[START_ATTEMPTS - 1] = Int32GetDatum(start->attempts);
 	values[START_STARTED_AT - 1] = TimestampTzGetDatum(start->started_at);
 	eddy_catalog_key_oid(&key, START_VIEW, start->view);
 	eddy_catalog_put(rel, &key, values, nulls);
@@ -118,6 +115,7 @@ eddy_catalog_delete_view_start(Oid view)
 	eddy_catalog_key_oid(&key, OFFSET_VIEW, view);
 	eddy_catalog_delete(rel, 1, &key);
 	eddy_catalog_close(rel);
+	eddy_catalog_delete_view_attempts(view);
 }
 
 /* ---- offsets ---- */

@@ -381,17 +381,7 @@ eddy_view_resume(Oid relid, List **emptied, List **changes)
 	eddy_view_check_sources(view->streams, eddy_owner_of_relation(relid));
 
 	if (view->starting)
-	{
-		EddyViewStart *start = eddy_catalog_get_view_start(relid);
-
-		/* its worker tries again */
-		if (start)
-		{
-			start->attempts = 0;
-			eddy_catalog_set_view_start(start);
-		}
-		return true;
-	}
+		return true;			/* it is maintained already */
 	eddy_view_lock_query(relid);
 	eddy_chain_lock_sources(view->streams);
 	view = eddy_catalog_get_view(relid);

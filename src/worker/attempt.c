@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * attempt.c
- *    Crashes of a source worker, and rejecting the message that causes them.
+ *    Crashes of a worker that reads a source, and rejecting the message that causes them.
  *
  * A crash of a worker is a crash of the whole server: shared memory, and the back-offs in
  * it, are reinitialized. So crashes are recorded in a table, eddy._attempt. On
@@ -33,8 +33,11 @@
  * A process that is ended by an error of level FATAL during a batch, without having been
  * terminated, also counts as crashed.
  *
- * Locking: the source (see worker.h) in each of the transactions. Memory: the attempt
- * is kept in a context of its own. Called on the main thread; the signal handler uses
+ * The worker that fills a view from Kafka reads all sources of its stream, and each of them has a row, a token and
+ * a file for it.
+ *
+ * Locking: the source (see worker.h) in each of the transactions. Memory: each attempt
+ * is kept in a context of its own; what belongs to a source lives as long as the process. Called on the main thread; the signal handler uses
  * write() and static variables only.
  *
  *-------------------------------------------------------------------------
@@ -65,15 +68,22 @@
 #define QUARANTINE_ALONE 2		/* of these, with only this message in the batch */
 #define DELAY_MIN 1000L			/* ms, after the second crash */
 
-/* of the process */
-static EddyAttempt *attempt = NULL;	/* as committed */
-static EddyAttempt *pending = NULL;	/* as the current transaction commits it */
-static MemoryContext attempt_context = NULL;
+/* What this process knows of a source that it reads. The rest is read by signal handlers and at exit. */
+struct EddyAttemptState
+{
+	EddyWorkerId id;
+	Oid			view;			/* that is filled, or InvalidOid */
+	EddyAttempt *attempt;		/* as committed */
+	EddyAttempt *pending;		/* as the current transaction commits it */
+	MemoryContext context;		/* of attempt */
 
-/* read by signal handlers and at exit */
-static int	token_fd = -1;
-static int64 token;
-static volatile sig_atomic_t applying = false;
+	int			token_fd;		/* -1: there is no file */
+	int64		token;
+	volatile sig_atomic_t applying;
+	struct EddyAttemptState *next;
+};
+
+static struct EddyAttemptState *volatile states = NULL;
 static volatile sig_atomic_t terminated = false;
 
 /* ---- the end of a process ---- */
@@ -82,18 +92,18 @@ static void
 token_path(char *path, const EddySourceWorker *worker)
 {
 	snprintf(path, MAXPGPATH, PG_STAT_TMP_DIR "/" EDDY_TOKEN_FILE, MyDatabaseId, worker->id.id,
-			 worker->id.shard);
+			 worker->id.shard, worker->view);
 }
 
 /* Writes the token to the file: this process has not crashed. Safe in a signal handler. */
 static void
-leave_token(void)
+leave_token(const struct EddyAttemptState *state)
 {
-	if (token_fd >= 0)
+	if (state->token_fd >= 0)
 	{
 		ssize_t		written pg_attribute_unused();
 
-		written = pwrite(token_fd, &token, sizeof(token), 0);
+		written = pwrite(state->token_fd, &state->token, sizeof(state->token), 0);
 	}
 }
 
@@ -101,7 +111,8 @@ leave_token(void)
 static void
 handle_quit(SIGNAL_ARGS)
 {
-	leave_token();
+	for (struct EddyAttemptState *state = states; state; state = state->next)
+		leave_token(state);
 	_exit(2);
 }
 
@@ -117,20 +128,21 @@ handle_term(SIGNAL_ARGS)
 void
 eddy_attempt_end(void)
 {
-	if (!applying || terminated)
-		leave_token();
+	for (struct EddyAttemptState *state = states; state; state = state->next)
+		if (!state->applying || terminated)
+			leave_token(state);
 }
 
 /* Opens the file of the source, and returns whether it has the token of the previous process. */
 static bool
-open_token_file(const EddySourceWorker *worker, int64 expected)
+open_token_file(const EddySourceWorker *worker, struct EddyAttemptState *state, int64 expected)
 {
 	char		path[MAXPGPATH];
 	int64		found;
 
 	token_path(path, worker);
-	token_fd = BasicOpenFile(path, O_RDWR | O_CREAT | PG_BINARY);
-	if (token_fd < 0)
+	state->token_fd = BasicOpenFile(path, O_RDWR | O_CREAT | PG_BINARY);
+	if (state->token_fd < 0)
 	{
 		ereport(LOG,
 				(errcode_for_file_access(),
@@ -139,20 +151,40 @@ open_token_file(const EddySourceWorker *worker, int64 expected)
 						   worker->stream_name, worker->topic_name)));
 		return false;
 	}
-	return pread(token_fd, &found, sizeof(found), 0) == sizeof(found) && found == expected;
+	return pread(state->token_fd, &found, sizeof(found), 0) == sizeof(found) && found == expected;
+}
+
+static void
+remove_file(const EddySourceWorker *worker)
+{
+	char		path[MAXPGPATH];
+
+	if (worker->attempt && worker->attempt->token_fd >= 0)
+	{
+		close(worker->attempt->token_fd);
+		worker->attempt->token_fd = -1;
+	}
+	token_path(path, worker);
+	(void) unlink(path);
 }
 
 /* eddy_attempt_remove_file removes the file of a source that no longer exists. */
 void
 eddy_attempt_remove_file(const EddySourceWorker *worker)
 {
-	char		path[MAXPGPATH];
+	remove_file(worker);
+}
 
-	if (token_fd >= 0)
-		close(token_fd);
-	token_fd = -1;
-	token_path(path, worker);
-	(void) unlink(path);
+/* eddy_attempt_remove_files removes those of all sources that this process has read. */
+void
+eddy_attempt_remove_files(void)
+{
+	for (struct EddyAttemptState *state = states; state; state = state->next)
+	{
+		EddySourceWorker worker = {.id = state->id, .view = state->view, .attempt = state};
+
+		remove_file(&worker);
+	}
 }
 
 /* ---- ranges ---- */
@@ -187,17 +219,41 @@ copy_attempt(const EddyAttempt *from)
 
 /* Makes a copy of an attempt the state of this process. */
 static void
-keep_attempt(const EddyAttempt *from)
+keep_attempt(struct EddyAttemptState *state, const EddyAttempt *from)
 {
 	MemoryContext fresh = AllocSetContextCreate(TopMemoryContext, "pg_eddy attempt",
 												ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(fresh);
 
-	attempt = copy_attempt(from);
+	state->attempt = copy_attempt(from);
 	MemoryContextSwitchTo(old);
-	if (attempt_context)
-		MemoryContextDelete(attempt_context);
-	attempt_context = fresh;
+	if (state->context)
+		MemoryContextDelete(state->context);
+	state->context = fresh;
+}
+
+/* The state of this process for the source of a worker, NULL if it has none. */
+static struct EddyAttemptState *
+find_state(const EddySourceWorker *worker)
+{
+	struct EddyAttemptState *state = states;
+
+	while (state && (state->id.id != worker->id.id || state->id.shard != worker->id.shard ||
+					 state->view != worker->view))
+		state = state->next;
+	return state;
+}
+
+/* Makes one, which signal handlers do not know yet. */
+static struct EddyAttemptState *
+make_state(const EddySourceWorker *worker)
+{
+	struct EddyAttemptState *state = MemoryContextAllocZero(TopMemoryContext, sizeof(*state));
+
+	state->id = worker->id;
+	state->view = worker->view;
+	state->token_fd = -1;
+	return state;
 }
 
 /* eddy_attempt_ranges returns the offsets of the messages, a palloc'ed range for each partition. */
@@ -253,6 +309,20 @@ eddy_attempt_within(const EddySourceWorker *worker, List *ranges, bool committed
 
 /* ---- the start of a process ---- */
 
+static List *
+add_range(List *ranges, int32 partition, int64 first, int64 rows)
+{
+	EddyRange  *range;
+
+	if (first < 0)
+		return ranges;
+	range = palloc(sizeof(EddyRange));
+	range->partition = partition;
+	range->first = first;
+	range->next = first + rows;
+	return lappend(ranges, range);
+}
+
 /* All messages that can have been in the batch of a crash that was not announced. */
 static List *
 possible_ranges(const EddySourceWorker *worker)
@@ -260,19 +330,23 @@ possible_ranges(const EddySourceWorker *worker)
 	List	   *ranges = NIL;
 	ListCell   *lc;
 
+	if (OidIsValid(worker->view))
+	{
+		foreach(lc, eddy_catalog_list_view_offsets(worker->view, worker->id.id))
+		{
+			const EddyViewOffset *offset = lfirst(lc);
+
+			ranges = add_range(ranges, offset->partition, offset->next_offset, worker->room);
+		}
+		return ranges;
+	}
 	foreach(lc, eddy_catalog_list_partitions(worker->id.id))
 	{
 		const EddyPartition *partition = lfirst(lc);
-		EddyRange  *range;
 
-		if (!eddy_partitions_owned(worker, partition->partition))
-			continue;
-		range = palloc(sizeof(EddyRange));
-		range->partition = partition->partition;
-		range->first = partition->next_offset;
-		range->next = partition->next_offset + eddy_settings_batch_rows;
-		if (partition->next_offset >= 0)
-			ranges = lappend(ranges, range);
+		if (eddy_partitions_owned(worker, partition->partition))
+			ranges = add_range(ranges, partition->partition, partition->next_offset,
+							   eddy_settings_batch_rows);
 	}
 	return ranges;
 }
@@ -306,9 +380,18 @@ count_crash(const EddySourceWorker *worker, EddyAttempt *last)
 	last->batch_limit = Max(last->messages / SHRINK_FACTOR, 1);
 }
 
+/* True if the row of a worker may be written: its source, or its view, can be gone. */
+static bool
+is_wanted(int32 source, Oid view)
+{
+	return eddy_catalog_get_source(source) != NULL &&
+		(!OidIsValid(view) || eddy_catalog_get_view_start(view) != NULL);
+}
+
 /*
  * eddy_attempt_begin records the process that consumes the source, and determines how the previous
- * one ended. In *delay it returns how long to wait before the first batch, in ms.
+ * one ended. In *delay it returns how long to wait before the first batch, in ms. Called again by the same process,
+ * it does nothing.
  */
 EddyOutcome
 eddy_attempt_begin(EddySourceWorker *worker, long *delay)
@@ -317,18 +400,30 @@ eddy_attempt_begin(EddySourceWorker *worker, long *delay)
 	Relation	stream;
 	EddyOutcome outcome;
 	EddyAttempt *last;
+	struct EddyAttemptState *state;
+	int64		token;
 
 	*delay = 0;
+	worker->attempt = find_state(worker);
+	if (worker->attempt)
+		return EDDY_CONTINUE;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	outcome = eddy_definition_lock(worker, &stream);
+	if (outcome == EDDY_CONTINUE && !is_wanted(worker->id.id, worker->view))
+	{
+		PopActiveSnapshot();
+		table_close(stream, NoLock);
+		outcome = EDDY_LEAVE;
+	}
 	if (outcome != EDDY_CONTINUE)
 	{
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(caller);
 		return outcome;
 	}
-	last = eddy_catalog_get_attempt(worker->id.id, worker->id.shard);
+	state = make_state(worker);
+	last = eddy_catalog_get_attempt(worker->id.id, worker->id.shard, worker->view);
 	if (!pg_strong_random(&token, sizeof(token)))
 		token = GetCurrentTimestamp();
 	if (last == NULL)
@@ -336,25 +431,30 @@ eddy_attempt_begin(EddySourceWorker *worker, long *delay)
 		last = palloc0(sizeof(EddyAttempt));
 		last->source = worker->id.id;
 		last->shard = worker->id.shard;
+		last->view = worker->view;
 		last->batch_limit = EDDY_NO_BATCH_LIMIT;
-		(void) open_token_file(worker, 0);
+		(void) open_token_file(worker, state, 0);
 	}
-	else if (!open_token_file(worker, last->token))
+	else if (!open_token_file(worker, state, last->token))
 		count_crash(worker, last);
 	last->token = token;
 	last->messages = 0;
 	last->current = NIL;
 	eddy_catalog_set_attempt(last);
-	keep_attempt(last);
+	state->token = token;
+	keep_attempt(state, last);
 	PopActiveSnapshot();
 	table_close(stream, NoLock);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
+	worker->attempt = state;
+	state->next = states;
+	states = state;
 
 	pqsignal(SIGQUIT, handle_quit);
 	pqsignal(SIGTERM, handle_term);
-	if (attempt->crashes > 1)
-		*delay = Min(DELAY_MIN << Min(attempt->crashes - 2, 16),
+	if (worker->attempt->attempt->crashes > 1)
+		*delay = Min(DELAY_MIN << Min(worker->attempt->attempt->crashes - 2, 16),
 					 eddy_settings_restart_delay_max * 1000L);
 	return EDDY_CONTINUE;
 }
@@ -363,22 +463,24 @@ eddy_attempt_begin(EddySourceWorker *worker, long *delay)
 
 /* eddy_attempt_cautious: true after a crash, until its possible causes have been processed. */
 bool
-eddy_attempt_cautious(void)
+eddy_attempt_cautious(const EddySourceWorker *worker)
 {
-	return attempt != NULL && attempt->crashes > 0;
+	return worker->attempt && worker->attempt->attempt->crashes > 0;
 }
 
 /* eddy_attempt_limit returns the largest number of messages of a batch, or EDDY_NO_BATCH_LIMIT. */
 int
-eddy_attempt_limit(void)
+eddy_attempt_limit(const EddySourceWorker *worker)
 {
-	return eddy_attempt_cautious() ? attempt->batch_limit : EDDY_NO_BATCH_LIMIT;
+	return eddy_attempt_cautious(worker) ? worker->attempt->attempt->batch_limit :
+		EDDY_NO_BATCH_LIMIT;
 }
 
 /* eddy_attempt_describe returns a text for the status of the source, palloc'ed. */
 char *
 eddy_attempt_describe(const EddySourceWorker *worker)
 {
+	const EddyAttempt *attempt = worker->attempt->attempt;
 	List	   *ranges = attempt->failed ? attempt->failed : attempt->caution;
 	const EddyRange *range;
 
@@ -398,7 +500,7 @@ eddy_attempt_describe(const EddySourceWorker *worker)
 
 /* Writes the attempt in a transaction of its own, unless the source was detached. */
 static void
-store_attempt(EddyAttempt *changed)
+store_attempt(EddySourceWorker *worker, EddyAttempt *changed)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
@@ -408,13 +510,13 @@ store_attempt(EddyAttempt *changed)
 	if (eddy_catalog_installed())
 	{
 		eddy_process_lock_source(changed->source, RowExclusiveLock);
-		if (eddy_catalog_get_source(changed->source) != NULL)
+		if (is_wanted(changed->source, changed->view))
 			eddy_catalog_set_attempt(changed);
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
-	keep_attempt(changed);
+	keep_attempt(worker->attempt, changed);
 }
 
 /* Removes the ranges that have been processed; without any left, cautious mode ends. */
@@ -448,9 +550,9 @@ eddy_attempt_settle(EddySourceWorker *worker)
 	EddyAttempt *changed;
 	ListCell   *lc;
 
-	if (!eddy_attempt_cautious())
+	if (!eddy_attempt_cautious(worker))
 		return;
-	changed = copy_attempt(attempt);
+	changed = copy_attempt(worker->attempt->attempt);
 	foreach(lc, changed->caution)
 	{
 		EddyRange  *range = lfirst(lc);
@@ -461,7 +563,7 @@ eddy_attempt_settle(EddySourceWorker *worker)
 			range->next = Min(range->next, Max(state->stored.high_offset, range->first));
 	}
 	reduce_caution(worker, changed, true);
-	store_attempt(changed);
+	store_attempt(worker, changed);
 }
 
 /* ---- around a batch ---- */
@@ -470,15 +572,15 @@ eddy_attempt_settle(EddySourceWorker *worker)
 void
 eddy_attempt_announce(EddySourceWorker *worker)
 {
-	if (eddy_attempt_cautious() && worker->nmessages > 0)
+	if (eddy_attempt_cautious(worker) && worker->nmessages > 0)
 	{
-		EddyAttempt *changed = copy_attempt(attempt);
+		EddyAttempt *changed = copy_attempt(worker->attempt->attempt);
 
 		changed->messages = worker->nmessages;
 		changed->current = eddy_attempt_ranges(worker);
-		store_attempt(changed);
+		store_attempt(worker, changed);
 	}
-	applying = true;
+	worker->attempt->applying = true;
 }
 
 /*
@@ -489,9 +591,11 @@ eddy_attempt_announce(EddySourceWorker *worker)
 void
 eddy_attempt_write(EddySourceWorker *worker, bool quarantined)
 {
-	if (!eddy_attempt_cautious())
+	EddyAttempt *pending;
+
+	if (!eddy_attempt_cautious(worker))
 		return;
-	pending = copy_attempt(attempt);
+	pending = copy_attempt(worker->attempt->attempt);
 	pending->messages = 0;
 	pending->current = NIL;
 	if (quarantined)
@@ -510,6 +614,7 @@ eddy_attempt_write(EddySourceWorker *worker, bool quarantined)
 	}
 	reduce_caution(worker, pending, false);
 	eddy_catalog_set_attempt(pending);
+	worker->attempt->pending = pending;
 }
 
 /*
@@ -517,29 +622,35 @@ eddy_attempt_write(EddySourceWorker *worker, bool quarantined)
  * crash.
  */
 void
-eddy_attempt_finish(bool committed)
+eddy_attempt_finish(EddySourceWorker *worker, bool committed)
 {
-	applying = false;
-	if (committed && pending)
-		keep_attempt(pending);
-	pending = NULL;
-	if (attempt && attempt->current)
+	struct EddyAttemptState *state = worker->attempt;
+
+	state->applying = false;
+	if (committed && state->pending)
+		keep_attempt(state, state->pending);
+	state->pending = NULL;
+	if (state->attempt->current)
 	{
-		EddyAttempt *changed = copy_attempt(attempt);
+		EddyAttempt *changed = copy_attempt(state->attempt);
 
 		changed->messages = 0;
 		changed->current = NIL;
-		store_attempt(changed);
+		store_attempt(worker, changed);
 	}
 }
 
 /* eddy_attempt_crashed: how often a message has crashed the worker if that rejects it, else 0. */
 int
-eddy_attempt_crashed(const EddyKafkaMessage *message)
+eddy_attempt_crashed(const EddySourceWorker *worker, const EddyKafkaMessage *message)
 {
+	const EddyAttempt *attempt;
 	const EddyRange *range;
 
-	if (!eddy_attempt_cautious() || attempt->crashes < QUARANTINE_CRASHES ||
+	if (!eddy_attempt_cautious(worker))
+		return 0;
+	attempt = worker->attempt->attempt;
+	if (attempt->crashes < QUARANTINE_CRASHES ||
 		attempt->alone < QUARANTINE_ALONE || attempt->failed == NIL)
 		return 0;
 	range = linitial(attempt->failed);

@@ -3,6 +3,9 @@
  * batch.c
  *    One batch of one source: from polled messages to COMMIT.
  *
+ * The worker of a source consumes what it has polled; what else a batch is, and what it does in its transaction, are the
+ * operations of EddyBatchWork, so that a worker that fills a view from Kafka retries, shrinks and rejects likewise.
+ *
  * Before the transaction the decoder resolves what the messages need, which may wait for the
  * network. The transaction locks stream and source, reads the definition if it has changed, and
  * takes the steps of src/apply/pipeline.c, of which the last advances the offsets by
@@ -56,7 +59,7 @@ batch_row_limit(const EddySourceWorker *worker)
 	if (worker->definition)
 		limit = Min(limit, Max(BATCH_CELLS / Max(worker->definition->tupdesc->natts, 1), 1));
 	limit = Min(limit, worker->row_limit);
-	return Min(limit, eddy_attempt_limit());
+	return Min(limit, eddy_attempt_limit(worker));
 }
 
 static void
@@ -160,6 +163,7 @@ eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error)
 	}
 }
 
+/* eddy_batch_release: messages that were not applied are fetched again, from the stored offsets. */
 void
 eddy_batch_release(EddySourceWorker *worker)
 {
@@ -429,15 +433,18 @@ typedef enum EddyAttemptResult
 	ATTEMPT_FAILED				/* with an error */
 } EddyAttemptResult;
 
-static void
-begin_apply(EddySourceWorker *worker, Relation stream)
+/* eddy_batch_begin_apply makes worker->apply an empty batch. */
+void
+eddy_batch_begin_apply(EddySourceWorker *worker, Relation stream, bool careful,
+					   const EddyInput *input)
 {
 	const EddyDefinition *definition = worker->definition;
 	EddyApply  *apply = &worker->apply;
 	int			npartitions = worker->partitions.topic_partitions;
 
+	worker->alone = careful && worker->nmessages == 1;
 	eddy_apply_begin(apply, RelationGetRelid(stream), definition->tupdesc, worker->batch_context);
-	apply->input = &kafka_input;
+	apply->input = input;
 	apply->arg = worker;
 	apply->stream = definition->stream;
 	apply->event_time = &definition->event_time;
@@ -454,12 +461,11 @@ begin_apply(EddySourceWorker *worker, Relation stream)
 	}
 }
 
-/* The work of the transaction. False if eddy.seek or another worker has changed the offsets. */
+/* False if eddy.seek or another worker has changed the offsets. */
 static bool
 run_transaction(EddySourceWorker *worker, Relation stream, bool careful, EddyOutcome *outcome)
 {
-	worker->alone = careful && worker->nmessages == 1;
-	begin_apply(worker, stream);
+	eddy_batch_begin_apply(worker, stream, careful, &kafka_input);
 	if (!eddy_apply_run(list_make1(&worker->apply), NIL, !careful))
 		return false;
 	eddy_attempt_write(worker, worker->quarantined);
@@ -472,6 +478,27 @@ run_transaction(EddySourceWorker *worker, Relation stream, bool careful, EddyOut
 	}
 	return true;
 }
+
+static void
+after_commit(EddySourceWorker *worker)
+{
+	eddy_idle_committed(worker);
+	eddy_partitions_store(worker);
+}
+
+static void
+report_waiting(EddySourceWorker *worker pg_attribute_unused(), const char *error, int sqlerrcode)
+{
+	eddy_source_report_waiting(error, sqlerrcode);
+}
+
+const EddyBatchWork eddy_batch_consume = {
+	.lock = eddy_definition_lock,
+	.run = run_transaction,
+	.committed = after_commit,
+	.release = eddy_batch_release,
+	.report = report_waiting
+};
 
 /* One attempt, in a transaction of its own. *error is in the caller's context. */
 static EddyAttemptResult
@@ -487,7 +514,7 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
-		*outcome = eddy_definition_lock(worker, &stream);
+		*outcome = worker->work->lock(worker, &stream);
 		if (*outcome == EDDY_CONTINUE && !worker->definition->resolved)
 		{
 			PopActiveSnapshot();
@@ -499,7 +526,7 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 		{
 			MemoryContextSwitchTo(worker->batch_context);
 			eddy_clock_start();
-			if (!run_transaction(worker, stream, careful, outcome))
+			if (!worker->work->run(worker, stream, careful, outcome))
 				result = ATTEMPT_LOST;
 			eddy_clock_stop();
 			PopActiveSnapshot();
@@ -509,8 +536,7 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 			else
 			{
 				CommitTransactionCommand();
-				eddy_idle_committed(worker);
-				eddy_partitions_store(worker);
+				worker->work->committed(worker);
 			}
 		}
 		else
@@ -623,8 +649,8 @@ retry_smaller(EddySourceWorker *worker)
 		error = psprintf("%s in a batch of %d messages, a smaller one is tried", error,
 						 worker->nmessages);
 	shrink(worker);
-	eddy_batch_release(worker);
-	eddy_source_report_waiting(error, ERRCODE_QUERY_CANCELED);
+	worker->work->release(worker);
+	worker->work->report(worker, error, ERRCODE_QUERY_CANCELED);
 	return EDDY_RESTART;
 }
 
@@ -636,9 +662,9 @@ resolve_batch(EddySourceWorker *worker)
 
 	if (eddy_rows_resolve(worker, &error))
 		return;
-	eddy_attempt_finish(false);
+	eddy_attempt_finish(worker, false);
 	worker->batch_failed = true;
-	eddy_batch_release(worker);
+	worker->work->release(worker);
 	ereport(ERROR, (errcode(error.sqlerrcode), errmsg_internal("%s", error.message)));
 }
 
@@ -673,7 +699,7 @@ eddy_batch_apply(EddySourceWorker *worker)
 		eddy_attempt_announce(worker);
 		resolve_batch(worker);
 		result = try_batch(worker, careful, &outcome, &error);
-		eddy_attempt_finish(result == ATTEMPT_COMMITTED);
+		eddy_attempt_finish(worker, result == ATTEMPT_COMMITTED);
 		if (result == ATTEMPT_COMMITTED)
 			break;
 		CHECK_FOR_INTERRUPTS();
@@ -682,7 +708,7 @@ eddy_batch_apply(EddySourceWorker *worker)
 		if (result == ATTEMPT_LOST)
 		{
 			/* the stored offset wins */
-			eddy_batch_release(worker);
+			worker->work->release(worker);
 			return EDDY_RESTART;
 		}
 		if (eddy_clock_expired())
@@ -713,16 +739,16 @@ eddy_batch_apply(EddySourceWorker *worker)
 			if (worker->nmessages == 1 && worker->definition)
 				error->message = describe_message(worker, 0, error->message);
 			shrink(worker);
-			eddy_batch_release(worker);
+			worker->work->release(worker);
 			ReThrowError(error);
 		}
 	}
 	if (worker->contended > 0)
 		worker->contended--;
 	if (outcome == EDDY_CONTINUE && worker->full && !careful &&
-		worker->row_limit == EDDY_NO_BATCH_LIMIT && !eddy_attempt_cautious())
+		worker->row_limit == EDDY_NO_BATCH_LIMIT && !eddy_attempt_cautious(worker))
 		eddy_pace_note(worker);
-	eddy_batch_release(worker);
+	worker->work->release(worker);
 	MemoryContextReset(worker->batch_context);
 	if (large)
 	{

@@ -20,9 +20,9 @@
  * included, when it is replayed, which is refused until then. Others that cannot be processed become dead
  * letters of the view.
  *
- * A crash leaves all of a batch or nothing, and the next worker continues at the stored offsets. Before
- * its first batch a worker is counted in _view_start.attempts; the batch resets the count.
- * If it is not reset several times in a row, the view is not filled any more until eddy.resume.
+ * A crash leaves all of a batch or nothing, and the next worker continues at the stored offsets. Batches that fail, crash
+ * the worker or take too long are repeated in parts, until a single message is rejected, as those of a source (batch.c,
+ * attempt.c).
  *
  * catch_up_reader.c reads the sources, and catch_up_batch.c applies a batch.
  *
@@ -64,27 +64,22 @@
 #define IDLE_WAIT 100L			/* ms to wait when there is nothing to do */
 #define LOCK_WAIT "200"			/* ms for the lock on the stream; writers queue behind it */
 #define RETRY_DELAY 2000L		/* ms after an error */
-#define TRANSIENT_RETRIES 5		/* deadlocks, cancelled waits */
 
 static Oid	view_oid = InvalidOid;
 static Oid	stream_oid = InvalidOid;
 static List *readers = NIL;		/* of EddyReader, in readers_context */
 static MemoryContext readers_context = NULL;
-static bool announced = false;	/* this process is counted as an attempt */
-static bool settled = false;	/* a batch was committed */
+static long crash_delay = 0;	/* ms to wait before the first batch */
 
 /* ---- errors ---- */
 
 /* Shows an error of the broker, outside of transactions. */
 static void
-report_broker_error(const EddyReader *reader, const EddyKafkaError *error)
+report_broker_error(EddyReader *reader, const EddyKafkaError *error)
 {
-	eddy_process_set_start_error(view_oid,
-								 psprintf("topic \"%s\": %s", reader->worker.topic_name,
-										  error->message),
-								 unpack_sql_state(error->sqlerrcode));
-	/* the next batch clears it */
-	settled = false;
+	eddy_reader_show_error(&reader->worker,
+						   psprintf("topic \"%s\": %s", reader->worker.topic_name, error->message),
+						   error->sqlerrcode);
 }
 
 static void
@@ -122,6 +117,7 @@ at_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
 	ListCell   *lc;
 
+	eddy_attempt_end();
 	foreach(lc, readers)
 		eddy_reader_close(lfirst(lc));
 }
@@ -173,51 +169,6 @@ read_view(TimestampTz *start, List **sources)
 	return starting;
 }
 
-/* ---- attempts ---- */
-
-/* Before the first batch: counts the attempt, in a transaction of its own. */
-static void
-announce_attempt(void)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	EddyViewStart *start;
-
-	if (announced)
-		return;
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	start = eddy_catalog_get_view_start(view_oid);
-	if (start)
-	{
-		start->attempts++;
-		eddy_catalog_set_view_start(start);
-		if (start->attempts >= EDDY_START_ATTEMPTS)
-			eddy_catalog_set_start_error(view_oid,
-										 psprintf("the worker has crashed in %d attempts; eddy.resume makes another one",
-												  start->attempts),
-										 unpack_sql_state(ERRCODE_CRASH_SHUTDOWN));
-	}
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(caller);
-	announced = true;
-}
-
-/* In the transaction of the first batch, or of the report of an error that is not a crash. */
-static void
-settle_attempt(void)
-{
-	EddyViewStart *start = eddy_catalog_get_view_start(view_oid);
-
-	if (start && start->attempts > 0)
-	{
-		start->attempts = 0;
-		eddy_catalog_set_view_start(start);
-	}
-	eddy_catalog_set_start_error(view_oid, NULL, NULL);
-}
-
 /* ---- steps ---- */
 
 /* How a step ended. */
@@ -231,41 +182,33 @@ typedef enum StepResult
 
 typedef StepResult (*Step) (void *arg);
 
-/* True if the view is still to be filled. Needs a transaction. */
-static bool
-is_starting(void)
-{
-	EddyView   *view = eddy_catalog_get_view(view_oid);
-
-	return view && view->starting && view->stream == stream_oid;
-}
-
-/* Applies the messages of a reader that the worker of its source has consumed. */
+/* Reads how far the worker of a source is. */
 static StepResult
-step_apply(void *arg)
+step_read_bounds(void *arg)
 {
 	EddyReader *reader = arg;
 	StepResult	result = STEP_NOTHING;
 	Relation	stream;
-	EddyOutcome outcome = eddy_reader_lock(reader, &stream);
 
-	/* a source that is paused or detached: see open_reader */
-	if (outcome != EDDY_CONTINUE)
+	/* a source that is paused or detached: see open_readers */
+	if (eddy_reader_lock(reader, &stream) != EDDY_CONTINUE)
 		return STEP_REOPEN;
-	if (!is_starting())
+	if (!eddy_reader_is_starting(reader))
 		result = STEP_LEAVE;
 	else if (!eddy_reader_read_bounds(reader))
 		result = STEP_REOPEN;
-	else if (reader->worker.nmessages > 0 || eddy_reader_take_batch(reader) > 0 || eddy_reader_has_bad_message(reader))
-	{
-		eddy_reader_apply_batch(reader, stream);
-		if (!settled)
-			settle_attempt();
-		result = eddy_reader_pass_bad_message(reader) ? STEP_REOPEN : STEP_DONE;
-	}
 	PopActiveSnapshot();
 	table_close(stream, NoLock);
 	return result;
+}
+
+/* True if the view is still to be filled. Needs a transaction. */
+static bool
+is_starting(void)
+{
+	EddyReader	reader = {.view = view_oid, .stream = stream_oid};
+
+	return eddy_reader_is_starting(&reader);
 }
 
 /* Ends the filling, if all messages are there. */
@@ -304,13 +247,14 @@ step_finish(void *arg pg_attribute_unused())
 	}
 	if (result == STEP_LEAVE && is_starting())
 	{
+		eddy_clock_start();
 		foreach(lc, readers)
-		{
-			EddyReader *reader = lfirst(lc);
-
-			if (eddy_reader_take_batch(reader) > 0)
-				eddy_reader_apply_batch(reader, list_nth(streams, foreach_current_index(lc)));
-		}
+			if (!eddy_reader_apply_last(lfirst(lc), list_nth(streams, foreach_current_index(lc))))
+				ereport(ERROR,
+						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						 errmsg("offsets of continuous view \"%s\" were changed concurrently",
+								get_rel_name(view_oid))));
+		eddy_clock_stop();
 		eddy_view_finish_start(view_oid);
 		eddy_close_request(stream_oid);
 		eddy_worker_wakeup_at_commit();
@@ -357,26 +301,30 @@ try_step(Step step, void *arg, StepResult *result, ErrorData **error)
 	return ok;
 }
 
+typedef struct Failure
+{
+	const char *message;
+	int			sqlerrcode;
+} Failure;
+
 static StepResult
 step_report(void *arg)
 {
-	const ErrorData *error = arg;
+	const Failure *failure = arg;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (eddy_catalog_installed() && is_starting())
-	{
-		settle_attempt();
-		eddy_catalog_set_start_error(view_oid, error->message,
-									 unpack_sql_state(error->sqlerrcode));
-	}
+		eddy_catalog_set_start_error(view_oid, failure->message,
+									 unpack_sql_state(failure->sqlerrcode));
 	PopActiveSnapshot();
 	return STEP_DONE;
 }
 
 /* Shows the error of a step and waits. */
 static void
-report_failure(ErrorData *error)
+report_failure(const ErrorData *error)
 {
+	Failure		failure = {error->message, error->sqlerrcode};
 	StepResult	result;
 	ErrorData  *other;
 
@@ -384,9 +332,9 @@ report_failure(ErrorData *error)
 			(errcode(error->sqlerrcode),
 			 errmsg("continuous view %u could not be filled from Kafka: %s", view_oid,
 					error->message)));
-	if (!try_step(step_report, error, &result, &other))
+	if (!try_step(step_report, &failure, &result, &other))
 		FreeErrorData(other);
-	announced = settled = false;
+	eddy_reader_error_is_shown();
 	wait_for(RETRY_DELAY);
 }
 
@@ -411,7 +359,7 @@ limit_rate(int rows, TimestampTz since)
 
 /* Shows an error of the broker; STEP_REOPEN if the client cannot be used any more. */
 static StepResult
-handle_broker_error(const EddyReader *reader, bool received, const EddyKafkaError *error)
+handle_broker_error(EddyReader *reader, bool received, const EddyKafkaError *error)
 {
 	if (received || error->kind == EDDY_KAFKA_OK)
 		return STEP_NOTHING;
@@ -422,57 +370,103 @@ handle_broker_error(const EddyReader *reader, bool received, const EddyKafkaErro
 	return STEP_REOPEN;
 }
 
+/*
+ * Applies a batch of a reader, which can be empty. An error because of which it cannot be applied is shown, and the
+ * messages are tried again.
+ */
+static StepResult
+apply_batch(EddyReader *reader)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile EddyOutcome outcome = EDDY_CONTINUE;
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		outcome = eddy_batch_apply(&reader->worker);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		HOLD_INTERRUPTS();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	if (error)
+	{
+		report_failure(error);
+		return STEP_NOTHING;
+	}
+	if (outcome == EDDY_LEAVE)
+		return STEP_LEAVE;
+	/* a smaller batch is to be tried, with the messages that are in memory */
+	if (outcome == EDDY_RESTART && reader->worker.failed != NIL)
+		return STEP_DONE;
+	return outcome == EDDY_CONTINUE ? STEP_DONE : STEP_REOPEN;
+}
+
+/* Reads the bounds of a reader again if that is due. */
+static StepResult
+refresh_bounds(EddyReader *reader)
+{
+	ErrorData  *failure;
+	StepResult	result;
+
+	if (eddy_reader_has_work(reader) ||
+		!TimestampDifferenceExceeds(reader->bounds_at, GetCurrentTimestamp(), BOUNDS_INTERVAL))
+		return STEP_NOTHING;
+	if (try_step(step_read_bounds, reader, &result, &failure))
+		return result;
+	report_failure(failure);
+	return STEP_REOPEN;
+}
+
 /* Applies what a reader has received; *idle is set to false if there was something. */
 static StepResult
 advance(EddyReader *reader, bool *idle)
 {
+	EddySourceWorker *worker = &reader->worker;
 	EddyKafkaError error = {0};
 	TimestampTz since = GetCurrentTimestamp();
-	ErrorData  *failure;
-	StepResult	result;
 	bool		received = eddy_reader_receive(reader, &error);
+	StepResult	result = refresh_bounds(reader);
 
-	if (eddy_reader_has_work(reader))
-		announce_attempt();
-	else if (!eddy_reader_has_bad_message(reader) &&
-			 !TimestampDifferenceExceeds(reader->bounds_at, GetCurrentTimestamp(), BOUNDS_INTERVAL))
-		return handle_broker_error(reader, received, &error);
-	for (int attempt = 0; !try_step(step_apply, reader, &result, &failure); attempt++)
+	if (result != STEP_NOTHING)
+		return result;
+	if (eddy_reader_has_work(reader) || eddy_reader_has_bad_message(reader))
 	{
-		if (attempt >= TRANSIENT_RETRIES || !eddy_batch_is_transient(failure->sqlerrcode))
-		{
-			report_failure(failure);
-			return STEP_REOPEN;
-		}
-		FreeErrorData(failure);
-		CHECK_FOR_INTERRUPTS();
-	}
-	if (result == STEP_DONE)
-	{
-		int			rows = reader->worker.nmessages;
+		int			rows = eddy_reader_take_batch(reader, Min(worker->row_limit,
+															  eddy_attempt_limit(worker)));
 
-		if (!settled)
-			eddy_slots_succeed();
-		settled = true;
-		eddy_reader_committed(reader);
-		limit_rate(rows, since);
+		result = apply_batch(reader);
+		if (result == STEP_LEAVE || result == STEP_REOPEN)
+			return result;
+		if (result == STEP_DONE)
+			limit_rate(rows, since);
 		*idle = false;
 	}
-	if (result == STEP_LEAVE || result == STEP_REOPEN)
-		return result;
 	if (handle_broker_error(reader, received, &error) == STEP_REOPEN)
 		return STEP_REOPEN;
 	return result;
 }
 
-/* True if everything that the workers of the sources have consumed was received. */
+/*
+ * True if everything that the workers of the sources have consumed was received, and no message is to be
+ * feared, which would be processed while writers wait.
+ */
 static bool
 may_finish(void)
 {
 	ListCell   *lc;
 
 	foreach(lc, readers)
-		if (!eddy_reader_has_received_all(lfirst(lc)))
+		if (!eddy_reader_has_received_all(lfirst(lc)) ||
+			eddy_attempt_cautious(&((EddyReader *) lfirst(lc))->worker) ||
+			((EddyReader *) lfirst(lc))->worker.failed != NIL)
 			return false;
 	return true;
 }
@@ -483,13 +477,17 @@ finish_filling(void)
 {
 	ErrorData  *failure;
 	StepResult	result;
+	ListCell   *lc;
 
 	if (try_step(step_finish, NULL, &result, &failure))
 		return result;
-	if (!eddy_batch_is_transient(failure->sqlerrcode))
-		report_failure(failure);
-	/* the batch that was taken is applied again */
-	return failure->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ? STEP_NOTHING : STEP_REOPEN;
+	eddy_clock_stop();
+	/* what was taken is applied by batches, which find out what fails */
+	foreach(lc, readers)
+		eddy_reader_return_batch(lfirst(lc));
+	ereport(DEBUG1,
+			(errmsg("continuous view %u is not handed over yet: %s", view_oid, failure->message)));
+	return STEP_NOTHING;
 }
 
 /* Reads until the view is filled, or the sources have to be opened again. */
@@ -550,6 +548,7 @@ open_readers(void)
 		reader->mcxt = readers_context;
 		readers = lappend(readers, reader);
 		outcome = eddy_reader_open(reader, lfirst_int(lc), start, &error);
+		crash_delay = Max(crash_delay, reader->delay);
 		MemoryContextSwitchTo(readers_context);
 		if (outcome != EDDY_CONTINUE)
 		{
@@ -560,6 +559,25 @@ open_readers(void)
 	return EDDY_CONTINUE;
 }
 
+/* After crashes: shows the reason, and waits. Each crash restarts the whole server. */
+static void
+wait_after_crash(void)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), crash_delay);
+	ListCell   *lc;
+
+	foreach(lc, readers)
+	{
+		EddySourceWorker *worker = &((EddyReader *) lfirst(lc))->worker;
+
+		if (eddy_attempt_cautious(worker))
+			eddy_reader_show_error(worker, eddy_attempt_describe(worker), ERRCODE_CRASH_SHUTDOWN);
+	}
+	crash_delay = 0;
+	while (GetCurrentTimestamp() < end)
+		wait_for(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end) + 1);
+}
+
 /* One session. True if the process is to end. */
 static bool
 run_session(MemoryContext loop_context)
@@ -568,7 +586,10 @@ run_session(MemoryContext loop_context)
 	StepResult	result = STEP_REOPEN;
 
 	if (outcome == EDDY_CONTINUE)
+	{
+		wait_after_crash();
 		result = fill(loop_context);
+	}
 	close_readers();
 	if (outcome == EDDY_LEAVE || result == STEP_LEAVE)
 		return true;
@@ -626,6 +647,7 @@ eddy_catch_up_worker_main(Datum arg)
 
 	while (!try_session(loop_context))
 		CHECK_FOR_INTERRUPTS();
+	eddy_attempt_remove_files();
 	eddy_slots_finish();
 	proc_exit(0);
 }

@@ -28,6 +28,7 @@ typedef struct EddyReader
 	EddyRange  *letters;		/* sorted: messages below the bounds that are dead letters */
 	int			nletters;
 	EddyKafkaError bad;			/* a message that could not be fetched; kind: none */
+	long		delay;			/* ms before the first batch, after crashes */
 } EddyReader;
 
 /* ---- catch_up_reader.c ---- */
@@ -40,7 +41,8 @@ extern EddyOutcome eddy_reader_lock(EddyReader *reader, Relation *stream);
 extern bool eddy_reader_receive(EddyReader *reader, EddyKafkaError *error);
 extern int64 eddy_reader_received_until(EddyReader *reader, const EddyPartitionState *state);
 extern bool eddy_reader_read_bounds(EddyReader *reader);
-extern int	eddy_reader_take_batch(EddyReader *reader);
+extern int	eddy_reader_take_batch(EddyReader *reader, int limit);
+extern void eddy_reader_return_batch(EddySourceWorker *worker);
 extern bool eddy_reader_has_work(const EddyReader *reader);
 extern bool eddy_reader_has_bad_message(const EddyReader *reader);
 extern bool eddy_reader_has_received_all(EddyReader *reader);
@@ -49,8 +51,10 @@ extern int	eddy_reader_compare_places(const void *a, const void *b);
 
 /* ---- catch_up_batch.c ---- */
 
-extern void eddy_reader_apply_batch(EddyReader *reader, Relation stream);
-extern bool eddy_reader_pass_bad_message(EddyReader *reader);
-extern void eddy_reader_committed(EddyReader *reader);
+extern const EddyBatchWork eddy_reader_work;
+extern bool eddy_reader_is_starting(const EddyReader *reader);
+extern void eddy_reader_show_error(EddySourceWorker *worker, const char *error, int sqlerrcode);
+extern void eddy_reader_error_is_shown(void);
+extern bool eddy_reader_apply_last(EddyReader *reader, Relation stream);
 
 #endif							/* EDDY_CATCH_UP_H */

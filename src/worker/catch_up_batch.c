@@ -18,6 +18,10 @@
 #include "utils/rel.h"
 
 #include "worker/catch_up.h"
+#include "worker/process.h"
+
+/* The next batch removes what is shown; at first, of another process. */
+static bool error_shown = true;
 
 static bool
 is_letter(const EddyReader *reader, const EddyKafkaMessage *message)
@@ -104,48 +108,12 @@ static const EddyInput catch_up_input = {
 	.finish = finish
 };
 
-/* eddy_reader_apply_batch applies the batch, in a transaction that has locked stream and source. */
-void
-eddy_reader_apply_batch(EddyReader *reader, Relation stream)
-{
-	EddySourceWorker *worker = &reader->worker;
-	const EddyDefinition *definition = worker->definition;
-	EddyApply  *apply = &worker->apply;
-	MemoryContext old;
-	EddyDecodeError error;
-	int			npartitions = Max(worker->partitions.topic_partitions, 1);
-
-	MemoryContextReset(worker->batch_context);
-	old = MemoryContextSwitchTo(worker->batch_context);
-	if (!eddy_rows_resolve(worker, &error))
-		ereport(ERROR, (errcode(error.sqlerrcode), errmsg_internal("%s", error.message)));
-	eddy_apply_begin(apply, RelationGetRelid(stream), definition->tupdesc, worker->batch_context);
-	apply->input = &catch_up_input;
-	apply->arg = worker;
-	apply->stream = definition->stream;
-	apply->event_time = &definition->event_time;
-	apply->skips = strcmp(definition->source->on_error, "skip") == 0;
-	apply->counts = palloc0(sizeof(EddyRowCounts) * npartitions);
-	for (int i = 0; i < npartitions; i++)
-		apply->counts[i].max_event_time = DT_NOBEGIN;
-	apply->staged = true;
-	apply->batch.only_view = reader->view;
-	/* rows of all windows are still to come */
-	apply->batch.judge = NULL;
-	if (!eddy_apply_run(list_make1(apply), NIL, false))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("offsets of continuous view \"%s\" were changed concurrently",
-						get_rel_name(reader->view))));
-	MemoryContextSwitchTo(old);
-}
-
 /*
- * eddy_reader_pass_bad_message: a message that could not be fetched, whose position has been reached,
- * becomes a dead letter of the view.
+ * A message that could not be fetched, whose position has been reached, becomes a dead letter of the view.
+ * False if there is none.
  */
-bool
-eddy_reader_pass_bad_message(EddyReader *reader)
+static bool
+pass_bad_message(EddyReader *reader)
 {
 	EddySourceWorker *worker = &reader->worker;
 	EddyPartitionState *state;
@@ -183,11 +151,67 @@ eddy_reader_pass_bad_message(EddyReader *reader)
 	return true;
 }
 
-/* eddy_reader_committed is called when the batch was committed. */
-void
-eddy_reader_committed(EddyReader *reader)
+/* eddy_reader_is_starting: true if the view is still to be filled. Needs a transaction. */
+bool
+eddy_reader_is_starting(const EddyReader *reader)
+{
+	EddyView   *view = eddy_catalog_get_view(reader->view);
+
+	return view && view->starting && view->stream == reader->stream;
+}
+
+/* ---- the operations of a batch ---- */
+
+/* A source that is paused or detached does not end the worker. */
+static EddyOutcome
+lock(EddySourceWorker *worker, Relation *stream)
+{
+	EddyOutcome outcome = eddy_reader_lock((EddyReader *) worker, stream);
+
+	return outcome == EDDY_LEAVE ? EDDY_REOPEN : outcome;
+}
+
+/* Applies the messages. False if the offsets of the view were changed. */
+static bool
+apply_messages(EddyReader *reader, Relation stream, bool careful)
 {
 	EddySourceWorker *worker = &reader->worker;
+	EddyApply  *apply = &worker->apply;
+
+	eddy_batch_begin_apply(worker, stream, careful, &catch_up_input);
+	apply->staged = true;
+	apply->batch.only_view = reader->view;
+	/* rows of all windows are still to come */
+	apply->batch.judge = NULL;
+	if (!eddy_apply_run(list_make1(apply), NIL, !careful))
+		return false;
+	eddy_attempt_write(worker, worker->quarantined);
+	if (error_shown)
+		eddy_catalog_set_start_error(reader->view, NULL, NULL);
+	return true;
+}
+
+static bool
+run(EddySourceWorker *worker, Relation stream, bool careful, EddyOutcome *outcome)
+{
+	EddyReader *reader = (EddyReader *) worker;
+
+	if (!eddy_reader_is_starting(reader))
+	{
+		*outcome = EDDY_LEAVE;
+		return true;
+	}
+	/* not beyond what eddy.seek has stored meanwhile */
+	if (!eddy_reader_read_bounds(reader) || !apply_messages(reader, stream, careful))
+		return false;
+	*outcome = pass_bad_message(reader) ? EDDY_REOPEN : EDDY_CONTINUE;
+	return true;
+}
+
+static void
+committed(EddySourceWorker *worker)
+{
+	EddyReader *reader = (EddyReader *) worker;
 
 	for (int i = 0; i < worker->partitions.count; i++)
 	{
@@ -197,7 +221,54 @@ eddy_reader_committed(EddyReader *reader)
 		state->next.rows = 0;
 		state->stored = state->next;
 	}
+	error_shown = false;
 	if (worker->nmessages > 0)
 		eddy_kafka_release(worker->messages, worker->nmessages);
 	worker->nmessages = 0;
+}
+
+/* eddy_reader_error_is_shown: so that the next batch removes it. */
+void
+eddy_reader_error_is_shown(void)
+{
+	error_shown = true;
+}
+
+/* eddy_reader_show_error shows in eddy.view_starts what keeps the worker waiting, outside of transactions. */
+void
+eddy_reader_show_error(EddySourceWorker *worker, const char *error, int sqlerrcode)
+{
+	error_shown = true;
+	eddy_process_set_start_error(worker->view, error, unpack_sql_state(sqlerrcode));
+}
+
+const EddyBatchWork eddy_reader_work = {
+	.lock = lock,
+	.run = run,
+	.committed = committed,
+	.release = eddy_reader_return_batch,
+	.report = eddy_reader_show_error
+};
+
+/*
+ * eddy_reader_apply_last applies all messages below the bounds in a transaction that ends the filling, and has
+ * locked stream and source. False if the offsets were changed.
+ */
+bool
+eddy_reader_apply_last(EddyReader *reader, Relation stream)
+{
+	EddySourceWorker *worker = &reader->worker;
+	MemoryContext old;
+	EddyDecodeError error;
+	bool		done;
+
+	if (eddy_reader_take_batch(reader, EDDY_READER_ROWS) == 0)
+		return true;
+	MemoryContextReset(worker->batch_context);
+	old = MemoryContextSwitchTo(worker->batch_context);
+	if (!eddy_rows_resolve(worker, &error))
+		ereport(ERROR, (errcode(error.sqlerrcode), errmsg_internal("%s", error.message)));
+	done = apply_messages(reader, stream, false);
+	MemoryContextSwitchTo(old);
+	return done;
 }

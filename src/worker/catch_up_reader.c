@@ -53,20 +53,15 @@ eddy_reader_free(EddyReader *reader)
 	eddy_definition_free(&reader->worker);
 	eddy_partitions_free(&reader->worker);
 	eddy_rows_free(&reader->worker);
+	list_free_deep(reader->worker.failed);
 }
 
-/*
- * eddy_reader_lock begins the work of a transaction, as eddy_definition_lock, with a definition that is
- * not older.
- */
+/* eddy_reader_lock begins the work of a transaction, as eddy_definition_lock. */
 EddyOutcome
 eddy_reader_lock(EddyReader *reader, Relation *stream)
 {
-	EddyOutcome outcome;
+	EddyOutcome outcome = eddy_definition_lock(&reader->worker, stream);
 
-	/* the definitions of several sources share what detects changes */
-	eddy_definition_invalidate();
-	outcome = eddy_definition_lock(&reader->worker, stream);
 	if (outcome != EDDY_CONTINUE)
 		return outcome;
 	/* the worker of the source stops before a message; here that would be once more */
@@ -136,6 +131,7 @@ settle_offsets(EddyReader *reader, const int64 *low, const int64 *high, const in
 			state->stored.partition = state->partition;
 			state->stored.next_offset = offset.next_offset;
 			state->stored.max_event_time = DT_NOBEGIN;
+			state->stored.high_offset = high[i];
 			state->next = state->stored;
 			reader->rows[state->partition] = offset.rows;
 			reader->firsts[state->partition] = offset.first_offset;
@@ -206,8 +202,12 @@ eddy_reader_open(EddyReader *reader, int32 source, TimestampTz start, EddyKafkaE
 	EddySourceWorker *worker = &reader->worker;
 	MemoryContext caller = MemoryContextSwitchTo(reader->mcxt);
 	EddyOutcome outcome;
+	long		delay;
 
 	worker->id = eddy_worker_of_source(MyDatabaseId, source, 0);
+	worker->view = reader->view;
+	worker->work = &eddy_reader_work;
+	worker->room = EDDY_READER_ROWS;
 	worker->row_limit = EDDY_NO_BATCH_LIMIT;
 	worker->batch_context = GenerationContextCreate(reader->mcxt, "pg_eddy batch", 0,
 													4 * 1024 * 1024, 8 * 1024 * 1024);
@@ -215,11 +215,16 @@ eddy_reader_open(EddyReader *reader, int32 source, TimestampTz start, EddyKafkaE
 	worker->payloads = palloc0(sizeof(EddyDecodeMessage) * EDDY_READER_ROWS);
 	reader->pending = palloc0(sizeof(EddyKafkaMessage) * EDDY_READER_ROWS);
 
-	eddy_definition_invalidate();
-	outcome = eddy_start_open(worker, error);
+	outcome = eddy_attempt_begin(worker, &delay);
+	reader->delay = Max(reader->delay, delay);
+	MemoryContextSwitchTo(reader->mcxt);
+	if (outcome == EDDY_CONTINUE)
+		outcome = eddy_start_open(worker, error);
 	MemoryContextSwitchTo(reader->mcxt);
 	if (outcome == EDDY_CONTINUE && !settle_reader(reader, start, &outcome, error))
 		outcome = EDDY_RESTART;
+	if (outcome == EDDY_CONTINUE)
+		eddy_attempt_settle(worker);
 	if (outcome == EDDY_LEAVE)
 	{
 		snprintf(error->message, sizeof(error->message), "the source is paused or stopped");
@@ -353,9 +358,9 @@ eddy_reader_read_bounds(EddyReader *reader)
 	return true;
 }
 
-/* eddy_reader_take_batch makes the messages below the bounds the batch; returns their number. */
+/* eddy_reader_take_batch makes messages below the bounds, at most so many, the batch; returns their number. */
 int
-eddy_reader_take_batch(EddyReader *reader)
+eddy_reader_take_batch(EddyReader *reader, int limit)
 {
 	EddySourceWorker *worker = &reader->worker;
 	int			kept = 0;
@@ -365,7 +370,7 @@ eddy_reader_take_batch(EddyReader *reader)
 	{
 		EddyKafkaMessage *message = &reader->pending[i];
 
-		if (message->offset < reader->bounds[message->partition])
+		if (worker->nmessages < limit && message->offset < reader->bounds[message->partition])
 			worker->messages[worker->nmessages++] = *message;
 		else
 			reader->pending[kept++] = *message;
@@ -374,12 +379,25 @@ eddy_reader_take_batch(EddyReader *reader)
 	return worker->nmessages;
 }
 
+/* eddy_reader_return_batch puts the messages of a batch that failed back. */
+void
+eddy_reader_return_batch(EddySourceWorker *worker)
+{
+	EddyReader *reader = (EddyReader *) worker;
+
+	if (worker->nmessages == 0)
+		return;
+	memmove(reader->pending + worker->nmessages, reader->pending,
+			sizeof(EddyKafkaMessage) * reader->npending);
+	memcpy(reader->pending, worker->messages, sizeof(EddyKafkaMessage) * worker->nmessages);
+	reader->npending += worker->nmessages;
+	worker->nmessages = 0;
+}
+
 /* eddy_reader_has_work: true if there are messages that can be applied. */
 bool
 eddy_reader_has_work(const EddyReader *reader)
 {
-	if (reader->worker.nmessages > 0)
-		return true;
 	for (int i = 0; i < reader->npending; i++)
 		if (reader->pending[i].offset < reader->bounds[reader->pending[i].partition])
 			return true;

@@ -49,6 +49,7 @@
 
 #define CHECK_INTERVAL 60000L	/* ms between checks without a wake-up */
 #define RETRY_INTERVAL 5000L	/* ms between attempts while sources wait for a worker */
+#define RESTORE_INTERVAL 1000L	/* ms between checks whether a restore has ended */
 #define DEFERRED_INTERVAL 60000L	/* ms, while no view is maintained later */
 
 /* A worker of a source that should run. */
@@ -94,8 +95,7 @@ read_starts(MemoryContext mcxt)
 		MemoryContext old_context;
 		WantedStart *entry;
 
-		if (view == NULL || name == NULL || start->attempts >= EDDY_START_ATTEMPTS ||
-			!has_source(view->stream))
+		if (view == NULL || name == NULL || !has_source(view->stream))
 			continue;
 		old_context = MemoryContextSwitchTo(mcxt);
 		entry = palloc(sizeof(WantedStart));
@@ -327,7 +327,7 @@ release_all(void)
 }
 
 /*
- * Removes the token files (attempt.c) of sources and databases that no longer exist.
+ * Removes the token files (attempt.c) of sources and databases that no longer exist, and of views that are not filled any more.
  * Needs a transaction.
  */
 static void
@@ -342,13 +342,16 @@ remove_token_files(void)
 		Oid			database;
 		int32		source;
 		int32		shard;
+		Oid			view;
 		int			end = 0;
 
-		if (sscanf(entry->d_name, EDDY_TOKEN_FILE "%n", &database, &source, &shard,
-				   &end) != 3 ||
+		if (sscanf(entry->d_name, EDDY_TOKEN_FILE "%n", &database, &source, &shard, &view,
+				   &end) != 4 ||
 			entry->d_name[end] != '\0')
 			continue;
-		if (database == MyDatabaseId ? eddy_catalog_get_source(source) != NULL :
+		if (database == MyDatabaseId ?
+			eddy_catalog_get_source(source) != NULL &&
+			(!OidIsValid(view) || eddy_catalog_get_view_start(view) != NULL) :
 			SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database)))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", PG_STAT_TMP_DIR, entry->d_name);
@@ -466,6 +469,13 @@ eddy_database_worker_main(Datum arg)
 			MemoryContextSwitchTo(loop_context);
 			next_housekeeping = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
 			pgstat_report_activity(STATE_IDLE, NULL);
+		}
+		if (GetCurrentTimestamp() >= Min(Min(next_deferred, next_tick), next_view_tick) &&
+			eddy_worker_restores())
+		{
+			next_deferred = next_tick = next_view_tick =
+				TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RESTORE_INTERVAL);
+			pgstat_report_activity(STATE_IDLE, "waiting for the end of a restore");
 		}
 		/* before the tick, which closes windows: less is left to be merged then */
 		if (GetCurrentTimestamp() >= next_deferred)

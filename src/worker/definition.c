@@ -39,9 +39,7 @@
 static uint64 changes = 1;
 static uint64 server_changes = 1;
 
-/* How many there were when the definition was read, and at the last attempt to read it. */
-static uint64 read_changes = 0;
-static uint64 read_server_changes = 0;
+/* How many there were at the last attempt to read a definition. */
 static uint64 tried_changes = 0;
 
 /* What it depends on; until it has been read, on all functions and types. */
@@ -231,7 +229,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	uint64		before;
 	uint64		server_before;
 
-	if (changes == read_changes && worker->definition)
+	if (changes == worker->read_changes && worker->definition)
 		return EDDY_CONTINUE;
 	/* taken before reading, so that a change during it counts */
 	before = tried_changes = changes;
@@ -257,16 +255,18 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	MemoryContextSwitchTo(old_context);
 	MemoryContextSetParent(mcxt, TopMemoryContext);
 
-	reopen = server_before != read_server_changes || worker->definition == NULL ||
+	reopen = server_before != worker->read_server_changes || worker->definition == NULL ||
 		strcmp(worker->definition->source->server, source->server) != 0 ||
 		worker->definition->owner != definition->owner;
 	eddy_definition_free(worker);
 	worker->definition = definition;
-	watched_functions = eddy_stream_calls_functions(definition->preparer);
+	/* a process that fills a view has several definitions */
+	watched_functions = OidIsValid(worker->view) ||
+		eddy_stream_calls_functions(definition->preparer);
 	watched_types = types;
-	watched_all_types = false;
-	read_changes = before;
-	read_server_changes = server_before;
+	watched_all_types = OidIsValid(worker->view);
+	worker->read_changes = before;
+	worker->read_server_changes = server_before;
 	return reopen && worker->client ? EDDY_REOPEN : EDDY_CONTINUE;
 }
 

@@ -11,8 +11,8 @@
 #include "catalog/eddy_catalog.h"
 #include "worker/worker.h"
 
-/* Name of a worker's file in PG_STAT_TMP_DIR, of database, source and shard: see attempt.c. */
-#define EDDY_TOKEN_FILE "pg_eddy.%u.%d.%d"
+/* Name of a worker's file in PG_STAT_TMP_DIR, of database, source, shard and view: see attempt.c. */
+#define EDDY_TOKEN_FILE "pg_eddy.%u.%d.%d.%u"
 
 /* Signals, connection and pinned settings of a worker process; application_name is its bgw_name. */
 extern void eddy_process_connect(Oid database);
@@ -41,9 +41,6 @@ extern void eddy_process_set_status(int32 source, int32 shard, const char *state
 
 /* The same for the error of a view that is filled from Kafka; NULL: none. */
 extern void eddy_process_set_start_error(Oid view, const char *error, const char *sqlstate);
-
-/* A view is not filled any more after its worker has crashed so often without a batch in between. */
-#define EDDY_START_ATTEMPTS 5
 
 /*
  * eddy_process_keep_memory sets how much freed memory the process keeps for the

@@ -89,7 +89,7 @@ eddy_rows_resolve(EddySourceWorker *worker, EddyDecodeError *error)
 		const EddyKafkaMessage *message = &worker->messages[i];
 
 		/* a message that has crashed the worker is not seen by the decoder */
-		worker->payloads[i].data = eddy_attempt_crashed(message) > 0 ? NULL : message->payload;
+		worker->payloads[i].data = eddy_attempt_crashed(worker, message) > 0 ? NULL : message->payload;
 		worker->payloads[i].len = message->payload_len;
 	}
 	worker->definition->resolved = eddy_decode_resolve(worker->definition->decoder,
@@ -102,7 +102,7 @@ eddy_rows_resolve(EddySourceWorker *worker, EddyDecodeError *error)
 static bool
 quarantine(EddySourceWorker *worker, int64 row)
 {
-	int			crashes = eddy_attempt_crashed(&worker->messages[row]);
+	int			crashes = eddy_attempt_crashed(worker, &worker->messages[row]);
 	char		error[64];
 
 	if (crashes == 0)
@@ -142,7 +142,7 @@ decode_some(EddySourceWorker *worker, int64 row, int count, EddyDecodeSpace *spa
 static void
 decode_messages(EddySourceWorker *worker)
 {
-	bool		cautious = eddy_attempt_cautious();
+	bool		cautious = eddy_attempt_cautious(worker);
 	int			chunk = cautious ? 1 : INTERRUPT_ROWS;
 	EddyDecodeSpace space = {0};
 	int64		row = 0;

@@ -66,7 +66,7 @@ static ReportedStatus reported;
 static void
 report_running(void)
 {
-	if (eddy_attempt_cautious())
+	if (eddy_attempt_cautious(worker))
 	{
 		char	   *text = eddy_attempt_describe(worker);
 
@@ -423,14 +423,13 @@ run_session(MemoryContext loop_context, EddyKafkaError *error)
 
 	MemoryContextSwitchTo(loop_context);
 	MemoryContextReset(loop_context);
-	if (!worker->begun)
+	if (worker->attempt == NULL)
 	{
 		long		delay;
 
 		outcome = eddy_attempt_begin(worker, &delay);
 		if (outcome != EDDY_CONTINUE)
 			return outcome;
-		worker->begun = true;
 		if (delay > 0)
 		{
 			report_running();
@@ -552,6 +551,7 @@ eddy_source_worker_main(Datum arg)
 
 	worker = MemoryContextAllocZero(TopMemoryContext, sizeof(EddySourceWorker));
 	worker->id = id;
+	worker->work = &eddy_batch_consume;
 	worker->row_limit = EDDY_NO_BATCH_LIMIT;
 	eddy_process_connect(id.database);
 	on_shmem_exit(at_exit, (Datum) 0);

@@ -92,9 +92,40 @@ typedef struct EddyDefinition
 	bool		in_two_steps;	/* rows need converting or preparing */
 } EddyDefinition;
 
-typedef struct EddySourceWorker
+typedef struct EddySourceWorker EddySourceWorker;
+
+/*
+ * What batch.c does for a worker: by source_worker.c for one that consumes a source, by catch_up_batch.c for one that
+ * fills a view.
+ */
+typedef struct EddyBatchWork
+{
+	/* Begins the transaction's work, as eddy_definition_lock. */
+	EddyOutcome (*lock) (EddySourceWorker *worker, Relation *stream);
+
+	/*
+	 * Applies the messages. False if others have changed the offsets. Another outcome than EDDY_CONTINUE is
+	 * returned after the commit.
+	 */
+	bool		(*run) (EddySourceWorker *worker, Relation stream, bool careful,
+						EddyOutcome *outcome);
+
+	/* After the commit. */
+	void		(*committed) (EddySourceWorker *worker);
+
+	/* Takes the messages from the batch: those that were not applied will come again. */
+	void		(*release) (EddySourceWorker *worker);
+
+	/* Shows what keeps the worker waiting. */
+	void		(*report) (EddySourceWorker *worker, const char *error, int sqlerrcode);
+} EddyBatchWork;
+
+struct EddySourceWorker
 {
 	EddyWorkerId id;			/* id.id is the number of the source */
+	Oid			view;			/* that is filled from the source; InvalidOid: the source is consumed */
+	const EddyBatchWork *work;	/* see batch.c */
+	struct EddyAttemptState *attempt;	/* of attempt.c; NULL: not begun */
 
 	/* for messages: as of the last read of the definition, or the attempt to read it */
 	char		stream_name[2 * NAMEDATALEN];	/* with its schema */
@@ -102,6 +133,8 @@ typedef struct EddySourceWorker
 
 	/* see definition.c; NULL until first read */
 	EddyDefinition *definition;
+	uint64		read_changes;	/* invalidations until it was read */
+	uint64		read_server_changes;
 
 	/* made by start.c, freed by source_worker.c */
 	EddyKafkaClient *client;
@@ -131,14 +164,13 @@ typedef struct EddySourceWorker
 	int			row_limit;		/* of a batch after a failure, or EDDY_NO_BATCH_LIMIT */
 	List	   *failed;			/* of EddyRange, TopMemoryContext: in it row_limit does not grow */
 	int			contended;		/* so many batches more expect other writers of the same new groups */
-	bool		begun;			/* eddy_attempt_begin has been called */
 	bool		alone;			/* a single message in careful mode: errors have one cause */
 	bool		batch_failed;	/* the last one did: a connection does not mean running */
 	bool		stalled;		/* a partition has messages that are not received, see progress.c */
 	TimestampTz drained_at;		/* when librdkafka's queue was last empty */
 	EddyIdleClock idle;
 	bool		loss_seen;		/* an offset was lost at the last attempt to start */
-} EddySourceWorker;
+};
 
 /* ---- definition.c ---- */
 
@@ -198,6 +230,10 @@ extern void eddy_rows_set_message_time(EddyKafkaMessage *message, TimestampTz ti
 extern void eddy_batch_describe_row(EddyApply *apply, const EddyRejection *rejection,
 									EddyDeadLetter *letter);
 
+extern const EddyBatchWork eddy_batch_consume;	/* for the worker of a source */
+
+extern void eddy_batch_begin_apply(EddySourceWorker *worker, Relation stream, bool careful,
+								   const EddyInput *input);
 extern bool eddy_batch_is_transient(int sqlerrcode);
 extern bool eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error);
 extern EddyOutcome eddy_batch_apply(EddySourceWorker *worker);
@@ -217,14 +253,15 @@ extern EddyOutcome eddy_attempt_begin(EddySourceWorker *worker, long *delay);
 extern void eddy_attempt_settle(EddySourceWorker *worker);
 extern void eddy_attempt_announce(EddySourceWorker *worker);
 extern void eddy_attempt_write(EddySourceWorker *worker, bool quarantined);
-extern void eddy_attempt_finish(bool committed);
+extern void eddy_attempt_finish(EddySourceWorker *worker, bool committed);
 extern void eddy_attempt_end(void);
 extern void eddy_attempt_remove_file(const EddySourceWorker *worker);
-extern bool eddy_attempt_cautious(void);
-extern int	eddy_attempt_limit(void);
+extern void eddy_attempt_remove_files(void);
+extern bool eddy_attempt_cautious(const EddySourceWorker *worker);
+extern int	eddy_attempt_limit(const EddySourceWorker *worker);
 extern char *eddy_attempt_describe(const EddySourceWorker *worker);
 
-extern int	eddy_attempt_crashed(const EddyKafkaMessage *message);
+extern int	eddy_attempt_crashed(const EddySourceWorker *worker, const EddyKafkaMessage *message);
 extern List *eddy_attempt_ranges(const EddySourceWorker *worker);	/* of EddyRange */
 extern bool eddy_attempt_within(const EddySourceWorker *worker, List *ranges, bool committed);
 

@@ -51,6 +51,10 @@ extern void eddy_worker_readmit(Oid database);
  */
 extern void eddy_process_lock_source(int32 source, int lockmode);
 
+/* Restores of dumps, see restore.c. */
+extern void eddy_worker_note_restore(void);
+extern bool eddy_worker_restores(void);
+
 /* One background worker, as shared memory knows it. */
 typedef struct EddyWorkerInfo
 {

@@ -146,6 +146,28 @@ is(sql($node, 'SELECT * FROM stopping_sum'),
 wait_for_state($node, 'stopping', 'running');
 
 #
+# A view that is filled from Kafka: the message is a dead letter of that view
+#
+
+sql($node, qq{CREATE OR REPLACE FUNCTION crash_if(bigint, bigint) RETURNS bigint LANGUAGE c IMMUTABLE STRICT
+	AS '$library', 'crash_if'});
+$before = crashes();
+my $before_letters = sql($node, 'SELECT count(*) FROM eddy.dead_letters');
+sql($node, q{SELECT eddy.create_continuous_view('stopping_past', 'SELECT count(*) AS n, sum(crash_if(id, 15)) AS ids FROM stopping',
+	start => 'earliest')});
+wait_until($node, q{SELECT error ~ 'recovering from a crash of the worker' FROM eddy.view_starts}, 'filling: the crash is shown');
+wait_until($node, 'SELECT NOT EXISTS (SELECT FROM eddy.view_starts)', 'filling: the view is filled');
+is(sql($node, 'SELECT * FROM stopping_past'), '19|195', 'filling: all messages but the crashing one are counted once');
+is(sql($node, 'SELECT * FROM stopping_sum'), '20|210', 'filling: the other view is not affected');
+is(sql($node, qq{SELECT view, "offset", sqlstate, error FROM eddy.dead_letters ORDER BY id OFFSET $before_letters}),
+	'stopping_past|14|57P02|crashed the worker in 2 attempts', 'filling: the crashing message is a dead letter of the view');
+cmp_ok(crashes() - $before, '<=', 5, 'filling: few crashes are needed');
+is(sql($node, 'SELECT count(*) FROM eddy._attempt WHERE view <> 0'), '0', 'filling: nothing of it remains');
+$broker->produce('stopping', [ 0, undef, '{"id": 5}' ]);
+wait_for_consumed($node, $broker, 'stopping');
+is(sql($node, 'SELECT n FROM stopping_past'), '20', 'filling: the view continues');
+
+#
 # A worker that is terminated by an error of level FATAL
 #
 

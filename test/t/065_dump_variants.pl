@@ -22,7 +22,10 @@ my %views = (
 	final => q{SELECT w.window_start, w.window_end, max(id) AS last
 		FROM events, eddy.tumble(at, '1 min') w GROUP BY w.window_start, w.window_end},
 	totals => 'SELECT k, count(*) AS n FROM events GROUP BY ROLLUP (k)',
-	zz_appended => 'SELECT id, upper(k) AS k FROM events');
+	both => 'SELECT k, count(*) AS n FROM (SELECT k FROM events UNION ALL SELECT upper(k) FROM events WHERE n > 5) b GROUP BY k',
+	zz_queued => 'SELECT k, count(*) AS n, max(id) AS last FROM events GROUP BY k',
+	zz_appended => 'SELECT id, upper(k) AS k FROM events',
+	zz_chained => 'SELECT s > 400 AS big, count(*) AS groups, sum(n) AS n FROM groups GROUP BY s > 400');
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $node = new_node('dumps');
 my $bin = $node->config_data('--bindir');
@@ -46,7 +49,9 @@ sub views_ok
 
 	foreach my $view (sort keys %views)
 	{
-		my $want = $views{$view} =~ s/FROM events/FROM (SELECT * FROM accepted ORDER BY k, id) events/r;
+		my $want = $views{$view} =~ s/FROM groups/FROM ($views{groups}) groups/r;
+
+		$want =~ s/FROM events/FROM (SELECT * FROM accepted ORDER BY k, id) events/g;
 
 		$want = "SELECT * FROM ($want) f WHERE window_end <= eddy.watermark('events')"
 		  if $view eq 'final';
@@ -81,6 +86,8 @@ sub copy_ok
 	views_ok($database, 'restored');
 	add_rows($database, 101, 130);
 	views_ok($database, 'continued');
+	is($node->safe_psql($database, q{SELECT count(*) FROM eddy.changes('totals')}),
+		'8', "$database: changes are still kept");
 	is($node->safe_psql($database, q{SELECT count(*) FROM eddy.continuous_views WHERE state = 'running'}),
 		scalar(keys %views), "$database: all views are maintained");
 	return;
@@ -92,14 +99,23 @@ CREATE TABLE accepted (LIKE events);
 SELECT eddy.create_stream('events', event_time => 'at', delay => '30 min');
 });
 sql($node, "SELECT eddy.create_continuous_view('$_', \$\$$views{$_}\$\$"
-	  . ($_ eq 'final' ? ", emit => 'on_close')" : ')'))
+	  . ($_ eq 'final' ? ", emit => 'on_close')" : $_ eq 'zz_queued' ? ", maintenance => 'deferred')" : ')'))
   foreach sort keys %views;
-add_rows('postgres', 1, 100);
+sql($node, q{SELECT eddy.keep_changes('totals', retention => '1 day')});
+# a view with groups, and with deltas that are not merged while the groups are locked
+add_rows('postgres', 1, 60);
+wait_until($node, 'SELECT (SELECT count(*) = 3 FROM eddy._zz_queued_state) AND (SELECT count(*) = 0 FROM eddy._zz_queued_deltas)',
+	'deltas are merged');
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN; SELECT count(*) FROM (SELECT FROM eddy._zz_queued_state FOR UPDATE) s');
+add_rows('postgres', 61, 100);
 views_ok('postgres', 'original');
 
 $node->safe_psql('postgres', "CREATE DATABASE $_")
-  foreach qw(parallel without_rows in_parts plain_data refused);
+  foreach qw(parallel without_rows in_parts plain_data slowly refused);
 
+dump_database('data.sql', '--data-only', '--no-unlogged-table-data', '--disable-triggers');
+$holder->quit;
 dump_database('directory', '-Fd', '-j', 4);
 restore('parallel', 'directory', '-j', 4);
 is($node->safe_psql('parallel', 'SELECT count(*) FROM events'), '100', 'the stream has its rows');
@@ -116,12 +132,29 @@ restore('in_parts', 'schema');
 restore('in_parts', 'data', '--disable-triggers');
 copy_ok('in_parts');
 
-dump_database('data.sql', '--data-only', '--no-unlogged-table-data', '--disable-triggers');
 restore('plain_data', 'schema');
 $node->command_ok(
 	[ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/data.sql", $node->connstr('plain_data') ],
 	'plain_data: psql runs a dump of data');
 copy_ok('plain_data');
+
+# the worker of the database does not touch views while they are loaded, table by table
+restore('slowly', 'schema');
+my $data = slurp_file("$dir/data.sql");
+like($data, qr/COPY eddy\._view .*COPY eddy\._zz_queued_deltas .*COPY eddy\._zz_queued_state /s,
+	'views and deltas are loaded before the groups');
+my ($first, $second) = $data =~ /^(.*)(COPY eddy\._zz_queued_state .*)$/s;
+my $session = $node->background_psql('slowly');
+$session->query_safe($first);
+wait_until($node, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = 'slowly' AND query = 'waiting for the end of a restore'},
+	'slowly: the worker waits');
+is($node->safe_psql('slowly', 'SELECT (SELECT count(*) > 0 FROM eddy._zz_queued_deltas), (SELECT count(*) FROM eddy._zz_queued_state)'),
+	't|0', 'slowly: the deltas are not merged');
+$session->query_safe($second);
+$session->quit;
+wait_until($node, q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'slowly' AND query = 'waiting for the end of a restore'},
+	'slowly: the worker continues');
+copy_ok('slowly');
 
 # with the rows of streams, pg_restore reports errors and continues: no row is counted twice
 dump_database('all_data', '-Fc', '--data-only');
