@@ -229,7 +229,8 @@ COMMENT ON COLUMN eddy._view_status.error IS 'why the view could not be maintain
 -- Views that are filled from Kafka: one row for each, and one offset for each partition that is read.
 CREATE TABLE eddy._view_start (
     view            regclass    NOT NULL PRIMARY KEY,
-    started_at      timestamptz NOT NULL
+    started_at      timestamptz NOT NULL,
+    replaces        regclass    NOT NULL
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 CREATE TABLE eddy._view_offset (
     view            regclass    NOT NULL,
@@ -937,7 +938,7 @@ CREATE VIEW eddy.view_starts AS
 SELECT s.view, v.stream, v.start, s.started_at, o.rows, o.remaining,
        round((100 * o.read / greatest(o.read + o.remaining, 1))::numeric, 1) AS percent,
        CASE WHEN o.read > 0 THEN (clock_timestamp() - s.started_at) * (o.remaining::double precision / o.read)
-       END AS estimated_time,
+       END AS estimated_time, nullif(s.replaces::oid, 0)::regclass AS replaces,
        CASE WHEN has_table_privilege(v.stream, 'SELECT') OR has_table_privilege(v.view, 'SELECT')
             THEN t.error END AS error, t.sqlstate
 FROM eddy._view_start s

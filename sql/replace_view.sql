@@ -176,6 +176,7 @@ SELECT eddy.replace_continuous_view('totals', 'SELECT item, count(*) AS sales, s
 SELECT eddy.replace_continuous_view('totals', 'SELECT random()::text AS item, count(*) AS sales, sum(amount) AS amount, 1 AS spread, max(shop) AS shop FROM sales GROUP BY 1');
 SELECT eddy.replace_continuous_view('totals', 'SELEC');
 SELECT eddy.replace_continuous_view('totals', 'SELECT 1', start => 'stage');
+SELECT eddy.replace_continuous_view('totals', 'SELECT item, count(*) AS sales, sum(amount) AS amount, 1 AS spread, max(shop) AS shop FROM sales GROUP BY item', start => 'earliest');
 SELECT eddy.replace_continuous_view('best', 'SELECT count(*) FROM sales');
 SELECT eddy.replace_continuous_view('totals', NULL);
 CREATE OR REPLACE VIEW totals AS SELECT 'a' AS item;

@@ -199,7 +199,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	{
 		eddy_apply_fill(view, source, history, NIL);
 		if (reads_kafka(options.start))
-			eddy_view_start(view);
+			eddy_view_start(view, InvalidOid);
 		eddy_worker_wakeup_at_commit(); /* it may need ticks now */
 	}
 	PG_RETURN_OID(view);
@@ -248,7 +248,7 @@ Datum
 eddy_replace_continuous_view(PG_FUNCTION_ARGS)
 {
 	static const char *const names[REPLACE_COUNT] = {"view", "query", "start"};
-	static const char *const start_choices[] = {"keep", "now", "query", "staged", NULL};
+	static const char *const start_choices[] = {"earliest", "keep", "now", "query", "staged", NULL};
 	EddyReplacement *replacement;
 	EddyFillSource source;
 	Oid			view;
@@ -259,9 +259,20 @@ eddy_replace_continuous_view(PG_FUNCTION_ARGS)
 	eddy_argument_check_not_null(fcinfo, names, REPLACE_COUNT);
 	view = PG_GETARG_OID(REPLACE_VIEW);
 	start = text_to_cstring(PG_GETARG_TEXT_PP(REPLACE_START));
-	(void) eddy_argument_choice("argument", "start", start, start_choices);
+	start = eddy_argument_time_or_word("start", start, start_choices);
 	keeps = strcmp(start, "keep") == 0;
 	source = get_source(fcinfo, start, REPLACE_HISTORY, &history);
+	if (!keeps && reads_kafka(start))
+	{
+		Oid			successor = eddy_view_create_successor(view,
+														   text_to_cstring(PG_GETARG_TEXT_PP(REPLACE_QUERY)),
+														   start);
+
+		eddy_apply_fill(successor, EDDY_FILL_NOTHING, NULL, NIL);
+		eddy_view_start(successor, view);
+		eddy_worker_wakeup_at_commit();
+		PG_RETURN_VOID();
+	}
 
 	replacement = eddy_view_replace_begin(view,
 										  text_to_cstring(PG_GETARG_TEXT_PP(REPLACE_QUERY)), keeps);

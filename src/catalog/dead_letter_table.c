@@ -259,3 +259,27 @@ eddy_catalog_delete_dead_letters(Oid view)
 	table_endscan(scan);
 	eddy_catalog_close(rel);
 }
+
+/* eddy_catalog_move_dead_letters makes dead letters of a view those of another one. */
+void
+eddy_catalog_move_dead_letters(Oid from, Oid to)
+{
+	Relation	rel = eddy_catalog_open(&eddy_catalog_dead_letter_table);
+	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		if (slot->tts_isnull[LETTER_VIEW - 1] ||
+			DatumGetObjectId(slot->tts_values[LETTER_VIEW - 1]) != from)
+			continue;
+		slot->tts_values[LETTER_VIEW - 1] = ObjectIdGetDatum(to);
+		eddy_catalog_replace(rel, ExecFetchSlotHeapTuple(slot, false, NULL), slot->tts_values,
+							 slot->tts_isnull);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	eddy_catalog_close(rel);
+}

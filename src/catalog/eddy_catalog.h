@@ -394,7 +394,7 @@ extern bool eddy_catalog_resume_view(const EddyView *view);
 /* ---- views that are filled from Kafka (_view_status, _view_start, _view_offset) ---- */
 
 /* Marks a new view as starting, from now on. */
-extern void eddy_catalog_start_view(const EddyView *view);
+extern void eddy_catalog_start_view(const EddyView *view, Oid replaces);
 
 /* Sets the error of a view that is starting; NULL: none. Nothing is written if it is unchanged. */
 extern void eddy_catalog_set_start_error(Oid view, const char *error, const char *sqlstate);
@@ -403,6 +403,7 @@ typedef struct EddyViewStart
 {
 	Oid			view;
 	TimestampTz started_at;
+	Oid			replaces;		/* the view whose state it becomes when it is filled, or InvalidOid */
 } EddyViewStart;
 
 extern EddyViewStart *eddy_catalog_get_view_start(Oid view);
@@ -509,6 +510,7 @@ extern List *eddy_catalog_take_dead_letters(const EddyDeadLetterFilter *filter);
 /* Places of the messages of a source that are dead letters of the stream: List of EddyRange. */
 extern List *eddy_catalog_list_letter_offsets(int32 source);
 extern void eddy_catalog_delete_dead_letters(Oid view);
+extern void eddy_catalog_move_dead_letters(Oid from, Oid to);
 
 /* ---- late rows ---- */
 

@@ -23,7 +23,8 @@ enum
 {
 	START_VIEW = 1,
 	START_STARTED_AT,
-	START_NCOLUMNS = START_STARTED_AT
+	START_REPLACES,
+	START_NCOLUMNS = START_REPLACES
 };
 
 /* Columns of eddy._view_offset. */
@@ -45,6 +46,7 @@ read_start(const Datum *values, const bool *nulls pg_attribute_unused())
 
 	start->view = DatumGetObjectId(values[START_VIEW - 1]);
 	start->started_at = DatumGetTimestampTz(values[START_STARTED_AT - 1]);
+	start->replaces = DatumGetObjectId(values[START_REPLACES - 1]);
 	return start;
 }
 
@@ -97,6 +99,7 @@ eddy_catalog_set_view_start(const EddyViewStart *start)
 
 	values[START_VIEW - 1] = ObjectIdGetDatum(start->view);
 	values[START_STARTED_AT - 1] = TimestampTzGetDatum(start->started_at);
+	values[START_REPLACES - 1] = ObjectIdGetDatum(start->replaces);
 	eddy_catalog_key_oid(&key, START_VIEW, start->view);
 	eddy_catalog_put(rel, &key, values, nulls);
 	eddy_catalog_close(rel);

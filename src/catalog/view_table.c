@@ -528,10 +528,14 @@ eddy_catalog_suspend_view(const EddyView *view, const char *error, const char *s
 }
 
 void
-eddy_catalog_start_view(const EddyView *view)
+eddy_catalog_start_view(const EddyView *view, Oid replaces)
 {
 	Relation	rel = open_status(view->relid);
-	EddyViewStart start = {.view = view->relid, .started_at = GetCurrentTimestamp()};
+	EddyViewStart start = {
+		.view = view->relid,
+		.started_at = GetCurrentTimestamp(),
+		.replaces = replaces
+	};
 
 	write_status(rel, view->relid, NULL, STARTING, NULL, NULL);
 	invalidate_sources(view);

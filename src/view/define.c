@@ -809,7 +809,8 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	row.format = EDDY_SERVER_MAJOR;
 	row.aggregates = eddy_signature_make(parsed);
 	eddy_catalog_insert_view(&row);
-	eddy_define_label_tables(&row, &layout, eddy_view_label(row.relid));
+	if (!options->unlabeled)
+		eddy_define_label_tables(&row, &layout, eddy_view_label(row.relid));
 
 	eddy_view_sync(row.relid);
 	return row.relid;

@@ -17,7 +17,11 @@
  * The state of the old query can serve the new one (keep.c). Then it is converted instead of being
  * filled, or its tables are not replaced at all.
  *
- * All of it is one transaction, and others know nothing of the new objects before it commits. Batches before
+ * To be filled from Kafka, the new query gets a view of its own first, the successor, which is created as any view that
+ * is filled so, but without the labels by which consumers know it. In the transaction that would hand it over to the sources
+ * (src/worker/catch_up.c), its definition and state become those of the view instead (eddy_view_succeed).
+ *
+ * Otherwise all of it is one transaction, and others know nothing of the new objects before it commits. Batches before
  * the lock maintain the old state, batches after it the new one.
  *
  * Locking: first an object lock, which one replacement of a view has, and AccessShareLock on the view and what
@@ -35,6 +39,7 @@
 #include "access/reloptions.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "commands/defrem.h"
@@ -322,6 +327,39 @@ check_kept_changes(const EddyReplacement *r, const EddyView *view)
 				 errhint("Run eddy.keep_changes with retention => NULL before, and again afterwards.")));
 }
 
+/* Another query is already on its way. */
+static void
+check_successor(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, eddy_catalog_list_view_starts())
+	{
+		const EddyViewStart *start = lfirst(lc);
+
+		if (start->replaces == relid)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("the query of continuous view \"%s\" is being replaced",
+							get_rel_name(relid)),
+					 errdetail("Continuous view \"%s\" is being filled from Kafka for that.",
+							   get_rel_name(start->view)),
+					 errhint("Wait until eddy.view_starts does not list it, or drop it.")));
+	}
+}
+
+static void
+check_emit(const EddyViewPlan *layout, Oid relid)
+{
+	if (layout->emit_interval > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot replace the results of continuous view \"%s\"",
+						get_rel_name(relid)),
+				 errdetail("Its changes become visible one by one, by emit => 'every ...'."),
+				 errhint("Drop the continuous view and create it again.")));
+}
+
 /* ---- new objects ---- */
 
 /* A name in the schema of the view for a relation that is moved to schema eddy at once. */
@@ -363,6 +401,7 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 	/* others may have dropped it or replaced its query meanwhile */
 	view = eddy_view_get(relid);
 	eddy_view_check_owner(view, false);
+	check_successor(relid);
 	*row = *view;
 	row->definition = eddy_define_definition(choose_temporary_name(relid), query);
 	parsed = eddy_plan_definition_query(row->definition);
@@ -380,13 +419,8 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 	eddy_define_check_options(&r->layout, parsed, row);
 	if (keeps)
 		r->keep = plan_keep(r, parsed, reason);
-	else if (r->layout.emit_interval > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot replace the results of continuous view \"%s\"",
-						get_rel_name(relid)),
-				 errdetail("Its changes become visible one by one, by emit => 'every ...'."),
-				 errhint("Drop the continuous view and create it again.")));
+	else
+		check_emit(&r->layout, relid);
 	check_kept_changes(r, view);
 	row->state_tables = eddy_define_state_tables(&r->layout, get_rel_name(relid));
 	split_layers(r, parsed);
@@ -627,4 +661,162 @@ eddy_view_replace_end(EddyReplacement *r)
 	eddy_view_sync(row->relid);
 	if (moves)
 		eddy_net_change_end(net);
+}
+
+/* ---- with a successor ---- */
+
+/* Creates the view that gets the new query, with the options of the other one, beside it. */
+static Oid
+create_successor(const EddyView *view, const char *query, const char *start)
+{
+	Oid			schema = get_rel_namespace(view->relid);
+	Oid			owner = eddy_owner_of_relation(view->relid);
+	EddyViewOptions options = {
+		.emit = view->emit,
+		.late = view->late,
+		.allowed_lateness = view->allowed_lateness,
+		.retention = view->retention,
+		.start = start,
+		.maintenance = view->maintenance,
+		.on_error = view->on_error,
+		.idle_ttl = view->idle_ttl,
+		.unlabeled = true
+	};
+	char	   *name = ChooseRelationName(get_rel_name(view->relid), NULL, "next", schema, false);
+	bool		created;
+	Oid			successor;
+
+	successor = eddy_view_create(quote_qualified_identifier(get_namespace_name(schema), name), query,
+								 &options, &created);
+	if (GetUserId() != owner)
+	{
+		ATExecChangeOwner(successor, owner, false, AccessExclusiveLock);
+		CommandCounterIncrement();
+		eddy_view_sync(successor);
+	}
+	return successor;
+}
+
+/*
+ * eddy_view_create_successor creates a view with a new query for a view that the current user owns. It is dropped with
+ * that view.
+ */
+Oid
+eddy_view_create_successor(Oid relid, const char *query, const char *start)
+{
+	EddyReplacement r = {0};
+	EddyView   *view = eddy_view_get(relid);
+	EddyView   *successor;
+	ObjectAddress part;
+	ObjectAddress whole;
+
+	eddy_view_check_context("replace");
+	eddy_view_check_owner(view, false);
+	eddy_view_lock_query(relid);
+	LockRelationOid(relid, AccessShareLock);
+	view = eddy_view_get(relid);
+	eddy_view_check_owner(view, false);
+	check_successor(relid);
+	check_kept_changes(&r, view);
+	if (view->starting)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("continuous view \"%s\" is still being filled from Kafka",
+						get_rel_name(relid)),
+				 errhint("The view eddy.view_starts shows the progress.")));
+	eddy_plan_set_policy(&r.layout, view);
+	check_emit(&r.layout, relid);
+	successor = eddy_view_get(create_successor(view, query, start));
+	check_chain(view, successor->stream);
+	check_columns(relid, eddy_plan_definition_query(successor->definition));
+	ObjectAddressSet(part, RelationRelationId, successor->relid);
+	ObjectAddressSet(whole, RelationRelationId, relid);
+	recordDependencyOn(&part, &whole, DEPENDENCY_AUTO);
+	return successor->relid;
+}
+
+/* eddy_view_lock_replaced locks a view and its tables against all others, before the stream; nothing if it was dropped. */
+void
+eddy_view_lock_replaced(Oid relid)
+{
+	EddyView   *view;
+	ListCell   *lc;
+
+	eddy_view_lock_query(relid);
+	view = eddy_catalog_get_view(relid);
+	if (view == NULL)
+		return;
+	LockRelationOid(relid, AccessExclusiveLock);
+	LockRelationOid(view->definition, AccessExclusiveLock);
+	foreach(lc, view->state_tables)
+		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
+}
+
+/* Removes a view whose definition and state tables become those of another one. */
+static void
+dissolve(const EddyView *successor)
+{
+	ObjectAddress object;
+
+	deleteDependencyRecordsForSpecific(RelationRelationId, successor->definition,
+									   DEPENDENCY_INTERNAL, RelationRelationId, successor->relid);
+	eddy_catalog_delete_view(successor->relid);
+	CommandCounterIncrement();
+	ObjectAddressSet(object, RelationRelationId, successor->relid);
+	performDeletion(&object, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
+	CommandCounterIncrement();
+}
+
+static void
+run_split_layers(void *arg)
+{
+	EddyReplacement *r = arg;
+	EddyOwnerSwitch save;
+
+	/* functions of the user must not run with other privileges */
+	eddy_owner_begin(&save, r->layout.owner);
+	split_layers(r, r->query);
+	eddy_owner_end(&save);
+}
+
+/*
+ * eddy_view_succeed gives a view the query and the state of its successor, which has been filled. The caller has
+ * locked the stream and the view against all others.
+ */
+void
+eddy_view_succeed(Oid successor, Oid relid)
+{
+	EddyReplacement *r = palloc0(sizeof(EddyReplacement));
+	EddyView   *next = eddy_view_get(successor);
+	EddyView   *view = eddy_view_get(relid);
+	EddyView   *row = &r->new_view;
+	EddyViewPlan *plan = eddy_plan_make(next);
+	const char *reason;
+	ErrorData  *error;
+
+	if (plan == NULL)
+		elog(ERROR, "continuous view %u does not exist", successor);
+	r->layout = *plan;
+	r->layout.view = relid;
+	r->query = eddy_plan_definition_query(next->definition);
+	*row = *next;
+	row->relid = relid;
+	row->start = view->start;
+	row->suspended = row->starting = false;
+	check_chain(view, row->stream);
+	check_kept_changes(r, view);
+	check_columns(relid, r->query);
+	r->old_view = view;
+	r->old = make_old_plan(view, &reason);
+	error = eddy_subtransaction_run(run_split_layers, r);
+	if (error)
+		ReThrowError(error);
+	eddy_catalog_move_dead_letters(successor, relid);
+	dissolve(next);
+	eddy_catalog_update_view(row, view);
+	/* its windows close again, with the rows that it was filled with */
+	(void) eddy_catalog_resume_view(row);
+	eddy_catalog_reset_view_progress(relid);
+	CommandCounterIncrement();
+	eddy_view_replace_end(r);
 }

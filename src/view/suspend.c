@@ -317,11 +317,11 @@ list_descendants(Oid view)
 /* ---- filling from Kafka ---- */
 
 /*
- * eddy_view_start marks a new view as one that is filled from Kafka, by a worker of its own. The
- * caller has created it in this transaction.
+ * eddy_view_start marks a new view as one that is filled from Kafka, by a worker of its own, and then replaces another one,
+ * unless that is InvalidOid. The caller has created it in this transaction.
  */
 void
-eddy_view_start(Oid relid)
+eddy_view_start(Oid relid, Oid replaces)
 {
 	EddyView   *view = eddy_catalog_get_view(relid);
 
@@ -344,7 +344,7 @@ eddy_view_start(Oid relid)
 				 errmsg("stream \"%s\" has no sources", get_rel_name(view->stream)),
 				 errdetail("With start => '%s', a view is filled from Kafka.", view->start),
 				 errhint("Attach a topic first.")));
-	eddy_catalog_start_view(view);
+	eddy_catalog_start_view(view, replaces);
 }
 
 /*

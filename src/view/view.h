@@ -81,6 +81,7 @@ typedef struct EddyViewOptions
 	const char *on_error;
 	Interval   *idle_ttl;
 	bool		if_not_exists;
+	bool		unlabeled;		/* consumers of changes do not know it */
 } EddyViewOptions;
 
 extern void eddy_view_watch_deletes(const EddyView *view);
@@ -108,6 +109,14 @@ extern void eddy_view_replace_end(EddyReplacement *replacement);
 extern bool eddy_view_is_replaced(Oid view);
 
 /*
+ * With another view that is filled from Kafka first, the successor: its creation, which returns it, and the end, when the caller
+ * has filled it and locked the stream, after eddy_view_lock_replaced. These raise errors.
+ */
+extern Oid	eddy_view_create_successor(Oid relid, const char *query, const char *start);
+extern void eddy_view_lock_replaced(Oid relid);
+extern void eddy_view_succeed(Oid successor, Oid relid);
+
+/*
  * Waits until no other transaction replaces the query of a view, before any other lock is taken. For all that
  * locks the stream, and then the view or its tables, against others.
  */
@@ -126,7 +135,7 @@ extern bool eddy_view_rows_appear(const EddyView *view);
 
 /* True if a view combines what the view that it reads keeps of its groups (chain_combine.c). */
 extern bool eddy_view_combines(Oid view);
-extern void eddy_view_start(Oid relid);
+extern void eddy_view_start(Oid relid, Oid replaces);
 extern void eddy_view_finish_start(Oid relid);
 
 extern void eddy_view_check_context(const char *command);

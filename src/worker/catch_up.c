@@ -60,7 +60,8 @@
 #include "worker/source_worker.h"
 
 #define BOUNDS_INTERVAL 200		/* ms after which the offsets of a source are read again */
-#define FINISH_INTERVAL 100		/* ms between attempts to hand over */
+#define FINISH_INTERVAL 100		/* ms between attempts to hand over, which grow */
+#define FINISH_INTERVAL_MAX 5000
 #define IDLE_WAIT 100L			/* ms to wait when there is nothing to do */
 #define LOCK_WAIT "200"			/* ms for the lock on the stream; writers queue behind it */
 #define RETRY_DELAY 2000L		/* ms after an error */
@@ -69,6 +70,7 @@ static Oid	view_oid = InvalidOid;
 static Oid	stream_oid = InvalidOid;
 static List *readers = NIL;		/* of EddyReader, in readers_context */
 static MemoryContext readers_context = NULL;
+static int	finish_interval = FINISH_INTERVAL;
 static long crash_delay = 0;	/* ms to wait before the first batch */
 
 /* ---- errors ---- */
@@ -217,11 +219,15 @@ step_finish(void *arg pg_attribute_unused())
 {
 	List	   *streams = NIL;
 	StepResult	result = STEP_LEAVE;
+	EddyViewStart *start;
 	ListCell   *lc;
 
 	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
 	PushActiveSnapshot(GetTransactionSnapshot());
+	start = eddy_catalog_get_view_start(view_oid);
+	if (start && OidIsValid(start->replaces))
+		eddy_view_lock_replaced(start->replaces);
 	LockRelationOid(stream_oid, ShareRowExclusiveLock);
 	(void) set_config_option("lock_timeout", "0", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
 							 true, 0, false);
@@ -255,12 +261,15 @@ step_finish(void *arg pg_attribute_unused())
 						 errmsg("offsets of continuous view \"%s\" were changed concurrently",
 								get_rel_name(view_oid))));
 		eddy_clock_stop();
-		eddy_view_finish_start(view_oid);
-		eddy_close_request(stream_oid);
-		eddy_worker_wakeup_at_commit();
 		ereport(LOG,
 				(errmsg("continuous view \"%s\" has been filled from Kafka",
 						get_rel_name(view_oid))));
+		if (start && OidIsValid(start->replaces))
+			eddy_view_succeed(view_oid, start->replaces);
+		else
+			eddy_view_finish_start(view_oid);
+		eddy_close_request(stream_oid);
+		eddy_worker_wakeup_at_commit();
 	}
 	foreach(lc, streams)
 	{
@@ -477,6 +486,7 @@ finish_filling(void)
 {
 	ErrorData  *failure;
 	StepResult	result;
+	bool		had_messages = false;
 	ListCell   *lc;
 
 	if (try_step(step_finish, NULL, &result, &failure))
@@ -484,9 +494,18 @@ finish_filling(void)
 	eddy_clock_stop();
 	/* what was taken is applied by batches, which find out what fails */
 	foreach(lc, readers)
+	{
+		had_messages |= ((EddyReader *) lfirst(lc))->worker.nmessages > 0;
 		eddy_reader_return_batch(lfirst(lc));
-	ereport(DEBUG1,
-			(errmsg("continuous view %u is not handed over yet: %s", view_oid, failure->message)));
+	}
+	if (!had_messages && !eddy_batch_is_transient(failure->sqlerrcode))
+		report_failure(failure);
+	else
+		ereport(DEBUG1,
+				(errmsg("continuous view %u is not handed over yet: %s", view_oid,
+						failure->message)));
+	/* whoever holds a lock must not make others wait most of the time */
+	finish_interval = Min(finish_interval * 2, FINISH_INTERVAL_MAX);
 	return STEP_NOTHING;
 }
 
@@ -514,7 +533,7 @@ fill(MemoryContext loop_context)
 		}
 		/* also while messages keep arriving */
 		if (may_finish() &&
-			TimestampDifferenceExceeds(last_try, GetCurrentTimestamp(), FINISH_INTERVAL))
+			TimestampDifferenceExceeds(last_try, GetCurrentTimestamp(), finish_interval))
 		{
 			result = finish_filling();
 			if (result == STEP_LEAVE || result == STEP_REOPEN)

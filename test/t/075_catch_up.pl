@@ -163,6 +163,46 @@ wait_for_consumed($node, $broker, 'events');
 same_groups('since', "SELECT generate_series($last + 1::bigint, $last + 400)", 'a view begins at a point in time');
 
 #
+# The query of a view is replaced by one that is filled from Kafka first
+#
+
+my $wider = 'SELECT id % 40 AS g, count(*) AS n, sum(id) AS ids, max(id) AS largest FROM events GROUP BY 1';
+sql($node, q{SELECT pg_create_logical_replication_slot('replacing', 'pg_eddy_cdc')});
+sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 8000; SELECT pg_reload_conf()");
+my $old_rows = sql($node, 'SELECT sum(n) FROM past');
+sql($node, "SELECT eddy.replace_continuous_view('past', '$wider', start => 'earliest')");
+wait_until($node, q{SELECT view::text = 'past_next' AND replaces = 'past'::regclass AND rows > 0 FROM eddy.view_starts},
+	'eddy.view_starts shows what the view replaces');
+sql($node, 'INSERT INTO events SELECT -159 FROM generate_series(1, 20)');
+is(sql($node, 'SELECT sum(n) FROM past'), $old_rows + 20, 'the view has its old results meanwhile');
+($ret, $out, $err) = $node->psql('postgres', "SELECT eddy.replace_continuous_view('past', '$groups', start => 'now')");
+like($err, qr/query of continuous view "past" is being replaced.*"past_next" is being filled/s, 'one replacement at a time');
+$pid = sql($node, q{SELECT pid FROM eddy._workers() WHERE kind = 'catch-up'});
+kill 'KILL', $pid;
+wait_until($node, qq{SELECT count(*) = 1 FROM eddy._workers() WHERE kind = 'catch-up' AND pid <> $pid}, 'its worker is killed, and starts again');
+sql($node, "ALTER SYSTEM RESET pg_eddy.catch_up_rate; SELECT pg_reload_conf()");
+produce('events', $last + 401 .. $last + 600);
+sql($node, 'INSERT INTO events SELECT -199 FROM generate_series(1, 20)');
+wait_until($node, 'SELECT NOT EXISTS (SELECT FROM eddy.view_starts)', 'the query is replaced');
+produce('events', $last + 601 .. $last + 800);
+wait_for_consumed($node, $broker, 'events');
+my $all = qq{SELECT generate_series(1::bigint, $last + 800) UNION ALL SELECT -159 FROM generate_series(1, 20)
+	UNION ALL SELECT -199 FROM generate_series(1, 20)};
+is(sql($node, difference('TABLE past', $wider =~ s/events/($all) r (id)/r)), '', 'with the messages from the beginning, each counted once');
+is(sql($node, q{SELECT to_regclass('past_next')}), '', 'the other view is gone');
+is(sql($node, q{SELECT count(*) FILTER (WHERE data ~ 'past_next'), count(*) FILTER (WHERE data ~ 'public.past"') >= 40
+	FROM pg_logical_slot_get_changes('replacing', NULL, NULL)}), '0|t', 'consumers receive the difference');
+sql($node, q{SELECT pg_drop_replication_slot('replacing')});
+sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 100; SELECT pg_reload_conf()");
+sql($node, "SELECT eddy.replace_continuous_view('past', '$wider HAVING count(*) > 0', start => '$time')");
+sql($node, 'DROP VIEW past_next');
+wait_until($node, q{SELECT count(*) = 0 FROM eddy._workers() WHERE kind = 'catch-up'}, 'dropping the other view ends the replacement');
+sql($node, "SELECT eddy.replace_continuous_view('past', '$wider HAVING count(*) > 0', start => '$time')");
+sql($node, 'DROP VIEW past');
+is(sql($node, q{SELECT count(*) FROM pg_class WHERE relname ~ 'past'}), '0', 'dropping the view ends it as well');
+sql($node, "ALTER SYSTEM RESET pg_eddy.catch_up_rate; SELECT pg_reload_conf()");
+
+#
 # Windows close when the view is filled, and no row of the past is late. Two sources.
 #
 
