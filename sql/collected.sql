@@ -229,7 +229,6 @@ SELECT eddy.create_continuous_view('refused', 'SELECT page, json_agg(h) FROM hit
 CREATE FUNCTION volatile_add(s text, v text) RETURNS text VOLATILE LANGUAGE sql AS 'SELECT s || v';
 CREATE AGGREGATE volatile_agg(text) (sfunc = volatile_add, stype = text);
 SELECT eddy.create_continuous_view('refused', 'SELECT page, volatile_agg(tag) FROM hits h GROUP BY page');
-SELECT eddy.create_continuous_view('refused', 'SELECT s.window_start, s.window_end, k, count(DISTINCT v) FROM timed, eddy.session(at, ''1 minute'') s GROUP BY s.window_start, s.window_end, k');
 
 SET client_min_messages = warning;
 DROP TABLE hits, timed, few, texts, objects, odd_values CASCADE;

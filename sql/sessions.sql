@@ -54,29 +54,33 @@ INSERT INTO shops VALUES (1, '10 s'), (2, '1 min');
 CREATE UNLOGGED TABLE sales (shop int, local timestamp, price float8, n int);
 SELECT eddy.create_stream('sales');
 CREATE TABLE all_sales (LIKE sales);
+-- an aggregate of one's own that does not combine; like those with DISTINCT or ORDER BY it needs its values, which are merged with sessions
+CREATE FUNCTION longer(text, int) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT $1 || '+' || $2 $$;
+CREATE AGGREGATE chain(int) (SFUNC = longer, STYPE = text, INITCOND = '');
 SELECT eddy.create_continuous_view('busy', $$
     SELECT upper('shop ' || shop) AS shop, w.window_end - w.window_start AS length, last_event - w.window_start AS active, avg(price) AS average, max(n) - min(n) AS spread,
-           count(*) FILTER (WHERE n > 5) AS big
+           count(*) FILTER (WHERE n > 5) AS big, count(DISTINCT price) AS prices, percentile_cont(0.5) WITHIN GROUP (ORDER BY price) AS median
     FROM sales CROSS JOIN LATERAL eddy.session(local, gap => '15 s') AS w WHERE n > 0 GROUP BY shop, w.window_start, w.window_end, w.last_event HAVING count(*) > 1 $$);
-SELECT eddy.create_continuous_view('any_shop', 'SELECT w.window_end, count(*), sum(n) FROM sales, eddy.session(local, ''15 s'') w GROUP BY w.window_end');
+SELECT eddy.create_continuous_view('any_shop', $$
+    SELECT w.window_end, count(*), sum(n), string_agg(shop || ':' || n, ' ' ORDER BY local, shop, n) AS trail FROM sales, eddy.session(local, '15 s') w GROUP BY w.window_end $$);
 SELECT eddy.create_continuous_view('only_bounds', 'SELECT w.window_start, w.last_event FROM sales, eddy.session(local, ''15 s'') w GROUP BY 1, 2');
 -- the gap can depend on the row: the session lasts until the largest time plus gap of its rows
 SELECT eddy.create_continuous_view('by_shop', $$
     SELECT shop % 2 AS odd, w.window_start, w.window_end, w.last_event, count(*), sum(n), min(gap)
     FROM sales JOIN shops USING (shop), eddy.session(local, gap) w GROUP BY 1, 2, 3, 4 $$);
 SELECT eddy.create_continuous_view('by_row', $$
-    SELECT w.window_start, w.window_end, w.last_event, count(*), sum(n), min(n)
+    SELECT w.window_start, w.window_end, w.last_event, count(*), sum(n), min(n), sum(DISTINCT n) AS once, mode() WITHIN GROUP (ORDER BY n), chain(n ORDER BY n)
     FROM sales, eddy.session(local, n * interval '1 s') w WHERE n > 0 GROUP BY 1, 2, 3 $$);
 
 -- The oracle: a row starts a session if all rows before it, in order of time, have ended.
 CREATE FUNCTION mark(ts timestamp, before timestamp) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT CASE WHEN ts <= before THEN 0 ELSE 1 END';
 CREATE VIEW busy_oracle AS
-    SELECT upper('shop ' || shop), max(local) + interval '15 s' - min(local) AS length, max(local) - min(local) AS active, avg(price), max(n) - min(n) AS spread, count(*) FILTER (WHERE n > 5)
+    SELECT upper('shop ' || shop), max(local) + interval '15 s' - min(local) AS length, max(local) - min(local) AS active, avg(price), max(n) - min(n) AS spread, count(*) FILTER (WHERE n > 5), count(DISTINCT price) AS prices, percentile_cont(0.5) WITHIN GROUP (ORDER BY price) AS median
     FROM (SELECT *, sum(mark(local, before)) OVER (PARTITION BY shop ORDER BY local) AS s
           FROM (SELECT *, max(local + interval '15 s') OVER (PARTITION BY shop ORDER BY local ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
                 FROM all_sales WHERE n > 0) x) y GROUP BY shop, s HAVING count(*) > 1;
 CREATE VIEW any_shop_oracle AS
-    SELECT max(local) + interval '15 s', count(*), sum(n)
+    SELECT max(local) + interval '15 s', count(*), sum(n), string_agg(shop || ':' || n, ' ' ORDER BY local, shop, n)
     FROM (SELECT *, sum(mark(local, before)) OVER (ORDER BY local) AS s
           FROM (SELECT *, max(local + interval '15 s') OVER (ORDER BY local ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM all_sales) x) y GROUP BY s;
 CREATE VIEW only_bounds_oracle AS
@@ -89,7 +93,7 @@ CREATE VIEW by_shop_oracle AS
           FROM (SELECT *, max(local + gap) OVER (PARTITION BY odd ORDER BY local ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
                 FROM (SELECT shop % 2 AS odd, local, gap, n FROM all_sales JOIN shops USING (shop)) z) x) y GROUP BY odd, s;
 CREATE VIEW by_row_oracle AS
-    SELECT min(local) AS s, max(local + n * interval '1 s') AS e, max(local) AS l, count(*), sum(n), min(n)
+    SELECT min(local) AS s, max(local + n * interval '1 s') AS e, max(local) AS l, count(*), sum(n), min(n), sum(DISTINCT n) AS once, mode() WITHIN GROUP (ORDER BY n), chain(n ORDER BY n)
     FROM (SELECT *, sum(mark(local, before)) OVER (ORDER BY local) AS s
           FROM (SELECT *, max(local + n * interval '1 s') OVER (ORDER BY local ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM all_sales WHERE n > 0) x) y GROUP BY s;
 CREATE FUNCTION differences() RETURNS TABLE (name text, rows bigint, differ bigint) LANGUAGE plpgsql AS $$
@@ -124,6 +128,8 @@ SELECT name, differ FROM differences();
 INSERT INTO all_sales SELECT 1 + g % 2, timestamp '2026-01-02' + g * g % 100003 * interval '1.7 s', g % 31, g % 11 - 1 FROM generate_series(1, 20000) g;
 INSERT INTO sales SELECT * FROM all_sales WHERE local >= '2026-01-02';
 SELECT name, differ FROM differences();
+-- values of sessions that were merged are those of the session that remains
+SELECT count(*) FROM eddy._busy_values v WHERE NOT EXISTS (SELECT FROM eddy._busy_state s WHERE s._id = v._id);
 -- a rebuild counts the stored rows again
 TABLE all_sales EXCEPT ALL TABLE sales;
 SELECT eddy.pause('busy'), eddy.pause('by_row');
@@ -177,4 +183,5 @@ SELECT eddy.create_continuous_view('refused', 'SELECT w.window_start FROM clicks
 
 DROP TABLE clicks, sales, odd, beats CASCADE;
 DROP TABLE all_sales, shops CASCADE;
-DROP FUNCTION sell, differences, mark, at;
+DROP AGGREGATE chain(int);
+DROP FUNCTION sell, differences, mark, at, longer;

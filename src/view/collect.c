@@ -461,21 +461,6 @@ eddy_collect_lay_out_tables(EddyViewPlan *plan)
 	}
 }
 
-/* eddy_collect_refuse raises an error if an aggregate of the view needs its values. */
-void
-eddy_collect_refuse(const EddyViewPlan *plan, const char *detail, const char *hint)
-{
-	EddyCollection *collection;
-	EddyAggregate *agg;
-
-	if (plan->collections == NIL)
-		return;
-	collection = linitial(plan->collections);
-	agg = &plan->aggs[linitial_int(collection->aggs)];
-	eddy_refuse(psprintf("aggregate \"%s\" cannot be maintained incrementally",
-						 get_func_name(agg->aggref->aggfnoid)), detail, hint);
-}
-
 /*
  * eddy_collect_check_privileges raises an error unless the owner of a view may execute the
  * aggregates that are computed from kept values: the delta query does not call them.

@@ -61,7 +61,6 @@ extern void eddy_collect_analyze(EddyViewPlan *plan, EddyAggregate *agg);
 extern Aggref *eddy_collect_make_call(const char *name, Oid lookup_type, Oid type, List *args);
 extern Aggref *eddy_collect_make_aggref(EddyCollection *collection, Index stream_rti);
 extern void eddy_collect_lay_out_tables(EddyViewPlan *plan);
-extern void eddy_collect_refuse(const EddyViewPlan *plan, const char *detail, const char *hint);
 extern void eddy_collect_check_privileges(const EddyViewPlan *plan);
 extern List *eddy_collect_tables(const EddyViewPlan *plan);
 
@@ -83,12 +82,18 @@ extern EddyCollector *eddy_collect_begin(EddyViewPlan *plan, EddyMerge *merge,
 extern void eddy_collect_end(EddyCollector *collector);
 
 /*
- * For each group, again after a collision: prepare, then one compute for each aggregate that has a
- * collection, then store, after the change of the group's own row was passed to the merge.
+ * For each group, again after a collision: start_group, prepare, then one compute for each aggregate that
+ * has a collection, then store, after the change of the group's own row was passed to the merge. Before
+ * prepare, add_row for each of several rows of the delta, and absorb for each stored group that becomes a part
+ * of this one.
  */
+extern void eddy_collect_start_group(EddyCollector *collector);
+extern void eddy_collect_add_row(EddyCollector *collector, const EddyState *partials);
+extern void eddy_collect_absorb(EddyCollector *collector, TupleTableSlot *stored);
+extern int64 eddy_collect_count_values(const EddyCollector *collector, TupleTableSlot *stored);
 extern void eddy_collect_prepare(EddyCollector *collector, const EddyState *partials,
-								 const EddyState *removed, TupleTableSlot *stored, const Datum *keys, const bool *key_nulls,
-								 TupleTableSlot *result);
+								 const EddyState *removed, TupleTableSlot *stored, const Datum *keys,
+								 const bool *key_nulls, TupleTableSlot *result);
 extern void eddy_collect_compute(EddyCollector *collector, int agg, const EddyState *stored,
 								 EddyState *new_stored, EddyState *final);
 extern void eddy_collect_store(EddyCollector *collector);

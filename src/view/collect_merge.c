@@ -8,6 +8,9 @@
  * the lock on that row protects them: its counts change whenever a value is added. Aggregates are
  * computed again, from all values, only for groups that have new ones.
  *
+ * Groups can be joined (sessions): the values of a group that is absorbed are new values of the other
+ * one, and its rows are removed.
+ *
  * Locking: that of the group's row. Memory: the combiner's context, which is reset for each group;
  * values beyond work_mem that are read again use temporary files. Errors of aggregate functions,
  * and the limit of values, are raised before anything of the group is written.
@@ -66,6 +69,15 @@ typedef struct CollectorPart
 	int			npartial;		/* aggregates that combine */
 	bool		only_counts;	/* those that combine count one value each */
 	EddyState  *nothing;		/* transition states of no values; NULL: not known yet */
+
+	/* the current group, before it is prepared */
+	int			nadded;
+	int			added_capacity;
+	NewValue   *added;			/* values of the batch, and of groups that are absorbed */
+	int64		ninputs;		/* that they stand for */
+	int			nabsorbed;
+	int			absorbed_capacity;
+	Part	   *absorbed;		/* rows of groups that are absorbed, which are removed */
 
 	/* the current group */
 	int			nnew;
@@ -226,9 +238,38 @@ compare_values(const void *a, const void *b, void *arg)
 	return order != 0 ? order : compare_arrival(a, b, arg);
 }
 
+/* Makes room for more elements of an array in the context of the group. */
+static void *
+enlarge(void *array, int n, int more, int *capacity, Size size)
+{
+	if (n + more <= *capacity)
+		return array;
+	*capacity = Max(n + more, *capacity * 2);
+	return array ? repalloc_huge(array, size * *capacity) :
+		MemoryContextAllocHuge(CurrentMemoryContext, size * *capacity);
+}
+
+static NewValue *
+add_value(CollectorPart *part, int64 count)
+{
+	int			n = Max(part->collection->ncolumns, 1);
+	NewValue   *value;
+
+	part->added = enlarge(part->added, part->nadded, 1, &part->added_capacity, sizeof(NewValue));
+	value = &part->added[part->nadded];
+	value->index = part->nadded++;
+	value->place = 0;
+	value->count = count;
+	value->kept = false;
+	value->values = palloc(sizeof(Datum) * n);
+	value->nulls = palloc(sizeof(bool) * n);
+	part->ninputs += count;
+	return value;
+}
+
 /*
- * Reads the values that the delta query gave for the group, into part->new_values, each with the given
- * count: -1 for values that are taken back.
+ * Adds the values that the delta query gave for the group, each with the given count: -1 for values
+ * that are taken back.
  */
 static void
 read_values(CollectorPart *part, const EddyState *delta, int count_of_each)
@@ -242,13 +283,12 @@ read_values(CollectorPart *part, const EddyState *delta, int count_of_each)
 		return;
 	bytes = DatumGetByteaPCopy(delta->value);
 	count = ((EddyValuesHeader *) bytes)->count;
-	part->new_values = part->new_values ?
-		repalloc_huge(part->new_values, sizeof(NewValue) * (part->nnew + count)) :
-		MemoryContextAllocHuge(CurrentMemoryContext, sizeof(NewValue) * count);
+	part->added = enlarge(part->added, part->nadded, count, &part->added_capacity,
+						  sizeof(NewValue));
 	next = (char *) bytes + EDDY_VALUES_OFFSET;
 	for (uint32 i = 0; i < count; i++)
 	{
-		NewValue   *value = &part->new_values[part->nnew + i];
+		NewValue   *value;
 		TupleTableSlot *row = part->delta_row;
 		MinimalTuple tuple = (MinimalTuple) next;
 
@@ -257,10 +297,7 @@ read_values(CollectorPart *part, const EddyState *delta, int count_of_each)
 			elog(ERROR, "values of a batch are truncated");
 		ExecStoreMinimalTuple(tuple, row, false);
 		slot_getallattrs(row);
-		value->index = part->nnew + i;
-		value->count = count_of_each;
-		value->kept = false;
-		value->place = 0;
+		value = add_value(part, count_of_each);
 		if (!row->tts_isnull[0])
 		{
 			ItemPointer place = (ItemPointer) DatumGetPointer(row->tts_values[0]);
@@ -269,14 +306,11 @@ read_values(CollectorPart *part, const EddyState *delta, int count_of_each)
 				ItemPointerGetOffsetNumberNoCheck(place);
 		}
 		/* they point into bytes */
-		value->values = palloc(sizeof(Datum) * Max(collection->ncolumns, 1));
-		value->nulls = palloc(sizeof(bool) * Max(collection->ncolumns, 1));
 		memcpy(value->values, row->tts_values + 1, sizeof(Datum) * collection->ncolumns);
 		memcpy(value->nulls, row->tts_isnull + 1, sizeof(bool) * collection->ncolumns);
 		next += MAXALIGN(tuple->t_len);
 	}
 	ExecClearTuple(part->delta_row);
-	part->nnew += count;
 }
 
 /* Sorts them; of a set or counts, leaves each different value once. */
@@ -588,20 +622,17 @@ prepare_collection(EddyCollector *collector, CollectorPart *part, const EddyStat
 	int64		first = nvalues;
 	bool		changed;
 
-	part->nnew = 0;
-	part->new_values = NULL;
 	read_values(part, delta, 1);
-	inputs += part->nnew;
-	if (removed)
-	{
-		inputs += part->nnew;
-		read_values(part, removed, -1);
-		inputs -= part->nnew;
-	}
+	read_values(part, removed, -1);
+	inputs += part->ninputs;
+	part->nnew = part->nadded;
+	part->new_values = part->added;
 	sort_values(part);
-	part->nparts = 0;
+	part->nparts = part->nabsorbed;
 	part->parts = MemoryContextAllocHuge(CurrentMemoryContext,
-										 sizeof(Part) * Max(part->nnew, 1));
+										 sizeof(Part) * Max(part->nnew + part->nabsorbed, 1));
+	if (part->nabsorbed > 0)
+		memcpy(part->parts, part->absorbed, sizeof(Part) * part->nabsorbed);
 	changed = part->nnew > 0;
 	switch (collection->kind)
 	{
@@ -648,11 +679,109 @@ set_keys(EddyCollector *collector, const Datum *keys, const bool *key_nulls)
 	}
 }
 
+/* eddy_collect_start_group: what add and absorb take from now on is of another group. */
+void
+eddy_collect_start_group(EddyCollector *collector)
+{
+	for (int i = 0; i < collector->nparts; i++)
+	{
+		CollectorPart *part = &collector->parts[i];
+
+		part->added = NULL;
+		part->nadded = part->added_capacity = 0;
+		part->ninputs = 0;
+		part->absorbed = NULL;
+		part->nabsorbed = part->absorbed_capacity = 0;
+	}
+}
+
+/* eddy_collect_add_row adds the values of a row of the delta; partials: its aggregates. */
+void
+eddy_collect_add_row(EddyCollector *collector, const EddyState *partials)
+{
+	MemoryContext old = MemoryContextSwitchTo(collector->combiner->mcxt);
+
+	for (int i = 0; i < collector->nparts; i++)
+	{
+		CollectorPart *part = &collector->parts[i];
+
+		read_values(part, &partials[linitial_int(part->collection->aggs)], 1);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Takes a kept value of a group that is absorbed, in the current context. */
+static void
+absorb_value(CollectorPart *part, TupleTableSlot *row)
+{
+	const EddyCollection *collection = part->collection;
+	TupleDesc	desc = row->tts_tupleDescriptor;
+	int			first = collection->kind == EDDY_COLLECT_LIST ? 2 : 1;
+	int64		count = collection->kind == EDDY_COLLECT_COUNTS ?
+		DatumGetInt64(row->tts_values[first + collection->ncolumns]) : 1;
+	NewValue   *value = add_value(part, count);
+	Part	   *removed;
+
+	part->absorbed = enlarge(part->absorbed, part->nabsorbed, 1, &part->absorbed_capacity,
+							 sizeof(Part));
+	removed = &part->absorbed[part->nabsorbed++];
+	removed->exists = removed->removed = true;
+	removed->place = row->tts_tid;
+	removed->values = palloc(sizeof(Datum) * desc->natts);
+	removed->nulls = palloc(sizeof(bool) * desc->natts);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		removed->nulls[i] = row->tts_isnull[i];
+		removed->values[i] = row->tts_isnull[i] ? (Datum) 0 :
+			datumCopy(row->tts_values[i], att->attbyval, att->attlen);
+	}
+	memcpy(value->values, removed->values + first, sizeof(Datum) * collection->ncolumns);
+	memcpy(value->nulls, removed->nulls + first, sizeof(bool) * collection->ncolumns);
+}
+
+/* eddy_collect_absorb adds the values of another stored group, which is removed with its values. */
+void
+eddy_collect_absorb(EddyCollector *collector, TupleTableSlot *stored)
+{
+	bool		not_null = false;
+
+	for (int i = 0; i < collector->nparts; i++)
+	{
+		CollectorPart *part = &collector->parts[i];
+		int			table = part->collection->table;
+		TupleTableSlot *row;
+
+		eddy_merge_seek(collector->merge, table, 1, false,
+						&stored->tts_values[collector->plan->id_column - 1], &not_null);
+		while ((row = eddy_merge_fetch(collector->merge, table)) != NULL)
+		{
+			/* not around the reading: a scan lives as long as the merge */
+			MemoryContext old = MemoryContextSwitchTo(collector->combiner->mcxt);
+
+			absorb_value(part, row);
+			MemoryContextSwitchTo(old);
+		}
+	}
+}
+
+/* eddy_collect_count_values returns the number of values that are kept of a stored group. */
+int64
+eddy_collect_count_values(const EddyCollector *collector, TupleTableSlot *stored)
+{
+	int64		count = 0;
+
+	for (int i = 0; i < collector->nparts; i++)
+		count += stored_number(stored, collector->parts[i].collection->nvalues_column);
+	return count;
+}
+
 /*
  * eddy_collect_prepare adds the values of the batch to those of a group, in memory, and computes
  * the aggregates that changed. partials: what the delta query gave for rows that are added, NULL if
- * there are none; removed: for rows that are taken back; stored: the group's row, or
- * NULL; result: its new version, in which the hidden columns are set.
+ * there are none, or if eddy_collect_add_row was called for each; removed: for rows that are taken back;
+ * stored: the group's row, or NULL; result: its new version, in which the hidden columns are set.
  */
 void
 eddy_collect_prepare(EddyCollector *collector, const EddyState *partials,

@@ -283,9 +283,9 @@ eddy_combining_partial_aggref(const Aggref *original)
 	return aggref;
 }
 
-/* What the delta query computes for an aggregate. */
-static Expr *
-delta_expr(const EddyViewPlan *plan, int i)
+/* eddy_combining_delta_expr returns what the delta query computes for an aggregate. */
+Expr *
+eddy_combining_delta_expr(const EddyViewPlan *plan, int i)
 {
 	if (eddy_combining_has_values(plan, i))
 		return (Expr *) copyObject(plan->aggs[i].collection->input->aggref);
@@ -322,7 +322,7 @@ eddy_combining_make_delta(EddyViewPlan *plan, Query *delta)
 		EddyAggregate *agg = &plan->aggs[i];
 		AttrNumber	resno = list_length(tlist) + 1;
 
-		tlist = lappend(tlist, makeTargetEntry(delta_expr(plan, i), resno,
+		tlist = lappend(tlist, makeTargetEntry(eddy_combining_delta_expr(plan, i), resno,
 											   psprintf("a%d", i + 1), false));
 		TupleDescInitEntry(plan->delta_desc, resno, NULL,
 						   agg->collection || agg->states ? BYTEAOID : agg->partial_type, -1,
@@ -453,7 +453,11 @@ compute_states(Combining *c, TupleTableSlot *stored)
 	TupleTableSlot *finals = c->finals;
 
 	if (c->collector)
-		eddy_collect_prepare(c->collector, c->partials, NULL, stored, c->keys, c->key_nulls, result);
+	{
+		eddy_collect_start_group(c->collector);
+		eddy_collect_prepare(c->collector, c->partials, NULL, stored, c->keys, c->key_nulls,
+							 result);
+	}
 	for (int i = 0; i < plan->naggs; i++)
 	{
 		EddyAggregate *agg = &plan->aggs[i];

@@ -28,6 +28,7 @@ extern void eddy_combining_compute_marks(const EddyViewPlan *plan, TimestampTz f
 										 TupleTableSlot *stored, TupleTableSlot *result);
 
 extern Aggref *eddy_combining_partial_aggref(const Aggref *original);
+extern Expr *eddy_combining_delta_expr(const EddyViewPlan *plan, int i);
 extern void eddy_combining_lay_out(EddyViewPlan *plan);
 extern void eddy_combining_lay_out_results(EddyViewPlan *plan);
 extern void eddy_combining_make_delta(EddyViewPlan *plan, Query *delta);

@@ -357,9 +357,12 @@ compute_states(Retracting *r, TupleTableSlot *stored)
 	if (nrows < 0)
 		refuse_unknown_row(r);
 	if (r->collector)
+	{
+		eddy_collect_start_group(r->collector);
 		eddy_collect_prepare(r->collector, r->added.exist ? r->added.states : NULL,
 							 r->removed.exist ? r->removed.states : NULL, stored, r->keys,
 							 r->key_nulls, result);
+	}
 	for (int i = 0; i < plan->naggs; i++)
 	{
 		EddyAggregate *agg = &plan->aggs[i];

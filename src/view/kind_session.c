@@ -23,6 +23,9 @@
  * late is known when the new session is complete, because a session that is not final saves older
  * rows that it is combined with.
  *
+ * The values that aggregates keep (collect.h) are those of the session that has most of them, of the
+ * sessions that are combined; the values of the others are added to these.
+ *
  * Locking: the sessions of a key, as a whole, are locked before they are read (group_lock.c).
  * Memory: a context for each key and one for each session; the rows of a key are in a tuplestore,
  * which uses temporary files beyond work_mem. A crash leaves nothing.
@@ -89,6 +92,8 @@ typedef struct Sessions
 	EddyMerge  *merge;
 	const EddyStateTable *table;
 	EddyCombiner *combiner;		/* its context is that of the current session */
+	EddyCollector *collector;	/* NULL: no aggregate needs its values */
+	EddyState  *partials;		/* of a row of the delta */
 	ExprContext *econtext;
 	TupleTableSlot *finals;		/* keys and final values, for expressions */
 	TupleTableSlot *result;		/* the session to be written */
@@ -161,8 +166,6 @@ layout(EddyViewPlan *plan, Query *query)
 
 	plan->session = eddy_session_analyze(query);
 	eddy_analyze_groups(plan, query);
-	eddy_collect_refuse(plan, "It needs its input values, which are not kept for sessions.",
-						"Use an aggregate that has a combine function, such as eddy.approx_count_distinct or eddy.first.");
 	eddy_combining_lay_out(plan);
 	for (int i = 0; i < plan->nkeys; i++)
 		plan->keys[i].position = list_nth_int(plan->session->positions, i);
@@ -220,10 +223,10 @@ make_delta(EddyViewPlan *plan, Query *delta)
 	for (int i = 0; i < plan->naggs; i++)
 	{
 		EddyAggregate *agg = &plan->aggs[i];
-		TargetEntry *tle = add_target(&tlist,
-									  (Expr *) eddy_combining_partial_aggref(agg->aggref), "a");
+		TargetEntry *tle = add_target(&tlist, eddy_combining_delta_expr(plan, i), "a");
 
-		TupleDescInitEntry(plan->delta_desc, tle->resno, NULL, agg->partial_type, -1, 0);
+		TupleDescInitEntry(plan->delta_desc, tle->resno, NULL,
+						   agg->collection ? BYTEAOID : agg->partial_type, -1, 0);
 	}
 	delta->targetList = tlist;
 	delta->groupClause = groups;
@@ -373,6 +376,8 @@ begin_session(Sessions *s)
 	memset(&s->session, 0, sizeof(NewSession));
 	s->session.states = MemoryContextAllocZero(s->combiner->mcxt,
 											   sizeof(EddyAccumulator) * Max(s->plan->naggs, 1));
+	if (s->collector)
+		eddy_collect_start_group(s->collector);
 }
 
 /* True if a row or session that starts later, or at the same time, belongs to the new session. */
@@ -427,6 +432,8 @@ add_states(Sessions *s, TupleTableSlot *row, bool is_stored)
 			plan->nkeys + agg->counter;
 		EddyState	more = {row->tts_values[column], row->tts_isnull[column]};
 
+		if (agg->collection)
+			continue;
 		/* counters come after the aggregates whose input they count */
 		if (is_lost(s, i, more.isnull, &s->session.states[agg->counter],
 					row->tts_values[counter]))
@@ -439,6 +446,18 @@ add_states(Sessions *s, TupleTableSlot *row, bool is_stored)
 		else
 			eddy_combine_add_partial(s->combiner, agg, state, &more);
 	}
+}
+
+/* Adds the values of a row of the delta to the new session. */
+static void
+add_values(Sessions *s, TupleTableSlot *row)
+{
+	for (int i = 0; i < s->plan->naggs; i++)
+	{
+		s->partials[i].value = row->tts_values[s->plan->nkeys + i];
+		s->partials[i].isnull = row->tts_isnull[s->plan->nkeys + i];
+	}
+	eddy_collect_add_row(s->collector, s->partials);
 }
 
 static bool
@@ -460,6 +479,8 @@ take_row(Sessions *s)
 	extend(&s->session, row_time(s, START), row_time(s, last_key(s->plan)), row_time(s, END));
 	s->session.has_rows = true;
 	add_states(s, s->row, false);
+	if (s->collector)
+		add_values(s, s->row);
 	next_row(s);
 }
 
@@ -480,6 +501,15 @@ take_keys(Sessions *s, TupleTableSlot *row)
 	MemoryContextSwitchTo(old);
 }
 
+/* The version of a stored session, until the next call. */
+static TupleTableSlot *
+show_stored(Sessions *s, const StoredSession *stored)
+{
+	ExecForceStoreHeapTuple(stored->row, s->copy, false);
+	slot_getallattrs(s->copy);
+	return s->copy;
+}
+
 static void
 take_stored(Sessions *s)
 {
@@ -491,9 +521,7 @@ take_stored(Sessions *s)
 	*stored = s->stored;
 	if (stored->row)
 	{
-		row = s->copy;
-		ExecForceStoreHeapTuple(stored->row, row, false);
-		slot_getallattrs(row);
+		row = show_stored(s, stored);
 	}
 	else
 		stored->row = ExecCopySlotHeapTuple(row);
@@ -515,6 +543,49 @@ set_value(TupleTableSlot *slot, int index, Datum value, bool isnull)
 	slot->tts_isnull[index] = isnull;
 }
 
+/*
+ * Joins the kept values of the sessions that are combined: of the one that has most, its version is
+ * returned, and keeps its identity. NULL: there is none.
+ */
+static TupleTableSlot *
+join_values(Sessions *s)
+{
+	StoredSession *most = NULL;
+	int64		most_values = -1;
+	ListCell   *lc;
+
+	foreach(lc, s->session.absorbed)
+	{
+		int64		n = eddy_collect_count_values(s->collector, show_stored(s, lfirst(lc)));
+
+		if (n > most_values)
+		{
+			most = lfirst(lc);
+			most_values = n;
+		}
+	}
+	foreach(lc, s->session.absorbed)
+		if (lfirst(lc) != most)
+			eddy_collect_absorb(s->collector, show_stored(s, lfirst(lc)));
+	return most ? show_stored(s, most) : NULL;
+}
+
+/* Computes an aggregate from the values of the new session. */
+static void
+compute_from_values(Sessions *s, int i, TupleTableSlot *stored, EddyState *new_stored,
+					EddyState *final)
+{
+	int			column = s->plan->aggs[i].state_column - 1;
+	EddyState	old = {(Datum) 0, true};
+
+	if (stored)
+	{
+		old.value = stored->tts_values[column];
+		old.isnull = stored->tts_isnull[column];
+	}
+	eddy_collect_compute(s->collector, i, &old, new_stored, final);
+}
+
 /* Fills s->result from the new session. */
 static void
 compute_result(Sessions *s)
@@ -523,6 +594,7 @@ compute_result(Sessions *s)
 	NewSession *session = &s->session;
 	TupleTableSlot *result = ExecClearTuple(s->result);
 	TupleTableSlot *finals = ExecClearTuple(s->finals);
+	TupleTableSlot *kept = NULL;
 
 	ResetExprContext(s->econtext);
 	memset(result->tts_isnull, true, sizeof(bool) * s->table->ncolumns);
@@ -534,13 +606,22 @@ compute_result(Sessions *s)
 	for (int i = 0; i < plan->nkeys; i++)
 		set_value(result, plan->keys[i].column - 1, finals->tts_values[i],
 				  finals->tts_isnull[i]);
+	if (s->collector)
+	{
+		kept = join_values(s);
+		eddy_collect_prepare(s->collector, NULL, NULL, kept, finals->tts_values,
+							 finals->tts_isnull, result);
+	}
 	for (int i = 0; i < plan->naggs; i++)
 	{
 		EddyAggregate *agg = &plan->aggs[i];
 		EddyState	stored;
 		EddyState	final;
 
-		eddy_combine_finish(s->combiner, agg, &session->states[i], &stored, &final);
+		if (agg->collection)
+			compute_from_values(s, i, kept, &stored, &final);
+		else
+			eddy_combine_finish(s->combiner, agg, &session->states[i], &stored, &final);
 		set_value(result, agg->state_column - 1, stored.value, stored.isnull);
 		set_value(finals, plan->nkeys + i, final.value, final.isnull);
 	}
@@ -570,10 +651,8 @@ remove_stored(Sessions *s, const StoredSession *stored)
 static void
 replace_stored(Sessions *s, StoredSession *stored)
 {
-	ExecForceStoreHeapTuple(stored->row, s->copy, false);
-	slot_getallattrs(s->copy);
 	s->judgment->first_end = Min(s->judgment->first_end, s->session.end);
-	if (!eddy_merge_identical(s->copy, s->result))
+	if (!eddy_merge_identical(show_stored(s, stored), s->result))
 		eddy_merge_replace(s->merge, STATE, &stored->place, s->result);
 }
 
@@ -599,14 +678,16 @@ end_session(Sessions *s)
 	}
 	compute_result(s);
 	if (only && only->start == session->start && only->end == session->end)
-	{
 		replace_stored(s, only);
-		return;
+	else
+	{
+		foreach(lc, session->absorbed)
+			remove_stored(s, lfirst(lc));
+		s->judgment->first_end = Min(s->judgment->first_end, s->session.end);
+		eddy_merge_insert(s->merge, STATE, s->result);
 	}
-	foreach(lc, session->absorbed)
-		remove_stored(s, lfirst(lc));
-	s->judgment->first_end = Min(s->judgment->first_end, s->session.end);
-	eddy_merge_insert(s->merge, STATE, s->result);
+	if (s->collector)
+		eddy_collect_store(s->collector);
 }
 
 /* ---- the sessions of one key ---- */
@@ -718,6 +799,9 @@ begin(Sessions *s)
 
 	s->table = linitial(plan->state_tables);
 	s->combiner = eddy_combine_begin();
+	if (plan->collections)
+		s->collector = eddy_collect_begin(plan, s->merge, s->combiner);
+	s->partials = palloc(sizeof(EddyState) * Max(plan->naggs, 1));
 	s->econtext = CreateStandaloneExprContext();
 	s->finals = MakeSingleTupleTableSlot(plan->final_desc, &TTSOpsVirtual);
 	s->result = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
@@ -743,6 +827,8 @@ end(Sessions *s)
 	ExecDropSingleTupleTableSlot(s->result);
 	ExecDropSingleTupleTableSlot(s->finals);
 	FreeExprContext(s->econtext, true);
+	if (s->collector)
+		eddy_collect_end(s->collector);
 	eddy_combine_end(s->combiner);
 	MemoryContextDelete(s->key_mcxt);
 }

@@ -85,13 +85,20 @@ class Configuration:
             self.call = "eddy.session(ts, %s%s)" % (
                 "(%d + v %% 3 * 4) * interval '1 s'" % gap if by_row else "'%d s'" % gap,
                 ", max_length => '%d s'" % max_length if max_length else '')
+        # aggregates whose values are kept, and merged with sessions
+        self.keeps_values = self.session and rng.random() < 0.5
+
+    def kept(self):
+        if not self.keeps_values:
+            return 'NULL::text'
+        return "count(DISTINCT v) || ':' || string_agg(v::text, ',' ORDER BY v)"
 
     def setup(self):
         bounds = 'w.window_start, w.window_end' + (', w.last_event' if self.session else '')
         # eddy.tumble has a row for a time that is null, with bounds that are null
         where = ' WHERE ts IS NOT NULL' if 'tumble' in self.call else ''
-        query = """SELECT k, %s, count(*) AS n, sum(v) AS s, min(v) AS lo, max(v) AS hi, avg(v) AS mean
-            FROM %s, %s w%s GROUP BY k, %s""" % (bounds, self.name, self.call, where, bounds)
+        query = """SELECT k, %s, count(*) AS n, sum(v) AS s, min(v) AS lo, max(v) AS hi, avg(v) AS mean, %s AS kept
+            FROM %s, %s w%s GROUP BY k, %s""" % (bounds, self.kept(), self.name, self.call, where, bounds)
         late = ("late => 'update', allowed_lateness => '%d s'" % self.lateness if self.lateness
                 else "late => 'keep'")
         return """CREATE UNLOGGED TABLE %(name)s (k text, ts %(type)s, v int);
@@ -136,7 +143,7 @@ class StreamRun:
 
     def read_view(self, psql, suffix):
         last = seconds('last_event') if self.configuration.session else 'NULL'
-        return sorted(psql.run("SELECT coalesce(k, '?'), %s, %s, %s, n, s, lo, hi, round(mean, 6) FROM %s_%s;" % (
+        return sorted(psql.run("SELECT coalesce(k, '?'), %s, %s, %s, n, s, lo, hi, round(mean, 6), kept FROM %s_%s;" % (
             seconds('window_start'), seconds('window_end'), last, self.configuration.name, suffix)))
 
     def read_late(self, psql):
@@ -150,9 +157,14 @@ class StreamRun:
     def expect_view(self, final_only):
         return sorted([key or '?', str(start), str(end), '' if last is None else str(last),
                        str(len(values)), str(sum(values)), str(min(values)), str(max(values)),
-                       '%.6f' % (sum(values) / len(values))]
+                       '%.6f' % (sum(values) / len(values)), self.expect_kept(values)]
                       for key, start, end, last, values, final in self.view.rows()
                       if final or not final_only)
+
+    def expect_kept(self, values):
+        if not self.configuration.keeps_values:
+            return ''
+        return '%d:%s' % (len(set(values)), ','.join(str(v) for v in sorted(values)))
 
     def expect_late(self):
         return sorted([x.row.key or '?', str(x.row.time), str(x.row.value), str(x.start), str(x.end),

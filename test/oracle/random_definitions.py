@@ -451,8 +451,10 @@ class Generator:
     def aggregate(self, scope, kept):
         """An aggregate as (text, type); kept: it may keep its values."""
         ordered = scope.id is not None and self.config.ordered
-        maker = self.rng.choice(self.COMBINING if not kept or self.chance(0.55) else self.KEPT)
-        made = maker(self, scope, ordered)
+        keeps = kept and not self.chance(0.55)
+        maker = self.rng.choice(self.KEPT if keeps else self.COMBINING)
+        # the values of sessions that are merged have no order of arrival
+        made = maker(self, scope, ordered and not (keeps and self.d.session))
         return made if made else ('count(*)', 'bigint')
 
     def simple(name, *variants):
@@ -768,6 +770,7 @@ class Generator:
                 self.where(scope))
 
     def build_session(self):
+        self.d.session = True
         scope = self.scan()
         if self.chance(0.4):
             scope.conditions.append(self.condition(scope))
@@ -790,13 +793,12 @@ class Generator:
             items.append(Output('w.last_event', 'timestamptz'))
         group = [i.sql for i in items]
         for _ in range(self.rng.randint(1, 4)):
-            sql, type_ = self.over_aggregates(scope, False)
+            sql, type_ = self.over_aggregates(scope, True)
             items.append(Output(sql, type_, aggregate=True))
         having = ' HAVING count(*) > 1' if self.chance(0.3) else ''
         names = self.finish_items(items)
         self.d.body = 'SELECT %s FROM %s%s GROUP BY %s%s' % (names, text, pair(self.where(scope), ''), ', '.join(group), having)
         self.d.resumable = False
-        self.d.session = True
         end = [i for i in items if i.sql == 'w.window_end'][0]
         if self.chance(0.4):
             self.close(end, strictly=True)
