@@ -90,11 +90,43 @@ SELECT eddy.create_continuous_view('wrong', 'SELECT shop, count(*) FROM sales GR
 SELECT eddy.create_continuous_view('wrong', $$
     SELECT shop, w.window_end, count(*) FROM sales, eddy.tumble(at, '5 s') AS w GROUP BY shop, w.window_end $$, idle_ttl => '1 day');
 
--- Views on views: what the clock changes is not passed on.
-SELECT eddy.create_continuous_view('wrong', 'SELECT count(*) FROM by_shop');
+-- Views over views. A view over one whose changes wait has the content of its SELECT over what that one shows, whether its own changes
+-- wait or not.
+SELECT eddy.create_continuous_view('per_amount', 'SELECT amount, count(*) AS shops, max(mean) AS mean FROM by_shop GROUP BY amount');
+SELECT eddy.create_continuous_view('plain', 'SELECT shop, sum(amount) AS amount FROM sales GROUP BY shop', start => 'staged');
+SELECT eddy.create_continuous_view('paced', $$
+    SELECT amount, count(*) AS shops, array_agg(shop ORDER BY shop) AS names FROM plain GROUP BY amount $$, emit => 'every 1 hour');
+SELECT eddy.create_continuous_view('paced_total', 'SELECT count(*) AS shops, sum(amount) AS amount FROM plain', emit => 'every 1 hour');
+SELECT * FROM by_shop ORDER BY shop;
+SELECT * FROM per_amount ORDER BY amount;
+SELECT * FROM plain ORDER BY shop;
+SELECT * FROM paced ORDER BY amount;
+-- a group whose last row is taken back stays for the interval
+\set at '\'2026-01-01 00:03:00\''
+INSERT INTO sales (shop, amount, at) VALUES ('a', 1, :at), ('e', 5, :at);
+INSERT INTO sales (shop, amount, at) VALUES ('a', -1, :at), ('e', 2, :at);
+INSERT INTO sales (shop, amount, at) VALUES ('e', -2, :at);
+SELECT * FROM per_amount ORDER BY amount;
+SELECT * FROM plain ORDER BY shop;
+SELECT * FROM paced ORDER BY amount;
+TABLE paced_total;
+-- a window that closes shows the last changes of its groups, and groups without rows disappear
+SELECT eddy.create_continuous_view('minutes', $$
+    SELECT w.window_end, count(*) AS n FROM sales, eddy.tumble(at, '1 minute') AS w GROUP BY w.window_end $$);
+SELECT eddy.create_continuous_view('counts', $$
+    SELECT w.window_end, n, count(*) AS minutes FROM minutes m, eddy.tumble(m.window_end, '1 hour') AS w GROUP BY w.window_end, n $$,
+    emit => 'every 1 hour');
+INSERT INTO sales (shop, at) VALUES ('f', '2026-01-01 01:00:05'), ('f', '2026-01-01 01:01:05');
+INSERT INTO sales (shop, at) VALUES ('f', '2026-01-01 01:01:10'), ('f', '2026-01-01 01:02:10');
+INSERT INTO sales (shop, at) VALUES ('f', '2026-01-01 01:02:11');
+SELECT * FROM counts ORDER BY n;
+INSERT INTO sales (shop, at) VALUES ('f', '2026-01-01 03:00:00');
+SELECT * FROM counts ORDER BY window_end, n;
+SELECT * FROM minutes ORDER BY window_end;
+SELECT count(*) FROM eddy._counts_state WHERE NOT _visible;
+
+-- idle_ttl: what was forgotten cannot be taken back.
 SELECT eddy.create_continuous_view('wrong', 'SELECT amount, count(*) FROM recent GROUP BY amount');
-SELECT eddy.create_continuous_view('plain', 'SELECT shop, sum(amount) AS amount FROM sales GROUP BY shop');
-SELECT eddy.create_continuous_view('wrong', 'SELECT amount, count(*) FROM plain GROUP BY amount', emit => 'every 5 s');
 SELECT eddy.create_continuous_view('wrong', 'SELECT amount, count(*) FROM plain GROUP BY amount', idle_ttl => '1 day');
 
 SET client_min_messages = warning;

@@ -114,6 +114,13 @@ lock_for_closing(List *streams, bool wait)
 	return true;
 }
 
+/* eddy_close_join keeps windows of a stream from being closed until the transaction ends. */
+void
+eddy_close_join(Oid stream)
+{
+	(void) lock_windows(stream, ShareLock, true);
+}
+
 /* eddy_close_judge determines the watermark by which the rows of a batch are judged. */
 void
 eddy_close_judge(EddyBatch *batch)
@@ -121,7 +128,7 @@ eddy_close_judge(EddyBatch *batch)
 	/* first in the struct, as eddy_apply_run has it */
 	const EddyApply *apply = (const EddyApply *) batch;
 
-	(void) lock_windows(apply->stream->relid, ShareLock, true);
+	eddy_close_join(apply->stream->relid);
 	batch->watermark = eddy_watermark_get(apply->stream);
 }
 
@@ -341,8 +348,9 @@ limit_wait(void)
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
-static bool
-lock_streams(List *streams)
+/* eddy_close_lock_streams locks streams as batches do, without waiting; false if one is not available. */
+bool
+eddy_close_lock_streams(List *streams)
 {
 	ListCell   *lc;
 
@@ -396,7 +404,7 @@ run_steps(List *streams, void (*function) (void *), int64 *work)
 		PushActiveSnapshot(GetTransactionSnapshot());
 		MemoryContextSwitchTo(caller);
 		/* a stream that is being changed or dropped is left for the next call */
-		if (lock_streams(streams))
+		if (eddy_close_lock_streams(streams))
 			error = eddy_subtransaction_run(function, &step);
 		else
 			step.complete = true;

@@ -23,6 +23,12 @@ extern void eddy_dead_letter_write(EddyApply *apply);
 /* Writes and counts late rows: List of EddyApply. */
 extern void eddy_late_write(List *applies);
 
+/* Locks streams (List of Oid) as batches do, without waiting. False: one is not available. */
+extern bool eddy_close_lock_streams(List *streams);
+
+/* Keeps windows of a stream open until the transaction ends. */
+extern void eddy_close_join(Oid stream);
+
 /* The operation judge of EddyBatch: keeps windows open until the transaction ends. */
 extern void eddy_close_judge(EddyBatch *batch);
 

@@ -3,6 +3,8 @@
  * view_tick.c
  *    What the clock does to views: changes are shown, groups that are not touched are removed.
  *
+ * Views that read a view whose changes are shown follow in the same transaction.
+ *
  * The database worker calls this often enough for the shortest interval of emit => 'every ...' in
  * the database: a change is shown at most a tenth of its interval, or one second, after it is
  * due.
@@ -10,8 +12,8 @@
  * Work is done in transactions of a limited number of groups. They lock groups without waiting,
  * so that batches wait for one of them at most, and never the other way round.
  *
- * Locking: streams and state tables are left for the next call if they are not available within a
- * short time. Errors are logged, and the view is not tried again for a minute. Memory: a context
+ * Locking: if other views read the view, the share lock on the windows of the stream before any row, as
+ * for a batch (close.c). What is not available within a short time is left for the next call. Errors are logged, and the view is not tried again for a minute. Memory: a context
  * that is deleted at the end. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
@@ -27,6 +29,7 @@
 #include "utils/timestamp.h"
 
 #include "apply/apply.h"
+#include "apply/steps.h"
 #include "interval.h"
 #include "monotonic.h"
 #include "subtransaction.h"
@@ -45,7 +48,7 @@
 typedef struct TimedView
 {
 	Oid			view;
-	Oid			stream;
+	List	   *streams;		/* of Oid, sorted: those that it, or the view that it reads, reads */
 	bool		emits;
 	bool		expires;
 } TimedView;
@@ -70,6 +73,7 @@ list_views(MemoryContext mcxt, long *pause)
 		int64		interval = 0;
 		bool		emits = eddy_view_parse_emit(view->emit, &interval);
 		TimedView  *timed;
+		List	   *streams;
 		MemoryContext old;
 
 		if (view->suspended || (!emits && view->idle_ttl == NULL))
@@ -77,10 +81,11 @@ list_views(MemoryContext mcxt, long *pause)
 		*pause = *pause < 0 ? INTERVAL_MAX : *pause;
 		if (emits)
 			*pause = Min(*pause, Max(INTERVAL_MIN, (long) (interval / INTERVAL_PART / 1000)));
+		streams = eddy_catalog_root_streams(view->relid);
 		old = MemoryContextSwitchTo(mcxt);
 		timed = palloc(sizeof(TimedView));
 		timed->view = view->relid;
-		timed->stream = view->stream;
+		timed->streams = list_copy(streams);
 		timed->emits = emits;
 		timed->expires = view->idle_ttl != NULL;
 		views = lappend(views, timed);
@@ -103,12 +108,20 @@ run_step(void *arg)
 {
 	Step	   *step = arg;
 	int64		budget = BUDGET;
+	List	   *changes = NIL;
+	ListCell   *lc;
 
 	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
 	step->complete = true;
 	if (step->view->emits)
-		step->complete &= eddy_view_emit_due(step->view->view, &budget);
+	{
+		if (eddy_view_list(step->view->view) != NIL)
+			foreach(lc, step->view->streams)
+				eddy_close_join(lfirst_oid(lc));
+		step->complete &= eddy_view_emit_due(step->view->view, &budget, &changes);
+		eddy_apply_changes(changes, NIL, false);
+	}
 	if (step->view->expires)
 		step->complete &= eddy_view_expire_idle(step->view->view, &budget);
 }
@@ -130,7 +143,7 @@ run_steps(const TimedView *view, MemoryContext mcxt)
 		PushActiveSnapshot(GetTransactionSnapshot());
 		MemoryContextSwitchTo(mcxt);
 		/* a stream that is being changed or dropped is left for the next call */
-		locked = ConditionalLockRelationOid(view->stream, RowExclusiveLock);
+		locked = eddy_close_lock_streams(view->streams);
 		if (locked)
 			error = eddy_subtransaction_run(run_step, &step);
 		PopActiveSnapshot();

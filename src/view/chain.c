@@ -119,7 +119,6 @@ eddy_chain_analyze_source(EddyViewPlan *plan)
 	const char *name = get_rel_name(plan->stream);
 	EddyLayers	layers;
 	Query	   *definition;
-	int64		interval;
 
 	plan->parent = parent;
 	if (parent == NULL)
@@ -140,10 +139,10 @@ eddy_chain_analyze_source(EddyViewPlan *plan)
 		eddy_refuse(psprintf("a continuous view cannot read continuous view \"%s\"", name),
 					"Its many overlapping windows are computed when it is read, until they close.",
 					"Create the other view with emit => 'on_close'.");
-	if (eddy_view_parse_emit(parent->emit, &interval) || parent->idle_ttl)
+	if (parent->idle_ttl)
 		eddy_refuse(psprintf("a continuous view cannot read continuous view \"%s\"", name),
-					"Its rows are also changed by the clock, with emit => 'every ...' or idle_ttl.",
-					"Create the other view without these options.");
+					"It has an idle_ttl, so that its rows are removed by the clock, and a group that returns begins again.",
+					"Create the other view without idle_ttl, and give this view one.");
 	plan->retracts = !eddy_view_rows_appear(parent);
 }
 

@@ -356,6 +356,13 @@ act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
 		}
 		if (pass->action == CLOSE_REMOVE)
 			done = eddy_upsert_delete(upsert, &place);
+		else if (eddy_emit_removes(plan, row))
+		{
+			/* it is not in the view, or not any more */
+			if (eddy_upsert_delete(upsert, &place))
+				(*pass->budget)--;
+			continue;
+		}
 		else if (make_version(plan, pass->action, row, pass->version))
 			done = eddy_upsert_update(upsert, &place, pass->version);
 		else if (pass->action == CLOSE_FORGET && id != (Datum) 0)

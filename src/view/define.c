@@ -659,16 +659,14 @@ check_clock_options(const EddyViewPlan *layout)
 				 errmsg("emit => 'every ...' is not supported for sessions"),
 				 errdetail("The groups of a session change with each row that extends or merges sessions."),
 				 errhint("Use emit => 'on_close' or 'changes'.")));
-	if ((layout->emit_interval > 0 || layout->idle_ttl > 0) &&
-		(layout->retracts || layout->combines))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("%s is not supported for a continuous view over changing rows of another one",
-						layout->idle_ttl > 0 ? "argument \"idle_ttl\"" : "emit => 'every ...'"),
-				 errdetail("It takes back what it has counted, which must not be delayed or forgotten."),
-				 errhint("Read a continuous view with emit => 'on_close', or the stream.")));
 	if (layout->idle_ttl == 0)
 		return;
+	if (layout->retracts)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("argument \"idle_ttl\" is not supported for a continuous view over changing rows of another one"),
+				 errdetail("It takes back what it has counted, which must not be forgotten."),
+				 errhint("Read a continuous view with emit => 'on_close', or the stream.")));
 	if (layout->windowed || layout->session)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -15,6 +15,11 @@
  * new index entries, so between them updates are HOT. All of it is in the row itself: a crash
  * loses nothing.
  *
+ * A view whose source takes rows back removes groups. The row of a group without rows remains, as one
+ * that is not in the view (_having), until its interval is over: so the group does not appear and vanish
+ * more often than once in an interval. A group that was never shown, or whose window closes, is removed at
+ * once.
+ *
  * Consumers of changes see what readers see: the output plugin sends no update that changes
  * hidden columns alone. A row that becomes final shows its last change at the same time
  * (closing.c).
@@ -38,12 +43,15 @@
 #include "utils/datum.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "interval.h"
 #include "monotonic.h"
 #include "owner.h"
 #include "view/changes.h"
+#include "view/collect.h"
 #include "view/emit_every.h"
+#include "view/kind_retracting.h"
 #include "view/layout.h"
 #include "view/maintain.h"
 #include "view/view.h"
@@ -127,6 +135,13 @@ copy_value(TupleTableSlot *to, AttrNumber to_column, TupleTableSlot *from, AttrN
 	to->tts_isnull[to_column - 1] = from->tts_isnull[from_column - 1];
 }
 
+/* True for a group without rows, which is to be removed. */
+static bool
+is_empty(const EddyViewPlan *plan, TupleTableSlot *version)
+{
+	return plan->retracts && eddy_retracting_is_empty(plan, version);
+}
+
 /* True if a row with its latest values is in the view. */
 static bool
 is_in_view(const EddyViewPlan *plan, TupleTableSlot *version)
@@ -144,7 +159,7 @@ show(const EddyViewPlan *plan, TupleTableSlot *version)
 			copy_value(version, plan->outputs[i].column, version, plan->outputs[i].latest_column);
 	if (plan->visible_column)
 		set_value(version, plan->visible_column, BoolGetDatum(is_in_view(plan, version)));
-	set_value(version, table->shown.where, BoolGetDatum(false));
+	set_value(version, table->shown.where, BoolGetDatum(is_empty(plan, version)));
 }
 
 /* True if the latest values are not those that are shown. */
@@ -204,7 +219,7 @@ eddy_emit_pace(const EddyViewPlan *plan, TimestampTz now, TupleTableSlot *stored
 	if (plan->visible_column)
 		copy_value(version, plan->visible_column, stored, plan->visible_column);
 	copy_value(version, table->shown.column, stored, table->shown.column);
-	set_value(version, table->shown.where, BoolGetDatum(false));
+	set_value(version, table->shown.where, BoolGetDatum(is_empty(plan, version)));
 	if (!differs(plan, version))
 		return;
 	shown_at = DatumGetTimestampTz(stored->tts_values[table->shown.column - 1]);
@@ -229,6 +244,12 @@ eddy_emit_show_pending(const EddyViewPlan *plan, TupleTableSlot *version)
 	}
 }
 
+bool
+eddy_emit_removes(const EddyViewPlan *plan, TupleTableSlot *row)
+{
+	return plan->emit_interval > 0 && is_empty(plan, row);
+}
+
 /* ---- the database worker ---- */
 
 /* Shows the changes of rows that have shown their last one in a range of times. */
@@ -238,6 +259,7 @@ show_range(EddyViewPlan *plan, EddyUpsert *upsert, TimestampTz after, TimestampT
 {
 	const EddyStateTable *table = eddy_plan_main_table(plan);
 	TupleTableSlot *version = MakeSingleTupleTableSlot(eddy_upsert_desc(upsert), &TTSOpsVirtual);
+	List	   *emptied = NIL;	/* identities of groups that are removed */
 	int			natts = eddy_upsert_desc(upsert)->natts;
 	TupleTableSlot *row;
 
@@ -250,6 +272,16 @@ show_range(EddyViewPlan *plan, EddyUpsert *upsert, TimestampTz after, TimestampT
 		/* a superuser can have made another index over this column */
 		if (!get_mark(row, table->shown.where) || !eddy_upsert_try_lock(upsert, &place))
 			continue;
+		/* it has not been in the view for the interval */
+		if (is_empty(plan, row) && !get_mark(row, plan->visible_column))
+		{
+			if (plan->id_column)
+				emptied = lappend(emptied, DatumGetPointer(datumCopy(row->tts_values[plan->id_column - 1],
+																	 false, UUID_LEN)));
+			if (eddy_upsert_delete(upsert, &place))
+				(*budget)--;
+			continue;
+		}
 		ExecClearTuple(version);
 		memcpy(version->tts_values, row->tts_values, sizeof(Datum) * natts);
 		memcpy(version->tts_isnull, row->tts_isnull, sizeof(bool) * natts);
@@ -258,6 +290,8 @@ show_range(EddyViewPlan *plan, EddyUpsert *upsert, TimestampTz after, TimestampT
 		if (eddy_upsert_update(upsert, &place, ExecStoreVirtualTuple(version)))
 			(*budget)--;
 	}
+	eddy_collect_forget(eddy_collect_tables(plan), emptied);
+	list_free_deep(emptied);
 	ExecDropSingleTupleTableSlot(version);
 }
 
@@ -278,24 +312,25 @@ show_due(EddyViewPlan *plan, int64 *budget)
 /*
  * eddy_view_emit_due shows the changes of a view that have waited for the interval, of at most
  * *budget groups, in the current transaction. Returns true if no more are due, as far as rows are
- * not locked.
+ * not locked. They are added to *changes, a List of EddyChanges in the current memory context, if the view
+ * is observed.
  */
 bool
-eddy_view_emit_due(Oid view, int64 *budget)
+eddy_view_emit_due(Oid view, int64 *budget, List **changes)
 {
 	EddyViewPlan *plan = eddy_maintain_lock_view(view, false);
 	EddyOwnerSwitch save;
-	EddyChanges *changes;
+	EddyChanges *record;
 
 	if (plan == NULL || plan->emit_interval == 0)
 		return true;
 	eddy_owner_begin(&save, plan->owner);
 	eddy_plan_pin(plan);
 	PushActiveSnapshot(GetLatestSnapshot());
-	changes = eddy_maintain_make_record(plan, EDDY_CAUSE_BATCH);
+	record = eddy_maintain_make_record(plan, EDDY_CAUSE_BATCH);
 	PG_TRY();
 	{
-		eddy_maintain_record_to(plan, changes);
+		eddy_maintain_record_to(plan, record);
 		if (eddy_plan_main_table(plan)->shown.column)
 			show_due(plan, budget);
 	}
@@ -305,12 +340,8 @@ eddy_view_emit_due(Oid view, int64 *budget)
 		eddy_plan_unpin(plan);
 	}
 	PG_END_TRY();
-	if (changes)
-	{
-		eddy_changes_deliver(changes);
-		eddy_changes_free(changes);
-	}
 	PopActiveSnapshot();
 	eddy_owner_end(&save);
+	*changes = eddy_maintain_keep_record(*changes, record);
 	return *budget > 0;
 }

@@ -31,6 +31,9 @@ eddy_emit_latest(const EddyOutput *output)
 extern void eddy_emit_pace(const EddyViewPlan *plan, TimestampTz now, TupleTableSlot *stored,
 						   TupleTableSlot *version);
 
+/* True for the row of a group that is removed when its window closes, instead of becoming final. */
+extern bool eddy_emit_removes(const EddyViewPlan *plan, TupleTableSlot *row);
+
 /* Shows changes that are not shown yet. */
 extern void eddy_emit_show_pending(const EddyViewPlan *plan, TupleTableSlot *version);
 

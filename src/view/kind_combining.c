@@ -150,13 +150,15 @@ static void
 lay_out_marks(EddyViewPlan *plan, EddyStateTable *table)
 {
 	bool		waits = plan->windowed && plan->on_close;
+	bool		paced = plan->emit_interval > 0;
+	/* a group without rows waits to be removed, as one that HAVING excludes */
+	bool		has_having = plan->having || (paced && plan->retracts);
 
-	if (plan->having)
-		plan->having_column = add_mark(table, waits || plan->emit_interval > 0 ? "_having" :
-									   "_visible");
+	if (has_having)
+		plan->having_column = add_mark(table, waits || paced ? "_having" : "_visible");
 	if (plan->windowed)
 		plan->final_column = add_mark(table, "_final");
-	if (plan->having && (waits || plan->emit_interval > 0))
+	if (has_having && (waits || paced))
 		plan->visible_column = add_mark(table, "_visible");
 	else
 		plan->visible_column = waits ? plan->final_column : plan->having_column;

@@ -42,9 +42,11 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "monotonic.h"
 #include "view/analyze.h"
 #include "view/collect.h"
 #include "view/combine.h"
+#include "view/emit_every.h"
 #include "view/kind.h"
 #include "view/kind_combining.h"
 #include "view/kind_retracting.h"
@@ -73,6 +75,7 @@ typedef struct Retracting
 	TupleTableSlot *group;		/* a part of the current group as a row of the delta */
 	TupleTableSlot *finals;		/* keys and final values, for expressions */
 	TupleTableSlot *result;		/* the version to be written */
+	TimestampTz now;			/* of the merge */
 
 	/* the current group; by-reference values live in combiner->mcxt */
 	Datum	   *keys;			/* of the state table */
@@ -393,28 +396,71 @@ compute_states(Retracting *r, TupleTableSlot *stored)
 
 /* True for the one group of a view without GROUP BY, and that of a grouping set without columns. */
 static bool
-exists_without_rows(const Retracting *r)
+exists_without_rows(const EddyViewPlan *plan, const Datum *set)
 {
-	return r->plan->nkeys == 0 ||
-		(r->plan->empty_sets &&
-		 list_member_int(r->plan->empty_sets, DatumGetInt32(r->keys[r->plan->set_key])));
+	return plan->nkeys == 0 ||
+		(plan->empty_sets && list_member_int(plan->empty_sets, DatumGetInt32(*set)));
+}
+
+bool
+eddy_retracting_is_empty(const EddyViewPlan *plan, TupleTableSlot *row)
+{
+	AttrNumber	column = plan->aggs[plan->rows_agg].state_column;
+
+	/* a final row has no states, and is not removed */
+	return !row->tts_isnull[column - 1] &&
+		DatumGetInt64(row->tts_values[column - 1]) == 0 &&
+		!exists_without_rows(plan, plan->empty_sets ?
+							 &row->tts_values[plan->keys[plan->set_key].column - 1] : NULL);
+}
+
+/*
+ * With emit => 'every ...', a group without rows is not removed at once, unless it was never in the
+ * view (emit_every.c).
+ */
+static bool
+waits_for_removal(const Retracting *r, TupleTableSlot *stored)
+{
+	const EddyStateTable *table = r->table;
+
+	return r->plan->emit_interval > 0 && stored &&
+		!TIMESTAMP_IS_NOBEGIN(DatumGetTimestampTz(stored->tts_values[table->shown.column - 1]));
+}
+
+/* Sets the result of HAVING. */
+static void
+set_having(const Retracting *r, bool having)
+{
+	int			column = r->plan->having_column - 1;
+
+	r->result->tts_values[column] = BoolGetDatum(having);
+	r->result->tts_isnull[column] = false;
 }
 
 /* Fills r->result from the current group and the stored version. False if the group is to be removed. */
 static bool
 compute_result(Retracting *r, TupleTableSlot *stored)
 {
+	EddyViewPlan *plan = r->plan;
+	bool		has_rows;
+
 	ExecClearTuple(r->result);
 	ExecClearTuple(r->finals);
 	ResetExprContext(r->econtext);
 	memset(r->result->tts_isnull, true, sizeof(bool) * r->table->ncolumns);
 	eddy_combining_compute_keys(r->plan, r->keys, r->key_nulls, stored, r->finals, r->result);
-	if (compute_states(r, stored) == 0 && !exists_without_rows(r))
+	has_rows = compute_states(r, stored) > 0 ||
+		exists_without_rows(plan, plan->empty_sets ? &r->keys[plan->set_key] : NULL);
+	if (!has_rows && !waits_for_removal(r, stored))
 		return false;
 	ExecStoreVirtualTuple(r->finals);
-	eddy_combining_compute_outputs(r->plan, r->econtext, r->finals, r->result);
-	eddy_combining_compute_marks(r->plan, eddy_merge_judgment(r->merge)->final_until, r->keys,
+	if (has_rows)
+		eddy_combining_compute_outputs(plan, r->econtext, r->finals, r->result);
+	if (plan->having_column && (!has_rows || plan->having == NULL))
+		set_having(r, has_rows);
+	eddy_combining_compute_marks(plan, eddy_merge_judgment(r->merge)->final_until, r->keys,
 								 r->key_nulls, stored, r->result);
+	eddy_emit_pace(plan, r->now, stored, r->result);
 	ExecStoreVirtualTuple(r->result);
 	return true;
 }
@@ -494,6 +540,7 @@ begin(Retracting *r)
 	r->table = linitial(plan->state_tables);
 	r->combiner = eddy_combine_begin();
 	r->econtext = CreateStandaloneExprContext();
+	r->now = plan->emit_interval > 0 ? eddy_wall_clock() : 0;
 	r->group = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsVirtual);
 	r->finals = MakeSingleTupleTableSlot(plan->final_desc, &TTSOpsVirtual);
 	r->result = MakeSingleTupleTableSlot(eddy_merge_desc(r->merge, STATE), &TTSOpsVirtual);

@@ -16,6 +16,9 @@ extern Node *eddy_retracting_is_last(const EddyViewPlan *plan);
 /* A constant that stands for rows that are added, in the delta query. */
 extern Expr *eddy_retracting_make_added(void);
 
+/* True for the row of a group without rows that waits for its removal. */
+extern bool eddy_retracting_is_empty(const EddyViewPlan *plan, TupleTableSlot *row);
+
 /* aggregate_exact_sum.c */
 extern Datum eddy_exact_sum_subtract(PG_FUNCTION_ARGS);
 

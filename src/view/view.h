@@ -52,8 +52,9 @@ extern TimestampTz eddy_view_earlier(TimestampTz watermark, int64 usec);
 
 /* True for emit => 'every ...', whose interval in microseconds it determines. */
 extern bool eddy_view_parse_emit(const char *emit, int64 *interval);
-extern bool eddy_view_emit_due(Oid view, int64 *budget);
+extern bool eddy_view_emit_due(Oid view, int64 *budget, List **changes);
 extern bool eddy_view_expire_idle(Oid view, int64 *budget);
+
 /* ---- deferred maintenance (fold.c) ---- */
 
 /* A call of eddy_view_fold, and the next one. */

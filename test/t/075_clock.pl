@@ -86,11 +86,79 @@ sql($node, "INSERT INTO sales VALUES (4, $_)") foreach 1 .. 20;
 is(changes('hourly', 'hourly'), qq{c {"shop":4,"amount":1,"mean":1.0}}, '20 batches in an interval are one change');
 
 #
-# idle_ttl
+# Views over views
 #
 
 sql($node, q{
 SELECT pg_drop_replication_slot('hourly');
+CREATE UNLOGGED TABLE bids (item int, bidder text, at timestamptz);
+SELECT eddy.create_stream('bids', event_time => 'at');
+SELECT eddy.create_continuous_view('items', 'SELECT item, count(*) AS bids, max(bidder) AS last FROM bids GROUP BY item', emit => 'every 1 hour');
+SELECT eddy.create_continuous_view('popular', 'SELECT bids, count(*) AS items, array_agg(last ORDER BY item) AS bidders FROM items GROUP BY bids');
+SELECT eddy.create_continuous_view('all_items', 'SELECT item, count(*) AS bids FROM bids GROUP BY item');
+SELECT eddy.create_continuous_view('paced', 'SELECT bids, count(*) AS items, array_agg(item ORDER BY item) AS list FROM all_items GROUP BY bids', emit => 'every 1 hour');
+SELECT eddy.create_continuous_view('paced_max', 'SELECT max(bids) AS bids FROM paced');
+SELECT eddy.create_continuous_view('minutes', $$SELECT w.window_end, count(*) AS n FROM bids, eddy.tumble(at, '1 minute') AS w
+	GROUP BY w.window_end$$, emit => 'every 1 hour');
+SELECT eddy.create_continuous_view('hours', $$SELECT w.window_end, sum(n) AS n FROM minutes AS m, eddy.tumble(m.window_end, '1 hour') AS w
+	GROUP BY w.window_end$$);
+SELECT pg_create_logical_replication_slot('paced', 'pg_eddy_cdc');
+INSERT INTO bids VALUES (1, 'ann', '2026-01-01 00:00:01Z'), (2, 'bob', '2026-01-01 00:00:02Z');
+INSERT INTO bids VALUES (1, 'cid', '2026-01-01 00:00:03Z');
+INSERT INTO bids VALUES (2, 'dan', '2026-01-01 00:00:04Z'), (1, 'eve', '2026-01-01 00:00:05Z');
+});
+my %parent = (popular => 'SELECT bids, count(*) AS items, array_agg(last ORDER BY item) AS bidders FROM items GROUP BY bids',
+	paced_max => 'SELECT max(bids) AS bids FROM paced',
+	hours => q{SELECT w.window_end, sum(n) AS n FROM minutes AS m, eddy.tumble(m.window_end, '1 hour') AS w GROUP BY 1});
+my $groups = q{SELECT string_agg(format('%s:%s', bids, items), ' ' ORDER BY bids) FROM };
+
+sub equal_parents
+{
+	equal_ok($node, "TABLE $_", $parent{$_}, "$_ has the rows of its SELECT over what its parent shows") foreach sort keys %parent;
+	return;
+}
+
+is(sql($node, $groups . 'popular'), '1:2', 'a view over one whose changes wait shows what that shows');
+is(sql($node, 'SELECT n FROM hours'), 2, 'also of windows');
+is(sql($node, $groups . 'paced'), '1:2 2:1 3:1', 'changes of a view over another one wait, also that of a group that has lost all rows');
+equal_parents();
+advance_clock($node, 3700);
+ok(wait_until($node, "SELECT ($groups popular) = '2:1 3:1' AND (SELECT n FROM hours) = 5", 'the changes arrive'),
+	'the changes that the clock shows reach the views over that view');
+ok(wait_until($node, "SELECT ($groups paced) = '2:1 3:1'", 'the group is removed'), 'a group without rows is removed when the interval is over');
+equal_parents();
+is(changes('paced', 'paced'),
+	qq{c {"bids":1,"items":2,"list":[1,2]}\nc {"bids":2,"items":1,"list":[1]}\nc {"bids":3,"items":1,"list":[1]}\n}
+	  . qq{d {"bids":1}\nu {"bids":2,"items":1,"list":[2]}},
+	'consumers receive one change of each group in an interval');
+
+# it returns before the interval is over: one change
+sql($node, q{INSERT INTO bids VALUES (3, 'fay', '2026-01-01 00:00:06Z')});
+is(sql($node, $groups . 'paced'), '2:1 3:1', 'a group that returns waits for the interval as well');
+sql($node, q{INSERT INTO bids VALUES (3, 'fay', '2026-01-01 00:00:06Z'), (3, 'gus', '2026-01-01 00:00:06Z'), (3, 'hal', '2026-01-01 00:00:06Z')});
+advance_clock($node, 3700);
+ok(wait_until($node, "SELECT ($groups paced) = '2:1 3:1 4:1' AND (SELECT count(*) FROM eddy._paced_state) = 3", 'rows of removed groups are deleted'),
+	'a group that vanishes again was never there, and its row is deleted after another interval');
+ok(wait_until($node, "SELECT ($groups popular) = '2:1 3:1 4:1'", 'the changes arrive'), 'views over the other view follow');
+equal_parents();
+
+# many groups, in several transactions, beside writers and a crash
+sql($node, q{INSERT INTO bids SELECT i, 'many', '2026-01-01 00:00:07Z' FROM generate_series(1, 12000) i});
+sql($node, q{INSERT INTO bids SELECT i, 'more', '2026-01-01 00:00:08Z' FROM generate_series(1, 12000) i});
+advance_clock($node, 3700);
+sql($node, "INSERT INTO bids VALUES ($_, 'last', '2026-01-01 00:00:09Z')") foreach 10 .. 20;
+restart_node($node);
+advance_clock($node, 3700);
+ok(wait_until($node, q{SELECT NOT EXISTS (SELECT FROM eddy._items_state WHERE _pending)}, 'all are shown'), 'many groups are shown');
+equal_parents();
+is(sql($node, 'SELECT sum(bids) FROM items'), sql($node, 'SELECT sum(bids) FROM all_items'), 'and then are those of all rows');
+sql($node, q{SELECT pg_drop_replication_slot('paced')});
+
+#
+# idle_ttl
+#
+
+sql($node, q{
 CREATE UNLOGGED TABLE visits (page text, visitor int);
 SELECT eddy.create_stream('visits');
 SELECT eddy.create_continuous_view('pages', 'SELECT page, count(*) AS n, count(DISTINCT visitor) AS visitors
