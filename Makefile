@@ -145,6 +145,8 @@ OBJS = \
 	src/view/scan.o \
 	src/view/send_rows.o \
 	src/view/session.o \
+	src/view/session_emit.o \
+	src/view/session_write.o \
 	src/view/set_returning.o \
 	src/view/signature.o \
 	src/view/suspend.o \

@@ -77,9 +77,6 @@ SELECT eddy.create_continuous_view('wrong', 'SELECT count(*) FROM sales', emit =
 SELECT eddy.create_continuous_view('wrong', 'SELECT count(*) FROM sales', emit => 'every blue moon');
 SELECT eddy.create_continuous_view('wrong', 'SELECT count(*) FROM sales', emit => 'every 0 s');
 SELECT eddy.create_continuous_view('wrong', 'SELECT count(*) FROM sales', emit => 'every -1 s');
-SELECT eddy.create_continuous_view('wrong', $$
-    SELECT shop, s.window_start, s.window_end, count(*) FROM sales, eddy.session(at, '5 s') AS s
-    GROUP BY shop, s.window_start, s.window_end $$, emit => 'every 5 s');
 
 -- idle_ttl: groups of keys without a window are removed when no row has touched them for that time.
 SELECT eddy.create_continuous_view('recent', $$ SELECT shop, sum(amount) AS amount FROM sales GROUP BY shop $$,
@@ -124,6 +121,41 @@ INSERT INTO sales (shop, at) VALUES ('f', '2026-01-01 03:00:00');
 SELECT * FROM counts ORDER BY window_end, n;
 SELECT * FROM minutes ORDER BY window_end;
 SELECT count(*) FROM eddy._counts_state WHERE NOT _visible;
+
+-- Sessions. A row that extends a session, or merges sessions, changes their bounds; until that is visible, they are seen as they were.
+CREATE UNLOGGED TABLE clicks (who text, page text, ts timestamptz);
+SELECT eddy.create_stream('clicks', event_time => 'ts', delay => '1 hour');
+SELECT eddy.create_continuous_view('visits', $$
+    SELECT who, s.window_start, s.last_event, count(*) AS n, count(DISTINCT page) AS pages
+    FROM clicks, eddy.session(ts, '10 minutes') AS s GROUP BY who, s.window_start, s.last_event HAVING count(*) < 5 $$, emit => 'every 1 hour');
+SELECT eddy.create_continuous_view('lengths', 'SELECT n, count(*) AS visits FROM visits GROUP BY n');
+CREATE VIEW visit AS SELECT who, to_char(window_start, 'HH24:MI') AS start, to_char(last_event, 'HH24:MI') AS last, n, pages FROM visits;
+SELECT 'ok' FROM pg_create_logical_replication_slot('regress_eddy_every', 'pg_eddy_cdc');
+INSERT INTO clicks VALUES ('ann', 'a', '2026-01-01 10:00'), ('ann', 'b', '2026-01-01 10:20'), ('bob', 'a', '2026-01-01 10:00');
+-- merges both sessions of ann; extends that of bob
+INSERT INTO clicks VALUES ('ann', 'a', '2026-01-01 10:10'), ('bob', 'b', '2026-01-01 10:05');
+INSERT INTO clicks VALUES ('ann', 'c', '2026-01-01 10:11'), ('bob', 'b', '2026-01-01 10:09'), ('cid', 'a', '2026-01-01 10:20');
+SELECT * FROM visit ORDER BY who, start;
+TABLE lengths;
+-- what is deleted are the sessions, with all that would have become visible of them
+DELETE FROM visits WHERE who = 'ann' AND last_event = '2026-01-01 10:20';
+SELECT * FROM visit ORDER BY who, start;
+TABLE lengths;
+INSERT INTO clicks VALUES ('ann', 'd', '2026-01-01 10:21');
+SELECT * FROM visit ORDER BY who, start;
+-- five rows do not satisfy HAVING: the session disappears when it closes
+INSERT INTO clicks VALUES ('cid', 'a', '2026-01-01 10:21'), ('cid', 'a', '2026-01-01 10:22'), ('cid', 'a', '2026-01-01 10:23'), ('cid', 'b', '2026-01-01 10:24');
+SELECT * FROM visit ORDER BY who, start;
+INSERT INTO clicks VALUES ('dan', 'a', '2026-01-01 12:00');
+SELECT * FROM visit ORDER BY who, start;
+SELECT * FROM lengths ORDER BY n;
+SELECT count(*) AS rows, count(*) FILTER (WHERE _superseded) AS superseded FROM eddy._visits_state;
+\pset format unaligned
+\pset tuples_only on
+SELECT data FROM pg_logical_slot_get_changes('regress_eddy_every', NULL, NULL, :plain, 'views', 'emit_every.visits') ORDER BY data::text COLLATE "C";
+\pset format aligned
+\pset tuples_only off
+SELECT pg_drop_replication_slot('regress_eddy_every');
 
 -- idle_ttl: what was forgotten cannot be taken back.
 SELECT eddy.create_continuous_view('wrong', 'SELECT amount, count(*) FROM recent GROUP BY amount');

@@ -674,6 +674,7 @@ ALTER TABLE eddy._initial_row ENABLE ALWAYS TRIGGER refuse;
  * removes the values of groups that are deleted.
  */
 CREATE FUNCTION eddy._capture_delete() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_capture_delete';
+CREATE FUNCTION eddy._delete_sessions() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_delete_sessions';
 CREATE FUNCTION eddy._delete_values() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eddy_delete_values';
 CREATE FUNCTION eddy._collect_add(internal, VARIADIC "any")
 RETURNS internal LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eddy_collect_add';

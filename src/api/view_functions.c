@@ -28,6 +28,7 @@
 PG_FUNCTION_INFO_V1(eddy_create_continuous_view);
 PG_FUNCTION_INFO_V1(eddy_drop_continuous_view);
 PG_FUNCTION_INFO_V1(eddy_capture_delete);
+PG_FUNCTION_INFO_V1(eddy_delete_sessions);
 PG_FUNCTION_INFO_V1(eddy_refuse_state_change);
 PG_FUNCTION_INFO_V1(eddy_upgrade_states);
 PG_FUNCTION_INFO_V1(eddy_replace_continuous_view);
@@ -231,6 +232,35 @@ eddy_capture_delete(PG_FUNCTION_ARGS)
 	if (view && tuplestore_tuple_count(trigger->tg_oldtable) > 0)
 		eddy_statement_delete(view, trigger->tg_oldtable,
 							  RelationGetDescr(trigger->tg_relation));
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * eddy_delete_sessions: AFTER DELETE trigger, for each statement, of the main state table of a view over
+ * sessions with emit => 'every ...'.
+ */
+Datum
+eddy_delete_sessions(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	EddyView   *view;
+	Tuplestorestate *others = NULL;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_DELETE(trigger->tg_event) ||
+		!TRIGGER_FIRED_AFTER(trigger->tg_event) || trigger->tg_oldtable == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager", "eddy._delete_sessions")));
+	desc = RelationGetDescr(trigger->tg_relation);
+	view = eddy_catalog_find_view(RelationGetRelid(trigger->tg_relation));
+	if (view && tuplestore_tuple_count(trigger->tg_oldtable) > 0)
+		others = eddy_view_delete_sessions(view, desc, trigger->tg_oldtable);
+	if (others)
+	{
+		eddy_statement_delete(view, others, desc);
+		tuplestore_end(others);
+	}
 	return PointerGetDatum(NULL);
 }
 

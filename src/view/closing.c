@@ -53,6 +53,7 @@
 #include "view/kind_combining.h"
 #include "view/kind_deferred.h"
 #include "view/maintain.h"
+#include "view/session_emit.h"
 #include "view/view.h"
 
 /* How long, in microseconds, it is remembered when the next window has to be closed. */
@@ -348,6 +349,12 @@ act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
 		bool		done;
 
 		CHECK_FOR_INTERRUPTS();
+		/* it is removed together with the session that it has become */
+		if (eddy_session_is_superseded(eddy_plan_main_table(plan), row))
+			continue;
+		(void) eddy_session_delete_replaced(plan, row,
+											eddy_session_get_replaced(eddy_plan_main_table(plan),
+																	  row), true);
 		if (end != current)
 		{
 			if (!pass->partial)

@@ -286,6 +286,14 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 						 quote_literal_cstr(table->columns[id_column - 1].name)));
 		execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER pg_eddy_delete_values", qualified));
 	}
+	if (table->superseded > 0)
+	{
+		execute(psprintf("CREATE TRIGGER pg_eddy_delete_sessions AFTER DELETE ON %s"
+						 " REFERENCING OLD TABLE AS deleted"
+						 " FOR EACH STATEMENT EXECUTE FUNCTION %s._delete_sessions()",
+						 qualified, EDDY_SCHEMA));
+		execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER pg_eddy_delete_sessions", qualified));
+	}
 	create_time_index(table, qualified, &table->shown);
 	create_time_index(table, qualified, &table->touched);
 	relid = get_relname_relid(name, schema);
@@ -653,12 +661,6 @@ set_options(EddyView *row, const EddyViewOptions *options)
 static void
 check_clock_options(const EddyViewPlan *layout)
 {
-	if (layout->emit_interval > 0 && layout->session)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("emit => 'every ...' is not supported for sessions"),
-				 errdetail("The groups of a session change with each row that extends or merges sessions."),
-				 errhint("Use emit => 'on_close' or 'changes'.")));
 	if (layout->idle_ttl == 0)
 		return;
 	if (layout->retracts)

@@ -20,6 +20,8 @@
  * more often than once in an interval. A group that was never shown, or whose window closes, is removed at
  * once.
  *
+ * Sessions are not one row each: see session_emit.c.
+ *
  * Consumers of changes see what readers see: the output plugin sends no update that changes
  * hidden columns alone. A row that becomes final shows its last change at the same time
  * (closing.c).
@@ -54,6 +56,7 @@
 #include "view/kind_retracting.h"
 #include "view/layout.h"
 #include "view/maintain.h"
+#include "view/session_emit.h"
 #include "view/view.h"
 
 /* What the value of the option begins with. */
@@ -77,7 +80,7 @@ eddy_view_parse_emit(const char *emit, int64 *interval)
 int
 eddy_emit_max_columns(const EddyViewPlan *plan)
 {
-	return plan->emit_interval > 0 ? plan->noutputs + 2 : 0;
+	return plan->emit_interval > 0 ? plan->noutputs + 4 : 0;
 }
 
 static bool
@@ -111,6 +114,8 @@ eddy_emit_lay_out(EddyViewPlan *plan, EddyStateTable *table)
 	table->shown.column = eddy_layout_add_hidden(table, "_shown_at", TIMESTAMPTZOID, -1,
 												 InvalidOid, true);
 	table->shown.where = eddy_layout_add_hidden(table, "_pending", BOOLOID, -1, InvalidOid, true);
+	if (plan->session)
+		eddy_session_emit_lay_out(table);
 }
 
 /* ---- one row ---- */
@@ -143,8 +148,8 @@ is_empty(const EddyViewPlan *plan, TupleTableSlot *version)
 }
 
 /* True if a row with its latest values is in the view. */
-static bool
-is_in_view(const EddyViewPlan *plan, TupleTableSlot *version)
+bool
+eddy_emit_is_in_view(const EddyViewPlan *plan, TupleTableSlot *version)
 {
 	return plan->having_column == 0 || get_mark(version, plan->having_column);
 }
@@ -158,7 +163,8 @@ show(const EddyViewPlan *plan, TupleTableSlot *version)
 		if (plan->outputs[i].latest_column)
 			copy_value(version, plan->outputs[i].column, version, plan->outputs[i].latest_column);
 	if (plan->visible_column)
-		set_value(version, plan->visible_column, BoolGetDatum(is_in_view(plan, version)));
+		set_value(version, plan->visible_column,
+				  BoolGetDatum(eddy_emit_is_in_view(plan, version)));
 	set_value(version, table->shown.where, BoolGetDatum(is_empty(plan, version)));
 }
 
@@ -167,8 +173,10 @@ static bool
 differs(const EddyViewPlan *plan, TupleTableSlot *version)
 {
 	TupleDesc	desc = version->tts_tupleDescriptor;
-	bool		in_view = is_in_view(plan, version);
+	bool		in_view = eddy_emit_is_in_view(plan, version);
 
+	if (eddy_session_get_replaced(eddy_plan_main_table(plan), version) != NIL)
+		return true;
 	if (plan->visible_column && in_view != get_mark(version, plan->visible_column))
 		return true;
 	for (int i = 0; in_view && i < plan->noutputs; i++)
@@ -189,9 +197,8 @@ differs(const EddyViewPlan *plan, TupleTableSlot *version)
 	return false;
 }
 
-/* True if the interval since a change was shown is over. */
-static bool
-is_over(const EddyViewPlan *plan, TimestampTz shown_at, TimestampTz now)
+bool
+eddy_emit_is_over(const EddyViewPlan *plan, TimestampTz shown_at, TimestampTz now)
 {
 	return shown_at > now || shown_at <= eddy_view_earlier(now, plan->emit_interval);
 }
@@ -210,7 +217,7 @@ eddy_emit_pace(const EddyViewPlan *plan, TimestampTz now, TupleTableSlot *stored
 		show(plan, version);
 		/* a row that is not in the view has shown nothing */
 		set_value(version, table->shown.column,
-				  TimestampTzGetDatum(is_in_view(plan, version) ? now : DT_NOBEGIN));
+				  TimestampTzGetDatum(eddy_emit_is_in_view(plan, version) ? now : DT_NOBEGIN));
 		return;
 	}
 	for (int i = 0; i < plan->noutputs; i++)
@@ -219,11 +226,13 @@ eddy_emit_pace(const EddyViewPlan *plan, TimestampTz now, TupleTableSlot *stored
 	if (plan->visible_column)
 		copy_value(version, plan->visible_column, stored, plan->visible_column);
 	copy_value(version, table->shown.column, stored, table->shown.column);
+	if (table->replaces)
+		copy_value(version, table->replaces, stored, table->replaces);
 	set_value(version, table->shown.where, BoolGetDatum(is_empty(plan, version)));
 	if (!differs(plan, version))
 		return;
 	shown_at = DatumGetTimestampTz(stored->tts_values[table->shown.column - 1]);
-	if (is_over(plan, shown_at, now))
+	if (eddy_emit_is_over(plan, shown_at, now))
 	{
 		show(plan, version);
 		set_value(version, table->shown.column, TimestampTzGetDatum(now));
@@ -233,14 +242,33 @@ eddy_emit_pace(const EddyViewPlan *plan, TimestampTz now, TupleTableSlot *stored
 }
 
 void
+eddy_emit_show(const EddyViewPlan *plan, TimestampTz now, TupleTableSlot *version)
+{
+	show(plan, version);
+	set_value(version, eddy_plan_main_table(plan)->shown.column, TimestampTzGetDatum(now));
+}
+
+void
+eddy_emit_hide(const EddyViewPlan *plan, TimestampTz shown_at, bool pending,
+			   TupleTableSlot *version)
+{
+	const EddyStateTable *table = eddy_plan_main_table(plan);
+
+	set_value(version, plan->visible_column, BoolGetDatum(false));
+	set_value(version, table->shown.column, TimestampTzGetDatum(shown_at));
+	set_value(version, table->shown.where, BoolGetDatum(pending));
+}
+
+void
 eddy_emit_show_pending(const EddyViewPlan *plan, TupleTableSlot *version)
 {
 	const EddyStateTable *table = eddy_plan_main_table(plan);
 
 	if (plan->emit_interval > 0 && get_mark(version, table->shown.where))
 	{
-		show(plan, version);
-		set_value(version, table->shown.column, TimestampTzGetDatum(eddy_wall_clock()));
+		eddy_emit_show(plan, eddy_wall_clock(), version);
+		if (table->replaces)
+			eddy_session_set_replaced(table, version, NIL);
 	}
 }
 
@@ -267,10 +295,13 @@ show_range(EddyViewPlan *plan, EddyUpsert *upsert, TimestampTz after, TimestampT
 	while (*budget > 0 && (row = eddy_upsert_next(upsert)) != NULL)
 	{
 		ItemPointerData place = row->tts_tid;
+		List	   *replaced = eddy_session_get_replaced(table, row);
 
 		CHECK_FOR_INTERRUPTS();
 		/* a superuser can have made another index over this column */
 		if (!get_mark(row, table->shown.where) || !eddy_upsert_try_lock(upsert, &place))
+			continue;
+		if (!eddy_session_delete_replaced(plan, row, replaced, false))
 			continue;
 		/* it has not been in the view for the interval */
 		if (is_empty(plan, row) && !get_mark(row, plan->visible_column))
@@ -285,8 +316,9 @@ show_range(EddyViewPlan *plan, EddyUpsert *upsert, TimestampTz after, TimestampT
 		ExecClearTuple(version);
 		memcpy(version->tts_values, row->tts_values, sizeof(Datum) * natts);
 		memcpy(version->tts_isnull, row->tts_isnull, sizeof(bool) * natts);
-		show(plan, version);
-		set_value(version, table->shown.column, TimestampTzGetDatum(now));
+		eddy_emit_show(plan, now, version);
+		if (table->replaces)
+			eddy_session_set_replaced(table, version, NIL);
 		if (eddy_upsert_update(upsert, &place, ExecStoreVirtualTuple(version)))
 			(*budget)--;
 	}

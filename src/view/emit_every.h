@@ -34,6 +34,16 @@ extern void eddy_emit_pace(const EddyViewPlan *plan, TimestampTz now, TupleTable
 /* True for the row of a group that is removed when its window closes, instead of becoming final. */
 extern bool eddy_emit_removes(const EddyViewPlan *plan, TupleTableSlot *row);
 
+/*
+ * Parts of that, for sessions, which are not one row each: whether the interval since a change was shown
+ * is over; a version that shows its latest values, or that is not in the view, and pending: shall be later.
+ */
+extern bool eddy_emit_is_over(const EddyViewPlan *plan, TimestampTz shown_at, TimestampTz now);
+extern bool eddy_emit_is_in_view(const EddyViewPlan *plan, TupleTableSlot *version);
+extern void eddy_emit_show(const EddyViewPlan *plan, TimestampTz now, TupleTableSlot *version);
+extern void eddy_emit_hide(const EddyViewPlan *plan, TimestampTz shown_at, bool pending,
+						   TupleTableSlot *version);
+
 /* Shows changes that are not shown yet. */
 extern void eddy_emit_show_pending(const EddyViewPlan *plan, TupleTableSlot *version);
 

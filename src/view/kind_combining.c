@@ -151,8 +151,8 @@ lay_out_marks(EddyViewPlan *plan, EddyStateTable *table)
 {
 	bool		waits = plan->windowed && plan->on_close;
 	bool		paced = plan->emit_interval > 0;
-	/* a group without rows waits to be removed, as one that HAVING excludes */
-	bool		has_having = plan->having || (paced && plan->retracts);
+	/* a group without rows waits to be removed, and a session to be shown, as one that HAVING excludes */
+	bool		has_having = plan->having || (paced && (plan->retracts || plan->session));
 
 	if (has_having)
 		plan->having_column = add_mark(table, waits || paced ? "_having" : "_visible");

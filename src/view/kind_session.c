@@ -26,6 +26,9 @@
  * The values that aggregates keep (collect.h) are those of the session that has most of them, of the
  * sessions that are combined; the values of the others are added to these.
  *
+ * With emit => 'every ...', rows of sessions that are shown can remain for a while, as superseded ones,
+ * which are not read here (session_emit.c).
+ *
  * Locking: the sessions of a key, as a whole, are locked before they are read (group_lock.c).
  * Memory: a context for each key and one for each session; the rows of a key are in a tuplestore,
  * which uses temporary files beyond work_mem. A crash leaves nothing.
@@ -43,6 +46,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "monotonic.h"
 #include "view/analyze.h"
 #include "view/collect.h"
 #include "view/combine.h"
@@ -50,75 +54,11 @@
 #include "view/kind.h"
 #include "view/kind_combining.h"
 #include "view/session.h"
-
-/* The one state table. */
-#define STATE 0
-
-/* Keys of the plan, and the first columns of a row of the delta. The last event is the last key. */
-#define END 0
-#define START 1
-#define FIRST_KEY 2				/* of the keys of the session itself */
+#include "view/session_emit.h"
+#include "view/session_merge.h"
 
 /* Stored sessions that are read and ignored before the next one is searched in the index. */
 #define MAX_SKIPPED 16
-
-/* A session that is stored. */
-typedef struct StoredSession
-{
-	ItemPointerData place;
-	Timestamp	start;
-	Timestamp	last;
-	Timestamp	end;
-	HeapTuple	row;			/* with a maximum length only, otherwise it is in the slot */
-} StoredSession;
-
-/* The session that is being combined. */
-typedef struct NewSession
-{
-	bool		exists;
-	Timestamp	start;
-	Timestamp	last;
-	Timestamp	end;
-	bool		has_rows;		/* of the batch */
-	List	   *early_rows;		/* of MinimalTuple: those that are late unless the session is not */
-	List	   *absorbed;		/* of StoredSession */
-	EddyAccumulator *states;
-} NewSession;
-
-/* One merge. */
-typedef struct Sessions
-{
-	EddyViewPlan *plan;
-	EddyMerge  *merge;
-	const EddyStateTable *table;
-	EddyCombiner *combiner;		/* its context is that of the current session */
-	EddyCollector *collector;	/* NULL: no aggregate needs its values */
-	EddyState  *partials;		/* of a row of the delta */
-	ExprContext *econtext;
-	TupleTableSlot *finals;		/* keys and final values, for expressions */
-	TupleTableSlot *result;		/* the session to be written */
-	TupleTableSlot *copy;		/* a copy of a stored session */
-	TupleTableSlot *late;		/* a late row of the delta */
-	EddyJudgment *judgment;
-	int			nkeys;			/* of a session */
-
-	/* the current key */
-	MemoryContext key_mcxt;
-	Datum	   *keys;			/* as the state table shows them */
-	bool	   *key_nulls;
-	Tuplestorestate *rows;		/* of the delta, in order of start and end */
-	TupleTableSlot *row;		/* the next one; empty: there are no more */
-
-	/* stored sessions of the key, in order of start */
-	TupleTableSlot *stored_row; /* the next one, if it was read from the table */
-	StoredSession stored;		/* the same; exists if has_stored */
-	bool		has_stored;
-	bool		at_end;			/* there are no more */
-	List	   *all_stored;		/* with a maximum length: of StoredSession, all that can be touched */
-	int			next_stored;	/* of all_stored */
-
-	NewSession	session;
-} Sessions;
 
 /* ---- layout ---- */
 
@@ -128,12 +68,6 @@ accepts(const Query *query)
 	return eddy_session_is_used(query);
 }
 
-static int
-last_key(const EddyViewPlan *plan)
-{
-	return plan->nkeys - 1;
-}
-
 /* The keys of the session, its end and its start: ranges of sessions of one key are read. */
 static EddyStateKey *
 make_order(const EddyStateTable *table)
@@ -141,10 +75,10 @@ make_order(const EddyStateTable *table)
 	EddyStateKey *order = palloc(sizeof(EddyStateKey) * table->nkeys);
 	int			n = 0;
 
-	for (int i = FIRST_KEY; i < table->nkeys; i++)
+	for (int i = EDDY_SESSION_KEY; i < table->nkeys; i++)
 		order[n++] = table->keys[i];
-	order[n++] = table->keys[END];
-	order[n++] = table->keys[START];
+	order[n++] = table->keys[EDDY_SESSION_END];
+	order[n++] = table->keys[EDDY_SESSION_START];
 	return order;
 }
 
@@ -153,10 +87,10 @@ static void
 make_sort_keys(EddyViewPlan *plan)
 {
 	plan->sort_keys = palloc(sizeof(int) * plan->nkeys);
-	for (int i = FIRST_KEY; i < last_key(plan); i++)
+	for (int i = EDDY_SESSION_KEY; i < eddy_session_last_key(plan); i++)
 		plan->sort_keys[plan->nsort_keys++] = i;
-	plan->sort_keys[plan->nsort_keys++] = START;
-	plan->sort_keys[plan->nsort_keys++] = END;
+	plan->sort_keys[plan->nsort_keys++] = EDDY_SESSION_START;
+	plan->sort_keys[plan->nsort_keys++] = EDDY_SESSION_END;
 }
 
 static void
@@ -169,11 +103,11 @@ layout(EddyViewPlan *plan, Query *query)
 	eddy_combining_lay_out(plan);
 	for (int i = 0; i < plan->nkeys; i++)
 		plan->keys[i].position = list_nth_int(plan->session->positions, i);
-	plan->keys[last_key(plan)].dependent = true;
+	plan->keys[eddy_session_last_key(plan)].dependent = true;
 	table = linitial(plan->state_tables);
 	table->nkeys--;
 	/* without other keys, the key is in that order */
-	if (table->nkeys > FIRST_KEY)
+	if (table->nkeys > EDDY_SESSION_KEY)
 		table->order = make_order(table);
 	make_sort_keys(plan);
 }
@@ -205,9 +139,9 @@ make_delta(EddyViewPlan *plan, Query *delta)
 		TargetEntry *tle;
 
 		/* of a row alone, the last event is its start, by which it is grouped already */
-		if (i == last_key(plan))
+		if (i == eddy_session_last_key(plan))
 		{
-			Var		   *start = copyObject(castNode(Var, plan->keys[START].expr));
+			Var		   *start = copyObject(castNode(Var, plan->keys[EDDY_SESSION_START].expr));
 
 			tle = add_target(&tlist, (Expr *) start, "k");
 		}
@@ -240,19 +174,19 @@ make_delta(EddyViewPlan *plan, Query *delta)
 static void
 lock(EddyViewPlan *plan, List *deltas)
 {
-	eddy_group_lock(plan, FIRST_KEY, last_key(plan) - FIRST_KEY, deltas);
+	eddy_group_lock(plan, EDDY_SESSION_KEY, eddy_session_last_key(plan) - EDDY_SESSION_KEY, deltas);
 }
 
 /* ---- rows of the batch ---- */
 
 static Timestamp
-row_time(const Sessions *s, int key)
+row_time(const EddySessions *s, int key)
 {
 	return DatumGetTimestamp(s->row->tts_values[key]);
 }
 
 static void
-next_row(Sessions *s)
+next_row(EddySessions *s)
 {
 	if (tuplestore_gettupleslot(s->rows, true, false, s->row))
 		slot_getallattrs(s->row);
@@ -262,25 +196,19 @@ next_row(Sessions *s)
 
 /* ---- stored sessions ---- */
 
-static Timestamp
-stored_time(const Sessions *s, TupleTableSlot *row, int key)
-{
-	return DatumGetTimestamp(row->tts_values[s->plan->keys[key].column - 1]);
-}
-
 static void
-describe_stored(const Sessions *s, TupleTableSlot *row, StoredSession *stored)
+describe_stored(const EddySessions *s, TupleTableSlot *row, EddyStoredSession *stored)
 {
 	stored->place = row->tts_tid;
-	stored->start = stored_time(s, row, START);
-	stored->end = stored_time(s, row, END);
-	stored->last = stored_time(s, row, last_key(s->plan));
+	stored->start = eddy_session_stored_time(s, row, EDDY_SESSION_START);
+	stored->end = eddy_session_stored_time(s, row, EDDY_SESSION_END);
+	stored->last = eddy_session_stored_time(s, row, eddy_session_last_key(s->plan));
 	stored->row = NULL;
 }
 
 /* Reads sessions of the current key that do not end before a time, and can change. */
 static void
-seek(Sessions *s, Timestamp from)
+seek(EddySessions *s, Timestamp from)
 {
 	Datum		keys[INDEX_MAX_KEYS];
 	bool		nulls[INDEX_MAX_KEYS];
@@ -292,14 +220,14 @@ seek(Sessions *s, Timestamp from)
 	memcpy(nulls, s->key_nulls, sizeof(bool) * s->nkeys);
 	keys[s->nkeys] = TimestampGetDatum(from);
 	nulls[s->nkeys] = false;
-	eddy_merge_seek(s->merge, STATE, s->nkeys, true, keys, nulls);
+	eddy_merge_seek(s->merge, EDDY_SESSION_TABLE, s->nkeys, true, keys, nulls);
 }
 
 static int
 compare_starts(const ListCell *a, const ListCell *b)
 {
-	Timestamp	left = ((const StoredSession *) lfirst(a))->start;
-	Timestamp	right = ((const StoredSession *) lfirst(b))->start;
+	Timestamp	left = ((const EddyStoredSession *) lfirst(a))->start;
+	Timestamp	right = ((const EddyStoredSession *) lfirst(b))->start;
 
 	return left < right ? -1 : left > right;
 }
@@ -309,39 +237,42 @@ compare_starts(const ListCell *a, const ListCell *b)
  * start can differ from that by end. All that the rows of the key could touch are read at once.
  */
 static void
-read_all_stored(Sessions *s)
+read_all_stored(EddySessions *s)
 {
 	TupleTableSlot *row;
 
 	s->all_stored = NIL;
 	s->next_stored = 0;
-	seek(s, row_time(s, START));
-	while ((row = eddy_merge_fetch(s->merge, STATE)) != NULL)
+	seek(s, row_time(s, EDDY_SESSION_START));
+	while ((row = eddy_merge_fetch(s->merge, EDDY_SESSION_TABLE)) != NULL)
 	{
 		/* not around the reading: a scan lives as long as the merge */
 		MemoryContext old = MemoryContextSwitchTo(s->key_mcxt);
-		StoredSession *stored = palloc(sizeof(StoredSession));
+		EddyStoredSession *stored = palloc(sizeof(EddyStoredSession));
 
 		describe_stored(s, row, stored);
 		stored->row = ExecCopySlotHeapTuple(row);
-		s->all_stored = lappend(s->all_stored, stored);
+		if (!eddy_session_is_superseded(s->table, row))
+			s->all_stored = lappend(s->all_stored, stored);
 		MemoryContextSwitchTo(old);
 	}
 	list_sort(s->all_stored, compare_starts);
 }
 
 static void
-next_stored(Sessions *s)
+next_stored(EddySessions *s)
 {
 	if (s->plan->session->max_length > 0)
 	{
 		s->has_stored = s->next_stored < list_length(s->all_stored);
 		if (s->has_stored)
-			s->stored = *(StoredSession *) list_nth(s->all_stored, s->next_stored++);
+			s->stored = *(EddyStoredSession *) list_nth(s->all_stored, s->next_stored++);
 	}
 	else
 	{
-		s->stored_row = eddy_merge_fetch(s->merge, STATE);
+		do
+			s->stored_row = eddy_merge_fetch(s->merge, EDDY_SESSION_TABLE);
+		while (s->stored_row && eddy_session_is_superseded(s->table, s->stored_row));
 		s->has_stored = (s->stored_row != NULL);
 		if (s->has_stored)
 			describe_stored(s, s->stored_row, &s->stored);
@@ -355,9 +286,9 @@ next_stored(Sessions *s)
  * that was read often is.
  */
 static void
-find_stored(Sessions *s)
+find_stored(EddySessions *s)
 {
-	Timestamp	from = row_time(s, START);
+	Timestamp	from = row_time(s, EDDY_SESSION_START);
 
 	for (int i = 0; s->has_stored && s->stored.end < from && i < MAX_SKIPPED; i++)
 		next_stored(s);
@@ -370,10 +301,10 @@ find_stored(Sessions *s)
 /* ---- combining ---- */
 
 static void
-begin_session(Sessions *s)
+begin_session(EddySessions *s)
 {
 	MemoryContextReset(s->combiner->mcxt);
-	memset(&s->session, 0, sizeof(NewSession));
+	memset(&s->session, 0, sizeof(EddyNewSession));
 	s->session.states = MemoryContextAllocZero(s->combiner->mcxt,
 											   sizeof(EddyAccumulator) * Max(s->plan->naggs, 1));
 	if (s->collector)
@@ -382,9 +313,9 @@ begin_session(Sessions *s)
 
 /* True if a row or session that starts later, or at the same time, belongs to the new session. */
 static bool
-belongs(const Sessions *s, Timestamp start, Timestamp last)
+belongs(const EddySessions *s, Timestamp start, Timestamp last)
 {
-	const NewSession *session = &s->session;
+	const EddyNewSession *session = &s->session;
 	int64		max_length = s->plan->session->max_length;
 
 	/* times are in a range in which their differences do not overflow */
@@ -394,7 +325,7 @@ belongs(const Sessions *s, Timestamp start, Timestamp last)
 }
 
 static void
-extend(NewSession *session, Timestamp start, Timestamp last, Timestamp end)
+extend(EddyNewSession *session, Timestamp start, Timestamp last, Timestamp end)
 {
 	session->start = session->exists ? Min(session->start, start) : start;
 	session->last = session->exists ? Max(session->last, last) : last;
@@ -404,7 +335,7 @@ extend(NewSession *session, Timestamp start, Timestamp last, Timestamp end)
 
 /* True for an aggregate whose result is lost: in what was collected, or in what is added. */
 static bool
-is_lost(const Sessions *s, int i, bool is_null, const EddyAccumulator *counter, Datum more_counted)
+is_lost(const EddySessions *s, int i, bool is_null, const EddyAccumulator *counter, Datum more_counted)
 {
 	const EddyAggregate *agg = &s->plan->aggs[i];
 	const EddyAccumulator *state = &s->session.states[i];
@@ -419,7 +350,7 @@ is_lost(const Sessions *s, int i, bool is_null, const EddyAccumulator *counter, 
 
 /* Adds the states of a row of the delta, or of a stored session, to the new session. */
 static void
-add_states(Sessions *s, TupleTableSlot *row, bool is_stored)
+add_states(EddySessions *s, TupleTableSlot *row, bool is_stored)
 {
 	EddyViewPlan *plan = s->plan;
 
@@ -450,7 +381,7 @@ add_states(Sessions *s, TupleTableSlot *row, bool is_stored)
 
 /* Adds the values of a row of the delta to the new session. */
 static void
-add_values(Sessions *s, TupleTableSlot *row)
+add_values(EddySessions *s, TupleTableSlot *row)
 {
 	for (int i = 0; i < s->plan->naggs; i++)
 	{
@@ -460,23 +391,18 @@ add_values(Sessions *s, TupleTableSlot *row)
 	eddy_collect_add_row(s->collector, s->partials);
 }
 
-static bool
-is_late(const Sessions *s, Timestamp end)
-{
-	return end <= s->judgment->late_until;
-}
-
 static void
-take_row(Sessions *s)
+take_row(EddySessions *s)
 {
-	if (is_late(s, row_time(s, END)))
+	if (eddy_session_is_late(s, row_time(s, EDDY_SESSION_END)))
 	{
 		MemoryContext old = MemoryContextSwitchTo(s->combiner->mcxt);
 
 		s->session.early_rows = lappend(s->session.early_rows, ExecCopySlotMinimalTuple(s->row));
 		MemoryContextSwitchTo(old);
 	}
-	extend(&s->session, row_time(s, START), row_time(s, last_key(s->plan)), row_time(s, END));
+	extend(&s->session, row_time(s, EDDY_SESSION_START),
+		   row_time(s, eddy_session_last_key(s->plan)), row_time(s, EDDY_SESSION_END));
 	s->session.has_rows = true;
 	add_states(s, s->row, false);
 	if (s->collector)
@@ -486,13 +412,13 @@ take_row(Sessions *s)
 
 /* Equal keys can look different (1.0, 1.00): those of the first stored session remain. */
 static void
-take_keys(Sessions *s, TupleTableSlot *row)
+take_keys(EddySessions *s, TupleTableSlot *row)
 {
 	MemoryContext old = MemoryContextSwitchTo(s->key_mcxt);
 
 	for (int i = 0; i < s->nkeys; i++)
 	{
-		int			column = s->plan->keys[FIRST_KEY + i].column - 1;
+		int			column = s->plan->keys[EDDY_SESSION_KEY + i].column - 1;
 		Form_pg_attribute att = TupleDescAttr(row->tts_tupleDescriptor, column);
 
 		if (!s->key_nulls[i])
@@ -501,27 +427,18 @@ take_keys(Sessions *s, TupleTableSlot *row)
 	MemoryContextSwitchTo(old);
 }
 
-/* The version of a stored session, until the next call. */
-static TupleTableSlot *
-show_stored(Sessions *s, const StoredSession *stored)
-{
-	ExecForceStoreHeapTuple(stored->row, s->copy, false);
-	slot_getallattrs(s->copy);
-	return s->copy;
-}
-
 static void
-take_stored(Sessions *s)
+take_stored(EddySessions *s)
 {
-	NewSession *session = &s->session;
+	EddyNewSession *session = &s->session;
 	MemoryContext old = MemoryContextSwitchTo(s->combiner->mcxt);
-	StoredSession *stored = palloc(sizeof(StoredSession));
+	EddyStoredSession *stored = palloc(sizeof(EddyStoredSession));
 	TupleTableSlot *row = s->stored_row;
 
 	*stored = s->stored;
 	if (stored->row)
 	{
-		row = show_stored(s, stored);
+		row = eddy_session_show_stored(s, stored);
 	}
 	else
 		stored->row = ExecCopySlotHeapTuple(row);
@@ -534,162 +451,6 @@ take_stored(Sessions *s)
 	next_stored(s);
 }
 
-/* ---- writing ---- */
-
-static void
-set_value(TupleTableSlot *slot, int index, Datum value, bool isnull)
-{
-	slot->tts_values[index] = value;
-	slot->tts_isnull[index] = isnull;
-}
-
-/*
- * Joins the kept values of the sessions that are combined: of the one that has most, its version is
- * returned, and keeps its identity. NULL: there is none.
- */
-static TupleTableSlot *
-join_values(Sessions *s)
-{
-	StoredSession *most = NULL;
-	int64		most_values = -1;
-	ListCell   *lc;
-
-	foreach(lc, s->session.absorbed)
-	{
-		int64		n = eddy_collect_count_values(s->collector, show_stored(s, lfirst(lc)));
-
-		if (n > most_values)
-		{
-			most = lfirst(lc);
-			most_values = n;
-		}
-	}
-	foreach(lc, s->session.absorbed)
-		if (lfirst(lc) != most)
-			eddy_collect_absorb(s->collector, show_stored(s, lfirst(lc)));
-	return most ? show_stored(s, most) : NULL;
-}
-
-/* Computes an aggregate from the values of the new session. */
-static void
-compute_from_values(Sessions *s, int i, TupleTableSlot *stored, EddyState *new_stored,
-					EddyState *final)
-{
-	int			column = s->plan->aggs[i].state_column - 1;
-	EddyState	old = {(Datum) 0, true};
-
-	if (stored)
-	{
-		old.value = stored->tts_values[column];
-		old.isnull = stored->tts_isnull[column];
-	}
-	eddy_collect_compute(s->collector, i, &old, new_stored, final);
-}
-
-/* Fills s->result from the new session. */
-static void
-compute_result(Sessions *s)
-{
-	EddyViewPlan *plan = s->plan;
-	NewSession *session = &s->session;
-	TupleTableSlot *result = ExecClearTuple(s->result);
-	TupleTableSlot *finals = ExecClearTuple(s->finals);
-	TupleTableSlot *kept = NULL;
-
-	ResetExprContext(s->econtext);
-	memset(result->tts_isnull, true, sizeof(bool) * s->table->ncolumns);
-	set_value(finals, END, TimestampGetDatum(session->end), false);
-	set_value(finals, START, TimestampGetDatum(session->start), false);
-	set_value(finals, last_key(plan), TimestampGetDatum(session->last), false);
-	for (int i = 0; i < s->nkeys; i++)
-		set_value(finals, FIRST_KEY + i, s->keys[i], s->key_nulls[i]);
-	for (int i = 0; i < plan->nkeys; i++)
-		set_value(result, plan->keys[i].column - 1, finals->tts_values[i],
-				  finals->tts_isnull[i]);
-	if (s->collector)
-	{
-		kept = join_values(s);
-		eddy_collect_prepare(s->collector, NULL, NULL, kept, finals->tts_values,
-							 finals->tts_isnull, result);
-	}
-	for (int i = 0; i < plan->naggs; i++)
-	{
-		EddyAggregate *agg = &plan->aggs[i];
-		EddyState	stored;
-		EddyState	final;
-
-		if (agg->collection)
-			compute_from_values(s, i, kept, &stored, &final);
-		else
-			eddy_combine_finish(s->combiner, agg, &session->states[i], &stored, &final);
-		set_value(result, agg->state_column - 1, stored.value, stored.isnull);
-		set_value(finals, plan->nkeys + i, final.value, final.isnull);
-	}
-	ExecStoreVirtualTuple(finals);
-	eddy_combining_compute_outputs(plan, s->econtext, finals, result);
-	if (plan->windowed)
-		eddy_combining_mark(plan, result, session->end <= s->judgment->final_until);
-	ExecStoreVirtualTuple(result);
-}
-
-/* The key of a stored session, in the order of ranges. */
-static void
-remove_stored(Sessions *s, const StoredSession *stored)
-{
-	Datum		keys[INDEX_MAX_KEYS];
-	bool		nulls[INDEX_MAX_KEYS];
-
-	memcpy(keys, s->keys, sizeof(Datum) * s->nkeys);
-	memcpy(nulls, s->key_nulls, sizeof(bool) * s->nkeys);
-	keys[s->nkeys] = TimestampGetDatum(stored->end);
-	keys[s->nkeys + 1] = TimestampGetDatum(stored->start);
-	nulls[s->nkeys] = nulls[s->nkeys + 1] = false;
-	eddy_merge_remove(s->merge, STATE, &stored->place, keys, nulls);
-}
-
-/* A session that keeps its bounds. */
-static void
-replace_stored(Sessions *s, StoredSession *stored)
-{
-	s->judgment->first_end = Min(s->judgment->first_end, s->session.end);
-	if (!eddy_merge_identical(show_stored(s, stored), s->result))
-		eddy_merge_replace(s->merge, STATE, &stored->place, s->result);
-}
-
-/* The new session is complete. */
-static void
-end_session(Sessions *s)
-{
-	NewSession *session = &s->session;
-	StoredSession *only = list_length(session->absorbed) == 1 ? linitial(session->absorbed) : NULL;
-	ListCell   *lc;
-
-	CHECK_FOR_INTERRUPTS();
-	if (only && !session->has_rows)
-		return;
-	if (is_late(s, session->end))
-	{
-		foreach(lc, session->early_rows)
-		{
-			ExecForceStoreMinimalTuple(lfirst(lc), s->late, false);
-			eddy_merge_note_late(s->merge, s->late);
-		}
-		return;
-	}
-	compute_result(s);
-	if (only && only->start == session->start && only->end == session->end)
-		replace_stored(s, only);
-	else
-	{
-		foreach(lc, session->absorbed)
-			remove_stored(s, lfirst(lc));
-		s->judgment->first_end = Min(s->judgment->first_end, s->session.end);
-		eddy_merge_insert(s->merge, STATE, s->result);
-	}
-	if (s->collector)
-		eddy_collect_store(s->collector);
-}
-
 /* ---- the sessions of one key ---- */
 
 /*
@@ -697,13 +458,13 @@ end_session(Sessions *s)
  * Leaves the next row and the next stored session, which belong to later ones.
  */
 static void
-make_session(Sessions *s)
+make_session(EddySessions *s)
 {
 	begin_session(s);
 	for (;;)
 	{
 		bool		stored_first = s->has_stored &&
-			(TTS_EMPTY(s->row) || s->stored.start <= row_time(s, START));
+			(TTS_EMPTY(s->row) || s->stored.start <= row_time(s, EDDY_SESSION_START));
 
 		if (stored_first)
 		{
@@ -713,19 +474,19 @@ make_session(Sessions *s)
 		}
 		else if (!TTS_EMPTY(s->row))
 		{
-			if (!belongs(s, row_time(s, START), row_time(s, last_key(s->plan))))
+			if (!belongs(s, row_time(s, EDDY_SESSION_START), row_time(s, eddy_session_last_key(s->plan))))
 				break;
 			take_row(s);
 		}
 		else
 			break;
 	}
-	end_session(s);
+	eddy_session_complete(s);
 }
 
 /* Merges the rows of the current key with its stored sessions, again after each collision. */
 static void
-merge_key(Sessions *s)
+merge_key(EddySessions *s)
 {
 	bool		in_order = s->plan->session->max_length == 0;
 
@@ -743,22 +504,24 @@ merge_key(Sessions *s)
 		else
 			s->has_stored = false;
 		s->at_end = false;
+		s->inserted = s->replaced = NIL;
 		while (!TTS_EMPTY(s->row))
 		{
 			if (in_order)
 				find_stored(s);
 			make_session(s);
 		}
+		eddy_session_complete_key(s);
 	} while (!eddy_merge_make_changes(s->merge));
 }
 
 static bool
-same_key(const Sessions *s, TupleTableSlot *row)
+same_key(const EddySessions *s, TupleTableSlot *row)
 {
 	for (int i = 0; i < s->nkeys; i++)
 	{
-		EddyKey    *key = &s->plan->keys[FIRST_KEY + i];
-		int			column = FIRST_KEY + i;
+		EddyKey    *key = &s->plan->keys[EDDY_SESSION_KEY + i];
+		int			column = EDDY_SESSION_KEY + i;
 
 		if (s->key_nulls[i] != row->tts_isnull[column])
 			return false;
@@ -771,7 +534,7 @@ same_key(const Sessions *s, TupleTableSlot *row)
 }
 
 static void
-begin_key(Sessions *s, TupleTableSlot *row)
+begin_key(EddySessions *s, TupleTableSlot *row)
 {
 	MemoryContext old;
 
@@ -780,11 +543,11 @@ begin_key(Sessions *s, TupleTableSlot *row)
 	old = MemoryContextSwitchTo(s->key_mcxt);
 	for (int i = 0; i < s->nkeys; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(s->plan->delta_desc, FIRST_KEY + i);
+		Form_pg_attribute att = TupleDescAttr(s->plan->delta_desc, EDDY_SESSION_KEY + i);
 
-		s->key_nulls[i] = row->tts_isnull[FIRST_KEY + i];
+		s->key_nulls[i] = row->tts_isnull[EDDY_SESSION_KEY + i];
 		s->keys[i] = s->key_nulls[i] ? (Datum) 0 :
-			datumCopy(row->tts_values[FIRST_KEY + i], att->attbyval, att->attlen);
+			datumCopy(row->tts_values[EDDY_SESSION_KEY + i], att->attbyval, att->attlen);
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -792,10 +555,10 @@ begin_key(Sessions *s, TupleTableSlot *row)
 /* ---- one merge ---- */
 
 static void
-begin(Sessions *s)
+begin(EddySessions *s)
 {
 	EddyViewPlan *plan = s->plan;
-	TupleDesc	desc = eddy_merge_desc(s->merge, STATE);
+	TupleDesc	desc = eddy_merge_desc(s->merge, EDDY_SESSION_TABLE);
 
 	s->table = linitial(plan->state_tables);
 	s->combiner = eddy_combine_begin();
@@ -806,24 +569,27 @@ begin(Sessions *s)
 	s->finals = MakeSingleTupleTableSlot(plan->final_desc, &TTSOpsVirtual);
 	s->result = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	s->copy = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
+	s->superseded = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	s->now = plan->emit_interval > 0 ? eddy_wall_clock() : 0;
 	s->row = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsMinimalTuple);
 	s->late = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsMinimalTuple);
 	s->judgment = eddy_merge_judgment(s->merge);
 	s->rows = tuplestore_begin_heap(false, false, work_mem);
 	s->key_mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy sessions of a key",
 										ALLOCSET_DEFAULT_SIZES);
-	s->nkeys = last_key(plan) - FIRST_KEY;
+	s->nkeys = eddy_session_last_key(plan) - EDDY_SESSION_KEY;
 	s->keys = palloc0(sizeof(Datum) * Max(s->nkeys, 1));
 	s->key_nulls = palloc0(sizeof(bool) * Max(s->nkeys, 1));
 }
 
 static void
-end(Sessions *s)
+end(EddySessions *s)
 {
 	tuplestore_end(s->rows);
 	ExecDropSingleTupleTableSlot(s->row);
 	ExecDropSingleTupleTableSlot(s->late);
 	ExecDropSingleTupleTableSlot(s->copy);
+	ExecDropSingleTupleTableSlot(s->superseded);
 	ExecDropSingleTupleTableSlot(s->result);
 	ExecDropSingleTupleTableSlot(s->finals);
 	FreeExprContext(s->econtext, true);
@@ -836,7 +602,7 @@ end(Sessions *s)
 static void
 merge(EddyViewPlan *plan, EddyMerge *merge)
 {
-	Sessions	s = {.plan = plan, .merge = merge};
+	EddySessions	s = {.plan = plan, .merge = merge};
 	bool		in_key = false;
 	TupleTableSlot *row;
 

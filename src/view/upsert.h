@@ -54,6 +54,8 @@ typedef struct EddyStateTable
 	bool		parts;			/* its rows are parts of groups, which another table has */
 	EddyStateKey *order;		/* the key's columns as ranges are read; NULL: in that order */
 	EddyTimeIndex shown;		/* rows with changes that are not shown yet (emit_every.h) */
+	AttrNumber	superseded;		/* the row is shown until another one replaces it (session_emit.h); 0: none */
+	AttrNumber	replaces;		/* the rows that a row replaces when it is shown; 0: none */
 	EddyTimeIndex touched;		/* rows by the time of their last change (ttl.c) */
 	Oid			relid;
 	Oid			index;			/* unique index over the key */

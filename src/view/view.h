@@ -14,6 +14,7 @@
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 #include "storage/block.h"
+#include "utils/tuplestore.h"
 
 /* From _PG_init only. */
 extern void eddy_view_init(void);
@@ -122,6 +123,15 @@ extern void eddy_view_succeed(Oid successor, Oid relid);
  * locks the stream, and then the view or its tables, against others.
  */
 extern void eddy_view_lock_query(Oid view);
+
+/* ---- deletion by users of sessions whose changes wait (session_emit.c) ---- */
+
+/*
+ * Deletes what the deleted rows of a state table would have become, and returns other rows that are deleted
+ * with that; NULL: none.
+ */
+extern Tuplestorestate *eddy_view_delete_sessions(const EddyView *view, TupleDesc desc,
+												  Tuplestorestate *deleted);
 
 /* ---- suspending and rebuilding (suspend.c): false if relid is not a continuous view ---- */
 

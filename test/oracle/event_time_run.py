@@ -4,11 +4,11 @@
     event_time_run.py [--seeds N] [--first SEED] [--jobs N] [--restart COMMAND]
 
 Connects with psql, by PGHOST, PGPORT and PGDATABASE. A seed is a random sequence of transactions. Twenty
-seeds share one stream with two views, whose windows and options are random as well; each seed starts
+seeds share one stream with two or three views, whose windows and options are random as well; each seed starts
 long after the one before it. The batches are users' statements, so each stream has one partition.
 
-Compared are the contents of both views, which rows are final, and the late rows with the watermark
-that judged them. A difference is printed with its seed; --first SEED --seeds 1 repeats it alone, after
+Compared are the contents of the views, one of which may show changes at intervals, which rows are final, and the
+late rows with the watermark that judged them. A difference is printed with its seed; --first SEED --seeds 1 repeats it alone, after
 the seeds of the same stream before it. With --restart, the command is run several times while no
 transaction is open.
 """
@@ -85,6 +85,8 @@ class Configuration:
             self.call = "eddy.session(ts, %s%s)" % (
                 "(%d + v %% 3 * 4) * interval '1 s'" % gap if by_row else "'%d s'" % gap,
                 ", max_length => '%d s'" % max_length if max_length else '')
+        # most of what it can do wrong is with sessions
+        self.pace = rng.choice(['1 ms', '20 ms', '60 ms']) if self.session or rng.random() < 0.2 else None
         # aggregates whose values are kept, and merged with sessions
         self.keeps_values = self.session and rng.random() < 0.5
 
@@ -106,8 +108,10 @@ class Configuration:
                 null_event_time => 'skip_watermark', retention => '0');
             SELECT FROM eddy.create_continuous_view('%(name)s_all', $$%(query)s$$, %(late)s);
             SELECT FROM eddy.create_continuous_view('%(name)s_final', $$%(query)s$$, emit => 'on_close', %(late)s);
-            """ % dict(name=self.name, type='timestamptz' if self.zone else 'timestamp',
-                       delay=self.delay, query=query, late=late)
+            %(paced)s""" % dict(name=self.name, type='timestamptz' if self.zone else 'timestamp',
+                       delay=self.delay, query=query, late=late,
+                       paced="SELECT FROM eddy.create_continuous_view('%s_paced', $$%s$$, emit => 'every %s', %s);"
+                       % (self.name, query, self.pace, late) if self.pace else '')
 
 
 def seconds(expression):
@@ -203,7 +207,15 @@ class StreamRun:
                 self.compare('rows', self.read_view(psql, 'all'), self.expect_view(False))
         self.compare('rows', self.read_view(psql, 'all'), self.expect_view(False))
         self.compare('late rows', self.read_late(psql), self.expect_late())
-        self.compare_final(psql)
+        self.compare_at_end(psql)
+
+    def compare_at_end(self, psql):
+        self.compare_eventually(psql, 'final rows', 'final', self.expect_view(True))
+        if self.configuration.pace:
+            self.compare_eventually(psql, 'rows that are shown at intervals', 'paced', self.expect_view(False))
+        if self.configuration.pace and self.configuration.session:
+            self.compare('superseded rows', psql.run('SELECT _replaces FROM eddy._%s_paced_state WHERE _superseded;'
+                                                     % self.configuration.name), [])
 
     def drop(self, psql):
         psql.run('DROP TABLE %s CASCADE;' % self.configuration.name)
@@ -218,16 +230,15 @@ class StreamRun:
             for rows in statements:
                 self.stream.batch(rows)
 
-    def compare_final(self, psql):
-        """If the database worker is just closing windows, a commit leaves the rest to it."""
+    def compare_eventually(self, psql, what, suffix, expected):
+        """The database worker closes what a commit has left to it, and shows changes when their interval is over."""
         deadline = time.monotonic() + DEADLINE
-        expected = self.expect_view(True)
         while True:
-            actual = self.read_view(psql, 'final')
+            actual = self.read_view(psql, suffix)
             if actual == expected or time.monotonic() > deadline:
                 break
-            time.sleep(0.05)
-        self.compare('final rows', actual, expected)
+            time.sleep(0.02)
+        self.compare(what, actual, expected)
 
 
 def run_streams(runs, seeds, failures):

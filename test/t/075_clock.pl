@@ -155,6 +155,58 @@ is(sql($node, 'SELECT sum(bids) FROM items'), sql($node, 'SELECT sum(bids) FROM 
 sql($node, q{SELECT pg_drop_replication_slot('paced')});
 
 #
+# Sessions
+#
+
+sql($node, q{
+CREATE UNLOGGED TABLE clicks (who text, at timestamptz);
+SELECT eddy.create_stream('clicks');
+SELECT eddy.create_continuous_view('visits', $$SELECT who, s.window_start, s.window_end, count(*) AS n
+	FROM clicks, eddy.session(at, '10 s') AS s GROUP BY 1, 2, 3$$, emit => 'every 1 hour');
+SELECT eddy.create_continuous_view('all_visits', $$SELECT who, s.window_start, s.window_end, count(*) AS n
+	FROM clicks, eddy.session(at, '10 s') AS s GROUP BY 1, 2, 3$$);
+SELECT eddy.create_continuous_view('visitors', 'SELECT who, count(*) AS visits, sum(n) AS n FROM visits GROUP BY who');
+SELECT pg_create_logical_replication_slot('visits', 'pg_eddy_cdc');
+INSERT INTO clicks VALUES ('ann', '2026-01-01 00:00:00Z'), ('ann', '2026-01-01 00:00:20Z'), ('bob', '2026-01-01 00:00:00Z');
+});
+my $visits = q{SELECT string_agg(format('%s %s-%s=%s', who, extract(second FROM window_start)::int, extract(second FROM window_end)::int, n), ' '
+	ORDER BY who, window_start) FROM visits};
+%parent = (visitors => 'SELECT who, count(*) AS visits, sum(n) AS n FROM visits GROUP BY who');
+
+# a row every five seconds: first the session is extended, then merged with the other one
+sql($node, "INSERT INTO clicks VALUES ('ann', '2026-01-01 00:00:0${_}Z')") foreach 5, 9;
+sql($node, q{INSERT INTO clicks VALUES ('ann', '2026-01-01 00:00:13Z'), ('cid', '2026-01-01 00:00:00Z')});
+is(sql($node, $visits), 'ann 0-10=1 ann 20-30=1 bob 0-10=1 cid 0-10=1', 'sessions that change are seen as they were');
+restart_node($node);
+is(sql($node, $visits), 'ann 0-10=1 ann 20-30=1 bob 0-10=1 cid 0-10=1', 'also after a crash');
+advance_clock($node, 3700);
+ok(wait_until($node, "SELECT ($visits) = 'ann 0-30=5 bob 0-10=1 cid 0-10=1'", 'the session is shown'), 'until the interval is over');
+equal_ok($node, 'TABLE visits', 'TABLE all_visits', 'the view then is that of all rows');
+equal_parents();
+is(changes('visits', 'visits'), join("\n", map {
+	my ($op, $who, $from, $to, $n) = split / /;
+	my $bounds = qq{"who":"$who","window_start":"2026-01-01T00:00:${from}+00:00","window_end":"2026-01-01T00:00:${to}+00:00"};
+	$op eq 'd' ? "d {$bounds}" : qq{c {$bounds,"n":$n}} }
+	'c ann 00 10 1', 'c ann 20 30 1', 'c bob 00 10 1', 'c cid 00 10 1', 'd ann 20 30', 'd ann 00 10', 'c ann 00 30 5'),
+	'consumers receive sessions that were merged as deletes, once');
+
+# a user's DELETE beside the worker, which does not wait for it
+sql($node, q{INSERT INTO clicks SELECT who, '2026-01-01 00:00:35Z' FROM unnest('{ann,bob,cid}'::text[]) who});
+sql($node, q{INSERT INTO clicks SELECT who, '2026-01-01 00:00:09Z' FROM unnest('{bob,cid}'::text[]) who});
+sql($node, q{INSERT INTO clicks SELECT who, '2026-01-01 00:00:18Z' FROM unnest('{bob,cid}'::text[]) who});
+$writer = $node->background_psql('postgres');
+$writer->query_safe(q{BEGIN; DELETE FROM visits WHERE who = 'bob' AND window_start = '2026-01-01 00:00:00Z'});
+advance_clock($node, 3700);
+ok(wait_until($node, "SELECT ($visits) = 'ann 0-30=5 ann 35-45=1 bob 0-19=2 bob 35-45=1 cid 0-28=3 cid 35-45=1'", 'the others are shown'),
+	'the worker does not wait for a session that a transaction has deleted');
+$writer->query_safe('COMMIT');
+$writer->quit;
+is(sql($node, $visits), 'ann 0-30=5 ann 35-45=1 bob 35-45=1 cid 0-28=3 cid 35-45=1', 'the session is deleted with what would have become visible of it');
+is(sql($node, q{SELECT count(*) FROM eddy._visits_state}), 5, 'its row as well');
+equal_parents();
+sql($node, q{SELECT pg_drop_replication_slot('visits'); DROP TABLE clicks CASCADE});
+
+#
 # idle_ttl
 #
 
