@@ -172,6 +172,31 @@ SELECT eddy.create_continuous_view('a_later', $$
     emit => 'on_close', start => 'staged');
 SELECT key, sec(window_start) AS start, n FROM a_later ORDER BY window_start, key;
 
+-- Each pair of a row and a window is accepted, late or rejected, and the view is its SELECT over the accepted ones.
+CREATE UNLOGGED TABLE pairs (id int, ts timestamptz, amount int);
+SELECT eddy.create_stream('pairs', event_time => 'ts', delay => '2 s', null_event_time => 'skip_watermark');
+SELECT eddy.create_continuous_view('pairs_view', $$
+    SELECT w.window_start, w.window_end, count(*) AS n, sum(60 / amount) AS share, array_agg(id ORDER BY id) AS ids
+    FROM pairs, eddy.hop(ts, '6 s', '12 s') w GROUP BY w.window_start, w.window_end $$, late => 'keep');
+INSERT INTO pairs VALUES (1, at(1), 5), (2, at(9), 0), (3, at(9), 6);
+INSERT INTO pairs VALUES (4, at(15), 2), (5, NULL, 1);
+INSERT INTO pairs VALUES (6, at(10), 3), (7, at(4), 4), (8, at(3), 0), (9, at(10), 0);
+INSERT INTO pairs VALUES (10, at(40), 10), (11, at(15), 12);
+CREATE VIEW all_pairs AS SELECT p.*, w.window_start, w.window_end FROM pairs p, eddy.hop(ts, '6 s', '12 s') w;
+CREATE VIEW late_pairs AS
+    SELECT (row_data ->> 'id')::int AS id, window_end FROM eddy.late_rows WHERE view = 'pairs_view'::regclass;
+CREATE VIEW rejected_pairs AS
+    SELECT a.id, a.window_end FROM all_pairs a JOIN eddy.dead_letters d ON d.view = 'pairs_view'::regclass
+        AND (convert_from(d.payload, 'UTF8')::json ->> 'id')::int = a.id;
+SELECT (SELECT sum(n) FROM pairs_view) AS accepted, (SELECT count(*) FROM late_pairs) AS late,
+       (SELECT count(*) FROM rejected_pairs) AS rejected, (SELECT count(*) FROM all_pairs) AS pairs;
+SELECT id, sec(window_end) AS "end" FROM late_pairs ORDER BY id, 2;
+SELECT id, sec(window_end) AS "end" FROM rejected_pairs ORDER BY id, 2;
+CREATE VIEW accepted_pairs AS
+    SELECT window_start, window_end, count(*) AS n, sum(60 / amount) AS share, array_agg(id ORDER BY id) AS ids FROM all_pairs
+    WHERE (id, window_end) NOT IN (TABLE late_pairs UNION ALL TABLE rejected_pairs) GROUP BY window_start, window_end;
+(TABLE pairs_view EXCEPT ALL TABLE accepted_pairs) UNION ALL (TABLE accepted_pairs EXCEPT ALL TABLE pairs_view);
+
 -- What needs windows over the event time is refused for other views, with the reason.
 \set VERBOSITY default
 CREATE UNLOGGED TABLE g (key text, ts timestamptz, other timestamptz);
@@ -212,3 +237,4 @@ SET client_min_messages = warning;
 DROP SCHEMA closing CASCADE;
 SELECT count(*) FROM eddy._view_progress p WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = p.view);
 DELETE FROM eddy.late_rows;
+DELETE FROM eddy.dead_letters;
