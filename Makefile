@@ -194,6 +194,7 @@ KAFKA_OBJS = \
 	src/worker/idle.o \
 	src/worker/mapping.o \
 	src/worker/pace.o \
+	src/worker/pace_rule.o \
 	src/worker/partitions.o \
 	src/worker/progress.o \
 	src/worker/replay.o \

@@ -49,6 +49,9 @@
 /* Groups that one transaction closes at most: batches wait for it. */
 #define CLOSE_BUDGET 20000
 
+/* Microseconds that closing may always take in one transaction. */
+#define CLOSE_TIME 4000
+
 /* ms between two calls of eddy_close_tick while there are views that close */
 #define TICK_INTERVAL 1000L
 
@@ -206,6 +209,19 @@ get_watermark(List *streams)
 }
 
 /*
+ * Closing takes a short time, or as much as the transaction has taken so far: for its rows, or waiting
+ * for those that add rows. So while batches are small none of them waits for long, however many groups
+ * a window has, and under a backlog closing keeps up with large ones.
+ */
+static void
+limit_time(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	eddy_view_close_pause_at(now + Max(now - GetCurrentTransactionStartTimestamp(), CLOSE_TIME));
+}
+
+/*
  * Closes what is due, of the windows that are locked. The watermark of views over several streams may wait
  * for less than all of these, and must not go back afterwards.
  */
@@ -216,6 +232,7 @@ close_locked(List *streams, int64 *budget)
 
 	if (list_length(streams) > 1)
 		eddy_watermark_raise_views(eddy_view_list_of(streams), watermark, true);
+	limit_time();
 	return eddy_apply_close(streams, watermark, budget);
 }
 
@@ -378,6 +395,7 @@ step_expire(void *arg)
 	int64		budget = CLOSE_BUDGET;
 
 	limit_wait();
+	eddy_view_close_pause_at(DT_NOEND);
 	step->complete = eddy_apply_expire(step->streams, get_watermark(step->streams), &budget);
 	step->worked = budget < CLOSE_BUDGET;
 }

@@ -59,6 +59,9 @@
 /* How long, in microseconds, it is remembered when the next window has to be closed. */
 #define NEXT_END_AGE (500 * INT64CONST(1000))
 
+/* Groups between two looks at the clock: so many are done in any case. */
+#define CLOCK_GROUPS 512
+
 /* What is done with the groups of a range. */
 typedef enum CloseAction
 {
@@ -331,6 +334,19 @@ typedef struct RangePass
 	TimestampTz complete;		/* until when the range is complete */
 } RangePass;
 
+/* When groups are left to the next transaction, even if the budget is not used up. */
+static TimestampTz pause_at = DT_NOEND;
+
+/*
+ * eddy_view_close_pause_at limits the time of the calls that follow, in addition to their budgets,
+ * where the next transaction can continue without reading anything again.
+ */
+void
+eddy_view_close_pause_at(TimestampTz at)
+{
+	pause_at = at;
+}
+
 /* Applies the action to the rows that are read, from a first end on. True if these are all. */
 static bool
 act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
@@ -338,6 +354,7 @@ act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
 	EddyViewPlan *plan = pass->plan;
 	TimestampTz current = after;
 	TupleTableSlot *row;
+	int64		acted = 0;
 
 	pass->complete = after;
 	while ((row = eddy_upsert_next(upsert)) != NULL)
@@ -382,6 +399,8 @@ act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
 		(*pass->changed)++;
 		if (id != (Datum) 0)
 			pass->emptied = lappend(pass->emptied, DatumGetPointer(id));
+		if (++acted % CLOCK_GROUPS == 0 && GetCurrentTimestamp() >= pause_at)
+			*pass->budget = 1;
 		if (--(*pass->budget) <= 0)
 		{
 			set_position(plan, pass->action,

@@ -45,6 +45,7 @@ extern void eddy_view_settle_here(void);
 extern bool eddy_view_may_close(List *sources, TimestampTz watermark);
 extern bool eddy_view_close_due(List *sources, TimestampTz watermark, bool remember);
 extern bool eddy_view_close_interrupted(List *sources);
+extern void eddy_view_close_pause_at(TimestampTz at);
 extern bool eddy_view_close(List *sources, TimestampTz watermark, int64 *budget, List **changes);
 extern bool eddy_view_expire(List *sources, TimestampTz watermark, int64 *budget, List **changes);
 extern TimestampTz eddy_view_earlier(TimestampTz watermark, int64 usec);

@@ -42,6 +42,7 @@
 
 #define POLL_CHUNK 2000			/* messages taken from librdkafka at once */
 #define POLL_WAIT 5				/* ms; how long a single call may wait inside librdkafka */
+#define FEW_BEHIND 1000			/* messages for which a small batch does not wait */
 #define BATCH_CELLS (4 * 1024 * 1024)	/* rows times columns; 10 bytes each */
 #define LARGE_MESSAGE (1024 * 1024) /* bytes; after it memory is released immediately */
 #define TRANSIENT_RETRIES 5		/* deadlocks, cancelled waits */
@@ -82,11 +83,15 @@ make_room(EddySourceWorker *worker, int room)
 	worker->room = room;
 }
 
-/* True if the broker has more of some partition than we have taken. */
-static bool
-more_expected(EddySourceWorker *worker)
+/*
+ * The number of offsets that the broker has and we have not taken. Not all of them are messages that
+ * can be fetched: there are also control records, and messages of open transactions.
+ */
+static int64
+count_behind(EddySourceWorker *worker)
 {
 	const char *topic = worker->definition->source->topic;
+	int64		behind = 0;
 
 	for (int i = 0; i < worker->partitions.count; i++)
 	{
@@ -98,10 +103,10 @@ more_expected(EddySourceWorker *worker)
 		position = eddy_kafka_position(worker->client, topic, state->partition);
 		if (position < 0)
 			position = state->stored.next_offset;
-		if (position < eddy_kafka_cached_high(worker->client, topic, state->partition))
-			return true;
+		behind += Max(eddy_kafka_cached_high(worker->client, topic, state->partition) - position,
+					  0);
 	}
-	return false;
+	return behind;
 }
 
 /* The number of messages to take next, so that the batch hardly exceeds its size in bytes. */
@@ -122,8 +127,8 @@ next_chunk(const EddySourceWorker *worker, int limit, int64 bytes)
 
 /*
  * eddy_batch_collect takes the fetched messages. With a backlog it continues until the batch is
- * full by rows, bytes or time; otherwise it returns immediately. Returns false with an
- * error if there was one; the messages before it are valid.
+ * full by rows, bytes or time, and waits for what librdkafka fetches; otherwise it returns
+ * immediately. Returns false with an error if there was one; the messages before it are valid.
  */
 bool
 eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error)
@@ -131,9 +136,10 @@ eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error)
 	int			limit = batch_row_limit(worker);
 	int64		bytes = 0;
 	TimestampTz deadline = 0;
+	bool		waits = true;
 
 	make_room(worker, limit);
-	worker->full = false;
+	worker->end = EDDY_PACE_DRAINED;
 	for (;;)
 	{
 		int			before = worker->nmessages;
@@ -141,10 +147,10 @@ eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error)
 
 		if (chunk <= 0)
 		{
-			worker->full = true;
+			worker->end = EDDY_PACE_FULL;
 			return true;
 		}
-		if (!eddy_kafka_poll(worker->client, before > 0 ? POLL_WAIT : 0, chunk,
+		if (!eddy_kafka_poll(worker->client, before > 0 && waits ? POLL_WAIT : 0, chunk,
 							 worker->messages, &worker->nmessages, error))
 			return false;
 		for (int i = before; i < worker->nmessages; i++)
@@ -152,14 +158,23 @@ eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error)
 
 		if (worker->nmessages == 0)
 			return true;
-		if (worker->nmessages - before < chunk && !more_expected(worker))
-			return true;
+		if (worker->nmessages - before < chunk)
+		{
+			int64		behind = count_behind(worker);
+
+			waits = worker->nmessages >= POLL_CHUNK || behind > FEW_BEHIND;
+			if (behind == 0 || (!waits && worker->nmessages == before))
+				return true;
+		}
 		CHECK_FOR_INTERRUPTS();
 		if (deadline == 0)
 			deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												   eddy_settings_batch_time);
 		else if (GetCurrentTimestamp() >= deadline)
+		{
+			worker->end = EDDY_PACE_SLOW;
 			return true;
+		}
 	}
 }
 
@@ -468,6 +483,8 @@ run_transaction(EddySourceWorker *worker, Relation stream, bool careful, EddyOut
 	eddy_batch_begin_apply(worker, stream, careful, &kafka_input);
 	if (!eddy_apply_run(list_make1(&worker->apply), NIL, !careful))
 		return false;
+	if (worker->end == EDDY_PACE_FULL)
+		worker->nviews = list_length(eddy_view_list(RelationGetRelid(stream)));
 	eddy_attempt_write(worker, worker->quarantined);
 	if (!worker->apply.stopped && !stops_at_bad(worker))
 		*outcome = worker->has_bad ? EDDY_RESTART : EDDY_CONTINUE;
@@ -745,7 +762,7 @@ eddy_batch_apply(EddySourceWorker *worker)
 	}
 	if (worker->contended > 0)
 		worker->contended--;
-	if (outcome == EDDY_CONTINUE && worker->full && !careful &&
+	if (outcome == EDDY_CONTINUE && !careful &&
 		worker->row_limit == EDDY_NO_BATCH_LIMIT && !eddy_attempt_cautious(worker))
 		eddy_pace_note(worker);
 	worker->work->release(worker);

@@ -8,7 +8,7 @@
  * partitions.c  the partitions that this worker consumes
  * rows.c        from messages to rows
  * batch.c       one batch: from messages to COMMIT
- * pace.c        how many messages a batch takes
+ * pace.c        how many messages a batch takes; pace_rule.c: the rule
  * attempt.c     crashes of the process, and rejecting the message that causes them
  * clock.c       the time limit of a batch
  * progress.c    the ends of the partitions, and whether the source makes progress
@@ -27,6 +27,7 @@
 #include "kafka/client.h"
 #include "stream/stream.h"
 #include "worker/mapping.h"
+#include "worker/pace.h"
 #include "worker/worker.h"
 
 /* What the process does after a step. */
@@ -145,7 +146,7 @@ struct EddySourceWorker
 	EddyDecodeMessage *payloads;	/* of the messages, as the decoder takes them */
 	int			nmessages;
 	int			room;			/* messages that the array holds */
-	bool		full;			/* its size has ended it: more may be waiting */
+	EddyPaceEnd end;			/* why it has no more */
 	bool		quarantined;	/* one of them is rejected for having crashed the worker */
 	bool		has_bad;		/* besides, one message could not be fetched: */
 	EddyKafkaError bad;
@@ -158,9 +159,10 @@ struct EddySourceWorker
 	bool	   *missing;
 	int64		cells;			/* room in values, nulls and missing */
 
-	int			pace;			/* of pace.c: messages of a full batch; 0: not known yet */
+	EddyPace	pace;
 	TimestampTz pace_start;		/* of the current batch */
 	int64		pace_cpu_start;
+	int			nviews;			/* that the last full batch was added to */
 	int			row_limit;		/* of a batch after a failure, or EDDY_NO_BATCH_LIMIT */
 	List	   *failed;			/* of EddyRange, TopMemoryContext: in it row_limit does not grow */
 	int			contended;		/* so many batches more expect other writers of the same new groups */
