@@ -180,6 +180,7 @@ KAFKA_OBJS = \
 	src/kafka/connection.o \
 	src/kafka/errors.o \
 	src/kafka/fetch.o \
+	src/kafka/inquiry.o \
 	src/kafka/properties.o \
 	src/kafka/query.o \
 	src/kafka/resolve.o \

@@ -50,7 +50,7 @@
 #define CLOSE_BUDGET 20000
 
 /* Microseconds that closing may always take in one transaction. */
-#define CLOSE_TIME 4000
+#define CLOSE_TIME 2000
 
 /* ms between two calls of eddy_close_tick while there are views that close */
 #define TICK_INTERVAL 1000L
@@ -401,6 +401,18 @@ step_expire(void *arg)
 }
 
 /*
+ * Batches that are waiting for the step that is about to commit do not wait for the disk, too. If its
+ * result is lost in a crash the same windows are closed again, by the same watermark, with the same
+ * rows. Consumers get what was flushed, with the last step at the latest.
+ */
+static void
+commit_without_waiting(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/*
  * Runs a step until there is nothing left to do. A lock that is not available in time is left for
  * the next call; other errors are reported and not repeated within this one.
  */
@@ -426,6 +438,8 @@ run_steps(List *streams, void (*function) (void *), int64 *work)
 			error = eddy_subtransaction_run(function, &step);
 		else
 			step.complete = true;
+		if (error == NULL && !step.complete)
+			commit_without_waiting();
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(caller);

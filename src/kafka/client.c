@@ -118,6 +118,7 @@ eddy_kafka_close(EddyKafkaClient *client)
 	if (client == NULL)
 		return;
 
+	eddy_kafka_stop_asking(client);
 	while (client->batch_next < client->batch_count)
 		rd_kafka_message_destroy(client->batch[client->batch_next++]);
 

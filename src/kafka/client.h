@@ -4,9 +4,9 @@
  *    One librdkafka consumer for one source: open, assign, poll, close.
  *
  * Only the files of src/kafka/ include rdkafka.h. All functions run
- * on the main thread of the worker process. librdkafka reports
- * through its queues, so that no palloc, elog or latch is ever reached from a
- * thread of its own. The only callback (resolve.c, plain C on constant memory)
+ * on the main thread of the worker process, but for a thread of inquiry.c that only calls
+ * librdkafka. librdkafka reports through its queues, so that no palloc, elog or latch is ever
+ * reached from a thread of its own. The only callback (resolve.c, plain C on constant memory)
  * decides on such a thread whether an address may be connected to.
  *
  * Errors are values: functions fill an EddyKafkaError and return false. They
@@ -97,6 +97,16 @@ extern bool eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic,
 									const int32 *partitions, int count, int64 position,
 									int timeout_ms, int64 *offsets, EddyKafkaError *error);
 
+/* ---- inquiry.c: requests that do not wait ---- */
+
+extern bool eddy_kafka_ask(EddyKafkaClient *client, const char *topic, const int32 *partitions,
+						   int count, int timeout_ms, EddyKafkaError *error);
+extern bool eddy_kafka_asked(const EddyKafkaClient *client);
+extern bool eddy_kafka_answered(EddyKafkaClient *client);
+extern bool eddy_kafka_answer(EddyKafkaClient *client, int *npartitions, char **cluster_id,
+							  int64 *ends, EddyKafkaError *error);
+extern void eddy_kafka_stop_asking(EddyKafkaClient *client);
+
 /* ---- fetch.c ---- */
 
 /* A partition, and the absolute offset to read it from. */
@@ -109,6 +119,7 @@ typedef struct EddyKafkaStart
 /* Messages of other partitions are never returned. */
 extern bool eddy_kafka_assign(EddyKafkaClient *client, const char *topic,
 							  const EddyKafkaStart *starts, int count, EddyKafkaError *error);
+extern void eddy_kafka_unassign(EddyKafkaClient *client);
 extern bool eddy_kafka_poll(EddyKafkaClient *client, int first_wait_ms, int max,
 							EddyKafkaMessage *messages, int *nmessages, EddyKafkaError *error);
 extern void eddy_kafka_release(EddyKafkaMessage *messages, int nmessages);

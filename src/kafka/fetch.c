@@ -100,6 +100,19 @@ eddy_kafka_assign(EddyKafkaClient *client, const char *topic, const EddyKafkaSta
 }
 
 /*
+ * eddy_kafka_unassign ends fetching, and what inquiry.c does. Requests that follow then wait for one
+ * fetch at most.
+ */
+void
+eddy_kafka_unassign(EddyKafkaClient *client)
+{
+	if (client->topic != NULL)
+		(void) rd_kafka_assign(client->connection.rk, NULL);
+	drop_batch(client);
+	eddy_kafka_stop_asking(client);
+}
+
+/*
  * take_batch fills the batch from the queue.
  *
  * rd_kafka_consume_batch_queue waits its whole timeout to fill the array it is

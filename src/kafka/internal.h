@@ -4,7 +4,7 @@
  *    What the files of src/kafka/ share. Private to src/kafka.
  *
  * connection.c connects, client.c opens and closes consumers, fetch.c assigns and polls, query.c
- * sends requests to the broker, errors.c translates librdkafka's codes, resolve.c keeps it from
+ * sends requests to the broker, inquiry.c those that a thread waits for, errors.c translates librdkafka's codes, resolve.c keeps it from
  * hosts that are not allowed.
  *
  *-------------------------------------------------------------------------
@@ -23,6 +23,8 @@ typedef struct EddyKafkaPartition
 	int64		next;			/* after the last message or end that poll returned, or -1 */
 	bool		caught_up;		/* no message has followed its end */
 } EddyKafkaPartition;
+
+typedef struct EddyKafkaInquiry EddyKafkaInquiry;
 
 struct EddyKafkaClient
 {
@@ -49,6 +51,8 @@ struct EddyKafkaClient
 	rd_kafka_topic_partition_list_t *leaders;	/* one partition of each broker, set by query.c */
 	int			queue_peak;		/* messages that waited, at most, since the last wake-up */
 	int64		message_bytes;	/* moving average of their size; 0 before the first */
+
+	EddyKafkaInquiry *inquiry;	/* of inquiry.c; NULL: none */
 };
 
 /* The partition of that number, NULL if it is not assigned. */
@@ -58,6 +62,17 @@ eddy_kafka_partition(EddyKafkaClient *client, int32 partition)
 	return partition >= 0 && partition < client->npartitions &&
 		client->partitions[partition].assigned ? &client->partitions[partition] : NULL;
 }
+
+/* query.c */
+extern bool eddy_kafka_take_metadata(EddyKafkaClient *client, rd_kafka_resp_err_t err,
+									 const struct rd_kafka_metadata *metadata, int *npartitions,
+									 char **cluster_id, EddyKafkaError *error);
+extern bool eddy_kafka_take_offsets(EddyKafkaClient *client, rd_kafka_resp_err_t err,
+									const rd_kafka_topic_partition_list_t *list, int64 position,
+									int64 *offsets, EddyKafkaError *error);
+extern rd_kafka_topic_partition_list_t *eddy_kafka_make_list(const char *topic,
+															 const int32 *partitions, int count,
+															 int64 position);
 
 /* resolve.c */
 extern void eddy_kafka_guard_resolving(rd_kafka_conf_t *conf, EddyBrokerList *list);

@@ -60,7 +60,7 @@
 #define NEXT_END_AGE (500 * INT64CONST(1000))
 
 /* Groups between two looks at the clock: so many are done in any case. */
-#define CLOCK_GROUPS 512
+#define CLOCK_GROUPS 256
 
 /* What is done with the groups of a range. */
 typedef enum CloseAction

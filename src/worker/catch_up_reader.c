@@ -27,8 +27,6 @@
 #include "worker/catch_up.h"
 #include "worker/slots.h"
 
-#define REQUEST_TIMEOUT 500		/* ms, for one request to the broker */
-
 /* ---- opening and closing ---- */
 
 /* eddy_reader_close ends the client; also when the process exits. */
@@ -158,7 +156,7 @@ settle_reader(EddyReader *reader, TimestampTz start, EddyOutcome *outcome, EddyK
 	int			count;
 
 	if (!eddy_kafka_partition_count(worker->client, worker->definition->source->topic,
-									REQUEST_TIMEOUT, &count, &cluster_id, error))
+									EDDY_REQUEST_TIMEOUT, &count, &cluster_id, error))
 		return false;
 	eddy_partitions_build(worker, count, true);
 	count = worker->partitions.count;

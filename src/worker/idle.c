@@ -11,8 +11,8 @@
  * - There were no messages for idle_timeout. The clock that measures this only runs while the
  *   worker polls: it stands still while the broker is not reachable or the session restarts, and
  *   counts a batch as a second at most, however long it waits for locks.
- * - The broker has confirmed at the end of that time that there is nothing after the position of
- *   the worker. So a full queue of librdkafka, or one broker of several that does not
+ * - The broker, asked at the end of that time, has confirmed that there is nothing after the position
+ *   of the worker. So a full queue of librdkafka, or one broker of several that does not
  *   respond, cannot be taken for silence.
  *
  * The marks are stored, in _partition.idle_since, by a batch, usually without messages, which also
@@ -75,6 +75,7 @@ void
 eddy_idle_doubt(EddySourceWorker *worker)
 {
 	worker->idle.confirmed = false;
+	worker->idle.doubts++;
 	eddy_slots_set_polls(false);
 }
 
@@ -122,9 +123,18 @@ eddy_idle_wait(const EddySourceWorker *worker)
 	return (long) Max(wait, 0);
 }
 
+/* eddy_idle_ask is called before the ends of partitions are requested from the broker. */
+void
+eddy_idle_ask(EddySourceWorker *worker)
+{
+	worker->idle.asked = worker->idle.polled;
+	worker->idle.asked_doubts = worker->idle.doubts;
+}
+
 /*
  * eddy_idle_confirm compares the ends that the broker has returned (in the order of states) with
- * the positions. If it sets worker->idle.changed, a batch must store the marks.
+ * the positions. If it sets worker->idle.changed, a batch must store the marks. Nothing is confirmed if
+ * there was trouble since the request: the broker may have responded before.
  */
 void
 eddy_idle_confirm(EddySourceWorker *worker, const int64 *ends)
@@ -132,6 +142,8 @@ eddy_idle_confirm(EddySourceWorker *worker, const int64 *ends)
 	EddyIdleClock *clock = &worker->idle;
 	int64		timeout = timeout_of(worker);
 
+	if (clock->doubts != clock->asked_doubts)
+		return;
 	for (int i = 0; i < worker->partitions.count; i++)
 	{
 		EddyPartitionState *state = &worker->partitions.states[i];
@@ -143,7 +155,7 @@ eddy_idle_confirm(EddySourceWorker *worker, const int64 *ends)
 			state->quiet_since = clock->polled;
 			clock->changed = true;
 		}
-		else if (!state->idle && timeout > 0 && clock->polled - state->quiet_since >= timeout)
+		else if (!state->idle && timeout > 0 && clock->asked - state->quiet_since >= timeout)
 		{
 			if (at_end && eddy_kafka_caught_up(worker->client, state->partition))
 			{

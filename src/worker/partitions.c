@@ -20,8 +20,6 @@
 
 #include "worker/source_worker.h"
 
-#define REQUEST_TIMEOUT 500		/* ms, for EDDY_KAFKA_REQUEST_PARTITIONS partitions at once */
-
 /*
  * eddy_partitions_owned: true for the partitions that this worker of the source consumes. They are
  * dealt out in turn, so that a change of their number moves none from one worker to another.
@@ -102,7 +100,7 @@ eddy_partitions_list_offsets(EddySourceWorker *worker, int64 position, int64 *of
 		for (int i = 0; i < count; i++)
 			numbers[i] = set->states[first + i].partition;
 		if (!eddy_kafka_list_offsets(worker->client, worker->definition->source->topic, numbers,
-									 count, position, REQUEST_TIMEOUT, offsets + first, error))
+									 count, position, EDDY_REQUEST_TIMEOUT, offsets + first, error))
 			return false;
 	}
 	return true;

@@ -4,8 +4,8 @@
  *    The ends of the partitions, and whether the source makes progress towards them.
  *
  * The ends of partitions are requested, not only learned from fetched messages: otherwise a
- * partition from which no message can be fetched would seem to be consumed. The
- * ends are stored as high_offset, so that eddy.partitions shows the true lag. With isolation level
+ * partition from which no message can be fetched would seem to be consumed. Batches are not kept
+ * waiting for the response. The ends are stored as high_offset, so that eddy.partitions shows the true lag. With isolation level
  * read_committed the broker returns the last stable offset: messages after the beginning of an open
  * transaction cannot be fetched yet, which is not an error.
  *
@@ -135,20 +135,42 @@ find_stalled(EddySourceWorker *worker, const int64 *ends, EddyKafkaError *error)
 	return watch;
 }
 
+/* eddy_progress_ask requests what eddy_progress_check evaluates when there is a response. */
+bool
+eddy_progress_ask(EddySourceWorker *worker, EddyKafkaError *error)
+{
+	const EddyPartitionSet *set = &worker->partitions;
+	int32	   *numbers = palloc(sizeof(int32) * Max(set->count, 1));
+	bool		ok;
+
+	for (int i = 0; i < set->count; i++)
+		numbers[i] = set->states[i].partition;
+	eddy_idle_ask(worker);
+	ok = eddy_kafka_ask(worker->client, worker->definition->source->topic, numbers, set->count,
+						EDDY_REQUEST_TIMEOUT, error);
+	pfree(numbers);
+	return ok;
+}
+
 /*
- * eddy_progress_check requests the ends of all partitions and stores them. error is set if the
- * broker does not respond, or if a partition is stalled. *watch: the next check should come soon.
+ * eddy_progress_check evaluates the response: whether partitions or the cluster have changed, and the
+ * ends of all partitions, which it stores. error is set if there was no response, or if a partition
+ * is stalled. *watch: the next check should come soon.
  */
 EddyOutcome
 eddy_progress_check(EddySourceWorker *worker, bool *watch, EddyKafkaError *error)
 {
 	const char *topic = worker->definition->source->topic;
 	int64	   *ends = palloc(sizeof(int64) * Max(worker->partitions.count, 1));
+	char	   *cluster_id;
+	int			count;
 	EddyOutcome outcome;
 
 	*watch = false;
-	if (!eddy_partitions_list_offsets(worker, EDDY_KAFKA_END, ends, error))
+	if (!eddy_kafka_answer(worker->client, &count, &cluster_id, ends, error))
 		return EDDY_CONTINUE;
+	if (eddy_start_changed(worker, count, cluster_id))
+		return EDDY_RESTART;
 	*watch = find_stalled(worker, ends, error);
 	worker->stalled = (error->kind != EDDY_KAFKA_OK);
 	if (!worker->stalled)

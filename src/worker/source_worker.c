@@ -14,7 +14,7 @@
  * It sleeps in a WaitEventSet on its latch, the death of the postmaster and
  * librdkafka's pipe. If the latch is set, a transaction may have committed a change that concerns
  * the source. SIGTERM is served between any two steps; no call into librdkafka waits
- * longer than half a second.
+ * longer than a second, and none of them while messages may arrive (inquiry.c).
  *
  * Locking: none outside of batches and short reads. Memory: the loop's context is reset in each
  * iteration; messages are librdkafka's. After a crash of this process, or of the server, a new
@@ -273,29 +273,32 @@ handle_poll_error(const EddyKafkaError *error)
 	return EDDY_REOPEN;
 }
 
-/* Checks for new partitions and new messages, and whether the broker is reachable again. */
+/*
+ * Checks for new partitions and new messages, and whether the broker is reachable again: evaluates the
+ * response to the request of eddy_progress_ask, or error if that has failed.
+ */
 static EddyOutcome
-probe(long *interval)
+check_progress(EddyKafkaError *error, long *interval)
 {
-	EddyKafkaError error = {0};
-	EddyOutcome outcome = eddy_start_probe(worker, &error);
+	EddyOutcome outcome = EDDY_CONTINUE;
 	bool		watch = false;
 
-	if (outcome == EDDY_CONTINUE && error.kind == EDDY_KAFKA_OK)
-		outcome = eddy_progress_check(worker, &watch, &error);
+	if (error->kind == EDDY_KAFKA_OK)
+		outcome = eddy_progress_check(worker, &watch, error);
 	if (outcome != EDDY_CONTINUE)
 		return outcome;
-	if (error.kind == EDDY_KAFKA_OK)
+	if (error->kind == EDDY_KAFKA_OK)
 	{
 		if (!worker->batch_failed)
 			report_running();
-		*interval = watch ? WATCH_INTERVAL : PROBE_INTERVAL;
+		*interval = !worker->idle.confirmed ? RETRY_INTERVAL_MIN :
+			watch ? WATCH_INTERVAL : PROBE_INTERVAL;
 		return EDDY_CONTINUE;
 	}
 	eddy_idle_doubt(worker);
 	*interval = reported.running ? RETRY_INTERVAL_MIN :
 		Min(*interval * 2, RETRY_INTERVAL_MAX);
-	return handle_poll_error(&error);
+	return handle_poll_error(error);
 }
 
 /* Applies the batch, which may delay the next poll for long. */
@@ -382,9 +385,12 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 			}
 			continue;			/* more messages may follow the error */
 		}
-		if (now >= next_probe || eddy_idle_wait(worker) == 0)
+		if (!eddy_kafka_asked(worker->client) &&
+			(now >= next_probe || eddy_idle_wait(worker) == 0))
+			(void) eddy_progress_ask(worker, &error);
+		if (error.kind != EDDY_KAFKA_OK || eddy_kafka_answered(worker->client))
 		{
-			outcome = probe(&interval);
+			outcome = check_progress(&error, &interval);
 			/* the marks of idle partitions */
 			if (outcome == EDDY_CONTINUE && worker->idle.changed)
 				outcome = apply_batch();
@@ -395,11 +401,15 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 		}
 
 		/* after a batch there may be more messages: only an empty poll leads to sleep */
-		timeout = last_store == now ? 0 :
-			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_probe) + 1;
+		if (last_store == now)
+			timeout = 0;
+		else if (eddy_kafka_asked(worker->client))
+			timeout = PROBE_INTERVAL;	/* the response ends it */
+		else
+			timeout = Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_probe) + 1,
+						  eddy_idle_wait(worker));
 		if (moved)
 			timeout = Min(timeout, GAP_INTERVAL);
-		timeout = Min(timeout, eddy_idle_wait(worker));
 		if (timeout > 0)
 			(void) pgstat_report_stat(true);
 		(void) eddy_idle_observe(worker, false);
@@ -446,6 +456,7 @@ run_session(MemoryContext loop_context, EddyKafkaError *error)
 			return outcome;
 		MemoryContextSwitchTo(loop_context);
 	}
+	eddy_kafka_unassign(worker->client);
 	outcome = eddy_start_assign(worker, error);
 	if (outcome != EDDY_CONTINUE)
 		return outcome;

@@ -30,6 +30,12 @@
 #include "worker/pace.h"
 #include "worker/worker.h"
 
+/*
+ * ms for one request to the broker, which may have to wait for the end of a fetch (start.c). A request
+ * of many partitions at once is for EDDY_KAFKA_REQUEST_PARTITIONS of them.
+ */
+#define EDDY_REQUEST_TIMEOUT 1000
+
 /* What the process does after a step. */
 typedef enum EddyOutcome
 {
@@ -64,6 +70,9 @@ typedef struct EddyIdleClock
 	int			last_offset;	/* pg_eddy.test_clock_offset at that time */
 	unsigned	errors;			/* errors of the client until then */
 	bool		confirmed;		/* the broker has confirmed the positions, no trouble since then */
+	int64		asked;			/* polled, when it was asked for the ends of partitions */
+	unsigned	doubts;			/* signs of trouble until now */
+	unsigned	asked_doubts;	/* until then */
 	bool		changed;		/* a batch has to store the marks of partitions */
 } EddyIdleClock;
 
@@ -193,7 +202,8 @@ extern EddyOutcome eddy_definition_lock(EddySourceWorker *worker, Relation *stre
 extern EddyOutcome eddy_start_open(EddySourceWorker *worker, EddyKafkaError *error);
 extern EddyOutcome eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error);
 
-extern EddyOutcome eddy_start_probe(EddySourceWorker *worker, EddyKafkaError *error);
+extern bool eddy_start_changed(const EddySourceWorker *worker, int npartitions,
+							   const char *cluster_id);
 extern bool eddy_start_moved(EddySourceWorker *worker);
 
 /* ---- partitions.c ---- */
@@ -277,6 +287,7 @@ extern char *eddy_clock_describe(void);
 /* ---- progress.c ---- */
 
 extern void eddy_progress_reset(EddySourceWorker *worker);
+extern bool eddy_progress_ask(EddySourceWorker *worker, EddyKafkaError *error);
 extern EddyOutcome eddy_progress_check(EddySourceWorker *worker, bool *watch,
 									   EddyKafkaError *error);
 extern int64 eddy_progress_position(EddySourceWorker *worker, const EddyPartitionState *state);
@@ -287,6 +298,7 @@ extern void eddy_idle_begin(EddySourceWorker *worker);
 extern void eddy_idle_doubt(EddySourceWorker *worker);
 extern bool eddy_idle_observe(EddySourceWorker *worker, bool slept);
 extern long eddy_idle_wait(const EddySourceWorker *worker);
+extern void eddy_idle_ask(EddySourceWorker *worker);
 extern void eddy_idle_confirm(EddySourceWorker *worker, const int64 *ends);
 extern void eddy_idle_mark(EddySourceWorker *worker);
 extern void eddy_idle_committed(EddySourceWorker *worker);

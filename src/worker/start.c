@@ -38,8 +38,12 @@
 #include "worker/process.h"
 #include "worker/source_worker.h"
 
-#define REQUEST_TIMEOUT 500	/* ms */
-#define FETCH_WAIT 20			/* ms that the broker may collect messages before it responds */
+/*
+ * ms that the broker waits for messages before it responds that there are none. Messages that arrive
+ * end the wait. Each response without messages costs CPU time on both sides.
+ */
+#define FETCH_WAIT 500
+
 #define QUEUED_MESSAGES 100000	/* per partition, on libraries with a short fetch back-off */
 
 /* The offsets that the broker has of a partition. */
@@ -184,7 +188,7 @@ request_watermarks(EddySourceWorker *worker, bool first, Watermarks **marks, cha
 	int64	   *high;
 	int			count;
 
-	if (!eddy_kafka_partition_count(worker->client, source->topic, REQUEST_TIMEOUT, &count,
+	if (!eddy_kafka_partition_count(worker->client, source->topic, EDDY_REQUEST_TIMEOUT, &count,
 									cluster_id, error))
 		return false;
 	eddy_partitions_build(worker, count, first);
@@ -486,24 +490,14 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	return EDDY_CONTINUE;
 }
 
-/* eddy_start_probe: EDDY_RESTART if the number of partitions or the cluster has changed. */
-EddyOutcome
-eddy_start_probe(EddySourceWorker *worker, EddyKafkaError *error)
+/* eddy_start_changed: true if the broker has another number of partitions, or is of another cluster. */
+bool
+eddy_start_changed(const EddySourceWorker *worker, int npartitions, const char *cluster_id)
 {
 	const EddySource *source = worker->definition->source;
-	char	   *cluster_id = NULL;
-	EddyOutcome outcome = EDDY_CONTINUE;
-	int			count;
 
-	if (!eddy_kafka_partition_count(worker->client, source->topic, REQUEST_TIMEOUT, &count,
-									&cluster_id, error))
-		return EDDY_CONTINUE;
-	if (count != worker->partitions.topic_partitions ||
-		(cluster_id && source->cluster_id && strcmp(cluster_id, source->cluster_id) != 0))
-		outcome = EDDY_RESTART;
-	if (cluster_id)
-		pfree(cluster_id);
-	return outcome;
+	return npartitions != worker->partitions.topic_partitions ||
+		(cluster_id && source->cluster_id && strcmp(cluster_id, source->cluster_id) != 0);
 }
 
 /* eddy_start_moved: true if another session has changed the offsets. Needs a transaction. */

@@ -86,6 +86,10 @@ foreach my $view (qw(hourly corrected))
 	cmp_ok(entries($view) - $before{$view}, '<', $limit, "$view: each group was read about once");
 }
 
+# The first transaction is that of the insert. Each takes a few milliseconds, or as long as it has waited.
+cmp_ok(sql($node, q{SELECT count(DISTINCT xmin::text) FROM eddy._hourly_state WHERE _final}),
+	'>', 10, 'the window is closed in short transactions');
+
 # each final row once, in order of key
 is( sql($node, q{
 SELECT count(*), count(DISTINCT data::json ->> 'key'),
