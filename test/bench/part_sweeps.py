@@ -94,23 +94,29 @@ def final_hops(size):
     """The final rows of windows of so many seconds that slide by a second.
 
     Combined from the sums of seconds: a join with all windows of each row would have 3,600 times as
-    many rows as the stream.
+    many rows as the stream. The maximum of a window is that of the end of one block of so many
+    seconds and the beginning of the next one: PostgreSQL would compute a moving maximum from all rows.
     """
     return f"""
         WITH seconds AS (
             SELECT key, date_trunc('second', at) AS second, count(*) AS events, sum(value) AS total, max(value) AS top
             FROM keyed GROUP BY 1, 2),
         starts AS (
-            SELECT key, window_start
+            SELECT key, first + i * interval '1 s' AS window_start, i / {size} AS block
             FROM (SELECT DISTINCT key FROM seconds) AS k,
                  (SELECT min(second) - interval '{size - 1} s' AS first, max(second) AS last FROM seconds) AS b,
-                 generate_series(first, last, interval '1 s') AS window_start)
-        SELECT * FROM (
-            SELECT starts.key, window_start, (sum(events) OVER w)::bigint AS events,
-                   sum(total) OVER w AS total, max(top) OVER w AS top
-            FROM starts LEFT JOIN seconds ON seconds.key = starts.key AND second = window_start
-            WINDOW w AS (PARTITION BY starts.key ORDER BY window_start
-                         ROWS BETWEEN CURRENT ROW AND {size - 1} FOLLOWING)) AS s
+                 generate_series(0, extract(epoch FROM last - first)::int) AS i),
+        blocks AS (
+            SELECT starts.key, window_start, events, total,
+                   max(top) OVER (PARTITION BY starts.key, block ORDER BY window_start) AS head,
+                   max(top) OVER (PARTITION BY starts.key, block ORDER BY window_start DESC) AS tail
+            FROM starts LEFT JOIN seconds ON seconds.key = starts.key AND second = window_start),
+        windows AS (
+            SELECT key, window_start, (sum(events) OVER w)::bigint AS events, sum(total) OVER w AS total,
+                   greatest(tail, lead(head, {size - 1}) OVER (PARTITION BY key ORDER BY window_start)) AS top
+            FROM blocks
+            WINDOW w AS (PARTITION BY key ORDER BY window_start ROWS BETWEEN CURRENT ROW AND {size - 1} FOLLOWING))
+        SELECT * FROM windows
         WHERE events > 0 AND window_start + interval '{size} s' <= (SELECT eddy.watermark('keyed'))"""
 
 

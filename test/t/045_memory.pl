@@ -70,9 +70,9 @@ sub consume
 	return ($peak, $now);
 }
 
-# A backlog that is several times as large as the memory limit
+# A backlog that is several times as large as the memory limit, in many partitions
 my $bids = 1_000_000;
-$broker->create_topic('bids', 4);
+$broker->create_topic('bids', 64);
 $broker->tool('bids', [ '-t', 'bids', '-n', $bids ]);
 sql($node,
 	q{CREATE UNLOGGED TABLE bid (auction bigint, bidder bigint, price bigint, channel text,
