@@ -42,7 +42,7 @@
 
 #define POLL_CHUNK 2000			/* messages taken from librdkafka at once */
 #define POLL_WAIT 5				/* ms; how long a single call may wait inside librdkafka */
-#define FEW_BEHIND 1000			/* messages for which a small batch does not wait */
+#define FEW_BEHIND 100			/* offsets for which a small batch does not wait */
 #define BATCH_CELLS (4 * 1024 * 1024)	/* rows times columns; 10 bytes each */
 #define LARGE_MESSAGE (1024 * 1024) /* bytes; after it memory is released immediately */
 #define TRANSIENT_RETRIES 5		/* deadlocks, cancelled waits */
