@@ -423,6 +423,25 @@ begin_reading(EddyUpsert *upsert, const EddyClosePosition *position, TimestampTz
 		eddy_upsert_seek_range(upsert, position ? Max(after, position->until) : after, until);
 }
 
+/* One pass, which sees what the one before has changed. True if it has reached the end of the range. */
+static bool
+run_pass(RangePass *pass, const EddyClosePosition *position, TimestampTz after, TimestampTz until)
+{
+	EddyUpsert *upsert;
+	bool		all;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	upsert = eddy_upsert_open(eddy_plan_main_table(pass->plan), pass->plan->name);
+	pass->version = MakeSingleTupleTableSlot(eddy_upsert_desc(upsert), &TTSOpsVirtual);
+	begin_reading(upsert, position, after, until);
+	all = act_on_rows(pass, upsert, after);
+	ExecDropSingleTupleTableSlot(pass->version);
+	eddy_upsert_close(upsert);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	return all;
+}
+
 /*
  * Applies an action to the groups of windows that end in a range, at most *budget of them.
  * Returns until when the range is complete; *changed is increased by the number of groups
@@ -440,20 +459,12 @@ act_on_range(EddyViewPlan *plan, CloseAction action, TimestampTz base, Timestamp
 		.plan = plan, .action = action, .budget = budget, .changed = changed,
 		.partial = repeats, .base = base
 	};
-	EddyUpsert *upsert;
-	bool		all;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	upsert = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
-	pass.version = MakeSingleTupleTableSlot(eddy_upsert_desc(upsert), &TTSOpsVirtual);
-	begin_reading(upsert, resumes ? position : NULL, after, until);
-	all = act_on_rows(&pass, upsert, after);
+	bool		all = run_pass(&pass, resumes ? position : NULL, after, until);
 
 	if (all && repeats)
 	{
 		pass.partial = false;
-		eddy_upsert_seek_range(upsert, after, until);
-		all = act_on_rows(&pass, upsert, after);
+		all = run_pass(&pass, NULL, after, until);
 	}
 	if (all)
 		pass.complete = until;
@@ -462,11 +473,8 @@ act_on_range(EddyViewPlan *plan, CloseAction action, TimestampTz base, Timestamp
 	else if (all && action != CLOSE_REMOVE)
 		forget_position(plan, action);
 	eddy_collect_forget(eddy_collect_tables(plan), pass.emptied);
-	list_free_deep(pass.emptied);
-	ExecDropSingleTupleTableSlot(pass.version);
-	eddy_upsert_close(upsert);
-	PopActiveSnapshot();
 	CommandCounterIncrement();
+	list_free_deep(pass.emptied);
 	return pass.complete;
 }
 
