@@ -72,7 +72,7 @@ sub consume
 
 # A backlog that is several times as large as the memory limit, in many partitions
 my $bids = 1_000_000;
-$broker->create_topic('bids', 64);
+$broker->create_topic('bids', 16);
 $broker->tool('bids', [ '-t', 'bids', '-n', $bids ]);
 sql($node,
 	q{CREATE UNLOGGED TABLE bid (auction bigint, bidder bigint, price bigint, channel text,
