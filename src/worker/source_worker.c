@@ -14,7 +14,7 @@
  * It sleeps in a WaitEventSet on its latch, the death of the postmaster and
  * librdkafka's pipe. If the latch is set, a transaction may have committed a change that concerns
  * the source. SIGTERM is served between any two steps; no call into librdkafka waits
- * longer than a second, and none of them while messages may arrive (inquiry.c).
+ * longer than a second, and while messages may arrive none longer than 20 ms (inquiry.c).
  *
  * Locking: none outside of batches and short reads. Memory: the loop's context is reset in each
  * iteration; messages are librdkafka's. After a crash of this process, or of the server, a new
