@@ -209,16 +209,18 @@ get_watermark(List *streams)
 }
 
 /*
- * Closing takes a short time, or as much as the transaction has taken so far: for its rows, or waiting
- * for those that add rows. So while batches are small none of them waits for long, however many groups
- * a window has, and under a backlog closing keeps up with large ones.
+ * In a worker closing takes a short time, or as much as the transaction has taken so far: for its rows, or
+ * waiting for those that add rows. So while batches are small none of them waits for long, however many
+ * groups a window has, and under a backlog closing keeps up with large ones. A user sees what the own
+ * statement has closed, as far as the budget goes.
  */
 static void
 limit_time(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	eddy_view_close_pause_at(now + Max(now - GetCurrentTransactionStartTimestamp(), CLOSE_TIME));
+	eddy_view_close_pause_at(!IsBackgroundWorker ? DT_NOEND :
+							 now + Max(now - GetCurrentTransactionStartTimestamp(), CLOSE_TIME));
 }
 
 /*
