@@ -126,6 +126,7 @@ OBJS = \
 	src/view/layer.o \
 	src/view/layout.o \
 	src/view/maintain.o \
+	src/view/mark_row.o \
 	src/view/merge.o \
 	src/view/merge_rows.o \
 	src/view/net_change.o \

@@ -53,6 +53,7 @@
 #include "view/kind_combining.h"
 #include "view/kind_deferred.h"
 #include "view/maintain.h"
+#include "view/mark_row.h"
 #include "view/session_emit.h"
 #include "view/view.h"
 
@@ -302,24 +303,6 @@ copy_row(TupleTableSlot *copy, TupleTableSlot *row)
 	ExecStoreVirtualTuple(copy);
 }
 
-/* Makes the new version of a group in *version; false if it does not change. */
-static bool
-make_version(EddyViewPlan *plan, CloseAction action, TupleTableSlot *row, TupleTableSlot *version)
-{
-	bool		is_final = DatumGetBool(row->tts_values[plan->final_column - 1]);
-
-	if (action != CLOSE_FORGET && is_final)
-		return false;
-	copy_row(version, row);
-	eddy_emit_show_pending(plan, version);
-	if (action != CLOSE_FORGET)
-		eddy_combining_mark(plan, version, true);
-	if (action != CLOSE_MARK && plan->kind->forget)
-		plan->kind->forget(plan, version);
-	/* of a window with many groups, those that an earlier call had the budget for have shrunk */
-	return action != CLOSE_FORGET || !eddy_merge_identical(row, version);
-}
-
 /* One pass over the groups of a range. */
 typedef struct RangePass
 {
@@ -327,7 +310,9 @@ typedef struct RangePass
 	CloseAction action;
 	int64	   *budget;
 	int64	   *changed;
-	TupleTableSlot *version;
+	bool		only_marks;		/* of a row, nothing else changes */
+	TupleTableSlot *version;	/* of a row, made from its values */
+	TupleTableSlot *marked;		/* made from its tuple */
 	List	   *emptied;		/* identities of groups whose kept values are not needed any more */
 	bool		partial;		/* windows that are passed are not complete */
 	TimestampTz base;			/* of a position; for CLOSE_REMOVE alone */
@@ -347,6 +332,52 @@ eddy_view_close_pause_at(TimestampTz at)
 	pause_at = at;
 }
 
+/* True if closing windows changes nothing but the marks of their rows. */
+static bool
+changes_only_marks(const EddyViewPlan *plan, CloseAction action)
+{
+	if (plan->emit_interval > 0)
+		return false;
+	return action == CLOSE_MARK ||
+		(action == CLOSE_MARK_AND_FORGET &&
+		 (plan->kind->forget == NULL || !eddy_combining_forgets(plan)));
+}
+
+/* Makes the new version of a group from its values; false if it does not change. */
+static bool
+make_values(RangePass *pass, TupleTableSlot *row)
+{
+	EddyViewPlan *plan = pass->plan;
+
+	copy_row(pass->version, row);
+	eddy_emit_show_pending(plan, pass->version);
+	if (pass->action != CLOSE_FORGET)
+		eddy_combining_mark(plan, pass->version, true);
+	if (pass->action != CLOSE_MARK && plan->kind->forget)
+		plan->kind->forget(plan, pass->version);
+	/* of a window with many groups, those that an earlier call had the budget for have shrunk */
+	return pass->action != CLOSE_FORGET || !eddy_merge_identical(row, pass->version);
+}
+
+/* Makes the new version of a group; NULL if it does not change. */
+static TupleTableSlot *
+make_version(RangePass *pass, TupleTableSlot *row)
+{
+	EddyViewPlan *plan = pass->plan;
+
+	if (pass->action != CLOSE_FORGET && DatumGetBool(row->tts_values[plan->final_column - 1]))
+		return NULL;
+	if (pass->only_marks)
+	{
+		EddyMark	marks[EDDY_MAX_MARKS];
+		int			nmarks = eddy_combining_get_marks(plan, row, true, marks);
+
+		if (eddy_mark_row(row, marks, nmarks, pass->marked))
+			return pass->marked;
+	}
+	return make_values(pass, row) ? pass->version : NULL;
+}
+
 /* Applies the action to the rows that are read, from a first end on. True if these are all. */
 static bool
 act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
@@ -363,6 +394,7 @@ act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
 		ItemPointerData place = row->tts_tid;
 		Datum		id = plan->id_column && pass->action != CLOSE_MARK ?
 			datumCopy(row->tts_values[plan->id_column - 1], false, UUID_LEN) : (Datum) 0;
+		TupleTableSlot *version;
 		bool		done;
 
 		CHECK_FOR_INTERRUPTS();
@@ -387,8 +419,8 @@ act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
 				(*pass->budget)--;
 			continue;
 		}
-		else if (make_version(plan, pass->action, row, pass->version))
-			done = eddy_upsert_update(upsert, &place, pass->version);
+		else if ((version = make_version(pass, row)) != NULL)
+			done = eddy_upsert_update(upsert, &place, version);
 		else if (pass->action == CLOSE_FORGET && id != (Datum) 0)
 			done = true;		/* only its kept values go */
 		else
@@ -433,9 +465,11 @@ run_pass(RangePass *pass, const EddyClosePosition *position, TimestampTz after, 
 	PushActiveSnapshot(GetLatestSnapshot());
 	upsert = eddy_upsert_open(eddy_plan_main_table(pass->plan), pass->plan->name);
 	pass->version = MakeSingleTupleTableSlot(eddy_upsert_desc(upsert), &TTSOpsVirtual);
+	pass->marked = MakeSingleTupleTableSlot(eddy_upsert_desc(upsert), &TTSOpsHeapTuple);
 	begin_reading(upsert, position, after, until);
 	all = act_on_rows(pass, upsert, after);
 	ExecDropSingleTupleTableSlot(pass->version);
+	ExecDropSingleTupleTableSlot(pass->marked);
 	eddy_upsert_close(upsert);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
@@ -457,7 +491,7 @@ act_on_range(EddyViewPlan *plan, CloseAction action, TimestampTz base, Timestamp
 	bool		repeats = resumes && action == CLOSE_MARK;
 	RangePass	pass = {
 		.plan = plan, .action = action, .budget = budget, .changed = changed,
-		.partial = repeats, .base = base
+		.only_marks = changes_only_marks(plan, action), .partial = repeats, .base = base
 	};
 	bool		all = run_pass(&pass, resumes ? position : NULL, after, until);
 

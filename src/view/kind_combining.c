@@ -541,15 +541,33 @@ eddy_combining_compute_outputs(EddyViewPlan *plan, ExprContext *econtext, TupleT
 	}
 }
 
-/* eddy_combining_mark sets whether a row, of a view that has windows, is final, and in the view. */
+/*
+ * eddy_combining_get_marks returns the marks of a row, of a view that has windows, that say whether it is
+ * final, and in the view. At most EDDY_MAX_MARKS; returns their number.
+ */
+int
+eddy_combining_get_marks(const EddyViewPlan *plan, const TupleTableSlot *row, bool final,
+						 EddyMark *marks)
+{
+	marks[0].column = plan->final_column;
+	marks[0].value = final;
+	if (!plan->on_close || plan->visible_column == plan->final_column ||
+		plan->visible_column == plan->having_column)
+		return 1;
+	marks[1].column = plan->visible_column;
+	marks[1].value = final && DatumGetBool(row->tts_values[plan->having_column - 1]);
+	return 2;
+}
+
+/* eddy_combining_mark sets these marks. */
 void
 eddy_combining_mark(const EddyViewPlan *plan, TupleTableSlot *row, bool final)
 {
-	set_mark(row, plan->final_column, final);
-	if (plan->on_close && plan->visible_column != plan->final_column &&
-		plan->visible_column != plan->having_column)
-		set_mark(row, plan->visible_column, final &&
-				 DatumGetBool(row->tts_values[plan->having_column - 1]));
+	EddyMark	marks[EDDY_MAX_MARKS];
+	int			nmarks = eddy_combining_get_marks(plan, row, final, marks);
+
+	for (int i = 0; i < nmarks; i++)
+		set_mark(row, marks[i].column, marks[i].value);
 }
 
 /*
@@ -748,6 +766,29 @@ eddy_combining_read(EddyViewPlan *plan, TupleDesc state_desc, TimestampTz final_
 
 /* ---- closing ---- */
 
+/* True if a column of the state table is one of the view. */
+static bool
+is_shown(const EddyViewPlan *plan, AttrNumber column)
+{
+	for (int i = 0; i < plan->noutputs; i++)
+		if (plan->outputs[i].column == column)
+			return true;
+	return false;
+}
+
+/* eddy_combining_forgets: true if eddy_combining_forget changes rows of the view. */
+bool
+eddy_combining_forgets(const EddyViewPlan *plan)
+{
+	for (int i = 0; i < plan->naggs; i++)
+		if (!is_shown(plan, plan->aggs[i].state_column))
+			return true;
+	for (int i = 0; i < plan->noutputs; i++)
+		if (plan->outputs[i].latest_column)
+			return true;
+	return plan->collections != NIL;
+}
+
 /*
  * eddy_combining_forget: the states of a group that accepts no rows any more are not needed, unless
  * the view shows them.
@@ -760,11 +801,8 @@ eddy_combining_forget(EddyViewPlan *plan, TupleTableSlot *row)
 	for (int i = 0; i < plan->naggs; i++)
 	{
 		AttrNumber	column = plan->aggs[i].state_column;
-		bool		shown = false;
 
-		for (int j = 0; j < plan->noutputs; j++)
-			shown |= plan->outputs[j].column == column;
-		if (!shown)
+		if (!is_shown(plan, column))
 		{
 			row->tts_values[column - 1] = (Datum) 0;
 			row->tts_isnull[column - 1] = true;

@@ -8,6 +8,7 @@
 #ifndef EDDY_KIND_COMBINING_H
 #define EDDY_KIND_COMBINING_H
 
+#include "view/mark_row.h"
 #include "view/merge.h"
 #include "view/plan.h"
 
@@ -34,11 +35,14 @@ extern void eddy_combining_lay_out_results(EddyViewPlan *plan);
 extern void eddy_combining_make_delta(EddyViewPlan *plan, Query *delta);
 extern void eddy_combining_compute_outputs(EddyViewPlan *plan, ExprContext *econtext,
 										   TupleTableSlot *finals, TupleTableSlot *result);
+extern int	eddy_combining_get_marks(const EddyViewPlan *plan, const TupleTableSlot *row, bool final,
+									 EddyMark *marks);
 extern void eddy_combining_mark(const EddyViewPlan *plan, TupleTableSlot *row, bool final);
 extern MinimalTuple eddy_combining_read(EddyViewPlan *plan, TupleDesc state_desc,
 										TimestampTz final_until, TupleTableSlot *stored, int nrows,
 										TupleTableSlot *(*get_row) (int number, void *arg),
 										void *arg);
+extern bool eddy_combining_forgets(const EddyViewPlan *plan);
 extern void eddy_combining_forget(EddyViewPlan *plan, TupleTableSlot *row);
 
 /*
