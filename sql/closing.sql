@@ -157,6 +157,30 @@ TABLE e_closed;
 INSERT INTO e VALUES ('next', at(10), 1);
 SELECT key, sec(window_end) AS "end", total, round(mean, 1) AS mean FROM e_closed;
 
+-- Closing changes nothing but the marks of a row: long values that are stored out of line, NULLs in the key and among
+-- the results, and HAVING, which is a mark of its own with on_close.
+CREATE UNLOGGED TABLE wide (key text, note text, price numeric, ts timestamptz);
+SELECT eddy.create_stream('wide', event_time => 'ts');
+SELECT eddy.create_continuous_view('wide_' || emit, $$
+    SELECT key, max(note) AS note, w.window_start, sum(price) AS total, w.window_end, min(price) AS least
+    FROM wide, eddy.tumble(ts, '10 s') w GROUP BY key, w.window_start, w.window_end
+    HAVING count(*) % 2 = 0 $$, emit => emit) FROM unnest(ARRAY['changes', 'on_close']) AS emit;
+INSERT INTO wide
+SELECT CASE WHEN i % 7 > 0 THEN repeat('k', i % 7) END,
+       CASE WHEN i % 5 > 0 THEN (SELECT to_char(i % 100, 'FM00') || string_agg(md5((i * 100 + n)::text), '') FROM generate_series(1, i % 100) n) END,
+       CASE WHEN i % 3 > 0 THEN i * 1.50 END, at(i % 40)
+FROM generate_series(1, 300) i;
+INSERT INTO wide VALUES ('last', 'note', 1, at(40));
+CREATE VIEW wide_wanted AS
+    SELECT key, max(note) AS note, date_bin('10 s', ts, at(0)) AS window_start, sum(price) AS total,
+           date_bin('10 s', ts, at(0)) + interval '10 s' AS window_end, min(price) AS least
+    FROM wide WHERE ts < at(40) GROUP BY key, 3 HAVING count(*) % 2 = 0;
+SELECT count(*) AS rows, count(*) FILTER (WHERE key IS NULL) AS without_key, max(length(note)) > 3000 AS long FROM wide_on_close;
+(TABLE wide_on_close EXCEPT ALL TABLE wide_wanted) UNION ALL (TABLE wide_wanted EXCEPT ALL TABLE wide_on_close);
+SELECT count(*) FROM (SELECT * FROM wide_changes WHERE window_end <= at(40) EXCEPT ALL TABLE wide_wanted) AS more;
+SELECT count(*) FROM (TABLE wide_wanted EXCEPT ALL TABLE wide_changes) AS less;
+SELECT _final, _visible, count(*) FROM eddy._wide_on_close_state GROUP BY 1, 2 ORDER BY 1, 2;
+
 -- Rows without an event time are in no window that could close.
 CREATE UNLOGGED TABLE f (key text, ts timestamp);
 SELECT eddy.create_stream('f', event_time => 'ts', null_event_time => 'skip_watermark');

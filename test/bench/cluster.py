@@ -102,7 +102,8 @@ def new_directory():
 class Server:
     """A private cluster with the settings documented in README.md."""
 
-    def __init__(self, directory, pg_config, settings="", with_eddy=True):
+    def __init__(self, directory, pg_config, settings="", with_eddy=True, program=None):
+        """program: that pg_ctl starts instead of postgres."""
         self.bindir = run([pg_config, "--bindir"]).strip()
         library = os.path.join(run([pg_config, "--pkglibdir"]).strip(), "pg_eddy.so")
         if with_eddy and not os.path.exists(library):
@@ -151,7 +152,9 @@ max_worker_processes = 16
         if (
             subprocess.run(
                 as_server_user(
-                    [f"{self.bindir}/pg_ctl", "-D", self.data, "-l", log, "-w", "start"]
+                    [f"{self.bindir}/pg_ctl", "-D", self.data, "-l", log, "-w"]
+                    + (["-p", program] if program else [])
+                    + ["start"]
                 ),
                 stdout=subprocess.DEVNULL,
             ).returncode
