@@ -101,6 +101,7 @@ OBJS = \
 	src/view/define.o \
 	src/view/delta.o \
 	src/view/delta_plan.o \
+	src/view/delta_sort.o \
 	src/view/emit_every.o \
 	src/view/empty_sets.o \
 	src/view/event_window.o \

@@ -91,36 +91,21 @@ eddy_merge_note_late(EddyMerge *merge, TupleTableSlot *row)
 /*
  * Sorts the rows of all deltas into the order in which groups are locked. Late ones are left out.
  */
-static Tuplesortstate *
+static EddyDeltaSort *
 sort_deltas(EddyViewPlan *plan, List *deltas, EddyJudgment *judgment, TupleTableSlot *slot)
 {
-	int			nkeys = plan->sort_keys ? plan->nsort_keys : plan->nkeys;
-	AttrNumber *attnums = palloc(sizeof(AttrNumber) * nkeys);
-	Oid		   *operators = palloc(sizeof(Oid) * nkeys);
-	Oid		   *collations = palloc(sizeof(Oid) * nkeys);
-	bool	   *nulls_first = palloc0(sizeof(bool) * nkeys);
-	Tuplesortstate *sort;
+	EddyDeltaSort *sort = eddy_delta_sort_begin(plan);
 	ListCell   *lc;
 
-	for (int i = 0; i < nkeys; i++)
-	{
-		int			key = plan->sort_keys ? plan->sort_keys[i] : i;
-
-		attnums[i] = key + 1;
-		operators[i] = plan->keys[key].lt_opr;
-		collations[i] = plan->keys[key].collation;
-	}
-	sort = tuplesort_begin_heap(plan->delta_desc, nkeys, attnums, operators, collations,
-								nulls_first, work_mem, NULL, TUPLESORT_NONE);
 	foreach(lc, deltas)
 	{
 		Tuplestorestate *store = lfirst(lc);
 
 		while (tuplestore_gettupleslot(store, true, false, slot))
 			if (!is_late(plan, judgment, slot))
-				tuplesort_puttupleslot(sort, slot);
+				eddy_delta_sort_put(sort, slot);
 	}
-	tuplesort_performsort(sort);
+	eddy_delta_sort_perform(sort);
 	return sort;
 }
 
@@ -159,7 +144,7 @@ eddy_merge_next(EddyMerge *merge)
 
 	if (merge->sort)
 	{
-		if (!tuplesort_gettupleslot(merge->sort, true, false, row, NULL))
+		if (!eddy_delta_sort_next(merge->sort, row))
 			return NULL;
 	}
 	else
@@ -182,7 +167,7 @@ end_input(EddyMerge *merge)
 {
 	ExecDropSingleTupleTableSlot(merge->row);
 	if (merge->sort)
-		tuplesort_end(merge->sort);
+		eddy_delta_sort_end(merge->sort);
 }
 
 /* ---- groups ---- */

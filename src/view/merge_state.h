@@ -8,7 +8,7 @@
 #ifndef EDDY_MERGE_STATE_H
 #define EDDY_MERGE_STATE_H
 
-#include "utils/tuplesort.h"
+#include "view/delta_sort.h"
 #include "view/merge.h"
 
 typedef enum MergePass
@@ -93,7 +93,7 @@ struct EddyMerge
 	List	   *deltas;
 	int			position;		/* of the delta that is read, if they are not sorted */
 	bool		judges;			/* late groups are left out while they are read */
-	Tuplesortstate *sort;		/* NULL: not sorted */
+	EddyDeltaSort *sort;			/* NULL: not sorted */
 	TupleTableSlot *row;
 
 	/* groups of several rows */
