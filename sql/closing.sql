@@ -181,6 +181,26 @@ SELECT count(*) FROM (SELECT * FROM wide_changes WHERE window_end <= at(40) EXCE
 SELECT count(*) FROM (TABLE wide_wanted EXCEPT ALL TABLE wide_changes) AS less;
 SELECT _final, _visible, count(*) FROM eddy._wide_on_close_state GROUP BY 1, 2 ORDER BY 1, 2;
 
+-- Groups of several windows are merged in the order of their keys, whether the groups of a batch fit into work_mem or not.
+CREATE UNLOGGED TABLE many (key text, number numeric, ts timestamptz);
+SELECT eddy.create_stream('many', event_time => 'ts', delay => '1 hour');
+SELECT eddy.create_continuous_view('many_counts', $$
+    SELECT key, number, w.window_end, count(*) AS n, min(ts) AS first
+    FROM many, eddy.tumble(ts, '10 s') w GROUP BY key, number, w.window_end $$);
+SET work_mem = '64kB';
+INSERT INTO many
+SELECT CASE WHEN i % 11 > 0 THEN md5((i * 7919 % 500)::text) END, nullif(i % 7, 0), at(i * 7919 % 60)
+FROM generate_series(1, 5000) i;
+RESET work_mem;
+INSERT INTO many
+SELECT CASE WHEN i % 11 > 0 THEN md5((i * 7919 % 500)::text) END, nullif(i % 7, 0), at(50 + i * 7919 % 30)
+FROM generate_series(1, 5000) i;
+CREATE VIEW many_wanted AS
+    SELECT key, number, date_bin('10 s', ts, at(0)) + interval '10 s' AS window_end, count(*) AS n, min(ts) AS first
+    FROM many GROUP BY 1, 2, 3;
+SELECT count(*), count(*) FILTER (WHERE key IS NULL OR number IS NULL) AS with_null FROM many_counts;
+(TABLE many_counts EXCEPT ALL TABLE many_wanted) UNION ALL (TABLE many_wanted EXCEPT ALL TABLE many_counts);
+
 -- Rows without an event time are in no window that could close.
 CREATE UNLOGGED TABLE f (key text, ts timestamp);
 SELECT eddy.create_stream('f', event_time => 'ts', null_event_time => 'skip_watermark');
