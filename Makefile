@@ -81,6 +81,7 @@ OBJS = \
 	src/view/aggregate_percentile.o \
 	src/view/aggregate_top_k.o \
 	src/view/analyze.o \
+	src/view/batch_aggregate.o \
 	src/view/bisect.o \
 	src/view/calendar.o \
 	src/view/chain.o \

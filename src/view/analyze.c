@@ -557,7 +557,7 @@ make_delta_query(EddyViewPlan *plan, Query *query, Index stream_rti)
 
 	plan->kind->make_delta(plan, delta);
 	delta = eddy_chain_read_state(plan, delta);
-	eddy_scan_mark(rt_fetch(stream_rti, delta->rtable));
+	eddy_scan_mark(rt_fetch(stream_rti, delta->rtable), plan->final_delta);
 	plan->delta_query = delta;
 }
 

@@ -93,6 +93,8 @@ to_transition(EddyCombiner *combiner, EddyAggregate *agg, const EddyState *state
 {
 	EddyState	result = *state;
 
+	Assert(!agg->internal || !agg->partial_is_final);
+
 	if (state->isnull)
 		return result;
 	if (agg->internal)
@@ -168,10 +170,13 @@ eddy_combine_partial(EddyCombiner *combiner, EddyAggregate *agg, EddyState *part
 {
 	MemoryContext old = MemoryContextSwitchTo(combiner->mcxt);
 
-	*partial = serialize(combiner, agg,
-						 combine_transitions(combiner, agg, &agg->combine,
-											 to_transition(combiner, agg, partial),
-											 to_transition(combiner, agg, more)));
+	if (agg->internal && agg->partial_is_final)
+		*partial = combine_transitions(combiner, agg, &agg->add, *partial, *more);
+	else
+		*partial = serialize(combiner, agg,
+							 combine_transitions(combiner, agg, &agg->combine,
+												 to_transition(combiner, agg, partial),
+												 to_transition(combiner, agg, more)));
 	MemoryContextSwitchTo(old);
 }
 
@@ -185,11 +190,12 @@ eddy_combine_stored(EddyCombiner *combiner, EddyAggregate *agg, const EddyState 
 					EddyState *final)
 {
 	MemoryContext old = MemoryContextSwitchTo(combiner->mcxt);
-	EddyState	delta = to_transition(combiner, agg, partial);
+	bool		is_sum = agg->internal && agg->partial_is_final;
+	EddyState	delta = is_sum ? *partial : to_transition(combiner, agg, partial);
 
 	if (agg->state_is_final)
 	{
-		if (agg->internal)
+		if (agg->internal && !is_sum)
 			delta = finalize(combiner, agg, delta);
 		if (!is_new)
 		{

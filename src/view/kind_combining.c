@@ -327,13 +327,36 @@ eddy_combining_make_delta(EddyViewPlan *plan, Query *delta)
 		tlist = lappend(tlist, makeTargetEntry(eddy_combining_delta_expr(plan, i), resno,
 											   psprintf("a%d", i + 1), false));
 		TupleDescInitEntry(plan->delta_desc, resno, NULL,
-						   agg->collection || agg->states ? BYTEAOID : agg->partial_type, -1,
+						   agg->collection || agg->states ? BYTEAOID :
+						   agg->partial_is_final ? agg->aggref->aggtype : agg->partial_type, -1,
 						   0);
 	}
 	delta->targetList = tlist;
 	delta->havingQual = NULL;
 	delta->hasSubLinks |= plan->combines;
 	delta->hasAggs = (plan->naggs > 0);
+}
+
+/*
+ * True if each aggregate can be combined by its final values, which are cheaper to compute and to
+ * combine than serialized transition states.
+ */
+static bool
+combines_finals(const EddyViewPlan *plan)
+{
+	for (int i = 0; i < plan->naggs; i++)
+		if (!plan->aggs[i].state_is_final || plan->aggs[i].collection || plan->aggs[i].states)
+			return false;
+	return true;
+}
+
+static void
+make_delta(EddyViewPlan *plan, Query *delta)
+{
+	plan->final_delta = combines_finals(plan);
+	for (int i = 0; i < plan->naggs; i++)
+		plan->aggs[i].partial_is_final = plan->final_delta;
+	eddy_combining_make_delta(plan, delta);
 }
 
 /* ---- reading the delta ---- */
@@ -831,7 +854,7 @@ const EddyViewKind eddy_kind_combining = {
 	.name = "combining",
 	.accepts = accepts,
 	.layout = eddy_combining_layout,
-	.make_delta = eddy_combining_make_delta,
+	.make_delta = make_delta,
 	.lock = NULL,
 	.merge = eddy_combining_merge,
 	.forget = eddy_combining_forget,

@@ -45,6 +45,7 @@ typedef struct EddyAggregate
 	Aggref	   *aggref;
 	Oid			transtype;
 	Oid			partial_type;	/* of the delta query: bytea for internal */
+	bool		partial_is_final;	/* the delta query gives the final value, which add combines */
 	bool		internal;		/* transtype is internal */
 	bool		state_is_final; /* the state column holds the final value */
 	Oid			state_type;
@@ -196,6 +197,7 @@ struct EddyViewPlan
 	Query	   *delta_query;
 	Index		stream_rti;		/* in its range table */
 	TupleDesc	delta_desc;		/* the group keys come first */
+	bool		final_delta;	/* it has final values of the aggregates, not transition states */
 	int			nsort_keys;		/* by which deltas are sorted for merging */
 	int		   *sort_keys;		/* indexes of keys; NULL: all keys in their order */
 	char	   *delta_name;		/* stands for its text where servers and logs want one */

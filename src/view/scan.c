@@ -5,8 +5,9 @@
  *
  * A batch's delta is the view's own SELECT, planned by PostgreSQL, with two changes: the scan of
  * the stream is a custom scan that returns the rows of the batch from memory, and the aggregates at
- * the top return their (serialized) transition states. WHERE, FILTER, lateral functions and joins
- * are executed by the server unchanged.
+ * the top return their (serialized) transition states, unless their final values can be combined.
+ * WHERE, FILTER, lateral functions and joins are executed by the server unchanged. Where all that
+ * the query does is common, one step replaces scan and aggregation (batch_aggregate.c).
  *
  * The range table entry of the stream has a mark, by which the planner hooks recognize a delta
  * query; no parser ever sets it. The rows are passed through the query environment of the
@@ -34,6 +35,7 @@
 #include "utils/rel.h"
 
 #include "compat.h"
+#include "view/batch_aggregate.h"
 #include "view/changes.h"
 #include "view/scan.h"
 
@@ -49,9 +51,7 @@
 typedef struct EddyBatchScanState
 {
 	CustomScanState css;
-	EddyScanRange *range;
-	int64		next;			/* index of the next row */
-	TupleTableSlot *store_slot; /* for batches in a tuplestore */
+	EddyBatchReader reader;
 } EddyBatchScanState;
 
 static set_rel_pathlist_hook_type prev_set_rel_pathlist = NULL;
@@ -59,26 +59,33 @@ static create_upper_paths_hook_type prev_create_upper_paths = NULL;
 
 /*
  * The mark, in a field that the server uses for ephemeral relations only, and the name under
- * which the rows are found in the query environment.
+ * which the rows are found in the query environment. With the other mark, the aggregates of the
+ * query return final values.
  */
 #define BATCH_MARK "pg_eddy batch"
+#define FINAL_MARK "pg_eddy batch, final values"
+
+static bool
+has_mark(const RangeTblEntry *rte, const char *mark)
+{
+	return rte->rtekind == RTE_RELATION && rte->enrname != NULL && strcmp(rte->enrname, mark) == 0;
+}
 
 static bool
 is_marked(const RangeTblEntry *rte)
 {
-	return rte->rtekind == RTE_RELATION && rte->enrname != NULL &&
-		strcmp(rte->enrname, BATCH_MARK) == 0;
+	return has_mark(rte, BATCH_MARK) || has_mark(rte, FINAL_MARK);
 }
 
 /*
  * eddy_scan_mark marks the range table entry of the stream in a delta query. When the query is
  * planned, that scan reads a batch, and the aggregates of the query return their transition states
- * (AGGSPLIT_INITIAL_SERIAL).
+ * (AGGSPLIT_INITIAL_SERIAL) or, with final, their values.
  */
 void
-eddy_scan_mark(RangeTblEntry *rte)
+eddy_scan_mark(RangeTblEntry *rte, bool final)
 {
-	rte->enrname = pstrdup(BATCH_MARK);
+	rte->enrname = pstrdup(final ? FINAL_MARK : BATCH_MARK);
 	rte->inh = false;			/* the segments are not part of the batch */
 }
 
@@ -131,52 +138,64 @@ sign_of(const EddyBatch *batch, int64 row)
 	return mark == EDDY_CHANGE_DELETE ? EDDY_SCAN_REMOVED : EDDY_SCAN_ADDED;
 }
 
+/*
+ * Advances to the next row of the range that is read; false after the last one. A row of a tuplestore
+ * is then in store_slot.
+ */
+static inline bool
+advance(EddyBatchReader *reader)
+{
+	EddyScanRange *range = reader->range;
+	EddyBatch  *batch = range->batch;
+
+	while (reader->next < range->to)
+	{
+		int64		row = reader->next++;
+
+		if (batch->store && !tuplestore_gettupleslot(batch->store, true, false, reader->store_slot))
+			return false;
+		if ((batch->rejected && batch->rejected[row]) || (range->skip && range->skip[row]) ||
+			(batch->marks && batch->marks[row] == EDDY_CHANGE_FINAL))
+			continue;
+		range->position = row;
+		return true;
+	}
+	return false;
+}
+
 /* Returns the next row of the range, or an empty slot after the last one. */
 static TupleTableSlot *
 next_row(ScanState *node)
 {
-	EddyBatchScanState *state = (EddyBatchScanState *) node;
-	EddyScanRange *range = state->range;
-	EddyBatch  *batch = range->batch;
+	EddyBatchReader *reader = &((EddyBatchScanState *) node)->reader;
+	EddyBatch  *batch = reader->range->batch;
 	TupleTableSlot *slot = node->ss_ScanTupleSlot;
 	int			natts = batch->natts;
+	int64		row;
 
 	ExecClearTuple(slot);
-	while (state->next < range->to)
+	if (!advance(reader))
+		return slot;
+	row = reader->range->position;
+	if (batch->store)
 	{
-		int64		row = state->next++;
-		bool		wanted = !(batch->rejected && batch->rejected[row]) &&
-			!(range->skip && range->skip[row]) &&
-			!(batch->marks && batch->marks[row] == EDDY_CHANGE_FINAL);
-
-		if (batch->store)
-		{
-			if (!tuplestore_gettupleslot(batch->store, true, false, state->store_slot))
-				break;
-			if (!wanted)
-				continue;
-			slot_getallattrs(state->store_slot);
-			if (batch->columns)
-				set_columns(batch, slot, state->store_slot);
-			else
-			{
-				memcpy(slot->tts_values, state->store_slot->tts_values, sizeof(Datum) * natts);
-				memcpy(slot->tts_isnull, state->store_slot->tts_isnull, sizeof(bool) * natts);
-			}
-		}
+		slot_getallattrs(reader->store_slot);
+		if (batch->columns)
+			set_columns(batch, slot, reader->store_slot);
 		else
 		{
-			if (!wanted)
-				continue;
-			memcpy(slot->tts_values, batch->values + row * natts, sizeof(Datum) * natts);
-			memcpy(slot->tts_isnull, batch->nulls + row * natts, sizeof(bool) * natts);
+			memcpy(slot->tts_values, reader->store_slot->tts_values, sizeof(Datum) * natts);
+			memcpy(slot->tts_isnull, reader->store_slot->tts_isnull, sizeof(bool) * natts);
 		}
-		range->position = row;
-		slot->tts_tid = eddy_scan_place(row);
-		slot->tts_tableOid = sign_of(batch, row);
-		return ExecStoreVirtualTuple(slot);
 	}
-	return slot;
+	else
+	{
+		memcpy(slot->tts_values, batch->values + row * natts, sizeof(Datum) * natts);
+		memcpy(slot->tts_isnull, batch->nulls + row * natts, sizeof(bool) * natts);
+	}
+	slot->tts_tid = eddy_scan_place(row);
+	slot->tts_tableOid = sign_of(batch, row);
+	return ExecStoreVirtualTuple(slot);
 }
 
 static bool
@@ -185,12 +204,13 @@ recheck_row(ScanState *node pg_attribute_unused(), TupleTableSlot *slot pg_attri
 	return true;				/* rows of a batch have no newer versions */
 }
 
-static void
-rewind_scan(EddyBatchScanState *state)
+/* eddy_scan_rewind continues with the first row of the range. */
+void
+eddy_scan_rewind(EddyBatchReader *reader)
 {
-	EddyScanRange *range = state->range;
+	EddyScanRange *range = reader->range;
 
-	state->next = range->from;
+	reader->next = range->from;
 	if (range->batch->store)
 	{
 		tuplestore_select_read_pointer(range->batch->store, 0);
@@ -211,20 +231,108 @@ check_shape(EddyBatch *batch, Relation stream)
 								 RelationGetRelationName(stream))));
 }
 
-static void
-begin_scan(CustomScanState *node, EState *estate, int eflags pg_attribute_unused())
+/*
+ * eddy_scan_begin_read begins to read the batch of an execution in the place of a relation: the
+ * stream, or the state table of a view that takes its place.
+ */
+void
+eddy_scan_begin_read(EddyBatchReader *reader, EState *estate, Relation stream)
 {
-	EddyBatchScanState *state = (EddyBatchScanState *) node;
 	EphemeralNamedRelation relation = get_ENR(estate->es_queryEnv, BATCH_MARK);
 
 	if (relation == NULL)
 		elog(ERROR, "scan of a batch was started without a batch");
-	state->range = relation->reldata;
-	check_shape(state->range->batch, node->ss.ss_currentRelation);
-	if (state->range->batch->store)
-		state->store_slot = MakeSingleTupleTableSlot(state->range->batch->tupdesc,
-													 &TTSOpsMinimalTuple);
-	rewind_scan(state);
+	reader->range = relation->reldata;
+	check_shape(reader->range->batch, stream);
+	if (reader->range->batch->store)
+		reader->store_slot = MakeSingleTupleTableSlot(reader->range->batch->tupdesc,
+													  &TTSOpsMinimalTuple);
+	eddy_scan_rewind(reader);
+}
+
+void
+eddy_scan_end_read(EddyBatchReader *reader)
+{
+	if (reader->store_slot)
+		ExecDropSingleTupleTableSlot(reader->store_slot);
+	reader->store_slot = NULL;
+}
+
+/* The index of a column of the relation that a batch stands for in the rows of the batch; -1: none. */
+static int
+find_column(const EddyBatch *batch, AttrNumber column)
+{
+	if (batch->columns == NULL)
+		return column - 1;
+	for (int i = 0; i < batch->natts; i++)
+		if (batch->columns[i] == column)
+			return i;
+	return -1;
+}
+
+/* One row of a tuplestore, as row number n of the columns. */
+static void
+take_columns(const EddyBatch *batch, TupleTableSlot *row, int n, int ncolumns,
+			 const AttrNumber *columns, Datum **values, bool **nulls)
+{
+	for (int i = 0; i < ncolumns; i++)
+	{
+		int			from = find_column(batch, columns[i]);
+
+		if (from >= 0)
+			values[i][n] = slot_getattr(row, from + 1, &nulls[i][n]);
+		else
+			nulls[i][n] = true;
+	}
+}
+
+/* A column of rows of an array. */
+static void
+gather_column(const EddyBatch *batch, int from, int n, const int64 *rows, Datum *values,
+			  bool *nulls)
+{
+	int			natts = batch->natts;
+
+	if (from < 0)
+	{
+		memset(nulls, true, n);
+		return;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		values[i] = batch->values[rows[i] * natts + from];
+		nulls[i] = batch->nulls[rows[i] * natts + from];
+	}
+}
+
+/*
+ * eddy_scan_read_columns reads at most max rows of the range, column by column: of row number n,
+ * column i is values[i][n], and rows[n] its index. Returns the number of rows, 0 after the last one.
+ * Values by reference are valid only for batches from Kafka.
+ */
+int
+eddy_scan_read_columns(EddyBatchReader *reader, int max, int ncolumns, const AttrNumber *columns,
+					   Datum **values, bool **nulls, int64 *rows)
+{
+	const EddyBatch *batch = reader->range->batch;
+	int			n;
+
+	for (n = 0; n < max && advance(reader); n++)
+	{
+		rows[n] = reader->range->position;
+		if (batch->store)
+			take_columns(batch, reader->store_slot, n, ncolumns, columns, values, nulls);
+	}
+	for (int i = 0; i < ncolumns && batch->store == NULL; i++)
+		gather_column(batch, find_column(batch, columns[i]), n, rows, values[i], nulls[i]);
+	return n;
+}
+
+static void
+begin_scan(CustomScanState *node, EState *estate, int eflags pg_attribute_unused())
+{
+	eddy_scan_begin_read(&((EddyBatchScanState *) node)->reader, estate,
+						 node->ss.ss_currentRelation);
 }
 
 static TupleTableSlot *
@@ -236,18 +344,14 @@ exec_scan(CustomScanState *node)
 static void
 end_scan(CustomScanState *node)
 {
-	EddyBatchScanState *state = (EddyBatchScanState *) node;
-
-	if (state->store_slot)
-		ExecDropSingleTupleTableSlot(state->store_slot);
-	state->store_slot = NULL;
+	eddy_scan_end_read(&((EddyBatchScanState *) node)->reader);
 }
 
 static void
 rescan(CustomScanState *node)
 {
 	ExecScanReScan(&node->ss);
-	rewind_scan((EddyBatchScanState *) node);
+	eddy_scan_rewind(&((EddyBatchScanState *) node)->reader);
 }
 
 static const CustomExecMethods exec_methods = {
@@ -333,23 +437,44 @@ set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *r
 	add_path(rel, &path->path);
 }
 
-/* True for the top level of a delta query, and for a query over new values of a group. */
-static bool
-is_partial(PlannerInfo *root)
+/*
+ * eddy_scan_path_relid returns the index of the stream in the range table if a path reads all rows
+ * of a batch, and nothing else.
+ */
+Index
+eddy_scan_path_relid(const Path *path)
+{
+	/* what the projection computes is also computed from the rows */
+	if (IsA(path, ProjectionPath))
+		path = ((const ProjectionPath *) path)->subpath;
+	if (path->pathtype != T_CustomScan || ((const CustomPath *) path)->methods != &path_methods ||
+		path->parent->baserestrictinfo != NIL || path->param_info != NULL)
+		return 0;
+	return path->parent->relid;
+}
+
+/*
+ * What the aggregates return at the top level of a delta query, and of a query over new values of a
+ * group; -1 for other queries.
+ */
+static int
+result_of_aggregates(PlannerInfo *root)
 {
 	ListCell   *lc;
 
 	if (root->parent_root != NULL)
-		return false;
+		return -1;
 	foreach(lc, root->parse->rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
+		if (has_mark(rte, FINAL_MARK))
+			return AGGSPLIT_SIMPLE;
 		if (is_marked(rte) || (rte->rtekind == RTE_NAMEDTUPLESTORE &&
 							   strcmp(rte->enrname, EDDY_SCAN_NEW_VALUES) == 0))
-			return true;
+			return AGGSPLIT_INITIAL_SERIAL;
 	}
-	return false;
+	return -1;
 }
 
 /* The result of a delta query: its keys, and its aggregates as transition states. */
@@ -375,24 +500,41 @@ partial_target(PathTarget *target)
 }
 
 /*
- * Makes the aggregates of a delta query return their transition states: its only path is one
- * aggregation step over the cheapest input.
+ * Makes the aggregates of a delta query return what is combined: its only path is one aggregation
+ * step over the cheapest input.
  */
 static void
 create_upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_rel,
 				   RelOptInfo *output_rel, void *extra)
 {
 	Path	   *input;
+	Path	   *path;
+	PathTarget *target = output_rel->reltarget;
 	List	   *clause;
 	AggStrategy strategy;
 	AggClauseCosts costs = {0};
+	int			split = -1;
 
 	if (prev_create_upper_paths)
 		prev_create_upper_paths(root, stage, input_rel, output_rel, extra);
-	if (stage != UPPERREL_GROUP_AGG || !root->parse->hasAggs || !is_partial(root))
+	if (stage == UPPERREL_GROUP_AGG && root->parse->hasAggs)
+		split = result_of_aggregates(root);
+	if (split < 0)
 		return;
 
 	input = input_rel->cheapest_total_path;
+	output_rel->partial_pathlist = NIL;
+	if (split == AGGSPLIT_SIMPLE)
+	{
+		path = eddy_batch_aggregate_path(output_rel, input, target);
+		if (path)
+		{
+			output_rel->pathlist = list_make1(path);
+			return;
+		}
+	}
+	else
+		target = partial_target(target);
 	clause = eddy_compat_group_clause(root);
 	if (root->parse->groupClause == NIL)
 		strategy = AGG_PLAIN;
@@ -404,18 +546,17 @@ create_upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input
 		if (clause != NIL)
 			input = (Path *) create_sort_path(root, output_rel, input, root->group_pathkeys, -1.0);
 	}
-	get_agg_clause_costs(root, AGGSPLIT_INITIAL_SERIAL, &costs);
-	output_rel->partial_pathlist = NIL;
-	output_rel->pathlist =
-		list_make1(create_agg_path(root, output_rel, input, partial_target(output_rel->reltarget),
-								   strategy, AGGSPLIT_INITIAL_SERIAL, clause, NIL, &costs,
-								   EXPECTED_GROUPS));
+	get_agg_clause_costs(root, split, &costs);
+	path = (Path *) create_agg_path(root, output_rel, input, target, strategy, split, clause, NIL,
+									&costs, EXPECTED_GROUPS);
+	output_rel->pathlist = list_make1(path);
 }
 
 void
 eddy_scan_init(void)
 {
 	RegisterCustomScanMethods(&scan_methods);
+	eddy_batch_aggregate_init();
 	prev_set_rel_pathlist = set_rel_pathlist_hook;
 	set_rel_pathlist_hook = set_rel_pathlist;
 	prev_create_upper_paths = create_upper_paths_hook;

@@ -8,7 +8,9 @@
 #ifndef EDDY_SCAN_H
 #define EDDY_SCAN_H
 
+#include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"
+#include "nodes/pathnodes.h"
 #include "storage/itemptr.h"
 #include "utils/queryenvironment.h"
 
@@ -63,8 +65,25 @@ extern void eddy_scan_init(void);	/* from _PG_init only */
 #define EDDY_SCAN_NEW_VALUES "pg_eddy new values"
 #define EDDY_SCAN_ALL_VALUES "pg_eddy values"
 
-extern void eddy_scan_mark(RangeTblEntry *rte);
+extern void eddy_scan_mark(RangeTblEntry *rte, bool final);
 extern bool eddy_scan_is_marked(const RangeTblEntry *rte);
 extern QueryEnvironment *eddy_scan_environment(EddyScanRange *range);
+
+/* ---- for batch_aggregate.c, which reads the rows itself ---- */
+
+typedef struct EddyBatchReader
+{
+	EddyScanRange *range;
+	int64		next;			/* index of the next row */
+	TupleTableSlot *store_slot; /* for batches in a tuplestore */
+} EddyBatchReader;
+
+extern Index eddy_scan_path_relid(const Path *path);	/* 0: not a scan of a batch, or it has conditions */
+extern void eddy_scan_begin_read(EddyBatchReader *reader, EState *estate, Relation stream);
+extern void eddy_scan_rewind(EddyBatchReader *reader);
+extern int	eddy_scan_read_columns(EddyBatchReader *reader, int max, int ncolumns,
+								   const AttrNumber *columns, Datum **values, bool **nulls,
+								   int64 *rows);
+extern void eddy_scan_end_read(EddyBatchReader *reader);
 
 #endif							/* EDDY_SCAN_H */

@@ -305,10 +305,8 @@ window_start(Timestamp time, int64 size, int64 offset)
 
 /* A tumbling window. */
 static void
-tumble(FunctionCallInfo fcinfo, const Grid *grid, Timestamp *start, Timestamp *end)
+tumble(Timestamp time, const Grid *grid, Timestamp *start, Timestamp *end)
 {
-	Timestamp	time = PG_GETARG_TIMESTAMP(0);
-
 	/* a window needs both of its bounds */
 	if (grid->usec > 0)
 	{
@@ -345,7 +343,7 @@ eddy_window_start(PG_FUNCTION_ARGS)
 	parse_tumble(fcinfo, &grid);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	tumble(fcinfo, &grid, &start, &end);
+	tumble(PG_GETARG_TIMESTAMP(0), &grid, &start, &end);
 	PG_RETURN_TIMESTAMP(start);
 }
 
@@ -360,8 +358,64 @@ eddy_window_end(PG_FUNCTION_ARGS)
 	parse_tumble(fcinfo, &grid);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	tumble(fcinfo, &grid, &start, &end);
+	tumble(PG_GETARG_TIMESTAMP(0), &grid, &start, &end);
 	PG_RETURN_TIMESTAMP(end);
+}
+
+/* ---- tumbling windows without calls of the functions ---- */
+
+struct EddyTumbling
+{
+	Grid		grid;
+};
+
+/*
+ * eddy_window_is_bound: true for a call that returns a bound of the tumbling window that contains
+ * the first argument, if the other arguments are constant.
+ */
+bool
+eddy_window_is_bound(const FuncExpr *call, bool *is_end)
+{
+	FmgrInfo	function;
+
+	if (get_func_namespace(call->funcid) != eddy_catalog_schema())
+		return false;
+	fmgr_info(call->funcid, &function);
+	if (function.fn_addr != eddy_window_start && function.fn_addr != eddy_window_end)
+		return false;
+	*is_end = function.fn_addr == eddy_window_end;
+	for (int i = 1; i < list_length(call->args); i++)
+	{
+		const Node *arg = list_nth(call->args, i);
+
+		/* of the time zone, NULL is the default */
+		if (!IsA(arg, Const) || (i < 3 && ((const Const *) arg)->constisnull))
+			return false;
+	}
+	return list_length(call->args) >= 3;
+}
+
+/* eddy_window_make_tumbling makes the windows of such a call, in the current memory context. */
+EddyTumbling *
+eddy_window_make_tumbling(const FuncExpr *call)
+{
+	EddyTumbling *windows = palloc0(sizeof(EddyTumbling));
+	const Const *size = lsecond_node(Const, call->args);
+	const Const *offset = lthird_node(Const, call->args);
+	pg_tz	   *zone = NULL;
+
+	if (list_length(call->args) > 3 && !list_nth_node(Const, call->args, 3)->constisnull)
+		zone = eddy_calendar_zone(TextDatumGetCString(list_nth_node(Const, call->args, 3)->constvalue));
+	parse_grid(&windows->grid, parse_length(DatumGetIntervalP(size->constvalue), zone != NULL),
+			   DatumGetIntervalP(offset->constvalue), zone);
+	return windows;
+}
+
+/* eddy_window_find returns the bounds of the window that contains a time. */
+void
+eddy_window_find(const EddyTumbling *windows, Timestamp time, Timestamp *start, Timestamp *end)
+{
+	tumble(time, &windows->grid, start, end);
 }
 
 static void
