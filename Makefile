@@ -113,6 +113,7 @@ OBJS = \
 	src/view/group_lock.o \
 	src/view/grouping.o \
 	src/view/keep.o \
+	src/view/key_gap.o \
 	src/view/kind.o \
 	src/view/kind_append.o \
 	src/view/kind_collected.o \

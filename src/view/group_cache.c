@@ -220,6 +220,12 @@ eddy_group_cache_hit(EddyGroupCache *cache pg_attribute_unused())
 	hits++;
 }
 
+void
+eddy_group_cache_skip(EddyGroupCache *cache pg_attribute_unused())
+{
+	lookups++;
+}
+
 /* Doubles the table, if the setting allows it. */
 static void
 grow(EddyGroupCache *cache)

@@ -25,6 +25,9 @@ extern uint64 eddy_group_cache_hash(const EddyGroupCache *cache, const Datum *ke
  */
 extern bool eddy_group_cache_find(EddyGroupCache *cache, uint64 hash, ItemPointer place);
 extern void eddy_group_cache_hit(EddyGroupCache *cache);
+
+/* Counts a group that is known not to exist. */
+extern void eddy_group_cache_skip(EddyGroupCache *cache);
 extern void eddy_group_cache_put(EddyGroupCache *cache, uint64 hash, ItemPointer place);
 
 #endif							/* EDDY_GROUP_CACHE_H */

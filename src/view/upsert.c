@@ -45,6 +45,7 @@
 #include "compat.h"
 #include "view/changes.h"
 #include "view/group_cache.h"
+#include "view/key_gap.h"
 #include "view/upsert.h"
 
 /* Instead of a number of keys: the scan is one of a range, and is not reused. */
@@ -84,6 +85,7 @@ struct EddyUpsert
 	BlockNumber nblocks;		/* of the table when it was opened: later it does not shrink */
 	uint64		found_hash;		/* of the key that was looked for last */
 	ItemPointerData found_place;	/* of the row with it, invalid if there is none */
+	EddyKeyGap *gap;			/* keys that no row has; NULL: not noted */
 };
 
 /* ---- opening ---- */
@@ -228,7 +230,10 @@ eddy_upsert_open(const EddyStateTable *table, const char *view_name)
 	upsert->stored = table_slot_create(upsert->rel, NULL);
 	upsert->cache = eddy_group_cache_open(table);
 	if (upsert->cache)
+	{
 		upsert->nblocks = RelationGetNumberOfBlocks(upsert->rel);
+		upsert->gap = eddy_key_gap_make(upsert->index);
+	}
 	return upsert;
 }
 
@@ -578,6 +583,27 @@ find_cached(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 	return true;
 }
 
+/* Finds a row in the index. If there is none, notes up to which key there is none. */
+static TupleTableSlot *
+find_in_index(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
+{
+	int			last = upsert->table->nkeys - 1;
+	TupleTableSlot *next;
+
+	if (upsert->gap == NULL || nulls[last])
+	{
+		eddy_upsert_seek(upsert, upsert->table->nkeys, keys, nulls);
+		return eddy_upsert_next(upsert);
+	}
+	eddy_upsert_seek_from(upsert, last, true, keys, nulls);
+	next = eddy_upsert_next(upsert);
+	if (next && has_key(upsert, keys, nulls))
+		return next;
+	eddy_key_gap_set(upsert->gap, keys, nulls, next == NULL ? NULL :
+					 &next->tts_values[eddy_upsert_order(upsert->table)[last].column - 1]);
+	return NULL;
+}
+
 /* eddy_upsert_find returns the row with a key, deformed and valid as above, or NULL. */
 TupleTableSlot *
 eddy_upsert_find(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
@@ -588,14 +614,20 @@ eddy_upsert_find(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 	{
 		upsert->found_hash = eddy_group_cache_hash(upsert->cache, keys, nulls);
 		ItemPointerSetInvalid(&upsert->found_place);
+		/* what another snapshot sees can differ */
+		if (upsert->gap && upsert->scan && upsert->scan->xs_snapshot == GetActiveSnapshot() &&
+			eddy_key_gap_covers(upsert->gap, keys, nulls))
+		{
+			eddy_group_cache_skip(upsert->cache);
+			return NULL;
+		}
 		if (find_cached(upsert, keys, nulls))
 		{
 			upsert->found_place = upsert->stored->tts_tid;
 			return upsert->stored;
 		}
 	}
-	eddy_upsert_seek(upsert, upsert->table->nkeys, keys, nulls);
-	stored = eddy_upsert_next(upsert);
+	stored = find_in_index(upsert, keys, nulls);
 	if (upsert->cache && stored)
 		upsert->found_place = stored->tts_tid;
 	return stored;
