@@ -323,6 +323,10 @@ $(DATA_built): sql/$(EXTENSION).sql
 # pg_eddy_kafka calls functions of pg_eddy, so these are visible, as they are up to PostgreSQL 15.
 $(OBJS): override CFLAGS += -fvisibility=default
 
+# Code that runs for each field of each message, and for each row of a batch.
+HOT_OBJS = $(filter src/decode/%,$(KAFKA_OBJS)) src/view/batch_aggregate.o
+$(HOT_OBJS): override CFLAGS += -O3
+
 # Both libraries contain a checksum of the headers.
 HEADERS = $(wildcard src/*.h src/*/*.h)
 src/kafka_library.o src/pg_eddy_kafka.o: $(HEADERS)
@@ -331,7 +335,7 @@ src/kafka_library.o src/pg_eddy_kafka.o: override CPPFLAGS += \
 
 # The linker cannot check that the functions that it calls exist in the server and in pg_eddy.
 $(KAFKA)$(DLSUFFIX): $(KAFKA_OBJS) $(MODULE_big)$(DLSUFFIX)
-	$(CC) $(CFLAGS) -shared -o $@ $(KAFKA_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(KAFKA_LINK)
+	$(CC) $(CFLAGS) -shared -o $@ $(KAFKA_OBJS) $(LDFLAGS) $(LDFLAGS_SL) -Wl,-Bsymbolic $(KAFKA_LINK)
 	@test/check_symbols $(MODULE_big)$(DLSUFFIX) $@ || { rm -f $@; exit 1; }
 
 # A process can load both plugins, with global symbols up to PostgreSQL 15: each must call its own

@@ -229,7 +229,7 @@ store_string(JsonRow *row, const EddyValueColumn *column, const EddyJsonValue *i
 }
 
 /* store_value consumes the next value and stores it in a column. */
-static bool
+static inline bool
 store_value(JsonRow *row, const EddyValueColumn *column, int depth, bool in_place)
 {
 	EddyJsonCursor *cursor = &row->cursor;
@@ -328,7 +328,6 @@ walk_node(JsonRow *row, int index, int depth)
 	JsonDecoder *decoder = row->decoder;
 	EddyJsonNode *node = &decoder->tree.nodes[index];
 	uint32		start = row->cursor.next;
-	bool		alone;
 	char		c;
 
 	/* depth 0 is the message itself */
@@ -337,12 +336,12 @@ walk_node(JsonRow *row, int index, int depth)
 	node->serial = decoder->serial;
 
 	/* a text may be changed in place if it is not read again */
-	alone = node->column >= 0 && decoder->tree.next_column[node->column] < 0 &&
-		node->first_child == EDDY_JSON_NO_NODE;
+	if (likely(node->alone))
+		return store_value(row, &decoder->base.columns[node->column], depth, row->in_place);
 	for (int i = node->column; i >= 0; i = decoder->tree.next_column[i])
 	{
 		row->cursor.next = start;
-		if (!store_value(row, &decoder->base.columns[i], depth, alone && row->in_place))
+		if (!store_value(row, &decoder->base.columns[i], depth, false))
 			return false;
 	}
 	if (node->first_child == EDDY_JSON_NO_NODE)
@@ -420,11 +419,9 @@ match_key(JsonRow *row, const EddyJsonNode *node, int expected, int *child)
 		const EddyJsonNode *guess = &decoder->tree.nodes[expected];
 		uint32		start = cursor->positions[cursor->next];
 
-		/* the next token ends the comparison before it could leave the text */
+		/* the padding makes a word after any token readable */
 		if (cursor->text[start] == '"' &&
-			cursor->positions[cursor->next + 1] - start >= guess->key_len + 2 &&
-			memcmp(cursor->text + start + 1, guess->key, guess->key_len) == 0 &&
-			cursor->text[start + 1 + guess->key_len] == '"')
+			eddy_json_tree_is_key(guess, cursor->text + start + 1))
 		{
 			cursor->next++;
 			if (eddy_json_peek(cursor) != ':')

@@ -16,6 +16,25 @@
 #include "decode/json_tree.h"
 #include "decode/json_walk.h"
 
+/* set_word sets the part of a key that is compared first. */
+static void
+set_word(EddyJsonNode *node)
+{
+	char		bytes[sizeof(uint64)] = {0};
+	char		mask[sizeof(uint64)] = {0};
+	size_t		len = Min(node->key_len, sizeof(bytes));
+
+	memcpy(bytes, node->key, len);
+	memset(mask, 0xFF, len);
+	if (len < sizeof(bytes))
+	{
+		bytes[len] = '"';
+		mask[len] = (char) 0xFF;
+	}
+	memcpy(&node->word, bytes, sizeof(bytes));
+	memcpy(&node->word_mask, mask, sizeof(mask));
+}
+
 /* child_of returns the child of a node with the given key, and creates it if it does not exist. */
 static int
 child_of(EddyJsonTree *tree, int parent, const char *key)
@@ -42,6 +61,7 @@ child_of(EddyJsonTree *tree, int parent, const char *key)
 		if (*p == '"' || *p == '\\' || (unsigned char) *p < ' ')
 			node->plain = false;
 	}
+	set_word(node);
 	node->column = -1;
 	node->first_child = EDDY_JSON_NO_NODE;
 	node->follower = node->leader = EDDY_JSON_NO_NODE;
@@ -146,5 +166,11 @@ eddy_json_tree_create(EddyJsonTree *tree, const EddyDecodeColumn *columns,
 		tree->nodes[node].column = i;
 	}
 	for (int i = 0; i < tree->nnodes; i++)
-		hash_children(tree, &tree->nodes[i]);
+	{
+		EddyJsonNode *node = &tree->nodes[i];
+
+		hash_children(tree, node);
+		node->alone = node->column >= 0 && tree->next_column[node->column] < 0 &&
+			node->first_child == EDDY_JSON_NO_NODE;
+	}
 }

@@ -22,6 +22,9 @@ typedef struct EddyJsonNode
 	uint32		key_len;
 	uint32		hash;
 	bool		plain;			/* no character of the key ever needs an escape */
+	bool		alone;			/* one column gets its value, which is not read again */
+	uint64		word;			/* first bytes of the key and the quote after it */
+	uint64		word_mask;		/* which of these bytes there are */
 	int			column;			/* first column that gets its value, or -1 */
 	int			first_child;
 	int			sibling;
@@ -50,6 +53,24 @@ static inline uint32
 eddy_json_tree_hash(const char *key, uint32 len)
 {
 	return hash_bytes((const unsigned char *) key, (int) len);
+}
+
+/*
+ * eddy_json_tree_is_key returns whether a text begins with the key of a node, which is plain, and the
+ * quote after it. sizeof(uint64) bytes of the text are readable, and what follows is terminated.
+ */
+static inline bool
+eddy_json_tree_is_key(const EddyJsonNode *node, const char *text)
+{
+	uint64		word;
+
+	memcpy(&word, text, sizeof(word));
+	if ((word & node->word_mask) != node->word)
+		return false;
+	/* most keys are in the word; the bytes that are equal so far are within the text */
+	return node->key_len < sizeof(word) ||
+		(strncmp(text + sizeof(word), node->key + sizeof(word), node->key_len - sizeof(word)) == 0 &&
+		 text[node->key_len] == '"');
 }
 
 /* eddy_json_tree_find returns the child of a node with that key, or EDDY_JSON_NO_NODE. */

@@ -17,24 +17,6 @@
 
 #include "json_walk.h"
 
-/* refuse sets the status of the cursor; returns false. */
-static bool
-refuse(EddyJsonCursor *cursor, EddyJsonStatus status)
-{
-	cursor->status = status;
-	return false;
-}
-
-/* ends_scalar returns whether a number or literal may end before the byte at offset. */
-static inline bool
-ends_scalar(const EddyJsonCursor *cursor, uint32_t offset)
-{
-	char		c = cursor->text[offset];
-
-	return c == ',' || c == '}' || c == ']' || eddy_decode_is_space(c) ||
-		offset == cursor->positions[cursor->count];
-}
-
 /* read_hex4 reads the four digits of \uXXXX; returns -1 if these are not digits. */
 static int
 read_hex4(const char *p)
@@ -52,9 +34,9 @@ read_hex4(const char *p)
 	return result;
 }
 
-/* check_escapes checks the form of each escape in a string, not its meaning. */
-static bool
-check_escapes(const char *s, uint32_t len)
+/* eddy_json_check_escapes checks the form of each escape in a string, not its meaning. */
+bool
+eddy_json_check_escapes(const char *s, uint32_t len)
 {
 	const char *end = s + len;
 
@@ -101,92 +83,30 @@ eddy_json_open(EddyJsonCursor *cursor, char *text, size_t len)
 	return cursor->status;
 }
 
-/* read_string consumes a string token; value gets what is between the quotes. */
-static inline bool
-read_string(EddyJsonCursor *cursor, EddyJsonValue *value)
-{
-	uint32_t	start = cursor->positions[cursor->next] + 1;
-	uint32_t	end = cursor->positions[cursor->next + 1] - 1;
-
-	while (eddy_decode_is_space(cursor->text[end]))
-		end--;
-	if (end < start || cursor->text[end] != '"')
-		return refuse(cursor, EDDY_JSON_SYNTAX);
-	cursor->next++;
-
-	value->kind = EDDY_JSON_STRING;
-	value->start = start;
-	value->len = end - start;
-	value->escaped = cursor->has_escapes &&
-		memchr(cursor->text + start, '\\', value->len) != NULL;
-	if (value->escaped && !check_escapes(cursor->text + start, value->len))
-		return refuse(cursor, EDDY_JSON_SYNTAX);
-	return true;
-}
-
-/* read_literal consumes true, false or null. */
-static inline bool
-read_literal(EddyJsonCursor *cursor, const char *word, uint32_t len, EddyJsonKind kind,
-			 EddyJsonValue *value)
-{
-	uint32_t	start = cursor->positions[cursor->next];
-
-	/* the NUL after the text ends the comparison before it could leave the text */
-	if (strncmp(cursor->text + start, word, len) != 0 || !ends_scalar(cursor, start + len))
-		return refuse(cursor, EDDY_JSON_SYNTAX);
-	cursor->next++;
-	value->kind = kind;
-	value->escaped = false;
-	value->start = start;
-	value->len = len;
-	return true;
-}
-
-static inline bool
-read_number(EddyJsonCursor *cursor, EddyJsonValue *value)
-{
-	uint32_t	start = cursor->positions[cursor->next];
-	const char *end;
-
-	if (cursor->next >= cursor->count)
-		return refuse(cursor, EDDY_JSON_SYNTAX);
-	end = eddy_decode_scan_number(cursor->text + start,
-								  cursor->text + cursor->positions[cursor->next + 1],
-								  false, &value->number);
-	if (end == NULL || !ends_scalar(cursor, (uint32_t) (end - cursor->text)))
-		return refuse(cursor, EDDY_JSON_SYNTAX);
-	cursor->next++;
-	value->kind = EDDY_JSON_NUMBER;
-	value->escaped = false;
-	value->start = start;
-	value->len = (uint32_t) (end - (cursor->text + start));
-	return true;
-}
-
 /*
  * eddy_json_read_key consumes a key and the colon after it.
  */
 bool
 eddy_json_read_key(EddyJsonCursor *cursor, EddyJsonValue *key)
 {
-	if (eddy_json_peek(cursor) != '"' || !read_string(cursor, key))
-		return refuse(cursor, EDDY_JSON_SYNTAX);
+	if (eddy_json_peek(cursor) != '"' || !eddy_json_read_string(cursor, key))
+		return eddy_json_refuse(cursor, EDDY_JSON_SYNTAX);
 	if (eddy_json_peek(cursor) != ':')
-		return refuse(cursor, EDDY_JSON_SYNTAX);
+		return eddy_json_refuse(cursor, EDDY_JSON_SYNTAX);
 	cursor->next++;
 	return true;
 }
 
-/* skip_container consumes an object or array, and checks everything in it. */
-static bool
-skip_container(EddyJsonCursor *cursor, int depth)
+/* eddy_json_skip_container consumes an object or array, and checks everything in it. */
+bool
+eddy_json_skip_container(EddyJsonCursor *cursor, int depth)
 {
 	bool		is_object = eddy_json_peek(cursor) == '{';
 	char		closing = is_object ? '}' : ']';
 	EddyJsonValue key;
 
 	if (depth >= EDDY_JSON_MAX_DEPTH)
-		return refuse(cursor, EDDY_JSON_DEPTH);
+		return eddy_json_refuse(cursor, EDDY_JSON_DEPTH);
 	cursor->next++;
 	if (eddy_json_peek(cursor) == closing)
 	{
@@ -203,51 +123,10 @@ skip_container(EddyJsonCursor *cursor, int depth)
 			return false;
 		c = eddy_json_peek(cursor);
 		if (c != ',' && c != closing)
-			return refuse(cursor, EDDY_JSON_SYNTAX);
+			return eddy_json_refuse(cursor, EDDY_JSON_SYNTAX);
 		cursor->next++;
 		if (c == closing)
 			return true;
-	}
-}
-
-/*
- * eddy_json_read consumes one value at the given depth (0: the text itself).
- *
- * The value of an object or array is its text, without white space after it.
- */
-bool
-eddy_json_read(EddyJsonCursor *cursor, int depth, EddyJsonValue *value)
-{
-	char		c = eddy_json_peek(cursor);
-
-	switch (c)
-	{
-		case '"':
-			return read_string(cursor, value);
-		case '{':
-		case '[':
-			{
-				uint32_t	end;
-
-				value->kind = c == '{' ? EDDY_JSON_OBJECT : EDDY_JSON_ARRAY;
-				value->escaped = false;
-				value->start = cursor->positions[cursor->next];
-				if (!skip_container(cursor, depth))
-					return false;
-				end = cursor->positions[cursor->next];
-				while (eddy_decode_is_space(cursor->text[end - 1]))
-					end--;
-				value->len = end - value->start;
-				return true;
-			}
-		case 't':
-			return read_literal(cursor, "true", 4, EDDY_JSON_TRUE, value);
-		case 'f':
-			return read_literal(cursor, "false", 5, EDDY_JSON_FALSE, value);
-		case 'n':
-			return read_literal(cursor, "null", 4, EDDY_JSON_NULL, value);
-		default:
-			return read_number(cursor, value);
 	}
 }
 
@@ -261,7 +140,7 @@ eddy_json_skip(EddyJsonCursor *cursor, int depth)
 	EddyJsonValue value;
 
 	if (c == '{' || c == '[')
-		return skip_container(cursor, depth);
+		return eddy_json_skip_container(cursor, depth);
 	return eddy_json_read(cursor, depth, &value);
 }
 

@@ -30,6 +30,33 @@ typedef struct EddyNumber
 extern const char *eddy_decode_scan_number(const char *p, const char *end, bool lenient,
 										   EddyNumber *number);
 
+/*
+ * eddy_decode_scan_integer does the same for the most common numbers: 1 to 18 digits, of which the
+ * first is not 0. Returns the byte after them, or NULL for other numbers. The text is terminated.
+ */
+static inline const char *
+eddy_decode_scan_integer(const char *p, EddyNumber *number)
+{
+	const char *first = p;
+	uint64_t	mantissa = 0;
+	unsigned int digit = (unsigned int) *p - '0';
+
+	if (digit == 0)
+		return NULL;
+	while (digit <= 9)
+	{
+		mantissa = mantissa * 10 + digit;
+		digit = (unsigned int) *++p - '0';
+	}
+	if (p == first || p - first > 18)
+		return NULL;
+	number->negative = number->has_fraction = number->has_exponent = false;
+	number->mantissa = mantissa;
+	number->digits = (int32_t) (p - first);
+	number->fraction = number->exponent = 0;
+	return p;
+}
+
 static inline bool
 eddy_decode_is_space(char c)
 {

@@ -32,6 +32,8 @@
 /* Digits of a second that are read; those after the sixth only decide the rounding. */
 #define MAX_FRACTION_DIGITS 15
 
+#define DAY_LENGTH 10			/* of YYYY-MM-DD */
+
 /* two_digits reads exactly two digits; returns -1 if these are not digits. */
 static inline int
 two_digits(const char *p, const char *end)
@@ -180,6 +182,10 @@ parse_clock(const char **pp, const char *end, int64 *microseconds)
 	return EDDY_VALUE_OK;
 }
 
+/* The day that was read last, in the form YYYY-MM-DD: that of the next message is mostly the same. */
+static char last_day[DAY_LENGTH];
+static int	last_day_number;
+
 /* parse_day reads YYYY-MM-DD and advances *pp past it; *day counts from 2000-01-01. */
 static EddyValueResult
 parse_day(const char **pp, const char *end, int *day)
@@ -188,6 +194,13 @@ parse_day(const char **pp, const char *end, int *day)
 	int			year = 0;
 	int			month,
 				mday;
+
+	if (end - p >= DAY_LENGTH && memcmp(p, last_day, DAY_LENGTH) == 0)
+	{
+		*day = last_day_number;
+		*pp = p + DAY_LENGTH;
+		return EDDY_VALUE_OK;
+	}
 
 	while (p < end && *p >= '0' && *p <= '9' && p - *pp < 7)
 		year = year * 10 + (*p++ - '0');
@@ -202,6 +215,11 @@ parse_day(const char **pp, const char *end, int *day)
 		mday > day_tab[isleap(year)][month - 1] || !IS_VALID_JULIAN(year, month, mday))
 		return EDDY_VALUE_RANGE;
 	*day = date2j(year, month, mday) - POSTGRES_EPOCH_JDATE;
+	if (p + 6 - *pp == DAY_LENGTH)
+	{
+		memcpy(last_day, *pp, DAY_LENGTH);
+		last_day_number = *day;
+	}
 	*pp = p + 6;
 	return EDDY_VALUE_OK;
 }
