@@ -71,6 +71,7 @@ OBJS = \
 	src/stream/prepare.o \
 	src/stream/register.o \
 	src/stream/rotate.o \
+	src/stream/row_data.o \
 	src/stream/segment.o \
 	src/stream/shape.o \
 	src/stream/sync.o \
@@ -324,7 +325,7 @@ $(DATA_built): sql/$(EXTENSION).sql
 $(OBJS): override CFLAGS += -fvisibility=default
 
 # Code that runs for each field of each message, and for each row of a batch.
-HOT_OBJS = $(filter src/decode/%,$(KAFKA_OBJS)) src/view/batch_aggregate.o
+HOT_OBJS = $(filter src/decode/%,$(KAFKA_OBJS)) src/stream/row_data.o src/view/batch_aggregate.o
 $(HOT_OBJS): override CFLAGS += -O3
 
 # Both libraries contain a checksum of the headers.

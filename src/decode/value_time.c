@@ -183,8 +183,8 @@ parse_clock(const char **pp, const char *end, int64 *microseconds)
 }
 
 /* The day that was read last, in the form YYYY-MM-DD: that of the next message is mostly the same. */
-static char last_day[DAY_LENGTH];
-static int	last_day_number;
+static char last_day[DAY_LENGTH] = {'2', '0', '0', '0', '-', '0', '1', '-', '0', '1'};
+static int	last_day_number = 0;
 
 /* parse_day reads YYYY-MM-DD and advances *pp past it; *day counts from 2000-01-01. */
 static EddyValueResult

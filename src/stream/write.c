@@ -42,6 +42,7 @@
 
 #include "interval.h"
 #include "stream/pages.h"
+#include "stream/row_data.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
 
@@ -65,6 +66,7 @@ typedef struct SegmentWriter
 	TupleTableSlot *slots[CHUNK_ROWS];
 	HeapTupleData tuples[CHUNK_ROWS];
 	EddyPages  *pages;
+	EddyRowForm *form;			/* of common rows; NULL: none are */
 	Datum	   *mapped_values;	/* one row, if map is set */
 	bool	   *mapped_nulls;
 
@@ -248,6 +250,7 @@ make_writer(Relation segment, TupleDesc stream_desc)
 	made->map = make_map(made->stream_desc, made->segment_desc);
 	made->bistate = GetBulkInsertState();
 	made->pages = eddy_pages_create(mcxt);
+	made->form = eddy_row_form_make(made->segment_desc);
 	made->mapped_values = palloc0(sizeof(Datum) * Max(made->segment_desc->natts, 1));
 	made->mapped_nulls = palloc0(sizeof(bool) * Max(made->segment_desc->natts, 1));
 	for (int i = 0; i < CHUNK_ROWS; i++)
@@ -401,6 +404,26 @@ add_large(Relation segment, CommandId cid, Size len)
 	return header;
 }
 
+/* Forms a row without NULLs, large values and others that need more than being copied; false if it has. */
+static bool
+add_common_row(const Datum *values, const bool *nulls)
+{
+	const Size	header_len = MAXALIGN(offsetof(HeapTupleHeaderData, t_bits));
+	Size		len;
+	HeapTupleHeader header;
+
+	if (writer->form == NULL)
+		return false;
+	len = eddy_row_data_size(writer->form, values, nulls);
+	if (len == 0 || !eddy_pages_take(header_len + len))
+		return false;
+	header = eddy_pages_add(writer->pages, header_len + len);
+	HeapTupleHeaderSetNatts(header, writer->segment_desc->natts);
+	header->t_hoff = header_len;
+	header->t_infomask |= eddy_row_data_fill(writer->form, values, (char *) header + header_len);
+	return true;
+}
+
 /* add_row forms one heap tuple, as heap_form_tuple does, but without an allocation of its own. */
 static void
 add_row(Relation segment, CommandId cid, Datum *values, bool *nulls)
@@ -415,6 +438,8 @@ add_row(Relation segment, CommandId cid, Datum *values, bool *nulls)
 
 	if (writer->map)
 		map_row(&values, &nulls);
+	if (add_common_row(values, nulls))
+		return;
 	for (int i = 0; i < tupdesc->natts && !has_nulls; i++)
 		has_nulls = nulls[i];
 	if (has_nulls)

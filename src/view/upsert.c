@@ -260,6 +260,8 @@ end_scan(EddyUpsert *upsert)
 	if (upsert->scan)
 		index_endscan(upsert->scan);
 	upsert->scan = NULL;
+	if (upsert->gap)
+		eddy_key_gap_forget(upsert->gap);
 	upsert->after_keys = NULL;
 	if (upsert->time_index)
 		index_close(upsert->time_index, NoLock);
