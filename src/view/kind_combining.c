@@ -298,11 +298,33 @@ eddy_combining_delta_expr(const EddyViewPlan *plan, int i)
 	return (Expr *) eddy_combining_partial_aggref(plan->aggs[i].aggref);
 }
 
+/*
+ * True if the delta query can return final values of its aggregates: they are the transition states,
+ * or accepted instead. A query returns one or the other for all.
+ */
+static bool
+returns_finals(const EddyViewPlan *plan)
+{
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		const EddyAggregate *agg = &plan->aggs[i];
+
+		if (agg->collection || agg->states ||
+			(!agg->partial_is_final && (agg->internal || agg->has_final)))
+			return false;
+	}
+	return true;
+}
+
 /* eddy_combining_make_delta selects the keys and bare aggregates of a query that groups. */
 void
 eddy_combining_make_delta(EddyViewPlan *plan, Query *delta)
 {
 	List	   *tlist = NIL;
+
+	plan->final_delta = returns_finals(plan);
+	for (int i = 0; i < plan->naggs; i++)
+		plan->aggs[i].partial_is_final &= plan->final_delta;
 
 	plan->delta_desc = CreateTemplateTupleDesc(plan->nkeys + plan->naggs);
 	for (int i = 0; i < plan->nkeys; i++)
@@ -338,24 +360,14 @@ eddy_combining_make_delta(EddyViewPlan *plan, Query *delta)
 }
 
 /*
- * True if each aggregate can be combined by its final values, which are cheaper to compute and to
- * combine than serialized transition states.
+ * A view whose rows are combined here can also take sums instead of the internal states in which they
+ * were computed: sums are cheaper to return, and to combine.
  */
-static bool
-combines_finals(const EddyViewPlan *plan)
-{
-	for (int i = 0; i < plan->naggs; i++)
-		if (!plan->aggs[i].state_is_final || plan->aggs[i].collection || plan->aggs[i].states)
-			return false;
-	return true;
-}
-
 static void
 make_delta(EddyViewPlan *plan, Query *delta)
 {
-	plan->final_delta = combines_finals(plan);
 	for (int i = 0; i < plan->naggs; i++)
-		plan->aggs[i].partial_is_final = plan->final_delta;
+		plan->aggs[i].partial_is_final = plan->aggs[i].state_is_final;
 	eddy_combining_make_delta(plan, delta);
 }
 
