@@ -17,10 +17,10 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# The ratio is 1.64 (PostgreSQL 15, gcc 12); a quarter more fails.
+# The ratio is 0.81 (PostgreSQL 15, gcc 12); a quarter more fails.
 use constant {
 	ROWS => 5000,
-	LIMIT => 2.05,
+	LIMIT => 1.02,
 };
 
 my $node = new_node('instructions', 'shared_buffers = 16MB', 'jit = off', 'fsync = off');
