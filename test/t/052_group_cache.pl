@@ -107,6 +107,17 @@ produce('scales', 1 .. 1000);
 produce('scales', 1001 .. 1100);
 is(sql($node, 'SELECT count(*), sum(n) FROM scales_groups'), '1|1100', 'equal values that look different are one group');
 
+# New groups are not searched between two rows of the index.
+new_source('gaps', 'id');
+sql($node, q{SELECT eddy.create_continuous_view('gaps_pairs', $$
+	SELECT name, id / 100 AS h, nullif(id % 11, 0) AS k, count(*) AS n FROM gaps GROUP BY 1, 2, 3 $$)});
+produce('gaps', map { 10 * $_ } 1 .. 90);
+produce('gaps', map { 4 * $_ } 1 .. 300);
+produce('gaps', map { 3 * $_ } 1 .. 500);
+view_is_select('gaps', 'id', 'new groups before, between and after others');
+equal_ok($node, 'SELECT * FROM gaps_pairs',
+	'SELECT name, id / 100, nullif(id % 11, 0), count(*) FROM gaps GROUP BY 1, 2, 3', 'with keys of several columns, and NULL');
+
 # A type without hash function, and no memory
 new_source('bits', 'id::int::bit(4)');
 produce('bits', 1 .. 1000);
