@@ -37,6 +37,7 @@ OBJS = \
 	src/apply/history.o \
 	src/apply/late.o \
 	src/apply/pipeline.o \
+	src/apply/published.o \
 	src/apply/reject.o \
 	src/apply/statement.o \
 	src/apply/stream_cache.o \

@@ -47,6 +47,7 @@
 #include "utils/snapmgr.h"
 
 #include "api/hooks.h"
+#include "apply/apply.h"
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "view/view.h"
@@ -260,7 +261,10 @@ check_target(PlannedStmt *stmt, Oid relid)
 			(eddy_compat_required_privileges(stmt, relid) & ACL_INSERT))
 			eddy_worker_note_restore();
 		if (view == NULL)
+		{
 			eddy_catalog_refresh();
+			eddy_watermark_distrust();
+		}
 		return;
 	}
 	if (view == NULL)

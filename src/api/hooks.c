@@ -281,6 +281,7 @@ note_restore(const CopyStmt *stmt)
 	eddy_worker_note_restore();
 	eddy_worker_wake_database_at_commit();
 	eddy_catalog_refresh();
+	eddy_watermark_distrust();
 	if (relid == eddy_catalog_relid(EDDY_CATALOG_VIEW))
 		eddy_view_bind_definitions();
 	else if (relid == eddy_catalog_relid(EDDY_CATALOG_SEGMENT))
@@ -408,7 +409,10 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		eddy_guard_lock_streams((DropStmt *) parsetree);
 
 	if (OidIsValid(database))
+	{
 		eddy_worker_evict(database);
+		eddy_watermark_reset(database);
+	}
 	if (copies)
 		eddy_statement_enter_copy();
 	if (guarded)
@@ -441,6 +445,10 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		CommandCounterIncrement();
 		eddy_signature_after_rename(signed_views);
 	}
+	/* another session has stored what it has */
+	if (IsA(parsetree, TransactionStmt) &&
+		((TransactionStmt *) parsetree)->kind == TRANS_STMT_COMMIT_PREPARED)
+		eddy_watermark_reset(MyDatabaseId);
 	if (copies)
 	{
 		note_restore((CopyStmt *) parsetree);

@@ -73,6 +73,8 @@ eddy_create_stream(PG_FUNCTION_ARGS)
 	stream.auto_advance = PG_GETARG_BOOL(ARG_AUTO_ADVANCE);
 
 	eddy_stream_create(&stream);
+	/* the table may have been a stream before */
+	eddy_watermark_distrust();
 	eddy_worker_wakeup_at_commit();
 	PG_RETURN_VOID();
 }

@@ -79,6 +79,19 @@ typedef struct EddyWatermarkChange
 extern TimestampTz eddy_watermark_next(const EddyStream *stream,
 									   const EddyWatermarkChange *change);
 
+/* ---- published.c ---- */
+
+/* A transaction has stored a watermark of a stream, which is published when it commits. */
+extern void eddy_watermark_note(Oid stream, TimestampTz watermark);
+
+/* It has changed what is stored of watermarks in another way. */
+extern void eddy_watermark_distrust(void);
+
+/* Others have, or the database is dropped: the watermarks of its streams are read again. */
+extern void eddy_watermark_reset(Oid database);
+
+/* ---- watermark.c ---- */
+
 /* Numbers of the sources of a stream: List of int, which must not be changed. */
 extern List *eddy_watermark_sources(const EddyStream *stream);
 

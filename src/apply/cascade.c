@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "apply/published.h"
 #include "apply/steps.h"
 #include "view/changes.h"
 #include "view/view.h"
@@ -283,4 +284,5 @@ void
 eddy_apply_init(void)
 {
 	eddy_changes_register(&children);
+	eddy_published_init();
 }

@@ -349,6 +349,7 @@ finish_statement(EddyApply *apply)
 
 	added.stream_watermark = apply->watermark = eddy_watermark_next(apply->stream, &change);
 	eddy_catalog_add_user_rows(&added);
+	eddy_watermark_note(added.stream, added.stream_watermark);
 	return true;
 }
 

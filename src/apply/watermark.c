@@ -51,6 +51,8 @@
  * As W does not decrease, and is stored by the transaction that closes windows by it, no row is
  * judged by an earlier W once windows were closed.
  *
+ * W itself is also in shared memory (published.c), so that judging rows does not read these tables.
+ *
  * Cost: a Kafka batch of a worker that has all partitions reads users' rows and eddy._watermark. A
  * user's statement reads nothing if the stream has no sources, otherwise all their partitions.
  *
@@ -67,6 +69,7 @@
 #include "utils/timestamp.h"
 
 #include "apply/apply.h"
+#include "apply/published.h"
 #include "apply/stream_cache.h"
 #include "interval.h"
 #include "view/view.h"
@@ -259,7 +262,15 @@ read_state(const EddyStream *stream, const EddyWatermarkChange *change)
 TimestampTz
 eddy_watermark_get(const EddyStream *stream)
 {
-	return read_state(stream, NULL).stored;
+	TimestampTz watermark;
+	uint64		reading;
+
+	if (eddy_published_get(stream->relid, &watermark))
+		return watermark;
+	reading = eddy_published_begin(stream->relid);
+	watermark = read_state(stream, NULL).stored;
+	eddy_published_end(stream->relid, reading, watermark);
+	return watermark;
 }
 
 /*
@@ -375,6 +386,7 @@ eddy_watermark_raise(const EddyStream *stream, TimestampTz until, int64 idle_use
 		eddy_catalog_raise_watermark(&watermark);
 	else if (!eddy_catalog_try_raise_watermark(&watermark))
 		return false;
+	eddy_watermark_note(stream->relid, until);
 	eddy_close_request(stream->relid);
 	return true;
 }

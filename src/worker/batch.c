@@ -315,6 +315,7 @@ advance_partitions(EddySourceWorker *worker)
 			state->next.updated_at = now;
 		if (!eddy_catalog_advance_partition(&state->next, state->stored.next_offset))
 			return false;
+		eddy_watermark_note(worker->definition->stream->relid, watermark);
 	}
 	return true;
 }
