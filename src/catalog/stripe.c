@@ -7,7 +7,10 @@
  * commit. There are therefore several rows, called stripes, whose sum counts. A transaction adds
  * to a stripe that no other transaction is updating, by an update that does not wait; if there is
  * none, it inserts another one. So there are never more stripes than there were concurrent
- * writers. Each process remembers which stripe it used last, which then costs one index probe.
+ * writers. Each process remembers which stripe it used last, and where its row is, which usually saves
+ * the search in the index. That place is only a hint: the row there is checked, and if it is not
+ * the latest version of that stripe, the index is used. So it is when the page becomes full, because
+ * searching removes old versions from it.
  *
  * Under REPEATABLE READ and SERIALIZABLE a stripe that was changed since the snapshot was taken
  * is passed over, so that the transaction never reads the counts of others as its own, and an
@@ -28,6 +31,8 @@
 #include "access/xact.h"
 #include "commands/sequence.h"
 #include "executor/executor.h"
+#include "storage/bufmgr.h"
+#include "storage/bufpage.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -90,9 +95,13 @@ insert_index_entries(Relation rel, HeapTuple tuple)
 	FreeExecutorState(estate);
 }
 
-/* Adds to a stripe; false if another transaction is updating it, or has updated it meanwhile. */
+/*
+ * Adds to a stripe; false if another transaction is updating it, or has updated it meanwhile. *place
+ * is set to that of the new version.
+ */
 static bool
-add_to_stripe(const EddyStripeTable *table, Relation rel, HeapTuple old, const void *added)
+add_to_stripe(const EddyStripeTable *table, Relation rel, HeapTuple old, const void *added,
+			  ItemPointer place)
 {
 	Datum		values[EDDY_CATALOG_MAX_COLUMNS];
 	bool		nulls[EDDY_CATALOG_MAX_COLUMNS];
@@ -105,6 +114,7 @@ add_to_stripe(const EddyStripeTable *table, Relation rel, HeapTuple old, const v
 	updated = eddy_compat_try_heap_update(rel, &old->t_self, tuple);
 	if (updated && !HeapTupleIsHeapOnly(tuple))
 		insert_index_entries(rel, tuple);
+	*place = tuple->t_self;
 	heap_freetuple(tuple);
 	return updated;
 }
@@ -133,13 +143,13 @@ number_of_stripe(Relation rel, HeapTuple tuple)
 }
 
 /*
- * Adds to the first of the stripes that the keys match and that can be updated now; false if there
- * is none. With any_version, those changed since the snapshot was taken are used as well. *count
- * is the number of stripes.
+ * Adds to the first of the stripes that the keys match and that can be updated now, which *used
+ * is set to; false if there is none. With any_version, those changed since the snapshot was taken are
+ * used as well. *count is the number of stripes.
  */
 static bool
 add_to_any(const EddyStripeTable *table, Relation rel, int nkeys, ScanKeyData *keys,
-		   const void *added, bool any_version, int64 *stripe, int *count)
+		   const void *added, bool any_version, EddyRememberedStripe *used, int *count)
 {
 	SysScanDesc scan = systable_beginscan(rel, eddy_catalog_primary_key(rel), true, SnapshotSelf,
 										  nkeys, keys);
@@ -152,11 +162,44 @@ add_to_any(const EddyStripeTable *table, Relation rel, int nkeys, ScanKeyData *k
 		(*count)++;
 		/* the scan keeps the page pinned while the row is updated */
 		done = (any_version || belongs_to_snapshot(tuple)) &&
-			add_to_stripe(table, rel, tuple, added);
+			add_to_stripe(table, rel, tuple, added, &used->place);
 		if (done)
-			*stripe = number_of_stripe(rel, tuple);
+			used->stripe = number_of_stripe(rel, tuple);
 	}
 	systable_endscan(scan);
+	return done;
+}
+
+/* True if a row is that of a stripe. */
+static bool
+is_stripe(Relation rel, HeapTuple tuple, Oid owner, int64 stripe)
+{
+	bool		isnull;
+
+	return DatumGetObjectId(heap_getattr(tuple, STRIPE_OWNER, RelationGetDescr(rel), &isnull)) ==
+		owner && number_of_stripe(rel, tuple) == stripe;
+}
+
+/*
+ * Adds to the stripe that this process used last, at the place where it has written it. False if it is
+ * not there any more, if it cannot be updated now, or if its page has little space.
+ */
+static bool
+add_at_place(const EddyStripeTable *table, Relation rel, Oid owner, const void *added,
+			 EddyRememberedStripe *used)
+{
+	HeapTupleData tuple = {.t_self = used->place, .t_tableOid = RelationGetRelid(rel)};
+	Buffer		buffer = InvalidBuffer;
+	bool		done;
+
+	if (!ItemPointerIsValid(&used->place) ||
+		ItemPointerGetBlockNumber(&used->place) >= RelationGetNumberOfBlocks(rel) ||
+		!heap_fetch(rel, SnapshotSelf, &tuple, &buffer, false))
+		return false;
+	done = PageGetHeapFreeSpace(BufferGetPage(buffer)) > BLCKSZ / 8 &&
+		is_stripe(rel, &tuple, owner, used->stripe) && belongs_to_snapshot(&tuple) &&
+		add_to_stripe(table, rel, &tuple, added, &used->place);
+	ReleaseBuffer(buffer);
 	return done;
 }
 
@@ -165,25 +208,29 @@ eddy_stripe_add(EddyStripeTable *table, Oid owner, const void *added)
 {
 	Relation	rel = eddy_catalog_open(table->desc);
 	EddyRememberedStripe *remembered = &table->remembered[owner % EDDY_STRIPES_REMEMBERED];
-	int64		stripe = remembered->stripe;
+	EddyRememberedStripe used = *remembered;
 	ScanKeyData keys[2];
 	int			count;
 
-	eddy_catalog_key_oid(&keys[0], STRIPE_OWNER, owner);
-	eddy_catalog_key_int8(&keys[1], STRIPE_NUMBER, stripe);
-	if ((remembered->owner != owner ||
-		 !add_to_any(table, rel, 2, keys, added, false, &stripe, &count)) &&
-		!add_to_any(table, rel, 1, keys, added, false, &stripe, &count) &&
-		(count < ENOUGH_STRIPES || !IsolationUsesXactSnapshot() ||
-		 !add_to_any(table, rel, 1, keys, added, true, &stripe, &count)))
+	if (used.owner != owner || !add_at_place(table, rel, owner, added, &used))
 	{
-		/* a new number for each, so that no other transaction inserts the same key */
-		stripe = nextval_internal(get_relname_relid(table->sequence, eddy_catalog_schema()),
-								  false);
-		insert_stripe(table, rel, owner, stripe, added);
+		eddy_catalog_key_oid(&keys[0], STRIPE_OWNER, owner);
+		eddy_catalog_key_int8(&keys[1], STRIPE_NUMBER, used.stripe);
+		if ((used.owner != owner ||
+			 !add_to_any(table, rel, 2, keys, added, false, &used, &count)) &&
+			!add_to_any(table, rel, 1, keys, added, false, &used, &count) &&
+			(count < ENOUGH_STRIPES || !IsolationUsesXactSnapshot() ||
+			 !add_to_any(table, rel, 1, keys, added, true, &used, &count)))
+		{
+			/* a new number for each, so that no other transaction inserts the same key */
+			used.stripe = nextval_internal(get_relname_relid(table->sequence,
+															 eddy_catalog_schema()), false);
+			ItemPointerSetInvalid(&used.place);
+			insert_stripe(table, rel, owner, used.stripe, added);
+		}
 	}
-	remembered->owner = owner;
-	remembered->stripe = stripe;
+	used.owner = owner;
+	*remembered = used;
 	eddy_catalog_close(rel);
 }
 

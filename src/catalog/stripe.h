@@ -18,6 +18,7 @@ typedef struct EddyRememberedStripe
 {
 	Oid			owner;
 	int64		stripe;
+	ItemPointerData place;		/* of the version that was written last */
 } EddyRememberedStripe;
 
 /* A table whose primary key is (owner, number of the stripe), its first two columns. */
