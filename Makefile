@@ -105,6 +105,7 @@ OBJS = \
 	src/view/delta.o \
 	src/view/delta_plan.o \
 	src/view/delta_sort.o \
+	src/view/direct.o \
 	src/view/emit_every.o \
 	src/view/empty_sets.o \
 	src/view/event_window.o \
@@ -144,6 +145,8 @@ OBJS = \
 	src/view/panes.o \
 	src/view/plan.o \
 	src/view/publication.o \
+	src/view/pure.o \
+	src/view/quick.o \
 	src/view/refuse.o \
 	src/view/replace.o \
 	src/view/row_bytes.o \

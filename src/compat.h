@@ -435,6 +435,36 @@ eddy_compat_required_privileges(const PlannedStmt *stmt, Oid relid)
 	return required;
 }
 
+/*
+ * Copies the privileges that a planned statement requires to another one, which requires them of a
+ * role; and checks them.
+ */
+static inline void
+eddy_compat_copy_privileges(PlannedStmt *to, const PlannedStmt *from, Oid role)
+{
+	ListCell   *lc;
+
+	to->rtable = copyObject(from->rtable);
+#if PG_VERSION_NUM >= 160000
+	to->permInfos = copyObject(from->permInfos);
+	foreach(lc, to->permInfos)
+		((RTEPermissionInfo *) lfirst(lc))->checkAsUser = role;
+#else
+	foreach(lc, to->rtable)
+		((RangeTblEntry *) lfirst(lc))->checkAsUser = role;
+#endif
+}
+
+static inline void
+eddy_compat_check_privileges(PlannedStmt *stmt)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecCheckPermissions(stmt->rtable, stmt->permInfos, true);
+#else
+	(void) ExecCheckRTPerms(stmt->rtable, true);
+#endif
+}
+
 /* The privileges that a statement requires are in a list of their own since 16. */
 #if PG_VERSION_NUM >= 160000
 typedef RTEPermissionInfo EddyCompatPermission;

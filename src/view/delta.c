@@ -3,7 +3,8 @@
  * delta.c
  *    Runs the delta query of a view over a batch, as its owner.
  *
- * The statement gives one row of partial results for each group that the batch touches. It runs in
+ * A few rows do not need the executor (direct.c). Otherwise
+ * the statement gives one row of partial results for each group that the batch touches. It runs in
  * an internal subtransaction that only reads and therefore needs no transaction ID, so a failing
  * row can be searched without locks (bisect.c).
  *
@@ -29,7 +30,9 @@
 #include "subtransaction.h"
 #include "view/chain.h"
 #include "view/collect.h"
+#include "view/direct.h"
 #include "view/maintain.h"
+#include "view/pure.h"
 #include "view/view.h"
 
 /*
@@ -83,6 +86,8 @@ eddy_delta_run_for(EddyViewPlan *plan, void (*function) (void *), void *arg,
 	}
 	PG_END_TRY();
 	error_context_stack = callback.previous;
+	if (error)
+		plan->pure = false;
 	return error;
 }
 
@@ -142,12 +147,20 @@ run_query(EddyWork *work, EddyScanRange *range, Tuplestorestate *store, volatile
 {
 	EddyViewPlan *plan = work->plan;
 	EddyOwnerSwitch save;
+	PlannedStmt *statement;
+	EddyDirect *direct;
 
 	*starting = true;
-	eddy_owner_begin(&save, plan->owner);
+	/* of a pure view, nothing that runs depends on the owner, except for the planning */
+	eddy_pure_begin(&save, plan, plan->pure && eddy_delta_is_planned(work->source));
 	eddy_collect_check_privileges(plan);
 	eddy_chain_check_privileges(plan);
-	eddy_delta_execute(work, eddy_delta_plan(work->source), range, store, starting);
+	statement = eddy_delta_plan(work->source);
+	direct = eddy_direct_get(work->source, range);
+	if (direct)
+		eddy_direct_execute(direct, range, store, starting);
+	else
+		eddy_delta_execute(work, statement, range, store, starting);
 	eddy_owner_end(&save);
 }
 

@@ -93,6 +93,8 @@ discard_plan(EddyViewPlan *plan)
 	plan->delta_mcxt = NULL;
 	plan->delta = NULL;
 	plan->delta_valid = false;
+	plan->direct = NULL;		/* was part of it */
+	plan->indirect = plan->is_pure = plan->pure = false;
 }
 
 /* Replaces the plan; after an error there is none. */
@@ -120,6 +122,18 @@ replace_plan(EddyViewPlan *plan)
 }
 
 /*
+ * eddy_delta_is_planned returns true if there is a valid plan of the delta query, and locks the
+ * relations that it reads.
+ */
+bool
+eddy_delta_is_planned(EddyViewPlan *plan)
+{
+	if (plan->delta)
+		lock_relations(plan->delta);
+	return plan->delta && plan->delta_valid;
+}
+
+/*
  * eddy_delta_plan returns the plan of the delta query, made again if an object that it depends on
  * has changed, with the relations that it reads locked. The caller acts as the owner of the view.
  * Raises the errors of planning.
@@ -127,9 +141,9 @@ replace_plan(EddyViewPlan *plan)
 PlannedStmt *
 eddy_delta_plan(EddyViewPlan *plan)
 {
-	if (plan->delta)
-		lock_relations(plan->delta);
-	for (int attempt = 0; plan->delta == NULL || !plan->delta_valid; attempt++)
+	bool		planned = eddy_delta_is_planned(plan);
+
+	for (int attempt = 0; !planned && (plan->delta == NULL || !plan->delta_valid); attempt++)
 	{
 		replace_plan(plan);
 		if (attempt >= PLAN_ATTEMPTS)

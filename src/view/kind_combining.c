@@ -24,6 +24,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -712,13 +713,20 @@ finish_group(Combining *c)
 		merge_group(c);
 }
 
+/* The time of a merge, for views that need it. */
+static TimestampTz
+merge_time(const EddyViewPlan *plan)
+{
+	return plan->emit_interval > 0 || plan->idle_ttl > 0 ? eddy_wall_clock() : 0;
+}
+
 static void
 begin(Combining *c, TupleDesc state_desc)
 {
 	EddyViewPlan *plan = c->plan;
 
 	c->table = linitial(plan->state_tables);
-	c->now = plan->emit_interval > 0 || plan->idle_ttl > 0 ? eddy_wall_clock() : 0;
+	c->now = merge_time(plan);
 	c->combiner = eddy_combine_begin();
 	c->econtext = CreateStandaloneExprContext();
 	c->group = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsVirtual);
@@ -771,6 +779,90 @@ eddy_combining_merge(EddyViewPlan *plan, EddyMerge *merge)
 	if (in_group)
 		finish_group(&c);
 	end(&c);
+}
+
+/* ---- one group at a time ---- */
+
+/* Groups whose places a process remembers for each view. */
+#define PLACES 512
+
+struct EddyGroup
+{
+	Combining	c;
+	ItemPointerData places[PLACES]; /* by the hash of the key; others can have the same one */
+};
+
+/*
+ * eddy_combining_group_start makes a row of the delta the current group of a view. What is needed to
+ * compute its version is kept with the plan. state_desc: of the main state table.
+ */
+EddyGroup *
+eddy_combining_group_start(EddyViewPlan *plan, TupleDesc state_desc, TimestampTz final_until,
+						   TupleTableSlot *row)
+{
+	Combining  *c;
+
+	if (plan->group == NULL)
+	{
+		MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy group",
+												   ALLOCSET_SMALL_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(mcxt);
+		EddyGroup  *group = palloc0(sizeof(EddyGroup));
+
+		group->c.plan = plan;
+		begin(&group->c, CreateTupleDescCopy(state_desc));
+		MemoryContextSwitchTo(old);
+		MemoryContextSetParent(mcxt, plan->mcxt);
+		plan->group = group;
+	}
+	c = &plan->group->c;
+	c->now = merge_time(plan);
+	c->final_until = final_until;
+	slot_getallattrs(row);
+	start_group(c, row);
+	return plan->group;
+}
+
+/*
+ * eddy_combining_group_place returns where the place of the row of the group is remembered. What is there
+ * can be invalid, outdated or of another group.
+ */
+ItemPointer
+eddy_combining_group_place(EddyGroup *group)
+{
+	const Combining *c = &group->c;
+	uint32		hash = 0;
+
+	for (int i = 0; i < c->table->nkeys; i++)
+	{
+		Form_pg_attribute att;
+
+		if (c->key_nulls[i] || c->plan->nkeys == 0)
+			continue;
+		att = TupleDescAttr(c->plan->delta_desc, i);
+		/* equal values can have different hashes: their place is then not found */
+		hash = hash_combine(hash, datum_image_hash(c->keys[i], att->attbyval, att->attlen));
+	}
+	return &group->places[hash % PLACES];
+}
+
+/* eddy_combining_group_keys returns the values of its key in the state table. */
+const Datum *
+eddy_combining_group_keys(const EddyGroup *group, const bool **nulls)
+{
+	*nulls = group->c.key_nulls;
+	return group->c.keys;
+}
+
+/*
+ * eddy_combining_group_compute computes the new version of its row, from the stored one or NULL.
+ * The result is valid as long as the stored row, and until the next call.
+ */
+TupleTableSlot *
+eddy_combining_group_compute(EddyGroup *group, TupleTableSlot *stored)
+{
+	compute_result(&group->c, stored);
+	return group->c.result;
 }
 
 /*

@@ -43,6 +43,13 @@ extern MinimalTuple eddy_combining_read(EddyViewPlan *plan, TupleDesc state_desc
 										TupleTableSlot *(*get_row) (int number, void *arg),
 										void *arg);
 extern bool eddy_combining_forgets(const EddyViewPlan *plan);
+/* The computation of the version of one group, kept with the plan. */
+extern EddyGroup *eddy_combining_group_start(EddyViewPlan *plan, TupleDesc state_desc,
+											 TimestampTz final_until, TupleTableSlot *row);
+extern ItemPointer eddy_combining_group_place(EddyGroup *group);
+extern const Datum *eddy_combining_group_keys(const EddyGroup *group, const bool **nulls);
+extern TupleTableSlot *eddy_combining_group_compute(EddyGroup *group, TupleTableSlot *stored);
+
 extern void eddy_combining_forget(EddyViewPlan *plan, TupleTableSlot *row);
 
 /*

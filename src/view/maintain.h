@@ -16,6 +16,8 @@
 #include "view/plan.h"
 #include "view/scan.h"
 
+typedef struct EddyQuick EddyQuick;
+
 typedef struct EddyWork
 {
 	EddyViewPlan *plan;
@@ -33,6 +35,7 @@ typedef struct EddyWork
 	TimestampTz closes_until;	/* windows that end until here are closed with the batch's watermark */
 	EddyJudgment judgment;		/* which of their groups are late */
 	EddyMergeResult *result;	/* computed and not yet written, or NULL */
+	EddyQuick  *quick;			/* the same of a batch of one row (quick.h), or NULL */
 	EddyChanges *changes;		/* records what is written, for observers; NULL: there are none */
 	EddyTrial  *trial;			/* during the search for rows that make a merge fail, or NULL */
 	bool		strict;			/* errors of the view itself are raised */

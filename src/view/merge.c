@@ -39,6 +39,7 @@
 #include "view/kind.h"
 #include "view/merge_state.h"
 #include "view/panes.h"
+#include "view/pure.h"
 
 /* ---- the input ---- */
 
@@ -73,6 +74,13 @@ is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
 	}
 	judgment->found_late = true;
 	return true;
+}
+
+/* eddy_merge_is_late returns the same, and notes what was found. */
+bool
+eddy_merge_is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
+{
+	return is_late(plan, judgment, group);
 }
 
 /*
@@ -434,7 +442,7 @@ run(EddyViewPlan *plan, MergePass pass, List *deltas, EddyMergeResult *result, E
 
 	/* what this transaction wrote to the groups before must be visible */
 	CommandCounterIncrement();
-	eddy_owner_begin(&save, plan->owner);
+	eddy_pure_begin(&save, plan, plan->pure);
 	PushActiveSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() :
 					   GetLatestSnapshot());
 	open_tables(merge);

@@ -54,6 +54,9 @@ typedef struct EddyMerge EddyMerge;
 
 extern EddyJudgment *eddy_merge_judgment(EddyMerge *merge);
 
+/* True if a row of the delta is late, of a kind whose groups have one row. */
+extern bool eddy_merge_is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group);
+
 /* For kinds whose rows of the delta are not late by themselves: notes one that is. */
 extern void eddy_merge_note_late(EddyMerge *merge, TupleTableSlot *row);
 

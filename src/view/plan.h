@@ -124,6 +124,10 @@ typedef struct EddyPaneSums EddyPaneSums;	/* pane_sums.h */
 
 typedef struct EddyClosePosition EddyClosePosition;	/* closing.c */
 
+typedef struct EddyDirect EddyDirect;	/* direct.h */
+
+typedef struct EddyGroup EddyGroup;	/* kind_combining.h */
+
 typedef struct EddyViewPlan EddyViewPlan;
 
 struct EddyViewPlan
@@ -204,6 +208,12 @@ struct EddyViewPlan
 	PlannedStmt *delta;			/* NULL until first used */
 	MemoryContext delta_mcxt;	/* holds delta */
 	bool		delta_valid;	/* false: something it depends on has changed */
+	EddyDirect *direct;			/* computes the delta of few rows (direct.h); NULL: not prepared */
+	bool		indirect;		/* it cannot */
+	bool		is_pure;		/* maintenance calls only functions that depend on nothing else (pure.h) */
+	bool		pure;			/* the same, unless something has failed: then errors are made under the owner */
+
+	EddyGroup  *group;			/* computes the version of one group; NULL: not made */
 
 	int			ncolumns;		/* of the view; these two are not known before it exists */
 	AttrNumber *columns;		/* in the main state table; 0: computed when reading */
@@ -276,6 +286,7 @@ extern bool eddy_signature_is_readable(const EddyView *view, Query *query);
 
 /* ---- delta_plan.c ---- */
 
+extern bool eddy_delta_is_planned(EddyViewPlan *plan);
 extern PlannedStmt *eddy_delta_plan(EddyViewPlan *plan);
 extern PlannedStmt *eddy_delta_plan_query(EddyViewPlan *plan, Query *query);
 

@@ -204,13 +204,10 @@ recheck_row(ScanState *node pg_attribute_unused(), TupleTableSlot *slot pg_attri
 	return true;				/* rows of a batch have no newer versions */
 }
 
-/* eddy_scan_rewind continues with the first row of the range. */
+/* eddy_scan_rewind_store goes to the first row of a range of a batch in a tuplestore. */
 void
-eddy_scan_rewind(EddyBatchReader *reader)
+eddy_scan_rewind_store(EddyScanRange *range)
 {
-	EddyScanRange *range = reader->range;
-
-	reader->next = range->from;
 	if (range->batch->store)
 	{
 		tuplestore_select_read_pointer(range->batch->store, 0);
@@ -218,6 +215,14 @@ eddy_scan_rewind(EddyBatchReader *reader)
 		if (range->from > 0)
 			(void) tuplestore_skiptuples(range->batch->store, range->from, true);
 	}
+}
+
+/* eddy_scan_rewind continues with the first row of the range. */
+void
+eddy_scan_rewind(EddyBatchReader *reader)
+{
+	reader->next = reader->range->from;
+	eddy_scan_rewind_store(reader->range);
 }
 
 /* The plan was made for the current columns of the stream; rows with others would be misread. */
@@ -376,6 +381,13 @@ static const CustomScanMethods scan_methods = {
 	.CustomName = "EddyBatchScan",
 	.CreateCustomScanState = create_scan_state,
 };
+
+bool
+eddy_scan_is_batch(const Plan *plan)
+{
+	return plan && IsA(plan, CustomScan) &&
+		((const CustomScan *) plan)->methods == &scan_methods;
+}
 
 /* ---- planning ---- */
 

@@ -11,6 +11,7 @@
 #include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"
 #include "nodes/pathnodes.h"
+#include "nodes/plannodes.h"
 #include "storage/itemptr.h"
 #include "utils/queryenvironment.h"
 
@@ -67,6 +68,8 @@ extern void eddy_scan_init(void);	/* from _PG_init only */
 
 extern void eddy_scan_mark(RangeTblEntry *rte, bool final);
 extern bool eddy_scan_is_marked(const RangeTblEntry *rte);
+extern bool eddy_scan_is_batch(const Plan *plan);	/* true for the scan of a batch */
+extern void eddy_scan_rewind_store(EddyScanRange *range);
 extern QueryEnvironment *eddy_scan_environment(EddyScanRange *range);
 
 /* ---- for batch_aggregate.c, which reads the rows itself ---- */

@@ -37,6 +37,8 @@
 #include "catalog/pg_am.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/bufpage.h"
 #include "storage/lmgr.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -65,7 +67,7 @@ struct EddyUpsert
 	Relation	time_index;		/* by which rows are read in order of a time; NULL: none */
 	IndexScanDesc scan;			/* NULL: none with the active snapshot */
 	int			scan_nkeys;
-	ScanKeyData *scan_keys;		/* one for each key column: equal to a value */
+	ScanKeyData *scan_keys;		/* of the layout */
 	FmgrInfo   *at_least;		/* >= of each key column; fn_oid 0: not looked up yet */
 	const Datum *after_keys;	/* rows after this key are read, in several ranges; NULL: one range */
 	const bool *after_nulls;
@@ -168,33 +170,6 @@ find_time_index(Relation rel, EddyTimeIndex *time)
 				 errhint("Drop the continuous view and create it again.")));
 }
 
-/*
- * eddy_upsert_find_indexes adds the indexes of a state table to its layout. Superusers may add
- * indexes of their own, so they are recognized by their columns.
- */
-void
-eddy_upsert_find_indexes(Relation rel, EddyStateTable *table)
-{
-	table->index = find_index(rel, table->keys, table->nkeys, true);
-	if (!OidIsValid(table->index))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("state table \"%s\" is missing the unique index over its key",
-						RelationGetRelationName(rel)),
-				 errhint("Create the index again, with NULLS NOT DISTINCT, or drop and create the continuous view.")));
-	find_time_index(rel, &table->shown);
-	find_time_index(rel, &table->touched);
-	if (table->order == NULL)
-		return;
-	table->order_index = find_index(rel, table->order, table->nkeys, false);
-	if (!OidIsValid(table->order_index))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("state table \"%s\" is missing the index by which ranges of its rows are read",
-						RelationGetRelationName(rel)),
-				 errhint("Drop the continuous view and create it again.")));
-}
-
 static ScanKeyData *
 make_scan_keys(Relation index, int nkeys)
 {
@@ -212,6 +187,48 @@ make_scan_keys(Relation index, int nkeys)
 	return keys;
 }
 
+/* Keeps what searching by key needs with the layout, in the current memory context. */
+static void
+keep_scan_keys(EddyStateTable *table)
+{
+	Relation	index = index_open(table->order ? table->order_index : table->index,
+								   AccessShareLock);
+
+	table->scan_keys = make_scan_keys(index, table->nkeys);
+	index_close(index, AccessShareLock);
+}
+
+/*
+ * eddy_upsert_find_indexes adds the indexes of a state table to its layout. Superusers may add
+ * indexes of their own, so they are recognized by their columns.
+ */
+void
+eddy_upsert_find_indexes(Relation rel, EddyStateTable *table)
+{
+	table->index = find_index(rel, table->keys, table->nkeys, true);
+	if (!OidIsValid(table->index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("state table \"%s\" is missing the unique index over its key",
+						RelationGetRelationName(rel)),
+				 errhint("Create the index again, with NULLS NOT DISTINCT, or drop and create the continuous view.")));
+	find_time_index(rel, &table->shown);
+	find_time_index(rel, &table->touched);
+	if (table->order == NULL)
+	{
+		keep_scan_keys(table);
+		return;
+	}
+	table->order_index = find_index(rel, table->order, table->nkeys, false);
+	if (!OidIsValid(table->order_index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("state table \"%s\" is missing the index by which ranges of its rows are read",
+						RelationGetRelationName(rel)),
+				 errhint("Drop the continuous view and create it again.")));
+	keep_scan_keys(table);
+}
+
 EddyUpsert *
 eddy_upsert_open(const EddyStateTable *table, const char *view_name)
 {
@@ -225,7 +242,7 @@ eddy_upsert_open(const EddyStateTable *table, const char *view_name)
 	upsert->key_index = index_open(table->index, RowExclusiveLock);
 	upsert->index = table->order ? index_open(table->order_index, RowExclusiveLock) :
 		upsert->key_index;
-	upsert->scan_keys = make_scan_keys(upsert->index, table->nkeys);
+	upsert->scan_keys = table->scan_keys;
 	upsert->at_least = palloc0(sizeof(FmgrInfo) * table->nkeys);
 	upsert->stored = table_slot_create(upsert->rel, NULL);
 	upsert->cache = eddy_group_cache_open(table);
@@ -287,7 +304,6 @@ eddy_upsert_close(EddyUpsert *upsert)
 		index_close(upsert->index, NoLock);
 	index_close(upsert->key_index, NoLock);
 	table_close(upsert->rel, NoLock);
-	pfree(upsert->scan_keys);
 	pfree(upsert->at_least);
 	pfree(upsert);
 }
@@ -563,6 +579,16 @@ has_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 	return true;
 }
 
+/* Reads the row at a place, which the table has; false if it is not visible, or does not have the key. */
+static bool
+read_place(EddyUpsert *upsert, ItemPointer place, const Datum *keys, const bool *nulls)
+{
+	if (!table_tuple_fetch_row_version(upsert->rel, place, GetActiveSnapshot(), upsert->stored))
+		return false;
+	slot_getallattrs(upsert->stored);
+	return has_key(upsert, keys, nulls);
+}
+
 /*
  * Reads the row at the place that the cache knows for a key. False if it does not know one, or if
  * that is not the place of the row any more.
@@ -576,10 +602,7 @@ find_cached(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 		return false;
 	/* the table can have become smaller since the place was noted */
 	if (ItemPointerGetBlockNumber(&place) >= upsert->nblocks ||
-		!table_tuple_fetch_row_version(upsert->rel, &place, GetActiveSnapshot(), upsert->stored))
-		return false;
-	slot_getallattrs(upsert->stored);
-	if (!has_key(upsert, keys, nulls))
+		!read_place(upsert, &place, keys, nulls))
 		return false;
 	eddy_group_cache_hit(upsert->cache);
 	return true;
@@ -633,6 +656,26 @@ eddy_upsert_find(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 	if (upsert->cache && stored)
 		upsert->found_place = stored->tts_tid;
 	return stored;
+}
+
+/*
+ * eddy_upsert_find_at returns the row with a key if it is at a place, which may be outdated or invalid;
+ * otherwise NULL. Also if its page has little space: searching the row by the index then removes old
+ * versions from it, so that they are removed many at a time.
+ */
+TupleTableSlot *
+eddy_upsert_find_at(EddyUpsert *upsert, ItemPointer place, const Datum *keys, const bool *nulls)
+{
+	Buffer		buffer;
+
+	if (!ItemPointerIsValid(place) ||
+		ItemPointerGetBlockNumber(place) >= RelationGetNumberOfBlocks(upsert->rel) ||
+		!read_place(upsert, place, keys, nulls) || !TTS_IS_BUFFERTUPLE(upsert->stored))
+		return NULL;
+	buffer = ((BufferHeapTupleTableSlot *) upsert->stored)->buffer;
+	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < BLCKSZ / 8)
+		return NULL;
+	return upsert->stored;
 }
 
 /* Notes where the version that replaces a row is, if it is the row that was looked for last. */

@@ -60,6 +60,7 @@ typedef struct EddyStateTable
 	Oid			relid;
 	Oid			index;			/* unique index over the key */
 	Oid			order_index;	/* index over order, if it is not NULL */
+	struct ScanKeyData *scan_keys;	/* one for each key column, in the order of ranges: equal to a value */
 	struct EddyChanges *changes;	/* records what is written (changes.h); NULL: nobody observes it */
 } EddyStateTable;
 
@@ -82,6 +83,10 @@ extern TupleDesc eddy_upsert_desc(const EddyUpsert *upsert);
 
 /* The row with a key, or NULL. */
 extern TupleTableSlot *eddy_upsert_find(EddyUpsert *upsert, const Datum *keys, const bool *nulls);
+
+/* The same if it is at a place where it was seen before. NULL: it has to be found. */
+extern TupleTableSlot *eddy_upsert_find_at(EddyUpsert *upsert, ItemPointer place, const Datum *keys,
+										   const bool *nulls);
 
 /*
  * The rows whose key, in the order of ranges, begins with nkeys values and, with from, whose next
