@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 SETTINGS = """
 listen_addresses = ''
@@ -12,6 +13,14 @@ unix_socket_directories = '{scratch}'
 shared_preload_libraries = 'pg_eddy'
 jit = off
 """
+
+
+def command_line(pid):
+    try:
+        with open(f'/proc/{pid}/cmdline', 'rb') as file:
+            return file.read()
+    except FileNotFoundError:
+        return b''
 
 
 class Server:
@@ -64,10 +73,21 @@ class Server:
             self.run('pg_ctl', '-D', self.data, '-m', 'immediate', '-w', 'stop')
         shutil.rmtree(self.scratch)
 
+    def wait_for_exits(self, pid):
+        """Waits until no session is left: a client does not wait for the exit of its backend."""
+        for _ in range(500):
+            with open(f'/proc/{pid}/task/{pid}/children', encoding='utf-8') as file:
+                children = file.read().split()
+            if not any(b'[local]' in command_line(child) for child in children):
+                return
+            time.sleep(0.01)
+        sys.exit('a backend does not exit')
+
     def backend_cpu(self):
         """CPU seconds of all backends that have exited, and of their server processes."""
         with open(os.path.join(self.data, 'postmaster.pid'), encoding='utf-8') as file:
             pid = file.readline().strip()
+        self.wait_for_exits(pid)
         with open(f'/proc/{pid}/stat', encoding='utf-8') as file:
             fields = file.read().rpartition(')')[2].split()
         return sum(int(field) for field in fields[13:15]) / os.sysconf('SC_CLK_TCK')

@@ -5,6 +5,9 @@
 # stream with a continuous view that has the same result. The gauge is the ratio of what the view and
 # what the trigger add to COPY. Times are not compared. The counts are those of the second COPY: the
 # first one fills caches.
+#
+# The same is counted for INSERTs of single rows, by prepared statements. Their gauge is the ratio of all
+# instructions of such a statement to those of one into the plain table.
 
 use strict;
 use warnings;
@@ -21,6 +24,12 @@ use Test::More;
 use constant {
 	ROWS => 5000,
 	LIMIT => 1.02,
+};
+
+# The ratio is INSERT_RATIO; a quarter more fails. The plain table is unlogged, as the stream is.
+use constant {
+	INSERTS => 100,
+	INSERT_LIMIT => INSERT_LIMIT_VALUE,
 };
 
 my $node = new_node('instructions', 'shared_buffers = 16MB', 'jit = off', 'fsync = off');
@@ -50,9 +59,16 @@ COPY plain_bid FROM '$data/rows' WHERE false});
 $node->stop;
 
 # One backend, in single-user mode, without other processes. Valgrind writes its counts whenever a
-# COPY begins; the last COPY only ends the count of the one before.
-my @statements = map { ("COPY $_ FROM '$data/rows'") x 2 } qw(plain_bid bid_with_trigger bid);
-my $input = join('', map { "$_\n" } @statements, "COPY plain_bid FROM '$data/rows' WHERE false");
+# COPY begins; a COPY of no rows only ends the count of what came before.
+my $end = "COPY plain_bid FROM '$data/rows' WHERE false";
+my @copies = map { ("COPY $_ FROM '$data/rows'") x 2 } qw(plain_bid bid_with_trigger bid);
+my @prepared = map { "PREPARE into_$_ AS INSERT INTO $_ VALUES (\$1::bigint, 1, \$1, 'c', 'u', '2026-01-01 00:00:01Z', 'x')" }
+  qw(plain_bid bid_with_trigger bid);
+my @inserts = map {
+	my $table = $_;
+	($end, map { 'EXECUTE into_' . $table . '(' . $_ % 10 . ')' } 1 .. INSERTS) x 2
+} qw(plain_bid bid_with_trigger bid);
+my $input = join('', map { "$_\n" } @copies, $end, @prepared, @inserts, $end);
 my ($out, $err) = ('', '');
 IPC::Run::run(
 	[
@@ -67,8 +83,8 @@ IPC::Run::run(
 my @instructions = map {
 	slurp_file("$counts/out." . ($_ + 2)) =~ /^totals: (\d+)$/m or die "part $_ has no count";
 	$1
-} (0 .. $#statements);
-my ($plain, $with_trigger, $with_view) = @instructions[ 1, 3, 5 ];
+} (0 .. 12);
+my ($plain, $with_trigger, $with_view, @insert) = @instructions[ 1, 3, 5, 8, 10, 12 ];
 my $of_trigger = $with_trigger - $plain;
 my $of_view = $with_view - $plain;
 
@@ -81,10 +97,18 @@ cmp_ok($of_view, '>', 0.1 * $plain, 'the view is measured');
 cmp_ok($of_view / $of_trigger, '<', LIMIT,
 	sprintf('a view needs %.2f times the instructions of a trigger', $of_view / $of_trigger));
 
+note(
+	sprintf(
+		'instructions for each INSERT: plain table %.0f, with trigger %.0f, stream with a view %.0f',
+		map { $_ / INSERTS } @insert));
+cmp_ok($insert[2], '>', 1.1 * $insert[0], 'the view is measured with single rows');
+cmp_ok($insert[2] / $insert[0], '<', INSERT_LIMIT,
+	sprintf('an INSERT needs %.2f times the instructions with a view', $insert[2] / $insert[0]));
+
 # both have counted the same rows
 $node->start;
 is( sql($node, 'SELECT sum(bids) FROM bid_stats'),
-	2 * ROWS, 'the view has counted the rows of both statements');
+	2 * ROWS + 2 * INSERTS, 'the view has counted the rows of all statements');
 equal_ok(
 	$node,
 	'SELECT auction, window_start, bids, total, top FROM bid_stats',
