@@ -112,6 +112,21 @@ COMMIT PREPARED 'eddy_rename';
 INSERT INTO xa VALUES (17, 'h', 9);
 SELECT * FROM xa_by_kind WHERE kind = 'h';
 
+-- The watermark that a prepared transaction has stored judges the rows of other sessions once it is committed.
+CREATE UNLOGGED TABLE xa_events (at timestamptz);
+SELECT eddy.create_stream('xa_events', event_time => 'at');
+SELECT eddy.create_continuous_view('xa_minutes', $$
+    SELECT w.window_end, count(*) FROM xa_events, eddy.tumble(at, '1 minute') AS w GROUP BY w.window_end $$);
+INSERT INTO xa_events VALUES ('2026-01-01 00:00:01Z');
+BEGIN;
+INSERT INTO xa_events VALUES ('2026-01-01 00:10:01Z');
+PREPARE TRANSACTION 'eddy_event';
+INSERT INTO xa_events VALUES ('2026-01-01 00:00:02Z');
+COMMIT PREPARED 'eddy_event';
+INSERT INTO xa_events VALUES ('2026-01-01 00:00:03Z');      -- late
+SELECT count FROM xa_minutes ORDER BY window_end;
+DROP TABLE xa_events CASCADE;
+
 -- Each view is compared with its definition.
 SELECT (SELECT count FROM xa_all) = (SELECT count(*) FROM xa) AS counts, (SELECT sum FROM xa_all) = (SELECT sum(amount) FROM xa) AS sums;
 (SELECT kind, count, sum FROM xa_by_kind EXCEPT ALL SELECT kind, count(*), sum(amount) FROM xa GROUP BY kind)

@@ -207,9 +207,30 @@ SELECT w, held_topic, held_partition FROM held;
 DROP VIEW held, parts;
 DROP PROCEDURE row_in;
 
+-- What a statement has stored judges the next one, unless it was rolled back.
+CREATE UNLOGGED TABLE drafts (at timestamptz);
+SELECT eddy.create_stream('drafts', event_time => 'at');
+SELECT eddy.create_continuous_view('draft_minutes', $$
+    SELECT w.window_end, count(*) FROM drafts, eddy.tumble(at, '1 minute') AS w GROUP BY w.window_end $$);
+INSERT INTO drafts VALUES (at(30));
+BEGIN;
+SAVEPOINT draft;
+INSERT INTO drafts VALUES (at(600));
+INSERT INTO drafts VALUES (at(31));     -- late
+SELECT at(0) + '1 minute' = window_end AS first, count FROM draft_minutes ORDER BY window_end;
+ROLLBACK TO draft;
+INSERT INTO drafts VALUES (at(32));
+COMMIT;
+INSERT INTO drafts VALUES (at(33));
+SELECT at(0) + '1 minute' = window_end AS first, count FROM draft_minutes ORDER BY window_end;
+INSERT INTO drafts VALUES (at(600));
+INSERT INTO drafts VALUES (at(34));     -- late
+SELECT at(0) + '1 minute' = window_end AS first, count FROM draft_minutes ORDER BY window_end;
+SELECT eddy.watermark('drafts') = at(600) AS at_600;
+
 -- the watermark is deleted with its stream
 SET client_min_messages = warning;
-DROP TABLE clicks, batches, readings, ancient, events, local_times, pings, manual, orders CASCADE;
+DROP TABLE clicks, batches, readings, ancient, events, local_times, pings, manual, orders, drafts CASCADE;
 RESET client_min_messages;
 SELECT count(*) FROM eddy._watermark u WHERE NOT EXISTS (SELECT FROM eddy._stream s WHERE s.stream = u.stream);
 DROP FUNCTION advance, w, at;
