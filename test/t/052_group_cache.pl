@@ -116,7 +116,7 @@ produce('gaps', map { 4 * $_ } 1 .. 300);
 produce('gaps', map { 3 * $_ } 1 .. 500);
 view_is_select('gaps', 'id', 'new groups before, between and after others');
 equal_ok($node, 'SELECT * FROM gaps_pairs',
-	'SELECT name, id / 100, nullif(id % 11, 0), count(*) FROM gaps GROUP BY 1, 2, 3', 'with keys of several columns, and NULL');
+	'SELECT name, id / 100 AS h, nullif(id % 11, 0) AS k, count(*) AS n FROM gaps GROUP BY 1, 2, 3', 'with keys of several columns, and NULL');
 
 # A type without hash function, and no memory
 new_source('bits', 'id::int::bit(4)');
