@@ -21,9 +21,9 @@ typedef struct EddyPace
 /* How a batch has ended. */
 typedef enum EddyPaceEnd
 {
-	EDDY_PACE_FULL,				/* by its size: more messages may be waiting */
+	EDDY_PACE_DRAINED,			/* none were left, or it is not known whether there are */
 	EDDY_PACE_SLOW,				/* by time: more are waiting, but arrive slowly */
-	EDDY_PACE_DRAINED			/* none were left */
+	EDDY_PACE_FULL				/* by its size: more messages may be waiting */
 } EddyPaceEnd;
 
 extern int64 eddy_pace_target(int64 target, int nviews, int64 limit);
