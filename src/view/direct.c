@@ -211,9 +211,8 @@ prepare_aggregate(DirectAggregate *agg, const EddyDirect *direct, Aggref *aggref
 }
 
 static EddyDirect *
-prepare(EddyViewPlan *plan, const EddyBatch *batch, Plan *scan)
+prepare(EddyViewPlan *plan, PlannedStmt *statement, const EddyBatch *batch, Plan *scan)
 {
-	PlannedStmt *statement = plan->delta;
 	List	   *targets = statement->planTree->targetlist;
 	EddyDirect *direct = palloc0(sizeof(EddyDirect));
 	TupleDesc	desc = CreateTupleDescCopy(batch->tupdesc);
@@ -253,6 +252,63 @@ prepare(EddyViewPlan *plan, const EddyBatch *batch, Plan *scan)
 }
 
 /*
+ * The plan of the delta query with separate nodes for scan and aggregation, in the current memory context,
+ * which their expressions are taken from.
+ */
+static PlannedStmt *
+plan_separately(EddyViewPlan *plan)
+{
+	MemoryContext scratch;
+	MemoryContext old;
+	PlannedStmt *statement;
+
+	if (IsA(plan->delta->planTree, Agg))
+		return plan->delta;
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy planning",
+									ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(scratch);
+	eddy_scan_separate(true);
+	PG_TRY();
+	{
+		statement = eddy_delta_plan_query(plan, copyObject(plan->delta_query));
+	}
+	PG_FINALLY();
+	{
+		eddy_scan_separate(false);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	statement = copyObject(statement);
+	MemoryContextDelete(scratch);
+	return statement;
+}
+
+static void
+make(EddyViewPlan *plan, const EddyBatch *batch)
+{
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy direct delta",
+											   ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	PlannedStmt *statement = plan_separately(plan);
+	Plan	   *scan = find_scan(statement);
+	EddyDirect *direct = NULL;
+
+	plan->indirect = scan == NULL || !suits_columns(statement->planTree, scan) ||
+		list_length(statement->planTree->targetlist) != plan->delta_desc->natts;
+	if (!plan->indirect)
+		direct = prepare(plan, statement, batch, scan);
+	MemoryContextSwitchTo(old);
+	if (direct == NULL)
+	{
+		MemoryContextDelete(mcxt);
+		return;
+	}
+	MemoryContextSetParent(mcxt, plan->delta_mcxt);
+	plan->direct = direct;
+	plan->is_pure = eddy_pure_check(plan, statement->planTree, scan);
+}
+
+/*
  * eddy_direct_get returns what computes the delta of a range of a batch without the executor; NULL
  * if the plan of the delta query or the batch do not suit. The plan is valid, and the caller acts as
  * the owner of the view.
@@ -261,28 +317,11 @@ EddyDirect *
 eddy_direct_get(EddyViewPlan *plan, const EddyScanRange *range)
 {
 	const EddyBatch *batch = range->batch;
-	Plan	   *scan;
 
 	if (range->to - range->from > MAX_ROWS || batch->columns || batch->marks)
 		return NULL;
 	if (plan->direct == NULL && !plan->indirect)
-	{
-		scan = find_scan(plan->delta);
-		plan->indirect = scan == NULL || !suits_columns(plan->delta->planTree, scan) ||
-			list_length(plan->delta->planTree->targetlist) != plan->delta_desc->natts;
-		if (!plan->indirect)
-		{
-			MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy direct delta",
-													   ALLOCSET_SMALL_SIZES);
-			MemoryContext old = MemoryContextSwitchTo(mcxt);
-			EddyDirect *direct = prepare(plan, batch, scan);
-
-			MemoryContextSwitchTo(old);
-			MemoryContextSetParent(mcxt, plan->delta_mcxt);
-			plan->direct = direct;
-			plan->is_pure = eddy_pure_check(plan, scan);
-		}
-	}
+		make(plan, batch);
 	if (plan->direct && !eddy_batch_fits(batch, plan->direct->row->tts_tupleDescriptor))
 		return NULL;
 	return plan->direct;
@@ -425,7 +464,7 @@ begin(EddyDirect *direct, EddyScanRange *range)
 	eddy_compat_check_privileges(direct->statement);
 	range->position = -1;
 	if (range->batch->store)
-		eddy_scan_rewind_store(range);
+		eddy_scan_go_to_first(range);
 }
 
 /* eddy_direct_clear releases the rows of the batch and of the delta that were read last. */

@@ -222,16 +222,16 @@ has_pure_indexes(const EddyViewPlan *plan)
 }
 
 /*
- * eddy_pure_check returns true if the maintenance of a view depends on neither user nor settings. scan
- * is the part of the plan of its delta query below the aggregation. The state tables are locked.
+ * eddy_pure_check returns true if the maintenance of a view depends on neither user nor settings. agg
+ * and scan are the aggregation of its delta query and what is below. The state tables are locked.
  */
 bool
-eddy_pure_check(const EddyViewPlan *plan, const Plan *scan)
+eddy_pure_check(const EddyViewPlan *plan, const Plan *agg, const Plan *scan)
 {
 	return list_length(plan->streams) == 1 && plan->kind == &eddy_kind_combining && !plan->deferred && plan->parent == NULL &&
 		plan->collections == NIL && plan->empty_sets == NIL &&
 		!is_impure((Node *) scan->targetlist, NULL) && !is_impure((Node *) scan->qual, NULL) &&
-		!is_impure((Node *) plan->delta->planTree->targetlist, NULL) &&
+		!is_impure((Node *) agg->targetlist, NULL) &&
 		has_pure_keys(plan) && has_pure_aggregates(plan) && has_pure_outputs(plan) &&
 		has_pure_indexes(plan);
 }

@@ -11,7 +11,7 @@
 #include "owner.h"
 #include "view/plan.h"
 
-extern bool eddy_pure_check(const EddyViewPlan *plan, const Plan *scan);
+extern bool eddy_pure_check(const EddyViewPlan *plan, const Plan *agg, const Plan *scan);
 
 /* Switches to the owner of a view, unless pure is true. Ended by eddy_owner_end. */
 static inline void

@@ -57,6 +57,8 @@ typedef struct EddyBatchScanState
 static set_rel_pathlist_hook_type prev_set_rel_pathlist = NULL;
 static create_upper_paths_hook_type prev_create_upper_paths = NULL;
 
+static bool separate = false;	/* see eddy_scan_separate */
+
 /*
  * The mark, in a field that the server uses for ephemeral relations only, and the name under
  * which the rows are found in the query environment. With the other mark, the aggregates of the
@@ -204,9 +206,9 @@ recheck_row(ScanState *node pg_attribute_unused(), TupleTableSlot *slot pg_attri
 	return true;				/* rows of a batch have no newer versions */
 }
 
-/* eddy_scan_rewind_store goes to the first row of a range of a batch in a tuplestore. */
+/* eddy_scan_go_to_first goes to the first row of a range of a batch in a tuplestore. */
 void
-eddy_scan_rewind_store(EddyScanRange *range)
+eddy_scan_go_to_first(EddyScanRange *range)
 {
 	if (range->batch->store)
 	{
@@ -222,7 +224,7 @@ void
 eddy_scan_rewind(EddyBatchReader *reader)
 {
 	reader->next = reader->range->from;
-	eddy_scan_rewind_store(reader->range);
+	eddy_scan_go_to_first(reader->range);
 }
 
 /* The plan was made for the current columns of the stream; rows with others would be misread. */
@@ -382,6 +384,16 @@ static const CustomScanMethods scan_methods = {
 	.CreateCustomScanState = create_scan_state,
 };
 
+/*
+ * eddy_scan_separate makes the planner leave scan and aggregation of a batch to two nodes, for callers that
+ * need the expressions of both; until it is called again.
+ */
+void
+eddy_scan_separate(bool value)
+{
+	separate = value;
+}
+
 bool
 eddy_scan_is_batch(const Plan *plan)
 {
@@ -538,7 +550,7 @@ create_upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input
 	output_rel->partial_pathlist = NIL;
 	if (split == AGGSPLIT_SIMPLE)
 	{
-		path = eddy_batch_aggregate_path(output_rel, input, target);
+		path = separate ? NULL : eddy_batch_aggregate_path(output_rel, input, target);
 		if (path)
 		{
 			output_rel->pathlist = list_make1(path);

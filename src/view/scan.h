@@ -69,7 +69,8 @@ extern void eddy_scan_init(void);	/* from _PG_init only */
 extern void eddy_scan_mark(RangeTblEntry *rte, bool final);
 extern bool eddy_scan_is_marked(const RangeTblEntry *rte);
 extern bool eddy_scan_is_batch(const Plan *plan);	/* true for the scan of a batch */
-extern void eddy_scan_rewind_store(EddyScanRange *range);
+extern void eddy_scan_separate(bool separate);	/* plan scan and aggregation as two steps */
+extern void eddy_scan_go_to_first(EddyScanRange *range);
 extern QueryEnvironment *eddy_scan_environment(EddyScanRange *range);
 
 /* ---- for batch_aggregate.c, which reads the rows itself ---- */
