@@ -145,6 +145,16 @@ ROLLBACK;
 SELECT sec(eddy.watermark('b')) AS watermark;
 SELECT key, sec(window_end) AS "end", n FROM b_closed WHERE key = 't';
 
+-- When input stops, the watermark is advanced by hand, in one transaction with what it closes.
+INSERT INTO b VALUES ('stop', at(105));
+BEGIN;
+SELECT sec(eddy.advance_watermark('b', at(120))) AS watermark;
+ROLLBACK;
+SELECT sec(eddy.watermark('b')) AS watermark, (SELECT count(*) FROM b_closed WHERE key = 'stop') AS final;
+SELECT sec(eddy.advance_watermark('b', at(120))) AS watermark;
+SELECT key, sec(window_end) AS "end", n FROM b_closed WHERE key = 'stop';
+SELECT (SELECT xmin FROM eddy._b_closed_state WHERE key = 'stop') = (SELECT xmin FROM eddy._watermark WHERE stream = 'b'::regclass) AS one_transaction;
+
 -- HAVING decides about the final row.
 CREATE UNLOGGED TABLE e (key text, ts timestamptz, amount numeric);
 SELECT eddy.create_stream('e', event_time => 'ts');
