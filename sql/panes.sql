@@ -78,7 +78,7 @@ SELECT eddy.create_continuous_view('p_few', $$
 SELECT eddy.create_continuous_view('p_many', $$
     SELECT key, w.window_end, count(*) AS n, sum(extract(second FROM ts)) / count(*) AS mean
     FROM p, eddy.hop(ts, '1 s', '11 s') w GROUP BY key, w.window_end $$);
-SELECT view, kind FROM eddy._view WHERE view::text LIKE 'p\_%' ORDER BY 1::text;
+SELECT view, kind FROM eddy._view WHERE view::text LIKE 'p\_%' ORDER BY view::text COLLATE "C";
 INSERT INTO p VALUES ('a', at(1001)), ('b', at(1002)), ('a', at(1004));
 SELECT key, sec(window_end) AS "end", n, round(mean, 1) AS mean FROM p_many
 WHERE key = 'a' AND sec(window_end) BETWEEN 1002 AND 1008 ORDER BY 2;
