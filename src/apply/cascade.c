@@ -65,10 +65,10 @@ find_apply(List *applies, List *streams)
 EddyApply *
 eddy_apply_make_child(EddyChanges *changes, List *applies)
 {
-	List	   *streams = eddy_catalog_root_streams(changes->view);
-	const EddyApply *root = find_apply(applies, streams);
+	EddyMember	member = eddy_catalog_member(changes->view);
+	const EddyApply *root = find_apply(applies, member.streams);
 	/* without a batch windows are closed, and those of all streams are locked */
-	const EddyStream *stream = root ? root->stream : eddy_catalog_get_stream(linitial_oid(streams));
+	const EddyStream *stream = root ? root->stream : eddy_catalog_get_stream(member.stream);
 	EddyApply  *apply;
 	EddyBatch  *batch;
 

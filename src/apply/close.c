@@ -321,6 +321,18 @@ eddy_close_at_commit(void)
 
 /* ---- the database worker ---- */
 
+static bool
+is_listed(List *list, const List *streams)
+{
+	ListCell   *lc;
+
+	foreach(lc, list)
+		if (linitial_oid((List *) lfirst(lc)) == linitial_oid(streams) &&
+			equal(lfirst(lc), streams))
+			return true;
+	return false;
+}
+
 /* The streams of views that have windows: List of List of Oid in the caller's context. */
 static List *
 list_streams(void)
@@ -336,14 +348,14 @@ list_streams(void)
 		foreach(lc, eddy_catalog_list_all_views())
 		{
 			const EddyView *view = lfirst(lc);
-			List	   *streams;
+			List	   *streams = eddy_catalog_member(view->relid).streams;
 			MemoryContext old;
 
-			if (view->final_column == InvalidAttrNumber || view->suspended)
+			if (view->final_column == InvalidAttrNumber || view->suspended || streams == NIL ||
+				is_listed(result, streams))
 				continue;
-			streams = eddy_catalog_root_streams(view->relid);
 			old = MemoryContextSwitchTo(caller);
-			result = list_append_unique(result, list_copy(streams));
+			result = lappend(result, list_copy(streams));
 			MemoryContextSwitchTo(old);
 		}
 	PopActiveSnapshot();

@@ -186,25 +186,26 @@ follow_clock(const StreamClock *clock, const EddyStream *stream, TimestampTz wat
 	return until;
 }
 
-/* True if views read the stream together with others, whose windows wait for it until it is idle. */
-static bool
-is_united(const EddyStream *stream, List *views)
+/* Streams that views read together with others, and wait for until they are idle: List of Oid. */
+static List *
+list_united(List *views)
 {
+	List	   *united = NIL;
 	ListCell   *lc;
 
 	foreach(lc, views)
 	{
 		const EddyView *view = lfirst(lc);
 
-		if (list_length(view->streams) > 1 && list_member_oid(view->streams, stream->relid))
-			return true;
+		if (list_length(view->streams) > 1)
+			united = list_concat_unique_oid(united, view->streams);
 	}
-	return false;
+	return united;
 }
 
 /* Determines what is due in a stream; false if nothing is. */
 static bool
-examine(const EddyStream *stream, List *views, int64 now, Due *due)
+examine(const EddyStream *stream, List *united, int64 now, Due *due)
 {
 	StreamClock *clock = get_clock(stream->relid, now);
 	EddyUserPartition users = eddy_catalog_get_user_partition(stream->relid);
@@ -218,7 +219,8 @@ examine(const EddyStream *stream, List *views, int64 now, Due *due)
 	if (clock->retry_at > now)
 		return false;
 	if (timeout > 0 && now - clock->user_rows_at >= timeout &&
-		(eddy_watermark_sources(stream) != NIL ? users.rows > 0 : is_united(stream, views)) &&
+		(eddy_watermark_sources(stream) != NIL ? users.rows > 0 :
+		 list_member_oid(united, stream->relid)) &&
 		eddy_catalog_get_watermark(stream->relid).idle_user_rows != users.rows)
 	{
 		due->idle_user_rows = users.rows;
@@ -255,12 +257,14 @@ list_due(MemoryContext mcxt, bool *ticking)
 	int64		now = eddy_monotonic_usec();
 	List	   *result = NIL;
 	List	   *views;
+	List	   *united;
 	ListCell   *lc;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	views = eddy_catalog_list_all_views();
+	united = list_united(views);
 	foreach(lc, eddy_catalog_list_streams())
 	{
 		EddyStream *stream = lfirst(lc);
@@ -270,7 +274,7 @@ list_due(MemoryContext mcxt, bool *ticking)
 		if (!needs_ticks(stream, views))
 			continue;
 		*ticking = true;
-		if (examine(stream, views, now, &due))
+		if (examine(stream, united, now, &due))
 		{
 			MemoryContext old = MemoryContextSwitchTo(mcxt);
 			Due		   *copy = palloc(sizeof(Due));

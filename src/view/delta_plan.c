@@ -24,6 +24,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 
+#include "view/flatten.h"
 #include "view/plan.h"
 #include "view/refuse.h"
 #include "view/scan.h"
@@ -56,6 +57,7 @@ eddy_delta_plan_query(EddyViewPlan *plan, Query *query)
 	List	   *rewritten;
 	PlannedStmt *statement;
 
+	query = eddy_union_pull_up(query, plan->stream_rti);
 	query->querySource = QSRC_ORIGINAL;
 	query->canSetTag = true;
 	AcquireRewriteLocks(query, true, false);

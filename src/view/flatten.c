@@ -283,9 +283,9 @@ mark_lateral(Query *sub)
 	}
 }
 
-/* Pulls a flat sub-select up into the query, which is returned. */
-static Query *
-pull_up(Query *query, Index rti)
+/* eddy_flatten_pull_up pulls a flat sub-select up into the query, which is returned. */
+Query *
+eddy_flatten_pull_up(Query *query, Index rti)
 {
 	RangeTblEntry *rte = rt_fetch(rti, query->rtable);
 	RangeTblEntry *target = copyObject(rte);
@@ -334,7 +334,7 @@ flatten(Query *query, Oid stream, bool top)
 		eddy_refuse_not_row_wise(rte->subquery);
 		rte->subquery = flatten(rte->subquery, stream, false);
 		eddy_set_returning_to_from(rte->subquery);
-		query = pull_up(query, rti);
+		query = eddy_flatten_pull_up(query, rti);
 	}
 	return query;
 }

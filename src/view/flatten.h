@@ -17,11 +17,13 @@ extern bool eddy_flatten_reads_stream(Query *query);
 extern List *eddy_flatten_list_sources(Query *query);
 extern void eddy_flatten_inline_ctes(Query *query, bool all);
 extern void eddy_flatten_replace_ref(Query *query, Index rti, FromExpr *replacement);
+extern Query *eddy_flatten_pull_up(Query *query, Index rti);
 
 /* ---- union.c ---- */
 
 extern Query *eddy_union_wrap(Query *query);
 extern void eddy_union_flatten(Query *query, Index rti, Oid stream);
+extern Query *eddy_union_pull_up(Query *query, Index stream_rti);
 extern AttrNumber eddy_union_find_column(const Query *query, Index stream_rti, const Node *expr);
 
 /* ---- set_returning.c ---- */

@@ -383,6 +383,88 @@ eddy_union_flatten(Query *query, Index rti, Oid stream)
 	eddy_flatten_replace_ref(query, rti, makeFromExpr(list_make2(stream_ref, union_ref), NULL));
 }
 
+/* ---- planning ---- */
+
+/* The entry in the FROM clause of a branch that takes the place of the stream, 0 if there is none. */
+static Index
+find_placeholder(const Query *branch, const Node *node)
+{
+	Index		found = 0;
+	ListCell   *lc;
+
+	if (node == NULL)
+		return 0;
+	if (IsA(node, RangeTblRef))
+	{
+		found = ((const RangeTblRef *) node)->rtindex;
+		return rt_fetch(found, branch->rtable)->rtekind == RTE_RESULT ? found : 0;
+	}
+	if (IsA(node, JoinExpr))
+	{
+		found = find_placeholder(branch, ((const JoinExpr *) node)->larg);
+		return found ? found : find_placeholder(branch, ((const JoinExpr *) node)->rarg);
+	}
+	foreach(lc, castNode(FromExpr, unconstify(Node *, node))->fromlist)
+		if ((found = find_placeholder(branch, lfirst(lc))) != 0)
+			break;
+	return found;
+}
+
+/* Removes the stream from the FROM clause, where it stands before a union. */
+static void
+remove_stream(Node *node, Index stream_rti)
+{
+	ListCell   *lc;
+
+	if (node == NULL || IsA(node, RangeTblRef))
+		return;
+	if (IsA(node, JoinExpr))
+	{
+		remove_stream(((JoinExpr *) node)->larg, stream_rti);
+		remove_stream(((JoinExpr *) node)->rarg, stream_rti);
+		return;
+	}
+	foreach(lc, castNode(FromExpr, node)->fromlist)
+	{
+		RangeTblRef *ref = lfirst(lc);
+
+		if (!IsA(ref, RangeTblRef))
+			remove_stream((Node *) ref, stream_rti);
+		else if (ref->rtindex == (int) stream_rti)
+			((FromExpr *) node)->fromlist = foreach_delete_current(((FromExpr *) node)->fromlist,
+																   lc);
+	}
+}
+
+/*
+ * eddy_union_pull_up makes a delta query in which a union has one branch a join of the stream itself with
+ * the relations of the branch. The planner would do so, unless there are outer joins. Returns the query.
+ */
+Query *
+eddy_union_pull_up(Query *query, Index stream_rti)
+{
+	/* with the entries that are added on the way, of unions within a branch */
+	for (int rti = 1; rti <= list_length(query->rtable); rti++)
+	{
+		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
+		RangeTblRef *stream_ref;
+		Index		placeholder;
+
+		if (rte->rtekind != RTE_SUBQUERY || !rte->lateral || rte->subquery->setOperations)
+			continue;
+		placeholder = find_placeholder(rte->subquery, (Node *) rte->subquery->jointree);
+		if (placeholder == 0)
+			continue;
+		stream_ref = makeNode(RangeTblRef);
+		stream_ref->rtindex = stream_rti;
+		remove_stream((Node *) query->jointree, stream_rti);
+		placeholder += list_length(query->rtable);
+		query = eddy_flatten_pull_up(query, rti);
+		eddy_flatten_replace_ref(query, placeholder, makeFromExpr(list_make1(stream_ref), NULL));
+	}
+	return query;
+}
+
 /* ---- columns ---- */
 
 static AttrNumber find_column(const Query *query, Index stream_rti, Index level, const Node *expr);

@@ -23,6 +23,9 @@ my %views = (
 		FROM events, eddy.tumble(at, '1 min') w GROUP BY w.window_start, w.window_end},
 	totals => 'SELECT k, count(*) AS n FROM events GROUP BY ROLLUP (k)',
 	both => 'SELECT k, count(*) AS n FROM (SELECT k FROM events UNION ALL SELECT upper(k) FROM events WHERE n > 5) b GROUP BY k',
+	united_final => q{SELECT u.k, w.window_end, count(*) AS n, sum(u.id) AS s
+		FROM (SELECT k, id, at FROM events UNION ALL SELECT upper(k), -id, at FROM others) u, eddy.tumble(u.at, '1 min') w
+		GROUP BY u.k, w.window_end},
 	zz_queued => 'SELECT k, count(*) AS n, max(id) AS last FROM events GROUP BY k',
 	zz_appended => 'SELECT id, upper(k) AS k FROM events',
 	zz_chained => 'SELECT s > 400 AS big, count(*) AS groups, sum(n) AS n FROM groups GROUP BY s > 400');
@@ -39,7 +42,8 @@ sub add_rows
 		$database, qq{
 WITH rows AS (SELECT i, chr(97 + i % 3), i / 4.0, '2026-01-01Z'::timestamptz + i * interval '1 min'
 			  FROM generate_series($first, $last) i),
-	added AS (INSERT INTO accepted SELECT * FROM rows)
+	added AS (INSERT INTO accepted SELECT * FROM rows),
+	others AS (INSERT INTO others SELECT * FROM rows)
 INSERT INTO events SELECT * FROM rows});
 }
 
@@ -51,10 +55,10 @@ sub views_ok
 	{
 		my $want = $views{$view} =~ s/FROM groups/FROM ($views{groups}) groups/r;
 
-		$want =~ s/FROM events/FROM (SELECT * FROM accepted ORDER BY k, id) events/g;
+		$want =~ s/FROM (events|others)/FROM (SELECT * FROM accepted ORDER BY k, id) $1/g;
 
-		$want = "SELECT * FROM ($want) f WHERE window_end <= eddy.watermark('events')"
-		  if $view eq 'final';
+		$want = "SELECT * FROM ($want) f WHERE window_end <= eddy.watermark('$view')"
+		  if $view =~ /final$/;
 		is($node->safe_psql($database, difference("SELECT * FROM $view", $want)),
 			'', "$database, $when: view $view equals its SELECT");
 	}
@@ -96,10 +100,12 @@ sub copy_ok
 sql($node, q{
 CREATE UNLOGGED TABLE events (id int, k text, n numeric, at timestamptz);
 CREATE TABLE accepted (LIKE events);
+CREATE UNLOGGED TABLE others (LIKE events);
 SELECT eddy.create_stream('events', event_time => 'at', delay => '30 min');
+SELECT eddy.create_stream('others', event_time => 'at', delay => '40 min');
 });
 sql($node, "SELECT eddy.create_continuous_view('$_', \$\$$views{$_}\$\$"
-	  . ($_ eq 'final' ? ", emit => 'on_close')" : $_ eq 'zz_queued' ? ", maintenance => 'deferred')" : ')'))
+	  . (/final$/ ? ", emit => 'on_close')" : $_ eq 'zz_queued' ? ", maintenance => 'deferred')" : ')'))
   foreach sort keys %views;
 sql($node, q{SELECT eddy.keep_changes('totals', retention => '1 day')});
 # a view with groups, and with deltas that are not merged while the groups are locked

@@ -329,6 +329,91 @@ sql($node, q{SELECT eddy.detach_kafka('two_topics', 'second')});
 watermark_becomes('two_topics', '95', 'the partitions of a source that is detached do not count');
 
 #
+# A view over UNION ALL of two streams: the minimum of both, without one that is idle
+#
+
+new_stream($_, 1) foreach 'left_side', 'right_side';
+sql($node, q{
+SELECT eddy.create_continuous_view('both_counts', 'SELECT u.key, count(*) AS n
+	FROM (SELECT key FROM left_side UNION ALL SELECT key FROM right_side) u GROUP BY u.key');
+SELECT eddy.create_continuous_view('both_final', 'SELECT w.window_start, w.window_end, u.key, count(*) AS n
+	FROM (SELECT key, ts FROM left_side UNION ALL SELECT key, ts FROM right_side) u, eddy.tumble(u.ts, ''10 s'') AS w
+	GROUP BY w.window_start, w.window_end, u.key', emit => 'on_close', late => 'keep');
+});
+sub final_becomes
+{
+	my ($view, $want, $what) = @_;
+
+	ok( wait_until(
+			$node, qq{
+SELECT coalesce(string_agg(format('%s %s=%s', seconds(window_start), key, n), ', ' ORDER BY window_start, key), '') = '$want'
+FROM ${view}_final}, "$what: $want"),
+		$what) or diag(final($view));
+	return;
+}
+
+rows('left_side', [ 0, 12 ], [ 0, 42 ]);
+is(watermark('both_final'), 'none', 'a stream without rows holds the watermark of the view');
+is(final('left_side'), '10 k=1', 'but not that of a view over the other stream');
+rows('right_side', [ 0, 7 ], [ 0, 31 ]);
+is(watermark('both_final'), '26', 'the minimum of both streams');
+final_becomes('both', '0 k=1, 10 k=1', 'windows before the minimum are final, with the rows of both');
+
+# batches of two sources that insert the same groups
+produce($_, map { [ 0, 50 + int($_ / 100), 'n' . $_ % 700 ] } 1 .. 3000) foreach 'left_side', 'right_side';
+wait_for_consumed($node, $broker, $_) foreach 'left_side', 'right_side';
+equal_ok(
+	$node, q{SELECT key, n FROM both_counts WHERE key ~ '^n'},
+	q{SELECT 'n' || i % 700, 2 * count(*) FROM generate_series(1, 3000) i GROUP BY 1},
+	'the groups have all rows of both streams');
+ok(wait_until($node, q{SELECT closed_until = at(75) FROM eddy.continuous_views WHERE view = 'both_final'::regclass},
+		'windows are closed'), 'windows close when both streams have passed their end');
+equal_ok(
+	$node, q{SELECT seconds(window_start), key, n FROM both_final WHERE window_start >= at(50)},
+	q{SELECT ((50 + i / 100) / 10 * 10)::text, 'n' || i % 700, 2 * count(*)
+		FROM generate_series(1, 3000) i WHERE 50 + i / 100 < 70 GROUP BY 1, 2},
+	'with the rows of both');
+
+# one of the streams is idle
+advance_clock($node, 3700);
+idle_become($_, '0', "$_ becomes idle") foreach 'left_side', 'right_side';
+rows('left_side', [ 0, 200 ], [ 0, 301, 'z' ]);
+watermark_becomes('both_final', '296', 'a stream that is idle does not hold the watermark');
+is(watermark('right_side'), '75', 'its own remains');
+ok(wait_until($node, q{SELECT count(*) = 1 FROM both_final WHERE window_start = at(200)}, 'the window is closed'),
+	'windows close without it');
+# which is stored
+restart_node($node);
+is(watermark('both_final'), '296', 'also after a crash');
+rows('right_side', [ 0, 250, 'late' ], [ 0, 302, 'z' ]);
+is(watermark('both_final'), '296', 'and when the stream is live again');
+is( sql($node, q{SELECT row_data ->> 'key', topic, "offset" IS NOT NULL, seconds(watermark) FROM eddy.late_rows
+	WHERE view = 'both_final'::regclass}),
+	'late|right_side|t|296', 'its rows are judged by the watermark of the view');
+rows('left_side', [ 0, 400 ]);
+is(watermark('both_final'), '297', 'it holds the watermark again');
+rows('right_side', [ 0, 500 ]);
+ok(wait_until($node, q{SELECT n = 2 FROM both_final WHERE key = 'z'}, 'the window is closed'), 'until it has passed it');
+
+# streams without sources: the database worker finds them idle
+new_stream($_, 0) foreach 'users_a', 'users_b';
+sql($node, q{
+SELECT eddy.create_continuous_view('users_final', 'SELECT w.window_start, w.window_end, u.key, count(*) AS n
+	FROM (SELECT key, ts FROM users_a UNION ALL SELECT key, ts FROM users_b) u, eddy.tumble(u.ts, ''10 s'') AS w
+	GROUP BY w.window_start, w.window_end, u.key', emit => 'on_close');
+INSERT INTO users_a VALUES ('k', at(1)), ('k', at(100));
+});
+is(final('users'), '', 'a stream that has never had a row holds the windows');
+my $second = 100;
+for (my $try = 0; $try < 300 && final('users') !~ /^0 k=1/; $try++)
+{
+	advance_clock($node, 7200) if $try % 15 == 0;
+	sql($node, 'INSERT INTO users_a VALUES (\'k\', at(' . $second++ . '))') if $try % 5 == 0;
+	Time::HiRes::sleep(0.1);    # before the next poll
+}
+like(final('users'), qr/^0 k=1/, 'until it is idle');
+
+#
 # What event times come from
 #
 
