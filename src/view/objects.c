@@ -445,6 +445,12 @@ eddy_view_cleanup_dropped(DropBehavior behavior,
 		if (has_view && has_state_tables(view) &&
 			OidIsValid(eddy_owner_of_relation(view->definition)))
 			continue;
+		/*
+		 * A concurrent transaction that has dropped it may be committing: its changes are visible, but
+		 * not all of our caches know of them yet. It has deleted this row.
+		 */
+		if (eddy_catalog_get_view(view->relid) == NULL)
+			continue;
 		eddy_catalog_delete_view(view->relid);
 		if (behavior == DROP_RESTRICT && !has_view)
 		{
