@@ -22,7 +22,7 @@ my %views = (
 	final => q{SELECT w.window_start, w.window_end, max(id) AS last
 		FROM events, eddy.tumble(at, '1 min') w GROUP BY w.window_start, w.window_end},
 	totals => 'SELECT k, count(*) AS n FROM events GROUP BY ROLLUP (k)',
-	both => 'SELECT k, count(*) AS n FROM (SELECT k FROM events UNION ALL SELECT upper(k) FROM events WHERE n > 5) b GROUP BY k',
+	branches => 'SELECT k, count(*) AS n FROM (SELECT k FROM events UNION ALL SELECT upper(k) FROM events WHERE n > 5) b GROUP BY k',
 	united_final => q{SELECT u.k, w.window_end, count(*) AS n, sum(u.id) AS s
 		FROM (SELECT k, id, at FROM events UNION ALL SELECT upper(k), -id, at FROM others) u, eddy.tumble(u.at, '1 min') w
 		GROUP BY u.k, w.window_end},
