@@ -192,13 +192,17 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 		PG_GETARG_BOOL(ARG_IF_NOT_EXISTS);
 
 	source = get_source(fcinfo, options.start, ARG_HISTORY, &history);
+	options.unlocked = source != EDDY_FILL_NOTHING;
 	check_lateness(&options);
 
 	view = eddy_view_create(text_to_cstring(PG_GETARG_TEXT_PP(ARG_NAME)),
 							text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY)), &options, &created);
 	if (created)
 	{
-		eddy_apply_fill(view, source, history, NIL);
+		if (options.unlocked)
+			eddy_apply_fill_new(view, source, history);
+		else
+			eddy_apply_fill(view, source, history, NIL);
 		if (reads_kafka(options.start))
 			eddy_view_start(view, InvalidOid);
 		eddy_worker_wakeup_at_commit(); /* it may need ticks now */

@@ -298,9 +298,11 @@ typedef enum EddyFillSource
 extern void eddy_apply_fill(Oid view, EddyFillSource source, const char *history, List *changes);
 
 /*
- * Gives the new state of a view whose query is replaced its content, without a lock that keeps writers out
- * until nearly all of it is there; ends with eddy_view_replace_lock.
+ * The same for a view that was created with the option unlocked, and for the new state of a view whose query is
+ * replaced: no lock keeps writers out until nearly all of it is there. Ends with the locks of eddy_view_create, or with
+ * eddy_view_replace_lock.
  */
+extern void eddy_apply_fill_new(Oid view, EddyFillSource source, const char *history);
 extern void eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source,
 							  const char *history);
 

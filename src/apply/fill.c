@@ -13,12 +13,12 @@
  * rows of the stream: they are not stored, not counted, and do not move the watermark. One without an
  * event time becomes a dead letter of the view.
  *
- * When the query of a view is replaced, its new state is filled beside the old one, and writers continue
- * (eddy_apply_refill): first with what a snapshot sees, then with the rows that were added to the stream
+ * When a view is created, or its query is replaced, others do not know the new state before it is complete, so that writers
+ * continue (fill_beside): it is filled first with what a snapshot sees, then with the rows that were added to the stream
  * since that snapshot, in several passes. Only for the last one, which has few rows, writers are locked out. A stream
  * without retention does not keep the rows of Kafka, so that they are locked out from the beginning.
  *
- * Locking: the caller has locked writers out, except in eddy_apply_refill; AccessShareLock on the segments,
+ * Locking: the caller has locked writers out, except in eddy_apply_fill_new and eddy_apply_refill; AccessShareLock on the segments,
  * which are not emptied meanwhile. Memory: the caller's; the rows spill to a temporary file beyond work_mem.
  *
  *-------------------------------------------------------------------------
@@ -47,8 +47,8 @@
 #define HISTORY_BATCH 100000
 
 /* Passes over new rows while writers continue: until there are few of them, at most so many. */
-#define REFILL_PASSES 10
-#define REFILL_FEW_ROWS 2000
+#define PASSES 10
+#define FEW_ROWS 2000
 
 /* No input delivers these rows; the batch is over with its dead letters. */
 static const EddyInput filled_rows = {0};
@@ -284,7 +284,7 @@ fill_from_streams(const EddyView *view, EddyFillSource source, const char *histo
 	}
 }
 
-/* ---- a view whose query is replaced ---- */
+/* ---- while writers continue ---- */
 
 static void
 push_registered(Snapshot *snapshot)
@@ -293,12 +293,23 @@ push_registered(Snapshot *snapshot)
 	PushActiveSnapshot(*snapshot);
 }
 
-/* Fills the view, which reads these streams, while writers continue, and locks them out at the end. */
+/* Locks writers out. */
 static void
-refill_beside(Filling *fillings, int count, EddyFillSource source, const char *history)
+lock_writers(const EddyView *view, EddyReplacement *replacement)
+{
+	if (replacement)
+		eddy_view_replace_lock(replacement);
+	else
+		eddy_view_lock_sources(view);
+}
+
+/* Fills a view, which reads these streams, while writers continue, and locks them out at the end. */
+static void
+fill_beside(const EddyView *view, Filling *fillings, int count, EddyFillSource source,
+			const char *history)
 {
 	Snapshot	since;
-	int64		nrows = REFILL_FEW_ROWS + 1;
+	int64		nrows = FEW_ROWS + 1;
 
 	/* before the snapshot is taken */
 	for (int i = 0; i < count; i++)
@@ -307,13 +318,13 @@ refill_beside(Filling *fillings, int count, EddyFillSource source, const char *h
 	for (int i = 0; i < count; i++)
 		fill_first(&fillings[i], source, history, NIL);
 	PopActiveSnapshot();
-	for (int pass = 0; pass <= REFILL_PASSES; pass++)
+	for (int pass = 0; pass <= PASSES; pass++)
 	{
 		Snapshot	now;
-		bool		last = pass == REFILL_PASSES || nrows <= REFILL_FEW_ROWS;
+		bool		last = pass == PASSES || nrows <= FEW_ROWS;
 
 		if (last)
-			eddy_view_replace_lock(fillings[0].replacement);
+			lock_writers(view, fillings[0].replacement);
 		push_registered(&now);
 		nrows = 0;
 		for (int i = 0; i < count; i++)
@@ -327,10 +338,10 @@ refill_beside(Filling *fillings, int count, EddyFillSource source, const char *h
 	UnregisterSnapshot(since);
 }
 
-void
-eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source, const char *history)
+static void
+fill_unlocked(const EddyView *view, EddyReplacement *replacement, EddyFillSource source,
+			  const char *history)
 {
-	EddyView   *view = eddy_view_replace_row(replacement);
 	int			count = list_length(view->streams);
 	Filling    *fillings = palloc(sizeof(Filling) * count);
 	bool		beside = source != EDDY_FILL_NOTHING;
@@ -350,10 +361,10 @@ eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source, const cha
 		beside = beside && eddy_interval_usec(&stream->retention) > 0;
 	}
 	if (beside)
-		refill_beside(fillings, count, source, history);
+		fill_beside(view, fillings, count, source, history);
 	else
 	{
-		eddy_view_replace_lock(replacement);
+		lock_writers(view, replacement);
 		PushActiveSnapshot(GetLatestSnapshot());
 		/* one batch without rows is enough */
 		for (int i = 0; i < (source == EDDY_FILL_NOTHING ? 1 : count); i++)
@@ -365,6 +376,25 @@ eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source, const cha
 		table_close(fillings[i].rel, NoLock);
 		eddy_close_request(fillings[i].stream->relid);
 	}
+}
+
+void
+eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source, const char *history)
+{
+	fill_unlocked(eddy_view_replace_row(replacement), replacement, source, history);
+}
+
+void
+eddy_apply_fill_new(Oid view, EddyFillSource source, const char *history)
+{
+	EddyView   *row = eddy_catalog_get_view(view);
+
+	if (row == NULL)
+		elog(ERROR, "continuous view %u does not exist", view);
+	if (eddy_catalog_get_view(row->stream) != NULL)
+		eddy_apply_fill(view, source, history, NIL);
+	else
+		fill_unlocked(row, NULL, source, history);
 }
 
 /* ---- a view over a view ---- */

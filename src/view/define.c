@@ -743,6 +743,14 @@ eddy_define_set_streams(EddyView *row, Query *definition)
 	list_sort(row->streams, list_oid_cmp);
 }
 
+/* eddy_view_lock_sources locks writers of the streams of a view out, whose creation has not done so. */
+void
+eddy_view_lock_sources(const EddyView *view)
+{
+	eddy_chain_lock_sources(view->streams);
+	eddy_define_check_streams(view);
+}
+
 /* eddy_define_check_streams raises an error if a source is not one any more, after it was locked. */
 void
 eddy_define_check_streams(const EddyView *row)
@@ -761,7 +769,7 @@ eddy_define_check_streams(const EddyView *row)
  * eddy_view_create creates a continuous view with the privileges of the current user and returns
  * its Oid. *created is false if it already exists. It has no content yet, not even the row of a
  * view without GROUP BY: the caller fills it with eddy_apply_fill, under the locks on the streams
- * that are taken here.
+ * that are taken here, or, with the option unlocked, for a view over streams, with eddy_apply_fill_new, which takes them.
  */
 Oid
 eddy_view_create(const char *name, const char *query, const EddyViewOptions *options,
@@ -790,7 +798,8 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	row.definition = eddy_define_definition(rangevar, query);
 	parsed = eddy_plan_definition_query(row.definition);
 	eddy_define_set_streams(&row, parsed);
-	eddy_chain_lock_sources(row.streams);
+	if (!options->unlocked || eddy_catalog_get_view(row.stream) != NULL)
+		eddy_chain_lock_sources(row.streams);
 	eddy_define_check_streams(&row);
 	eddy_view_check_sources(row.streams, GetUserId());
 	parent = eddy_catalog_get_view(row.stream);

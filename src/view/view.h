@@ -85,11 +85,13 @@ typedef struct EddyViewOptions
 	Interval   *idle_ttl;
 	bool		if_not_exists;
 	bool		unlabeled;		/* consumers of changes do not know it */
+	bool		unlocked;		/* writers of streams continue until it is filled */
 } EddyViewOptions;
 
 extern void eddy_view_watch_deletes(const EddyView *view);
 extern RawStmt *eddy_view_parse_select(const char *query, const char *what);
 extern void eddy_view_point_into_query(void *arg);
+extern void eddy_view_lock_sources(const EddyView *view);
 extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewOptions *options,
 							 bool *created);
 
