@@ -91,7 +91,7 @@ sub copy_ok
 	add_rows($database, 101, 130);
 	views_ok($database, 'continued');
 	is($node->safe_psql($database, q{SELECT count(*) FROM eddy.changes('totals')}),
-		'8', "$database: changes are still kept");
+		'4', "$database: changes are kept, as in the original");
 	is($node->safe_psql($database, q{SELECT count(*) FROM eddy.continuous_views WHERE state = 'running'}),
 		scalar(keys %views), "$database: all views are maintained");
 	return;
@@ -146,7 +146,8 @@ copy_ok('plain_data');
 
 # the worker of the database does not touch views while they are loaded, table by table
 restore('slowly', 'schema');
-my $data = slurp_file("$dir/data.sql");
+# without the commands that refuse the commands of query_safe
+my $data = slurp_file("$dir/data.sql") =~ s/^\\(un)?restrict .*$//mgr;
 like($data, qr/COPY eddy\._view .*COPY eddy\._zz_queued_deltas .*COPY eddy\._zz_queued_state /s,
 	'views and deltas are loaded before the groups');
 my ($first, $second) = $data =~ /^(.*)(COPY eddy\._zz_queued_state .*)$/s;
