@@ -539,7 +539,7 @@ settled_until(Oid view, bool updates, TimestampTz watermark, bool expected)
 	{
 		TimestampTz until = eddy_chain_watermark(plan, watermark, true);
 
-		return eddy_view_earlier(plan->session ? eddy_view_earlier(until, 1) : until,
+		return eddy_view_earlier(plan->kind->includes_end ? eddy_view_earlier(until, 1) : until,
 								 plan->lateness);
 	}
 	/* the caller keeps others from closing; an old snapshot would show less than was closed */

@@ -108,7 +108,7 @@ TimestampTz
 eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz watermark)
 {
 	watermark = eddy_chain_watermark(plan, watermark, false);
-	return plan->session ? eddy_view_earlier(watermark, 1) : watermark;
+	return plan->kind->includes_end ? eddy_view_earlier(watermark, 1) : watermark;
 }
 
 /* ---- what there is to do ---- */
@@ -192,7 +192,7 @@ next_due(EddyViewPlan *plan)
 			due = Min(due, forgets + plan->lateness);
 	}
 	/* the watermark at which eddy_view_closes_until returns that time */
-	return plan->session && !TIMESTAMP_NOT_FINITE(due) ? due + 1 : due;
+	return plan->kind->includes_end && !TIMESTAMP_NOT_FINITE(due) ? due + 1 : due;
 }
 
 /* True unless it is remembered that nothing is due before a later watermark. */

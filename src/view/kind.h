@@ -50,6 +50,17 @@ struct EddyViewKind
 	void		(*merge) (EddyViewPlan *plan, EddyMerge *merge);
 
 	/*
+	 * True if all rows of a group of the delta are late. NULL: if the window has closed that ends at
+	 * its first key. With finds_late, the kind finds late rows itself while it merges, and notes them
+	 * with eddy_merge_note_late.
+	 */
+	bool		(*is_late) (const EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group);
+	bool		finds_late;
+
+	/* A window closes when the watermark has passed its end, not when it has reached it. */
+	bool		includes_end;
+
+	/*
 	 * Changes a row of the main state table whose window is final and accepts no rows any more: it
 	 * shrinks to what the view shows. NULL: nothing is left out.
 	 */

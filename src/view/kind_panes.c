@@ -401,6 +401,16 @@ merge(EddyViewPlan *plan, EddyMerge *merge)
 	eddy_combine_end(m.combiner);
 }
 
+/* True if all windows of a pane have closed. */
+static bool
+is_late(const EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
+{
+	bool		isnull;
+	Datum		end = slot_getattr(group, 1, &isnull);
+
+	return eddy_panes_leave_out(plan->panes, judgment, isnull, DatumGetTimestampTz(end));
+}
+
 const EddyViewKind eddy_kind_panes = {
 	.name = "panes",
 	.accepts = accepts,
@@ -408,6 +418,7 @@ const EddyViewKind eddy_kind_panes = {
 	.layout = layout,
 	.make_delta = make_delta,
 	.merge = merge,
+	.is_late = is_late,
 	.next_due = eddy_pane_next_due,
 	.close = eddy_pane_close,
 };

@@ -632,5 +632,7 @@ const EddyViewKind eddy_kind_session = {
 	.make_delta = make_delta,
 	.lock = lock,
 	.merge = merge,
+	.finds_late = true,
+	.includes_end = true,
 	.forget = eddy_combining_forget,
 };

@@ -299,7 +299,7 @@ judge(EddyWork *work)
 		batch->union_watermark(plan->root, plan->streams) : batch->watermark;
 	work->closes_until = eddy_view_closes_until(plan, work->watermark);
 	work->judgment.late_until = eddy_view_earlier(work->closes_until, plan->lateness);
-	if (plan->session)
+	if (plan->kind->finds_late)
 		work->judgment.late_rows = tuplestore_begin_heap(false, false, work_mem);
 	if (plan->lateness > 0 || OidIsValid(plan->event_view))
 		judge_by_progress(work);

@@ -38,7 +38,6 @@
 #include "owner.h"
 #include "view/kind.h"
 #include "view/merge_state.h"
-#include "view/panes.h"
 #include "view/pure.h"
 
 /* ---- the input ---- */
@@ -50,18 +49,15 @@ eddy_merge_judgment(EddyMerge *merge)
 	return merge->judgment;
 }
 
-/* True for a group whose window is final, or all windows of a pane: all rows of it are late. */
+/* True for a group all rows of which are late. */
 static inline bool
 is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
 {
 	bool		isnull;
 	Datum		end;
 
-	if (plan->panes)
-	{
-		end = slot_getattr(group, 1, &isnull);
-		return eddy_panes_leave_out(plan->panes, judgment, isnull, DatumGetTimestampTz(end));
-	}
+	if (plan->kind->is_late)
+		return plan->kind->is_late(plan, judgment, group);
 	if (!plan->windowed || judgment->late_rows)
 		return false;
 	end = slot_getattr(group, 1, &isnull);
