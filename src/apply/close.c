@@ -219,7 +219,7 @@ limit_time(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	eddy_view_close_pause_at(!IsBackgroundWorker ? DT_NOEND :
+	eddy_view_close_pause_at(MyBackendType != B_BG_WORKER ? DT_NOEND :
 							 now + Max(now - GetCurrentTransactionStartTimestamp(), CLOSE_TIME));
 }
 
