@@ -364,13 +364,13 @@ produce($_, map { [ 0, 50 + int($_ / 100), 'n' . $_ % 700 ] } 1 .. 3000) foreach
 wait_for_consumed($node, $broker, $_) foreach 'left_side', 'right_side';
 equal_ok(
 	$node, q{SELECT key, n FROM both_counts WHERE key ~ '^n'},
-	q{SELECT 'n' || i % 700, 2 * count(*) FROM generate_series(1, 3000) i GROUP BY 1},
+	q{SELECT 'n' || i % 700 AS key, 2 * count(*) AS n FROM generate_series(1, 3000) i GROUP BY 1},
 	'the groups have all rows of both streams');
 ok(wait_until($node, q{SELECT closed_until = at(75) FROM eddy.continuous_views WHERE view = 'both_final'::regclass},
 		'windows are closed'), 'windows close when both streams have passed their end');
 equal_ok(
 	$node, q{SELECT seconds(window_start), key, n FROM both_final WHERE window_start >= at(50)},
-	q{SELECT ((50 + i / 100) / 10 * 10)::text, 'n' || i % 700, 2 * count(*)
+	q{SELECT ((50 + i / 100) / 10 * 10)::text AS seconds, 'n' || i % 700 AS key, 2 * count(*) AS n
 		FROM generate_series(1, 3000) i WHERE 50 + i / 100 < 70 GROUP BY 1, 2},
 	'with the rows of both');
 
