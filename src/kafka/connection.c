@@ -376,7 +376,8 @@ report_error(EddyKafkaConnection *connection, rd_kafka_event_t *event, EddyKafka
 
 		default:
 			eddy_kafka_remember_error(connection, err, reason);
-			if (!connection->too_large || err != RD_KAFKA_RESP_ERR__BAD_MSG)
+			/* other requests of that connection fail as well, but are repeated */
+			if (!eddy_kafka_is_too_large(err, reason))
 				return false;
 			eddy_kafka_set_error(error, connection, err, "could not fetch from the topic", reason);
 			return true;

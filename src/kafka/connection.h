@@ -72,6 +72,7 @@ extern bool eddy_kafka_set_number(rd_kafka_conf_t *conf, const char *name, int v
 extern void eddy_kafka_set_error(EddyKafkaError *error, const EddyKafkaConnection *connection,
 								 rd_kafka_resp_err_t err, const char *what, const char *reason);
 extern void eddy_kafka_clear_error(EddyKafkaError *error);
+extern bool eddy_kafka_is_too_large(rd_kafka_resp_err_t err, const char *reason);
 extern void eddy_kafka_remember_error(EddyKafkaConnection *connection, rd_kafka_resp_err_t err,
 									  const char *reason);
 extern void eddy_kafka_note_success(EddyKafkaConnection *connection);

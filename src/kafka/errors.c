@@ -93,11 +93,11 @@ is_unreachable(rd_kafka_resp_err_t err)
 }
 
 /*
- * is_too_large: true if the client has refused a response for its size. librdkafka has
+ * eddy_kafka_is_too_large: true if the client has refused a response for its size. librdkafka has
  * no code of its own for that, but its text contains the property.
  */
-static bool
-is_too_large(rd_kafka_resp_err_t err, const char *reason)
+bool
+eddy_kafka_is_too_large(rd_kafka_resp_err_t err, const char *reason)
 {
 	return err == RD_KAFKA_RESP_ERR__BAD_MSG && reason != NULL &&
 		strstr(reason, "receive.message.max.bytes") != NULL;
@@ -127,7 +127,7 @@ eddy_kafka_set_error(EddyKafkaError *error, const EddyKafkaConnection *connectio
 			err = connection->error_code;
 	}
 	error->kind = classify(err, &error->sqlerrcode);
-	if (is_too_large(err, reason))
+	if (eddy_kafka_is_too_large(err, reason))
 	{
 		/* no message is invalid, and with another setting it will be received */
 		error->kind = EDDY_KAFKA_RETRIABLE;
@@ -138,7 +138,7 @@ eddy_kafka_set_error(EddyKafkaError *error, const EddyKafkaConnection *connectio
 			 reason != NULL ? reason : rd_kafka_err2str(err));
 
 	/* the duration of the connection differs each time: not a new error */
-	if (is_too_large(err, reason) && (c = strstr(error->message, " (after ")) != NULL)
+	if (eddy_kafka_is_too_large(err, reason) && (c = strstr(error->message, " (after ")) != NULL)
 		*c = '\0';
 
 	/* one line: it goes into a column and into the log */
@@ -153,7 +153,7 @@ eddy_kafka_remember_error(EddyKafkaConnection *connection, rd_kafka_resp_err_t e
 {
 	connection->error_code = err;
 	connection->error_count++;
-	connection->too_large = connection->too_large || is_too_large(err, reason);
+	connection->too_large = connection->too_large || eddy_kafka_is_too_large(err, reason);
 	strlcpy(connection->error_text, reason, sizeof(connection->error_text));
 }
 
