@@ -203,11 +203,11 @@ sub difference
 
 	return qq{
 SELECT * FROM (
-    (SELECT 'unexpected' AS difference, to_jsonb(g) AS row_data FROM ($got) g
-     EXCEPT ALL SELECT 'unexpected', to_jsonb(w) FROM ($want) w)
+    (SELECT 'unexpected' AS difference, to_jsonb(got_row) AS row_data FROM ($got) got_row
+     EXCEPT ALL SELECT 'unexpected', to_jsonb(want_row) FROM ($want) want_row)
     UNION ALL
-    (SELECT 'missing', to_jsonb(w) FROM ($want) w
-     EXCEPT ALL SELECT 'missing', to_jsonb(g) FROM ($got) g)) d
+    (SELECT 'missing', to_jsonb(want_row) FROM ($want) want_row
+     EXCEPT ALL SELECT 'missing', to_jsonb(got_row) FROM ($got) got_row)) d
 LIMIT 10};
 }
 
