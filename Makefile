@@ -155,6 +155,7 @@ OBJS = \
 	src/view/send_rows.o \
 	src/view/session.o \
 	src/view/session_emit.o \
+	src/view/session_late.o \
 	src/view/session_write.o \
 	src/view/set_returning.o \
 	src/view/signature.o \

@@ -450,7 +450,7 @@ find_event_time_of_view(const EddyView *view, AttrNumber column)
 	result.updates = plan->lateness > 0;
 	if (output->index == 0)
 		result.known = true;
-	else if (!plan->session && IsA(key->expr, Var) && IsA(plan->keys[0].expr, Var) &&
+	else if (IsA(key->expr, Var) && IsA(plan->keys[0].expr, Var) &&
 			 ((Var *) key->expr)->varno == ((Var *) plan->keys[0].expr)->varno &&
 			 ((Var *) key->expr)->varattno == EDDY_WINDOW_START)
 	{

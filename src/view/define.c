@@ -51,7 +51,6 @@
 #include "view/kind.h"
 #include "view/layer.h"
 #include "view/kind_deferred.h"
-#include "view/kind_panes.h"
 #include "view/view.h"
 
 /* By which deleted rows are recorded. */
@@ -152,8 +151,9 @@ eddy_define_definition(RangeVar *name, const char *query)
 
 /* ---- state tables ---- */
 
-static void
-append_column(StringInfo sql, const EddyStateColumn *column)
+/* eddy_define_append_column appends a column as in CREATE TABLE. */
+void
+eddy_define_append_column(StringInfo sql, const EddyStateColumn *column)
 {
 	appendStringInfo(sql, "%s %s", quote_identifier(column->name),
 					 format_type_extended(column->type, column->typmod,
@@ -165,9 +165,9 @@ append_column(StringInfo sql, const EddyStateColumn *column)
 
 }
 
-/* The quoted name of a column. */
-static const char *
-column_name(const EddyStateTable *table, AttrNumber column)
+/* eddy_define_column_name returns the quoted name of a column. */
+const char *
+eddy_define_column_name(const EddyStateTable *table, AttrNumber column)
 {
 	return quote_identifier(table->columns[column - 1].name);
 }
@@ -197,7 +197,7 @@ create_index(const EddyStateTable *table, const char *qualified_name, const char
 	appendStringInfo(&sql, "CREATE %s ON %s (", what, qualified_name);
 	for (int i = 0; i < table->nkeys; i++)
 		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
-						 column_name(table, columns[i].column));
+						 eddy_define_column_name(table, columns[i].column));
 	appendStringInfo(&sql, ") %s", nulls);
 	execute(sql.data);
 	pfree(sql.data);
@@ -209,9 +209,9 @@ create_time_index(const EddyStateTable *table, const char *qualified_name,
 {
 	if (time->column == 0)
 		return;
-	execute(psprintf("CREATE INDEX ON %s (%s)%s%s", qualified_name, column_name(table, time->column),
+	execute(psprintf("CREATE INDEX ON %s (%s)%s%s", qualified_name, eddy_define_column_name(table, time->column),
 					 time->where ? " WHERE " : "",
-					 time->where ? column_name(table, time->where) : ""));
+					 time->where ? eddy_define_column_name(table, time->where) : ""));
 }
 
 /* id_column: of a table whose groups have parts in other tables, otherwise 0. */
@@ -240,7 +240,7 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 	{
 		if (i > 0)
 			appendStringInfoString(&sql, ", ");
-		append_column(&sql, &table->columns[i]);
+		eddy_define_append_column(&sql, &table->columns[i]);
 	}
 	appendStringInfoString(&sql, ") USING heap");
 	if (table->passing)
@@ -352,47 +352,6 @@ eddy_define_state_tables(EddyViewPlan *layout, const char *view_name)
 
 /* ---- the public view ---- */
 
-/* The query for rows of open windows that are combined from panes, by the key of the group. */
-static void
-append_open_windows(StringInfo sql, const EddyViewPlan *plan)
-{
-	const EddyStateTable *results = eddy_plan_main_table(plan);
-	const EddyStateTable *panes = list_nth(plan->state_tables, PANE_PANES);
-	const char *table = quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(panes->relid));
-	int			nkeys = eddy_kind_panes_nkeys(plan);
-	StringInfoData keys;
-
-	appendStringInfoString(sql, " UNION ALL SELECT ");
-	for (int i = 0; i < plan->noutputs; i++)
-	{
-		const EddyOutput *output = &plan->outputs[i];
-		int			key = output->index - plan->panes->nbounds;
-
-		if (i > 0)
-			appendStringInfoString(sql, ", ");
-		/* conditions on keys select the panes that are read */
-		if (output->kind == EDDY_OUTPUT_KEY && key >= 0)
-			appendStringInfo(sql, "k.%s", column_name(panes, PANE_KEY + key));
-		else
-			appendStringInfo(sql, "w.%s", column_name(results, output->column));
-	}
-	initStringInfo(&keys);
-	for (int i = 0; i < nkeys; i++)
-		appendStringInfo(&keys, "%s%s", i > 0 ? ", " : "", column_name(panes, PANE_KEY + i));
-	appendStringInfoString(sql, " FROM ");
-	if (nkeys > 0)
-		appendStringInfo(sql, "(SELECT DISTINCT %s FROM %s) AS k, LATERAL ", keys.data, table);
-	appendStringInfo(sql, "%s._open_windows(%s::pg_catalog.regclass, ROW(%s)) AS w (", EDDY_SCHEMA,
-					 quote_literal_cstr(table), keys.data);
-	for (int i = 0; i < plan->noutputs; i++)
-	{
-		if (i > 0)
-			appendStringInfoString(sql, ", ");
-		append_column(sql, &results->columns[plan->outputs[i].column - 1]);
-	}
-	appendStringInfoChar(sql, ')');
-}
-
 /* The names of the columns of a table of deltas that are the key of the group, with a prefix. */
 static char *
 list_delta_keys(const EddyViewPlan *plan, const char *prefix)
@@ -403,7 +362,7 @@ list_delta_keys(const EddyViewPlan *plan, const char *prefix)
 	initStringInfo(&names);
 	for (int i = 0; i < eddy_deferred_nkeys(plan); i++)
 		appendStringInfo(&names, "%s%s%s", i > 0 ? ", " : "", prefix,
-						 column_name(deltas, deltas->keys[i].column));
+						 eddy_define_column_name(deltas, deltas->keys[i].column));
 	return names.data;
 }
 
@@ -423,7 +382,7 @@ append_not_deferred(StringInfo sql, const EddyViewPlan *plan)
 					 " (SELECT ROW(d.ctid, d.id) FROM %s AS d LIMIT 1)",
 					 table, EDDY_SCHEMA, quote_literal_cstr(table), table);
 	for (int i = 0; i < state->nkeys; i++)
-		appendStringInfo(sql, ", s.%s", column_name(state, state->keys[i].column));
+		appendStringInfo(sql, ", s.%s", eddy_define_column_name(state, state->keys[i].column));
 	appendStringInfoString(sql, "))");
 }
 
@@ -445,8 +404,8 @@ append_deferred_groups(StringInfo sql, const EddyViewPlan *plan)
 		appendStringInfo(sql, "%s%s.%s", i > 0 ? ", " : "",
 						 output->kind == EDDY_OUTPUT_KEY ? "k" : "w",
 						 output->kind == EDDY_OUTPUT_KEY ?
-						 column_name(deltas, deltas->keys[output->index].column) :
-						 column_name(state, output->column));
+						 eddy_define_column_name(deltas, deltas->keys[output->index].column) :
+						 eddy_define_column_name(state, output->column));
 	}
 	appendStringInfo(sql, " FROM (SELECT DISTINCT ON (%s) %s, d.ctid AS place, d.id FROM %s AS d) AS k,"
 					 " LATERAL %s._deferred_group(%s::pg_catalog.regclass, k.place, k.id) AS w (",
@@ -455,7 +414,7 @@ append_deferred_groups(StringInfo sql, const EddyViewPlan *plan)
 	{
 		if (i > 0)
 			appendStringInfoString(sql, ", ");
-		append_column(sql, &state->columns[plan->outputs[i].column - 1]);
+		eddy_define_append_column(sql, &state->columns[plan->outputs[i].column - 1]);
 	}
 	appendStringInfoChar(sql, ')');
 }
@@ -471,21 +430,21 @@ eddy_define_rows_query(const EddyViewPlan *plan)
 	appendStringInfoString(&sql, "SELECT ");
 	for (int i = 0; i < plan->noutputs; i++)
 		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
-						 column_name(table, plan->outputs[i].column));
+						 eddy_define_column_name(table, plan->outputs[i].column));
 	appendStringInfo(&sql, " FROM %s",
 					 quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(table->relid)));
 	if (eddy_deferred_is_shown(plan))
 		appendStringInfoString(&sql, " AS s");
 	if (plan->visible_column)
-		appendStringInfo(&sql, " WHERE %s", column_name(table, plan->visible_column));
+		appendStringInfo(&sql, " WHERE %s", eddy_define_column_name(table, plan->visible_column));
 	if (eddy_deferred_is_shown(plan))
 	{
 		appendStringInfoString(&sql, plan->visible_column ? " AND " : " WHERE ");
 		append_not_deferred(&sql, plan);
 		append_deferred_groups(&sql, plan);
 	}
-	if (plan->panes && !plan->on_close)
-		append_open_windows(&sql, plan);
+	if (plan->kind->append_reader)
+		plan->kind->append_reader(plan, &sql);
 	return sql.data;
 }
 

@@ -10,6 +10,7 @@
 #ifndef EDDY_DEFINE_H
 #define EDDY_DEFINE_H
 
+#include "lib/stringinfo.h"
 #include "nodes/primnodes.h"
 #include "view/layer.h"
 #include "view/plan.h"
@@ -24,6 +25,10 @@ extern void eddy_define_check_streams(const EddyView *row);
 
 /* Creates the state tables that have no Oid yet; returns all. */
 extern List *eddy_define_state_tables(EddyViewPlan *layout, const char *view_name);
+
+/* Parts of SQL commands about a state table. */
+extern void eddy_define_append_column(StringInfo sql, const EddyStateColumn *column);
+extern const char *eddy_define_column_name(const EddyStateTable *table, AttrNumber column);
 
 /* The queries of the public view. */
 extern char *eddy_define_rows_query(const EddyViewPlan *plan);

@@ -53,6 +53,7 @@
 #include "view/changes.h"
 #include "view/collect.h"
 #include "view/emit_every.h"
+#include "view/kind.h"
 #include "view/kind_retracting.h"
 #include "view/layout.h"
 #include "view/maintain.h"
@@ -114,8 +115,8 @@ eddy_emit_lay_out(EddyViewPlan *plan, EddyStateTable *table)
 	table->shown.column = eddy_layout_add_hidden(table, "_shown_at", TIMESTAMPTZOID, -1,
 												 InvalidOid, true);
 	table->shown.where = eddy_layout_add_hidden(table, "_pending", BOOLOID, -1, InvalidOid, true);
-	if (plan->session)
-		eddy_session_emit_lay_out(table);
+	if (plan->kind->lay_out_emit)
+		plan->kind->lay_out_emit(table);
 }
 
 /* ---- one row ---- */

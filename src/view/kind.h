@@ -12,8 +12,11 @@
 #ifndef EDDY_KIND_H
 #define EDDY_KIND_H
 
+#include "lib/stringinfo.h"
 #include "view/merge.h"
 #include "view/plan.h"
+
+struct EddyWork;
 
 struct EddyViewKind
 {
@@ -56,6 +59,21 @@ struct EddyViewKind
 	 */
 	bool		(*is_late) (const EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group);
 	bool		finds_late;
+
+	/*
+	 * For kinds whose windows depend on more than the row, otherwise NULL: adapts the query that finds
+	 * the late rows of a batch (late_pairs.h), and selects from its result, which is freed, the pairs
+	 * that are late.
+	 */
+	void		(*adapt_late_query) (EddyViewPlan *plan, Query *query, TimestampTz until);
+	Tuplestorestate *(*select_late) (struct EddyWork *work, Tuplestorestate *pairs,
+									 TupleTableSlot *pair);
+
+	/* Appends UNION ALL and more rows to the query of the public view; NULL: there are none. */
+	void		(*append_reader) (const EddyViewPlan *plan, StringInfo sql);
+
+	/* Adds columns to the main table of a view with emit => 'every ...'; NULL: none. */
+	void		(*lay_out_emit) (EddyStateTable *table);
 
 	/* A window closes when the watermark has passed its end, not when it has reached it. */
 	bool		includes_end;

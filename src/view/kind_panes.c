@@ -34,6 +34,7 @@
 #include "executor/executor.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -41,10 +42,13 @@
 
 #include "compat.h"
 #include "view/analyze.h"
+#include "view/chain.h"
 #include "view/combine.h"
+#include "view/define.h"
 #include "view/kind.h"
 #include "view/kind_combining.h"
 #include "view/kind_panes.h"
+#include "view/late_pairs.h"
 #include "view/refuse.h"
 
 /* Windows that contain a row, at most, for each of which a view that shows early rows has a row. */
@@ -411,6 +415,63 @@ is_late(const EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
 	return eddy_panes_leave_out(plan->panes, judgment, isnull, DatumGetTimestampTz(end));
 }
 
+/* The query for rows of open windows that are combined from panes, by the key of the group. */
+static void
+append_reader(const EddyViewPlan *plan, StringInfo sql)
+{
+	const EddyStateTable *results = eddy_plan_main_table(plan);
+	const EddyStateTable *panes = list_nth(plan->state_tables, PANE_PANES);
+	const char *table = quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(panes->relid));
+	int			nkeys = eddy_kind_panes_nkeys(plan);
+	StringInfoData keys;
+
+	if (plan->on_close)
+		return;
+	appendStringInfoString(sql, " UNION ALL SELECT ");
+	for (int i = 0; i < plan->noutputs; i++)
+	{
+		const EddyOutput *output = &plan->outputs[i];
+		int			key = output->index - plan->panes->nbounds;
+
+		if (i > 0)
+			appendStringInfoString(sql, ", ");
+		/* conditions on keys select the panes that are read */
+		if (output->kind == EDDY_OUTPUT_KEY && key >= 0)
+			appendStringInfo(sql, "k.%s", eddy_define_column_name(panes, PANE_KEY + key));
+		else
+			appendStringInfo(sql, "w.%s", eddy_define_column_name(results, output->column));
+	}
+	initStringInfo(&keys);
+	for (int i = 0; i < nkeys; i++)
+		appendStringInfo(&keys, "%s%s", i > 0 ? ", " : "", eddy_define_column_name(panes, PANE_KEY + i));
+	appendStringInfoString(sql, " FROM ");
+	if (nkeys > 0)
+		appendStringInfo(sql, "(SELECT DISTINCT %s FROM %s) AS k, LATERAL ", keys.data, table);
+	appendStringInfo(sql, "%s._open_windows(%s::pg_catalog.regclass, ROW(%s)) AS w (", EDDY_SCHEMA,
+					 quote_literal_cstr(table), keys.data);
+	for (int i = 0; i < plan->noutputs; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(sql, ", ");
+		eddy_define_append_column(sql, &results->columns[plan->outputs[i].column - 1]);
+	}
+	appendStringInfoChar(sql, ')');
+}
+
+/*
+ * Rows that are late for a window are before its end: only these are paired with the windows, which
+ * are many.
+ */
+static void
+adapt_late_query(EddyViewPlan *plan, Query *query, TimestampTz until)
+{
+	RangeTblEntry *rte = rt_fetch(plan->panes->rti, query->rtable);
+	FuncExpr   *windows = castNode(FuncExpr, eddy_chain_map(plan, copyObject(plan->panes->windows)));
+
+	linitial_node(RangeTblFunction, rte->functions)->funcexpr = (Node *) windows;
+	eddy_late_add_condition(query, linitial(windows->args), until);
+}
+
 const EddyViewKind eddy_kind_panes = {
 	.name = "panes",
 	.accepts = accepts,
@@ -419,6 +480,8 @@ const EddyViewKind eddy_kind_panes = {
 	.make_delta = make_delta,
 	.merge = merge,
 	.is_late = is_late,
+	.adapt_late_query = adapt_late_query,
+	.append_reader = append_reader,
 	.next_due = eddy_pane_next_due,
 	.close = eddy_pane_close,
 };

@@ -55,6 +55,7 @@
 #include "view/kind_combining.h"
 #include "view/session.h"
 #include "view/session_emit.h"
+#include "view/session_late.h"
 #include "view/session_merge.h"
 
 /* Stored sessions that are read and ignored before the next one is searched in the index. */
@@ -633,6 +634,9 @@ const EddyViewKind eddy_kind_session = {
 	.lock = lock,
 	.merge = merge,
 	.finds_late = true,
+	.adapt_late_query = eddy_session_adapt_late_query,
+	.select_late = eddy_session_select_late,
+	.lay_out_emit = eddy_session_emit_lay_out,
 	.includes_end = true,
 	.forget = eddy_combining_forget,
 };

@@ -9,9 +9,8 @@
  * query without its aggregation: it returns each pair of a row and a final window. One row can be late
  * for one window and be counted in another.
  *
- * A row of a session is late by itself only if no session that is not final has saved it. The merge
- * has noted the late rows of the delta, by which the pairs of the query are filtered: both are
- * sorted by the key of the session and the bounds that the row has alone.
+ * If the windows of a kind of views depend on more than the row, its operations adapt the query and
+ * select the pairs.
  *
  * Rows that the view has rejected are left out, so that accepted, late and rejected pairs are
  * all. The query runs with the privileges of the owner of the view.
@@ -33,44 +32,30 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_clause.h"
 #include "parser/parse_oper.h"
-#include "parser/parsetree.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/sortsupport.h"
 #include "utils/timestamp.h"
-#include "utils/tuplesort.h"
 #include "utils/typcache.h"
 
 #include "compat.h"
 #include "owner.h"
 #include "view/chain.h"
 #include "view/event_window.h"
+#include "view/kind.h"
 #include "view/kind_retracting.h"
+#include "view/late_pairs.h"
 #include "view/maintain.h"
-#include "view/panes.h"
 
-/* Columns of the result. */
-enum
-{
-	LATE_PLACE = 1,
-	LATE_START,
-	LATE_END,
-	LATE_KEY					/* of sessions: the first column of the key */
-};
-
-/* Keys of a plan with sessions: end, start, the key of the session, last event. */
-#define LATE_SESSION_KEY 2
-
-static TargetEntry *
-make_target(AttrNumber resno, Node *expr)
+TargetEntry *
+eddy_late_make_target(AttrNumber resno, Node *expr)
 {
 	return makeTargetEntry((Expr *) expr, resno, psprintf("c%d", resno), false);
 }
 
-/* time <= until */
-static Node *
-make_condition(Node *time, TimestampTz until)
+/* eddy_late_add_condition adds to a query: AND time <= until. */
+void
+eddy_late_add_condition(Query *query, Node *time, TimestampTz until)
 {
 	Oid			time_type = getBaseType(exprType(time));
 	TypeCacheEntry *type = lookup_type_cache(time_type, TYPECACHE_BTREE_OPFAMILY);
@@ -79,8 +64,11 @@ make_condition(Node *time, TimestampTz until)
 	Const	   *bound = makeConst(time_type, -1, InvalidOid, sizeof(TimestampTz),
 								  TimestampTzGetDatum(until), false, FLOAT8PASSBYVAL);
 
-	return (Node *) make_opclause(operator, BOOLOID, false, (Expr *) copyObject(time),
-								  (Expr *) bound, InvalidOid, InvalidOid);
+	query->jointree->quals = make_and_qual(query->jointree->quals,
+										   (Node *) make_opclause(operator, BOOLOID, false,
+																  (Expr *) copyObject(time),
+																  (Expr *) bound, InvalidOid,
+																  InvalidOid));
 }
 
 /* Joins, functions that return sets, and grouping sets give a pair several times: DISTINCT. */
@@ -101,21 +89,6 @@ make_distinct(Query *query)
 	}
 }
 
-/*
- * Rows that are late for a window are before its end: only these are paired with the windows, which
- * are many.
- */
-static void
-restore_windows(const EddyViewPlan *plan, Query *query, TimestampTz until)
-{
-	RangeTblEntry *rte = rt_fetch(plan->panes->rti, query->rtable);
-	FuncExpr   *windows = castNode(FuncExpr, eddy_chain_map(plan, copyObject(plan->panes->windows)));
-
-	linitial_node(RangeTblFunction, rte->functions)->funcexpr = (Node *) windows;
-	query->jointree->quals = make_and_qual(query->jointree->quals,
-										   make_condition(linitial(windows->args), until));
-}
-
 /* The delta query without aggregation, for the pairs of a row and a window that ends until a time. */
 static Query *
 make_query(EddyViewPlan *plan, TimestampTz until)
@@ -127,14 +100,9 @@ make_query(EddyViewPlan *plan, TimestampTz until)
 								InvalidOid, 0);
 
 	start->varattno = EDDY_WINDOW_START;
-	query->targetList = list_make3(make_target(LATE_PLACE, (Node *) place),
-								   make_target(LATE_START, (Node *) start),
-								   make_target(LATE_END, (Node *) copyObject(end)));
-	if (plan->session)
-		for (int i = LATE_SESSION_KEY; i < plan->nkeys - 1; i++)
-			query->targetList = lappend(query->targetList,
-										make_target(LATE_KEY + i - LATE_SESSION_KEY,
-													eddy_chain_map(plan, (Node *) copyObject(plan->keys[i].expr))));
+	query->targetList = list_make3(eddy_late_make_target(EDDY_LATE_PLACE, (Node *) place),
+								   eddy_late_make_target(EDDY_LATE_START, (Node *) start),
+								   eddy_late_make_target(EDDY_LATE_END, (Node *) copyObject(end)));
 	query->groupClause = NIL;
 	query->havingQual = NULL;
 	query->hasAggs = false;
@@ -142,17 +110,18 @@ make_query(EddyViewPlan *plan, TimestampTz until)
 	if (plan->retracts)
 		query->jointree->quals = make_and_qual(query->jointree->quals,
 											   eddy_retracting_is_last(plan));
-	query->jointree->quals = make_and_qual(query->jointree->quals, make_condition((Node *) end, until));
-	if (plan->panes)
-		restore_windows(plan, query, until);
+	eddy_late_add_condition(query, (Node *) end, until);
+	if (plan->kind->adapt_late_query)
+		plan->kind->adapt_late_query(plan, query, until);
 	make_distinct(query);
 	return query;
 }
 
-/* Runs the query, as the owner of the view. */
+/* Runs the query, as the owner of the view. *slot is set to one for its rows. */
 static Tuplestorestate *
-run_query(EddyWork *work)
+run_query(EddyWork *work, TupleTableSlot **slot)
 {
+	Query	   *query;
 	EddyScanRange range = {work->batch, 0, work->batch->nrows, work->skip, -1};
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
 	EddyOwnerSwitch save;
@@ -160,8 +129,9 @@ run_query(EddyWork *work)
 	bool		starting;
 
 	eddy_owner_begin(&save, work->plan->owner);
-	statement = eddy_delta_plan_query(work->source,
-									  make_query(work->source, work->judgment.late_until));
+	query = make_query(work->source, work->judgment.late_until);
+	*slot = MakeSingleTupleTableSlot(ExecCleanTypeFromTL(query->targetList), &TTSOpsMinimalTuple);
+	statement = eddy_delta_plan_query(work->source, query);
 	eddy_delta_execute(work, statement, &range, store, &starting);
 	eddy_owner_end(&save);
 	return store;
@@ -173,10 +143,10 @@ read_pair(TupleTableSlot *slot)
 	EddyLateRow pair;
 
 	slot_getallattrs(slot);
-	pair.row = eddy_scan_row((ItemPointer) DatumGetPointer(slot->tts_values[LATE_PLACE - 1]));
-	pair.window_start = slot->tts_isnull[LATE_START - 1] ? DT_NOBEGIN :
-		DatumGetTimestampTz(slot->tts_values[LATE_START - 1]);
-	pair.window_end = DatumGetTimestampTz(slot->tts_values[LATE_END - 1]);
+	pair.row = eddy_scan_row((ItemPointer) DatumGetPointer(slot->tts_values[EDDY_LATE_PLACE - 1]));
+	pair.window_start = slot->tts_isnull[EDDY_LATE_START - 1] ? DT_NOBEGIN :
+		DatumGetTimestampTz(slot->tts_values[EDDY_LATE_START - 1]);
+	pair.window_end = DatumGetTimestampTz(slot->tts_values[EDDY_LATE_END - 1]);
 	return pair;
 }
 
@@ -205,147 +175,18 @@ read_pairs(EddyLateRows *late, Tuplestorestate *store, TupleTableSlot *slot)
 	qsort(late->rows, n, sizeof(EddyLateRow), compare_pairs);
 }
 
-/* ---- sessions ---- */
-
-/* Sorts rows by the key of the session, start and end, which are in the given columns. */
-static Tuplesortstate *
-sort_rows(const EddyViewPlan *plan, Tuplestorestate *store, TupleTableSlot *slot,
-		  const AttrNumber *columns)
-{
-	int			n = plan->nsort_keys;
-	Oid		   *operators = palloc(sizeof(Oid) * n);
-	Oid		   *collations = palloc(sizeof(Oid) * n);
-	bool	   *nulls_first = palloc0(sizeof(bool) * n);
-	Tuplesortstate *sort;
-
-	for (int i = 0; i < n; i++)
-	{
-		operators[i] = plan->keys[plan->sort_keys[i]].lt_opr;
-		collations[i] = plan->keys[plan->sort_keys[i]].collation;
-	}
-	sort = tuplesort_begin_heap(slot->tts_tupleDescriptor, n,
-								unconstify(AttrNumber *, columns), operators, collations,
-								nulls_first, work_mem, NULL, TUPLESORT_NONE);
-	tuplestore_rescan(store);
-	while (tuplestore_gettupleslot(store, true, false, slot))
-		tuplesort_puttupleslot(sort, slot);
-	tuplesort_performsort(sort);
-	return sort;
-}
-
-/* Compares a pair with a late row of the delta. */
-static int
-compare_rows(const EddyViewPlan *plan, SortSupport keys, TupleTableSlot *pair,
-			 const AttrNumber *pair_columns, TupleTableSlot *row, const AttrNumber *row_columns)
-{
-	for (int i = 0; i < plan->nsort_keys; i++)
-	{
-		bool		pair_null;
-		bool		row_null;
-		Datum		left = slot_getattr(pair, pair_columns[i], &pair_null);
-		Datum		right = slot_getattr(row, row_columns[i], &row_null);
-		int			order = ApplySortComparator(left, pair_null, right, row_null, &keys[i]);
-
-		if (order != 0)
-			return order;
-	}
-	return 0;
-}
-
-static SortSupport
-make_comparators(const EddyViewPlan *plan)
-{
-	SortSupport keys = palloc0(sizeof(SortSupportData) * plan->nsort_keys);
-
-	for (int i = 0; i < plan->nsort_keys; i++)
-	{
-		keys[i].ssup_cxt = CurrentMemoryContext;
-		keys[i].ssup_collation = plan->keys[plan->sort_keys[i]].collation;
-		PrepareSortSupportFromOrderingOp(plan->keys[plan->sort_keys[i]].lt_opr, &keys[i]);
-	}
-	return keys;
-}
-
-/* The pairs whose rows the merge has found late. */
-static Tuplestorestate *
-select_late(EddyWork *work, Tuplestorestate *store, TupleTableSlot *pair)
-{
-	const EddyViewPlan *plan = work->plan;
-	AttrNumber *pair_columns = palloc(sizeof(AttrNumber) * plan->nsort_keys);
-	AttrNumber *row_columns = palloc(sizeof(AttrNumber) * plan->nsort_keys);
-	SortSupport keys = make_comparators(plan);
-	TupleTableSlot *row = MakeSingleTupleTableSlot(plan->delta_desc, &TTSOpsMinimalTuple);
-	Tuplestorestate *selected = tuplestore_begin_heap(false, false, work_mem);
-	Tuplesortstate *pairs;
-	Tuplesortstate *rows;
-	EddyOwnerSwitch save;
-	bool		has_row;
-
-	for (int i = 0; i < plan->nsort_keys; i++)
-	{
-		int			key = plan->sort_keys[i];
-
-		row_columns[i] = key + 1;
-		pair_columns[i] = key == 0 ? LATE_END : key == 1 ? LATE_START :
-			LATE_KEY + key - LATE_SESSION_KEY;
-	}
-	/* comparing keys calls functions of their types */
-	eddy_owner_begin(&save, plan->owner);
-	pairs = sort_rows(plan, store, pair, pair_columns);
-	rows = sort_rows(plan, work->judgment.late_rows, row, row_columns);
-	has_row = tuplesort_gettupleslot(rows, true, false, row, NULL);
-	while (has_row && tuplesort_gettupleslot(pairs, true, false, pair, NULL))
-	{
-		int			order = 1;
-
-		CHECK_FOR_INTERRUPTS();
-		while (has_row && (order = compare_rows(plan, keys, pair, pair_columns, row,
-												row_columns)) > 0)
-			has_row = tuplesort_gettupleslot(rows, true, false, row, NULL);
-		if (has_row && order == 0)
-			tuplestore_puttupleslot(selected, pair);
-	}
-	tuplesort_end(pairs);
-	tuplesort_end(rows);
-	eddy_owner_end(&save);
-	ExecDropSingleTupleTableSlot(row);
-	tuplestore_end(store);
-	return selected;
-}
-
-/* ---- all kinds ---- */
-
-static TupleDesc
-make_desc(const EddyViewPlan *plan)
-{
-	int			nkeys = plan->session ? plan->nkeys - 1 - LATE_SESSION_KEY : 0;
-	TupleDesc	desc = CreateTemplateTupleDesc(LATE_END + nkeys);
-
-	TupleDescInitEntry(desc, LATE_PLACE, NULL, TIDOID, -1, 0);
-	TupleDescInitEntry(desc, LATE_START, NULL, plan->keys[0].type, -1, 0);
-	TupleDescInitEntry(desc, LATE_END, NULL, plan->keys[0].type, -1, 0);
-	for (int i = 0; i < nkeys; i++)
-	{
-		const EddyKey *key = &plan->keys[LATE_SESSION_KEY + i];
-
-		TupleDescInitEntry(desc, LATE_KEY + i, NULL, key->type, key->typmod, 0);
-		TupleDescInitEntryCollation(desc, LATE_KEY + i, key->collation);
-	}
-	return desc;
-}
-
 static void
 collect(void *arg)
 {
 	EddyWork   *work = arg;
 	EddyBatch  *batch = work->batch;
-	Tuplestorestate *store = run_query(work);
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(make_desc(work->plan), &TTSOpsMinimalTuple);
+	TupleTableSlot *slot;
+	Tuplestorestate *store = run_query(work, &slot);
 	MemoryContext old;
 	EddyLateRows *late;
 
-	if (work->plan->session)
-		store = select_late(work, store, slot);
+	if (work->plan->kind->select_late)
+		store = work->plan->kind->select_late(work, store, slot);
 	old = MemoryContextSwitchTo(batch->mcxt);
 	late = palloc0(sizeof(EddyLateRows));
 	late->view = work->plan->view;
