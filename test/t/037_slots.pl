@@ -160,6 +160,7 @@ write_wal(40);
 is(problem(), 'warning|no client reads the slot, and it retains more WAL than max_wal_size', 'a slot that no client reads');
 $node->append_conf('postgresql.conf', "max_slot_wal_keep_size = '96MB'");
 $node->reload;
+wait_until($node, q{SELECT current_setting('max_slot_wal_keep_size') = '96MB'}, 'the setting is loaded');
 write_wal(45);
 is(problem(), 'warning|three quarters of max_slot_wal_keep_size are in use', 'max_slot_wal_keep_size is almost reached');
 write_wal(60);
