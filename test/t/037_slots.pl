@@ -161,7 +161,8 @@ is(problem(), 'warning|no client reads the slot, and it retains more WAL than ma
 $node->append_conf('postgresql.conf', "max_slot_wal_keep_size = '96MB'");
 $node->reload;
 wait_until($node, q{SELECT current_setting('max_slot_wal_keep_size') = '96MB'}, 'the setting is loaded');
-write_wal(45);
+# wherever in a segment of WAL the slot begins
+write_wal(53);
 is(problem(), 'warning|three quarters of max_slot_wal_keep_size are in use', 'max_slot_wal_keep_size is almost reached');
 write_wal(60);
 sql($node, 'SELECT pg_switch_wal(); CHECKPOINT');
