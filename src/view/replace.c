@@ -380,18 +380,11 @@ split_layers(EddyReplacement *r, Query *parsed)
 	eddy_define_describe(&r->new_view, &r->layout, &r->layers);
 }
 
-/*
- * eddy_view_replace_begin creates the objects of a new query beside those of a continuous view that
- * the current user owns. With keeps the state of the old one has to serve the new one.
- */
-EddyReplacement *
-eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
+/* Checks that the current user may replace the query of a view, and locks it; nobody else replaces it then. */
+static EddyView *
+lock_for_replacement(Oid relid)
 {
-	EddyReplacement *r = palloc0(sizeof(EddyReplacement));
 	EddyView   *view = eddy_view_get(relid);
-	EddyView   *row = &r->new_view;
-	const char *reason = NULL;
-	Query	   *parsed;
 
 	eddy_view_check_context("replace");
 	/* before any lock */
@@ -402,6 +395,22 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 	view = eddy_view_get(relid);
 	eddy_view_check_owner(view, false);
 	check_successor(relid);
+	return view;
+}
+
+/*
+ * eddy_view_replace_begin creates the objects of a new query beside those of a continuous view that
+ * the current user owns. With keeps the state of the old one has to serve the new one.
+ */
+EddyReplacement *
+eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
+{
+	EddyReplacement *r = palloc0(sizeof(EddyReplacement));
+	EddyView   *view = lock_for_replacement(relid);
+	EddyView   *row = &r->new_view;
+	const char *reason = NULL;
+	Query	   *parsed;
+
 	*row = *view;
 	row->definition = eddy_define_definition(choose_temporary_name(relid), query);
 	parsed = eddy_plan_definition_query(row->definition);
@@ -705,18 +714,11 @@ Oid
 eddy_view_create_successor(Oid relid, const char *query, const char *start)
 {
 	EddyReplacement r = {0};
-	EddyView   *view = eddy_view_get(relid);
+	EddyView   *view = lock_for_replacement(relid);
 	EddyView   *successor;
 	ObjectAddress part;
 	ObjectAddress whole;
 
-	eddy_view_check_context("replace");
-	eddy_view_check_owner(view, false);
-	eddy_view_lock_query(relid);
-	LockRelationOid(relid, AccessShareLock);
-	view = eddy_view_get(relid);
-	eddy_view_check_owner(view, false);
-	check_successor(relid);
 	check_kept_changes(&r, view);
 	if (view->starting)
 		ereport(ERROR,
