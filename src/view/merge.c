@@ -49,9 +49,9 @@ eddy_merge_judgment(EddyMerge *merge)
 	return merge->judgment;
 }
 
-/* True for a group all rows of which are late. */
-static inline bool
-is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
+/* eddy_merge_is_late returns true for a group of the delta all rows of which are late, and notes that. */
+bool
+eddy_merge_is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
 {
 	bool		isnull;
 	Datum		end;
@@ -70,13 +70,6 @@ is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
 	}
 	judgment->found_late = true;
 	return true;
-}
-
-/* eddy_merge_is_late returns the same, and notes what was found. */
-bool
-eddy_merge_is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
-{
-	return is_late(plan, judgment, group);
 }
 
 /*
@@ -106,7 +99,7 @@ sort_deltas(EddyViewPlan *plan, List *deltas, EddyJudgment *judgment, TupleTable
 		Tuplestorestate *store = lfirst(lc);
 
 		while (tuplestore_gettupleslot(store, true, false, slot))
-			if (!is_late(plan, judgment, slot))
+			if (!eddy_merge_is_late(plan, judgment, slot))
 				eddy_delta_sort_put(sort, slot);
 	}
 	eddy_delta_sort_perform(sort);
@@ -159,7 +152,7 @@ eddy_merge_next(EddyMerge *merge)
 			if (!tuplestore_gettupleslot(list_nth(merge->deltas, merge->position), true, false,
 										 row))
 				merge->position++;
-			else if (!merge->judges || !is_late(merge->plan, merge->judgment, row))
+			else if (!merge->judges || !eddy_merge_is_late(merge->plan, merge->judgment, row))
 				break;
 		}
 	slot_getallattrs(row);
