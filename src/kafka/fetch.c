@@ -253,9 +253,17 @@ note_error(EddyKafkaClient *client, const rd_kafka_message_t *rkm, EddyKafkaErro
 		rkm->offset >= 0 && rkm->offset < part->start)
 		return false;
 
-	/* a response was too large: reported as an error of the broker, before or after this */
-	if (rkm->err == RD_KAFKA_RESP_ERR__BAD_MSG && rkm->offset < 0 && client->connection.too_large)
-		return false;
+	/*
+	 * When a response is too large, all requests of that connection fail with this error. The
+	 * broker's error, which has the cause, was queued before: report it, and not the consequences.
+	 */
+	if (rkm->err == RD_KAFKA_RESP_ERR__BAD_MSG && rkm->offset < 0)
+	{
+		if (!client->connection.too_large && !eddy_kafka_serve_events(&client->connection, error))
+			return true;
+		if (client->connection.too_large)
+			return false;
+	}
 
 	eddy_kafka_set_error(error, &client->connection, rkm->err, "could not fetch from the topic", reason);
 	if (part != NULL)
