@@ -140,6 +140,7 @@ OBJS = \
 	src/view/pack.o \
 	src/view/pane_close.o \
 	src/view/pane_read.o \
+	src/view/pane_scan.o \
 	src/view/pane_sums.o \
 	src/view/pane_work.o \
 	src/view/panes.o \

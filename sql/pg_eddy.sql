@@ -630,8 +630,8 @@ COMMENT ON FUNCTION eddy.change_token IS
     'token for eddy.changes, after which come the changes that the snapshot of this query does not contain';
 
 -- In views that show open windows combined from panes. Reads for roles that may read the view.
-CREATE FUNCTION eddy._open_windows(panes regclass, key record)
-RETURNS SETOF record LANGUAGE c STABLE STRICT ROWS 100 AS 'MODULE_PATHNAME', 'eddy_open_windows';
+CREATE FUNCTION eddy._open_windows(panes regclass)
+RETURNS SETOF record LANGUAGE c STABLE STRICT ROWS 10000 AS 'MODULE_PATHNAME', 'eddy_open_windows';
 
 /*
  * Views with maintenance => 'deferred'. The first two are called by the query of such a view, with the

@@ -233,15 +233,36 @@ eddy_combine_stored(EddyCombiner *combiner, EddyAggregate *agg, const EddyState 
 
 /* ---- accumulators ---- */
 
+/*
+ * Combines two states of which the second is not copied: functions do not change it, but may return it
+ * as it is, and would change what they have returned later.
+ */
+static EddyState
+combine_borrowed(EddyCombiner *combiner, EddyAggregate *agg, FmgrInfo *combine, EddyState left,
+				 const EddyState *right, bool byval, int16 length)
+{
+	EddyState	result = combine_transitions(combiner, agg, combine, left, *right);
+
+	if (!byval && !result.isnull && !right->isnull &&
+		DatumGetPointer(result.value) == DatumGetPointer(right->value))
+		result.value = datumCopy(result.value, false, length);
+	return result;
+}
+
 static void
 add_transition(EddyCombiner *combiner, EddyAggregate *agg, EddyAccumulator *accumulator,
 			   const EddyState *state)
 {
-	EddyState	transition = to_transition(combiner, agg, state);
-
-	accumulator->transition = accumulator->has_transition ?
-		combine_transitions(combiner, agg, &agg->combine, accumulator->transition, transition) :
-		transition;
+	if (!accumulator->has_transition)
+		accumulator->transition = to_transition(combiner, agg, state);
+	else if (agg->internal)
+		accumulator->transition = combine_transitions(combiner, agg, &agg->combine,
+													  accumulator->transition,
+													  to_transition(combiner, agg, state));
+	else
+		accumulator->transition = combine_borrowed(combiner, agg, &agg->combine,
+												   accumulator->transition, state,
+												   agg->transbyval, agg->translen);
 	accumulator->has_transition = true;
 }
 
@@ -265,17 +286,39 @@ eddy_combine_add_stored(EddyCombiner *combiner, EddyAggregate *agg,
 
 	if (agg->internal && agg->state_is_final)
 	{
-		EddyState	copy = *stored;
-
-		if (!copy.isnull)
-			copy.value = datumCopy(copy.value, agg->resultbyval, agg->resultlen);
-		accumulator->sum = accumulator->has_sum ?
-			combine_transitions(combiner, agg, &agg->add, accumulator->sum, copy) : copy;
+		if (accumulator->has_sum)
+			accumulator->sum = combine_borrowed(combiner, agg, &agg->add, accumulator->sum, stored,
+												agg->resultbyval, agg->resultlen);
+		else
+		{
+			accumulator->sum = *stored;
+			if (!stored->isnull)
+				accumulator->sum.value = datumCopy(stored->value, agg->resultbyval, agg->resultlen);
+		}
 		accumulator->has_sum = true;
 	}
 	else
 		add_transition(combiner, agg, accumulator, stored);
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * eddy_combine_add_in_place adds a stored state to a sum, which the function may change in place, for
+ * aggregates whose stored states are not serialized. The result can be the sum, the state, or a value in
+ * the combiner's context.
+ */
+EddyState
+eddy_combine_add_in_place(EddyCombiner *combiner, EddyAggregate *agg, const EddyState *sum,
+						  const EddyState *stored)
+{
+	MemoryContext old = MemoryContextSwitchTo(combiner->mcxt);
+	EddyState	result;
+
+	Assert(!agg->internal || agg->state_is_final);
+	result = combine_transitions(combiner, agg, agg->internal ? &agg->add : &agg->combine, *sum,
+								 *stored);
+	MemoryContextSwitchTo(old);
+	return result;
 }
 
 /*

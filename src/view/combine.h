@@ -45,6 +45,8 @@ extern void eddy_combine_add_partial(EddyCombiner *combiner, EddyAggregate *agg,
 									 EddyAccumulator *accumulator, const EddyState *partial);
 extern void eddy_combine_add_stored(EddyCombiner *combiner, EddyAggregate *agg,
 									EddyAccumulator *accumulator, const EddyState *stored);
+extern EddyState eddy_combine_add_in_place(EddyCombiner *combiner, EddyAggregate *agg,
+										   const EddyState *sum, const EddyState *stored);
 extern void eddy_combine_finish(EddyCombiner *combiner, EddyAggregate *agg,
 								EddyAccumulator *accumulator, EddyState *new_stored,
 								EddyState *final);

@@ -415,40 +415,22 @@ is_late(const EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
 	return eddy_panes_leave_out(plan->panes, judgment, isnull, DatumGetTimestampTz(end));
 }
 
-/* The query for rows of open windows that are combined from panes, by the key of the group. */
+/* The query for rows of open windows, which are combined from panes (pane_scan.c). */
 static void
 append_reader(const EddyViewPlan *plan, StringInfo sql)
 {
 	const EddyStateTable *results = eddy_plan_main_table(plan);
 	const EddyStateTable *panes = list_nth(plan->state_tables, PANE_PANES);
 	const char *table = quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(panes->relid));
-	int			nkeys = eddy_kind_panes_nkeys(plan);
-	StringInfoData keys;
 
 	if (plan->on_close)
 		return;
 	appendStringInfoString(sql, " UNION ALL SELECT ");
 	for (int i = 0; i < plan->noutputs; i++)
-	{
-		const EddyOutput *output = &plan->outputs[i];
-		int			key = output->index - plan->panes->nbounds;
-
-		if (i > 0)
-			appendStringInfoString(sql, ", ");
-		/* conditions on keys select the panes that are read */
-		if (output->kind == EDDY_OUTPUT_KEY && key >= 0)
-			appendStringInfo(sql, "k.%s", eddy_define_column_name(panes, PANE_KEY + key));
-		else
-			appendStringInfo(sql, "w.%s", eddy_define_column_name(results, output->column));
-	}
-	initStringInfo(&keys);
-	for (int i = 0; i < nkeys; i++)
-		appendStringInfo(&keys, "%s%s", i > 0 ? ", " : "", eddy_define_column_name(panes, PANE_KEY + i));
-	appendStringInfoString(sql, " FROM ");
-	if (nkeys > 0)
-		appendStringInfo(sql, "(SELECT DISTINCT %s FROM %s) AS k, LATERAL ", keys.data, table);
-	appendStringInfo(sql, "%s._open_windows(%s::pg_catalog.regclass, ROW(%s)) AS w (", EDDY_SCHEMA,
-					 quote_literal_cstr(table), keys.data);
+		appendStringInfo(sql, "%sw.%s", i > 0 ? ", " : "",
+						 eddy_define_column_name(results, plan->outputs[i].column));
+	appendStringInfo(sql, " FROM %s._open_windows(%s::pg_catalog.regclass) AS w (", EDDY_SCHEMA,
+					 quote_literal_cstr(table));
 	for (int i = 0; i < plan->noutputs; i++)
 	{
 		if (i > 0)

@@ -40,6 +40,7 @@
 #include "view/chain_combine.h"
 #include "view/kind.h"
 #include "view/maintain.h"
+#include "view/pane_read.h"
 #include "view/pure.h"
 #include "view/quick.h"
 #include "view/view.h"
@@ -732,10 +733,11 @@ at_xact_end(XactEvent event, void *arg pg_attribute_unused())
 	eddy_plan_at_xact_end();
 }
 
-/* eddy_view_init registers the planner hooks and the custom scan that reads a batch. */
+/* eddy_view_init registers the planner hooks and custom scans. */
 void
 eddy_view_init(void)
 {
 	eddy_scan_init();
+	eddy_pane_scan_init();
 	RegisterXactCallback(at_xact_end, NULL);
 }

@@ -84,49 +84,102 @@ is_lost(const EddyPaneWork *work, int i, const EddyState *states)
 }
 
 static void
-free_states(const EddyPaneWork *work, EddyState *states)
+set_null(const EddyPaneWork *work, int i, EddyState *state)
+{
+	if (!state->isnull &&
+		!TupleDescAttr(work->desc, work->plan->aggs[i].state_column - 1)->attbyval)
+		pfree(DatumGetPointer(state->value));
+	state->value = (Datum) 0;
+	state->isnull = true;
+}
+
+/* True if the states of an aggregate are added by one call of a function that may change the first. */
+static bool
+adds_in_place(const EddyAggregate *agg)
+{
+	return !agg->internal || agg->state_is_final;
+}
+
+/* Adds a state of an aggregate to a sum, which is in a context. */
+static void
+add_in_place(EddyPaneWork *work, MemoryContext mcxt, int i, EddyState *sum, const EddyState *state)
+{
+	const Form_pg_attribute att = TupleDescAttr(work->desc, work->plan->aggs[i].state_column - 1);
+	EddyState	result = eddy_combine_add_in_place(work->combiner, &work->plan->aggs[i], sum, state);
+	MemoryContext old;
+
+	if (att->attbyval || (!result.isnull && !sum->isnull &&
+						  DatumGetPointer(result.value) == DatumGetPointer(sum->value)))
+	{
+		*sum = result;
+		return;
+	}
+	old = MemoryContextSwitchTo(mcxt);
+	if (!sum->isnull)
+		pfree(DatumGetPointer(sum->value));
+	eddy_pane_copy_value(work->desc, work->plan->aggs[i].state_column, result.value, result.isnull,
+						 &sum->value, &sum->isnull);
+	MemoryContextSwitchTo(old);
+}
+
+/* The same, of an aggregate whose states are converted. */
+static void
+add_converted(EddyPaneWork *work, MemoryContext mcxt, int i, EddyState *sum, const EddyState *state)
+{
+	EddyAggregate *agg = &work->plan->aggs[i];
+	EddyAccumulator accumulator = {0};
+	EddyState	result;
+	MemoryContext old;
+
+	eddy_combine_add_stored(work->combiner, agg, &accumulator, sum);
+	eddy_combine_add_stored(work->combiner, agg, &accumulator, state);
+	eddy_combine_finish(work->combiner, agg, &accumulator, &result, NULL);
+	old = MemoryContextSwitchTo(mcxt);
+	if (!sum->isnull)
+		pfree(DatumGetPointer(sum->value));
+	eddy_pane_copy_value(work->desc, agg->state_column, result.value, result.isnull, &sum->value,
+						 &sum->isnull);
+	MemoryContextSwitchTo(old);
+}
+
+static EddyState *
+copy_states(const EddyPaneWork *work, MemoryContext mcxt, const EddyState *states)
 {
 	EddyViewPlan *plan = work->plan;
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	EddyState  *copy = palloc(sizeof(EddyState) * Max(plan->naggs, 1));
 
 	for (int i = 0; i < plan->naggs; i++)
-		if (!states[i].isnull &&
-			!TupleDescAttr(work->desc, plan->aggs[i].state_column - 1)->attbyval)
-			pfree(DatumGetPointer(states[i].value));
-	pfree(states);
+		eddy_pane_copy_value(work->desc, plan->aggs[i].state_column, states[i].value,
+							 states[i].isnull, &copy[i].value, &copy[i].isnull);
+	MemoryContextSwitchTo(old);
+	return copy;
 }
 
 void
 eddy_pane_add(EddyPaneWork *work, MemoryContext mcxt, EddyState **sum, const EddyState *states)
 {
 	EddyViewPlan *plan = work->plan;
-	MemoryContext old;
-	EddyState  *total;
 
 	if (states == NULL)
 		return;
-	old = MemoryContextSwitchTo(mcxt);
-	total = palloc(sizeof(EddyState) * Max(plan->naggs, 1));
+	if (*sum == NULL)
+	{
+		*sum = copy_states(work, mcxt, states);
+		return;
+	}
+	/* counters come after the aggregates whose input they count */
 	for (int i = 0; i < plan->naggs; i++)
 	{
-		EddyAggregate *agg = &plan->aggs[i];
-		EddyAccumulator accumulator = {0};
-		EddyState	state = states[i];
+		EddyState  *total = &(*sum)[i];
 
-		if (*sum && (is_lost(work, i, *sum) || is_lost(work, i, states)))
-			state.isnull = true;
-		else if (*sum)
-		{
-			eddy_combine_add_stored(work->combiner, agg, &accumulator, &(*sum)[i]);
-			eddy_combine_add_stored(work->combiner, agg, &accumulator, &states[i]);
-			eddy_combine_finish(work->combiner, agg, &accumulator, &state, NULL);
-		}
-		eddy_pane_copy_value(work->desc, agg->state_column, state.value, state.isnull,
-							 &total[i].value, &total[i].isnull);
+		if (is_lost(work, i, *sum) || is_lost(work, i, states))
+			set_null(work, i, total);
+		else if (adds_in_place(&plan->aggs[i]))
+			add_in_place(work, mcxt, i, total, &states[i]);
+		else
+			add_converted(work, mcxt, i, total, &states[i]);
 	}
-	MemoryContextSwitchTo(old);
-	if (*sum)
-		free_states(work, *sum);
-	*sum = total;
 	MemoryContextReset(work->combiner->mcxt);
 }
 

@@ -65,6 +65,16 @@ static HTAB *plans = NULL;
 static HTAB *streams = NULL;
 static bool callbacks_registered = false;
 static uint64 invalidations = 0;	/* counts calls of the relcache callback */
+static uint64 transactions = 0; /* counts ends of transactions */
+static int	nlong_pins = 0;		/* made by eddy_plan_pin_for in this one */
+
+/* A pin that ends with a memory context. */
+typedef struct PlanPin
+{
+	EddyViewPlan *plan;
+	uint64		transaction;
+	MemoryContextCallback callback;
+} PlanPin;
 
 /* ---- invalidation ---- */
 
@@ -631,6 +641,35 @@ eddy_plan_unpin(EddyViewPlan *plan)
 	plan->users--;
 }
 
+static void
+unpin_for(void *arg)
+{
+	PlanPin    *pin = arg;
+
+	if (pin->transaction != transactions)
+		return;
+	eddy_plan_unpin(pin->plan);
+	nlong_pins--;
+}
+
+/*
+ * eddy_plan_pin_for pins a plan until a memory context is reset or deleted, also by an error. For queries,
+ * which end with their transaction at the latest.
+ */
+void
+eddy_plan_pin_for(EddyViewPlan *plan, MemoryContext mcxt)
+{
+	PlanPin    *pin = MemoryContextAllocZero(mcxt, sizeof(PlanPin));
+
+	pin->plan = plan;
+	pin->transaction = transactions;
+	pin->callback.func = unpin_for;
+	pin->callback.arg = pin;
+	MemoryContextRegisterResetCallback(mcxt, &pin->callback);
+	eddy_plan_pin(plan);
+	nlong_pins++;
+}
+
 /*
  * eddy_plan_at_xact_end frees invalid plans at the end of a transaction: if their views were
  * dropped, they would never be used again. Accesses memory only, as required at that time.
@@ -643,7 +682,19 @@ eddy_plan_at_xact_end(void)
 	PlanEntry  *entry;
 	StreamEntry *stream;
 
-	if (plans == NULL || swept == invalidations)
+	transactions++;
+	if (plans == NULL)
+		return;
+	/* the memory of a query that has failed can be freed later than this */
+	if (nlong_pins > 0)
+	{
+		hash_seq_init(&status, plans);
+		while ((entry = hash_seq_search(&status)) != NULL)
+			if (entry->plan)
+				entry->plan->users = 0;
+		nlong_pins = 0;
+	}
+	if (swept == invalidations)
 		return;
 	swept = invalidations;
 	hash_seq_init(&status, plans);

@@ -236,6 +236,7 @@ extern EddyViewPlan *eddy_plan_make(const EddyView *view);	/* not from the cache
 extern EddyViewPlan *eddy_plan_for_stream(EddyViewPlan *plan, Oid stream);	/* of plan, or one of others */
 extern void eddy_plan_pin(EddyViewPlan *plan);
 extern void eddy_plan_unpin(EddyViewPlan *plan);
+extern void eddy_plan_pin_for(EddyViewPlan *plan, MemoryContext mcxt);
 extern void eddy_plan_check_result(const EddyViewPlan *plan, TupleDesc expected,
 								   const char *function);
 extern void eddy_plan_set_policy(EddyViewPlan *plan, const EddyView *view);

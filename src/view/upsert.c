@@ -449,6 +449,26 @@ begin_key_scan(EddyUpsert *upsert, Relation index, ScanKeyData *keys, int nkeys)
 }
 
 /*
+ * eddy_upsert_index returns the index by which ranges are read.
+ */
+Relation
+eddy_upsert_index(const EddyUpsert *upsert)
+{
+	return upsert->index;
+}
+
+/* eddy_upsert_seek_by begins to read the rows that meet conditions on the columns of that index. */
+void
+eddy_upsert_seek_by(EddyUpsert *upsert, struct ScanKeyData *keys, int nkeys)
+{
+	MemoryContext old = MemoryContextSwitchTo(upsert->mcxt);
+
+	end_scan(upsert);
+	begin_key_scan(upsert, upsert->index, keys, nkeys);
+	MemoryContextSwitchTo(old);
+}
+
+/*
  * eddy_upsert_seek_range begins to read the rows whose first key column is in a range, in order of
  * their keys.
  */

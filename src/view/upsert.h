@@ -96,6 +96,10 @@ extern void eddy_upsert_seek(EddyUpsert *upsert, int nkeys, const Datum *keys, c
 extern void eddy_upsert_seek_from(EddyUpsert *upsert, int nkeys, bool from, const Datum *keys,
 								   const bool *nulls);
 
+/* The index with that order, and the rows that meet conditions on its columns. */
+extern Relation eddy_upsert_index(const EddyUpsert *upsert);
+extern void eddy_upsert_seek_by(EddyUpsert *upsert, struct ScanKeyData *keys, int nkeys);
+
 /*
  * The rows whose first key column, a timestamp, is after the first and not after the second time.
  */

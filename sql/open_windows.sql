@@ -1,0 +1,120 @@
+-- Views that show early results of overlapping windows compute open windows from panes. Conditions of a query select the panes
+-- that are read, and change nothing in the result.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_eddy;
+CREATE SCHEMA open_windows;
+RESET client_min_messages;
+SET search_path = open_windows, public;
+SET timezone = 'UTC';
+
+CREATE UNLOGGED TABLE r (shop text, item int, price numeric, ts timestamptz);
+SELECT eddy.create_stream('r', event_time => 'ts', delay => '5 s');
+SELECT eddy.create_continuous_view('w', $$
+    SELECT w.window_start AS "from", r.item, count(*) AS n, sum(r.price), avg(r.price), max(r.shop) AS greatest,
+        max(r.shop) || count(*) AS label, w.window_end AS until, r.shop
+    FROM r, eddy.hop(r.ts, '2 s', '50 s') w GROUP BY w.window_start, w.window_end, r.shop, r.item $$);
+SELECT kind FROM eddy._view WHERE view = 'w'::regclass;
+INSERT INTO r SELECT CASE i % 4 WHEN 0 THEN NULL ELSE chr(64 + i % 4) END, nullif(i % 7, 0), i, timestamptz '2026-01-01 00:00Z' + i * interval '1 s'
+FROM generate_series(0, 199) i;
+-- some are late for a part of their windows
+INSERT INTO r SELECT 'A', 1, i, timestamptz '2026-01-01 00:00Z' + i * interval '1 s' FROM generate_series(150, 199, 7) i;
+SELECT count(*), count(*) FILTER (WHERE until > eddy.watermark('r')) AS open, sum(n) FROM w;
+
+-- Each condition gives what it gives over all rows.
+CREATE TABLE conditions (id int GENERATED ALWAYS AS IDENTITY, condition text);
+INSERT INTO conditions (condition) VALUES
+    ($$shop = 'A'$$), ($$'A' = shop$$), ($$shop = 'A' AND item = 1$$), ($$item = 1$$), ($$item = bigint '1'$$), ($$item > 3$$), ($$3.5 < item$$),
+    ($$shop > 'A' AND shop <= 'C'$$), ($$shop COLLATE "C" > 'A'$$), ($$shop LIKE 'B%'$$), ($$shop IN ('A', 'C', 'X')$$),
+    ($$shop = ANY ('{B,NULL}')$$), ($$shop = ANY (NULL::text[])$$), ($$item <> ALL ('{1,2}')$$), ($$shop IS NULL$$), ($$shop IS NULL AND item IS NULL$$),
+    ($$shop IS NOT NULL$$), ($$shop = NULL$$), ($$lower(shop) = 'b' OR item = 2$$), ($$shop = 'A' OR n > 1$$), ($$n > 1$$), ($$greatest = 'B'$$),
+    ($$until > '2026-01-01 00:03:40Z'$$), ($$until = '2026-01-01 00:03:40Z'$$), ($$until < '2026-01-01 00:03:40Z'$$), ($$until <> '2026-01-01 00:03:40Z'$$),
+    ($$until BETWEEN '2026-01-01 00:03:21Z' AND '2026-01-01 00:03:39Z'$$), ($$until > date '2026-01-01'$$), ($$until IS NULL$$),
+    ($$"from" >= '2026-01-01 00:03:00Z'$$), ($$"from" = '2026-01-01 00:02:40Z' AND shop = 'C'$$), ($$"from" < '2026-01-01 00:02:40Z'$$),
+    ($$until > '-infinity'$$), ($$until < 'infinity'$$), ($$until > 'infinity'$$), ($$until = '-infinity'$$),
+    ($$until > '294276-12-31 23:59:59Z'$$), ($$until > '4713-01-01 00:00Z BC'$$), ($$"from" > '294276-12-31 23:59:59Z'$$),
+    ($$until > (SELECT eddy.watermark('r'))$$), ($$shop = (SELECT max(shop) FROM r)$$), ($$(shop, item) = ('B', 2)$$), ($$(shop, item) IN (('B', 2), ('C', 3))$$),
+    ($$EXISTS (SELECT FROM (VALUES ('A'), ('C')) v (x) WHERE v.x = shop)$$), ($$false$$), ($$shop = 'A' AND random() >= 0$$);
+CREATE FUNCTION differing(condition text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    result bigint;
+BEGIN
+    EXECUTE format('WITH o AS MATERIALIZED (SELECT * FROM w OFFSET 0),
+        a AS MATERIALIZED (SELECT * FROM w WHERE (%1$s)), b AS MATERIALIZED (SELECT * FROM o w WHERE (%1$s))
+        SELECT count(*) FROM ((TABLE a EXCEPT ALL TABLE b) UNION ALL (TABLE b EXCEPT ALL TABLE a)) d', condition) INTO result;
+    RETURN result;
+END $$;
+SELECT condition, differing(condition) FROM conditions WHERE differing(condition) > 0;
+CREATE FUNCTION rows_with(condition text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    result bigint;
+BEGIN
+    EXECUTE format('SELECT count(*) FROM w WHERE (%s) AND until > eddy.watermark(''r'')', condition) INTO result;
+    RETURN result;
+END $$;
+SELECT condition, rows_with(condition) AS open FROM conditions ORDER BY id;
+
+-- Which columns select panes.
+CREATE FUNCTION searched(condition text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) SELECT * FROM w WHERE ' || condition LOOP
+        IF line ~ 'Searched By' THEN
+            RETURN btrim(line);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+SELECT condition, searched(condition) FROM conditions ORDER BY id;
+
+-- Values can come from parameters, and from the rows of an outer query.
+PREPARE of_shop (text) AS SELECT count(*), sum(n) FROM w WHERE shop = $1 AND until > eddy.watermark('r');
+SET plan_cache_mode = force_generic_plan;
+EXECUTE of_shop ('A');
+EXECUTE of_shop ('B');
+EXECUTE of_shop (NULL);
+RESET plan_cache_mode;
+SELECT x, (SELECT count(*) FROM w WHERE shop = x AND until > eddy.watermark('r')) AS open FROM (VALUES ('A'), ('C'), (NULL), ('A')) v (x);
+SELECT x, open FROM (VALUES ('A'), ('C')) v (x), LATERAL (SELECT count(*) AS open FROM w WHERE shop = x OFFSET 0) s;
+
+-- A cursor shows what was there when it was opened, whatever is inserted meanwhile.
+BEGIN;
+DECLARE c CURSOR FOR SELECT shop, n, until FROM w WHERE shop = 'B' AND item = 2 AND until > '2026-01-01 00:03:44Z';
+FETCH 1 FROM c;
+INSERT INTO r VALUES ('B', 2, 1, '2026-01-01 00:03:19Z');
+FETCH 1 FROM c;
+SELECT shop, n, until FROM w WHERE shop = 'B' AND item = 2 AND until = '2026-01-01 00:03:48Z';
+SAVEPOINT s;
+SELECT 1 / (n - n) FROM w WHERE shop = 'B';
+ROLLBACK TO s;
+FETCH 1 FROM c;
+ROLLBACK;
+-- also one that stays open
+BEGIN;
+DECLARE h CURSOR WITH HOLD FOR SELECT shop, count(*) FROM w WHERE shop < 'C' GROUP BY shop ORDER BY shop;
+COMMIT;
+FETCH ALL FROM h;
+CLOSE h;
+
+-- Conditions are evaluated as the role that reads, although states are combined as the owner of the view.
+CREATE ROLE open_windows_owner;
+CREATE ROLE open_windows_reader;
+GRANT USAGE, CREATE ON SCHEMA open_windows TO open_windows_owner, open_windows_reader;
+SET ROLE open_windows_reader;
+CREATE FUNCTION who(text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_user <> 'open_windows_reader' THEN
+        RAISE 'evaluated as %', current_user;
+    END IF;
+    RETURN $1 = 'A';
+END $$;
+RESET ROLE;
+ALTER VIEW w OWNER TO open_windows_owner;
+GRANT SELECT ON w TO open_windows_reader;
+SET ROLE open_windows_reader;
+SELECT count(*) FROM w WHERE who(shop) AND item = 1 AND until = '2026-01-01 00:03:48Z';
+RESET ROLE;
+
+SET client_min_messages = warning;
+DROP SCHEMA open_windows CASCADE;
+DROP ROLE open_windows_owner, open_windows_reader;
