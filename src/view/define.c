@@ -232,7 +232,7 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 	/*
 	 * Half-empty pages leave room for HOT updates, which need no new index entries. Most
 	 * writes are updates, so autovacuum must start early. Neither is true of rows that are
-	 * only appended.
+	 * only appended; rows that are rarely updated, but removed, do not need the space.
 	 */
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE TABLE %s (", qualified);
@@ -247,9 +247,9 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 		appendStringInfoString(&sql, " WITH (autovacuum_vacuum_scale_factor = 0.0,"
 							   " autovacuum_vacuum_threshold = 10000)");
 	else if (!table->append_only)
-		appendStringInfoString(&sql, " WITH (fillfactor = 50,"
-							   " autovacuum_vacuum_scale_factor = 0.01,"
-							   " autovacuum_vacuum_insert_scale_factor = 0.1)");
+		appendStringInfo(&sql, " WITH (fillfactor = %d,"
+						 " autovacuum_vacuum_scale_factor = 0.01,"
+						 " autovacuum_vacuum_insert_scale_factor = 0.1)", table->settled ? 100 : 50);
 	execute(sql.data);
 
 	for (int i = 0; i < table->ncolumns; i++)
@@ -272,7 +272,7 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 	 * groups, and of deltas, are not sent.
 	 */
 	execute(psprintf("ALTER TABLE %s REPLICA IDENTITY %s", qualified,
-					 table->parts || table->passing ? "NOTHING" : "FULL"));
+					 table->parts || table->passing || table->unsent ? "NOTHING" : "FULL"));
 	execute(psprintf("CREATE TRIGGER pg_eddy_refuse BEFORE INSERT OR UPDATE OR TRUNCATE ON %s"
 					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._refuse_state_change()",
 					 qualified, EDDY_SCHEMA));

@@ -125,6 +125,7 @@ lay_out_states(EddyViewPlan *plan, const char *suffix)
 	int			nkeys = eddy_kind_panes_nkeys(plan);
 
 	table->suffix = suffix;
+	table->unsent = true;
 	table->ncolumns = PANE_KEY - 1 + nkeys + plan->naggs;
 	table->columns = palloc0(sizeof(EddyStateColumn) * table->ncolumns);
 	set_column(table, PANE_FIRST_END, "first_end", end->type, -1, InvalidOid);
@@ -175,24 +176,27 @@ make_order(const EddyStateTable *table, int nbounds)
 static void
 layout(EddyViewPlan *plan, Query *query)
 {
+	EddyStateTable *results;
 	EddyStateTable *panes;
+	EddyStateTable *sums;
 
 	eddy_analyze_groups(plan, query);
 	plan->panes = eddy_panes_analyze(query, plan->stream_rti);
 	if (plan->panes == NULL || !plan->windowed)
 		eddy_refuse("the windows of the continuous view cannot be combined from panes", NULL, NULL);
 	eddy_combining_lay_out_results(plan);
+	results = linitial(plan->state_tables);
 	panes = lay_out_states(plan, "panes");
+	sums = lay_out_states(plan, "sums");
+	results->settled = sums->settled = true;
 	if (!plan->on_close)
 	{
-		EddyStateTable *results = linitial(plan->state_tables);
-
 		panes->order = make_order(panes, 1);
 		if (eddy_kind_panes_nkeys(plan) > 0)
 			results->order = make_order(results, plan->panes->nbounds);
 	}
 	plan->state_tables = lappend(plan->state_tables, panes);
-	plan->state_tables = lappend(plan->state_tables, lay_out_states(plan, "sums"));
+	plan->state_tables = lappend(plan->state_tables, sums);
 }
 
 /* ---- the delta query ---- */

@@ -48,10 +48,12 @@ typedef struct EddyStateTable
 	int			ncolumns;
 	EddyStateColumn *columns;
 	bool		append_only;	/* rows are never updated */
+	bool		settled;		/* rarely, but they are deleted: pages are filled */
 	bool		passing;		/* nor kept: they are deleted soon, and no consumer receives them */
 	int			nkeys;			/* at least 1 */
 	EddyStateKey *keys;
 	bool		parts;			/* its rows are parts of groups, which another table has */
+	bool		unsent;			/* no consumer receives its changes, as those of parts */
 	EddyStateKey *order;		/* the key's columns as ranges are read; NULL: in that order */
 	EddyTimeIndex shown;		/* rows with changes that are not shown yet (emit_every.h) */
 	AttrNumber	superseded;		/* the row is shown until another one replaces it (session_emit.h); 0: none */

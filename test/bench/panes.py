@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares hopping windows of 1 hour that slide by 1 second with tumbling windows of 1 second.
 
-Both views get the same rows, in one session each, after an hour of event time that is not measured. Reported are the CPU time
+All views get the same rows, in one session each, in turns, after an hour of event time that is not measured. Reported are the CPU time
 per row of the session, from /proc, which includes closing; the size of the state; and the time to read the open windows of one
 key of a view that shows early rows (median of 21). A server with pg_eddy must run on this machine; connection parameters are those of psql. The
 database "panes_bench" is created, and dropped at the end.
@@ -56,26 +56,37 @@ class Session:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(args, stream, call, emit):
-    session = Session("panes_bench")
-    session.run("SET client_min_messages = warning;")
-    session.run(SETUP.format(stream=stream).replace("EXTENSION", "EXTENSION IF NOT EXISTS"))
-    session.run(VIEW.format(name=stream + "_view", stream=stream, call=call, emit=emit))
-    load = f"CALL load('{stream}', %d, %d, {args.step}, {args.keys}, {args.per_second});"
-    session.run(load % (0, 3600))
-    session.run("VACUUM;")
-    before = session.cpu()
-    session.run(load % (3600, 3600 + args.seconds))
-    cost = (session.cpu() - before) / (args.seconds * args.keys * args.per_second) * 1e6
-    state = int(session.run(f"SELECT state_bytes FROM eddy.stat_continuous_views WHERE view = '{stream}_view'::regclass;")[0])
-    session.run("ANALYZE;")
+STREAMS = (("tumble", "eddy.tumble(ts, '1 s')", "on_close"),
+           ("hop", "eddy.hop(ts, '1 s', '1 h')", "on_close"),
+           ("early", "eddy.hop(ts, '1 s', '1 h')", "changes"))
+
+
+def load(args, session, stream, first, last):
+    session.run(f"CALL load('{stream}', {first}, {last}, {args.step}, {args.keys}, {args.per_second});")
+
+
+def measure_cost(args, sessions):
+    """CPU time of each session. They take turns, so that what else the machine does affects all of them."""
+    slices = min(args.slices, args.seconds // args.step)
+    length = args.seconds // slices // args.step * args.step
+    used = dict.fromkeys(sessions, 0.0)
+    for number in range(slices):
+        for stream, session in sessions.items():
+            before = session.cpu()
+            load(args, session, stream, 3600 + number * length, 3600 + (number + 1) * length)
+            used[stream] += session.cpu() - before
+    return {stream: cpu / (slices * length * args.keys * args.per_second) * 1e6 for stream, cpu in used.items()}
+
+
+def measure_reading(session, stream):
+    """The number of open windows of a key, and the median of the time to read them."""
     query = f"SELECT count(*), min(sum), max(avg) FROM {stream}_view WHERE key = 1 AND window_end > (SELECT eddy.watermark('{stream}'));"
     times = []
     for _ in range(21):
         start = time.monotonic()
         rows = session.run(query)[0].split("|")[0]
         times.append((time.monotonic() - start) * 1e3)
-    return cost, state, rows, sorted(times)[len(times) // 2]
+    return rows, sorted(times)[len(times) // 2]
 
 
 def main():
@@ -84,17 +95,29 @@ def main():
     parser.add_argument("--per-second", type=int, default=1, help="rows of each key in a second of event time")
     parser.add_argument("--step", type=int, default=100, help="seconds of event time in a batch")
     parser.add_argument("--seconds", type=int, default=3600, help="seconds of event time that are measured")
+    parser.add_argument("--slices", type=int, default=12, help="how often the sessions take turns")
     args = parser.parse_args()
     subprocess.run(["psql", "-X", "-q", "postgres", "-c", "DROP DATABASE IF EXISTS panes_bench WITH (FORCE)",
                     "-c", "CREATE DATABASE panes_bench"], check=True)
+    sessions = {}
+    for stream, call, emit in STREAMS:
+        session = sessions[stream] = Session("panes_bench")
+        session.run("SET client_min_messages = warning;")
+        session.run(SETUP.format(stream=stream).replace("EXTENSION", "EXTENSION IF NOT EXISTS"))
+        session.run(VIEW.format(name=stream + "_view", stream=stream, call=call, emit=emit))
+        session.run(f"CALL load('{stream}', 0, 3600, 100, {args.keys}, {args.per_second});")
+    sessions["tumble"].run("VACUUM;")
+    costs = measure_cost(args, sessions)
+    sessions["tumble"].run("ANALYZE;")
     base = None
-    for stream, call, emit in (("tumble", "eddy.tumble(ts, '1 s')", "on_close"),
-                               ("hop", "eddy.hop(ts, '1 s', '1 h')", "on_close"),
-                               ("early", "eddy.hop(ts, '1 s', '1 h')", "changes")):
-        cost, state, rows, reading = measure(args, stream, call, emit)
-        base = base or (cost, state)
-        print(f"{stream:8} {cost:7.2f} us/row (x {cost / base[0]:.2f})  state {state / 1e6:7.1f} MB (x {state / base[1]:.2f})  "
-              f"{rows} open windows of a key in {reading:.1f} ms", flush=True)
+    for stream, session in sessions.items():
+        state = int(session.run(f"SELECT state_bytes FROM eddy.stat_continuous_views WHERE view = '{stream}_view'::regclass;")[0])
+        base = base or (costs[stream], state)
+        rows, reading = measure_reading(session, stream)
+        print(f"{stream:8} {costs[stream]:7.2f} us/row (x {costs[stream] / base[0]:.2f})  state {state / 1e6:7.1f} MB "
+              f"(x {state / base[1]:.2f})  {rows} open windows of a key in {reading:.1f} ms", flush=True)
+    for session in sessions.values():
+        session.process.kill()
     subprocess.run(["psql", "-X", "-q", "postgres", "-c", "DROP DATABASE panes_bench WITH (FORCE)"], check=True)
 
 
