@@ -46,6 +46,33 @@ SELECT eddy.create_continuous_view('shares2', 'SELECT sum(1 / amount) AS share F
 SELECT eddy.create_continuous_view('nothing', 'SELECT count(*) FROM sales', start => 'query', history => 'SELECT * FROM sales WHERE false');
 TABLE nothing;
 
+-- A view over several streams gets the rows of a query for each of them; streams that are not named begin without rows.
+CREATE UNLOGGED TABLE returns (article text, price numeric, returned timestamptz);
+SELECT eddy.create_stream('returns', event_time => 'returned');
+CREATE TABLE old_returns AS SELECT item AS article, amount / 2 AS price, at + interval '1 day' AS returned FROM archive WHERE amount % 7 = 0;
+\set balance 'SELECT u.item, count(*) AS n, sum(u.amount) AS balance FROM (SELECT item, amount FROM sales UNION ALL SELECT article, -price FROM returns) u GROUP BY u.item'
+SELECT eddy.create_continuous_view('balance', :'balance', start => 'query',
+    histories => jsonb_build_object('sales', 'SELECT item, amount, at FROM archive', 'history_test.returns', 'TABLE old_returns'));
+SELECT eddy.create_continuous_view('returned', :'balance', start => 'query', histories => '{"returns": "TABLE old_returns"}');
+WITH s AS (INSERT INTO sales VALUES ('item 2', 5, '2026-01-02 00:00 UTC')) INSERT INTO returns VALUES ('item 2', 2, '2026-01-03 00:00 UTC');
+SELECT * FROM balance ORDER BY item;
+SELECT item, count(*) AS n, sum(amount) AS balance FROM (SELECT item, amount FROM archive UNION ALL SELECT article, -price FROM old_returns
+    UNION ALL VALUES ('item 2', 5), ('item 2', -2)) u GROUP BY item EXCEPT ALL TABLE balance;
+SELECT sum(n) - 2 = (SELECT count(*) FROM old_returns) AS only_returns FROM returned;
+SELECT eddy.replace_continuous_view('returned', :'balance' || ' HAVING count(*) > 1', start => 'query',
+    histories => jsonb_build_object('returns', 'SELECT * FROM old_returns UNION ALL SELECT * FROM returns', 'sales', 'SELECT * FROM sales'));
+SELECT sum(n) = (SELECT count(*) FROM old_returns) + 4 AS replaced FROM returned;
+SELECT eddy.create_continuous_view('v', :'balance', start => 'query', history => 'TABLE archive');
+SELECT eddy.create_continuous_view('v', :'balance', start => 'query', history => 'TABLE archive', histories => '{}');
+SELECT eddy.create_continuous_view('v', :'balance', histories => '{}');
+SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{}');
+SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '["TABLE archive"]');
+SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{"sales": ["TABLE archive"]}');
+SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{"sales": "TABLE archive", "archive": "TABLE archive"}');
+SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{"sales": "SELECT 1 AS id", "history_test.sales": "TABLE archive"}');
+SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{"salse": "TABLE archive"}');
+SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{"returns": "TABLE archive"}');
+
 -- The query has the privileges of the owner of the view, and is a single SELECT.
 SELECT eddy.create_continuous_view('stolen', 'SELECT count(*) FROM sales', start => 'query', history => 'SELECT item, amount FROM secret');
 CREATE FUNCTION note() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN current_user || ', ' || current_setting('search_path'); END $$;

@@ -590,12 +590,13 @@ CREATE FUNCTION eddy._notify() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHN
 CREATE FUNCTION eddy.create_continuous_view(name text, query text, emit text DEFAULT 'changes', late text DEFAULT 'drop',
     allowed_lateness interval DEFAULT '0', retention interval DEFAULT NULL, start text DEFAULT 'now',
     maintenance text DEFAULT 'immediate', on_error text DEFAULT 'dead_letter', if_not_exists boolean DEFAULT false,
-    idle_ttl interval DEFAULT NULL, history text DEFAULT NULL)
+    idle_ttl interval DEFAULT NULL, history text DEFAULT NULL, histories jsonb DEFAULT NULL)
 RETURNS regclass LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_continuous_view';
 COMMENT ON FUNCTION eddy.create_continuous_view IS
     'creates a view whose result is kept up to date by each batch of its stream';
 
-CREATE FUNCTION eddy.replace_continuous_view(view regclass, query text, start text DEFAULT 'keep', history text DEFAULT NULL)
+CREATE FUNCTION eddy.replace_continuous_view(view regclass, query text, start text DEFAULT 'keep', history text DEFAULT NULL,
+    histories jsonb DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_replace_continuous_view';
 COMMENT ON FUNCTION eddy.replace_continuous_view IS
     'replaces the query of a continuous view, which remains the same view, with more columns if the query has more';
@@ -956,7 +957,9 @@ SELECT s.view, v.stream, v.start, s.started_at, o.rows, o.remaining,
        round((100 * o.read / greatest(o.read + o.remaining, 1))::numeric, 1) AS percent,
        CASE WHEN o.read > 0 THEN (clock_timestamp() - s.started_at) * (o.remaining::double precision / o.read)
        END AS estimated_time, nullif(s.replaces::oid, 0)::regclass AS replaces,
-       CASE WHEN has_table_privilege(v.stream, 'SELECT') OR has_table_privilege(v.view, 'SELECT')
+       -- as in eddy.continuous_views
+       CASE WHEN (SELECT bool_and(has_table_privilege(m.stream, 'SELECT')) FROM unnest(v.stream || v.more_streams) AS m (stream))
+                 OR has_table_privilege(v.view, 'SELECT')
             THEN t.error END AS error, t.sqlstate
 FROM eddy._view_start s
 JOIN eddy._view v ON v.view = s.view

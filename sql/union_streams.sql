@@ -206,6 +206,7 @@ SELECT eddy.create_continuous_view('x', 'SELECT k FROM a UNION ALL SELECT key FR
 SELECT eddy.create_continuous_view('x', 'SELECT k FROM final UNION ALL SELECT k FROM visits');
 SELECT eddy.create_continuous_view('x', 'SELECT k FROM a UNION ALL SELECT key FROM b', start => 'earliest');
 SELECT eddy.create_continuous_view('x', 'SELECT k FROM a UNION ALL SELECT key FROM b', start => 'query', history => 'SELECT ''k'' AS k');
+SELECT eddy.create_continuous_view('x', 'SELECT k FROM a UNION ALL SELECT key FROM b', start => 'query', histories => '{"plain": "SELECT 1"}');
 
 -- Life: rebuilding and replacing count the rows that all streams still hold.
 SELECT eddy.create_continuous_view('life', 'SELECT u.k, count(*) AS n FROM (SELECT k FROM a UNION ALL SELECT key FROM b) u GROUP BY u.k', start => 'staged');

@@ -388,9 +388,9 @@ eddy_resume(PG_FUNCTION_ARGS)
 	{
 		/* itself last, with its changes and those of its children, which follow it */
 		if (lfirst_oid(lc) == relid)
-			eddy_apply_fill(relid, EDDY_FILL_STAGED, NULL, changes);
+			eddy_apply_fill(relid, EDDY_FILL_STAGED, changes);
 		else
-			eddy_apply_fill(lfirst_oid(lc), EDDY_FILL_NOTHING, NULL, NIL);
+			eddy_apply_fill(lfirst_oid(lc), EDDY_FILL_NOTHING, NIL);
 	}
 	PG_RETURN_VOID();
 }

@@ -14,6 +14,8 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -48,6 +50,7 @@ enum
 	ARG_IF_NOT_EXISTS,
 	ARG_IDLE_TTL,
 	ARG_HISTORY,
+	ARG_HISTORIES,
 	ARG_COUNT
 };
 
@@ -133,22 +136,90 @@ check_lateness(const EddyViewOptions *options)
 				 errhint("Specify for how long after the end of a window late rows change its result.")));
 }
 
-/* The source that start and history specify; *history is NULL unless start is 'query'. */
+/* Adds the query for a stream, which is named as in SQL. */
+static List *
+add_history(List *histories, const JsonbValue *name, const JsonbValue *query)
+{
+	EddyHistoryQuery *history = palloc(sizeof(EddyHistoryQuery));
+	char	   *stream = pnstrdup(name->val.string.val, name->val.string.len);
+	ListCell   *lc;
+
+	if (query->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the query for \"%s\" in argument \"histories\" must be a string", stream)));
+	history->stream = DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(stream)));
+	history->query = pnstrdup(query->val.string.val, query->val.string.len);
+	foreach(lc, histories)
+		if (((EddyHistoryQuery *) lfirst(lc))->stream == history->stream)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("argument \"histories\" has several queries for \"%s\"",
+							get_rel_name(history->stream))));
+	return lappend(histories, history);
+}
+
+/* The queries of argument "histories": List of EddyHistoryQuery. */
+static List *
+get_histories(Jsonb *argument)
+{
+	List	   *histories = NIL;
+	JsonbIterator *iterator = JsonbIteratorInit(&argument->root);
+	JsonbValue	name = {0};
+	JsonbValue	value;
+	JsonbIteratorToken token;
+
+	if (!JB_ROOT_IS_OBJECT(argument) || JB_ROOT_COUNT(argument) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"histories\" must be an object with a query for each stream"),
+				 errhint("Use jsonb_build_object('stream', 'SELECT ...', ...).")));
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			name = value;
+		else if (token == WJB_VALUE)
+			histories = add_history(histories, &name, &value);
+	}
+	return histories;
+}
+
+/*
+ * The source that start, history and histories, which follows it, specify; *histories is NIL unless start
+ * is 'query' (List of EddyHistoryQuery).
+ */
 static EddyFillSource
-get_source(FunctionCallInfo fcinfo, const char *start, int history_arg, char **history)
+get_source(FunctionCallInfo fcinfo, const char *start, int history_arg, List **histories)
 {
 	bool		from_query = strcmp(start, "query") == 0;
+	bool		has_one = !PG_ARGISNULL(history_arg);
+	bool		has_several = !PG_ARGISNULL(history_arg + 1);
 
-	*history = PG_ARGISNULL(history_arg) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(history_arg));
-	if (from_query && *history == NULL)
+	*histories = NIL;
+	if (from_query && !has_one && !has_several)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("start => 'query' requires argument \"history\""),
-				 errhint("Specify a SELECT that returns rows with the columns of the stream.")));
-	if (!from_query && *history)
+				 errhint("Specify a SELECT that returns rows with the columns of the stream, or, for several streams, argument \"histories\".")));
+	if (!from_query && (has_one || has_several))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"history\" requires start => 'query'")));
+				 errmsg("argument \"%s\" requires start => 'query'",
+						has_one ? "history" : "histories")));
+	if (has_one && has_several)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("arguments \"history\" and \"histories\" exclude each other"),
+				 errhint("Use \"history\" for one stream, and \"histories\" for several.")));
+	if (has_one)
+	{
+		EddyHistoryQuery *history = palloc0(sizeof(EddyHistoryQuery));
+
+		history->query = text_to_cstring(PG_GETARG_TEXT_PP(history_arg));
+		*histories = list_make1(history);
+	}
+	else if (has_several)
+		*histories = get_histories(PG_GETARG_JSONB_P(history_arg + 1));
 	if (from_query)
 		return EDDY_FILL_HISTORY;
 	return strcmp(start, "staged") == 0 ? EDDY_FILL_STAGED : EDDY_FILL_NOTHING;
@@ -171,7 +242,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	static const char *const error_choices[] = {"dead_letter", "stop", NULL};
 	EddyViewOptions options = {0};
 	EddyFillSource source;
-	char	   *history;
+	List	   *histories;
 	bool		created;
 	Oid			view;
 
@@ -191,7 +262,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	options.if_not_exists = !PG_ARGISNULL(ARG_IF_NOT_EXISTS) &&
 		PG_GETARG_BOOL(ARG_IF_NOT_EXISTS);
 
-	source = get_source(fcinfo, options.start, ARG_HISTORY, &history);
+	source = get_source(fcinfo, options.start, ARG_HISTORY, &histories);
 	options.unlocked = source != EDDY_FILL_NOTHING;
 	check_lateness(&options);
 
@@ -200,9 +271,9 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	if (created)
 	{
 		if (options.unlocked)
-			eddy_apply_fill_new(view, source, history);
+			eddy_apply_fill_new(view, source, histories);
 		else
-			eddy_apply_fill(view, source, history, NIL);
+			eddy_apply_fill(view, source, NIL);
 		if (reads_kafka(options.start))
 			eddy_view_start(view, InvalidOid);
 		eddy_worker_wakeup_at_commit(); /* it may need ticks now */
@@ -275,6 +346,7 @@ enum
 	REPLACE_QUERY,
 	REPLACE_START,
 	REPLACE_HISTORY,
+	REPLACE_HISTORIES,
 	REPLACE_COUNT
 };
 
@@ -287,7 +359,7 @@ eddy_replace_continuous_view(PG_FUNCTION_ARGS)
 	EddyFillSource source;
 	Oid			view;
 	char	   *start;
-	char	   *history;
+	List	   *histories;
 	bool		keeps;
 
 	eddy_argument_check_not_null(fcinfo, names, REPLACE_COUNT);
@@ -295,14 +367,14 @@ eddy_replace_continuous_view(PG_FUNCTION_ARGS)
 	start = text_to_cstring(PG_GETARG_TEXT_PP(REPLACE_START));
 	start = eddy_argument_time_or_word("start", start, start_choices);
 	keeps = strcmp(start, "keep") == 0;
-	source = get_source(fcinfo, start, REPLACE_HISTORY, &history);
+	source = get_source(fcinfo, start, REPLACE_HISTORY, &histories);
 	if (!keeps && reads_kafka(start))
 	{
 		Oid			successor = eddy_view_create_successor(view,
 														   text_to_cstring(PG_GETARG_TEXT_PP(REPLACE_QUERY)),
 														   start);
 
-		eddy_apply_fill(successor, EDDY_FILL_NOTHING, NULL, NIL);
+		eddy_apply_fill(successor, EDDY_FILL_NOTHING, NIL);
 		eddy_view_start(successor, view);
 		eddy_worker_wakeup_at_commit();
 		PG_RETURN_VOID();
@@ -313,7 +385,7 @@ eddy_replace_continuous_view(PG_FUNCTION_ARGS)
 	if (keeps)
 		eddy_view_replace_keep(replacement);
 	else
-		eddy_apply_refill(replacement, source, history);
+		eddy_apply_refill(replacement, source, histories);
 	eddy_view_replace_end(replacement);
 	eddy_worker_wakeup_at_commit();
 	PG_RETURN_VOID();

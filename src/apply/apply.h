@@ -287,24 +287,30 @@ typedef enum EddyFillSource
 {
 	EDDY_FILL_NOTHING,
 	EDDY_FILL_STAGED,			/* the rows that the stream has staged */
-	EDDY_FILL_HISTORY			/* a query over ordinary tables */
+	EDDY_FILL_HISTORY			/* queries over ordinary tables */
 } EddyFillSource;
 
+/* A query whose rows a view begins with, as rows of a stream. */
+typedef struct EddyHistoryQuery
+{
+	Oid			stream;			/* InvalidOid: the only one that the view reads */
+	const char *query;
+} EddyHistoryQuery;
+
 /*
- * Gives a view, whose state is empty, its first content; history is the query of EDDY_FILL_HISTORY. The
- * caller holds a lock on the stream that keeps writers out. changes: what was removed from it before (List
- * of EddyChanges).
+ * Gives a view, whose state is empty, its first content: no rows, or staged ones. The caller holds a lock on the
+ * streams that keeps writers out. changes: what was removed from it before (List of EddyChanges).
  */
-extern void eddy_apply_fill(Oid view, EddyFillSource source, const char *history, List *changes);
+extern void eddy_apply_fill(Oid view, EddyFillSource source, List *changes);
 
 /*
  * The same for a view that was created with the option unlocked, and for the new state of a view whose query is
- * replaced: no lock keeps writers out until nearly all of it is there. Ends with the locks of eddy_view_create, or with
- * eddy_view_replace_lock.
+ * replaced: no lock keeps writers out until nearly all of it is there. histories: for EDDY_FILL_HISTORY (List of
+ * EddyHistoryQuery). Ends with the locks of eddy_view_create, or with eddy_view_replace_lock.
  */
-extern void eddy_apply_fill_new(Oid view, EddyFillSource source, const char *history);
+extern void eddy_apply_fill_new(Oid view, EddyFillSource source, const List *histories);
 extern void eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source,
-							  const char *history);
+							  const List *histories);
 
 /* ---- cascade.c ---- */
 

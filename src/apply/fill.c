@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * fill.c
- *    The first content of a continuous view: from the rows that its stream has staged, from a query, or
+ *    The first content of a continuous view: from the rows that its streams have staged, from queries, or
  *    from the rows of the view that it reads.
  *
  * The staged rows, users' own and those of the segments, become one batch for each stream, with which the
@@ -9,7 +9,7 @@
  * and policies are those of the view's owner. Rows that the stream has rejected are still in its
  * table and are omitted again. All rows were counted when they were added.
  *
- * The rows of a query (history.c) become batches of the same kind, one after the other. They are no
+ * The rows of a query (history.c), one for each stream, become batches of the same kind, one after the other. They are no
  * rows of the stream: they are not stored, not counted, and do not move the watermark. One without an
  * event time becomes a dead letter of the view.
  *
@@ -168,10 +168,10 @@ end_batch(Filling *filling, EddyApply *apply, List *changes)
 }
 
 static void
-fill_from_history(Filling *filling, const char *query)
+fill_from_history(Filling *filling, const EddyHistoryQuery *query)
 {
 	EddyHistory *history = eddy_history_begin(query, eddy_owner_of_relation(filling->view),
-											  RelationGetDescr(filling->rel));
+											  filling->rel);
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy filling",
 											   ALLOCSET_DEFAULT_SIZES);
 	int64		nrows;
@@ -207,21 +207,44 @@ begin_filling(Filling *filling, Oid view, const EddyStream *stream, EddyReplacem
 	filling->event_time = eddy_event_time_resolve(stream, RelationGetDescr(filling->rel));
 }
 
-/* Fills the view with what the active snapshot sees. */
+/* Fills the view with the staged rows that the active snapshot sees, or with none. */
 static void
-fill_first(Filling *filling, EddyFillSource source, const char *history, List *changes)
+fill_staged(Filling *filling, EddyFillSource source, List *changes)
 {
 	EddyApply	apply;
 
-	if (source == EDDY_FILL_HISTORY)
-		fill_from_history(filling, history);
-	else
+	begin_batch(filling, &apply);
+	if (source == EDDY_FILL_STAGED)
+		read_stream(&apply, NULL);
+	end_batch(filling, &apply, changes);
+}
+
+/* The query for rows of a stream, NULL if there is none. */
+static const EddyHistoryQuery *
+find_history(const List *histories, Oid stream)
+{
+	ListCell   *lc;
+
+	foreach(lc, histories)
 	{
-		begin_batch(filling, &apply);
-		if (source == EDDY_FILL_STAGED)
-			read_stream(&apply, NULL);
-		end_batch(filling, &apply, changes);
+		const EddyHistoryQuery *history = lfirst(lc);
+
+		if (!OidIsValid(history->stream) || history->stream == stream)
+			return history;
 	}
+	return NULL;
+}
+
+/* Fills the view with what the active snapshot sees. */
+static void
+fill_first(Filling *filling, EddyFillSource source, const List *histories)
+{
+	const EddyHistoryQuery *query = find_history(histories, filling->stream->relid);
+
+	if (query)
+		fill_from_history(filling, query);
+	else
+		fill_staged(filling, source, NIL);
 }
 
 /* Adds the rows that were inserted since a snapshot; returns their number. */
@@ -238,45 +261,58 @@ fill_since(Filling *filling, Snapshot since)
 	return nrows;
 }
 
-static void
-fill_from_stream(const EddyView *view, const EddyStream *stream, EddyFillSource source,
-				 const char *history, List *changes)
+/* The stream of a view, which is locked only after it was looked up. */
+static EddyStream *
+get_stream(Oid relid)
 {
-	Filling		filling;
+	EddyStream *stream = eddy_catalog_get_stream(relid);
 
-	begin_filling(&filling, view->relid, stream, NULL);
-	fill_first(&filling, source, history, changes);
-	table_close(filling.rel, NoLock);
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("stream was dropped concurrently")));
+	return stream;
 }
 
-/* A query for rows of a stream does not say of which one. */
+/* Each query is for one of the streams of the view. */
 static void
-check_history(const EddyView *view)
+check_histories(const EddyView *view, const List *histories)
 {
-	if (list_length(view->streams) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("start => 'query' requires a continuous view that reads one stream"),
-				 errdetail("The rows of the query have the columns of a stream, and continuous view \"%s\" reads several.",
-						   get_rel_name(view->relid)),
-				 errhint("Insert the rows into the streams, and use start => 'staged'.")));
+	ListCell   *lc;
+
+	foreach(lc, histories)
+	{
+		const EddyHistoryQuery *history = lfirst(lc);
+
+		if (!OidIsValid(history->stream) && list_length(view->streams) > 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("argument \"history\" requires a continuous view that reads one stream"),
+					 errdetail("The rows of the query have the columns of a stream, and continuous view \"%s\" reads several.",
+							   get_rel_name(view->relid)),
+					 errhint("Specify a query for each stream with argument \"histories\".")));
+		if (OidIsValid(history->stream) && !list_member_oid(view->streams, history->stream))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("argument \"histories\" has a query for \"%s\", which continuous view \"%s\" does not read",
+							get_rel_name(history->stream), get_rel_name(view->relid)),
+					 errhint("Specify queries for streams that the continuous view reads.")));
+	}
 }
 
 /* The rows of all streams of a view, one stream after the other. */
 static void
-fill_from_streams(const EddyView *view, EddyFillSource source, const char *history, List *changes)
+fill_from_streams(const EddyView *view, EddyFillSource source, List *changes)
 {
 	ListCell   *lc;
 
-	if (source == EDDY_FILL_HISTORY)
-		check_history(view);
 	foreach(lc, view->streams)
 	{
-		EddyStream *stream = eddy_catalog_get_stream(lfirst_oid(lc));
+		Filling		filling;
 
-		if (stream == NULL)
-			elog(ERROR, "stream %u does not exist", lfirst_oid(lc));
-		fill_from_stream(view, stream, source, history, changes);
+		begin_filling(&filling, view->relid, get_stream(lfirst_oid(lc)), NULL);
+		fill_staged(&filling, source, changes);
+		table_close(filling.rel, NoLock);
 		changes = NIL;
 		/* one batch without rows is enough */
 		if (source == EDDY_FILL_NOTHING)
@@ -306,7 +342,7 @@ lock_writers(const EddyView *view, EddyReplacement *replacement)
 /* Fills a view, which reads these streams, while writers continue, and locks them out at the end. */
 static void
 fill_beside(const EddyView *view, Filling *fillings, int count, EddyFillSource source,
-			const char *history)
+			const List *histories)
 {
 	Snapshot	since;
 	int64		nrows = FEW_ROWS + 1;
@@ -316,7 +352,7 @@ fill_beside(const EddyView *view, Filling *fillings, int count, EddyFillSource s
 		eddy_stream_hold_rows(fillings[i].stream->relid);
 	push_registered(&since);
 	for (int i = 0; i < count; i++)
-		fill_first(&fillings[i], source, history, NIL);
+		fill_first(&fillings[i], source, histories);
 	PopActiveSnapshot();
 	for (int pass = 0; pass <= PASSES; pass++)
 	{
@@ -340,35 +376,30 @@ fill_beside(const EddyView *view, Filling *fillings, int count, EddyFillSource s
 
 static void
 fill_unlocked(const EddyView *view, EddyReplacement *replacement, EddyFillSource source,
-			  const char *history)
+			  const List *histories)
 {
 	int			count = list_length(view->streams);
 	Filling    *fillings = palloc(sizeof(Filling) * count);
 	bool		beside = source != EDDY_FILL_NOTHING;
 	ListCell   *lc;
 
-	if (source == EDDY_FILL_HISTORY)
-		check_history(view);
+	check_histories(view, histories);
 	foreach(lc, view->streams)
 	{
-		EddyStream *stream = eddy_catalog_get_stream(lfirst_oid(lc));
+		const EddyStream *stream = get_stream(lfirst_oid(lc));
 
-		if (stream == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 errmsg("stream was dropped concurrently")));
 		begin_filling(&fillings[foreach_current_index(lc)], view->relid, stream, replacement);
 		beside = beside && eddy_interval_usec(&stream->retention) > 0;
 	}
 	if (beside)
-		fill_beside(view, fillings, count, source, history);
+		fill_beside(view, fillings, count, source, histories);
 	else
 	{
 		lock_writers(view, replacement);
 		PushActiveSnapshot(GetLatestSnapshot());
 		/* one batch without rows is enough */
 		for (int i = 0; i < (source == EDDY_FILL_NOTHING ? 1 : count); i++)
-			fill_first(&fillings[i], source, history, NIL);
+			fill_first(&fillings[i], source, histories);
 		PopActiveSnapshot();
 	}
 	for (int i = 0; i < count; i++)
@@ -379,22 +410,29 @@ fill_unlocked(const EddyView *view, EddyReplacement *replacement, EddyFillSource
 }
 
 void
-eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source, const char *history)
+eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source, const List *histories)
 {
-	fill_unlocked(eddy_view_replace_row(replacement), replacement, source, history);
+	fill_unlocked(eddy_view_replace_row(replacement), replacement, source, histories);
 }
 
 void
-eddy_apply_fill_new(Oid view, EddyFillSource source, const char *history)
+eddy_apply_fill_new(Oid view, EddyFillSource source, const List *histories)
 {
 	EddyView   *row = eddy_catalog_get_view(view);
 
 	if (row == NULL)
 		elog(ERROR, "continuous view %u does not exist", view);
-	if (eddy_catalog_get_view(row->stream) != NULL)
-		eddy_apply_fill(view, source, history, NIL);
+	if (eddy_catalog_get_view(row->stream) == NULL)
+		fill_unlocked(row, NULL, source, histories);
 	else
-		fill_unlocked(row, NULL, source, history);
+	{
+		if (source == EDDY_FILL_HISTORY)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("start => 'query' requires a continuous view that reads a stream"),
+					 errhint("Fill the continuous view that it reads.")));
+		eddy_apply_fill(view, source, NIL);
+	}
 }
 
 /* ---- a view over a view ---- */
@@ -450,7 +488,7 @@ fill_from_view(const EddyView *view, const EddyView *parent, bool staged, List *
 
 /* A view over a view gets its rows from that one. */
 static void
-check_parent(const EddyView *parent, EddyFillSource source)
+check_parent(const EddyView *parent)
 {
 	if (parent->starting)
 		ereport(ERROR,
@@ -459,15 +497,10 @@ check_parent(const EddyView *parent, EddyFillSource source)
 						get_rel_name(parent->relid)),
 				 errdetail("No continuous view can read it meanwhile."),
 				 errhint("The view eddy.view_starts shows the progress.")));
-	if (source == EDDY_FILL_HISTORY)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("start => 'query' requires a continuous view that reads a stream"),
-				 errhint("Fill the continuous view that it reads.")));
 }
 
 void
-eddy_apply_fill(Oid view, EddyFillSource source, const char *history, List *changes)
+eddy_apply_fill(Oid view, EddyFillSource source, List *changes)
 {
 	EddyView   *row = eddy_catalog_get_view(view);
 	EddyView   *parent = row ? eddy_catalog_get_view(row->stream) : NULL;
@@ -478,10 +511,10 @@ eddy_apply_fill(Oid view, EddyFillSource source, const char *history, List *chan
 	/* rows that were committed while the lock was waited for are read as well */
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (parent == NULL)
-		fill_from_streams(row, source, history, changes);
+		fill_from_streams(row, source, changes);
 	else
 	{
-		check_parent(parent, source);
+		check_parent(parent);
 		fill_from_view(row, parent, source == EDDY_FILL_STAGED, changes);
 	}
 	foreach(lc, eddy_catalog_root_streams(view))

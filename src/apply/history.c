@@ -47,6 +47,13 @@ struct EddyHistory
 
 /* ---- the query ---- */
 
+/* The argument that contains the query, for messages. */
+static const char *
+argument_of(const EddyHistoryQuery *history)
+{
+	return OidIsValid(history->stream) ? "histories" : "history";
+}
+
 /* The column of the query with that name, or NULL. */
 static TargetEntry *
 find_column(Query *query, const char *name)
@@ -65,8 +72,9 @@ find_column(Query *query, const char *name)
 
 /* Every column must be one of the stream, and occur once. */
 static void
-check_columns(Query *query, TupleDesc desc)
+check_columns(Query *query, const EddyHistoryQuery *history, Relation stream)
 {
+	TupleDesc	desc = RelationGetDescr(stream);
 	const char **names = palloc0(sizeof(char *) * (desc->natts + 1));
 	int			nnames = 0;
 	ListCell   *lc;
@@ -89,22 +97,22 @@ check_columns(Query *query, TupleDesc desc)
 			closest = eddy_argument_closest(tle->resname, names);
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of argument \"history\" is not a column of the stream",
-							tle->resname),
+					 errmsg("column \"%s\" of argument \"%s\" is not a column of stream \"%s\"",
+							tle->resname, argument_of(history), RelationGetRelationName(stream)),
 					 closest ? errhint("Perhaps you meant the column \"%s\".", closest) :
 					 errhint("Name the columns of the query as those of the stream.")));
 		}
 		if (find_column(query, tle->resname) != tle)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_COLUMN),
-					 errmsg("column \"%s\" of argument \"history\" specified more than once",
-							tle->resname)));
+					 errmsg("column \"%s\" of argument \"%s\" specified more than once",
+							tle->resname, argument_of(history))));
 	}
 }
 
 /* A column of the stream, from the query as a sub-select with number 1. */
 static Expr *
-make_column(Query *query, Form_pg_attribute att)
+make_column(Query *query, Form_pg_attribute att, const EddyHistoryQuery *history)
 {
 	TargetEntry *tle;
 	Node	   *expr;
@@ -124,17 +132,17 @@ make_column(Query *query, Form_pg_attribute att)
 	if (result == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" is of type %s but column of argument \"history\" is of type %s",
+				 errmsg("column \"%s\" is of type %s but column of argument \"%s\" is of type %s",
 						NameStr(att->attname),
 						format_type_with_typemod(att->atttypid, att->atttypmod),
-						format_type_be(type)),
-				 errhint("You will need to cast the column in argument \"history\".")));
+						argument_of(history), format_type_be(type)),
+				 errhint("You will need to cast the column in argument \"%s\".", argument_of(history))));
 	return (Expr *) result;
 }
 
 /* SELECT columns of the stream FROM (query). */
 static Query *
-wrap_query(Query *query, TupleDesc desc)
+wrap_query(Query *query, TupleDesc desc, const EddyHistoryQuery *history)
 {
 	Query	   *outer = makeNode(Query);
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
@@ -160,15 +168,16 @@ wrap_query(Query *query, TupleDesc desc)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		outer->targetList = lappend(outer->targetList,
-									makeTargetEntry(make_column(query, att), i + 1,
+									makeTargetEntry(make_column(query, att, history), i + 1,
 													pstrdup(NameStr(att->attname)), false));
 	}
 	return outer;
 }
 
 static Query *
-parse_history(const char *text, TupleDesc desc)
+parse_history(const EddyHistoryQuery *history, Relation stream)
 {
+	const char *text = history->query;
 	ErrorContextCallback callback = {
 		.previous = error_context_stack,
 		.callback = eddy_view_point_into_query,
@@ -177,27 +186,30 @@ parse_history(const char *text, TupleDesc desc)
 	Query	   *query;
 
 	error_context_stack = &callback;
-	query = parse_analyze_fixedparams(eddy_view_parse_select(text, "argument \"history\""), text,
-									  NULL, 0, NULL);
+	query = parse_analyze_fixedparams(eddy_view_parse_select(text,
+															 psprintf("argument \"%s\"",
+																	  argument_of(history))),
+									  text, NULL, 0, NULL);
 	error_context_stack = callback.previous;
 	if (query->hasModifyingCTE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("argument \"history\" must not contain data-modifying statements in WITH")));
-	check_columns(query, desc);
-	return wrap_query(query, desc);
+				 errmsg("argument \"%s\" must not contain data-modifying statements in WITH",
+						argument_of(history))));
+	check_columns(query, history, stream);
+	return wrap_query(query, RelationGetDescr(stream), history);
 }
 
 /* ---- execution ---- */
 
 EddyHistory *
-eddy_history_begin(const char *query, Oid role, TupleDesc desc)
+eddy_history_begin(const EddyHistoryQuery *query, Oid role, Relation stream)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy history",
 											   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(mcxt);
 	EddyHistory *history = palloc0(sizeof(EddyHistory));
-	Query	   *parsed = parse_history(query, desc);
+	Query	   *parsed = parse_history(query, stream);
 	EddyOwnerSwitch save;
 	List	   *rewritten;
 
@@ -207,10 +219,12 @@ eddy_history_begin(const char *query, Oid role, TupleDesc desc)
 	AcquireRewriteLocks(parsed, true, false);
 	rewritten = QueryRewrite(parsed);
 	if (list_length(rewritten) != 1)
-		elog(ERROR, "rewriting argument \"history\" gave %d queries", list_length(rewritten));
+		elog(ERROR, "rewriting argument \"%s\" gave %d queries", argument_of(query),
+			 list_length(rewritten));
 	history->dest = CreateDestReceiver(DestTuplestore);
-	history->query = CreateQueryDesc(pg_plan_query(linitial_node(Query, rewritten), query, 0, NULL),
-									 query, GetActiveSnapshot(), InvalidSnapshot, history->dest,
+	history->query = CreateQueryDesc(pg_plan_query(linitial_node(Query, rewritten), query->query, 0,
+												   NULL),
+									 query->query, GetActiveSnapshot(), InvalidSnapshot, history->dest,
 									 NULL, NULL, 0);
 	ExecutorStart(history->query, 0);
 	eddy_owner_end(&save);

@@ -324,6 +324,7 @@ void
 eddy_view_start(Oid relid, Oid replaces)
 {
 	EddyView   *view = eddy_catalog_get_view(relid);
+	ListCell   *lc;
 
 	if (get_rel_relkind(view->stream) == RELKIND_VIEW)
 		ereport(ERROR,
@@ -332,16 +333,16 @@ eddy_view_start(Oid relid, Oid replaces)
 				 errdetail("Continuous view \"%s\" is not filled from Kafka.",
 						   get_rel_name(view->stream)),
 				 errhint("Use start => 'staged' to begin with its present rows.")));
-	if (list_length(view->streams) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("start => '%s' requires a continuous view that reads one stream", view->start),
-				 errdetail("Batches of several streams would have to hand over the view at the same time."),
-				 errhint("Use start => 'staged' to begin with the rows that the streams still hold, or attach all topics to one stream, which can have several sources.")));
-	if (eddy_catalog_list_sources(view->stream) == NIL)
+	/* rows of users, which are not in Kafka, may be the only ones of some streams */
+	foreach(lc, view->streams)
+		if (eddy_catalog_list_sources(lfirst_oid(lc)) != NIL)
+			break;
+	if (lc == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("stream \"%s\" has no sources", get_rel_name(view->stream)),
+				 list_length(view->streams) == 1 ?
+				 errmsg("stream \"%s\" has no sources", get_rel_name(view->stream)) :
+				 errmsg("no stream of continuous view \"%s\" has sources", get_rel_name(relid)),
 				 errdetail("With start => '%s', a view is filled from Kafka.", view->start),
 				 errhint("Attach a topic first.")));
 	eddy_catalog_start_view(view, replaces);
@@ -349,7 +350,7 @@ eddy_view_start(Oid relid, Oid replaces)
 
 /*
  * eddy_view_finish_start makes batches of sources maintain a view that was filled from Kafka. The
- * caller holds ShareRowExclusiveLock on the stream, and closes its windows.
+ * caller holds ShareRowExclusiveLock on the streams, and closes its windows.
  */
 void
 eddy_view_finish_start(Oid relid)

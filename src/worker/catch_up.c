@@ -3,7 +3,7 @@
  * catch_up.c
  *    The process that fills a new view from Kafka: start => 'earliest' or a time.
  *
- * It reads the topics of the stream from the beginning, or from a time, with clients and offsets of its
+ * It reads the topics of its streams from the beginning, or from a time, with clients and offsets of its
  * own (eddy._view_offset), and maintains this view alone, in transactions that also advance these
  * offsets. The workers of the sources leave the view out meanwhile. Nothing is staged, no row is late, and
  * no window closes: rows of all windows are still to come. Users' statements maintain the view
@@ -14,7 +14,8 @@
  * are kept in memory. When it has received all messages up to the stored offsets, it locks the
  * stream, so that no batch is in progress, and reads these offsets again. If it has the messages up to
  * there, it applies them and ends in the same transaction: the next batch of the source concerns the view.
- * Otherwise it releases the lock. The broker is never waited for under the lock.
+ * Otherwise it releases the lock. The broker is never waited for under the lock. A view over UNION ALL of
+ * several streams is handed over by all sources of all streams at once, under the locks of all of them.
  *
  * A message that is a dead letter of the stream is left out, because it is applied to all views, this one
  * included, when it is replayed, which is refused until then. Others that cannot be processed become dead
@@ -27,7 +28,7 @@
  * catch_up_reader.c reads the sources, and catch_up_batch.c applies a batch.
  *
  * Locking: as a batch of the source (batch.c), without segments and partitions; at the end
- * ShareRowExclusiveLock on the stream, for which it waits a short time only. Memory: messages are
+ * ShareRowExclusiveLock on the streams, for each of which it waits a short time only. Memory: messages are
  * librdkafka's, and limited by pg_eddy.batch_bytes; rows live in a context that is reset.
  *
  *-------------------------------------------------------------------------
@@ -63,11 +64,10 @@
 #define FINISH_INTERVAL 100		/* ms between attempts to hand over, which grow */
 #define FINISH_INTERVAL_MAX 5000
 #define IDLE_WAIT 100L			/* ms to wait when there is nothing to do */
-#define LOCK_WAIT "200"			/* ms for the lock on the stream; writers queue behind it */
+#define LOCK_WAIT "200"			/* ms for the lock on a stream; writers queue behind it */
 #define RETRY_DELAY 2000L		/* ms after an error */
 
 static Oid	view_oid = InvalidOid;
-static Oid	stream_oid = InvalidOid;
 static List *readers = NIL;		/* of EddyReader, in readers_context */
 static MemoryContext readers_context = NULL;
 static int	finish_interval = FINISH_INTERVAL;
@@ -135,40 +135,62 @@ read_start_time(const EddyView *view)
 												   Int32GetDatum(-1)));
 }
 
+/* The view if it is still to be filled, otherwise NULL. Needs a transaction. */
+static EddyView *
+get_starting_view(void)
+{
+	EddyView   *view = eddy_catalog_installed() ? eddy_catalog_get_view(view_oid) : NULL;
+
+	return view && view->starting ? view : NULL;
+}
+
+/* Adds readers for the sources of a stream, in the current context; they are not opened yet. */
+static void
+add_readers(Oid stream, List *sources)
+{
+	ListCell   *lc;
+
+	foreach(lc, sources)
+	{
+		EddyReader *reader = palloc0(sizeof(EddyReader));
+
+		reader->view = view_oid;
+		reader->stream = stream;
+		reader->source = ((EddySource *) lfirst(lc))->source;
+		reader->mcxt = CurrentMemoryContext;
+		readers = lappend(readers, reader);
+	}
+}
+
 /*
- * Reads the view. False if it is not to be filled any more. Sets the stream, the start, and the numbers
- * of its sources, in the current context.
+ * Reads the view, and makes readers for the sources of its streams, in the current context. False if it is not to
+ * be filled any more.
  */
 static bool
-read_view(TimestampTz *start, List **sources)
+read_view(TimestampTz *start)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	EddyView   *view;
-	bool		starting = false;
 	ListCell   *lc;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	view = eddy_catalog_installed() ? eddy_catalog_get_view(view_oid) : NULL;
-	if (view && view->starting)
-	{
-		starting = true;
-		stream_oid = view->stream;
+	view = get_starting_view();
+	if (view)
 		*start = read_start_time(view);
-		*sources = NIL;
-		foreach(lc, eddy_catalog_list_sources(view->stream))
-		{
-			MemoryContext old = MemoryContextSwitchTo(caller);
+	foreach(lc, view ? view->streams : NIL)
+	{
+		List	   *sources = eddy_catalog_list_sources(lfirst_oid(lc));
+		MemoryContext old = MemoryContextSwitchTo(caller);
 
-			*sources = lappend_int(*sources, ((EddySource *) lfirst(lc))->source);
-			MemoryContextSwitchTo(old);
-		}
+		add_readers(lfirst_oid(lc), sources);
+		MemoryContextSwitchTo(old);
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
-	return starting;
+	return view != NULL;
 }
 
 /* ---- steps ---- */
@@ -204,35 +226,103 @@ step_read_bounds(void *arg)
 	return result;
 }
 
-/* True if the view is still to be filled. Needs a transaction. */
-static bool
-is_starting(void)
+/*
+ * Locks the view's streams, and the view that it replaces, against others; none of these locks is waited for
+ * longer than LOCK_WAIT.
+ */
+static void
+lock_for_finish(const EddyViewStart *start, const List *streams)
 {
-	EddyReader	reader = {.view = view_oid, .stream = stream_oid};
+	ListCell   *lc;
 
-	return eddy_reader_is_starting(&reader);
+	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	if (start && OidIsValid(start->replaces))
+		eddy_view_lock_replaced(start->replaces);
+	foreach(lc, streams)
+		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+	(void) set_config_option("lock_timeout", "0", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+							 true, 0, false);
+}
+
+/* True if there is a reader for each source of the view's streams: sources can be attached meanwhile. */
+static bool
+reads_all_sources(const EddyView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, view->streams)
+	{
+		ListCell   *ls;
+
+		foreach(ls, eddy_catalog_list_sources(lfirst_oid(lc)))
+		{
+			bool		found = false;
+			ListCell   *lr;
+
+			foreach(lr, readers)
+				found |= ((EddyReader *) lfirst(lr))->source == ((EddySource *) lfirst(ls))->source;
+			if (!found)
+				return false;
+		}
+	}
+	return true;
+}
+
+/*
+ * Applies the last messages of all sources, whose streams are open and locked, and hands the view over, or makes its
+ * state that of the view that it replaces.
+ */
+static void
+hand_over(const EddyView *view, const EddyViewStart *start, const List *opened)
+{
+	ListCell   *lc;
+
+	eddy_clock_start();
+	foreach(lc, readers)
+		if (!eddy_reader_apply_last(lfirst(lc), list_nth(opened, foreach_current_index(lc))))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("offsets of continuous view \"%s\" were changed concurrently",
+							get_rel_name(view_oid))));
+	eddy_clock_stop();
+	ereport(LOG,
+			(errmsg("continuous view \"%s\" has been filled from Kafka",
+					get_rel_name(view_oid))));
+	if (start && OidIsValid(start->replaces))
+		eddy_view_succeed(view_oid, start->replaces);
+	else
+		eddy_view_finish_start(view_oid);
+	foreach(lc, view->streams)
+		eddy_close_request(lfirst_oid(lc));
+	eddy_worker_wakeup_at_commit();
 }
 
 /* Ends the filling, if all messages are there. */
 static StepResult
 step_finish(void *arg pg_attribute_unused())
 {
-	List	   *streams = NIL;
+	List	   *opened = NIL;
 	StepResult	result = STEP_LEAVE;
 	EddyViewStart *start;
+	EddyView   *view;
 	ListCell   *lc;
 
-	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
 	PushActiveSnapshot(GetTransactionSnapshot());
+	view = get_starting_view();
+	if (view == NULL)
+	{
+		PopActiveSnapshot();
+		return STEP_LEAVE;
+	}
 	start = eddy_catalog_get_view_start(view_oid);
-	if (start && OidIsValid(start->replaces))
-		eddy_view_lock_replaced(start->replaces);
-	LockRelationOid(stream_oid, ShareRowExclusiveLock);
-	(void) set_config_option("lock_timeout", "0", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
-							 true, 0, false);
-	/* no batch is in progress */
-	foreach(lc, readers)
+	lock_for_finish(start, view->streams);
+	PopActiveSnapshot();
+	/* no batch is in progress, and no source is being attached; with what was committed before the locks */
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (!reads_all_sources(view))
+		result = STEP_REOPEN;
+	foreach(lc, result == STEP_LEAVE ? readers : NIL)
 	{
 		EddyReader *reader = lfirst(lc);
 		Relation	stream;
@@ -243,7 +333,7 @@ step_finish(void *arg pg_attribute_unused())
 			result = STEP_REOPEN;
 			break;
 		}
-		streams = lappend(streams, stream);
+		opened = lappend(opened, stream);
 		if (!eddy_reader_read_bounds(reader))
 			result = STEP_REOPEN;
 		else if (!eddy_reader_has_received_now(reader))
@@ -251,27 +341,10 @@ step_finish(void *arg pg_attribute_unused())
 		if (result != STEP_LEAVE)
 			break;
 	}
-	if (result == STEP_LEAVE && is_starting())
-	{
-		eddy_clock_start();
-		foreach(lc, readers)
-			if (!eddy_reader_apply_last(lfirst(lc), list_nth(streams, foreach_current_index(lc))))
-				ereport(ERROR,
-						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						 errmsg("offsets of continuous view \"%s\" were changed concurrently",
-								get_rel_name(view_oid))));
-		eddy_clock_stop();
-		ereport(LOG,
-				(errmsg("continuous view \"%s\" has been filled from Kafka",
-						get_rel_name(view_oid))));
-		if (start && OidIsValid(start->replaces))
-			eddy_view_succeed(view_oid, start->replaces);
-		else
-			eddy_view_finish_start(view_oid);
-		eddy_close_request(stream_oid);
-		eddy_worker_wakeup_at_commit();
-	}
-	foreach(lc, streams)
+	/* it may have been dropped, or suspended, before the locks */
+	if (result == STEP_LEAVE && (view = get_starting_view()) != NULL)
+		hand_over(view, start, opened);
+	foreach(lc, opened)
 	{
 		PopActiveSnapshot();
 		table_close(lfirst(lc), NoLock);
@@ -322,7 +395,7 @@ step_report(void *arg)
 	const Failure *failure = arg;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (eddy_catalog_installed() && is_starting())
+	if (get_starting_view())
 		eddy_catalog_set_start_error(view_oid, failure->message,
 									 unpack_sql_state(failure->sqlerrcode));
 	PopActiveSnapshot();
@@ -545,28 +618,22 @@ fill(MemoryContext loop_context)
 	}
 }
 
-/* Opens all sources of the stream. False if that has to be tried again. */
+/* Opens all sources of the streams. */
 static EddyOutcome
 open_readers(void)
 {
 	TimestampTz start;
-	List	   *sources = NIL;
 	ListCell   *lc;
 
 	MemoryContextSwitchTo(readers_context);
-	if (!read_view(&start, &sources))
+	if (!read_view(&start))
 		return EDDY_LEAVE;
-	foreach(lc, sources)
+	foreach(lc, readers)
 	{
-		EddyReader *reader = palloc0(sizeof(EddyReader));
+		EddyReader *reader = lfirst(lc);
 		EddyKafkaError error = {0};
-		EddyOutcome outcome;
+		EddyOutcome outcome = eddy_reader_open(reader, start, &error);
 
-		reader->view = view_oid;
-		reader->stream = stream_oid;
-		reader->mcxt = readers_context;
-		readers = lappend(readers, reader);
-		outcome = eddy_reader_open(reader, lfirst_int(lc), start, &error);
 		crash_delay = Max(crash_delay, reader->delay);
 		MemoryContextSwitchTo(readers_context);
 		if (outcome != EDDY_CONTINUE)

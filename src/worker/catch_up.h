@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * catch_up.h
- *    Reading the sources of a stream for a view that is filled from Kafka. Private to src/worker.
+ *    Reading the sources of streams for a view that is filled from Kafka. Private to src/worker.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,12 +12,13 @@
 
 #define EDDY_READER_ROWS 20000	/* messages of a source in memory */
 
-/* One source of the stream, with a client of its own. */
+/* One source of a stream, with a client of its own. */
 typedef struct EddyReader
 {
 	EddySourceWorker worker;	/* first; its partitions have the offsets of the view */
 	Oid			view;
 	Oid			stream;
+	int32		source;
 	MemoryContext mcxt;			/* of the following */
 	EddyKafkaMessage *pending;	/* received and not applied yet, in the order of arrival */
 	int			npending;
@@ -33,8 +34,7 @@ typedef struct EddyReader
 
 /* ---- catch_up_reader.c ---- */
 
-extern EddyOutcome eddy_reader_open(EddyReader *reader, int32 source, TimestampTz start,
-									EddyKafkaError *error);
+extern EddyOutcome eddy_reader_open(EddyReader *reader, TimestampTz start, EddyKafkaError *error);
 extern void eddy_reader_close(EddyReader *reader);
 extern void eddy_reader_free(EddyReader *reader);
 extern EddyOutcome eddy_reader_lock(EddyReader *reader, Relation *stream);

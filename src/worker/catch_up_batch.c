@@ -157,7 +157,7 @@ eddy_reader_is_starting(const EddyReader *reader)
 {
 	EddyView   *view = eddy_catalog_get_view(reader->view);
 
-	return view && view->starting && view->stream == reader->stream;
+	return view && view->starting && list_member_oid(view->streams, reader->stream);
 }
 
 /* ---- the operations of a batch ---- */

@@ -190,19 +190,19 @@ settle_reader(EddyReader *reader, TimestampTz start, EddyOutcome *outcome, EddyK
 }
 
 /*
- * eddy_reader_open opens a source for a reader that is zeroed but for view, stream and mcxt, and is to be
+ * eddy_reader_open opens a source for a reader that is zeroed but for view, stream, source and mcxt, and is to be
  * closed in any case. start: DT_NOBEGIN for the beginning of the topic. Returns EDDY_CONTINUE, or fills
  * in the error.
  */
 EddyOutcome
-eddy_reader_open(EddyReader *reader, int32 source, TimestampTz start, EddyKafkaError *error)
+eddy_reader_open(EddyReader *reader, TimestampTz start, EddyKafkaError *error)
 {
 	EddySourceWorker *worker = &reader->worker;
 	MemoryContext caller = MemoryContextSwitchTo(reader->mcxt);
 	EddyOutcome outcome;
 	long		delay;
 
-	worker->id = eddy_worker_of_source(MyDatabaseId, source, 0);
+	worker->id = eddy_worker_of_source(MyDatabaseId, reader->source, 0);
 	worker->view = reader->view;
 	worker->work = &eddy_reader_work;
 	worker->room = EDDY_READER_ROWS;

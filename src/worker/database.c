@@ -68,15 +68,20 @@ typedef struct WantedStart
 	char	   *name;
 } WantedStart;
 
-/* True if a source of a stream may be consumed. Needs a transaction. */
+/* True if a source of one of these streams may be consumed. Needs a transaction. */
 static bool
-has_source(Oid stream)
+have_source(const List *streams)
 {
 	ListCell   *lc;
 
-	foreach(lc, eddy_catalog_list_sources(stream))
-		if (eddy_process_may_run(lfirst(lc)))
-			return true;
+	foreach(lc, streams)
+	{
+		ListCell   *ls;
+
+		foreach(ls, eddy_catalog_list_sources(lfirst_oid(lc)))
+			if (eddy_process_may_run(lfirst(ls)))
+				return true;
+	}
 	return false;
 }
 
@@ -95,7 +100,7 @@ read_starts(MemoryContext mcxt)
 		MemoryContext old_context;
 		WantedStart *entry;
 
-		if (view == NULL || name == NULL || !has_source(view->stream))
+		if (view == NULL || name == NULL || !have_source(view->streams))
 			continue;
 		old_context = MemoryContextSwitchTo(mcxt);
 		entry = palloc(sizeof(WantedStart));

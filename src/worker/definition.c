@@ -43,7 +43,7 @@ static uint64 server_changes = 1;
 static uint64 tried_changes = 0;
 
 /* What it depends on; until it has been read, on all functions and types. */
-static Oid	watched_stream = InvalidOid;
+static List *watched_streams = NIL; /* of Oid; several in a process that fills a view over several */
 static Oid	watched_views = InvalidOid; /* for changes of the catalog that concern no stream */
 static bool watched_functions = true;	/* the stream has expressions that call functions */
 static bool watched_all_types = true;
@@ -53,7 +53,7 @@ static List *watched_types = NIL;	/* hash values of TYPEOID, in the context of t
 static void
 at_relcache_change(Datum arg pg_attribute_unused(), Oid relid)
 {
-	if (relid == InvalidOid || relid == watched_stream || relid == watched_views)
+	if (relid == InvalidOid || list_member_oid(watched_streams, relid) || relid == watched_views)
 		changes++;
 }
 
@@ -96,6 +96,19 @@ eddy_definition_watch(void)
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, at_server_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, at_function_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, at_type_change, (Datum) 0);
+}
+
+/* From now on, changes of the stream count. */
+static void
+watch_stream(Oid stream)
+{
+	MemoryContext old;
+
+	if (list_member_oid(watched_streams, stream))
+		return;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	watched_streams = lappend_oid(watched_streams, stream);
+	MemoryContextSwitchTo(old);
 }
 
 /* eddy_definition_stale returns whether the definition may have changed since it was read. */
@@ -300,7 +313,7 @@ EddyOutcome
 eddy_definition_lock(EddySourceWorker *worker, Relation *stream)
 {
 	EddyOutcome outcome;
-	Oid			relid = watched_stream;
+	Oid			relid = worker->stream;
 
 	*stream = NULL;
 	watched_views = eddy_catalog_relid(EDDY_CATALOG_VIEW);
@@ -315,7 +328,8 @@ eddy_definition_lock(EddySourceWorker *worker, Relation *stream)
 		set_names(worker, source);
 		relid = source->stream;
 	}
-	watched_stream = relid;
+	worker->stream = relid;
+	watch_stream(relid);
 	*stream = lock_both(worker->id.id, relid);
 	if (*stream == NULL)
 		return EDDY_LEAVE;

@@ -134,6 +134,7 @@ struct EddySourceWorker
 {
 	EddyWorkerId id;			/* id.id is the number of the source */
 	Oid			view;			/* that is filled from the source; InvalidOid: the source is consumed */
+	Oid			stream;			/* set by eddy_definition_lock */
 	const EddyBatchWork *work;	/* see batch.c */
 	struct EddyAttemptState *attempt;	/* of attempt.c; NULL: not begun */
 

@@ -206,6 +206,87 @@ is(sql($node, q{SELECT count(*) FROM pg_class WHERE relname ~ 'past'}), '0', 'dr
 sql($node, "ALTER SYSTEM RESET pg_eddy.catch_up_rate; SELECT pg_reload_conf()");
 
 #
+# A view over two streams: the sources of both hand over at once, also of one that is attached meanwhile
+#
+
+my $both = q{SELECT u.id % 40 AS g, count(*) AS n, sum(u.id) AS ids
+	FROM (SELECT id FROM events UNION ALL SELECT CAST(-number AS bigint) FROM more WHERE number > 0) u GROUP BY 1};
+my $more_last = 0;
+my $events_last = $last + 800;
+
+sub produce_more
+{
+	my ($count) = @_;
+
+	$broker->produce('more', map { [ $_ % 2, undef, "{\"number\": $_}" ] } $more_last + 1 .. $more_last + $count);
+	$more_last += $count;
+	return;
+}
+
+# Kills the process that fills a view, with which the server restarts.
+sub kill_catch_up
+{
+	my ($when) = @_;
+	my $killed = sql($node, q{SELECT pid FROM eddy._workers() WHERE kind = 'catch-up'});
+
+	kill 'KILL', $killed if $killed;
+	wait_until($node, qq{SELECT count(*) FILTER (WHERE pid = @{[ $killed || 0 ]}) = 0
+			AND (count(*) > 0 OR NOT EXISTS (SELECT FROM eddy.view_starts)) FROM eddy._workers() WHERE kind = 'catch-up'},
+		"the worker is killed $when");
+	return;
+}
+
+$broker->create_topic('more', 2);
+$broker->create_topic('later', 1);
+produce_more(6000);
+$broker->produce('later', map { [ 0, undef, "{\"number\": $_}" ] } 100_001 .. 100_500);
+sql($node, q{
+	CREATE UNLOGGED TABLE more (number int, at timestamptz);
+	SELECT eddy.create_stream('more', retention => '0');
+	SELECT eddy.attach_kafka('more', server => 'kafka', topic => 'more', start => 'latest')});
+wait_for_consumed($node, $broker, 'more');
+sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 6000; SELECT pg_reload_conf()");
+sql($node, "SELECT eddy.create_continuous_view('united', '$both', start => 'earliest')");
+sql($node, 'WITH e AS (INSERT INTO events SELECT -39 FROM generate_series(1, 30)) INSERT INTO more SELECT 119 FROM generate_series(1, 30)');
+is(sql($node, 'SELECT n FROM united WHERE g = -39'), '60', 'rows of users in both streams are counted at once');
+wait_until($node, q{SELECT count(DISTINCT source) = 2 FROM eddy._view_offset o WHERE view = 'united'::regclass AND next_offset > first_offset},
+	'both topics are read');
+kill_catch_up('in the middle');
+produce_more(500);
+produce('events', $events_last + 1 .. $events_last + 500);
+$events_last += 500;
+sql($node, q{SELECT eddy.attach_kafka('more', server => 'kafka', topic => 'later')});
+sql($node, "ALTER SYSTEM RESET pg_eddy.catch_up_rate; SELECT pg_reload_conf()");
+wait_until($node, q{SELECT coalesce(sum(remaining), 0) < 2000 FROM eddy.view_starts}, 'nearly all is read');
+kill_catch_up('near the end');
+$more = 3;
+my $users = 0;
+while ($more > 0 && $events_last < 60_000)
+{
+	produce('events', $events_last + 1 .. $events_last + 100);
+	$events_last += 100;
+	produce_more(100);
+	sql($node, 'WITH e AS (INSERT INTO events SELECT -79) INSERT INTO more SELECT 119');
+	$users++;
+	$more-- if sql($node, q{SELECT count(*) FROM eddy.view_starts}) == 0;
+}
+is($more, 0, 'the view is handed over while messages arrive in both topics');
+wait_for_consumed($node, $broker, $_) foreach qw(events more later);
+same_groups('united', qq{SELECT generate_series(1::bigint, $events_last) UNION ALL SELECT -generate_series(1::bigint, $more_last)
+	UNION ALL SELECT -generate_series(100001::bigint, 100500)
+	UNION ALL SELECT -39 FROM generate_series(1, 30) UNION ALL SELECT -119 FROM generate_series(1, 30)
+	UNION ALL SELECT unnest(ARRAY[-79, -119]) FROM generate_series(1, $users)},
+	'each message of the three topics, and each row of a user since the creation, is counted once');
+is(sql($node, q{SELECT count(*) FROM eddy.dead_letters WHERE view = 'united'::regclass}), '0', 'none is rejected');
+
+# its query is replaced by one over other streams, filled from a point in time
+sql($node, "SELECT eddy.replace_continuous_view('united', '@{[ $both =~ s/number > 0/number > 100000/r ]}', start => '$time')");
+wait_until($node, 'SELECT NOT EXISTS (SELECT FROM eddy.view_starts)', 'its query is replaced');
+same_groups('united', qq{SELECT generate_series($last + 1::bigint, $events_last) UNION ALL SELECT -generate_series(100001::bigint, 100500)},
+	'with the messages of both streams since then');
+sql($node, 'DROP VIEW united');
+
+#
 # Windows close when the view is filled, and no row of the past is late. Two sources.
 #
 
@@ -243,6 +324,10 @@ sql($node, q{CREATE UNLOGGED TABLE alone (id bigint); SELECT eddy.create_stream(
 ($ret, $out, $err) = $node->psql('postgres',
 	q{SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM alone', start => 'earliest')});
 like($err, qr/stream "alone" has no sources/, 'without a source there is nothing to read');
+sql($node, q{CREATE UNLOGGED TABLE alone2 (id bigint); SELECT eddy.create_stream('alone2')});
+($ret, $out, $err) = $node->psql('postgres',
+	q{SELECT eddy.create_continuous_view('v', 'SELECT id FROM alone UNION ALL SELECT id FROM alone2', start => 'earliest')});
+like($err, qr/no stream of continuous view "v" has sources/, 'nor of several streams');
 ($ret, $out, $err) = $node->psql('postgres',
 	q{SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM events', start => 'earlist')});
 like($err, qr/Valid values are "earliest", "now", "query", "staged" and timestamps/, 'a misspelt start is refused');
