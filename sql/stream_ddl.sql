@@ -30,8 +30,7 @@ ALTER TABLE sales ENABLE ALWAYS TRIGGER pg_eddy_refuse_apply;
 ALTER TABLE sales DISABLE TRIGGER USER;
 ALTER TABLE sales DISABLE TRIGGER ALL;
 -- pg_restore --disable-triggers would continue with rows that the restored views have counted.
-COPY sales FROM stdin;
-\.
+COPY sales FROM '/dev/null';
 ALTER TABLE sales ENABLE TRIGGER USER;
 ALTER TABLE sales ENABLE TRIGGER ALL;
 ALTER TRIGGER pg_eddy_capture ON sales RENAME TO mine;

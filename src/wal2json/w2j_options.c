@@ -18,6 +18,8 @@
 #include "closest_match.h"
 #include "wal2json/w2j.h"
 
+#define BLANKS " \t\n\v\f\r"
+
 #define ALL_ACTIONS (EDDY_W2J_INSERT | EDDY_W2J_UPDATE | EDDY_W2J_DELETE | EDDY_W2J_TRUNCATE)
 
 /* One element of a list of tables; NULL stands for any name. */
@@ -69,9 +71,16 @@ static const EddyCdcOption known_options[] = {
 	BOOLEAN("write-in-chunks", "off", write_in_chunks)
 };
 
+/* Receives one element of a list. */
+typedef void (*TakeElement) (const EddyCdcOption *option, char *element, EddyW2jOptions *options);
+
+static void for_each_element(const EddyCdcOption *option, const char *value,
+							 EddyW2jOptions *options, TakeElement take);
 static bool matches(List *patterns, const char *schema, const char *table);
-static char *next_element(const char **cursor);
-static bool parse_part(const char **cursor, char **name);
+static void take_action(const EddyCdcOption *option, char *element, EddyW2jOptions *options);
+static void take_origin(const EddyCdcOption *option, char *element, EddyW2jOptions *options);
+static void take_prefix(const EddyCdcOption *option, char *element, EddyW2jOptions *options);
+static bool parse_part(const char **cursor, const char *ends, char **name);
 
 /* Fills *options from the client's list of DefElem, and from the defaults. */
 void
@@ -187,6 +196,14 @@ static void
 parse_actions(const EddyCdcOption *option, const char *value, void *arg)
 {
 	EddyW2jOptions *options = arg;
+
+	options->actions = value == NULL ? ALL_ACTIONS : 0;
+	for_each_element(option, value, options, take_action);
+}
+
+static void
+take_action(const EddyCdcOption *option, char *element, EddyW2jOptions *options)
+{
 	static const struct
 	{
 		const char *name;
@@ -195,72 +212,90 @@ parse_actions(const EddyCdcOption *option, const char *value, void *arg)
 		{"insert", EDDY_W2J_INSERT}, {"update", EDDY_W2J_UPDATE},
 		{"delete", EDDY_W2J_DELETE}, {"truncate", EDDY_W2J_TRUNCATE}
 	};
-	const char *cursor = value;
 
-	options->actions = value == NULL ? ALL_ACTIONS : 0;
-	while (cursor != NULL && *cursor != '\0')
-	{
-		char	   *name = next_element(&cursor);
-		size_t		i = 0;
-
-		while (i < lengthof(names) && strcmp(names[i].name, name) != 0)
-			i++;
-		if (i == lengthof(names))
-			eddy_cdc_refuse_value(option, name,
-						 "Valid actions are \"insert\", \"update\", \"delete\" and \"truncate\".");
-		options->actions |= names[i].action;
-	}
+	for (size_t i = 0; i < lengthof(names); i++)
+		if (strcmp(names[i].name, element) == 0)
+		{
+			options->actions |= names[i].action;
+			return;
+		}
+	eddy_cdc_refuse_value(option, element,
+						  "Valid actions are \"insert\", \"update\", \"delete\" and \"truncate\".");
 }
 
 /* A missing or empty list selects no message prefix, and so the option has no effect. */
 static void
 parse_prefixes(const EddyCdcOption *option, const char *value, void *arg)
 {
-	EddyW2jOptions *options = arg;
-	List	  **field = (List **) ((char *) options + option->offset);
-	const char *cursor = value;
+	for_each_element(option, value, arg, take_prefix);
+}
 
-	while (cursor != NULL && *cursor != '\0')
-		*field = lappend(*field, next_element(&cursor));
+static void
+take_prefix(const EddyCdcOption *option, char *element, EddyW2jOptions *options)
+{
+	List	  **field = (List **) ((char *) options + option->offset);
+
+	*field = lappend(*field, element);
 }
 
 /* Numbers of replication origins (pg_replication_origin.roident). */
 static void
 parse_origins(const EddyCdcOption *option, const char *value, void *arg)
 {
-	EddyW2jOptions *options = arg;
-	const char *cursor = value;
-
-	while (cursor != NULL && *cursor != '\0')
-	{
-		char	   *text = next_element(&cursor);
-		char	   *end;
-		long		origin;
-
-		errno = 0;
-		origin = strtol(text, &end, 10);
-		if (end == text || *end != '\0' || errno != 0 || origin < 0 || origin > DoNotReplicateId)
-			eddy_cdc_refuse_value(option, text, "List numbers of replication origins, as in \"1, 2\".");
-		options->filter_origins = lappend_int(options->filter_origins, (int) origin);
-	}
+	for_each_element(option, value, arg, take_origin);
 }
 
-/* The next element of a comma-separated list, without surrounding blanks. */
-static char *
-next_element(const char **cursor)
+static void
+take_origin(const EddyCdcOption *option, char *element, EddyW2jOptions *options)
 {
-	const char *start = *cursor + strspn(*cursor, " ");
-	const char *end = start + strcspn(start, ",");
+	char	   *end;
+	long		origin;
 
-	*cursor = *end == ',' ? end + 1 : end;
-	while (end > start && end[-1] == ' ')
-		end--;
-	return pnstrdup(start, end - start);
+	errno = 0;
+	origin = strtol(element, &end, 10);
+	if (end == element || *end != '\0' || errno != 0 || origin < 0 || origin > DoNotReplicateId)
+		eddy_cdc_refuse_value(option, element,
+							  "List numbers of replication origins, as in \"1, 2\".");
+	options->filter_origins = lappend_int(options->filter_origins, (int) origin);
+}
+
+/*
+ * Calls a function for each element of a comma-separated list, without surrounding blanks. A missing
+ * or blank list has none. As in wal2json, an element is not empty and contains no blanks, except
+ * after a backslash, which remains part of the element.
+ */
+static void
+for_each_element(const EddyCdcOption *option, const char *value, EddyW2jOptions *options,
+				 TakeElement take)
+{
+	const char *cursor = value != NULL ? value : "";
+
+	cursor += strspn(cursor, BLANKS);
+	if (*cursor == '\0')
+		return;
+	for (;;)
+	{
+		const char *start = cursor;
+
+		while (*cursor != '\0' && strchr("," BLANKS, *cursor) == NULL)
+			cursor += cursor[0] == '\\' && cursor[1] != '\0' ? 2 : 1;
+		if (cursor == start)
+			break;
+		take(option, pnstrdup(start, cursor - start), options);
+		cursor += strspn(cursor, BLANKS);
+		if (*cursor == '\0')
+			return;
+		if (*cursor++ != ',')
+			break;
+		cursor += strspn(cursor, BLANKS);
+	}
+	eddy_cdc_refuse_value(option, value, "Separate the elements of the list by commas.");
 }
 
 /*
  * Parses a comma-separated list of schema.table, where either may be "*". Names are case-sensitive,
- * and a backslash makes the next character part of the name. An empty list matches no table.
+ * and a backslash makes the next character part of the name; the table may contain further periods. An
+ * empty list matches no table.
  */
 static void
 parse_tables(const EddyCdcOption *option, const char *value, void *arg)
@@ -270,7 +305,7 @@ parse_tables(const EddyCdcOption *option, const char *value, void *arg)
 	const char *hint = "List names as in \"public.revenue, reports.*\".";
 	const char *cursor = value != NULL ? value : "";
 
-	cursor += strspn(cursor, " ");
+	cursor += strspn(cursor, BLANKS);
 	if (*cursor == '\0')
 	{
 		Pattern    *none = palloc0(sizeof(Pattern));
@@ -283,13 +318,13 @@ parse_tables(const EddyCdcOption *option, const char *value, void *arg)
 	{
 		Pattern    *pattern = palloc0(sizeof(Pattern));
 
-		cursor += strspn(cursor, " ");
-		if (!parse_part(&cursor, &pattern->schema) || *cursor++ != '.' ||
-			!parse_part(&cursor, &pattern->table))
+		cursor += strspn(cursor, BLANKS);
+		if (!parse_part(&cursor, ".," BLANKS, &pattern->schema) || *cursor++ != '.' ||
+			!parse_part(&cursor, "," BLANKS, &pattern->table))
 			eddy_cdc_refuse_value(option, value, hint);
 		*field = lappend(*field, pattern);
 
-		cursor += strspn(cursor, " ");
+		cursor += strspn(cursor, BLANKS);
 		if (*cursor == '\0')
 			return;
 		if (*cursor++ != ',')
@@ -297,21 +332,24 @@ parse_tables(const EddyCdcOption *option, const char *value, void *arg)
 	}
 }
 
-/* Parses a name, or a single asterisk, which gives NULL. False if there is neither. */
+/*
+ * Parses a name that ends before one of the characters in "ends", or a single asterisk, which gives
+ * NULL. False if there is neither.
+ */
 static bool
-parse_part(const char **cursor, char **name)
+parse_part(const char **cursor, const char *ends, char **name)
 {
 	StringInfoData buf;
 	const char *p = *cursor;
 
-	if (p[0] == '*' && (p[1] == '\0' || strchr("., ", p[1]) != NULL))
+	if (p[0] == '*' && (p[1] == '\0' || strchr(ends, p[1]) != NULL))
 	{
 		*name = NULL;
 		*cursor = p + 1;
 		return true;
 	}
 	initStringInfo(&buf);
-	while (*p != '\0' && strchr("., ", *p) == NULL)
+	while (*p != '\0' && strchr(ends, *p) == NULL)
 	{
 		if (*p == '\\' && p[1] != '\0')
 			p++;

@@ -183,7 +183,8 @@ SKIP:
 	skip 'clients in Go and Java are tested by "make test-clients"', 4 unless $ENV{EDDY_CLIENTS};
 	my $run_in = sub {
 		my ($directory, $command) = @_;
-		system("cp -r $examples/$directory $dir/ && cd $dir/$directory && HOME=$dir $command >$dir/$directory.build 2>&1") == 0
+		# the tools keep what they load in the home directory
+		system("cp -r $examples/$directory $dir/ && cd $dir/$directory && HOME=$dir/home $command >$dir/$directory.build 2>&1") == 0
 		  or BAIL_OUT("could not build the example in $directory: " . slurp_file("$dir/$directory.build"));
 		return;
 	};
