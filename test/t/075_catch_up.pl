@@ -76,7 +76,7 @@ same_groups('live', 'SELECT generate_series(20001::bigint, 24000)', 'the source 
 # Filling: the view shows its progress, counts rows of users at once, and does not stop others
 #
 
-sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 4000; SELECT pg_reload_conf()");
+sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 1000; SELECT pg_reload_conf()");
 sql($node, "INSERT INTO events SELECT -1");
 is(sql($node, "SELECT eddy.create_continuous_view('past', '$groups', start => 'earliest')"), 'past',
 	'a view that begins with the topic is created at once');
@@ -85,6 +85,8 @@ is(sql($node, q{SELECT n FROM past WHERE g = -39}), '100', 'rows of users are co
 wait_until($node, q{SELECT rows BETWEEN 1000 AND 20000 AND percent > 0 AND percent < 100 AND remaining > 0
 		AND estimated_time > '0 s' AND error IS NULL FROM eddy.view_starts WHERE view = 'past'::regclass},
 	'eddy.view_starts shows the progress');
+# slow enough for the rest of the checks, on any machine
+sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 100; SELECT pg_reload_conf()");
 is(sql($node, q{SELECT state FROM eddy.continuous_views WHERE view = 'past'::regclass}), 'starting',
 	'the view is starting');
 is(sql($node, q{SELECT state FROM eddy.continuous_views WHERE view = 'live'::regclass}), 'running',
@@ -168,7 +170,7 @@ same_groups('since', "SELECT generate_series($last + 1::bigint, $last + 400)", '
 
 my $wider = 'SELECT id % 40 AS g, count(*) AS n, sum(id) AS ids, max(id) AS largest FROM events GROUP BY 1';
 sql($node, q{SELECT pg_create_logical_replication_slot('replacing', 'pg_eddy_cdc')});
-sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 8000; SELECT pg_reload_conf()");
+sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 1000; SELECT pg_reload_conf()");
 my $old_rows = sql($node, 'SELECT sum(n) FROM past');
 sql($node, "SELECT eddy.replace_continuous_view('past', '$wider', start => 'earliest')");
 wait_until($node, q{SELECT view::text = 'past_next' AND replaces = 'past'::regclass AND rows > 0 FROM eddy.view_starts},
@@ -245,7 +247,7 @@ sql($node, q{
 	SELECT eddy.create_stream('more', retention => '0');
 	SELECT eddy.attach_kafka('more', server => 'kafka', topic => 'more', start => 'latest')});
 wait_for_consumed($node, $broker, 'more');
-sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 6000; SELECT pg_reload_conf()");
+sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 1000; SELECT pg_reload_conf()");
 sql($node, "SELECT eddy.create_continuous_view('united', '$both', start => 'earliest')");
 sql($node, 'WITH e AS (INSERT INTO events SELECT -39 FROM generate_series(1, 30)) INSERT INTO more SELECT 119 FROM generate_series(1, 30)');
 is(sql($node, 'SELECT n FROM united WHERE g = -39'), '60', 'rows of users in both streams are counted at once');
