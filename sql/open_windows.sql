@@ -7,18 +7,31 @@ RESET client_min_messages;
 SET search_path = open_windows, public;
 SET timezone = 'UTC';
 
-CREATE UNLOGGED TABLE r (shop text, item int, price numeric, ts timestamptz);
+-- an aggregate whose combine function returns one of its arguments
+CREATE FUNCTION longer(text, text) RETURNS text IMMUTABLE STRICT LANGUAGE sql AS
+    $$ SELECT CASE WHEN (length($1), $1) > (length($2), $2) THEN $1 ELSE $2 END $$;
+CREATE AGGREGATE longest(text) (sfunc = longer, stype = text, combinefunc = longer, parallel = safe);
+CREATE UNLOGGED TABLE r (shop text, item int, price numeric, ts timestamptz, note text);
 SELECT eddy.create_stream('r', event_time => 'ts', delay => '5 s');
 SELECT eddy.create_continuous_view('w', $$
     SELECT w.window_start AS "from", r.item, count(*) AS n, sum(r.price), avg(r.price), max(r.shop) AS greatest,
-        max(r.shop) || count(*) AS label, w.window_end AS until, r.shop
+        longest(r.note) AS longest, max(r.shop) || count(*) AS label, w.window_end AS until, r.shop
     FROM r, eddy.hop(r.ts, '2 s', '50 s') w GROUP BY w.window_start, w.window_end, r.shop, r.item $$);
 SELECT kind FROM eddy._view WHERE view = 'w'::regclass;
-INSERT INTO r SELECT CASE i % 4 WHEN 0 THEN NULL ELSE chr(64 + i % 4) END, nullif(i % 7, 0), i, timestamptz '2026-01-01 00:00Z' + i * interval '1 s'
+INSERT INTO r SELECT CASE i % 4 WHEN 0 THEN NULL ELSE chr(64 + i % 4) END, nullif(i % 7, 0), i, timestamptz '2026-01-01 00:00Z' + i * interval '1 s',
+    repeat(i::text, i * 13 % 17)
 FROM generate_series(0, 199) i;
 -- some are late for a part of their windows
-INSERT INTO r SELECT 'A', 1, i, timestamptz '2026-01-01 00:00Z' + i * interval '1 s' FROM generate_series(150, 199, 7) i;
+INSERT INTO r SELECT 'A', 1, i, timestamptz '2026-01-01 00:00Z' + i * interval '1 s', i FROM generate_series(150, 199, 7) i;
 SELECT count(*), count(*) FILTER (WHERE until > eddy.watermark('r')) AS open, sum(n) FROM w;
+-- open windows are those of the SELECT over all rows: late rows count in them
+CREATE TEMP TABLE over_rows AS
+    SELECT w.window_start AS "from", r.item, count(*) AS n, sum(r.price), avg(r.price), max(r.shop) AS greatest,
+        longest(r.note) AS longest, max(r.shop) || count(*) AS label, w.window_end AS until, r.shop
+    FROM r, eddy.hop(r.ts, '2 s', '50 s') w WHERE w.window_end > eddy.watermark('r') GROUP BY w.window_start, w.window_end, r.shop, r.item;
+SELECT count(*) AS open FROM over_rows;
+TABLE over_rows EXCEPT ALL TABLE w;
+SELECT * FROM w WHERE until > eddy.watermark('r') EXCEPT ALL TABLE over_rows;
 
 -- Each condition gives what it gives over all rows.
 CREATE TABLE conditions (id int GENERATED ALWAYS AS IDENTITY, condition text);
@@ -114,6 +127,17 @@ GRANT SELECT ON w TO open_windows_reader;
 SET ROLE open_windows_reader;
 SELECT count(*) FROM w WHERE who(shop) AND item = 1 AND until = '2026-01-01 00:03:48Z';
 RESET ROLE;
+-- A condition that could show what it sees is not evaluated before those of a security barrier.
+CREATE VIEW of_b WITH (security_barrier) AS SELECT * FROM w WHERE n > 0 AND greatest = 'B' AND until > '2026-01-01 00:03:47Z';
+CREATE FUNCTION seen(text) RETURNS boolean IMMUTABLE COST 0.0001 LANGUAGE plpgsql AS $$
+BEGIN
+    IF $1 IS DISTINCT FROM 'B' THEN
+        RAISE 'seen: %', $1;
+    END IF;
+    RETURN true;
+END $$;
+SELECT count(*) FROM of_b WHERE seen(shop);
+SELECT count(*) FROM w WHERE seen(shop) AND n > 0 AND greatest = 'B' AND until > '2026-01-01 00:03:47Z';
 
 SET client_min_messages = warning;
 DROP SCHEMA open_windows CASCADE;

@@ -40,7 +40,10 @@
 #include "view/pane_read.h"
 #include "view/view.h"
 
-/* Numbers that describe a condition in the private list of a scan. */
+/*
+ * The private list of a scan: the table of panes, the numbers of conditions that may be evaluated before
+ * the others, and for each condition that may select panes
+ */
 enum
 {
 	CONDITION_COLUMN,
@@ -174,16 +177,32 @@ plan_scan(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path, List
 	const RangeTblFunction *function = linitial_node(RangeTblFunction, rte->functions);
 	const FuncExpr *call = (const FuncExpr *) function->funcexpr;
 	CustomScan *scan = makeNode(CustomScan);
+	Oid			table;
 	List	   *conditions = NIL;
 	List	   *values = NIL;
+	List	   *early = NIL;
 	ListCell   *type;
 	ListCell   *typmod;
 	ListCell   *collation;
 	ListCell   *lc;
 
 	list_sort(clauses, compare_security_levels);
+	foreach(lc, clauses)
+	{
+		RestrictInfo *restriction = lfirst_node(RestrictInfo, lc);
+		Node	   *clause = (Node *) restriction->clause;
+
+		if (restriction->pseudoconstant)
+			continue;
+		/* one that could show values to its user must not see what others remove */
+		if (restriction_is_securely_promotable(restriction, rel))
+		{
+			early = lappend_int(early, list_length(scan->scan.plan.qual));
+			take_clause(clause, rel->relid, &conditions, &values);
+		}
+		scan->scan.plan.qual = lappend(scan->scan.plan.qual, clause);
+	}
 	scan->scan.plan.targetlist = tlist;
-	scan->scan.plan.qual = extract_actual_clauses(clauses, false);
 	scan->flags = best_path->flags;
 	scan->methods = &scan_methods;
 	/* the function has no relation to be opened: its columns are described instead */
@@ -197,11 +216,9 @@ plan_scan(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path, List
 		scan->custom_scan_tlist = lappend(scan->custom_scan_tlist,
 										  makeTargetEntry((Expr *) column, n, NULL, false));
 	}
-	foreach(lc, scan->scan.plan.qual)
-		take_clause(lfirst(lc), rel->relid, &conditions, &values);
 	scan->custom_exprs = values;
-	scan->custom_private = lcons(list_make1_oid(DatumGetObjectId(castNode(Const, linitial(call->args))->constvalue)),
-								 conditions);
+	table = DatumGetObjectId(castNode(Const, linitial(call->args))->constvalue);
+	scan->custom_private = lcons(list_make1_oid(table), lcons(early, conditions));
 	return &scan->scan.plan;
 }
 
@@ -218,7 +235,7 @@ set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *r
 
 	if (prev_set_rel_pathlist)
 		prev_set_rel_pathlist(root, rel, rti, rte);
-	if (find_call(rte) == NULL)
+	if (find_call(rte) == NULL || IS_DUMMY_REL(rel))
 		return;
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
@@ -253,23 +270,24 @@ accept_key(void *arg, const Datum *values, const bool *nulls)
 	return ExecQual(state->on_keys, econtext);
 }
 
-/* The conditions of a scan that depend on keys alone. */
+/* The conditions of a scan that depend on keys alone, and may be evaluated before the others. */
 static List *
-select_conditions_on_keys(const PaneScanState *state, List *quals)
+select_conditions_on_keys(const PaneScanState *state, const CustomScan *scan)
 {
 	const EddyViewPlan *plan = state->plan;
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	foreach(lc, quals)
+	foreach(lc, lsecond(scan->custom_private))
 	{
+		Node	   *clause = list_nth(scan->scan.plan.qual, lfirst_int(lc));
 		Bitmapset  *columns = NULL;
 		bool		on_keys;
 		int			column = -1;
 
-		pull_varattnos(lfirst(lc), INDEX_VAR, &columns);
-		on_keys = !bms_is_empty(columns) && !contain_volatile_functions(lfirst(lc)) &&
-			!contain_subplans(lfirst(lc));
+		pull_varattnos(clause, INDEX_VAR, &columns);
+		on_keys = !bms_is_empty(columns) && !contain_volatile_functions(clause) &&
+			!contain_subplans(clause);
 		while (on_keys && (column = bms_next_member(columns, column)) >= 0)
 		{
 			int			output = column + FirstLowInvalidHeapAttributeNumber - 1;
@@ -278,7 +296,7 @@ select_conditions_on_keys(const PaneScanState *state, List *quals)
 				eddy_pane_read_is_key(state->read, output);
 		}
 		if (on_keys)
-			result = lappend(result, lfirst(lc));
+			result = lappend(result, clause);
 	}
 	return result;
 }
@@ -307,7 +325,7 @@ begin_scan(CustomScanState *node, EState *estate, int eflags pg_attribute_unused
 	state->values = palloc0(sizeof(ExprState *) * list_length(scan->custom_exprs));
 	foreach(lc, scan->custom_exprs)
 	{
-		List	   *items = list_nth(scan->custom_private, foreach_current_index(lc) + 1);
+		List	   *items = list_nth(scan->custom_private, foreach_current_index(lc) + 2);
 		EddyPaneCondition *condition = &state->conditions[state->nconditions];
 
 		condition->column = list_nth_int(items, CONDITION_COLUMN);
@@ -318,7 +336,7 @@ begin_scan(CustomScanState *node, EState *estate, int eflags pg_attribute_unused
 			continue;
 		state->values[state->nconditions++] = ExecInitExpr(lfirst(lc), &node->ss.ps);
 	}
-	on_keys = select_conditions_on_keys(state, scan->scan.plan.qual);
+	on_keys = select_conditions_on_keys(state, scan);
 	if (on_keys != NIL)
 	{
 		state->on_keys = ExecInitQual(on_keys, &node->ss.ps);
