@@ -382,10 +382,15 @@ next_row(ScanState *node)
 	return ExecStoreVirtualTuple(slot);
 }
 
+/*
+ * Called instead of next_row while a row of another relation is checked again, because a concurrent
+ * transaction has changed it: the windows are read again as well.
+ */
 static bool
-recheck_row(ScanState *node pg_attribute_unused(), TupleTableSlot *slot pg_attribute_unused())
+recheck_row(ScanState *node, TupleTableSlot *slot)
 {
-	return true;				/* windows have no newer versions */
+	slot = next_row(node);
+	return !TupIsNull(slot);
 }
 
 static TupleTableSlot *
