@@ -344,8 +344,10 @@ static void
 fill_beside(const EddyView *view, Filling *fillings, int count, EddyFillSource source,
 			const List *histories)
 {
+	EddyReplacement *replacement = fillings[0].replacement;
 	Snapshot	since;
 	int64		nrows = FEW_ROWS + 1;
+	bool		compared = replacement == NULL;
 
 	/* before the snapshot is taken */
 	for (int i = 0; i < count; i++)
@@ -359,8 +361,15 @@ fill_beside(const EddyView *view, Filling *fillings, int count, EddyFillSource s
 		Snapshot	now;
 		bool		last = pass == PASSES || nrows <= FEW_ROWS;
 
+		if (last && !compared)
+		{
+			compared = true;
+			/* rows have arrived meanwhile: another pass follows */
+			if (eddy_view_replace_compare(replacement) && pass < PASSES)
+				last = false;
+		}
 		if (last)
-			lock_writers(view, fillings[0].replacement);
+			lock_writers(view, replacement);
 		push_registered(&now);
 		nrows = 0;
 		for (int i = 0; i < count; i++)

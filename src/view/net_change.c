@@ -15,10 +15,15 @@
  * Rows are the same if they have the same key, which consumers know by the names of its columns. If
  * these differ, all old rows are deleted and all new ones inserted.
  *
+ * All rows are compared while writers continue (eddy_net_change_compare), as of a snapshot, which finds those that
+ * differ. Once writers are locked out, only these, and the rows of either table that were changed since that snapshot
+ * (src/rows_since.c), are compared again and prepared.
+ *
  * Without a consumer nothing is compared, and nothing written.
  *
- * Locking: the caller has locked both tables against all others. Memory: the caller's; rows that are
- * written in the second step are kept in tuplestores. A crash leaves nothing.
+ * Locking: while rows are compared first, RowExclusiveLock on both tables, as for maintaining them; afterwards the
+ * caller has locked both against all others. Memory: the caller's; the places of rows that differ, 6 bytes each, and
+ * tuplestores for rows that are written in the second step. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,7 +42,24 @@
 #include "utils/snapmgr.h"
 
 #include "owner.h"
+#include "rows_since.h"
 #include "view/net_change.h"
+
+/* Places of rows. */
+typedef struct Places
+{
+	ItemPointer items;
+	int64		count;
+	int64		room;
+} Places;
+
+/* How a row of the new table differs from the old view. */
+typedef enum Difference
+{
+	SAME,
+	INSERTED,
+	UPDATED						/* or deleted, if the new view does not show it */
+} Difference;
 
 struct EddyNetChange
 {
@@ -49,6 +71,11 @@ struct EddyNetChange
 	AttrNumber *new_keys;		/* columns of a new row by which an old one is found; NULL: none */
 	Tuplestorestate *updated;	/* rows to be written: they exist with the columns of the old row */
 	Tuplestorestate *inserted;	/* they do not exist */
+
+	/* what was compared before writers were locked out */
+	Snapshot	since;			/* registered; NULL: nothing was */
+	Places		new_rows;		/* of the new table: they differ, or may differ since then */
+	Places		old_rows;		/* of the old table: they are not in the new one, or may not be */
 
 	/* while the tables are compared */
 	EddyUpsert *from;
@@ -232,54 +259,115 @@ make_before(EddyNetChange *net, TupleTableSlot *old_row, TupleTableSlot *new_row
 	return differs;
 }
 
-/* A row of the new table: prepares its change. */
-static void
-compare_row(EddyNetChange *net, TupleTableSlot *new_row)
+/* The old row with the key of a new one, and the other way round; NULL: there is none. */
+static TupleTableSlot *
+find_old(EddyNetChange *net, TupleTableSlot *new_row)
+{
+	return net->new_keys ?
+		find_row(net->from, eddy_plan_main_table(net->old), net->new_keys, new_row) : NULL;
+}
+
+static TupleTableSlot *
+find_new(EddyNetChange *net, TupleTableSlot *old_row)
+{
+	return net->old_keys ?
+		find_row(net->to, eddy_plan_main_table(net->new), net->old_keys, old_row) : NULL;
+}
+
+/* How a row of the new table differs; fills net->before if it exists in the old view. */
+static Difference
+compare_new_row(EddyNetChange *net, TupleTableSlot *new_row)
 {
 	bool		visible = is_set(new_row, net->new_view->visible_column, true);
-	TupleTableSlot *old_row = NULL;
-	ItemPointerData place = new_row->tts_tid;
+	TupleTableSlot *old_row = find_old(net, new_row);
 
-	if (net->new_keys)
-		old_row = find_row(net->from, eddy_plan_main_table(net->old), net->new_keys, new_row);
-	if (old_row && !is_set(old_row, net->old_view->visible_column, true))
-		old_row = NULL;
-	if (old_row == NULL)
+	if (old_row == NULL || !is_set(old_row, net->old_view->visible_column, true))
+		return visible ? INSERTED : SAME;
+	return make_before(net, old_row, new_row) || !visible ? UPDATED : SAME;
+}
+
+/* True for a row of the old table that was in the view and is not in the new table. */
+static bool
+is_gone(EddyNetChange *net, TupleTableSlot *old_row)
+{
+	return is_set(old_row, net->old_view->visible_column, true) && find_new(net, old_row) == NULL;
+}
+
+/* Prepares the change of a row of the new table. */
+static void
+prepare_new_row(EddyNetChange *net, TupleTableSlot *new_row)
+{
+	ItemPointerData place = new_row->tts_tid;
+	bool		ok = true;
+
+	switch (compare_new_row(net, new_row))
 	{
-		if (!visible)
-			return;
-		tuplestore_puttupleslot(net->inserted, new_row);
-		if (!eddy_upsert_delete(net->to, &place))
-			elog(ERROR, "state table was written although it is locked");
-		return;
+		case SAME:
+			break;
+		case INSERTED:
+			tuplestore_puttupleslot(net->inserted, new_row);
+			ok = eddy_upsert_delete(net->to, &place);
+			break;
+		case UPDATED:
+			tuplestore_puttupleslot(net->updated, new_row);
+			ok = eddy_upsert_update(net->to, &place, net->before);
+			break;
 	}
-	if (!make_before(net, old_row, new_row) && visible)
-		return;
-	tuplestore_puttupleslot(net->updated, new_row);
-	if (!eddy_upsert_update(net->to, &place, net->before))
+	if (!ok)
 		elog(ERROR, "state table was written although it is locked");
 }
 
-/* Deletes the rows of the old table that were in the view and are not in the new table. */
+/* Deletes a row of the old table if the new one does not have it. */
 static void
-delete_old_rows(EddyNetChange *net)
+prepare_old_row(EddyNetChange *net, Relation old_rel, TupleTableSlot *old_row)
+{
+	TM_FailureData tmfd;
+
+	if (is_gone(net, old_row) &&
+		table_tuple_delete(old_rel, &old_row->tts_tid, GetCurrentCommandId(true),
+						   GetActiveSnapshot(), InvalidSnapshot, true, &tmfd, false) != TM_Ok)
+		elog(ERROR, "state table was written although it is locked");
+}
+
+static void
+open_tables(EddyNetChange *net)
+{
+	net->to = eddy_upsert_open(eddy_plan_main_table(net->new), net->new->name);
+	if (net->old)
+		net->from = eddy_upsert_open(eddy_plan_main_table(net->old), net->new->name);
+	net->before = MakeSingleTupleTableSlot(eddy_upsert_desc(net->to), &TTSOpsVirtual);
+	net->new_keys = net->old_keys = NULL;
+	if (net->old)
+		match_keys(net);
+}
+
+static void
+close_tables(EddyNetChange *net)
+{
+	ExecDropSingleTupleTableSlot(net->before);
+	if (net->from)
+		eddy_upsert_close(net->from);
+	eddy_upsert_close(net->to);
+	net->from = net->to = NULL;
+}
+
+/* ---- all rows ---- */
+
+/* What is done with a row; old_rel: NULL, or its table if it is one of the old table. */
+typedef void (*RowAction) (EddyNetChange *net, Relation old_rel, TupleTableSlot *row);
+
+static void
+walk_old_rows(EddyNetChange *net, RowAction action)
 {
 	Relation	rel = table_open(net->old_view->state_table, RowExclusiveLock);
 	TupleTableSlot *row = table_slot_create(rel, NULL);
 	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
-	TM_FailureData tmfd;
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, row))
 	{
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(row);
-		if (!is_set(row, net->old_view->visible_column, true))
-			continue;
-		if (net->old_keys && find_row(net->to, eddy_plan_main_table(net->new), net->old_keys, row))
-			continue;
-		if (table_tuple_delete(rel, &row->tts_tid, GetCurrentCommandId(true), GetActiveSnapshot(),
-							   InvalidSnapshot, true, &tmfd, false) != TM_Ok)
-			elog(ERROR, "state table was written although it is locked");
+		action(net, rel, row);
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(row);
@@ -287,7 +375,7 @@ delete_old_rows(EddyNetChange *net)
 }
 
 static void
-compare_new_rows(EddyNetChange *net)
+walk_new_rows(EddyNetChange *net, RowAction action)
 {
 	/* its own, as rows are looked for in the other one meanwhile */
 	EddyUpsert *rows = eddy_upsert_open(eddy_plan_main_table(net->new), net->new->name);
@@ -297,46 +385,197 @@ compare_new_rows(EddyNetChange *net)
 	while ((row = eddy_upsert_next(rows)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		compare_row(net, row);
+		action(net, NULL, row);
 	}
 	eddy_upsert_close(rows);
 }
 
-EddyNetChange *
-eddy_net_change_begin(const EddyView *old_view, EddyViewPlan *old, const EddyView *new_view,
-					  EddyViewPlan *new)
+static void
+prepare(EddyNetChange *net, Relation old_rel, TupleTableSlot *row)
+{
+	if (old_rel)
+		prepare_old_row(net, old_rel, row);
+	else
+		prepare_new_row(net, row);
+}
+
+/* ---- before writers are locked out ---- */
+
+static void
+add_place(Places *places, const ItemPointerData *place)
+{
+	if (places->items == NULL)
+	{
+		places->room = 1024;
+		places->items = palloc(sizeof(ItemPointerData) * places->room);
+	}
+	else if (places->count == places->room)
+	{
+		places->room *= 2;
+		places->items = repalloc_huge(places->items, sizeof(ItemPointerData) * places->room);
+	}
+	places->items[places->count++] = *place;
+}
+
+static void
+remember(EddyNetChange *net, Relation old_rel, TupleTableSlot *row)
+{
+	if (old_rel ? is_gone(net, row) : compare_new_row(net, row) != SAME)
+		add_place(old_rel ? &net->old_rows : &net->new_rows, &row->tts_tid);
+}
+
+static EddyNetChange *
+make_net_change(const EddyView *old_view, EddyViewPlan *old, const EddyView *new_view,
+				EddyViewPlan *new)
 {
 	EddyNetChange *net = palloc0(sizeof(EddyNetChange));
-	EddyOwnerSwitch save;
 
 	net->old_view = old_view;
 	net->old = old;
 	net->new_view = new_view;
 	net->new = new;
+	return net;
+}
+
+EddyNetChange *
+eddy_net_change_compare(const EddyView *old_view, EddyViewPlan *old, const EddyView *new_view,
+						EddyViewPlan *new)
+{
+	EddyNetChange *net;
+	EddyOwnerSwitch save;
+
+	if (!has_consumers())
+		return NULL;
+	net = make_net_change(old_view, old, new_view, new);
+	CommandCounterIncrement();
+	eddy_owner_begin(&save, new->owner);
+	net->since = RegisterSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(net->since);
+	open_tables(net);
+	/* otherwise all rows differ */
+	if (net->new_keys)
+	{
+		walk_old_rows(net, remember);
+		walk_new_rows(net, remember);
+	}
+	close_tables(net);
+	PopActiveSnapshot();
+	eddy_owner_end(&save);
+	return net;
+}
+
+/* ---- afterwards ---- */
+
+/* A row of the new table that was changed since the first comparison; also the old row of its key counts. */
+static void
+add_changed_new_row(TupleTableSlot *row, bool present, void *arg)
+{
+	EddyNetChange *net = arg;
+	TupleTableSlot *old_row;
+
+	if (present)
+		add_place(&net->new_rows, &row->tts_tid);
+	else if ((old_row = find_old(net, row)) != NULL)
+		add_place(&net->old_rows, &old_row->tts_tid);
+}
+
+/* The same for a row of the old table. */
+static void
+add_changed_old_row(TupleTableSlot *row, bool present, void *arg)
+{
+	EddyNetChange *net = arg;
+	TupleTableSlot *new_row = find_new(net, row);
+
+	if (present)
+		add_place(&net->old_rows, &row->tts_tid);
+	if (new_row)
+		add_place(&net->new_rows, &new_row->tts_tid);
+}
+
+static int
+compare_places(const void *a, const void *b)
+{
+	return ItemPointerCompare(unconstify(void *, a), unconstify(void *, b));
+}
+
+/* Prepares the rows at these places, in their order, which are in one of the tables. */
+static void
+prepare_places(EddyNetChange *net, Places *places, Oid relid, bool is_old)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	TupleTableSlot *row = table_slot_create(rel, NULL);
+
+	if (places->count > 0)
+		qsort(places->items, places->count, sizeof(ItemPointerData), compare_places);
+	for (int64 i = 0; i < places->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (i > 0 && ItemPointerEquals(&places->items[i], &places->items[i - 1]))
+			continue;
+		/* otherwise its present version is at another place */
+		if (!table_tuple_fetch_row_version(rel, &places->items[i], GetActiveSnapshot(), row))
+			continue;
+		slot_getallattrs(row);
+		prepare(net, is_old ? rel : NULL, row);
+	}
+	ExecDropSingleTupleTableSlot(row);
+	table_close(rel, NoLock);
+}
+
+/* Prepares the rows that have differed, and those that were changed since then. */
+static void
+prepare_changed_rows(EddyNetChange *net)
+{
+	Oid			old_relid = net->old_view->state_table;
+	Oid			new_relid = net->new_view->state_table;
+	int64		compared = net->old_rows.count + net->new_rows.count;
+	Relation	rel;
+
+	rel = table_open(new_relid, RowExclusiveLock);
+	(void) eddy_rows_changed_since(rel, net->since, GetActiveSnapshot(), add_changed_new_row, net);
+	table_close(rel, NoLock);
+	rel = table_open(old_relid, RowExclusiveLock);
+	(void) eddy_rows_changed_since(rel, net->since, GetActiveSnapshot(), add_changed_old_row, net);
+	table_close(rel, NoLock);
+	ereport(DEBUG1,
+			(errmsg_internal("rows of continuous view \"%s\" that differ: " INT64_FORMAT ", changed meanwhile: " INT64_FORMAT,
+							 net->new->name, compared,
+							 net->old_rows.count + net->new_rows.count - compared)));
+	prepare_places(net, &net->old_rows, old_relid, true);
+	prepare_places(net, &net->new_rows, new_relid, false);
+}
+
+EddyNetChange *
+eddy_net_change_begin(EddyNetChange *net, const EddyView *old_view, EddyViewPlan *old,
+					  const EddyView *new_view, EddyViewPlan *new)
+{
+	EddyOwnerSwitch save;
+
+	if (net == NULL)
+		net = make_net_change(old_view, old, new_view, new);
 	net->updated = tuplestore_begin_heap(false, false, work_mem);
 	net->inserted = tuplestore_begin_heap(false, false, work_mem);
 	/* nobody sees the difference */
-	if (!has_consumers())
-		return net;
-
-	CommandCounterIncrement();
-	eddy_owner_begin(&save, new->owner);
-	PushActiveSnapshot(GetLatestSnapshot());
-	net->to = eddy_upsert_open(eddy_plan_main_table(new), new->name);
-	if (old)
-		net->from = eddy_upsert_open(eddy_plan_main_table(old), new->name);
-	net->before = MakeSingleTupleTableSlot(eddy_upsert_desc(net->to), &TTSOpsVirtual);
-	if (old)
-		match_keys(net);
-	delete_old_rows(net);
-	compare_new_rows(net);
-	ExecDropSingleTupleTableSlot(net->before);
-	if (old)
-		eddy_upsert_close(net->from);
-	eddy_upsert_close(net->to);
-	PopActiveSnapshot();
-	eddy_owner_end(&save);
-	CommandCounterIncrement();
+	if (has_consumers())
+	{
+		CommandCounterIncrement();
+		eddy_owner_begin(&save, new->owner);
+		PushActiveSnapshot(GetLatestSnapshot());
+		open_tables(net);
+		if (net->since && net->new_keys)
+			prepare_changed_rows(net);
+		else
+		{
+			walk_old_rows(net, prepare);
+			walk_new_rows(net, prepare);
+		}
+		close_tables(net);
+		PopActiveSnapshot();
+		eddy_owner_end(&save);
+		CommandCounterIncrement();
+	}
+	if (net->since)
+		UnregisterSnapshot(net->since);
 	return net;
 }
 

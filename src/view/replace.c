@@ -9,6 +9,7 @@
  *
  *   eddy_view_replace_begin    creates them beside the old ones
  *   eddy_view_replace_fill     (called for each batch of rows) or eddy_view_replace_keep fills the state
+ *   eddy_view_replace_compare  compares the old state and the new one for consumers of changes (net_change.c)
  *   eddy_view_replace_lock     locks writers out, and makes the catalog row point to the new objects;
  *                              after that a last, short filling
  *   eddy_view_replace_end      writes the difference for consumers of changes (net_change.c), makes the
@@ -80,6 +81,7 @@ struct EddyReplacement
 	EddyViewPlan layout;		/* of the new query */
 	EddyLayers	layers;
 	EddyKeep   *keep;			/* NULL: the state is filled */
+	EddyNetChange *net;			/* NULL: the old state was not compared yet */
 	Query	   *query;			/* the new one, as it was parsed */
 };
 
@@ -487,6 +489,17 @@ follow_changes(EddyReplacement *r, Snapshot *since)
 	return changed;
 }
 
+/*
+ * eddy_view_replace_compare compares the new state, which is nearly complete, with the old one, while writers continue. Both are
+ * followed afterwards. False if there are no consumers, so that nothing was compared.
+ */
+bool
+eddy_view_replace_compare(EddyReplacement *r)
+{
+	r->net = eddy_net_change_compare(r->old_view, r->old, &r->new_view, make_new_plan(r));
+	return r->net != NULL;
+}
+
 /* eddy_view_replace_keep makes the new state from the old one, and ends with eddy_view_replace_lock. */
 void
 eddy_view_replace_keep(EddyReplacement *r)
@@ -506,6 +519,9 @@ eddy_view_replace_keep(EddyReplacement *r)
 	PopActiveSnapshot();
 	while (follow_changes(r, &since) > KEEP_FEW_GROUPS && ++passes < KEEP_PASSES)
 		CHECK_FOR_INTERRUPTS();
+	if (eddy_view_replace_compare(r))
+		while (follow_changes(r, &since) > KEEP_FEW_GROUPS && ++passes < KEEP_PASSES)
+			CHECK_FOR_INTERRUPTS();
 	eddy_view_replace_lock(r);
 	(void) follow_changes(r, &since);
 	UnregisterSnapshot(since);
@@ -548,6 +564,7 @@ eddy_view_replace_lock(EddyReplacement *r)
 	eddy_define_check_streams(row);
 	eddy_view_check_sources(row->streams, eddy_owner_of_relation(relid));
 	check_columns(relid, r->query);
+	/* the old one remains in memory, where the comparison refers to it */
 	r->old_view = view;
 	eddy_catalog_update_view(row, view);
 	if (r->keep == NULL)
@@ -658,7 +675,7 @@ eddy_view_replace_end(EddyReplacement *r)
 	if (moves)
 	{
 		notice_new_aggregates(r);
-		net = eddy_net_change_begin(r->old_view, r->old, row, plan);
+		net = eddy_net_change_begin(r->net, r->old_view, r->old, row, plan);
 		eddy_view_copy_privileges(r->old_view->state_table, row->state_table);
 	}
 	replace_query(r);

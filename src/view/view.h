@@ -99,8 +99,8 @@ extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewO
  * ---- replacing the query (replace.c) ----
  *
  * eddy_view_replace_begin makes the new objects. Then the state is converted by eddy_view_replace_keep, or filled by the
- * caller with eddy_view_replace_fill, any number of times, and eddy_view_replace_lock in between: before
- * that, writers continue with the old state.
+ * caller with eddy_view_replace_fill, any number of times, and eddy_view_replace_compare and eddy_view_replace_lock in
+ * between: before the latter, writers continue with the old state.
  */
 
 typedef struct EddyReplacement EddyReplacement;
@@ -109,6 +109,7 @@ extern EddyReplacement *eddy_view_replace_begin(Oid relid, const char *query, bo
 extern EddyView *eddy_view_replace_row(EddyReplacement *replacement);
 extern void eddy_view_replace_fill(EddyReplacement *replacement, EddyBatch *batch);
 extern void eddy_view_replace_keep(EddyReplacement *replacement);
+extern bool eddy_view_replace_compare(EddyReplacement *replacement);
 extern void eddy_view_replace_lock(EddyReplacement *replacement);
 extern void eddy_view_replace_end(EddyReplacement *replacement);
 extern bool eddy_view_is_replaced(Oid view);
