@@ -40,6 +40,13 @@
 #include "view/plan.h"
 #include "view/view.h"
 
+/*
+ * Of the logical messages that Debezium emits while no view changes, to receive a position that it can store
+ * and confirm. If the driver confirmed positions of keepalive messages instead (lsn.flush.mode), which
+ * Debezium does not store, a connector that was killed would refuse to continue.
+ */
+#define HEARTBEAT_PREFIX "pg_eddy_heartbeat"
+
 static void
 execute(const char *sql)
 {
@@ -315,7 +322,8 @@ describe_debezium(StringInfo out, const char *name, List *views)
 	appendStringInfoString(out, queries.data);
 	appendStringInfoString(out, "decimal.handling.mode=string\n"
 						   "heartbeat.interval.ms=10000\n"
-						   "lsn.flush.mode=connector_and_driver\n");
+						   "heartbeat.action.query=SELECT pg_logical_emit_message(true, '" HEARTBEAT_PREFIX "', '')\n"
+						   "message.prefix.exclude.list=" HEARTBEAT_PREFIX "\n");
 	append_list(out, "transforms", &transforms);
 	appendStringInfoString(out, routes.data);
 }

@@ -152,7 +152,7 @@ sub check
 {
 	my ($name) = @_;
 	my ($got, $want) = ('', rows('postgres'));
-	my $deadline = time() + 60;
+	my $deadline = time() + $EddyTest::wait_timeout;
 
 	while (time() < $deadline)
 	{
