@@ -208,8 +208,8 @@ find_kind(Oid type)
 }
 
 /*
- * The field "pk". Version 1 leaves it out if there is no primary key or the replica identity is
- * another one.
+ * The field "pk". Version 1 leaves it out if there is no primary key; wal2json 2.5 also did if the
+ * replica identity was another one.
  */
 static void
 describe_pk(EddyW2jState *state, EddyW2jTable *table)
@@ -222,7 +222,7 @@ describe_pk(EddyW2jState *state, EddyW2jTable *table)
 	{
 		bool		pretty = options->pretty_print;
 
-		if (table->full_identity)
+		if (!table->keyed)
 			return;
 		appendStringInfoString(out, pretty ? ",\n\t\t\t\"pk\": {\n\t\t\t\t" : ",\"pk\":{");
 		appendStringInfoString(out, pretty ? "\"pknames\": [" : "\"pknames\":[");
