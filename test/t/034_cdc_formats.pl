@@ -20,7 +20,9 @@ my $node = new_node('cdc_formats', 'autovacuum = off', "logical_decoding_work_me
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $error;    # messages of the last call of lines()
 
-# Peeks at the pending changes of the slot: a list of lines, which must be valid.
+my %received;    # all records of a format, for validate_records
+
+# Peeks at the pending changes of the slot: a list of lines. All of them are validated at the end.
 sub lines
 {
 	my ($format, @options) = @_;
@@ -29,13 +31,8 @@ sub lines
 
 	($status, $out, $error) = $node->psql('postgres',
 		"SELECT data FROM pg_logical_slot_peek_changes('s', NULL, NULL$list)");
-	is($status, 0, "format $format is read") or diag($error);
-	my $result = '';
-	$out .= "\n" if $out ne '';
-	my $valid = IPC::Run::run(
-		[ 'python3', "$EddyTest::root/test/validate_records", "$EddyTest::root/docs/schemas/$format.json" ],
-		'<', \$out, '>', \$result, '2>&1');
-	ok($valid, "... @options: records are valid") or diag($result);
+	is($status, 0, "format $format is read: @options") or diag($error);
+	$received{$format} .= "# @options\n$out" . ($out eq '' ? '' : "\n");
 	return split /\n/, $out;
 }
 
@@ -132,8 +129,11 @@ advance();
 sql($node, q{BEGIN; INSERT INTO s VALUES ('a', 1, 1, 'zz'), ('m', 1, 1, 'b'); INSERT INTO s VALUES ('a', 1, 1, 'zzz');
 	INSERT INTO s VALUES ('big', 1, 1, repeat('x', 5000000)); INSERT INTO s VALUES ('m', 1, 1, 'bb'); INSERT INTO s VALUES ('m', 1, 1, 'bbb');
 	INSERT INTO s VALUES ('big', 1, 1, repeat('y', 6000000)); INSERT INTO s VALUES ('m', 1, 1, 'c'); COMMIT});
-is(join(' ', map { my $t = $_->{after}->{t}; "$_->{op}:$_->{key}->{k}=" . (length $t > 9 ? substr($t, 0, 1) . length($t) : $t) }
-	records('native', 'views', 'public.texts')), 'c:m=b u:a=zzz c:big=x5000000 u:m=bbb u:big=y6000000 u:m=c', 'large rows');
+is( sql($node, q{
+SELECT string_agg(concat(r ->> 'op', ':', r -> 'key' ->> 'k', '=', CASE WHEN length(t) > 9 THEN left(t, 1) || length(t) ELSE t END), ' ' ORDER BY n)
+FROM pg_logical_slot_peek_changes('s', NULL, NULL, 'batch-bytes', '0', 'views', 'public.texts') WITH ORDINALITY AS c (lsn, xid, data, n),
+	CAST(data AS json) AS r, LATERAL (SELECT r -> 'after' ->> 't') AS v (t)}),
+	'c:m=b u:a=zzz c:big=x5000000 u:m=bbb u:big=y6000000 u:m=c', 'large rows');
 
 # A rename within the transaction: changes before it are sent with the old name.
 advance();
@@ -330,6 +330,21 @@ my ($first) = grep { $ids{$_} == 1 } keys %ids;
 is(join(' ', map { "$_->{view} $_->{key}->{k}" } records('native', 'views', "$first")),
 	'public.texts n1 later.words n2 later.words n3', 'a view is selected by its ID');
 
+# A view whose query is replaced keeps its ID, and its columns are sent again.
+advance();
+sql($node, q{
+CREATE UNLOGGED TABLE s2 (k text, v int);
+SELECT eddy.create_stream('s2');
+SELECT eddy.create_continuous_view('changing', 'SELECT k, count(*) AS n FROM s2 GROUP BY k');
+INSERT INTO s2 VALUES ('r1', 1);
+SELECT eddy.replace_continuous_view('changing', 'SELECT k, count(*) AS n, max(v) AS top FROM s2 GROUP BY k', start => 'staged');
+INSERT INTO s2 VALUES ('r1', 7)});
+my @replaced = records('native', 'views', 'public.changing', 'include-schema', 'on');
+is(join("\n", map { join ' ', $_->{op}, $_->{columns} ? map { $_->{name} } @{ $_->{columns} } : $json->encode($_->{after}) } grep { $_->{op} ne 'protocol' } @replaced),
+	join("\n", 'schema k n', 'c {"k":"r1","n":1}', 'schema k n top', 'u {"k":"r1","n":1,"top":1}', 'u {"k":"r1","n":2,"top":7}'), 'a replaced view');
+is(scalar(keys %{ { map { $_->{id} => 1 } grep { $_->{op} eq 'schema' } @replaced } }), 1, '... keeps its ID');
+sql($node, 'DROP TABLE s2 CASCADE');
+
 # A view that is dropped before any of its rows was sent in the session.
 advance();
 sql($node, 'DROP VIEW hidden');
@@ -368,4 +383,73 @@ IPC::Run::run([ $node->installed_command('pg_recvlogical'), '-d', $node->connstr
 is($result, '', '... without an error');
 is(join(' ', map { $json->decode($_)->{op} } split /\n/, $out), 'protocol schema c', '... has the records');
 
+#
+# Records of all kinds, all of which are valid
+#
+
+sql($node, qq{
+DROP VIEW hand; DROP TABLE hand1, hand2;
+-- a type whose output function raises an error
+CREATE TYPE bad;
+CREATE FUNCTION bad_in(cstring) RETURNS bad LANGUAGE internal IMMUTABLE STRICT AS 'oidin';
+CREATE FUNCTION bad_out(bad) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'enum_out';
+CREATE TYPE bad (INPUT = bad_in, OUTPUT = bad_out, LIKE = oid);
+CREATE TABLE hand (k int PRIMARY KEY, b bad);
+CREATE VIEW hands AS SELECT * FROM hand;
+SECURITY LABEL FOR pg_eddy ON VIEW hands IS '2 @{['ab' x 16]} view';
+SECURITY LABEL FOR pg_eddy ON TABLE hand IS '2 @{['ab' x 16]} rows columns 1 2 keys 1';
+CREATE UNLOGGED TABLE timed (k text, at timestamptz);
+SELECT eddy.create_stream('timed', event_time => 'at');
+SELECT eddy.create_continuous_view('minutes', \$\$
+	SELECT k, w.window_end, count(*) AS n FROM timed, eddy.tumble(at, '1 minute') AS w GROUP BY k, w.window_end \$\$,
+	late => 'update', allowed_lateness => '10 minutes');
+});
+advance();
+sql($node, q{
+INSERT INTO timed VALUES ('a', '2026-01-01 00:00:10'), ('b', '2026-01-01 00:00:20');
+INSERT INTO timed VALUES ('a', '2026-01-01 00:01:10');
+INSERT INTO timed VALUES ('a', '2026-01-01 00:00:50');
+INSERT INTO timed VALUES ('c', '2026-01-01 00:10:00');
+DELETE FROM minutes WHERE k = 'b';
+INSERT INTO hand VALUES (1, '4294967295');
+SELECT eddy.send_snapshot('s', 'minutes', 'plain');
+DROP VIEW rich;
+BEGIN; INSERT INTO timed VALUES ('p', '2026-01-01 00:11:00'); PREPARE TRANSACTION 'p "1"';
+BEGIN; INSERT INTO timed VALUES ('q', '2026-01-01 00:12:00'); PREPARE TRANSACTION 'q';
+COMMIT PREPARED 'p "1"';
+ROLLBACK PREPARED 'q';
+BEGIN;
+INSERT INTO timed SELECT 'large' || i, '2026-01-01 00:13:00' FROM generate_series(1, 2000) i;
+SAVEPOINT a;
+INSERT INTO timed SELECT 'rolled back' || i, '2026-01-01 00:13:00' FROM generate_series(1, 2000) i;
+ROLLBACK TO a;
+COMMIT;
+TRUNCATE hand});
+my @everything = ('include-before', 'on', 'include-types', 'on', 'include-schema', 'on', 'include-transaction', 'on', 'progress', 'on',
+	'emit', 'both', 'retention', 'on', 'skip-empty-xacts', 'off');
+my %ops;
+foreach my $options ([ 'skip-empty-xacts', 'off' ], \@everything, [ @everything, 'two-phase', 'on' ], [ @everything, 'streaming', 'on' ], [ 'streaming', 'on', 'emit', 'final' ],
+	[ @everything, 'streaming', 'on', %bounds ], [ 'two-phase', 'on', %bounds ])
+{
+	$ops{ $_->{op} } = 1 foreach records('native', @$options);
+}
+is(join(' ', sort keys %ops),
+	'begin c commit commit_prepared d dropped e p prepare protocol r rollback_prepared schema snapshot stream_abort stream_commit t u x',
+	'records of all kinds but too_large');
+records('upsert', @$_) foreach [], [ 'emit', 'both', 'skip-empty-xacts', 'off', 'include-types', 'on' ], ['emit', 'final'];
+records('debezium', @$_) foreach [ 'skip-empty-xacts', 'off' ], [ 'emit', 'both', 'skip-empty-xacts', 'off', 'include-transaction', 'on' ], ['emit', 'final'];
+
+# Of one that is too large, test/t/032_cdc_values.pl shows how it comes about.
+$received{native} .= '{"op":"too_large","view":"public.v","key":{"k":"a"},"sqlstate":"54000","error":"record is larger than 1072693247 bytes","lsn":"0/1958E20","seq":1,"xid":737,"ts":"2026-01-01T00:01:02.851565+00:00"}' . "\n";
+
+foreach my $format ('native', 'upsert', 'debezium')
+{
+	my $result = '';
+	my $valid = IPC::Run::run(
+		[ 'python3', "$EddyTest::root/test/validate_records", '--all', "$EddyTest::root/docs/schemas/$format.json" ],
+		'<', \$received{$format}, '>', \$result, '2>&1');
+	ok($valid, "all records of format $format are valid, and there are records of all kinds") or diag($result);
+}
+
+$node->stop;
 done_testing();
