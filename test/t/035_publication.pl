@@ -109,11 +109,18 @@ foreach my $round (1 .. 6)
 catch_up('after kills');
 cmp_ok(sql($subscriber, 'SELECT count(*) FROM eddy._visible_state'), '>', 0, 'groups remain to compare');
 
-# The subscriber finds rows by primary key, not by scanning the table.
-sql($publisher, 'INSERT INTO s (k, g, v) SELECT i % 60, nullif(i % 3, 1)::text, 1 FROM generate_series(1, 200) i');
+# The subscriber finds the rows of 2,000 updates by primary key, not by scanning the table for each of them.
+my $scans = q{SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE schemaname = 'eddy' AND relname = '_visible_state'};
+sql($publisher, "INSERT INTO s (k, g, v) SELECT i, 'g' || i % 3, 5000 FROM generate_series(1000, 2999) i");
+catch_up('inserts');
+my $before = sql($subscriber, $scans);
+my $found = sql($subscriber, $scans =~ s/seq_tup_read/idx_scan/r);
+sql($publisher, "INSERT INTO s (k, g, v) SELECT i, 'g' || i % 3, 1 FROM generate_series(1000, 2999) i");
 catch_up('updates');
-is(sql($subscriber, q{SELECT count(*) FROM pg_index WHERE indrelid::regclass::text LIKE 'eddy.%' AND indisprimary}),
-	'3', 'the tables of the subscriber have primary keys');
+wait_until($subscriber, $scans =~ s/sum\(seq_tup_read\)/sum(idx_scan) >= $found + 2000/r, 'the index is used for each update', 30)
+  and pass('the index is used for each update');
+# catch_up reads the whole table once
+cmp_ok(sql($subscriber, $scans) - $before, '<', 3 * sql($subscriber, 'SELECT count(*) FROM eddy._visible_state'), '... and the table is not scanned');
 
 $subscriber->stop('immediate');
 $publisher->stop;
