@@ -17,6 +17,8 @@ WAL2JSON = pg_eddy_wal2json
 
 OBJS = \
 	src/api/change_functions.o \
+	src/api/copy_input.o \
+	src/api/copy_stream.o \
 	src/api/dead_letter_functions.o \
 	src/api/fdw.o \
 	src/api/guard_changes.o \
@@ -68,6 +70,8 @@ OBJS = \
 	src/pg_eddy.o \
 	src/rows_since.o \
 	src/settings.o \
+	src/stream/append.o \
+	src/stream/chunk.o \
 	src/stream/pages.o \
 	src/stream/prepare.o \
 	src/stream/register.o \
@@ -331,7 +335,7 @@ $(DATA_built): sql/$(EXTENSION).sql
 $(OBJS): override CFLAGS += -fvisibility=default
 
 # Code that runs for each field of each message, and for each row of a batch.
-HOT_OBJS = $(filter src/decode/%,$(KAFKA_OBJS)) src/stream/row_data.o src/view/batch_aggregate.o
+HOT_OBJS = $(filter src/decode/%,$(KAFKA_OBJS)) src/api/copy_input.o src/stream/row_data.o src/view/batch_aggregate.o
 $(HOT_OBJS): override CFLAGS += -O3
 
 # Both libraries contain a checksum of the headers.

@@ -24,6 +24,7 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "commands/copyfrom_internal.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
@@ -476,6 +477,49 @@ typedef RangeTblEntry EddyCompatPermission;
 #define EDDY_COMPAT_CHECK_PERMS_PASS permissions, report
 #endif
 #define EDDY_COMPAT_CHECK_PERMS_LIST permissions
+
+/*
+ * Checks whether the current user can insert columns of the relation of an item, which is the only one of
+ * pstate. Since 16 the privileges that are required are in a list of their own.
+ */
+static inline void
+eddy_compat_check_insert(ParseState *pstate, ParseNamespaceItem *item, Bitmapset *columns)
+{
+#if PG_VERSION_NUM >= 160000
+	item->p_perminfo->requiredPerms = ACL_INSERT;
+	item->p_perminfo->insertedCols = columns;
+	(void) ExecCheckPermissions(pstate->p_rtable, list_make1(item->p_perminfo), true);
+#else
+	item->p_rte->requiredPerms = ACL_INSERT;
+	item->p_rte->insertedCols = columns;
+	(void) ExecCheckRTPerms(pstate->p_rtable, true);
+#endif
+}
+
+/* Gives an execution the range table of a COPY. Since 18 with the relations that are not pruned. */
+static inline void
+eddy_compat_init_copy_range_table(EState *estate, CopyFromState cstate)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, cstate->range_table, cstate->rteperminfos, bms_make_singleton(1));
+#elif PG_VERSION_NUM >= 160000
+	ExecInitRangeTable(estate, cstate->range_table, cstate->rteperminfos);
+#else
+	ExecInitRangeTable(estate, cstate->range_table);
+#endif
+}
+
+/* True if the first row that cannot be converted ends the COPY. Since 17 it can also skip rows. */
+static inline bool
+eddy_compat_copy_stops(CopyFromState cstate)
+{
+#if PG_VERSION_NUM >= 170000
+	return cstate->opts.on_error == COPY_ON_ERROR_STOP;
+#else
+	(void) cstate;
+	return true;
+#endif
+}
 
 /* Virtual generated columns exist since 18. */
 #define EDDY_COMPAT_GENERATED_VIRTUAL 'v'

@@ -30,6 +30,7 @@
 #include "tcop/utility.h"
 #include "utils/lsyscache.h"
 
+#include "api/copy_stream.h"
 #include "api/guard_stream.h"
 #include "api/hooks.h"
 #include "apply/apply.h"
@@ -343,8 +344,22 @@ run_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 								dest, qc);
 }
 
+/* COPY FROM. What other libraries do around the server's command, such as statistics, is not left out. */
+static void
+run_copy(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+		 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
+		 DestReceiver *dest, QueryCompletion *qc)
+{
+	uint64		processed;
+
+	if (prev_process_utility || !eddy_copy_into_stream(pstmt, queryString, &processed))
+		run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	else if (qc)
+		SetQueryCompletion(qc, CMDTAG_COPY, processed);
+}
+
 /*
- * The same for ALTER TABLE: an error about a column that a continuous view uses names that view, not the
+ * run_utility for ALTER TABLE: an error about a column that a continuous view uses names that view, not the
  * object behind it.
  */
 static void
@@ -421,6 +436,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	{
 		if (IsA(parsetree, AlterTableStmt) && eddy_catalog_has_members())
 			run_alter_table(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		else if (copies)
+			run_copy(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 		else
 			run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 		if (guarded)

@@ -11,6 +11,7 @@
 #include "batch.h"
 #include "catalog/eddy_catalog.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 #include "view/changes.h"
 #include "view/view.h"
 
@@ -32,6 +33,28 @@ typedef struct EddyEventTime
 	EddyNullEventTime on_null;
 	int64		max_future_skew;	/* microseconds */
 } EddyEventTime;
+
+/* The event times of rows that were seen before the batch is applied. */
+typedef struct EddyCopyTimes
+{
+	AttrNumber	attnum;			/* column with the event time; 0: none */
+	bool		has_null;
+	TimestampTz max;			/* finite; DT_NOBEGIN: none */
+} EddyCopyTimes;
+
+static inline void
+eddy_event_time_note(EddyCopyTimes *times, const Datum *values, const bool *nulls)
+{
+	TimestampTz time;
+
+	if (times->attnum == 0)
+		return;
+	time = DatumGetTimestampTz(values[times->attnum - 1]);
+	if (nulls[times->attnum - 1])
+		times->has_null = true;
+	else if (time > times->max && !TIMESTAMP_NOT_FINITE(time))
+		times->max = time;
+}
 
 /* The event time of a stream with these columns; refers to the memory of stream. */
 extern EddyEventTime eddy_event_time_resolve(const EddyStream *stream, TupleDesc tupdesc);
@@ -218,6 +241,7 @@ struct EddyApply
 	bool		staged;			/* the rows are in the stream already, or were */
 	EddyRowCounts *counts;
 	const int32 *partitions;	/* for each row the element of counts; NULL: the first */
+	const EddyCopyTimes *times; /* of all rows; NULL: not known */
 
 	/* results */
 	TimestampTz watermark;		/* of the stream with this batch; DT_NOBEGIN: none */
@@ -269,6 +293,17 @@ extern void eddy_statement_leave(void);
 
 /* Keeps rows that a statement has added to a stream. */
 extern void eddy_statement_add(Relation rel, Tuplestorestate *rows);
+
+/*
+ * True if a COPY need not fire the triggers of a stream: nothing but the maintenance happens after it, and
+ * it waits for the end of no other statement. Its rows are then passed to eddy_statement_apply_copy.
+ */
+extern bool eddy_statement_can_copy(Relation rel);
+
+/* Prepares for taking the event times of the rows of a COPY into a stream while they are read. */
+extern void eddy_statement_begin_copy_times(Relation rel, EddyCopyTimes *times);
+extern void eddy_statement_apply_copy(Relation rel, Tuplestorestate *rows,
+									  const EddyCopyTimes *times);
 
 /* The same for rows that a statement has deleted through a view. */
 extern void eddy_statement_delete(const EddyView *view, Tuplestorestate *rows, TupleDesc desc);

@@ -136,6 +136,19 @@ take_store(EddyApply *apply, TimestampTz latest)
 	ExecDropSingleTupleTableSlot(slot);
 }
 
+/* True if the times of the rows are known, and none of them needs anything but to be taken. */
+static bool
+take_known(EddyApply *apply, TimestampTz latest)
+{
+	const EddyCopyTimes *times = apply->times;
+
+	if (times == NULL || times->attnum != apply->event_time->attnum || times->has_null ||
+		times->max > latest)
+		return false;
+	apply->counts[0].max_event_time = times->max;
+	return true;
+}
+
 void
 eddy_event_time_take(EddyApply *apply)
 {
@@ -144,6 +157,8 @@ eddy_event_time_take(EddyApply *apply)
 	if (apply->event_time->attnum == 0)
 		return;
 	latest = GetCurrentTimestamp() + apply->event_time->max_future_skew;
+	if (take_known(apply, latest))
+		return;
 	if (apply->batch.store)
 		take_store(apply, latest);
 	else

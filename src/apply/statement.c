@@ -9,7 +9,7 @@
  * affected streams are maintained at once, in one order. So a statement that fires a thousand
  * inner INSERTs writes each group once. Rows that still wait when the transaction commits are
  * applied then. The rows of a COPY that is not part of another statement, into a table without further
- * triggers, are applied by the capture trigger, which saves the copy of them.
+ * triggers, are applied at once (api/copy_stream.c, or the capture trigger), which saves the copy of them.
  *
  * Rows belong to the subtransaction that added them and vanish with it.
  *
@@ -51,6 +51,7 @@ typedef struct EddyPending
 	Tuplestorestate *store;
 	bool		borrowed;		/* the store is the transition table of the statement */
 	int64		nrows;
+	const EddyCopyTimes *times; /* of the rows, or NULL */
 	EddyChanges *deleted;		/* of a view; NULL: rows of a stream, in store */
 } EddyPending;
 
@@ -146,12 +147,21 @@ end_pending(EddyPending *entry)
 	pfree(entry);
 }
 
+/* True if this is one of the triggers that make a table a stream. */
+static bool
+is_ours(const Trigger *trigger)
+{
+	return strcmp(trigger->tgname, EDDY_STREAM_CAPTURE_TRIGGER) == 0 ||
+		strcmp(trigger->tgname, EDDY_STREAM_REFUSE_TRIGGER) == 0 ||
+		strcmp(trigger->tgname, EDDY_STREAM_APPLY_TRIGGER) == 0;
+}
+
 /*
- * True if the rows of the current COPY can be applied by the trigger itself: nothing else of the
- * statement happens after it, and it waits for the end of no other statement.
+ * True if the current COPY waits for the end of no other statement, and no trigger of the user fires: none at
+ * all, or none after the rows.
  */
 static bool
-ends_statement(Relation rel)
+ends_statement(Relation rel, bool after_only)
 {
 	const TriggerDesc *triggers = rel->trigdesc;
 
@@ -161,20 +171,25 @@ ends_statement(Relation rel)
 	{
 		const Trigger *trigger = &triggers->triggers[i];
 
-		if (TRIGGER_FOR_INSERT(trigger->tgtype) && TRIGGER_FOR_AFTER(trigger->tgtype) &&
-			trigger->tgenabled != TRIGGER_DISABLED &&
-			strcmp(trigger->tgname, EDDY_STREAM_CAPTURE_TRIGGER) != 0 &&
-			strcmp(trigger->tgname, EDDY_STREAM_APPLY_TRIGGER) != 0)
+		if (TRIGGER_FOR_INSERT(trigger->tgtype) &&
+			(!after_only || TRIGGER_FOR_AFTER(trigger->tgtype)) &&
+			trigger->tgenabled != TRIGGER_DISABLED && !is_ours(trigger))
 			return false;
 	}
 	return true;
+}
+
+bool
+eddy_statement_can_copy(Relation rel)
+{
+	return !flushing && !eddy_view_maintaining() && ends_statement(rel, false);
 }
 
 static void flush_pending(void);
 
 /* Applies the rows of a transition table, without a copy of them. */
 static void
-apply_rows(Relation rel, Tuplestorestate *rows)
+apply_rows(Relation rel, Tuplestorestate *rows, const EddyCopyTimes *times)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 	EddyPending *entry = palloc0(sizeof(EddyPending));
@@ -185,11 +200,28 @@ apply_rows(Relation rel, Tuplestorestate *rows)
 	entry->store = rows;
 	entry->borrowed = true;
 	entry->nrows = tuplestore_tuple_count(rows);
+	entry->times = times;
 	pending = list_make1(entry);
 	MemoryContextSwitchTo(old);
 	tuplestore_select_read_pointer(rows, 0);
 	tuplestore_rescan(rows);
 	flush_pending();
+}
+
+void
+eddy_statement_begin_copy_times(Relation rel, EddyCopyTimes *times)
+{
+	const CachedStream *cached = find_stream(rel);
+
+	memset(times, 0, sizeof(EddyCopyTimes));
+	times->attnum = cached ? cached->event_time.attnum : 0;
+	times->max = DT_NOBEGIN;
+}
+
+void
+eddy_statement_apply_copy(Relation rel, Tuplestorestate *rows, const EddyCopyTimes *times)
+{
+	apply_rows(rel, rows, times);
 }
 
 void
@@ -205,9 +237,9 @@ eddy_statement_add(Relation rel, Tuplestorestate *rows)
 						RelationGetRelationName(rel)),
 				 errdetail("A function that is called for the maintenance has tried to.")));
 
-	if (ends_statement(rel))
+	if (ends_statement(rel, true))
 	{
-		apply_rows(rel, rows);
+		apply_rows(rel, rows, NULL);
 		return;
 	}
 	entry = find_pending(rel);
@@ -377,6 +409,7 @@ make_batch(EddyPending *entry)
 	eddy_apply_begin(&statement->apply, entry->stream, entry->tupdesc, CurrentMemoryContext);
 	statement->apply.batch.store = entry->store;
 	statement->apply.batch.nrows = entry->nrows;
+	statement->apply.times = entry->times;
 	if (!eddy_batch_fits(&statement->apply.batch, RelationGetDescr(rel)))
 		refuse_altered(entry->stream);
 	statement->apply.input = &statement_input;

@@ -87,6 +87,21 @@ extern bool eddy_stream_prepare_row(EddyRowPreparer *preparer, Datum *values, bo
  */
 extern void eddy_stream_write(const EddyStream *stream, EddyBatch *batch);
 
+/* ---- storing rows of users' COPY (append.c) ---- */
+
+typedef struct EddyAppender EddyAppender;
+
+extern EddyAppender *eddy_stream_begin_append(Relation rel);
+
+/*
+ * Takes a complete row, of which copy receives one. True: eddy_stream_flush_append must be called before the
+ * next row. It stores the rows, and returns the number of rows so far.
+ */
+extern bool eddy_stream_append(EddyAppender *appender, Datum *values, bool *nulls,
+							   Tuplestorestate *copy);
+extern uint64 eddy_stream_flush_append(EddyAppender *appender);
+extern void eddy_stream_end_append(EddyAppender *appender);
+
 /* ---- retention (rotate.c) ---- */
 
 /* Called by the database's worker outside a transaction; returns milliseconds until the next call. */

@@ -41,14 +41,11 @@
 #include "utils/timestamp.h"
 
 #include "interval.h"
+#include "stream/chunk.h"
 #include "stream/pages.h"
 #include "stream/row_data.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
-
-/* Rows and bytes per call of table_multi_insert. */
-#define CHUNK_ROWS 128
-#define CHUNK_BYTES (64 * 1024)
 
 /* Attempts to rotate while other workers rotate at the same time. */
 #define ROTATE_ATTEMPTS 5
@@ -62,18 +59,11 @@ typedef struct SegmentWriter
 	TupleDesc	stream_desc;	/* copies: neither may hold a relcache reference */
 	TupleDesc	segment_desc;
 	AttrNumber *map;			/* segment's attribute - 1 -> stream's, 0: NULL; NULL if the same */
-	BulkInsertState bistate;
-	TupleTableSlot *slots[CHUNK_ROWS];
-	HeapTupleData tuples[CHUNK_ROWS];
+	EddyChunk  *chunk;			/* of rows that pages do not take */
 	EddyPages  *pages;
 	EddyRowForm *form;			/* of common rows; NULL: none are */
 	Datum	   *mapped_values;	/* one row, if map is set */
 	bool	   *mapped_nulls;
-
-	/* changes from row to row */
-	MemoryContext chunk_context;	/* reset after each chunk */
-	int			nrows;			/* rows in the chunk */
-	Size		used;			/* bytes of these rows */
 } SegmentWriter;
 
 static SegmentWriter *writer = NULL;
@@ -248,15 +238,11 @@ make_writer(Relation segment, TupleDesc stream_desc)
 	made->stream_desc = CreateTupleDescCopyConstr(stream_desc);
 	made->segment_desc = CreateTupleDescCopyConstr(RelationGetDescr(segment));
 	made->map = make_map(made->stream_desc, made->segment_desc);
-	made->bistate = GetBulkInsertState();
+	made->chunk = eddy_chunk_create(mcxt, made->segment_desc);
 	made->pages = eddy_pages_create(mcxt);
 	made->form = eddy_row_form_make(made->segment_desc);
 	made->mapped_values = palloc0(sizeof(Datum) * Max(made->segment_desc->natts, 1));
 	made->mapped_nulls = palloc0(sizeof(bool) * Max(made->segment_desc->natts, 1));
-	for (int i = 0; i < CHUNK_ROWS; i++)
-		made->slots[i] = MakeSingleTupleTableSlot(made->segment_desc, &TTSOpsHeapTuple);
-	made->chunk_context = AllocSetContextCreate(mcxt, "pg_eddy segment chunk",
-												ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(old_context);
 	writer = made;
 }
@@ -283,8 +269,8 @@ prepare_writer(Relation segment, TupleDesc stream_desc)
 		discard_writer();
 	if (writer == NULL)
 		make_writer(segment, stream_desc);
-	writer->nrows = 0;
-	writer->used = 0;
+	writer->chunk->nrows = 0;
+	writer->chunk->used = 0;
 }
 
 static void
@@ -335,32 +321,7 @@ verify_segment(Relation segment, Oid stream)
 static void
 flush_chunk(Relation segment, CommandId cid)
 {
-	MemoryContext old_context;
-
-	if (writer->nrows == 0)
-		return;
-	CHECK_FOR_INTERRUPTS();
-	for (int i = 0; i < writer->nrows; i++)
-		ExecStoreHeapTuple(&writer->tuples[i], writer->slots[i], true);
-
-	/* the access method allocates toasted copies and arrays, which are freed with the chunk */
-	old_context = MemoryContextSwitchTo(writer->chunk_context);
-	table_multi_insert(segment, writer->slots, writer->nrows, cid, TABLE_INSERT_SKIP_FSM,
-					   writer->bistate);
-	MemoryContextSwitchTo(old_context);
-
-	/*
-	 * The slots were marked as owners of their tuples, so that they did not copy
-	 * them. The tuples are in our memory, so they must not free them either.
-	 */
-	for (int i = 0; i < writer->nrows; i++)
-	{
-		writer->slots[i]->tts_flags &= ~TTS_FLAG_SHOULDFREE;
-		ExecClearTuple(writer->slots[i]);
-	}
-	MemoryContextReset(writer->chunk_context);
-	writer->nrows = 0;
-	writer->used = 0;
+	eddy_chunk_flush(writer->chunk, segment, cid, TABLE_INSERT_SKIP_FSM);
 }
 
 /* Puts the row in the order of the segment's columns. */
@@ -378,29 +339,16 @@ map_row(Datum **values, bool **nulls)
 	*nulls = writer->mapped_nulls;
 }
 
-/* Takes a formed tuple, which the chunk then points to. */
-static void
-add_tuple(HeapTupleHeader header, Size len)
-{
-	HeapTuple	tuple = &writer->tuples[writer->nrows++];
-
-	tuple->t_len = len;
-	tuple->t_data = header;
-	ItemPointerSetInvalid(&tuple->t_self);
-	tuple->t_tableOid = InvalidOid;
-	writer->used += len;
-}
-
 /* Space for a tuple that needs the access method, to compress values or to store them apart. */
 static HeapTupleHeader
 add_large(Relation segment, CommandId cid, Size len)
 {
 	HeapTupleHeader header;
 
-	if (writer->nrows == CHUNK_ROWS || (writer->nrows > 0 && writer->used + len > CHUNK_BYTES))
+	if (eddy_chunk_is_full(writer->chunk, len))
 		flush_chunk(segment, cid);
-	header = MemoryContextAllocZero(writer->chunk_context, len);
-	add_tuple(header, len);
+	header = MemoryContextAllocZero(writer->chunk->mcxt, len);
+	(void) eddy_chunk_add(writer->chunk, header, len);
 	return header;
 }
 
@@ -468,9 +416,9 @@ insert_rest(Relation segment, CommandId cid)
 		Size		len;
 		HeapTupleHeader header = eddy_pages_get(writer->pages, row, &len);
 
-		if (writer->nrows == CHUNK_ROWS)
+		if (writer->chunk->nrows == EDDY_CHUNK_ROWS)
 			flush_chunk(segment, cid);
-		add_tuple(header, len);
+		(void) eddy_chunk_add(writer->chunk, header, len);
 	}
 	flush_chunk(segment, cid);
 }
@@ -508,7 +456,7 @@ eddy_stream_write(const EddyStream *stream, EddyBatch *batch)
 	PG_TRY();
 	{
 		write_rows(segment, batch);
-		ReleaseBulkInsertStatePin(writer->bistate);
+		ReleaseBulkInsertStatePin(writer->chunk->bistate);
 	}
 	PG_CATCH();
 	{
