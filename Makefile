@@ -141,6 +141,7 @@ OBJS = \
 	src/view/merge_rows.o \
 	src/view/net_change.o \
 	src/view/objects.o \
+	src/view/old_row.o \
 	src/view/pack.o \
 	src/view/pane_close.o \
 	src/view/pane_read.o \
@@ -415,13 +416,13 @@ bench-all:
 	@PG_CONFIG='$(PG_CONFIG)' test/bench/run all
 
 bench-cdc:
-	@PG_CONFIG='$(PG_CONFIG)' test/bench/cdc.py
+	@PG_CONFIG='$(PG_CONFIG)' test/bench/run cdc
 
 bench-cost:
-	@PG_CONFIG='$(PG_CONFIG)' test/bench/cost.py --check
+	@PG_CONFIG='$(PG_CONFIG)' test/bench/run cost --check
 
 bench-writes:
-	@PG_CONFIG='$(PG_CONFIG)' test/bench/writes.py
+	@PG_CONFIG='$(PG_CONFIG)' test/bench/run writes
 
 check-includes:
 	@test/check_includes

@@ -636,6 +636,9 @@ eddy_compat_parse_type(const char *name, Oid *type, int32 *typmod)
 #endif
 }
 
+/* Slots of standbys can decode since 16; the primary does not know them. */
+#define EDDY_COMPAT_STANDBYS_DECODE (PG_VERSION_NUM >= 160000)
+
 /* The transaction that a transaction or subtransaction of the reorder buffer is part of. */
 #if PG_VERSION_NUM >= 160000
 #define eddy_compat_top_transaction(txn) rbtxn_get_toptxn(txn)

@@ -5,7 +5,7 @@
  *
  * Nearly all are PGC_SIGHUP: they control background workers, which read them
  * again after a reload, before their next batch. Superusers can set the limit of
- * values in a session.
+ * values, and log_old_rows, in a session.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +17,15 @@
 
 #include "broker_list.h"
 #include "settings.h"
+
+static const struct config_enum_entry log_old_rows_values[] = {
+	{"auto", EDDY_LOG_OLD_ROWS_AUTO, false},
+	{"on", EDDY_LOG_OLD_ROWS_ON, false},
+	{"true", EDDY_LOG_OLD_ROWS_ON, true},
+	{"yes", EDDY_LOG_OLD_ROWS_ON, true},
+	{"1", EDDY_LOG_OLD_ROWS_ON, true},
+	{NULL, 0, false}
+};
 
 #define MAX_WORKERS 262143		/* as for max_worker_processes */
 
@@ -31,6 +40,7 @@ int			eddy_settings_catch_up_rate = 0;
 int			eddy_settings_fold_interval = 1000;
 int			eddy_settings_group_cache_memory = 4 * 1024;
 int			eddy_settings_group_values_limit = 1000000;
+int			eddy_settings_log_old_rows = EDDY_LOG_OLD_ROWS_AUTO;
 int			eddy_settings_max_workers_per_database = -1;
 int			eddy_settings_queue_memory = 64 * 1024;
 int			eddy_settings_reserved_worker_processes = 2;
@@ -122,6 +132,13 @@ eddy_settings_define(void)
 							1000000, 1, INT_MAX,
 							PGC_SUSET, 0,
 							NULL, NULL, NULL);
+	DefineCustomEnumVariable("pg_eddy.log_old_rows",
+							 "When the old rows of updates of continuous views are written to the WAL.",
+							 "With auto, if the database has a logical replication slot.",
+							 &eddy_settings_log_old_rows,
+							 EDDY_LOG_OLD_ROWS_AUTO, log_old_rows_values,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.max_workers_per_database",
 							"Maximum number of source workers in one database.",
 							"-1 means half of max_worker_processes.",

@@ -8,6 +8,13 @@
 #ifndef EDDY_SETTINGS_H
 #define EDDY_SETTINGS_H
 
+/* When the WAL has the old rows of updates of state tables. */
+typedef enum EddyLogOldRows
+{
+	EDDY_LOG_OLD_ROWS_AUTO,		/* if a slot may return them */
+	EDDY_LOG_OLD_ROWS_ON
+} EddyLogOldRows;
+
 extern bool eddy_settings_allow_insecure_connections;	/* TLS options that disable protections */
 extern char *eddy_settings_allowed_brokers; /* empty: any */
 extern int	eddy_settings_batch_bytes;	/* kB of payload that end a batch */
@@ -19,6 +26,7 @@ extern int	eddy_settings_catch_up_rate;	/* rows per second of a view that is fil
 extern int	eddy_settings_fold_interval;	/* ms between merges of deferred changes */
 extern int	eddy_settings_group_cache_memory;	/* kB for each state table of a worker; 0: none */
 extern int	eddy_settings_group_values_limit;	/* values that an aggregate keeps of one group */
+extern int	eddy_settings_log_old_rows; /* EddyLogOldRows */
 extern int	eddy_settings_max_workers_per_database;	/* source workers; -1: half of all */
 extern int	eddy_settings_queue_memory; /* kB of fetched messages waiting, per source */
 extern int	eddy_settings_reserved_worker_processes;	/* that source workers do not use */

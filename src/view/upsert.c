@@ -48,6 +48,7 @@
 #include "view/changes.h"
 #include "view/group_cache.h"
 #include "view/key_gap.h"
+#include "view/old_row.h"
 #include "view/upsert.h"
 
 /* Instead of a number of keys: the scan is one of a range, and is not reused. */
@@ -816,19 +817,35 @@ check_result(EddyUpsert *upsert, TM_Result result)
 	}
 }
 
+/* Replaces a version in the table, with its old row in the WAL only if that is needed. */
+static TM_Result
+update_version(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row, bool *update_indexes)
+{
+	TM_FailureData tmfd;
+	LockTupleMode lockmode;
+	TM_Result	result;
+	bool		omitted = eddy_old_row_omit(upsert->rel);
+
+	PG_TRY();
+	{
+		result = eddy_compat_tuple_update(upsert->rel, place, row, GetCurrentCommandId(true),
+										  GetActiveSnapshot(), &tmfd, &lockmode, update_indexes);
+	}
+	PG_FINALLY();
+	{
+		eddy_old_row_restore(upsert->rel, omitted);
+	}
+	PG_END_TRY();
+	return result;
+}
+
 /* eddy_upsert_update replaces the version at a place. */
 bool
 eddy_upsert_update(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row)
 {
-	TM_FailureData tmfd;
-	LockTupleMode lockmode;
 	bool		update_indexes;
-	TM_Result	result = eddy_compat_tuple_update(upsert->rel, place, row,
-												  GetCurrentCommandId(true),
-												  GetActiveSnapshot(), &tmfd, &lockmode,
-												  &update_indexes);
 
-	if (!check_result(upsert, result))
+	if (!check_result(upsert, update_version(upsert, place, row, &update_indexes)))
 		return false;
 	record(upsert, place, row);
 	note_update(upsert, place, &row->tts_tid);

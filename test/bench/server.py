@@ -15,12 +15,14 @@ jit = off
 """
 
 
-def command_line(pid):
+def is_session(pid):
+    """True for a backend of a local client, also one that has ended and whose CPU time its parent has not taken yet."""
     try:
         with open(f'/proc/{pid}/cmdline', 'rb') as file:
-            return file.read()
-    except FileNotFoundError:
-        return b''
+            line = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return line == b'' or b'[local]' in line
 
 
 class Server:
@@ -78,7 +80,7 @@ class Server:
         for _ in range(500):
             with open(f'/proc/{pid}/task/{pid}/children', encoding='utf-8') as file:
                 children = file.read().split()
-            if not any(b'[local]' in command_line(child) for child in children):
+            if not any(is_session(child) for child in children):
                 return
             time.sleep(0.01)
         sys.exit('a backend does not exit')

@@ -4,8 +4,9 @@
     make bench-writes                          all parts, 5 rounds of 5 seconds
     test/bench/writes.py --seconds S --rounds N --only PART ...
 
-Parts: insert (single rows, one client), instructions (of the same statements, with valgrind), copy, clients
-(16 clients on 10 groups), transactions (32 clients, several statements on 10 groups). A private server with
+Parts: insert (single rows, 1 and 4 clients), instructions (of the same statements, with valgrind), copy, clients
+(16 clients on 10 groups), transactions (32 clients, several statements on 10 groups), wal (of updates of groups, with and
+without a logical slot). A private server with
 fsync = on is used, and the variants of a part run alternately. The extension must be installed. See README.md.
 """
 
@@ -20,7 +21,7 @@ import time
 
 from server import Server
 
-PARTS = ['insert', 'instructions', 'copy', 'clients', 'transactions']
+PARTS = ['insert', 'instructions', 'copy', 'clients', 'transactions', 'wal']
 COPY_ROWS = 1000000
 INSTRUCTIONS = 400  # statements
 
@@ -34,7 +35,8 @@ wal_level = logical
 deadlock_timeout = '1s'
 """
 
-# The same columns everywhere. "windowed" has one view, as has "deferred"; "triggered" is what one would write by hand.
+# The same columns everywhere. "windowed" has one view, as has "deferred"; "triggered" is what one would write by hand, for
+# a table like the streams. Sums and views are logged.
 SCHEMA = """
 DROP TABLE IF EXISTS plain, unlogged, bare, windowed, deferred, triggered, sums CASCADE;
 CREATE EXTENSION IF NOT EXISTS pg_eddy;
@@ -43,7 +45,7 @@ CREATE UNLOGGED TABLE unlogged (k int, v int, at timestamptz);
 CREATE UNLOGGED TABLE bare (k int, v int, at timestamptz);
 CREATE UNLOGGED TABLE windowed (k int, v int, at timestamptz);
 CREATE UNLOGGED TABLE deferred (k int, v int, at timestamptz);
-CREATE TABLE triggered (k int, v int, at timestamptz);
+CREATE UNLOGGED TABLE triggered (k int, v int, at timestamptz);
 SELECT eddy.create_stream(t, event_time => 'at', delay => '1 day') FROM unnest('{bare,windowed,deferred}'::regclass[]) t;
 SELECT eddy.create_continuous_view('windowed_view', $$
     SELECT k, w.window_start, w.window_end, count(*) AS n, sum(v) AS total, max(v) AS highest
@@ -85,14 +87,14 @@ def check(server, tables):
             sys.exit(f'wrong result: {CHECKS[table]} differs from the rows of {table}')
 
 
-def pgbench(server, script, clients, seconds):
+def pgbench(server, script, clients, seconds, mode='prepared'):
     """Returns transactions per second, failed transactions, and the CPU time of the backends per transaction."""
     path = os.path.join(server.scratch, 'script.sql')
     with open(path, 'w', encoding='utf-8') as file:
         file.write(script)
     os.chmod(path, 0o644)
     before = server.backend_cpu()
-    out = server.run('pgbench', '-n', '-M', 'prepared', '-f', path, '-c', str(clients), '-j', '2', '-T', str(seconds),
+    out = server.run('pgbench', '-n', '-M', mode, '-f', path, '-c', str(clients), '-j', '2', '-T', str(seconds),
                      '--max-tries=1', '-h', server.scratch, '-U', 'postgres', 'postgres')
     cpu = server.backend_cpu() - before
     failed = re.search(r'number of failed transactions: (\d+)', out)
@@ -122,17 +124,17 @@ class Results:
                   f'  CPU {cpu:7,.0f} us  x {cpu / statistics.median(self.cpu[base]):5.2f}{failed}')
 
 
-def alternate(server, scripts, clients, arguments):
+def alternate(server, scripts, clients, arguments, mode='prepared'):
     """Runs each script in each round."""
     results = {name: [] for name in scripts}
     cpu = {name: [] for name in scripts}
     failures = dict.fromkeys(scripts, 0)
     for name, script in scripts.items():
-        pgbench(server, script, clients, 1)  # fill caches
+        pgbench(server, script, clients, 1, mode)  # fill caches
     for _ in range(arguments.rounds):
         server.sql('CHECKPOINT')
         for name, script in scripts.items():
-            tps, failed, microseconds = pgbench(server, script, clients, arguments.seconds)
+            tps, failed, microseconds = pgbench(server, script, clients, arguments.seconds, mode)
             results[name].append(tps)
             cpu[name].append(microseconds)
             failures[name] += failed
@@ -149,8 +151,10 @@ INSERT INTO {table} VALUES (:k, :k, '2026-01-01 00:00:00Z');
 def part_insert(server, arguments):
     scripts = {table: INSERT.format(table=table)
                for table in ('plain', 'bare', 'windowed', 'deferred', 'triggered')}
-    results = alternate(server, scripts, 1, arguments)
-    results.show('single-row INSERT, 1 client, synchronous commit', 'plain')
+    for mode in ('prepared', 'simple'):
+        for clients in (1, 4):
+            results = alternate(server, scripts, clients, arguments, mode)
+            results.show(f'single-row INSERT, {clients} client{"s" * (clients > 1)}, {mode}, synchronous commit', 'plain')
 
 
 def part_instructions(server, _):
@@ -228,6 +232,47 @@ def part_transactions(server, arguments):
     print(f'  deferred / immediate: {results.median("deferred") / results.median("windowed"):.1f}')
 
 
+WAL_GROUPS = 20000
+WAL_SCHEMA = """
+DROP TABLE IF EXISTS narrow, wide CASCADE;
+CREATE UNLOGGED TABLE narrow (k int, v int, at timestamptz);
+CREATE UNLOGGED TABLE wide (k int, v int, at timestamptz);
+SELECT eddy.create_stream(t, event_time => 'at', delay => '1 day') FROM unnest('{narrow,wide}'::regclass[]) t;
+SELECT eddy.create_continuous_view('narrow_view', $$
+    SELECT k, w.window_start, w.window_end, count(*) AS n, sum(v) AS total, max(v) AS highest
+    FROM narrow, eddy.tumble(at, '1 minute') AS w GROUP BY k, w.window_start, w.window_end $$);
+SELECT eddy.create_continuous_view('wide_view', $$
+    SELECT k, md5(k::text) || md5((k + 1)::text) AS device, w.window_start, w.window_end, count(*) AS n, sum(v) AS total,
+           min(v) AS lowest, max(v) AS highest, avg(v) AS mean, stddev(v) AS deviation, sum(v::numeric) AS exact
+    FROM wide, eddy.tumble(at, '1 minute') AS w
+    GROUP BY k, md5(k::text) || md5((k + 1)::text), w.window_start, w.window_end $$);
+"""
+
+
+def part_wal(server, _):
+    """WAL of a row that updates a group, without that of full pages."""
+    server.sql('ALTER SYSTEM SET full_page_writes = off; SELECT pg_reload_conf();' + WAL_SCHEMA)
+    sizes = {}
+    for table in ('narrow', 'wide'):
+        insert = f"INSERT INTO {table} SELECT g, g, '2026-01-01 00:00:00Z' FROM generate_series(1, {WAL_GROUPS}) g;"
+        server.sql(insert)
+        for case in ('no slot', 'a slot'):
+            if case == 'a slot':
+                server.sql("SELECT pg_create_logical_replication_slot('s', 'pg_eddy_cdc')")
+            before = server.sql('SELECT pg_current_wal_insert_lsn()').strip()
+            server.sql(insert)
+            sizes[table, case] = float(server.sql(
+                f"SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{before}')")) / WAL_GROUPS
+        server.sql("SELECT pg_drop_replication_slot('s')")
+    hot = server.sql("SELECT round(100.0 * sum(hot_updated) / sum(updated), 1) FROM eddy.stat_continuous_views"
+                     " WHERE view IN ('narrow_view'::regclass, 'wide_view'::regclass)").strip()
+    print('\nWAL for each row that updates a group')
+    for (table, case), size in sizes.items():
+        print(f'  view {table}_view, {case:8} {size:6,.0f} bytes   x {size / sizes[table, "a slot"]:4.2f}')
+    print(f'  HOT updates: {hot} %')
+    server.sql('ALTER SYSTEM RESET full_page_writes; SELECT pg_reload_conf()')
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--seconds', type=int, default=5)
@@ -238,7 +283,10 @@ def main():
 
     server = Server(arguments.pg_config, 'writes')
     try:
-        server.start(SETTINGS)
+        settings = SETTINGS
+        if server.knows('output_plugin_libraries'):
+            settings += "output_plugin_libraries = 'pgoutput, pg_eddy_cdc'\n"
+        server.start(settings)
         for part in PARTS:
             if part in arguments.only:
                 server.sql(SCHEMA)
