@@ -496,6 +496,8 @@ begin_range(EddyPaneSums *c, int64 budget)
 	c->results = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
 	c->copy = MakeSingleTupleTableSlot(eddy_upsert_desc(c->results), &TTSOpsMinimalTuple);
 	c->stream = eddy_upsert_open(list_nth(plan->state_tables, PANE_PANES), plan->name);
+	c->after_keys = palloc(sizeof(Datum) * (c->nkeys + 2));
+	c->after_nulls = palloc(sizeof(bool) * (c->nkeys + 2));
 	c->desc = eddy_upsert_desc(c->stream);
 	eddy_pane_begin(&c->work, plan, c->desc, eddy_upsert_desc(c->results));
 }
@@ -564,6 +566,7 @@ close_windows(EddyPaneSums *c, TimestampTz end, EddyViewProgress *progress,
 	else if (!jump(c, end))
 		return false;
 	c->loaded = true;
+	c->until = watermark;
 	c->next_row = seek_first(c->stream, c->end - c->panes->slide, watermark);
 	for (;;)
 	{

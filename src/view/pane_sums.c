@@ -130,6 +130,8 @@ remove_key(EddyPaneSums *c, EddyKeySums *sums)
 {
 	KeyNode		wanted = {.sums = sums};
 
+	if (sums == c->greatest)
+		c->greatest = NULL;
 	rbt_delete(c->tree, rbt_find(c->tree, (RBTNode *) &wanted));
 	c->nsums--;
 	for (int i = 0; i < c->nkeys; i++)
@@ -138,20 +140,36 @@ remove_key(EddyPaneSums *c, EddyKeySums *sums)
 	pfree(sums);
 }
 
-/* Removes the last key, because there are too many. */
-static void
-remove_last(EddyPaneSums *c)
+/* The last key. There is one. */
+static EddyKeySums *
+get_greatest(EddyPaneSums *c)
 {
 	RBTreeIterator walk;
 
-	rbt_begin_iterate(c->tree, RightLeftWalk, &walk);
-	remove_key(c, ((KeyNode *) rbt_iterate(&walk))->sums);
+	if (c->greatest == NULL)
+	{
+		rbt_begin_iterate(c->tree, RightLeftWalk, &walk);
+		c->greatest = ((KeyNode *) rbt_iterate(&walk))->sums;
+	}
+	return c->greatest;
+}
+
+/* Makes space for a key before the last one; false if it is after that. */
+static bool
+make_space(EddyPaneSums *c, const EddyKeySums *wanted)
+{
+	if (c->nsums < c->max_sums)
+		return true;
 	c->overflow = true;
+	if (c->nsums == 0 || compare_keys(c, wanted, get_greatest(c)) > 0)
+		return false;
+	remove_key(c, get_greatest(c));
+	return true;
 }
 
 /*
  * The sums of the key of a row. NULL if the key is done with the current window, or is after those
- * that are in memory.
+ * that are in memory: then c->skip says which rows need not be read.
  */
 static EddyKeySums *
 find_sums(EddyPaneSums *c, TupleTableSlot *row)
@@ -168,16 +186,21 @@ find_sums(EddyPaneSums *c, TupleTableSlot *row)
 		return found->sums;
 	/* when a window was interrupted, only the rest of its keys is needed */
 	if (c->has_position && c->nkeys > 0 && compare_keys(c, &wanted, &c->position) <= 0)
+	{
+		c->skip = EDDY_PANE_SKIP_DONE;
 		return NULL;
+	}
+	if (!make_space(c, &wanted))
+	{
+		c->skip = EDDY_PANE_SKIP_REST;
+		return NULL;
+	}
 	node.sums = eddy_pane_sums_make_key(c, c->mcxt, row);
 	(void) rbt_insert(c->tree, (RBTNode *) &node, &is_new);
-	if (++c->nsums <= c->max_sums)
-		return node.sums;
-	remove_last(c);
-	/* that was this one, perhaps */
-	node.sums = &wanted;
-	found = (KeyNode *) rbt_find(c->tree, (RBTNode *) &node);
-	return found ? found->sums : NULL;
+	c->nsums++;
+	if (c->greatest && compare_keys(c, node.sums, c->greatest) > 0)
+		c->greatest = node.sums;
+	return node.sums;
 }
 
 EddyKeySums *
@@ -200,7 +223,26 @@ eddy_pane_sums_next(RBTreeIterator *walk)
 
 /* ---- reading panes and blocks ---- */
 
-/* Calls a function for each row of a table whose first column is in a range. */
+/* Begins to read the rows that follow the position, of a first end and of those after it. */
+static void
+seek_after_position(EddyPaneSums *c, EddyUpsert *upsert, TimestampTz first_end, TimestampTz until)
+{
+	c->after_keys[0] = TimestampTzGetDatum(first_end);
+	c->after_nulls[0] = false;
+	for (int i = 0; i < c->nkeys; i++)
+	{
+		c->after_keys[1 + i] = c->position.keys[i];
+		c->after_nulls[1 + i] = c->position.nulls[i];
+	}
+	c->after_keys[1 + c->nkeys] = TimestampTzGetDatum(DT_NOEND);
+	c->after_nulls[1 + c->nkeys] = false;
+	eddy_upsert_seek_after(upsert, c->after_keys, c->after_nulls, until);
+}
+
+/*
+ * Calls a function for each row of a table whose first column is in a range, except for keys that are done
+ * or not in memory: of those one row for each value of that column.
+ */
 void
 eddy_pane_sums_read_range(EddyPaneSums *c, int table, TimestampTz after, TimestampTz until,
 		   void (*function) (EddyPaneSums *, TupleTableSlot *))
@@ -216,8 +258,15 @@ eddy_pane_sums_read_range(EddyPaneSums *c, int table, TimestampTz after, Timesta
 	eddy_upsert_seek_range(upsert, after, until);
 	while ((row = eddy_upsert_next(upsert)) != NULL)
 	{
+		TimestampTz first_end = eddy_pane_row_time(row, PANE_FIRST_END);
+
 		CHECK_FOR_INTERRUPTS();
+		c->skip = EDDY_PANE_SKIP_NONE;
 		function(c, row);
+		if (c->skip == EDDY_PANE_SKIP_DONE)
+			seek_after_position(c, upsert, first_end, until);
+		else if (c->skip == EDDY_PANE_SKIP_REST)
+			eddy_upsert_seek_range(upsert, first_end, until);
 	}
 	eddy_upsert_close(upsert);
 	PopActiveSnapshot();
@@ -336,23 +385,38 @@ eddy_pane_sums_take_new_rows(EddyPaneSums *c, bool first)
 {
 	MemoryContextReset(c->window_mcxt);
 	c->new_rows = NIL;
+	/* it cannot be completed: then late rows of keys that are done are not needed yet */
+	if (c->has_position && c->overflow && c->next_row && c->nkeys > 0 &&
+		eddy_pane_row_time(c->next_row, PANE_FIRST_END) == c->end)
+	{
+		seek_after_position(c, c->stream, c->end, c->until);
+		c->next_row = eddy_upsert_next(c->stream);
+	}
 	for (; c->next_row && eddy_pane_row_time(c->next_row, PANE_FIRST_END) == c->end;
 		 c->next_row = eddy_upsert_next(c->stream))
 	{
 		MemoryContext old;
 		EddyNewPaneRow	   *new;
-		EddyKeySums    *sums = find_sums(c, c->next_row);
+		EddyKeySums    *sums;
+		bool		late = !is_pane(c, c->next_row);
 
+		CHECK_FOR_INTERRUPTS();
+		c->skip = EDDY_PANE_SKIP_NONE;
+		sums = find_sums(c, c->next_row);
 		/* only the first window of a range is closed for a part of its keys */
 		if (c->overflow && !first)
 			return false;
+		if (c->skip == EDDY_PANE_SKIP_REST)
+			break;
+		if (sums == NULL && !late)
+			continue;
 		old = MemoryContextSwitchTo(c->window_mcxt);
 		new = palloc(sizeof(EddyNewPaneRow));
 		new->sums = sums ? sums : eddy_pane_sums_make_key(c, c->window_mcxt, c->next_row);
 		new->counts = (sums != NULL);
 		new->pane_end = eddy_pane_row_time(c->next_row, PANE_END);
 		new->states = eddy_pane_copy(&c->work, c->next_row);
-		new->late = !is_pane(c, c->next_row);
+		new->late = late;
 		new->place = c->next_row->tts_tid;
 		c->new_rows = lappend(c->new_rows, new);
 		MemoryContextSwitchTo(old);
@@ -447,6 +511,7 @@ eddy_pane_sums_clear(EddyPaneSums *c)
 {
 	c->tree = make_tree(c);
 	c->nsums = 0;
+	c->greatest = NULL;
 }
 
 EddyPaneSums *

@@ -45,6 +45,14 @@ typedef struct EddyNewPaneRow
 	ItemPointerData place;
 } EddyNewPaneRow;
 
+/* Rows of a table that need not be read, as the last one shows: none; or, of the same first end, */
+typedef enum EddyPaneSkip
+{
+	EDDY_PANE_SKIP_NONE,
+	EDDY_PANE_SKIP_DONE,		/* those of keys until the position */
+	EDDY_PANE_SKIP_REST			/* those of the following keys: there is no space for them */
+} EddyPaneSkip;
+
 struct EddyPaneSums
 {
 	EddyViewPlan *plan;
@@ -60,6 +68,9 @@ struct EddyPaneSums
 	EddyUpsert *results;		/* the main table */
 	EddyUpsert *stream;			/* reads the new rows of all windows of the range */
 	TupleTableSlot *next_row;	/* of these; NULL: none */
+	TimestampTz until;			/* of the last window of the range */
+	Datum	   *after_keys;		/* of the table of panes or sums: the position, in a first end */
+	bool	   *after_nulls;
 
 	/* the keys */
 	SortSupport comparators;
@@ -67,6 +78,8 @@ struct EddyPaneSums
 	int			nsums;
 	int			max_sums;
 	bool		overflow;		/* there are more keys, after these */
+	EddyKeySums *greatest;		/* the last of the keys; NULL: not known */
+	EddyPaneSkip skip;
 	bool		has_position;	/* keys until here are done with the current window */
 	EddyKeySums		position;
 	ItemPointerData position_place;
