@@ -26,8 +26,8 @@
  * that counts them closes, and then to the pane that is stored, and to the sum of its block.
  *
  * At most so many keys as pane_close.c allows are in memory: if a window has more, the first ones
- * that are not done yet are. The sums are kept for the next transaction, which then need not
- * compute them from what is stored.
+ * that are not done yet are, and of the rows of other keys one for each first end is read. The sums
+ * are kept for the next transaction, which then need not compute them from what is stored.
  *
  * Locking: see closing.c; no other transaction writes to the tables of panes and sums meanwhile.
  * Memory: one context for the sums, within it one for the heads and one for each window. A crash
