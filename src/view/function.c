@@ -188,7 +188,8 @@ check_function(Oid funcid, void *context pg_attribute_unused())
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("volatile function \"%s\" cannot be used in a continuous view",
 						NameStr(proc->proname)),
-				 errdetail("Volatile functions cannot be maintained incrementally.")));
+				 errdetail("Volatile functions cannot be maintained incrementally."),
+				 errhint("Store the result in a column of the stream, for instance by its DEFAULT.")));
 	if (proc->provolatile == PROVOLATILE_STABLE)
 		check_stable(proc);
 	ReleaseSysCache(tuple);

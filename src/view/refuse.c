@@ -78,7 +78,8 @@ eddy_refuse_not_row_wise(Query *sub)
 					"Rows are counted as they arrive.",
 					"Leave out ORDER BY, or use it within an aggregate or in the outer query.");
 	if (sub->rowMarks)
-		eddy_refuse("FOR UPDATE is not supported in a continuous view", NULL, NULL);
+		eddy_refuse("FOR UPDATE is not supported in a continuous view", NULL,
+					"Omit it: joined tables are read as of the transaction of a batch.");
 }
 
 /* ---- the FROM clause ---- */
@@ -127,7 +128,8 @@ check_from_item(Index rti, bool nullable, void *arg)
 	RangeTblEntry *rte = rt_fetch(rti, context->query->rtable);
 
 	if (rte->tablesample)
-		eddy_refuse("TABLESAMPLE is not supported in a continuous view", NULL, NULL);
+		eddy_refuse("TABLESAMPLE is not supported in a continuous view", NULL,
+					"Select rows by a condition on their columns, such as hashint8(id) % 10 = 0.");
 	if (!eddy_chain_is_source(rte))
 		return;
 	if (context->stream_rti != 0 && rte->relkind == RELKIND_VIEW)
@@ -219,7 +221,8 @@ check_clauses(Query *query)
 	if (query->commandType != CMD_SELECT || query->utilityStmt)
 		eddy_refuse("the query of a continuous view must be a SELECT", NULL, NULL);
 	if (query->rowMarks)
-		eddy_refuse("FOR UPDATE is not supported in a continuous view", NULL, NULL);
+		eddy_refuse("FOR UPDATE is not supported in a continuous view", NULL,
+					"Omit it: joined tables are read as of the transaction of a batch.");
 	if (eddy_kind_choose(query) == NULL)
 		eddy_refuse("a query with HAVING must aggregate in a continuous view", NULL,
 					"Use WHERE.");
