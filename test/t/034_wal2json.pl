@@ -27,6 +27,7 @@ $node->safe_psql('postgres',
 	'ALTER SYSTEM SET output_plugin_libraries = pgoutput, test_decoding, pg_eddy_cdc, pg_eddy_wal2json, wal2json')
   if sql($node, q{SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'});
 $node->reload;
+my $version = int(sql($node, 'SHOW server_version_num') / 10000);
 my $has_wal2json = -e $node->config_data('--pkglibdir') . '/wal2json.so';
 
 # Reads a slot without consuming it: the messages, separated by line ends.
@@ -243,8 +244,10 @@ SKIP:
 	}
 	foreach (1 .. 40)
 	{
-		same_ok('', 'format-version', 1 + int rand 2,
-			map { ($_, (qw(on off true 0 1 false))[ rand 6 ]) } grep { rand() < 0.5 } @booleans);
+		my %values = map { $_ => (qw(on off true 0 1 false))[ rand 6 ] } grep { rand() < 0.5 } @booleans;
+		# since 2.7, which PostgreSQL 18 requires, wal2json sends "columnoptionals" without types as well
+		delete $values{'include-types'} if $version >= 18 && ($values{'include-not-null'} // 'off') =~ /on|true|1/;
+		same_ok('', 'format-version', 1 + int rand 2, map { ($_, $values{$_}) } sort keys %values);
 	}
 
 	# identity => full: as a table with REPLICA IDENTITY FULL
