@@ -179,10 +179,22 @@ ends_statement(Relation rel, bool after_only)
 	return true;
 }
 
+/* True if the rows are to be counted: a restore loads the rows of a table before it creates the triggers. */
+static bool
+is_captured(Relation rel)
+{
+	const TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
+		if (strcmp(triggers->triggers[i].tgname, EDDY_STREAM_CAPTURE_TRIGGER) == 0)
+			return triggers->triggers[i].tgenabled != TRIGGER_DISABLED;
+	return false;
+}
+
 bool
 eddy_statement_can_copy(Relation rel)
 {
-	return !flushing && !eddy_view_maintaining() && ends_statement(rel, false);
+	return !flushing && !eddy_view_maintaining() && is_captured(rel) && ends_statement(rel, false);
 }
 
 static void flush_pending(void);
