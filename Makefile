@@ -174,6 +174,7 @@ OBJS = \
 	src/view/window.o \
 	src/worker/database.o \
 	src/worker/evict.o \
+	src/worker/flush.o \
 	src/worker/launcher.o \
 	src/worker/process.o \
 	src/worker/restore.o \

@@ -45,6 +45,7 @@ int			eddy_settings_max_workers_per_database = -1;
 int			eddy_settings_queue_memory = 64 * 1024;
 int			eddy_settings_reserved_worker_processes = 2;
 int			eddy_settings_restart_delay_max = 60;
+bool		eddy_settings_synchronous_commit = false;
 int			eddy_settings_test_clock_offset = 0;
 
 /*
@@ -167,6 +168,14 @@ eddy_settings_define(void)
 							60, 1, 3600,
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
+	DefineCustomBoolVariable("pg_eddy.synchronous_commit",
+							 "Lets Kafka batches become visible only when their WAL has been flushed.",
+							 "If on, the setting synchronous_commit of the server applies to them. "
+							 "If off, the flush is started at the commit, and nothing waits for it.",
+							 &eddy_settings_synchronous_commit,
+							 false,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.test_clock_offset",
 							"Time by which the clocks of idle_timeout, auto_advance, emit => 'every ...' and idle_ttl are ahead.",
 							"For tests, which raise it instead of waiting.",

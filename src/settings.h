@@ -31,6 +31,7 @@ extern int	eddy_settings_max_workers_per_database;	/* source workers; -1: half o
 extern int	eddy_settings_queue_memory; /* kB of fetched messages waiting, per source */
 extern int	eddy_settings_reserved_worker_processes;	/* that source workers do not use */
 extern int	eddy_settings_restart_delay_max;	/* s, maximum back-off of workers */
+extern bool eddy_settings_synchronous_commit;	/* batches wait for the flush of their WAL */
 extern int	eddy_settings_test_clock_offset;	/* s, added to the monotonic clock */
 
 /* The largest value of batch_rows. */

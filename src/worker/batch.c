@@ -10,7 +10,8 @@
  * network. The transaction locks stream and source, reads the definition if it has changed, and
  * takes the steps of src/apply/pipeline.c, of which the last advances the offsets by
  * compare-and-set. A crash at any line leaves all of the batch or nothing; the worker then starts
- * from the stored offsets. Messages belong to librdkafka and are kept until the commit, so a batch
+ * from the stored offsets. The commit does not wait for the disk (flush.c): a crash can take back the last batches, with
+ * their offsets. Messages belong to librdkafka and are kept until the commit, so a batch
  * that failed is retried from memory.
  *
  * Several workers of a source, or of several sources of a stream, add to the same groups. While
@@ -29,6 +30,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -36,6 +38,7 @@
 
 #include "settings.h"
 #include "view/view.h"
+#include "worker/flush.h"
 #include "worker/process.h"
 #include "worker/slots.h"
 #include "worker/source_worker.h"
@@ -518,12 +521,29 @@ const EddyBatchWork eddy_batch_consume = {
 	.report = report_waiting
 };
 
+/*
+ * Commits the batch. Its results become visible before they are on disk, because a crash that takes them back
+ * takes back the offsets, too: the messages are read again. Not so after a crash of the worker,
+ * when progress must be known to the next process.
+ */
+static void
+commit_batch(bool waits)
+{
+	if (!waits)
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+	CommitTransactionCommand();
+	if (!waits)
+		eddy_flush_request();
+}
+
 /* One attempt, in a transaction of its own. *error is in the caller's context. */
 static EddyAttemptResult
 try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorData **error)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	volatile EddyAttemptResult result = ATTEMPT_COMMITTED;
+	bool		waits = eddy_settings_synchronous_commit || eddy_attempt_cautious(worker);
 
 	MemoryContextReset(worker->batch_context);
 	PG_TRY();
@@ -553,7 +573,7 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 				AbortCurrentTransaction();
 			else
 			{
-				CommitTransactionCommand();
+				commit_batch(waits);
 				worker->work->committed(worker);
 			}
 		}

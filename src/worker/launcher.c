@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.c
- *    The launcher: one process that starts the worker of every database with the extension.
+ *    The launcher: one process that starts the worker of every database with the extension, and flushes
+ *    what workers have committed (flush.c).
  *
  * It reads shared catalogs only and cannot determine which databases have the
  * extension. So it starts a worker in each database that allows connections and is
@@ -9,6 +10,9 @@
  * skipped until a transaction commits there that may have changed that
  * (CREATE EXTENSION wakes the launcher). New databases are found when CREATE DATABASE wakes the
  * launcher, and by a scan every ten seconds.
+ *
+ * A wake-up does not tell its reason. If there was something to flush, that is taken for the reason; should there have been
+ * another one too, it is served a fifth of a second later.
  *
  * Locking: see shared_state.c; pg_database is read in a short transaction. Memory: the list of
  * databases, which is rebuilt after a restart. The launcher starts after recovery only, so not
@@ -39,11 +43,13 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "worker/flush.h"
 #include "worker/shared_state.h"
 #include "worker/slots.h"
 #include "worker/wakeup.h"
 
 #define SCAN_INTERVAL 10000L	/* ms between scans of pg_database */
+#define FLUSH_INTERVAL 200L		/* ms between two looks for other work, while there is WAL to flush */
 
 /* What is known about a database. */
 typedef struct KnownDatabase
@@ -226,19 +232,23 @@ eddy_launcher_main(Datum arg pg_attribute_unused())
 {
 	static uint32 wait_event = 0;
 	MemoryContext loop_context;
+	TimestampTz last_look = 0;
+	TimestampTz next_look = 0;
+	bool		woken = true;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("eddy launcher");
+	eddy_flush_begin();
 	eddy_wakeup_set_launcher();
 	loop_context = AllocSetContextCreate(TopMemoryContext, "pg_eddy launcher loop",
 										 ALLOCSET_SMALL_SIZES);
 
 	for (;;)
 	{
-		long		wait;
+		TimestampTz now;
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -247,20 +257,35 @@ eddy_launcher_main(Datum arg pg_attribute_unused())
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		MemoryContextSwitchTo(loop_context);
-		MemoryContextReset(loop_context);
+		if (eddy_flush_serve())
+			next_look = Min(next_look, TimestampTzPlusMilliseconds(last_look, FLUSH_INTERVAL));
+		else if (woken)
+			next_look = last_look;
+		now = GetCurrentTimestamp();
+		if (now >= next_look)
+		{
+			long		wait;
 
-		/* any wake-up may mean a new database: the scan costs some 20 microseconds */
-		scan_databases();
-		MemoryContextSwitchTo(loop_context);
-		take_requests();
-		eddy_slots_check_starting();
-		collect_exits();
-		wait = start_workers();
-		pgstat_report_stat(true);
+			MemoryContextSwitchTo(loop_context);
+			MemoryContextReset(loop_context);
 
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, wait,
-						 eddy_compat_wait_event(&wait_event, "EddyLauncherMain"));
+			/* any wake-up may mean a new database: the scan costs some 20 microseconds */
+			scan_databases();
+			MemoryContextSwitchTo(loop_context);
+			take_requests();
+			eddy_slots_check_starting();
+			collect_exits();
+			wait = start_workers();
+			pgstat_report_stat(true);
+			last_look = GetCurrentTimestamp();
+			next_look = TimestampTzPlusMilliseconds(last_look, wait);
+			now = last_look;
+		}
+
+		woken = (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						   TimestampDifferenceMilliseconds(now, next_look) + 1,
+						   eddy_compat_wait_event(&wait_event, "EddyLauncherMain")) &
+				 WL_LATCH_SET) != 0;
 	}
 }
 

@@ -9,7 +9,7 @@
  * pointers to local memory nor descriptors: processes are known by pid, which an exiting
  * process removes itself, so a pid read under the lock is a live process of ours.
  *
- * Locking: one LWLock (tranche "Eddy") guards everything; it is held for loops over
+ * Locking: one LWLock (tranche "Eddy") guards everything but the atomics of flush.c; it is held for loops over
  * the arrays only, never while waiting.
  *
  * After a crash of the server the memory is reinitialized and all slots are free.
@@ -85,6 +85,8 @@ shmem_startup(void)
 		memset(eddy_shared, 0, shared_size());
 		eddy_shared->lock = &(GetNamedLWLockTranche("Eddy"))->lock;
 		ConditionVariableInit(&eddy_shared->exited);
+		pg_atomic_init_u64(&eddy_shared->flush_to, 0);
+		pg_atomic_init_u32(&eddy_shared->flushing, 0);
 		eddy_shared->nslots = slot_count();
 		eddy_shared->nevictions = MaxBackends;
 	}

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * shared_state.h
- *    What pg_eddy has in shared memory. For slots.c, wakeup.c, evict.c and launcher.c only.
+ *    What pg_eddy has in shared memory. For slots.c, wakeup.c, evict.c, flush.c and launcher.c only.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,6 +9,7 @@
 #define EDDY_SHARED_STATE_H
 
 #include "datatype/timestamp.h"
+#include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 
@@ -49,6 +50,10 @@ typedef struct EddySharedState
 	int			nevictions;
 
 	ConditionVariable exited;	/* broadcast whenever a worker has exited */
+
+	/* of flush.c */
+	pg_atomic_uint64 flush_to;	/* what the launcher should flush */
+	pg_atomic_uint32 flushing;	/* it does, and will look for more */
 
 	/* guarded by the lock */
 	bool		has_launcher;

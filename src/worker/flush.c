@@ -1,0 +1,82 @@
+/*-------------------------------------------------------------------------
+ *
+ * flush.c
+ *    Flushing the WAL of batches that do not wait for it.
+ *
+ * A batch of Kafka messages is visible when it has been committed; nobody waits for the message
+ * that it is on disk, and a crash that takes it back takes back its offsets, too. So by default a
+ * worker does not wait for the disk, as the subscriptions of PostgreSQL do not. While a checkpoint
+ * writes, a flush can take a large part of a second.
+ *
+ * But consumers of changes and standbys receive flushed WAL only, and the server's own WAL writer
+ * flushes after up to three times wal_writer_delay. So the launcher flushes what a worker
+ * has committed, at once; batches of other workers, and those that are committed while it
+ * waits for the disk, share a flush. Without a launcher, the WAL writer does it.
+ *
+ * Locking: none here; the position is an atomic that only grows. A request is not lost: the launcher
+ * looks for a newer one after it has said that it does not flush any more, and who sees it flushing has
+ * written the position before. Memory: none. After a crash the position begins at zero again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+
+#include "worker/flush.h"
+#include "worker/shared_state.h"
+
+/* eddy_flush_request is called after a commit that has not waited for its flush. */
+void
+eddy_flush_request(void)
+{
+	uint64		end = XactLastCommitEnd;
+	uint64		known;
+
+	if (eddy_shared == NULL)
+		return;
+	known = pg_atomic_read_u64(&eddy_shared->flush_to);
+	do
+	{
+		if (known >= end)
+			return;
+	} while (!pg_atomic_compare_exchange_u64(&eddy_shared->flush_to, &known, end));
+
+	/* the exchange was a barrier */
+	if (pg_atomic_read_u32(&eddy_shared->flushing) != 0)
+		return;
+	LWLockAcquire(eddy_shared->lock, LW_SHARED);
+	eddy_shared_wake_launcher();
+	LWLockRelease(eddy_shared->lock);
+}
+
+/* eddy_flush_begin is called when the launcher starts; another one may have ended while it flushed. */
+void
+eddy_flush_begin(void)
+{
+	pg_atomic_write_u32(&eddy_shared->flushing, 0);
+}
+
+/*
+ * eddy_flush_serve flushes what has been requested. Returns false if there was nothing to flush. Sets the latch if
+ * there is more.
+ */
+bool
+eddy_flush_serve(void)
+{
+	static uint64 flushed = 0;
+	uint64		wanted = pg_atomic_read_u64(&eddy_shared->flush_to);
+
+	if (wanted <= flushed)
+		return false;
+	(void) pg_atomic_exchange_u32(&eddy_shared->flushing, 1);
+	wanted = pg_atomic_read_u64(&eddy_shared->flush_to);
+	XLogFlush(wanted);
+	flushed = wanted;
+	(void) pg_atomic_exchange_u32(&eddy_shared->flushing, 0);
+	if (pg_atomic_read_u64(&eddy_shared->flush_to) > flushed)
+		SetLatch(MyLatch);
+	return true;
+}
