@@ -90,10 +90,10 @@ def check_number(cursor, events):
 GUARANTEES = {  # case: script, arguments of attach_kafka, settings, check
     "reference": (bid_stream() + bid_view(), "", {}, check_all),
     "rows are not stored": (bid_stream("0") + bid_view(), "", {}, check_sum),
-    "synchronous_commit = off": (
+    "batches wait for their flush (pg_eddy.synchronous_commit = on)": (
         bid_stream() + bid_view(),
         "",
-        {"synchronous_commit": "off"},
+        {"pg_eddy.synchronous_commit": "on"},
         check_all,
     ),
     "without event time: no watermark, windows do not close": (
