@@ -19,6 +19,7 @@
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
@@ -33,6 +34,7 @@
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "storage/bufmgr.h"
+#include "storage/lwlock.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
@@ -49,6 +51,25 @@
 #else
 #define eddy_compat_noreturn pg_attribute_noreturn()
 #endif
+
+/*
+ * eddy_compat_completed_transactions returns how many transactions that may have changed anything have ended since the start
+ * of the server, in all databases. The variable was renamed in 17.
+ */
+static inline uint64
+eddy_compat_completed_transactions(void)
+{
+	uint64		count;
+
+	LWLockAcquire(ProcArrayLock, LW_SHARED);
+#if PG_VERSION_NUM >= 170000
+	count = TransamVariables->xactCompletionCount;
+#else
+	count = ShmemVariableCache->xactCompletionCount;
+#endif
+	LWLockRelease(ProcArrayLock);
+	return count;
+}
 
 /*
  * Since 16 table_tuple_update reports which indexes need a new entry; we need to know only whether

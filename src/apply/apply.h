@@ -139,9 +139,10 @@ extern bool eddy_watermark_raise(const EddyStream *stream, TimestampTz until,
 
 /*
  * Work that is due by the clock, for all streams; called by the database worker outside of
- * transactions. Never waits for locks. Returns the milliseconds until it should be called again.
+ * transactions. Never waits for locks. Returns the milliseconds until it should be called again. force: something
+ * else than a transaction may have made work due.
  */
-extern long eddy_apply_tick(void);
+extern long eddy_apply_tick(bool force);
 
 /* ---- deferred.c ---- */
 
@@ -166,9 +167,9 @@ extern void eddy_close_forget(void);
  * Closes windows and removes expired ones, of all streams of the database, in transactions of its
  * own. Never waits for long. Returns the milliseconds until the next call is useful, -1: none is.
  * *work is increased by the microseconds that were spent on groups, rather than on finding out
- * that there are none.
+ * that there are none. *complete: nothing was left because of a lock or an error.
  */
-extern long eddy_close_tick(int64 *work);
+extern long eddy_close_tick(int64 *work, bool *complete);
 
 /*
  * Sets the function that wakes the database worker when the current transaction commits, which

@@ -428,13 +428,14 @@ commit_without_waiting(void)
 
 /*
  * Runs a step until there is nothing left to do. A lock that is not available in time is left for
- * the next call; other errors are reported and not repeated within this one.
+ * the next call; other errors are reported and not repeated within this one. Returns false if something is left.
  */
-static void
+static bool
 run_steps(List *streams, void (*function) (void *), int64 *work)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	TickStep	step = {streams, false, false};
+	bool		locked = false;
 
 	while (!step.complete)
 	{
@@ -448,7 +449,8 @@ run_steps(List *streams, void (*function) (void *), int64 *work)
 		PushActiveSnapshot(GetTransactionSnapshot());
 		MemoryContextSwitchTo(caller);
 		/* a stream that is being changed or dropped is left for the next call */
-		if (eddy_close_lock_streams(streams))
+		locked = eddy_close_lock_streams(streams);
+		if (locked)
 			error = eddy_subtransaction_run(function, &step);
 		else
 			step.complete = true;
@@ -466,20 +468,23 @@ run_steps(List *streams, void (*function) (void *), int64 *work)
 					(errcode(error->sqlerrcode),
 					 errmsg("could not close windows: %s", error->message)));
 		FreeErrorData(error);
-		break;
+		return false;
 	}
+	return locked;
 }
 
 long
-eddy_close_tick(int64 *work)
+eddy_close_tick(int64 *work, bool *complete)
 {
 	List	   *streams = list_streams();
 	ListCell   *lc;
 
+	*complete = true;
+
 	foreach(lc, streams)
 	{
-		run_steps(lfirst(lc), step_close, work);
-		run_steps(lfirst(lc), step_expire, work);
+		*complete &= run_steps(lfirst(lc), step_close, work);
+		*complete &= run_steps(lfirst(lc), step_expire, work);
 	}
 	return streams == NIL ? -1 : TICK_INTERVAL;
 }

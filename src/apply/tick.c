@@ -18,6 +18,9 @@
  * With auto_advance the watermark would move each second for ever, on a server without any
  * traffic. It is therefore raised in steps that grow with the time without rows, of 1/64 of it.
  *
+ * On a server without traffic most ticks do nothing: nothing has become due if no transaction has changed anything since
+ * a tick that had found nothing, and nothing depends on the clock alone. Still, one of ten ticks is made.
+ *
  * The clocks are in local memory. A worker that has just started has seen nothing before, and
  * therefore measures less than the true time.
  *
@@ -42,12 +45,14 @@
 #include "utils/timestamp.h"
 
 #include "apply/apply.h"
+#include "compat.h"
 #include "interval.h"
 #include "monotonic.h"
 
 #define INTERVAL 1000L			/* ms between ticks */
 #define INTERVAL_NONE 60000L	/* ms, while no stream needs them */
 #define INTERVAL_ERROR (60 * USECS_PER_SEC) /* after an error in a stream */
+#define QUIET_TICKS 10			/* without changes in the server one of so many is made */
 #define COST_FACTOR 50			/* a tick takes at most 1/50 of the time, without closing */
 #define STEP_FACTOR 64			/* the watermark follows the clock in steps of 1/64 */
 #define LOCK_WAIT "100ms"
@@ -203,9 +208,12 @@ list_united(List *views)
 	return united;
 }
 
-/* Determines what is due in a stream; false if nothing is. */
+/*
+ * Determines what is due in a stream; false if nothing is. Sets *waiting if something may become due by the
+ * passing of time alone.
+ */
 static bool
-examine(const EddyStream *stream, List *united, int64 now, Due *due)
+examine(const EddyStream *stream, List *united, int64 now, Due *due, bool *waiting)
 {
 	StreamClock *clock = get_clock(stream->relid, now);
 	EddyUserPartition users = eddy_catalog_get_user_partition(stream->relid);
@@ -216,15 +224,20 @@ examine(const EddyStream *stream, List *united, int64 now, Due *due)
 	due->stream = stream->relid;
 	due->idle_user_rows = -1;
 	observe(clock, stream, &users, now);
+	*waiting |= stream->auto_advance || clock->retry_at > now;
 	if (clock->retry_at > now)
 		return false;
-	if (timeout > 0 && now - clock->user_rows_at >= timeout &&
+	if (timeout > 0 &&
 		(eddy_watermark_sources(stream) != NIL ? users.rows > 0 :
 		 list_member_oid(united, stream->relid)) &&
 		eddy_catalog_get_watermark(stream->relid).idle_user_rows != users.rows)
 	{
-		due->idle_user_rows = users.rows;
-		change.idles_users = true;
+		*waiting = true;
+		if (now - clock->user_rows_at >= timeout)
+		{
+			due->idle_user_rows = users.rows;
+			change.idles_users = true;
+		}
 	}
 	due->until = Max(eddy_watermark_next(stream, &change),
 					 follow_clock(clock, stream, watermark, now));
@@ -250,9 +263,9 @@ needs_ticks(const EddyStream *stream, List *views)
 		Max(eddy_catalog_get_watermark(stream->relid).idle_user_rows, 0);
 }
 
-/* Lists what is due, of Due in mcxt. Sets *ticking if a stream needs ticks. */
+/* Lists what is due, of Due in mcxt. Sets *ticking if a stream needs ticks; *waiting: see examine. */
 static List *
-list_due(MemoryContext mcxt, bool *ticking)
+list_due(MemoryContext mcxt, bool *ticking, bool *waiting)
 {
 	int64		now = eddy_monotonic_usec();
 	List	   *result = NIL;
@@ -274,7 +287,7 @@ list_due(MemoryContext mcxt, bool *ticking)
 		if (!needs_ticks(stream, views))
 			continue;
 		*ticking = true;
-		if (examine(stream, united, now, &due))
+		if (examine(stream, united, now, &due, waiting))
 		{
 			MemoryContext old = MemoryContextSwitchTo(mcxt);
 			Due		   *copy = palloc(sizeof(Due));
@@ -345,18 +358,30 @@ try_change_stream(const Due *due, MemoryContext mcxt)
 }
 
 long
-eddy_apply_tick(void)
+eddy_apply_tick(bool force)
 {
+	static bool quiet = false;	/* the last tick has found nothing, nor anything to wait for */
+	static int	skipped = 0;
+	static uint64 completed = 0;
+	uint64		now_completed = eddy_compat_completed_transactions();
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext mcxt = AllocSetContextCreate(TopMemoryContext, "pg_eddy tick",
-											   ALLOCSET_SMALL_SIZES);
+	MemoryContext mcxt;
 	int64		start = eddy_monotonic_real();
 	bool		ticking = false;
-	List	   *due = list_due(mcxt, &ticking);
+	bool		waiting = false;
+	List	   *due;
 	long		close_interval;
 	int64		closing = 0;
+	bool		closed;
 	ListCell   *lc;
 
+	if (quiet && !force && now_completed == completed && ++skipped < QUIET_TICKS)
+		return INTERVAL;
+	quiet = false;
+	skipped = 0;
+	completed = now_completed;
+	mcxt = AllocSetContextCreate(TopMemoryContext, "pg_eddy tick", ALLOCSET_SMALL_SIZES);
+	due = list_due(mcxt, &ticking, &waiting);
 	MemoryContextSwitchTo(mcxt);
 	foreach(lc, due)
 	{
@@ -364,7 +389,8 @@ eddy_apply_tick(void)
 		CHECK_FOR_INTERRUPTS();
 	}
 	/* what commits could not close, because of writers or because it was too much */
-	close_interval = eddy_close_tick(&closing);
+	close_interval = eddy_close_tick(&closing, &closed);
+	quiet = due == NIL && !waiting && closed;
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(mcxt);
 	if (!ticking && close_interval < 0)

@@ -26,6 +26,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 
 #include "commands/defrem.h"
 #include "miscadmin.h"
@@ -35,6 +38,8 @@
 #include "kafka/internal.h"
 #include "kafka/properties.h"
 #include "settings.h"
+
+#define TIMER_SLACK 2000000L		/* ns, see start */
 
 /* What pg_eddy's guarantees depend on in every role. */
 static const EddyKafkaProperty fixed_properties[] = {
@@ -208,18 +213,35 @@ close_pipe(int fds[2])
 	}
 }
 
-/* start is rd_kafka_new with all signals blocked. NULL leaves conf to the caller. */
+/*
+ * start is rd_kafka_new with all signals blocked. NULL leaves conf to the caller.
+ *
+ * librdkafka rounds the time until its next timer down to milliseconds, and spends the rest calling clock_gettime:
+ * nearly a millisecond each second (seen in 2.0.2). Its threads inherit the slack of the timers of the one that
+ * starts them. If the kernel may wake them somewhat later, the time has come. This concerns timeouts only,
+ * not the arrival of messages.
+ */
 static rd_kafka_t *
 start(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *errstr, size_t size)
 {
 	sigset_t	all;
 	sigset_t	before;
 	rd_kafka_t *rk;
+#ifdef PR_SET_TIMERSLACK
+	int			slack = prctl(PR_GET_TIMERSLACK, 0L, 0L, 0L, 0L);
+
+	if (slack > 0)
+		(void) prctl(PR_SET_TIMERSLACK, TIMER_SLACK, 0L, 0L, 0L);
+#endif
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	rk = rd_kafka_new(type, conf, errstr, size);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+#ifdef PR_SET_TIMERSLACK
+	if (slack > 0)
+		(void) prctl(PR_SET_TIMERSLACK, (unsigned long) slack, 0L, 0L, 0L);
+#endif
 	return rk;
 }
 

@@ -493,7 +493,7 @@ eddy_database_worker_main(Datum arg)
 		}
 		if (GetCurrentTimestamp() >= next_tick)
 		{
-			long		pause = eddy_apply_tick();
+			long		pause = eddy_apply_tick(woken);
 
 			pause = Min(pause, eddy_view_prune_changes());
 			MemoryContextSwitchTo(loop_context);

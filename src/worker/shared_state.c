@@ -120,6 +120,20 @@ eddy_shared_wake_launcher(void)
 		eddy_shared_wake(eddy_shared->launcher);
 }
 
+/* Wakes the worker of the database alone. */
+void
+eddy_shared_wake_database(Oid database)
+{
+	for (int i = 0; i < eddy_shared->nslots; i++)
+	{
+		const EddySlot *slot = &eddy_shared_slots[i];
+
+		if (slot->state == EDDY_SLOT_RUNNING && slot->id.database == database &&
+			slot->id.kind == EDDY_WORKER_DATABASE)
+			eddy_shared_wake(slot->pid);
+	}
+}
+
 void
 eddy_shared_free_slot(EddySlot *slot)
 {

@@ -77,6 +77,7 @@ extern int	eddy_shared_database_slots(void);
 /* For callers that hold the lock. */
 extern void eddy_shared_wake(int pid);
 extern void eddy_shared_wake_launcher(void);
+extern void eddy_shared_wake_database(Oid database);
 extern void eddy_shared_free_slot(EddySlot *slot);
 extern bool eddy_shared_is_evicted(Oid database);
 

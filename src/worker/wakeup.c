@@ -75,14 +75,7 @@ static void
 wake_database(Oid database)
 {
 	LWLockAcquire(eddy_shared->lock, LW_SHARED);
-	for (int i = 0; i < eddy_shared->nslots; i++)
-	{
-		const EddySlot *slot = &eddy_shared_slots[i];
-
-		if (slot->state == EDDY_SLOT_RUNNING && slot->id.database == database &&
-			slot->id.kind == EDDY_WORKER_DATABASE)
-			eddy_shared_wake(slot->pid);
-	}
+	eddy_shared_wake_database(database);
 	LWLockRelease(eddy_shared->lock);
 }
 
