@@ -206,15 +206,28 @@ def measure_rate(bench, cursor, rate, fraction):
 
 
 def measure_idle(bench, cursor):
-    """CPU time of a worker without messages."""
+    """CPU time of a worker without messages, when all partitions are idle and the last windows are closed, and of all
+    processes of the extension."""
+    deadline = time.monotonic() + 120
+    while True:
+        cursor.execute("SELECT bool_and(idle) FROM eddy.partitions WHERE partition >= 0")
+        if cursor.fetchone()[0]:
+            break
+        if time.monotonic() > deadline:
+            sys.exit("the partitions do not become idle")
+        time.sleep(0.5)
+    time.sleep(3)
     cursor.execute(WORKERS)
     workers = cursor.fetchone()[0]
-    time.sleep(1)
-    before = sum(exact_cpu_of(pid) for pid in workers)
+    cursor.execute("SELECT array_agg(pid) FROM pg_stat_activity WHERE backend_type LIKE 'eddy%'")
+    processes = cursor.fetchone()[0]
+    before = {pid: exact_cpu_of(pid) for pid in processes}
     seconds = min(30, max(10, bench.options.seconds))
     time.sleep(seconds)
-    used = sum(exact_cpu_of(pid) for pid in workers) - before
-    bench.record("idle", "worker", "pg_eddy", {"seconds": seconds, "cpu": used})
+    used = {pid: exact_cpu_of(pid) - before[pid] for pid in processes}
+    for case, pids in (("worker", workers), ("all processes", processes)):
+        cpu = sum(used[pid] for pid in pids)
+        bench.record("idle", case, "pg_eddy", {"seconds": seconds, "cpu": cpu})
 
 
 def measure(bench):

@@ -233,7 +233,12 @@ class Figures:
         idle = self.groups.get(("idle", "pg_eddy", "worker"))
         if idle:
             cores = median(idle, lambda item: item["cpu"] / item["seconds"])
-            text += f"\n\nA worker without messages uses {cores:.2%} of a CPU."
+            text += f"\n\nA worker without messages uses {cores:.2%} of a CPU"
+            everything = self.groups.get(("idle", "pg_eddy", "all processes"))
+            if everything:
+                cores = median(everything, lambda item: item["cpu"] / item["seconds"])
+                text += f", and all processes of pg_eddy together {cores:.2%}"
+            text += "."
         return text
 
     def rotation(self):

@@ -138,6 +138,8 @@ def describe_machine(bench):
 def kept_measurements(options):
     """Measurements of an earlier run, of the parts that are not measured again."""
     path = os.path.join(options.output, "results.json")
+    if not os.path.exists(path):
+        return []
     with open(path) as file:
         found = json.load(file)["measurements"]
     again = {*options.only}
