@@ -49,8 +49,13 @@
 /* Groups that one transaction closes at most: batches wait for it. */
 #define CLOSE_BUDGET 20000
 
-/* Microseconds that closing may always take in one transaction. */
+/*
+ * Microseconds that closing may always take in one transaction, and the part of the time of the transaction that it may
+ * take: a fourth, or all of it when closing has been behind for so many ms.
+ */
 #define CLOSE_TIME 2000
+#define CLOSE_SHARE 4
+#define CLOSE_BEHIND 2000
 
 /* ms between two calls of eddy_close_tick while there are views that close */
 #define TICK_INTERVAL 1000L
@@ -69,6 +74,7 @@ typedef struct ClosingStream
 static void (*wakeup_worker) (void) = NULL;
 
 static List *closing = NIL;		/* of ClosingStream, in TopTransactionContext */
+static TimestampTz behind_since = 0;	/* since then this process has always left windows to be closed; 0: it has not */
 
 /* ---- the lock on the windows of a stream ---- */
 
@@ -209,18 +215,20 @@ get_watermark(List *streams)
 }
 
 /*
- * In a worker closing takes a short time, or as much as the transaction has taken so far: for its rows, or
+ * In a worker closing takes a short time, or a part of what the transaction has taken so far: for its rows, or
  * waiting for those that add rows. So while batches are small none of them waits for long, however many
- * groups a window has, and under a backlog closing keeps up with large ones. A user sees what the own
- * statement has closed, as far as the budget goes.
+ * groups a window has, and under a backlog closing keeps up with large ones: if it does not, it takes as much time as
+ * the transaction has. A user sees what the own statement has closed, as far as the budget goes.
  */
 static void
 limit_time(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	int64		taken = now - GetCurrentTransactionStartTimestamp();
 
-	eddy_view_close_pause_at(MyBackendType != B_BG_WORKER ? DT_NOEND :
-							 now + Max(now - GetCurrentTransactionStartTimestamp(), CLOSE_TIME));
+	if (behind_since == 0 || !TimestampDifferenceExceeds(behind_since, now, CLOSE_BEHIND))
+		taken /= CLOSE_SHARE;
+	eddy_view_close_pause_at(MyBackendType != B_BG_WORKER ? DT_NOEND : now + Max(taken, CLOSE_TIME));
 }
 
 /*
@@ -231,11 +239,17 @@ static bool
 close_locked(List *streams, int64 *budget)
 {
 	TimestampTz watermark = get_watermark(streams);
+	bool		complete;
 
 	if (list_length(streams) > 1)
 		eddy_watermark_raise_views(eddy_view_list_of(streams), watermark, true);
 	limit_time();
-	return eddy_apply_close(streams, watermark, budget);
+	complete = eddy_apply_close(streams, watermark, budget);
+	if (complete)
+		behind_since = 0;
+	else if (behind_since == 0)
+		behind_since = GetCurrentTimestamp();
+	return complete;
 }
 
 /*
@@ -415,7 +429,8 @@ step_expire(void *arg)
 }
 
 /*
- * Batches that are waiting for the step that is about to commit do not wait for the disk, too. If its
+ * Batches that are waiting for the step that is about to commit do not wait for the disk, too, even if
+ * pg_eddy.synchronous_commit is on: else no commit of the database worker waits. If its
  * result is lost in a crash the same windows are closed again, by the same watermark, with the same
  * rows. Consumers get what was flushed, with the last step at the latest.
  */

@@ -11,6 +11,9 @@
  * ... TEMPLATE and a restored dump wait for eddy.resume, because the original may
  * still be consuming. Two readers would each be correct, but they are not expected.
  *
+ * Batches wait for what this process closes or changes, so it does not wait for the disk while it holds locks, but
+ * has its commits flushed as those of batches (flush.c). A crash takes back what is done again.
+ *
  * Locking: see shared_state.c, and short reads; housekeeping never waits. After a crash
  * the launcher starts it again.
  *
@@ -42,8 +45,10 @@
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "stream/stream.h"
+#include "settings.h"
 #include "subtransaction.h"
 #include "view/view.h"
+#include "worker/flush.h"
 #include "worker/process.h"
 #include "worker/slots.h"
 
@@ -390,6 +395,14 @@ upgrade_states(void)
 	CommitTransactionCommand();
 }
 
+/* Follows pg_eddy.synchronous_commit. */
+static void
+set_commits(void)
+{
+	(void) set_config_option("synchronous_commit", eddy_settings_synchronous_commit ? NULL : "off",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+}
+
 void
 eddy_database_worker_main(Datum arg)
 {
@@ -426,6 +439,8 @@ eddy_database_worker_main(Datum arg)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		eddy_process_reload_config();
+		if (woken)
+			set_commits();
 		MemoryContextSwitchTo(loop_context);
 		MemoryContextReset(loop_context);
 
@@ -508,6 +523,8 @@ eddy_database_worker_main(Datum arg)
 			next_view_tick = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 														 pause < 0 ? CHECK_INTERVAL : pause);
 		}
+		if (!eddy_settings_synchronous_commit)
+			eddy_flush_request();
 		next = Min(Min(next_check, next_housekeeping), Min(Min(next_tick, next_view_tick), next_deferred));
 		pgstat_report_stat(true);
 		woken = (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

@@ -203,6 +203,7 @@ my $final = q{SELECT id % 5 AS k, w.window_end, count(*) AS n, sum(id) AS ids
 	GROUP BY 1, w.window_end};
 wait_until($node, "SELECT count(*) = 0 FROM (@{[ difference('TABLE windows_final', $final) ]}) d", 'the windows are closed');
 cmp_ok(sql($node, 'SELECT count(*) FROM windows_final'), '>=', 5 * 22, 'final rows are those of the SELECT over the rows that are not late');
+wait_for_flush($node);
 is( sql($node, q{SELECT count(*), count(DISTINCT data::json ->> 'key') FROM pg_logical_slot_get_changes('windows', NULL, NULL,
 	'batch-bytes', '0', 'views', 'public.windows_final')}),
 	sql($node, 'SELECT count(*), count(*) FROM windows_final'), 'each was sent once');

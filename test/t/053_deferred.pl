@@ -144,6 +144,7 @@ is($node->safe_psql('copy', 'SELECT n FROM by_item WHERE item = 2'),
 
 sql($node, 'SELECT eddy._notify()');
 merged($node);
+wait_for_flush($node);
 is(sql($node, $changes), 1, 'one change for both statements');
 check_views($node, 'at the end');
 

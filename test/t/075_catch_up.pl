@@ -193,6 +193,7 @@ my $all = qq{SELECT generate_series(1::bigint, $last + 800) UNION ALL SELECT -15
 is(sql($node, difference('TABLE past', $wider =~ s/events/($all) r (id)/r)), '', 'with the messages from the beginning, each counted once');
 is(sql($node, q{SELECT to_regclass('past_next')}), '', 'the other view is gone');
 # a message can consist of several records
+wait_for_flush($node);
 is(sql($node, q{SELECT count(*) FILTER (WHERE record ~ 'past_next'),
 		count(DISTINCT record::json -> 'key' ->> 'g') FILTER (WHERE record ~ '"public.past".*"largest"')
 	FROM pg_logical_slot_get_changes('replacing', NULL, NULL), string_to_table(data, E'\n') AS record}),

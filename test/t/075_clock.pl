@@ -22,6 +22,7 @@ sub changes
 	my ($slot, $view, @options) = @_;
 	my $options = join '', map { ", '$_'" } 'views', "public.$view", @options;
 
+	wait_for_flush($node);
 	return sql($node, qq{
 SELECT coalesce(string_agg(concat_ws(' ', data::json ->> 'op', coalesce(data::json -> 'after', data::json -> 'key')), E'\\n'), '')
 FROM pg_logical_slot_get_changes('$slot', NULL, NULL, 'batch-bytes', '0'$options)});
@@ -81,6 +82,7 @@ $writer->quit;
 ok(wait_until($node, "SELECT ($shown) = '1=24 3=6'", 'the other group is shown'), 'it is shown afterwards');
 
 # a view that is read many times while rows come: never two changes in an interval
+wait_for_flush($node);
 sql($node, q{SELECT count(*) FROM pg_logical_slot_get_changes('hourly', NULL, NULL)});
 sql($node, "INSERT INTO sales VALUES (4, $_)") foreach 1 .. 20;
 is(changes('hourly', 'hourly'), qq{c {"shop":4,"amount":1,"mean":1.0}}, '20 batches in an interval are one change');

@@ -91,6 +91,7 @@ cmp_ok(sql($node, q{SELECT count(DISTINCT xmin::text) FROM eddy._hourly_state WH
 	'>', 10, 'the window is closed in short transactions');
 
 # each final row once, in order of key
+wait_for_flush($node);
 is( sql($node, q{
 SELECT count(*), count(DISTINCT data::json ->> 'key'),
 	bool_and((a, d) > (la, ld) OR la IS NULL)

@@ -24,7 +24,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
-  new_node configure_node attach_server sql wait_until wait_for_state wait_for_consumed
+  new_node configure_node attach_server sql wait_until wait_for_state wait_for_consumed wait_for_flush
   restart_node advance_clock clock_offset
   tool build_tool kafka_tool start_broker start_process stop_process process_cpu difference equal_ok
 );
@@ -165,6 +165,15 @@ SELECT count(*) = 0
 FROM (VALUES $want) AS e (partition, "offset")
 LEFT JOIN eddy.partitions p ON p.topic = '$topic' AND p.partition = e.partition
 WHERE coalesce(p.next_offset, 0) < e."offset"}, "topic \"$topic\" is consumed");
+}
+
+# Waits until what workers have committed is flushed: their commits do not wait for it, and slots return flushed WAL only.
+sub wait_for_flush
+{
+	my ($node) = @_;
+	my $end = sql($node, 'SELECT pg_current_wal_insert_lsn()');
+
+	return wait_until($node, "SELECT pg_current_wal_flush_lsn() >= '$end'", 'all commits are flushed');
 }
 
 # Stops a server in immediate mode, and starts it again.
