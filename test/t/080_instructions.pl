@@ -26,10 +26,10 @@ use constant {
 	LIMIT => 0.50,
 };
 
-# The ratio is 2.06; a quarter more fails. The plain table is unlogged, as the stream is.
+# The ratio is 2.04; a quarter more fails. The plain table is unlogged, as the stream is.
 use constant {
 	INSERTS => 100,
-	INSERT_LIMIT => 2.6,
+	INSERT_LIMIT => 2.55,
 };
 
 my $node = new_node('instructions', 'shared_buffers = 16MB', 'jit = off', 'fsync = off');
@@ -59,8 +59,9 @@ COPY plain_bid FROM '$data/rows' WHERE false});
 $node->stop;
 
 # One backend, in single-user mode, without other processes. Valgrind writes its counts whenever a
-# COPY begins; a COPY of no rows only ends the count of what came before.
-my $end = "COPY plain_bid FROM '$data/rows' WHERE false";
+# COPY begins; a COPY of an empty file only ends the count of what came before. With exit_on_error, single rows would not
+# be maintained in one step; the numbers of rows show at the end that no statement has failed.
+my $end = "COPY plain_bid FROM '/dev/null'";
 my @copies = map { ("COPY $_ FROM '$data/rows'") x 2 } qw(plain_bid bid_with_trigger bid);
 my @prepared = map { "PREPARE into_$_ AS INSERT INTO $_ VALUES (\$1::bigint, 1, \$1, 'c', 'u', '2026-01-01 00:00:01Z', 'x')" }
   qw(plain_bid bid_with_trigger bid);
@@ -74,7 +75,7 @@ IPC::Run::run(
 	[
 		'valgrind', '--tool=callgrind', '--dump-before=BeginCopyFrom', "--callgrind-out-file=$counts/out",
 		$node->config_data('--bindir') . '/postgres',
-		'--single', '-F', '-c', 'exit_on_error=on', '-D', $data, 'postgres'
+		'--single', '-F', '-D', $data, 'postgres'
 	],
 	'<', \$input, '>', \$out, '2>', \$err)
   or BAIL_OUT("the backend failed under valgrind: $err");
