@@ -229,7 +229,9 @@ COPY triggered (k) FROM stdin;
 \.
 COPY triggered FROM stdin;
 \.
+\set VERBOSITY sqlstate
 COPY triggered (k) FROM '/dev/null';
+\set VERBOSITY default
 COPY s FROM stdin;
 \.
 RESET ROLE;
