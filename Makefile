@@ -143,6 +143,7 @@ OBJS = \
 	src/view/objects.o \
 	src/view/old_row.o \
 	src/view/pack.o \
+	src/view/pane_call.o \
 	src/view/pane_close.o \
 	src/view/pane_read.o \
 	src/view/pane_scan.o \

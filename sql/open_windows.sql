@@ -127,6 +127,28 @@ GRANT SELECT ON w TO open_windows_reader;
 SET ROLE open_windows_reader;
 SELECT count(*) FROM w WHERE who(shop) AND item = 1 AND until = '2026-01-01 00:03:48Z';
 RESET ROLE;
+-- Whoever may read a view over the view needs no other rights. They do not extend to open windows that it does not show.
+CREATE ROLE open_windows_other;
+GRANT USAGE, CREATE ON SCHEMA open_windows TO open_windows_other;
+SET ROLE open_windows_reader;
+CREATE VIEW of_a AS WITH c AS (SELECT * FROM w) SELECT shop, n FROM c WHERE shop = 'A' AND (SELECT count(*) FROM w) > 0;
+GRANT SELECT ON of_a TO open_windows_other;
+RESET ROLE;
+SELECT relname AS panes FROM pg_class WHERE relnamespace = 'eddy'::regnamespace AND relname ~ '^_w.*_panes$' \gset
+SET ROLE open_windows_other;
+SELECT shop, count(*) > 0 AS found FROM of_a GROUP BY shop;
+PREPARE all_of_a AS SELECT shop, count(*) > 0 AS found FROM of_a WHERE n > $1 GROUP BY shop;
+EXECUTE all_of_a (0);
+SELECT count(*) FROM w;
+SELECT format('eddy._open_windows(%L) AS w (%s)', 'eddy.' || :'panes',
+    string_agg(format('%I %s', attname, format_type(atttypid, atttypmod)), ', ' ORDER BY attnum)) AS call
+FROM pg_attribute WHERE attrelid = 'w'::regclass AND attnum > 0 \gset
+SELECT count(*) FROM :call;
+SELECT count(*) FROM of_a, :call;
+CREATE VIEW of_all AS SELECT w.shop FROM of_a, :call;
+SELECT count(*) FROM of_all;
+RESET ROLE;
+
 -- A condition that could show what it sees is not evaluated before those of a security barrier.
 CREATE VIEW of_b WITH (security_barrier) AS SELECT * FROM w WHERE n > 0 AND greatest = 'B' AND until > '2026-01-01 00:03:47Z';
 CREATE FUNCTION seen(text) RETURNS boolean IMMUTABLE COST 0.0001 LANGUAGE plpgsql AS $$
@@ -141,4 +163,4 @@ SELECT count(*) FROM w WHERE seen(shop) AND n > 0 AND greatest = 'B' AND until >
 
 SET client_min_messages = warning;
 DROP SCHEMA open_windows CASCADE;
-DROP ROLE open_windows_owner, open_windows_reader;
+DROP ROLE open_windows_owner, open_windows_reader, open_windows_other;

@@ -660,6 +660,24 @@ eddy_compat_parse_type(const char *name, Oid *type, int32 *typmod)
 /* Slots of standbys can decode since 16; the primary does not know them. */
 #define EDDY_COMPAT_STANDBYS_DECODE (PG_VERSION_NUM >= 160000)
 
+/*
+ * eddy_compat_expanded_view returns the view whose query a sub-select is, InvalidOid if it is another one. Before 16 the
+ * entry of the view, with the rights to be checked, is the first one of its query, where only rules have it.
+ */
+static inline Oid
+eddy_compat_expanded_view(const RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	return rte->relid;
+#else
+	const RangeTblEntry *first = rte->subquery->rtable == NIL ? NULL :
+		linitial_node(RangeTblEntry, rte->subquery->rtable);
+
+	return first && first->rtekind == RTE_RELATION && first->relkind == RELKIND_VIEW &&
+		(first->requiredPerms & ACL_SELECT) != 0 ? first->relid : InvalidOid;
+#endif
+}
+
 /* The transaction that a transaction or subtransaction of the reorder buffer is part of. */
 #if PG_VERSION_NUM >= 160000
 #define eddy_compat_top_transaction(txn) rbtxn_get_toptxn(txn)

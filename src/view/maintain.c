@@ -40,6 +40,7 @@
 #include "view/chain_combine.h"
 #include "view/kind.h"
 #include "view/maintain.h"
+#include "view/pane_call.h"
 #include "view/pane_read.h"
 #include "view/pure.h"
 #include "view/quick.h"
@@ -738,6 +739,7 @@ void
 eddy_view_init(void)
 {
 	eddy_scan_init();
+	eddy_pane_call_init();
 	eddy_pane_scan_init();
 	RegisterXactCallback(at_xact_end, NULL);
 }

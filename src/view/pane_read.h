@@ -23,8 +23,11 @@ typedef struct EddyPaneCondition
 
 typedef struct EddyPaneRead EddyPaneRead;
 
-/* The view that has a table of panes, if the current user may read it; an error otherwise. */
-extern EddyView *eddy_pane_read_view(Oid table);
+/*
+ * The view that has a table of panes, if the current user may read it, or the call was permitted (pane_call.h);
+ * an error otherwise.
+ */
+extern EddyView *eddy_pane_read_view(Oid table, bool permitted);
 
 /*
  * Begins to read the open windows of a view, in a memory context of its own in the current one. The

@@ -37,12 +37,13 @@
 #endif
 
 #include "compat.h"
+#include "view/pane_call.h"
 #include "view/pane_read.h"
 #include "view/view.h"
 
 /*
- * The private list of a scan: the table of panes, the numbers of conditions that may be evaluated before
- * the others, and for each condition that may select panes
+ * The private list of a scan: the table of panes, whether the call is permitted (pane_call.c), the numbers of
+ * conditions that may be evaluated before the others, and for each condition that may select panes
  */
 enum
 {
@@ -140,24 +141,6 @@ take_clause(Node *clause, Index rti, List **conditions, List **values)
 
 /* ---- planning ---- */
 
-/* The call of eddy._open_windows with a constant table that is all of an entry; otherwise NULL. */
-static FuncExpr *
-find_call(const RangeTblEntry *rte)
-{
-	FuncExpr   *call;
-
-	if (rte->rtekind != RTE_FUNCTION || rte->funcordinality || list_length(rte->functions) != 1)
-		return NULL;
-	call = (FuncExpr *) linitial_node(RangeTblFunction, rte->functions)->funcexpr;
-	if (!IsA(call, FuncExpr) || call->funcid < FirstNormalObjectId ||
-		list_length(call->args) != 1 || !IsA(linitial(call->args), Const) ||
-		castNode(Const, linitial(call->args))->constisnull ||
-		get_func_namespace(call->funcid) != eddy_catalog_schema() ||
-		strcmp(get_func_name(call->funcid), "_open_windows") != 0)
-		return NULL;
-	return call;
-}
-
 static int
 compare_security_levels(const ListCell *a, const ListCell *b)
 {
@@ -177,7 +160,6 @@ plan_scan(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path, List
 	const RangeTblFunction *function = linitial_node(RangeTblFunction, rte->functions);
 	const FuncExpr *call = (const FuncExpr *) function->funcexpr;
 	CustomScan *scan = makeNode(CustomScan);
-	Oid			table;
 	List	   *conditions = NIL;
 	List	   *values = NIL;
 	List	   *early = NIL;
@@ -217,8 +199,9 @@ plan_scan(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path, List
 										  makeTargetEntry((Expr *) column, n, NULL, false));
 	}
 	scan->custom_exprs = values;
-	table = DatumGetObjectId(castNode(Const, linitial(call->args))->constvalue);
-	scan->custom_private = lcons(list_make1_oid(table), lcons(early, conditions));
+	scan->custom_private = lcons(list_make1_oid(eddy_pane_call_table(call)),
+								 lcons(list_make1_int(eddy_pane_call_is_permitted(call)),
+									   lcons(early, conditions)));
 	return &scan->scan.plan;
 }
 
@@ -235,7 +218,7 @@ set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *r
 
 	if (prev_set_rel_pathlist)
 		prev_set_rel_pathlist(root, rel, rti, rte);
-	if (find_call(rte) == NULL || IS_DUMMY_REL(rel))
+	if (eddy_pane_find_call(rte) == NULL || IS_DUMMY_REL(rel))
 		return;
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
@@ -278,7 +261,7 @@ select_conditions_on_keys(const PaneScanState *state, const CustomScan *scan)
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	foreach(lc, lsecond(scan->custom_private))
+	foreach(lc, lthird(scan->custom_private))
 	{
 		Node	   *clause = list_nth(scan->scan.plan.qual, lfirst_int(lc));
 		Bitmapset  *columns = NULL;
@@ -312,7 +295,7 @@ begin_scan(CustomScanState *node, EState *estate, int eflags pg_attribute_unused
 	ListCell   *lc;
 
 	state->table = linitial_oid(linitial(scan->custom_private));
-	view = eddy_pane_read_view(state->table);
+	view = eddy_pane_read_view(state->table, linitial_int(lsecond(scan->custom_private)));
 	state->plan = eddy_plan_get(view->relid);
 	if (state->plan == NULL)
 		return;
@@ -325,7 +308,7 @@ begin_scan(CustomScanState *node, EState *estate, int eflags pg_attribute_unused
 	state->values = palloc0(sizeof(ExprState *) * list_length(scan->custom_exprs));
 	foreach(lc, scan->custom_exprs)
 	{
-		List	   *items = list_nth(scan->custom_private, foreach_current_index(lc) + 2);
+		List	   *items = list_nth(scan->custom_private, foreach_current_index(lc) + 3);
 		EddyPaneCondition *condition = &state->conditions[state->nconditions];
 
 		condition->column = list_nth_int(items, CONDITION_COLUMN);
