@@ -10,8 +10,8 @@
  * network. The transaction locks stream and source, reads the definition if it has changed, and
  * takes the steps of src/apply/pipeline.c, of which the last advances the offsets by
  * compare-and-set. A crash at any line leaves all of the batch or nothing; the worker then starts
- * from the stored offsets. The commit does not wait for the disk (flush.c): a crash can take back the last batches, with
- * their offsets. Messages belong to librdkafka and are kept until the commit, so a batch
+ * from the stored offsets. If the commit does not wait for the disk (flush.c), a crash can take back the last
+ * batches, with their offsets. Messages belong to librdkafka and are kept until the commit, so a batch
  * that failed is retried from memory.
  *
  * Several workers of a source, or of several sources of a stream, add to the same groups. While

@@ -11,8 +11,8 @@
  * ... TEMPLATE and a restored dump wait for eddy.resume, because the original may
  * still be consuming. Two readers would each be correct, but they are not expected.
  *
- * Batches wait for what this process closes or changes, so it does not wait for the disk while it holds locks, but
- * has its commits flushed as those of batches (flush.c). A crash takes back what is done again.
+ * Batches wait for what this process closes or changes. If pg_eddy.synchronous_commit is off, it does not wait for the
+ * disk while it holds locks, but has its commits flushed as those of batches (flush.c). A crash takes back what is done again.
  *
  * Locking: see shared_state.c, and short reads; housekeeping never waits. After a crash
  * the launcher starts it again.

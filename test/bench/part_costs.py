@@ -90,10 +90,10 @@ def check_number(cursor, events):
 GUARANTEES = {  # case: script, arguments of attach_kafka, settings, check
     "reference": (bid_stream() + bid_view(), "", {}, check_all),
     "rows are not stored": (bid_stream("0") + bid_view(), "", {}, check_sum),
-    "batches wait for their flush (pg_eddy.synchronous_commit = on)": (
+    "batches do not wait for their flush (pg_eddy.synchronous_commit = off)": (
         bid_stream() + bid_view(),
         "",
-        {"pg_eddy.synchronous_commit": "on"},
+        {"pg_eddy.synchronous_commit": "off"},
         check_all,
     ),
     "without event time: no watermark, windows do not close": (

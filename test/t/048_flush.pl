@@ -1,4 +1,5 @@
-# 048_flush.pl: a batch is visible before it is flushed, and a crash takes back its results and its offsets together.
+# 048_flush.pl: with pg_eddy.synchronous_commit = off, a batch is visible before it is flushed, and a crash takes back its
+# results and its offsets together.
 #
 # The launcher flushes what a batch has committed. While it and the server's WAL writer are suspended, nothing
 # does, so that a crash loses the last batches. Their messages are read again.
@@ -17,7 +18,7 @@ use Test::More;
 my $broker = start_broker();
 
 # nothing else may flush
-my $node = new_node('flush', 'autovacuum = off', 'checkpoint_timeout = 1h', 'bgwriter_delay = 10s');
+my $node = new_node('flush', 'pg_eddy.synchronous_commit = off', 'autovacuum = off', 'checkpoint_timeout = 1h', 'bgwriter_delay = 10s');
 attach_server($node, $broker->address);
 sql($node, q{
 CREATE UNLOGGED TABLE events (id bigint);
