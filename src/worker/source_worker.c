@@ -49,6 +49,13 @@
 #define RETRY_INTERVAL_MAX 4000L
 #define GAP_INTERVAL 1000L		/* ms after which an offset without messages is stored */
 
+/*
+ * While messages keep arriving, the next batch begins so many ms after the one before, if that was small. Each
+ * batch costs CPU time, also of the broker, for its request, its commit and writing the groups that it touches.
+ */
+#define BATCH_INTERVAL 4L
+#define SMALL_BATCH 1000		/* messages */
+
 /* The status as shown in eddy.sources, which is written on changes only. */
 typedef struct ReportedStatus
 {
@@ -315,6 +322,20 @@ apply_batch(void)
 	return outcome;
 }
 
+/* Waits after a batch with so many messages, collected at a time, until the next one may begin. */
+static void
+wait_for_more(TimestampTz start, int nmessages)
+{
+	static uint32 wait_event = 0;
+	long		rest = BATCH_INTERVAL -
+		TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());
+
+	/* the latch, if it is set, remains so for wait_for_events */
+	if (nmessages > 0 && nmessages < SMALL_BATCH && rest > 0)
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, rest,
+						 eddy_compat_wait_event(&wait_event, "EddyBatchInterval"));
+}
+
 /* Consumes until the session must be restarted. */
 static EddyOutcome
 consume(WaitEventSet *set, MemoryContext loop_context)
@@ -365,12 +386,15 @@ consume(WaitEventSet *set, MemoryContext loop_context)
 		if (worker->nmessages > 0 || worker->has_bad ||
 			(moved && now - last_store >= GAP_INTERVAL * 1000))
 		{
+			int			nmessages = worker->nmessages;
+
 			outcome = apply_batch();
 			if (outcome != EDDY_CONTINUE)
 				return outcome;
 			last_store = now;
 			moved = false;
 			(void) pgstat_report_stat(false);
+			wait_for_more(now, nmessages);
 		}
 		if (!ok)
 		{
