@@ -670,10 +670,11 @@ run_on_view(void (*function) (CloseRun *), CloseRun *run)
 /*
  * The plans of the views of sources that have windows, with their state tables locked, in order of
  * Oid; with children, also those of the views that read them. Without those that another process has
- * to settle.
+ * to settle. They are pinned until the memory context is deleted: making the plan of one makes that of the view
+ * that it reads again, if a concurrent change has invalidated it, and frees the one before.
  */
 static List *
-windowed_plans(List *sources, bool with_children)
+windowed_plans(List *sources, bool with_children, MemoryContext mcxt)
 {
 	List	   *plans = NIL;
 	List	   *views = eddy_plan_views_of(sources);
@@ -690,11 +691,22 @@ windowed_plans(List *sources, bool with_children)
 		plan = eddy_maintain_lock_view(lfirst_oid(lc), false);
 
 		if (plan && plan->windowed && (settles || plan->kind->settle == NULL))
+		{
+			eddy_plan_pin_for(plan, mcxt);
 			plans = lappend(plans, plan);
+		}
 		if (with_children)
 			views = list_concat(views, eddy_plan_views(lfirst_oid(lc)));
 	}
 	return plans;
+}
+
+/* The memory context of the pins of windowed_plans. */
+static MemoryContext
+create_pins(void)
+{
+	return AllocSetContextCreate(CurrentMemoryContext, "pg_eddy plans of views that close",
+								 ALLOCSET_SMALL_SIZES);
 }
 
 /*
@@ -707,12 +719,18 @@ windowed_plans(List *sources, bool with_children)
 bool
 eddy_view_may_close(List *sources, TimestampTz watermark)
 {
+	MemoryContext mcxt = create_pins();
+	bool		due = false;
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(sources, true))
+	foreach(lc, windowed_plans(sources, true, mcxt))
 		if (may_be_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, true)))
-			return true;
-	return false;
+		{
+			due = true;
+			break;
+		}
+	MemoryContextDelete(mcxt);
+	return due;
 }
 
 /*
@@ -722,11 +740,13 @@ eddy_view_may_close(List *sources, TimestampTz watermark)
 bool
 eddy_view_close_due(List *sources, TimestampTz watermark, bool remember)
 {
+	MemoryContext mcxt = create_pins();
 	bool		due = false;
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(sources, true))
+	foreach(lc, windowed_plans(sources, true, mcxt))
 		due |= is_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, true), remember);
+	MemoryContextDelete(mcxt);
 	return due;
 }
 
@@ -738,12 +758,14 @@ eddy_view_close_due(List *sources, TimestampTz watermark, bool remember)
 bool
 eddy_view_close_interrupted(List *sources)
 {
+	MemoryContext mcxt = create_pins();
+	bool		interrupted = false;
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(sources, true))
-		if (((EddyViewPlan *) lfirst(lc))->interrupted)
-			return true;
-	return false;
+	foreach(lc, windowed_plans(sources, true, mcxt))
+		interrupted |= ((EddyViewPlan *) lfirst(lc))->interrupted;
+	MemoryContextDelete(mcxt);
+	return interrupted;
 }
 
 /* Runs a function for each view until the budget is used up. True if all of it was done. */
@@ -757,7 +779,7 @@ run_on_views(List *sources, TimestampTz watermark, int64 *budget, void (*functio
 	bool		complete = true;
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(sources, false))
+	foreach(lc, windowed_plans(sources, false, mcxt))
 	{
 		EddyViewPlan *plan = lfirst(lc);
 		CloseRun	run = {plan, eddy_view_closes_until(plan, watermark), budget, true, NULL};
