@@ -200,8 +200,8 @@ eddy_statement_can_copy(Relation rel)
 static void flush_pending(void);
 
 /* Applies the rows of a transition table, without a copy of them. */
-static void
-apply_rows(Relation rel, Tuplestorestate *rows, const EddyCopyTimes *times)
+void
+eddy_statement_apply_copy(Relation rel, Tuplestorestate *rows, const EddyCopyTimes *times)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 	EddyPending *entry = palloc0(sizeof(EddyPending));
@@ -231,12 +231,6 @@ eddy_statement_begin_copy_times(Relation rel, EddyCopyTimes *times)
 }
 
 void
-eddy_statement_apply_copy(Relation rel, Tuplestorestate *rows, const EddyCopyTimes *times)
-{
-	apply_rows(rel, rows, times);
-}
-
-void
 eddy_statement_add(Relation rel, Tuplestorestate *rows)
 {
 	EddyPending *entry;
@@ -251,7 +245,7 @@ eddy_statement_add(Relation rel, Tuplestorestate *rows)
 
 	if (ends_statement(rel, true))
 	{
-		apply_rows(rel, rows, NULL);
+		eddy_statement_apply_copy(rel, rows, NULL);
 		return;
 	}
 	entry = find_pending(rel);

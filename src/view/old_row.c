@@ -34,6 +34,7 @@
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "replication/slot.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "settings.h"
@@ -62,8 +63,9 @@ has_slot(void)
 	return found;
 }
 
-bool
-eddy_old_row_omit(Relation rel)
+/* True if the old row of an update in the current transaction may be left out. */
+static bool
+may_omit(Relation rel)
 {
 	FullTransactionId xid;
 
@@ -76,15 +78,35 @@ eddy_old_row_omit(Relation rel)
 		needed = has_slot();
 		decided_for = xid;
 	}
-	if (needed)
-		return false;
-	rel->rd_rel->relreplident = REPLICA_IDENTITY_NOTHING;
-	return true;
+	return !needed;
 }
 
-void
-eddy_old_row_restore(Relation rel, bool omitted)
+static TM_Result
+update(Relation rel, ItemPointer place, TupleTableSlot *row, bool *update_indexes)
 {
-	if (omitted)
+	TM_FailureData tmfd;
+	LockTupleMode lockmode;
+
+	return eddy_compat_tuple_update(rel, place, row, GetCurrentCommandId(true),
+									GetActiveSnapshot(), &tmfd, &lockmode, update_indexes);
+}
+
+TM_Result
+eddy_old_row_update(Relation rel, ItemPointer place, TupleTableSlot *row, bool *update_indexes)
+{
+	TM_Result	result;
+
+	if (!may_omit(rel))
+		return update(rel, place, row, update_indexes);
+	rel->rd_rel->relreplident = REPLICA_IDENTITY_NOTHING;
+	PG_TRY();
+	{
+		result = update(rel, place, row, update_indexes);
+	}
+	PG_FINALLY();
+	{
 		rel->rd_rel->relreplident = REPLICA_IDENTITY_FULL;
+	}
+	PG_END_TRY();
+	return result;
 }

@@ -8,13 +8,15 @@
 #ifndef EDDY_OLD_ROW_H
 #define EDDY_OLD_ROW_H
 
+#include "access/tableam.h"
+#include "executor/tuptable.h"
 #include "utils/rel.h"
 
 /*
- * Before and after a row of a state table is updated: leaves the old row out of the WAL, if the current
- * transaction may do so. The result of the first is passed to the second, also after an error.
+ * Replaces the version of a row of a state table at a place, as table_tuple_update does; the old row is in the WAL only
+ * if the current transaction needs it there.
  */
-extern bool eddy_old_row_omit(Relation rel);
-extern void eddy_old_row_restore(Relation rel, bool omitted);
+extern TM_Result eddy_old_row_update(Relation rel, ItemPointer place, TupleTableSlot *row,
+									 bool *update_indexes);
 
 #endif							/* EDDY_OLD_ROW_H */

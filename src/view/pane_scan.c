@@ -141,15 +141,6 @@ take_clause(Node *clause, Index rti, List **conditions, List **values)
 
 /* ---- planning ---- */
 
-static int
-compare_security_levels(const ListCell *a, const ListCell *b)
-{
-	Index		left = lfirst_node(RestrictInfo, a)->security_level;
-	Index		right = lfirst_node(RestrictInfo, b)->security_level;
-
-	return left < right ? -1 : left > right;
-}
-
 static const CustomScanMethods scan_methods;
 
 static Plan *
@@ -168,7 +159,6 @@ plan_scan(PlannerInfo *root, RelOptInfo *rel, struct CustomPath *best_path, List
 	ListCell   *collation;
 	ListCell   *lc;
 
-	list_sort(clauses, compare_security_levels);
 	foreach(lc, clauses)
 	{
 		RestrictInfo *restriction = lfirst_node(RestrictInfo, lc);

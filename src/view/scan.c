@@ -403,16 +403,6 @@ eddy_scan_is_batch(const Plan *plan)
 
 /* ---- planning ---- */
 
-/* Quals of row-level security must run before any that could leak what they hide. */
-static int
-compare_security_levels(const ListCell *a, const ListCell *b)
-{
-	Index		left = lfirst_node(RestrictInfo, a)->security_level;
-	Index		right = lfirst_node(RestrictInfo, b)->security_level;
-
-	return left < right ? -1 : left > right;
-}
-
 static Plan *
 plan_scan(PlannerInfo *root pg_attribute_unused(), RelOptInfo *rel, struct CustomPath *best_path,
 		  List *tlist,
@@ -420,7 +410,6 @@ plan_scan(PlannerInfo *root pg_attribute_unused(), RelOptInfo *rel, struct Custo
 {
 	CustomScan *scan = makeNode(CustomScan);
 
-	list_sort(clauses, compare_security_levels);
 	scan->scan.plan.targetlist = tlist;
 	scan->scan.plan.qual = extract_actual_clauses(clauses, false);
 	scan->scan.scanrelid = rel->relid;

@@ -817,35 +817,13 @@ check_result(EddyUpsert *upsert, TM_Result result)
 	}
 }
 
-/* Replaces a version in the table, with its old row in the WAL only if that is needed. */
-static TM_Result
-update_version(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row, bool *update_indexes)
-{
-	TM_FailureData tmfd;
-	LockTupleMode lockmode;
-	TM_Result	result;
-	bool		omitted = eddy_old_row_omit(upsert->rel);
-
-	PG_TRY();
-	{
-		result = eddy_compat_tuple_update(upsert->rel, place, row, GetCurrentCommandId(true),
-										  GetActiveSnapshot(), &tmfd, &lockmode, update_indexes);
-	}
-	PG_FINALLY();
-	{
-		eddy_old_row_restore(upsert->rel, omitted);
-	}
-	PG_END_TRY();
-	return result;
-}
-
 /* eddy_upsert_update replaces the version at a place. */
 bool
 eddy_upsert_update(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row)
 {
 	bool		update_indexes;
 
-	if (!check_result(upsert, update_version(upsert, place, row, &update_indexes)))
+	if (!check_result(upsert, eddy_old_row_update(upsert->rel, place, row, &update_indexes)))
 		return false;
 	record(upsert, place, row);
 	note_update(upsert, place, &row->tts_tid);
