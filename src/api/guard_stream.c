@@ -97,14 +97,23 @@ add_relation(Findings *findings, Oid relid, const EddyChange *change, bool itsel
 	}
 }
 
-/* A relation was created or altered; indexes belong to their table. */
+/*
+ * A relation was created or altered; indexes belong to their table. An index of a state table changes
+ * nothing that has to be followed, and two sessions of pg_restore may create indexes of one table.
+ */
 static void
 resolve_relation(Findings *findings, const EddyChange *change)
 {
+	Oid			table;
+
 	if (eddy_catalog_member(change->object).kind != EDDY_MEMBER_NONE)
 		add_relation(findings, change->object, change, true);
 	else if (change->kind == EDDY_CHANGE_CREATED && get_rel_relkind(change->object) == RELKIND_INDEX)
-		add_relation(findings, IndexGetRelation(change->object, true), change, true);
+	{
+		table = IndexGetRelation(change->object, true);
+		if (eddy_catalog_member(table).kind != EDDY_MEMBER_VIEW)
+			add_relation(findings, table, change, true);
+	}
 }
 
 static void

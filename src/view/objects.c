@@ -199,61 +199,64 @@ has_state_tables(const EddyView *view)
 	return true;
 }
 
-static void
-sync_view(const EddyView *view, Oid extension_owner)
+/* Whether the view itself reads a state table, so that its owner needs privileges on it. */
+static bool
+is_read_by_view(const EddyView *view, Oid state_table)
 {
-	Oid			view_owner = eddy_owner_of_relation(view->relid);
-	Oid			definition_owner = eddy_owner_of_relation(view->definition);
-	ListCell   *lc;
+	return state_table == view->state_table ||
+	/* the keys of open windows */
+		(strcmp(view->kind, eddy_kind_panes.name) == 0 &&
+		 state_table == list_nth_oid(view->state_tables, PANE_PANES)) ||
+	/* deltas that are not merged yet */
+		(strcmp(view->maintenance, "deferred") == 0 &&
+		 state_table == list_nth_oid(view->state_tables, DEFERRED_DELTAS));
+}
 
-	if (!OidIsValid(view_owner) || !OidIsValid(definition_owner) || !has_state_tables(view))
-		return;
-	if (definition_owner != extension_owner)
-		eddy_view_seize(view->definition);
-	foreach(lc, view->state_tables)
-		if (eddy_owner_of_relation(lfirst_oid(lc)) != extension_owner)
-		{
-			ATExecChangeOwner(lfirst_oid(lc), extension_owner, true, AccessExclusiveLock);
-			CommandCounterIncrement();
-		}
-	sync_privileges(view->state_table, view_owner, extension_owner);
-	/* the keys of open windows are read by the view itself */
-	if (strcmp(view->kind, eddy_kind_panes.name) == 0)
-		sync_privileges(list_nth_oid(view->state_tables, PANE_PANES), view_owner,
-						extension_owner);
-	/* deltas by a view that shows them */
-	if (strcmp(view->maintenance, "deferred") == 0)
-		sync_privileges(list_nth_oid(view->state_tables, DEFERRED_DELTAS), view_owner,
-						extension_owner);
-	bind_definition(view->definition, view->relid);
+static void
+sync_state_table(const EddyView *view, Oid state_table, Oid view_owner, Oid extension_owner)
+{
+	if (eddy_owner_of_relation(state_table) != extension_owner)
+	{
+		ATExecChangeOwner(state_table, extension_owner, true, AccessExclusiveLock);
+		CommandCounterIncrement();
+	}
+	if (is_read_by_view(view, state_table))
+		sync_privileges(state_table, view_owner, extension_owner);
 }
 
 /*
- * eddy_view_sync corrects owners, privileges and dependencies of the objects behind views, after
- * ALTER ... OWNER and after a restore: of the view that part belongs to, or with InvalidOid of all.
+ * eddy_view_sync corrects owners, privileges and dependencies of the objects behind a view, after
+ * ALTER ... OWNER and after a restore: of the view that part belongs to, but of its state tables only part, if part is
+ * one. The sessions of pg_restore -j hold locks on different state tables, and would wait for each other.
  */
 void
 eddy_view_sync(Oid part)
 {
-	List	   *views;
+	EddyView   *view;
+	Oid			view_owner;
+	Oid			definition_owner;
 	Oid			owner;
 	ListCell   *lc;
 
 	if (!eddy_catalog_installed())
 		return;
-	if (OidIsValid(part))
-	{
-		EddyView   *view = eddy_catalog_find_view(part);
-
-		views = view ? list_make1(view) : NIL;
-	}
-	else
-		views = eddy_catalog_list_all_views();
-	if (views == NIL)
+	view = eddy_catalog_find_view(part);
+	if (!view)
+		return;
+	view_owner = eddy_owner_of_relation(view->relid);
+	definition_owner = eddy_owner_of_relation(view->definition);
+	if (!OidIsValid(view_owner) || !OidIsValid(definition_owner) || !has_state_tables(view))
 		return;
 	owner = eddy_catalog_extension_owner();
-	foreach(lc, views)
-		sync_view(lfirst(lc), owner);
+	if (list_member_oid(view->state_tables, part))
+		sync_state_table(view, part, view_owner, owner);
+	else
+		foreach(lc, view->state_tables)
+			sync_state_table(view, lfirst_oid(lc), view_owner, owner);
+	/* last, because each of several sessions may lock it */
+	if (definition_owner != owner)
+		eddy_view_seize(view->definition);
+	bind_definition(view->definition, view->relid);
 }
 
 /*

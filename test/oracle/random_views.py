@@ -197,8 +197,10 @@ class Case:
         """The statement that records rows as accepted, before the commit."""
         if not rows:
             return ''
-        if self.options.mutate and len(rows) > 1:       # an oracle that is wrong
+        if self.options.mutate:     # an oracle that is wrong
             rows = rows[1:] if self.options.mutate == 'lose' else rows + rows[:1]
+            if not rows:
+                return ''
         at = 'NULL' if judged is None else quote(text(judged))
         return 'INSERT INTO %s %s;' % (self.log, values(rows, extra='%s, %s' % (at, twin)))
 
