@@ -89,7 +89,7 @@ SELECT op, key FROM eddy.changes('good', :'good_token');
 SELECT * FROM eddy.changes('payments');
 SELECT * FROM eddy.changes('good', 'x');
 SELECT * FROM eddy.changes('good', :'revenue_token');
-SELECT * FROM eddy.changes('good', '00' || substr(:'good_token', 3));
+SELECT * FROM eddy.changes('good', translate(left(:'good_token', 1), '0123456789abcdef', '123456789abcdef0') || substr(:'good_token', 2));
 SELECT * FROM eddy.changes('good', :'good_token' || ';1');
 SELECT * FROM eddy.changes('good', regexp_replace(:'good_token', ';[0-9:,]*;', ';9:5:;'));
 SELECT * FROM eddy.changes('good', NULL, 0);
