@@ -582,9 +582,7 @@ refuse_several(Query *query)
 	if (query->setOperations)
 	{
 		if (!is_union_all(query->setOperations))
-			eddy_refuse("UNION, INTERSECT and EXCEPT of rows of a stream are not supported in a continuous view",
-						"Whether a row counts would depend on other rows of the stream.",
-						"Instead of UNION, use UNION ALL in a sub-select in FROM, and SELECT DISTINCT over it. Otherwise create one continuous view for each branch and combine them when reading.");
+			eddy_union_refuse(query->setOperations);
 		eddy_refuse("a branch of UNION ALL cannot aggregate in a continuous view", NULL,
 					"Create one continuous view for each branch and combine them when reading.");
 	}
@@ -754,6 +752,7 @@ eddy_layer_split(EddyLayers *layers, Query *definition)
 	remove_rule_entries(query);
 	eddy_compat_flatten_group(query);
 	eddy_flatten_inline_ctes(query, false);
+	query = eddy_union_to_distinct(query);
 	if (replace_row_number(query) || reads_rows(query))
 	{
 		if (query->setOperations)
@@ -774,7 +773,7 @@ eddy_layer_split(EddyLayers *layers, Query *definition)
 		split_places(layers, query);
 	}
 	if (layers->core == NULL)
-		elog(ERROR, "could not find the part of a definition that reads the stream");
+		eddy_refuse_without_stream(query);
 	make_names_unique(layers->core);
 	(void) check_reader((Node *) layers->reader, layers);
 }

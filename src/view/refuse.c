@@ -154,6 +154,41 @@ eddy_refuse_nullable_stream(Query *query)
 	eddy_refuse_walk_from((Node *) query->jointree, false, check_from_item, &context);
 }
 
+/* Finds the first table that a query reads, at any depth. */
+static bool
+find_table(Node *node, Oid *table)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind != RTE_RELATION || !rte->inFromCl || rte->relkind != RELKIND_RELATION)
+			return false;
+		*table = rte->relid;
+		return true;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_table, table, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, find_table, table);
+}
+
+/* eddy_refuse_without_stream raises the error of a query that reads no stream (ERRCODE_WRONG_OBJECT_TYPE). */
+void
+eddy_refuse_without_stream(Query *query)
+{
+	Oid			table = InvalidOid;
+
+	(void) find_table((Node *) query, &table);
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("the query of a continuous view must read a stream"),
+			 OidIsValid(table) ?
+			 errhint("Make table \"%s\" a stream with eddy.create_stream.", get_rel_name(table)) :
+			 errhint("Make a stream of an unlogged table with eddy.create_stream.")));
+}
+
 static Index
 find_stream(Query *query)
 {
@@ -161,24 +196,7 @@ find_stream(Query *query)
 
 	eddy_refuse_walk_from((Node *) query->jointree, false, check_from_item, &context);
 	if (context.stream_rti == 0)
-	{
-		RangeTblEntry *rte = NULL;
-		ListCell   *lc;
-
-		foreach(lc, query->rtable)
-		{
-			rte = lfirst(lc);
-			if (rte->rtekind == RTE_RELATION && rte->inFromCl && rte->relkind == RELKIND_RELATION)
-				break;
-			rte = NULL;
-		}
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("the query of a continuous view must read a stream"),
-				 rte ? errhint("Make table \"%s\" a stream with eddy.create_stream.",
-							   get_rel_name(rte->relid)) :
-				 errhint("Make a stream of an unlogged table with eddy.create_stream.")));
-	}
+		eddy_refuse_without_stream(query);
 	return context.stream_rti;
 }
 

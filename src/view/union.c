@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * union.c
- *    UNION ALL of branches that read streams.
+ *    UNION and UNION ALL of branches that read streams.
  *
  * Each row of a stream goes through all branches that read it, so
  *
@@ -19,6 +19,8 @@
  * the left side of joins. The query around them refers to the columns of u, whichever stream the rows
  * are of: keys, aggregates and therefore the state tables are the same for all streams.
  *
+ * UNION is SELECT DISTINCT over UNION ALL.
+ *
  * A column of u is the event time if it is that in all branches, of all streams.
  *
  * Takes no locks; works in the caller's memory context.
@@ -29,6 +31,8 @@
 
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/tlist.h"
+#include "parser/parse_clause.h"
 #include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
@@ -92,6 +96,136 @@ eddy_union_wrap(Query *query)
 	return outer;
 }
 
+/* ---- UNION ---- */
+
+/* True if the rows of a branch are those of a stream, one by one. */
+static bool
+is_branch_of_rows(Query *branch)
+{
+	return eddy_flatten_reads_stream(branch) && !branch->hasAggs && !branch->groupClause &&
+		!branch->groupingSets && !branch->havingQual && !branch->hasWindowFuncs &&
+		!branch->distinctClause && !branch->sortClause && !branch->limitCount &&
+		!branch->limitOffset;
+}
+
+/* True if the set operations are UNION or UNION ALL throughout, of rows of streams. */
+static bool
+is_union_of_rows(Query *query, Node *node)
+{
+	SetOperationStmt *operation;
+
+	if (IsA(node, RangeTblRef))
+		return is_branch_of_rows(rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->subquery);
+	operation = castNode(SetOperationStmt, node);
+	return operation->op == SETOP_UNION && is_union_of_rows(query, operation->larg) &&
+		is_union_of_rows(query, operation->rarg);
+}
+
+static void
+keep_duplicates(Node *node)
+{
+	if (IsA(node, SetOperationStmt))
+	{
+		SetOperationStmt *operation = (SetOperationStmt *) node;
+
+		operation->all = true;
+		operation->groupClauses = NIL;
+		keep_duplicates(operation->larg);
+		keep_duplicates(operation->rarg);
+	}
+}
+
+/* Adds the columns of a query to its DISTINCT: those that are sorted first, as the server expects it. */
+static void
+add_distinct(Query *query, List *clauses)
+{
+	ListCell   *lc;
+	ListCell   *clause;
+
+	query->distinctClause = copyObject(query->sortClause);
+	forboth(lc, query->targetList, clause, clauses)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		SortGroupClause *added;
+
+		if (tle->ressortgroupref != 0 &&
+			get_sortgroupref_clause_noerr(tle->ressortgroupref, query->distinctClause))
+			continue;
+		added = copyObject(lfirst_node(SortGroupClause, clause));
+		added->tleSortGroupRef = assignSortGroupRef(tle, query->targetList);
+		query->distinctClause = lappend(query->distinctClause, added);
+	}
+}
+
+static Query *
+distinct_of_all(Query *query)
+{
+	SetOperationStmt *top = castNode(SetOperationStmt, query->setOperations);
+	List	   *clauses = top->groupClauses;
+
+	keep_duplicates((Node *) top);
+	query = eddy_union_wrap(query);
+	add_distinct(query, clauses);
+	return query;
+}
+
+/*
+ * eddy_union_to_distinct replaces each UNION of rows of streams, in a query and its sub-selects in FROM,
+ * by SELECT DISTINCT over a UNION ALL, in place. Returns the query, or the one around it.
+ */
+Query *
+eddy_union_to_distinct(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_SUBQUERY && rte->subquery)
+			rte->subquery = eddy_union_to_distinct(rte->subquery);
+	}
+	foreach(lc, query->cteList)
+	{
+		CommonTableExpr *cte = lfirst_node(CommonTableExpr, lc);
+
+		if (!cte->cterecursive && IsA(cte->ctequery, Query))
+			cte->ctequery = (Node *) eddy_union_to_distinct((Query *) cte->ctequery);
+	}
+	if (query->setOperations && query->cteList == NIL &&
+		!castNode(SetOperationStmt, query->setOperations)->all &&
+		is_union_of_rows(query, query->setOperations))
+		return distinct_of_all(query);
+	return query;
+}
+
+static bool
+is_union(Node *node)
+{
+	SetOperationStmt *operation;
+
+	if (IsA(node, RangeTblRef))
+		return true;
+	operation = castNode(SetOperationStmt, node);
+	return operation->op == SETOP_UNION && is_union(operation->larg) && is_union(operation->rarg);
+}
+
+/* eddy_union_refuse raises the error of set operations that are not maintained. */
+void
+eddy_union_refuse(Node *operations)
+{
+	if (is_union(operations))
+		eddy_refuse("UNION can only be used over rows of streams in a continuous view",
+					"A branch aggregates or does not read a stream, or the UNION is a branch of UNION ALL.",
+					"Create one continuous view for each branch and combine them when reading.");
+	eddy_refuse("INTERSECT and EXCEPT of rows of a stream are not supported in a continuous view",
+				"Whether a row counts would depend on other rows of the stream.",
+				"Use a condition with EXISTS or NOT EXISTS over a table, or create one continuous view for each branch and combine them when reading.");
+	pg_unreachable();
+}
+
+/* ---- UNION ALL ---- */
+
 /* Collects the range table indexes of the branches. */
 static void
 collect_branches(Node *node, List **branches)
@@ -102,13 +236,8 @@ collect_branches(Node *node, List **branches)
 	{
 		SetOperationStmt *operation = castNode(SetOperationStmt, node);
 
-		if (operation->op != SETOP_UNION)
-			eddy_refuse("INTERSECT and EXCEPT are not supported in a continuous view",
-						"Whether a row counts would depend on other rows of the stream.",
-						"Create one continuous view for each branch, and combine them when reading.");
-		if (!operation->all)
-			eddy_refuse("UNION without ALL is not supported in a continuous view", NULL,
-						"Use UNION ALL in a sub-select in FROM, and SELECT DISTINCT over it.");
+		if (operation->op != SETOP_UNION || !operation->all)
+			eddy_union_refuse(node);
 		collect_branches(operation->larg, branches);
 		collect_branches(operation->rarg, branches);
 	}
