@@ -37,7 +37,18 @@ SELECT data FROM :peek, 'emit', 'final');
 SELECT data FROM :peek, 'emit', 'both', 'views', 'cdc_final.per_minute');
 
 -- Progress follows the rows of its transaction: no later record concerns these windows.
-SELECT data FROM :get, 'emit', 'final', 'progress', 'on');
+SELECT data FROM :peek, 'emit', 'final', 'progress', 'on');
+
+-- In the other formats as well: a record without a key, and a message as those of Debezium.
+SELECT data FROM :peek, 'emit', 'final', 'progress', 'on', 'format', 'upsert');
+CREATE TEMP TABLE events AS SELECT n, data::jsonb AS data
+    FROM pg_logical_slot_peek_changes('regress_eddy_final', NULL, NULL, 'batch-bytes', '0', 'emit', 'final', 'progress', 'on',
+                                      'format', 'debezium', 'topic-prefix', 'shop', 'include-transaction', 'on') WITH ORDINALITY AS m(lsn, xid, data, n);
+SELECT data ->> 'topic', data -> 'key', data #> '{value,message,prefix}', data #> '{value,source,table}', data #> '{value,transaction,total_order}'
+    FROM events WHERE NOT data -> 'value' ? 'status' ORDER BY n;
+SELECT convert_from(decode(data #>> '{value,message,content}', 'base64'), 'UTF8') FROM events WHERE data #>> '{value,op}' = 'm' ORDER BY n;
+SELECT data #> '{value,data_collections}' FROM events WHERE data #>> '{value,status}' = 'END' ORDER BY n;
+SELECT count(*) > 0 FROM :get);
 
 -- A late row that the view accepts corrects a final one.
 INSERT INTO visits VALUES ('home', 1, '2026-01-01 00:00:59');
@@ -80,6 +91,8 @@ SELECT data FROM :get, 'views', 'cdc_final.recent', 'emit', 'final', 'retention'
 SELECT 'ok' FROM pg_logical_emit_message(true, 'pg_eddy', '{"op":"p","view":"cdc_final.closed","closed_until":"infinity"}');
 CREATE TABLE _view_progress (LIKE eddy._view_progress);
 INSERT INTO _view_progress VALUES ('closed', 'infinity', now(), NULL, 'infinity', 0);
+SELECT count(*) FROM :peek, 'progress', 'on', 'format', 'upsert');
+SELECT count(*) FROM pg_logical_slot_peek_changes('regress_eddy_final', NULL, NULL, 'progress', 'on', 'format', 'debezium');
 SELECT count(*) FROM :get, 'progress', 'on');
 CREATE ROLE regress_eddy_forger;
 GRANT ALL ON SCHEMA cdc_final TO regress_eddy_forger;
@@ -92,7 +105,8 @@ RESET ROLE;
 -- Values of the options.
 \set VERBOSITY terse
 SELECT data FROM :peek, 'emit', 'finals');
-SELECT data FROM :peek, 'progress', 'on', 'format', 'upsert');
+SELECT data FROM :peek, 'progress', 'perhaps', 'format', 'upsert');
+SELECT data FROM :peek, 'include-before', 'on', 'format', 'upsert');
 \set VERBOSITY default
 
 SELECT pg_drop_replication_slot('regress_eddy_final');

@@ -11,17 +11,29 @@
  * "source" has the same content in all records of a transaction, except the sequence number and
  * the view: its text is prepared when the transaction begins.
  *
+ * Progress has the form that Debezium gives to logical decoding messages, which belong to no table
+ * either: a topic of their own, operation "m", and content in base64. Logical messages themselves are
+ * not sent, so that such a record cannot be forged.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "commands/dbcommands.h"
+#include "common/base64.h"
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "cdc/known_views.h"
 #include "cdc/row_json.h"
+
+/* Of messages, where those of rows name a view; and Debezium's name for all of them together. */
+#define MESSAGE_SOURCE "\"schema\":\"\",\"table\":\"\","
+#define MESSAGES "LOGICAL_DECODING_MESSAGE"
+
+/* The first part of the prefix of a message that reports the progress of a view; its name follows. */
+#define PROGRESS_PREFIX "pg_eddy.progress."
 
 /* Microseconds from the epoch of Unix to that of PostgreSQL. */
 #define UNIX_TO_POSTGRES ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
@@ -39,6 +51,7 @@ typedef struct Debezium
 	StringInfoData times;		/* of the event */
 	StringInfoData id;			/* of the transaction */
 	int64		transaction;	/* distinguishes transactions */
+	int64		nmessages;		/* records of progress */
 } Debezium;
 
 /* What records of one view share; in relation->format_data. */
@@ -50,7 +63,8 @@ typedef struct DebeziumView
 	int			source_len;
 } DebeziumView;
 
-static void append_source(EddyCdcState *state, const DebeziumView *view, bool initial);
+static void append_order(EddyCdcState *state, int64 collection_order);
+static void append_source(EddyCdcState *state, const char *view, int view_len, bool initial);
 static void append_transaction(EddyCdcState *state, EddyCdcRelation *relation);
 static DebeziumView *describe(EddyCdcState *state, EddyCdcRelation *relation);
 static char *json_string(MemoryContext context, const char *text);
@@ -103,6 +117,7 @@ begin_debezium(EddyCdcState *state, ReorderBufferTXN *txn)
 	}
 
 	debezium->transaction++;
+	debezium->nmessages = 0;
 	make_source(debezium, &debezium->source, "false", txn);
 	make_source(debezium, &debezium->initial_source, "incremental", txn);
 
@@ -146,7 +161,7 @@ append_change(EddyCdcState *state, const EddyCdcChange *change)
 	else
 		eddy_cdc_append_literal(out, "null");
 
-	append_source(state, view, change->initial);
+	append_source(state, view->source, view->source_len, change->initial);
 	switch (change->op)
 	{
 		case EDDY_CDC_CREATE:
@@ -168,6 +183,11 @@ append_change(EddyCdcState *state, const EddyCdcChange *change)
 		eddy_cdc_append_literal(out, ",\"final\":true");
 	if (change->correction)
 		eddy_cdc_append_literal(out, ",\"correction\":true");
+	if (state->options.include_types)
+	{
+		eddy_cdc_append_literal(out, ",\"types\":");
+		eddy_cdc_append_bytes(out, relation->types, relation->types_len);
+	}
 	eddy_cdc_append_literal(out, "}}");
 }
 
@@ -204,7 +224,7 @@ append_failed(EddyCdcState *state, const EddyCdcChange *change, const ErrorData 
 	else
 		eddy_cdc_append_literal(out, "null");
 	eddy_cdc_append_literal(out, ",\"value\":{\"before\":null,\"after\":null");
-	append_source(state, view, false);
+	append_source(state, view->source, view->source_len, false);
 	eddy_cdc_append_literal(out, ",\"op\":\"e\",\"sqlstate\":\"");
 	eddy_cdc_append_bytes(out, sqlstate, strlen(sqlstate));
 	eddy_cdc_append_literal(out, "\",\"error\":");
@@ -224,11 +244,47 @@ append_truncate(EddyCdcState *state, EddyCdcRelation *relation)
 
 	eddy_cdc_append_bytes(out, view->topic, view->topic_len);
 	eddy_cdc_append_literal(out, ",\"key\":null,\"value\":{\"before\":null,\"after\":null");
-	append_source(state, view, false);
+	append_source(state, view->source, view->source_len, false);
 	eddy_cdc_append_literal(out, ",\"op\":\"t\",");
 	eddy_cdc_append_bytes(out, debezium->times.data, debezium->times.len);
 	append_transaction(state, relation);
 	eddy_cdc_append_literal(out, "}}");
+}
+
+/* Appends progress: a message with the key {"prefix":...}, which differs from view to view. */
+static void
+append_progress(EddyCdcState *state, const EddyCdcView *view, TimestampTz closed_until)
+{
+	Debezium   *debezium = state->format_state;
+	StringInfo	out = &state->records;
+	StringInfoData content;
+	int			room;
+
+	initStringInfo(&content);
+	eddy_cdc_append_literal(&content, "{\"view\":");
+	eddy_cdc_append_bytes(&content, view->name, view->name_len);
+	eddy_cdc_append_literal(&content, ",");
+	eddy_cdc_append_closed(&content, closed_until);
+	eddy_cdc_append_literal(&content, "}");
+
+	/* the name without its opening quote continues the prefix */
+	appendStringInfo(out, "{\"topic\":%s.message\",\"key\":{\"prefix\":\"" PROGRESS_PREFIX,
+					 debezium->prefix);
+	eddy_cdc_append_bytes(out, view->name + 1, view->name_len - 1);
+	eddy_cdc_append_literal(out, "},\"value\":{\"op\":\"m\",");
+	eddy_cdc_append_bytes(out, debezium->times.data, debezium->times.len);
+	append_source(state, MESSAGE_SOURCE, strlen(MESSAGE_SOURCE), false);
+	eddy_cdc_append_literal(out, ",\"message\":{\"prefix\":\"" PROGRESS_PREFIX);
+	eddy_cdc_append_bytes(out, view->name + 1, view->name_len - 1);
+	eddy_cdc_append_literal(out, ",\"content\":\"");
+	room = pg_b64_enc_len(content.len);
+	eddy_cdc_enlarge(out, room);
+	/* the type of the first argument depends on the version */
+	out->len += pg_b64_encode((const void *) content.data, content.len, out->data + out->len, room);
+	eddy_cdc_append_literal(out, "\"}");
+	append_order(state, ++debezium->nmessages);
+	eddy_cdc_append_literal(out, "}}");
+	pfree(content.data);
 }
 
 /* Appends the record of a transaction that changed no row: a heartbeat. */
@@ -286,9 +342,17 @@ append_end(EddyCdcState *state)
 			eddy_cdc_append_literal(out, ",");
 		first = false;
 		eddy_cdc_append_literal(out, "{\"data_collection\":");
-		eddy_cdc_append_bytes(out, view->name, view->name_len);
+		eddy_cdc_append_bytes(out, view->plain_name, view->plain_name_len);
 		eddy_cdc_append_literal(out, ",\"event_count\":");
 		eddy_cdc_append_int64(out, view->count);
+		eddy_cdc_append_literal(out, "}");
+	}
+	if (debezium->nmessages > 0)
+	{
+		if (!first)
+			eddy_cdc_append_literal(out, ",");
+		eddy_cdc_append_literal(out, "{\"data_collection\":\"" MESSAGES "\",\"event_count\":");
+		eddy_cdc_append_int64(out, debezium->nmessages);
 		eddy_cdc_append_literal(out, "}");
 	}
 	eddy_cdc_append_literal(out, "],");
@@ -296,8 +360,9 @@ append_end(EddyCdcState *state)
 	eddy_cdc_append_literal(out, "}}");
 }
 
+/* view: the fields that name it. */
 static void
-append_source(EddyCdcState *state, const DebeziumView *view, bool initial)
+append_source(EddyCdcState *state, const char *view, int view_len, bool initial)
 {
 	Debezium   *debezium = state->format_state;
 	const StringInfoData *source = initial ? &debezium->initial_source : &debezium->source;
@@ -307,16 +372,32 @@ append_source(EddyCdcState *state, const DebeziumView *view, bool initial)
 	eddy_cdc_append_bytes(out, source->data, source->len);
 	eddy_cdc_append_int64(out, state->seq);
 	eddy_cdc_append_literal(out, "\\\"]\",");
-	eddy_cdc_append_bytes(out, view->source, view->source_len);
+	eddy_cdc_append_bytes(out, view, view_len);
 	eddy_cdc_append_bytes(out, debezium->source_end.data, debezium->source_end.len);
 }
 
-/* Appends the place of the event in its transaction, which is counted from 1. */
+/* Appends the place of the event of a view in its transaction. */
 static void
 append_transaction(EddyCdcState *state, EddyCdcRelation *relation)
 {
 	Debezium   *debezium = state->format_state;
 	EddyCdcView *view = relation->known;
+
+	if (state->options.include_transaction &&
+		(view->counted_in != debezium->transaction || view->counted != state->nrecords))
+	{
+		view->count = view->counted_in == debezium->transaction ? view->count + 1 : 1;
+		view->counted_in = debezium->transaction;
+		view->counted = state->nrecords;
+	}
+	append_order(state, view->count);
+}
+
+/* Appends the place of an event in its transaction, counted from 1: of all, and of its collection. */
+static void
+append_order(EddyCdcState *state, int64 collection_order)
+{
+	Debezium   *debezium = state->format_state;
 	StringInfo	out = &state->records;
 
 	if (!state->options.include_transaction)
@@ -324,18 +405,12 @@ append_transaction(EddyCdcState *state, EddyCdcRelation *relation)
 		eddy_cdc_append_literal(out, ",\"transaction\":null");
 		return;
 	}
-	if (view->counted_in != debezium->transaction || view->counted != state->nrecords)
-	{
-		view->count = view->counted_in == debezium->transaction ? view->count + 1 : 1;
-		view->counted_in = debezium->transaction;
-		view->counted = state->nrecords;
-	}
 	eddy_cdc_append_literal(out, ",\"transaction\":{");
 	eddy_cdc_append_bytes(out, debezium->id.data, debezium->id.len);
 	eddy_cdc_append_literal(out, ",\"total_order\":");
 	eddy_cdc_append_int64(out, state->nrecords + 1);
 	eddy_cdc_append_literal(out, ",\"data_collection_order\":");
-	eddy_cdc_append_int64(out, view->count);
+	eddy_cdc_append_int64(out, collection_order);
 	eddy_cdc_append_literal(out, "}");
 }
 
@@ -389,5 +464,6 @@ const EddyCdcFormat eddy_cdc_debezium_format = {
 	.truncate = append_truncate,
 	.tombstone = append_tombstone,
 	.transaction_begin = append_begin,
-	.transaction_end = append_end
+	.transaction_end = append_end,
+	.progress = append_progress
 };

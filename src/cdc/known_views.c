@@ -303,8 +303,10 @@ eddy_cdc_nth_view(EddyCdcState *state, int n)
 void
 eddy_cdc_name_view(EddyCdcView *view, const char *schema, const char *name)
 {
+	/* in the current context, which is short-lived: this is done for each record of progress */
+	char	   *qualified = quote_qualified_identifier(schema, name);
+	char	   *plain = psprintf("%s.%s", schema, name);
 	MemoryContext old_context = MemoryContextSwitchTo(view->name_context);
-	const char *qualified = quote_qualified_identifier(schema, name);
 	StringInfoData json;
 
 	initStringInfo(&json);
@@ -313,9 +315,16 @@ eddy_cdc_name_view(EddyCdcView *view, const char *schema, const char *name)
 		memcmp(view->name, json.data, json.len) != 0)
 	{
 		if (view->name != NULL)
+		{
 			pfree(view->name);
+			pfree(view->plain_name);
+		}
 		view->name = json.data;
 		view->name_len = json.len;
+		initStringInfo(&json);
+		eddy_cdc_append_string(&json, plain, strlen(plain));
+		view->plain_name = json.data;
+		view->plain_name_len = json.len;
 		if (view->schema != NULL)
 			pfree(view->schema);
 		view->schema = NULL;

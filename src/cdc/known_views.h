@@ -23,8 +23,10 @@ typedef struct EddyCdcView
 
 	/* as of its last description, in name_context; as JSON */
 	MemoryContext name_context;
-	char	   *name;			/* "schema.view" */
+	char	   *name;			/* "schema.view", quoted as in SQL */
 	int			name_len;
+	char	   *plain_name;		/* the same without these quotes */
+	int			plain_name_len;
 	char	   *schema;			/* the columns, as last sent; NULL: not sent yet */
 	int			schema_len;
 

@@ -12,11 +12,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type_d.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
-#include "utils/datetime.h"
-#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -208,19 +205,10 @@ append_dropped(EddyCdcState *state, const EddyCdcView *view)
 static void
 append_progress(EddyCdcState *state, const EddyCdcView *view, TimestampTz closed_until)
 {
-	char		buf[MAXDATELEN + 1];
-	int			utc = 0;
-
 	eddy_cdc_append_literal(&state->records, "{\"op\":\"p\",\"view\":");
 	eddy_cdc_append_bytes(&state->records, view->name, view->name_len);
-	eddy_cdc_append_literal(&state->records, ",\"closed_until\":");
-	if (TIMESTAMP_IS_NOBEGIN(closed_until))
-		eddy_cdc_append_literal(&state->records, "null");
-	else
-	{
-		JsonEncodeDateTime(buf, TimestampTzGetDatum(closed_until), TIMESTAMPTZOID, &utc);
-		eddy_cdc_append_string(&state->records, buf, strlen(buf));
-	}
+	eddy_cdc_append_literal(&state->records, ",");
+	eddy_cdc_append_closed(&state->records, closed_until);
 	eddy_cdc_append_tail(state, state->format_state, true);
 }
 

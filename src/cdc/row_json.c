@@ -151,3 +151,19 @@ eddy_cdc_append_time(StringInfo out, TimestampTz time)
 	*strchr(buf, '+') = '\0';
 	appendStringInfo(out, "\"%s.%06d+00:00\"", buf, (int) fraction);
 }
+
+void
+eddy_cdc_append_closed(StringInfo out, TimestampTz closed_until)
+{
+	char		buf[MAXDATELEN + 1];
+	int			utc = 0;
+
+	eddy_cdc_append_literal(out, "\"closed_until\":");
+	if (TIMESTAMP_IS_NOBEGIN(closed_until))
+		eddy_cdc_append_literal(out, "null");
+	else
+	{
+		JsonEncodeDateTime(buf, TimestampTzGetDatum(closed_until), TIMESTAMPTZOID, &utc);
+		eddy_cdc_append_string(out, buf, strlen(buf));
+	}
+}

@@ -20,6 +20,9 @@ extern void eddy_cdc_append_row(EddyCdcState *state, EddyCdcRelation *relation, 
 								const bool *nulls);
 extern void eddy_cdc_append_time(StringInfo out, TimestampTz time);
 
+/* The field "closed_until" of records of progress: a time, or null if it is DT_NOBEGIN. */
+extern void eddy_cdc_append_closed(StringInfo out, TimestampTz closed_until);
+
 /*
  * The end of the records of a transaction in formats that have lsn, seq, xid and ts as fields of
  * each record: only the sequence number differs.

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "cdc/known_views.h"
 #include "cdc/row_json.h"
 
 static void
@@ -99,6 +100,20 @@ append_empty(EddyCdcState *state)
 	eddy_cdc_append_tail(state, state->format_state, true);
 }
 
+/*
+ * Appends a record of progress. It has neither "key" nor "value", which all records of rows have: a
+ * consumer that stores values by their keys cannot take it for one.
+ */
+static void
+append_progress(EddyCdcState *state, const EddyCdcView *view, TimestampTz closed_until)
+{
+	eddy_cdc_append_literal(&state->records, "{\"view\":");
+	eddy_cdc_append_bytes(&state->records, view->name, view->name_len);
+	eddy_cdc_append_literal(&state->records, ",");
+	eddy_cdc_append_closed(&state->records, closed_until);
+	eddy_cdc_append_tail(state, state->format_state, true);
+}
+
 const EddyCdcFormat eddy_cdc_upsert_format = {
 	.startup = start_upsert,
 	.begin = begin_upsert,
@@ -106,5 +121,6 @@ const EddyCdcFormat eddy_cdc_upsert_format = {
 	.empty = append_empty,
 	.failed = append_failed,
 	.truncate = append_truncate,
-	.snapshot = append_truncate
+	.snapshot = append_truncate,
+	.progress = append_progress
 };

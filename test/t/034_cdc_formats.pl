@@ -11,6 +11,7 @@ use lib $FindBin::Bin;
 
 use EddyTest;
 use JSON::PP;
+use MIME::Base64 qw(decode_base64);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -211,35 +212,42 @@ is(scalar(grep { defined $_->{value} && defined $_->{value}->{before} } records(
 	'format debezium without old rows');
 is((records('debezium'))[0]->{topic}, 'postgres.public.plain', 'the prefix is the name of the database');
 
-# The transaction block.
-my @block = records('debezium', 'include-transaction', 'on', 'tombstones', 'off');
-my ($open, %count, $total, $wrong);
-$wrong = 0;
-foreach my $record (@block)
+# The transaction block: the number of records that do not agree with it.
+sub count_outside_block
 {
-	my $value = $record->{value};
+	my ($open, %count, $total);
+	my $wrong = 0;
 
-	if (exists $value->{status})
+	foreach my $record (@_)
 	{
-		$wrong++ if $record->{topic} ne 'postgres.transaction';
-		if ($value->{status} eq 'BEGIN')
+		my $value = $record->{value};
+
+		if (exists $value->{status})
 		{
-			$wrong++ if defined $open;
-			($open, $total, %count) = ($value->{id}, 0);
+			$wrong++ if $record->{topic} ne 'postgres.transaction';
+			if ($value->{status} eq 'BEGIN')
+			{
+				$wrong++ if defined $open;
+				($open, $total, %count) = ($value->{id}, 0);
+			}
+			else
+			{
+				$wrong++ if $open ne $value->{id} || $total != $value->{event_count};
+				my %got = map { $_->{data_collection} => $_->{event_count} } @{ $value->{data_collections} };
+				$wrong++ if $json->encode(\%got) ne $json->encode(\%count);
+				$open = undef;
+			}
+			next;
 		}
-		else
-		{
-			$wrong++ if $open ne $value->{id} || $total != $value->{event_count};
-			my %got = map { $_->{data_collection} => $_->{event_count} } @{ $value->{data_collections} };
-			$wrong++ if $json->encode(\%got) ne $json->encode(\%count);
-			$open = undef;
-		}
-		next;
+		my $collection = $value->{op} eq 'm' ? 'LOGICAL_DECODING_MESSAGE' : "$value->{source}->{schema}.$value->{source}->{table}";
+		my $order = $value->{transaction};
+		$wrong++ if $order->{id} ne $open || $order->{total_order} != ++$total || $order->{data_collection_order} != ++$count{$collection};
 	}
-	my $view = "$value->{source}->{schema}.$value->{source}->{table}";
-	my $order = $value->{transaction};
-	$wrong++ if $order->{id} ne $open || $order->{total_order} != ++$total || $order->{data_collection_order} != ++$count{$view};
+	return $wrong;
 }
+
+my @block = records('debezium', 'include-transaction', 'on', 'tombstones', 'off');
+my $wrong = count_outside_block(@block);
 is($wrong, 0, 'transaction block of Debezium');
 is(scalar(grep { exists $_->{value}->{status} } @block), 8, '... one for each transaction');
 
@@ -261,6 +269,8 @@ foreach my $record (@with)
 	}
 }
 is($wrong, 0, 'schemas, types and commits agree with the rows');
+is($json->encode([ map { $_->{value}->{types} } records('debezium', 'include-types', 'on', 'tombstones', 'off') ]),
+	$json->encode([ map { $_->{types} } records('native', 'include-types', 'on') ]), 'types are those of the native format');
 my %bounds = ('include-lsn' => 'off', 'include-seq' => 'off', 'include-xid' => 'off', 'include-timestamp' => 'off');
 records('native', %bounds, 'include-transaction', 'on', 'include-schema', 'on', 'skip-empty-xacts', 'off');
 records('native', 'skip-empty-xacts', 'off');
@@ -419,9 +429,9 @@ BEGIN; INSERT INTO timed VALUES ('q', '2026-01-01 00:12:00'); PREPARE TRANSACTIO
 COMMIT PREPARED 'p "1"';
 ROLLBACK PREPARED 'q';
 BEGIN;
-INSERT INTO timed SELECT 'large' || i, '2026-01-01 00:13:00' FROM generate_series(1, 2000) i;
+INSERT INTO timed SELECT 'large' || i, '2026-01-01 00:13:00' FROM generate_series(1, 900) i;
 SAVEPOINT a;
-INSERT INTO timed SELECT 'rolled back' || i, '2026-01-01 00:13:00' FROM generate_series(1, 2000) i;
+INSERT INTO timed SELECT 'rolled back' || i, '2026-01-01 00:13:00' FROM generate_series(1, 900) i;
 ROLLBACK TO a;
 COMMIT;
 TRUNCATE hand});
@@ -439,11 +449,83 @@ is(join(' ', grep { $version < 18 || $_ ne 'stream_abort' } sort keys %ops),
 	'begin c commit commit_prepared d dropped e p prepare protocol r rollback_prepared schema snapshot ' . ($version < 18 ? 'stream_abort ' : '') .
 	'stream_commit t u x', 'records of all kinds but too_large');
 $received{native} .= '{"op":"stream_abort","xid":737,"subxid":738}' . "\n" if $version >= 18;
-records('upsert', @$_) foreach [], [ 'emit', 'both', 'skip-empty-xacts', 'off', 'include-types', 'on' ], ['emit', 'final'];
-records('debezium', @$_) foreach [ 'skip-empty-xacts', 'off' ], [ 'emit', 'both', 'skip-empty-xacts', 'off', 'include-transaction', 'on' ], ['emit', 'final'];
+records('upsert', @$_) foreach [], [ 'emit', 'both', 'progress', 'on', 'protocol-version', '1', 'skip-empty-xacts', 'off', 'include-types', 'on' ], ['emit', 'final'], [ 'progress', 'on', %bounds ];
+records('debezium', @$_) foreach [ 'skip-empty-xacts', 'off' ], ['emit', 'final'],
+	[ 'emit', 'both', 'progress', 'on', 'protocol-version', '1', 'include-types', 'on', 'skip-empty-xacts', 'off', 'include-transaction', 'on' ];
+is(count_outside_block(records('debezium', 'progress', 'on', 'emit', 'both', 'include-transaction', 'on', 'tombstones', 'off')), 0, 'transaction block of all kinds');
 
 # Of one that is too large, test/t/032_cdc_values.pl shows how it comes about.
 $received{native} .= '{"op":"too_large","view":"public.v","key":{"k":"a"},"sqlstate":"54000","error":"record is larger than 1072693247 bytes","lsn":"0/1958E20","seq":1,"xid":737,"ts":"2026-01-01T00:01:02.851565+00:00"}' . "\n";
+
+#
+# Progress is the same in all formats, with the same numbers, and no later record concerns a closed window
+#
+
+my @fields = qw(view closed_until lsn seq);
+my %progress_of = (
+	native => sub
+	{
+		my ($record) = @_;
+
+		return $record->{op} eq 'p' ? { map { $_ => $record->{$_} } @fields } : undef;
+	},
+	upsert => sub
+	{
+		my ($record) = @_;
+
+		return exists $record->{key} || !exists $record->{closed_until} ? undef : { map { $_ => $record->{$_} } @fields };
+	},
+	debezium => sub
+	{
+		my ($record) = @_;
+		my $value = $record->{value};
+
+		return undef if ($value->{op} // '') ne 'm';
+		my ($lsn, $seq) = @{ $json->decode($value->{source}->{sequence}) };
+		my $content = $json->decode(decode_base64($value->{message}->{content}));
+		die 'key or topic' if $record->{key}->{prefix} ne "pg_eddy.progress.$content->{view}" || $record->{topic} ne 'postgres.message';
+		return { %$content, lsn => sprintf('%X/%X', $lsn >> 32, $lsn & 0xffffffff), seq => $seq + 0 };
+	});
+
+advance();
+sql($node, q{
+SELECT eddy.create_continuous_view('"Closed ""1"""', $$
+	SELECT k, w.window_end, count(*) AS n FROM timed, eddy.tumble(at, '1 minute') AS w GROUP BY k, w.window_end $$, emit => 'on_close')});
+srand(2);
+sql($node, join '', map { sprintf "INSERT INTO timed VALUES ('a', timestamptz '2026-01-01 01:00Z' + %d * interval '1 s'), ('b', timestamptz '2026-01-01 01:00Z' + %d * interval '1 s');\n",
+	$_ * 20 + rand(300), $_ * 20 + rand(60) } 1 .. 60);
+my @progress = grep { defined } map { $progress_of{native}->($_) } records('native', 'progress', 'on');
+cmp_ok(scalar(grep { $_->{view} =~ /Closed/ } @progress), '>', 10, 'progress of a view');
+foreach my $format ('native', 'upsert', 'debezium')
+{
+	foreach my $options ([ 'emit', 'changes' ], [ 'emit', 'final', 'batch-bytes', '10' ])
+	{
+		my (@found, %closed);
+		my $after = 0;
+
+		foreach my $record (records($format, 'progress', 'on', @$options))
+		{
+			my $found = $progress_of{$format}->($record);
+			my $end = $record->{key}->{window_end};
+
+			if (defined $found)
+			{
+				push @found, $found;
+				$closed{ $found->{view} } = $found->{closed_until};
+			}
+			next if !defined $end;
+			# the other view accepts late rows
+			$after++ if ($record->{view} // $record->{topic}) =~ /Closed/ && $end le ($closed{'public."Closed ""1"""'} // '');
+		}
+		is($json->encode(\@found), $json->encode(\@progress), "progress is the same in format $format: @$options");
+		is($after, 0, '... and no later record concerns a closed window');
+	}
+}
+is(count_outside_block(records('debezium', 'progress', 'on', 'include-transaction', 'on', 'tombstones', 'off')), 0, '... with the transaction block');
+
+#
+# All records that were received
+#
 
 foreach my $format ('native', 'upsert', 'debezium')
 {

@@ -11,6 +11,7 @@ use lib $FindBin::Bin;
 
 use EddyTest;
 use JSON::PP;
+use MIME::Base64 qw(decode_base64);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -87,6 +88,40 @@ my ($status, $out) = $node->psql('postgres', "SET ROLE regress_eddy_reader;
 	SELECT data FROM pg_logical_slot_peek_changes('s', NULL, NULL, 'include-schema', 'on', 'include-transaction', 'on', 'progress', 'on')");
 unlike($out, qr/private|columns"?,"v|hidden/, 'no record names other views');
 
+# Nor does their progress.
+sql($node, q{
+SET ROLE regress_eddy_owner;
+CREATE UNLOGGED TABLE open.timed (at timestamptz);
+SELECT eddy.create_stream('open.timed', event_time => 'at');
+SELECT eddy.create_continuous_view('open.minutes', 'SELECT w.window_end, count(*) AS n FROM open.timed, eddy.tumble(at, ''1 minute'') AS w GROUP BY w.window_end');
+SELECT eddy.create_continuous_view('open.unread', 'SELECT w.window_end, count(*) AS n FROM open.timed, eddy.tumble(at, ''1 minute'') AS w GROUP BY w.window_end');
+GRANT SELECT ON open.minutes TO regress_eddy_reader;
+RESET ROLE;
+SELECT pg_replication_slot_advance('s', pg_current_wal_insert_lsn());
+INSERT INTO open.timed VALUES ('2026-01-01 00:00'), ('2026-01-01 00:05');
+});
+foreach my $format ('native', 'upsert', 'debezium')
+{
+	foreach my $case ([ 'reader', 'minutes' ], [ 'super', 'minutes unread' ], [ 'nothing', '' ])
+	{
+		my ($role, $views) = @$case;
+
+		($status, $out) = $node->psql('postgres', "SET ROLE regress_eddy_$role;
+			SELECT data FROM pg_logical_slot_peek_changes('s', NULL, NULL, 'batch-bytes', '0', 'progress', 'on', 'format', '$format')");
+		my %closed;
+		foreach my $record (map { $json->decode($_) } split /\n/, $out)
+		{
+			$record = $json->decode(decode_base64($record->{value}->{message}->{content})) if ($record->{value}->{op} // '') eq 'm';
+			$closed{ $1 } = 1 if exists $record->{closed_until} && $record->{view} =~ /^open[.](.*)/;
+		}
+		is("$status " . join(' ', sort keys %closed), "0 $views", "progress of the views that $role may read, format $format");
+	}
+}
+sql($node, q{
+DROP TABLE open.timed CASCADE;
+SELECT pg_replication_slot_advance('s', pg_current_wal_insert_lsn());
+INSERT INTO open.t VALUES ('a', 1)});
+
 # strict: an error for views that may not be read.
 is(received('regress_eddy_reader', 'strict', 'on', 'views', 'open.granted'), 'granted', 'strict, readable');
 is(received('regress_eddy_reader', 'strict', 'on', 'views', 'open.granted, shut.hidden'), 'error', 'strict, not readable');
@@ -145,6 +180,7 @@ SELECT pg_logical_emit_message(true, 'pg_eddy', '{"op":"p","view":"open.granted"
 SELECT pg_logical_emit_message(false, 'pg_eddy_cdc', '{"op":"c","view":"open.granted","key":{},"after":{}}');
 });
 is(received('regress_eddy_super', 'progress', 'on', 'include-schema', 'on'), '', 'forged tables and messages produce no records');
+is(received('regress_eddy_super', 'progress', 'on', 'format', $_), '', "... in format $_") foreach 'upsert', 'debezium';
 
 # Initial rows are bytes, which are trusted. The table of pg_eddy refuses them of all roles, even of superusers, and
 # a table of another role is not trusted even if a superuser has labelled it, as a restore of an edited dump does.
@@ -209,8 +245,8 @@ END $$;
 CREATE TABLE names (n serial, name text);
 INSERT INTO names (name) VALUES ('batch-bytes'), ('check-acl'), ('emit'), ('format'), ('include-before'), ('include-lsn'),
 	('include-schema'), ('include-seq'), ('include-timestamp'), ('include-transaction'), ('include-types'), ('include-xid'), ('net'),
-	('numeric-as-string'), ('progress'), ('protocol-version'), ('retention'), ('skip-empty-xacts'), ('strict'), ('tombstones'),
-	('topic-prefix'), ('views'), ('view'), ('colour'), (''), (repeat('x', 300)), ('%s%n'), (E'a\nb');
+	('numeric-as-string'), ('progress'), ('protocol-version'), ('retention'), ('skip-empty-xacts'), ('streaming'), ('strict'), ('tombstones'),
+	('topic-prefix'), ('two-phase'), ('views'), ('view'), ('colour'), (''), (repeat('x', 300)), ('%s%n'), (E'a\nb');
 CREATE TABLE vals (n serial, value text);
 INSERT INTO vals (value) VALUES ('on'), ('off'), ('on'), ('off'), ('true'), (''), (' '), ('0'), ('1'), ('-1'), ('2147483648'), ('64MB'), ('1kB'),
 	('1e400'), ('NaN'), ('native'), ('upsert'), ('debezium'), ('debezum'), ('wal2json'), ('changes'), ('final'), ('both'), ('finals'),
@@ -225,7 +261,7 @@ WITH lists AS MATERIALIZED (
 		SELECT i, j, p, CASE p WHEN 0 THEN (SELECT name FROM names WHERE n = r1) ELSE
 			CASE WHEN r3 < 0.02 THEN NULL WHEN r3 < 0.1 THEN left((SELECT value FROM vals WHERE n = r2), 1 + (r3 * 200)::int)
 			ELSE (SELECT value FROM vals WHERE n = r2) END END AS o
-		FROM (SELECT i, j, 1 + floor(random() * 28)::int AS r1, 1 + floor(random() * 48)::int AS r2, random() AS r3
+		FROM (SELECT i, j, 1 + floor(random() * 30)::int AS r1, 1 + floor(random() * 48)::int AS r2, random() AS r3
 			FROM generate_series(1, 10000) i, LATERAL generate_series(1, 1 + (i % 4)) j) x, generate_series(0, 1) p) y
 	GROUP BY i)
 SELECT string_agg(state || '=' || n, ' ' ORDER BY state) FROM (
