@@ -23,7 +23,7 @@ my $out;    # of the running consumer
 
 # First the slot: a view without GROUP BY has its row from its creation on.
 sql($node, "SELECT pg_create_logical_replication_slot('changes', 'pg_eddy_cdc')");
-sql($node, q{
+my $schema = q{
 CREATE UNLOGGED TABLE bids (auction integer, price integer, at timestamptz);
 SELECT eddy.create_stream('bids', event_time => 'at');
 SELECT eddy.create_continuous_view('per_window', $$
@@ -34,7 +34,8 @@ SELECT eddy.create_continuous_view('rich', $$
 	SELECT auction, sum(price) AS total FROM bids GROUP BY auction HAVING sum(price) > 1000 $$);
 SELECT eddy.create_continuous_view('everything',
 	'SELECT count(*) AS n, sum(price) AS total FROM bids');
-});
+};
+sql($node, $schema);
 
 #
 # The consumer
@@ -206,6 +207,38 @@ $before = $received;
 sql($node, 'INSERT INTO other SELECT generate_series(1, 1000)');
 catch_up();
 is($received, $before, 'other tables produce no records');
+
+# Catalogs and tables are rewritten while the consumer is connected and another session writes.
+sql($node, 'CREATE TABLE halt ()');
+my $session = sql($node, 'SELECT pid FROM pg_stat_replication');
+my $writer = start_process("$dir/writer", $node->installed_command('psql'), '-X', '-q', '-d', $node->connstr('postgres'), '-c', q{
+DO $$ BEGIN
+	WHILE to_regclass('halt') IS NOT NULL LOOP
+		INSERT INTO bids SELECT (random() * 50)::int, (random() * 100)::int - 20, '2026-01-01'::timestamptz + random() * interval '1 minute'
+		FROM generate_series(1, 10);
+		COMMIT;
+	END LOOP;
+END $$});
+$before = sql($node, 'SELECT n FROM everything');
+wait_until($node, "SELECT n > $before FROM everything", 'a session writes');
+sql($node, $_) foreach 'REINDEX SYSTEM postgres', 'REINDEX DATABASE CONCURRENTLY postgres', 'VACUUM FULL', 'CLUSTER eddy._view USING _view_pkey',
+	'VACUUM FULL eddy._rich_state', 'REINDEX TABLE eddy._per_window_state';
+$before = sql($node, 'SELECT n FROM everything');
+wait_until($node, "SELECT n > $before FROM everything", 'it still writes');
+sql($node, 'DROP TABLE halt');
+stop_process($writer);
+catch_up();
+equal_views('rewritten');
+
+# The extension is dropped and created again. There are no records for rows of dropped views.
+sql($node, 'DROP EXTENSION pg_eddy CASCADE; DROP TABLE bids; CREATE EXTENSION pg_eddy');
+catch_up();
+%applied = ();
+sql($node, $schema);
+bid(5, 50);
+catch_up();
+equal_views('another extension');
+is(sql($node, 'SELECT pid FROM pg_stat_replication'), $session, '... received by the same session');
 stop_process($consumer, 'INT');
 
 # Options that are not valid are refused, with a hint.

@@ -158,6 +158,23 @@ foreach (1 .. 3)
 like(problem(), qr/^ok\|$/, 'no problem');
 write_wal(40);
 is(problem(), 'warning|no client reads the slot, and it retains more WAL than max_wal_size', 'a slot that no client reads');
+
+# a client that receives changes and does not confirm them
+my $client = start_process(PostgreSQL::Test::Utils::tempdir() . '/client', "$bindir/pg_recvlogical", '-d', $node->connstr('postgres'), '-S', 'exported',
+	'--start', '-f', '-', '--no-loop', '-s', '3600', '-o', 'views=public.v');
+wait_until($node, q{SELECT active FROM eddy.stat_slots WHERE slot_name = 'exported'}, 'a client reads the slot');
+like(problem(), qr/^ok\|$|^warning\|the client does not confirm/, 'the warning of a slot without a client has ended');
+write_wal(40);
+wait_until($node, q{SELECT sent_lsn > confirmed_lsn + 30000000 FROM eddy.stat_slots WHERE slot_name = 'exported'}, 'it has received more than it has confirmed');
+is(problem(), 'warning|the client does not confirm what it receives, or is slower than the changes', 'a client that does not confirm');
+is(sql($node, q{SELECT options FROM eddy.stat_slots WHERE slot_name = 'exported'}), q{"views" 'public.v'}, '... with the views that it has selected');
+stop_process($client, 'INT');
+wait_until($node, q{SELECT NOT active FROM eddy.stat_slots WHERE slot_name = 'exported'}, 'no client reads the slot');
+sql($node, 'CHECKPOINT');
+sql($node, q{SELECT pg_replication_slot_advance('exported', pg_current_wal_lsn())}) foreach 1 .. 2;
+sql($node, 'CHECKPOINT');
+sql($node, q{SELECT pg_replication_slot_advance('exported', pg_current_wal_lsn())});
+write_wal(40);
 $node->append_conf('postgresql.conf', "max_slot_wal_keep_size = '96MB'");
 $node->reload;
 wait_until($node, q{SELECT current_setting('max_slot_wal_keep_size') = '96MB'}, 'the setting is loaded');
