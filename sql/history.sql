@@ -71,6 +71,10 @@ SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories 
 SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{"sales": "TABLE archive", "archive": "TABLE archive"}');
 SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{"sales": "SELECT 1 AS id", "history_test.sales": "TABLE archive"}');
 SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{"salse": "TABLE archive"}');
+SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{"history_tests.sales": "TABLE archive"}');
+SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{"sold": "TABLE archive"}');
+CREATE TABLE return (LIKE old_returns);
+SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{"return": "TABLE old_returns"}');
 SELECT eddy.create_continuous_view('v', :'balance', start => 'query', histories => '{"returns": "TABLE archive"}');
 
 -- The query has the privileges of the owner of the view, and is a single SELECT.

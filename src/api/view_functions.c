@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -23,6 +24,7 @@
 #include "apply/apply.h"
 #include "argument.h"
 #include "catalog/eddy_catalog.h"
+#include "compat.h"
 #include "interval.h"
 #include "view/view.h"
 #include "worker/worker.h"
@@ -136,6 +138,40 @@ check_lateness(const EddyViewOptions *options)
 				 errhint("Specify for how long after the end of a window late rows change its result.")));
 }
 
+/* The stream with a name as in SQL. An error if no relation has it; others are refused when the view is known. */
+static Oid
+find_stream(const char *name)
+{
+	RangeVar   *given = makeRangeVarFromNameList(eddy_compat_qualified_name(name));
+	Oid			relid = RangeVarGetRelid(given, NoLock, true);
+	List	   *streams = eddy_catalog_list_streams();
+	const char **candidates = palloc0(sizeof(char *) * (list_length(streams) + 1));
+	const char *closest;
+	int			count = 0;
+	ListCell   *lc;
+
+	if (OidIsValid(relid))
+		return relid;
+	foreach(lc, streams)
+	{
+		Oid			stream = ((EddyStream *) lfirst(lc))->relid;
+		char	   *relname = get_rel_name(stream);
+
+		if (relname == NULL || (given->schemaname == NULL && !RelationIsVisible(stream)))
+			continue;
+		candidates[count++] = given->schemaname ?
+			psprintf("%s.%s", get_namespace_name(get_rel_namespace(stream)), relname) : relname;
+	}
+	closest = eddy_argument_closest(given->schemaname ?
+									psprintf("%s.%s", given->schemaname, given->relname) :
+									given->relname, candidates);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("stream \"%s\" in argument \"histories\" does not exist", name),
+			 closest ? errhint("Perhaps you meant the stream \"%s\".", closest) :
+			 errhint("Name the streams as in the query of the continuous view.")));
+}
+
 /* Adds the query for a stream, which is named as in SQL. */
 static List *
 add_history(List *histories, const JsonbValue *name, const JsonbValue *query)
@@ -148,7 +184,7 @@ add_history(List *histories, const JsonbValue *name, const JsonbValue *query)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the query for \"%s\" in argument \"histories\" must be a string", stream)));
-	history->stream = DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(stream)));
+	history->stream = find_stream(stream);
 	history->query = pnstrdup(query->val.string.val, query->val.string.len);
 	foreach(lc, histories)
 		if (((EddyHistoryQuery *) lfirst(lc))->stream == history->stream)

@@ -37,6 +37,7 @@
 
 #include "apply/history.h"
 #include "apply/steps.h"
+#include "argument.h"
 #include "interval.h"
 #include "owner.h"
 #include "rows_since.h"
@@ -274,6 +275,26 @@ get_stream(Oid relid)
 	return stream;
 }
 
+/* Refuses a query for rows of a relation that the view does not read. */
+static void
+refuse_history(const EddyView *view, Oid relid)
+{
+	const char *name = get_rel_name(relid);
+	const char **streams = palloc0(sizeof(char *) * (list_length(view->streams) + 1));
+	const char *closest;
+	ListCell   *lc;
+
+	foreach(lc, view->streams)
+		streams[foreach_current_index(lc)] = get_rel_name(lfirst_oid(lc));
+	closest = eddy_argument_closest(name, streams);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("argument \"histories\" has a query for \"%s\", which continuous view \"%s\" does not read",
+					name, get_rel_name(view->relid)),
+			 closest ? errhint("Perhaps you meant the stream \"%s\".", closest) :
+			 errhint("Specify queries for streams that the continuous view reads.")));
+}
+
 /* Each query is for one of the streams of the view. */
 static void
 check_histories(const EddyView *view, const List *histories)
@@ -292,11 +313,7 @@ check_histories(const EddyView *view, const List *histories)
 							   get_rel_name(view->relid)),
 					 errhint("Specify a query for each stream with argument \"histories\".")));
 		if (OidIsValid(history->stream) && !list_member_oid(view->streams, history->stream))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("argument \"histories\" has a query for \"%s\", which continuous view \"%s\" does not read",
-							get_rel_name(history->stream), get_rel_name(view->relid)),
-					 errhint("Specify queries for streams that the continuous view reads.")));
+			refuse_history(view, history->stream);
 	}
 }
 
@@ -402,14 +419,25 @@ fill_unlocked(const EddyView *view, EddyReplacement *replacement, EddyFillSource
 	}
 	if (beside)
 		fill_beside(view, fillings, count, source, histories);
+	else if (source == EDDY_FILL_NOTHING)
+	{
+		/* nothing is read, so that the order does not matter; one batch without rows is enough */
+		PushActiveSnapshot(GetLatestSnapshot());
+		fill_first(&fillings[0], source, histories);
+		PopActiveSnapshot();
+		if (replacement)
+			(void) eddy_view_replace_compare(replacement);
+		lock_writers(view, replacement);
+	}
 	else
 	{
 		lock_writers(view, replacement);
 		PushActiveSnapshot(GetLatestSnapshot());
-		/* one batch without rows is enough */
-		for (int i = 0; i < (source == EDDY_FILL_NOTHING ? 1 : count); i++)
+		for (int i = 0; i < count; i++)
 			fill_first(&fillings[i], source, histories);
 		PopActiveSnapshot();
+		if (replacement)
+			(void) eddy_view_replace_compare(replacement);
 	}
 	for (int i = 0; i < count; i++)
 	{
