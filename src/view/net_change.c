@@ -3,27 +3,30 @@
  * net_change.c
  *    What consumers of changes receive when the state of a view is replaced: the net difference.
  *
- * The new main state table is filled before consumers know it: while it has neither a security label
- * nor a publication, logical decoding sends none of its changes. Rows that are the same in both tables
- * therefore cause no records. The others are written so that the WAL contains their change:
+ * The rows of the new state are copied into a table of their own, which becomes the main state table: the sent
+ * table. It is written before consumers know it: while it has neither a security label nor a publication, logical decoding sends
+ * none of its changes. Rows that are the same in both states therefore cause no records. The others are
+ * prepared so that the WAL contains their change:
  *
  *   only in the old view    the row is deleted from the old table
- *   only in the new view    the row is removed from the new table, and inserted again
- *   in both, and different  the row in the new table gets the columns of the old row, and is then updated
+ *   only in the new view    the row is not in the sent table, and is inserted into it
+ *   in both, and different  the row in the sent table has the columns of the old row, and is updated
  *
- * The second steps come after the new table has become that of the view (eddy_net_change_end).
+ * The inserts and updates come after the sent table has become that of the view (eddy_net_change_end); each of
+ * them is one write.
  * Rows are the same if they have the same key, which consumers know by the names of its columns. If
  * these differ, all old rows are deleted and all new ones inserted.
  *
- * All rows are compared while writers continue (eddy_net_change_compare), as of a snapshot, which finds those that
- * differ. Once writers are locked out, only these, and the rows of either table that were changed since that snapshot
- * (src/rows_since.c), are compared again and prepared.
+ * All rows are compared and copied while writers continue (eddy_net_change_compare), as of a snapshot. Once writers are
+ * locked out, only the rows of either table that were changed since that snapshot (src/rows_since.c) are compared again. The
+ * writes that send the difference must come after the lock: a transaction that commits before this one is sent before it, and
+ * with it the value that such a write would have to replace.
  *
  * Without a consumer nothing is compared, and nothing written.
  *
  * Locking: while rows are compared first, RowExclusiveLock on both tables, as for maintaining them; afterwards the
- * caller has locked both against all others. Memory: the caller's; the places of rows that differ, 6 bytes each, and
- * tuplestores for rows that are written in the second step. A crash leaves nothing.
+ * caller has locked both against all others. Memory: the caller's; the places of rows that differ, 6 or 12 bytes each.
+ * A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,11 +35,8 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "replication/slot.h"
-#include "storage/lwlock.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -53,6 +53,13 @@ typedef struct Places
 	int64		room;
 } Places;
 
+/* Rows of the sent table that are updated, and those of the new table that they become. */
+typedef struct Update
+{
+	ItemPointerData sent;
+	ItemPointerData row;
+} Update;
+
 /* How a row of the new table differs from the old view. */
 typedef enum Difference
 {
@@ -67,43 +74,30 @@ struct EddyNetChange
 	EddyViewPlan *old;			/* NULL: rows of the old table cannot be found by key */
 	const EddyView *new_view;
 	EddyViewPlan *new;
+	EddyViewPlan *sent;			/* the same with the sent table instead of the main table */
 	AttrNumber *old_keys;		/* columns of an old row by which a new one is found; NULL: none */
 	AttrNumber *new_keys;		/* columns of a new row by which an old one is found; NULL: none */
-	Tuplestorestate *updated;	/* rows to be written: they exist with the columns of the old row */
-	Tuplestorestate *inserted;	/* they do not exist */
+	AttrNumber *own_keys;		/* columns of a new row by which a row of the sent table is found */
+	Snapshot	since;			/* registered: of the first comparison */
 
-	/* what was compared before writers were locked out */
-	Snapshot	since;			/* registered; NULL: nothing was */
-	Places		new_rows;		/* of the new table: they differ, or may differ since then */
-	Places		old_rows;		/* of the old table: they are not in the new one, or may not be */
+	/* what has to be written, in the order of places; rows that have other versions now are left out */
+	Places		deleted;		/* of the old table */
+	Places		inserted;		/* of the new table */
+	Update	   *updates;
+	int64		nupdates;
+	int64		updates_room;
 
-	/* while the tables are compared */
-	EddyUpsert *from;
+	/* rows that were changed since the first comparison, or whose row in the other table was */
+	Places		old_changed;
+	Places		new_changed;
+	Places		stale;			/* of the sent table: they were copied from other versions */
+
+	/* while tables are open */
+	EddyUpsert *from;			/* NULL: the old plan could not be made */
 	EddyUpsert *to;
+	EddyUpsert *copy;			/* of the sent table */
 	TupleTableSlot *before;		/* a row of the new table with the columns of the old one */
 };
-
-/*
- * True if a consumer of this database exists. One that is created later begins after this transaction, which has a
- * transaction ID already.
- */
-static bool
-has_consumers(void)
-{
-	bool		found = false;
-
-	if (!XLogLogicalInfoActive())
-		return false;
-	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
-	for (int i = 0; i < max_replication_slots && !found; i++)
-	{
-		const ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
-
-		found = slot->in_use && SlotIsLogical(slot) && slot->data.database == MyDatabaseId;
-	}
-	LWLockRelease(ReplicationSlotControlLock);
-	return found;
-}
 
 /* ---- the keys of both tables ---- */
 
@@ -168,6 +162,17 @@ match_keys(EddyNetChange *net)
 	net->old_keys = map_keys(new, new_desc, old, old_desc);
 	if (net->new_keys == NULL || net->old_keys == NULL)
 		net->new_keys = net->old_keys = NULL;
+}
+
+/* The columns of the key of a table, in the order of ranges. */
+static AttrNumber *
+list_keys(const EddyStateTable *table)
+{
+	AttrNumber *columns = palloc(sizeof(AttrNumber) * table->nkeys);
+
+	for (int i = 0; i < table->nkeys; i++)
+		columns[i] = eddy_upsert_order(table)[i].column;
+	return columns;
 }
 
 /* The row of a table whose key is in these columns of a row of the other one, or NULL. */
@@ -293,49 +298,15 @@ is_gone(EddyNetChange *net, TupleTableSlot *old_row)
 	return is_set(old_row, net->old_view->visible_column, true) && find_new(net, old_row) == NULL;
 }
 
-/* Prepares the change of a row of the new table. */
-static void
-prepare_new_row(EddyNetChange *net, TupleTableSlot *new_row)
-{
-	ItemPointerData place = new_row->tts_tid;
-	bool		ok = true;
-
-	switch (compare_new_row(net, new_row))
-	{
-		case SAME:
-			break;
-		case INSERTED:
-			tuplestore_puttupleslot(net->inserted, new_row);
-			ok = eddy_upsert_delete(net->to, &place);
-			break;
-		case UPDATED:
-			tuplestore_puttupleslot(net->updated, new_row);
-			ok = eddy_upsert_update(net->to, &place, net->before);
-			break;
-	}
-	if (!ok)
-		elog(ERROR, "state table was written although it is locked");
-}
-
-/* Deletes a row of the old table if the new one does not have it. */
-static void
-prepare_old_row(EddyNetChange *net, Relation old_rel, TupleTableSlot *old_row)
-{
-	TM_FailureData tmfd;
-
-	if (is_gone(net, old_row) &&
-		table_tuple_delete(old_rel, &old_row->tts_tid, GetCurrentCommandId(true),
-						   GetActiveSnapshot(), InvalidSnapshot, true, &tmfd, false) != TM_Ok)
-		elog(ERROR, "state table was written although it is locked");
-}
-
 static void
 open_tables(EddyNetChange *net)
 {
 	net->to = eddy_upsert_open(eddy_plan_main_table(net->new), net->new->name);
+	net->copy = eddy_upsert_open(eddy_plan_main_table(net->sent), net->new->name);
 	if (net->old)
 		net->from = eddy_upsert_open(eddy_plan_main_table(net->old), net->new->name);
 	net->before = MakeSingleTupleTableSlot(eddy_upsert_desc(net->to), &TTSOpsVirtual);
+	net->own_keys = list_keys(eddy_plan_main_table(net->sent));
 	net->new_keys = net->old_keys = NULL;
 	if (net->old)
 		match_keys(net);
@@ -344,62 +315,16 @@ open_tables(EddyNetChange *net)
 static void
 close_tables(EddyNetChange *net)
 {
+	eddy_upsert_flush(net->copy);
 	ExecDropSingleTupleTableSlot(net->before);
 	if (net->from)
 		eddy_upsert_close(net->from);
 	eddy_upsert_close(net->to);
-	net->from = net->to = NULL;
+	eddy_upsert_close(net->copy);
+	net->from = net->to = net->copy = NULL;
 }
 
-/* ---- all rows ---- */
-
-/* What is done with a row; old_rel: NULL, or its table if it is one of the old table. */
-typedef void (*RowAction) (EddyNetChange *net, Relation old_rel, TupleTableSlot *row);
-
-static void
-walk_old_rows(EddyNetChange *net, RowAction action)
-{
-	Relation	rel = table_open(net->old_view->state_table, RowExclusiveLock);
-	TupleTableSlot *row = table_slot_create(rel, NULL);
-	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
-
-	while (table_scan_getnextslot(scan, ForwardScanDirection, row))
-	{
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(row);
-		action(net, rel, row);
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(row);
-	table_close(rel, NoLock);
-}
-
-static void
-walk_new_rows(EddyNetChange *net, RowAction action)
-{
-	/* its own, as rows are looked for in the other one meanwhile */
-	EddyUpsert *rows = eddy_upsert_open(eddy_plan_main_table(net->new), net->new->name);
-	TupleTableSlot *row;
-
-	eddy_upsert_seek(rows, 0, NULL, NULL);
-	while ((row = eddy_upsert_next(rows)) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		action(net, NULL, row);
-	}
-	eddy_upsert_close(rows);
-}
-
-static void
-prepare(EddyNetChange *net, Relation old_rel, TupleTableSlot *row)
-{
-	if (old_rel)
-		prepare_old_row(net, old_rel, row);
-	else
-		prepare_new_row(net, row);
-}
-
-/* ---- before writers are locked out ---- */
+/* ---- places ---- */
 
 static void
 add_place(Places *places, const ItemPointerData *place)
@@ -417,208 +342,327 @@ add_place(Places *places, const ItemPointerData *place)
 	places->items[places->count++] = *place;
 }
 
-static void
-remember(EddyNetChange *net, Relation old_rel, TupleTableSlot *row)
-{
-	if (old_rel ? is_gone(net, row) : compare_new_row(net, row) != SAME)
-		add_place(old_rel ? &net->old_rows : &net->new_rows, &row->tts_tid);
-}
-
-static EddyNetChange *
-make_net_change(const EddyView *old_view, EddyViewPlan *old, const EddyView *new_view,
-				EddyViewPlan *new)
-{
-	EddyNetChange *net = palloc0(sizeof(EddyNetChange));
-
-	net->old_view = old_view;
-	net->old = old;
-	net->new_view = new_view;
-	net->new = new;
-	return net;
-}
-
-EddyNetChange *
-eddy_net_change_compare(const EddyView *old_view, EddyViewPlan *old, const EddyView *new_view,
-						EddyViewPlan *new)
-{
-	EddyNetChange *net;
-	EddyOwnerSwitch save;
-
-	if (!has_consumers())
-		return NULL;
-	net = make_net_change(old_view, old, new_view, new);
-	CommandCounterIncrement();
-	eddy_owner_begin(&save, new->owner);
-	net->since = RegisterSnapshot(GetLatestSnapshot());
-	PushActiveSnapshot(net->since);
-	open_tables(net);
-	/* otherwise all rows differ */
-	if (net->new_keys)
-	{
-		walk_old_rows(net, remember);
-		walk_new_rows(net, remember);
-	}
-	close_tables(net);
-	PopActiveSnapshot();
-	eddy_owner_end(&save);
-	return net;
-}
-
-/* ---- afterwards ---- */
-
-/* A row of the new table that was changed since the first comparison; also the old row of its key counts. */
-static void
-add_changed_new_row(TupleTableSlot *row, bool present, void *arg)
-{
-	EddyNetChange *net = arg;
-	TupleTableSlot *old_row;
-
-	if (present)
-		add_place(&net->new_rows, &row->tts_tid);
-	else if ((old_row = find_old(net, row)) != NULL)
-		add_place(&net->old_rows, &old_row->tts_tid);
-}
-
-/* The same for a row of the old table. */
-static void
-add_changed_old_row(TupleTableSlot *row, bool present, void *arg)
-{
-	EddyNetChange *net = arg;
-	TupleTableSlot *new_row = find_new(net, row);
-
-	if (present)
-		add_place(&net->old_rows, &row->tts_tid);
-	if (new_row)
-		add_place(&net->new_rows, &new_row->tts_tid);
-}
-
 static int
 compare_places(const void *a, const void *b)
 {
 	return ItemPointerCompare(unconstify(void *, a), unconstify(void *, b));
 }
 
-/* Prepares the rows at these places, in their order, which are in one of the tables. */
+/* Sorts places, each of which remains once. */
 static void
-prepare_places(EddyNetChange *net, Places *places, Oid relid, bool is_old)
+sort_places(Places *places)
+{
+	int64		kept = 0;
+
+	if (places->count == 0)
+		return;
+	qsort(places->items, places->count, sizeof(ItemPointerData), compare_places);
+	for (int64 i = 0; i < places->count; i++)
+		if (i == 0 || !ItemPointerEquals(&places->items[i], &places->items[kept - 1]))
+			places->items[kept++] = places->items[i];
+	places->count = kept;
+}
+
+/* True if sorted places contain one. */
+static bool
+has_place(const Places *places, const ItemPointerData *place)
+{
+	return places->count > 0 &&
+		bsearch(place, places->items, places->count, sizeof(ItemPointerData), compare_places) != NULL;
+}
+
+/* The place of a row of the sent table that is added next, for an update that makes it the row at another place. */
+static ItemPointer
+add_update(EddyNetChange *net, const ItemPointerData *row)
+{
+	Update	   *update;
+
+	if (net->nupdates == net->updates_room)
+	{
+		/* the rows that are still to be inserted store their places in the array */
+		eddy_upsert_flush(net->copy);
+		net->updates_room = Max(net->updates_room * 2, 1024);
+		net->updates = net->updates ?
+			repalloc_huge(net->updates, sizeof(Update) * net->updates_room) :
+			palloc(sizeof(Update) * net->updates_room);
+	}
+	update = &net->updates[net->nupdates++];
+	update->row = *row;
+	return &update->sent;
+}
+
+/* ---- comparing, and copying what has not to be sent ---- */
+
+/* Notes an old row that the new view does not have. */
+static void
+take_old_row(EddyNetChange *net, TupleTableSlot *old_row)
+{
+	if (is_gone(net, old_row))
+		add_place(&net->deleted, &old_row->tts_tid);
+}
+
+/* Adds to the sent table what consumers have of a new row, and notes the change. */
+static void
+take_new_row(EddyNetChange *net, TupleTableSlot *new_row)
+{
+	switch (compare_new_row(net, new_row))
+	{
+		case SAME:
+			eddy_upsert_add(net->copy, new_row);
+			break;
+		case INSERTED:
+			add_place(&net->inserted, &new_row->tts_tid);
+			break;
+		case UPDATED:
+			eddy_upsert_add_at(net->copy, net->before, add_update(net, &new_row->tts_tid));
+			break;
+	}
+}
+
+typedef void (*TakeRow) (EddyNetChange *net, TupleTableSlot *row);
+
+/* All rows of a table, in the order of their places. */
+static void
+walk_rows(EddyNetChange *net, Oid relid, TakeRow take)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	TupleTableSlot *row = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan_strat(rel, GetActiveSnapshot(), 0, NULL, true, false);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, row))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(row);
+		take(net, row);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(row);
+	table_close(rel, NoLock);
+}
+
+EddyNetChange *
+eddy_net_change_compare(const EddyView *old_view, EddyViewPlan *old, const EddyView *new_view,
+						EddyViewPlan *new, EddyViewPlan *sent)
+{
+	EddyNetChange *net = palloc0(sizeof(EddyNetChange));
+	EddyOwnerSwitch save;
+
+	net->old_view = old_view;
+	net->old = old;
+	net->new_view = new_view;
+	net->new = new;
+	net->sent = sent;
+	CommandCounterIncrement();
+	eddy_owner_begin(&save, new->owner);
+	net->since = RegisterSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(net->since);
+	open_tables(net);
+	walk_rows(net, old_view->state_table, take_old_row);
+	walk_rows(net, new_view->state_table, take_new_row);
+	close_tables(net);
+	PopActiveSnapshot();
+	eddy_owner_end(&save);
+	return net;
+}
+
+/* ---- what was changed since ---- */
+
+static void
+note_stale(EddyNetChange *net, TupleTableSlot *new_row)
+{
+	TupleTableSlot *sent_row = find_row(net->copy, eddy_plan_main_table(net->sent), net->own_keys,
+										new_row);
+
+	if (sent_row)
+		add_place(&net->stale, &sent_row->tts_tid);
+}
+
+/* A version of a row of the new table was written or removed: the row and the old row of its key are taken again. */
+static void
+note_new_change(TupleTableSlot *row, bool present, void *arg)
+{
+	EddyNetChange *net = arg;
+	TupleTableSlot *old_row = find_old(net, row);
+
+	note_stale(net, row);
+	if (present)
+		add_place(&net->new_changed, &row->tts_tid);
+	if (old_row)
+		add_place(&net->old_changed, &old_row->tts_tid);
+}
+
+/* The same for a row of the old table. */
+static void
+note_old_change(TupleTableSlot *row, bool present, void *arg)
+{
+	EddyNetChange *net = arg;
+	TupleTableSlot *new_row = find_new(net, row);
+
+	if (present)
+		add_place(&net->old_changed, &row->tts_tid);
+	if (new_row)
+	{
+		note_stale(net, new_row);
+		add_place(&net->new_changed, &new_row->tts_tid);
+	}
+}
+
+static void
+list_changes(EddyNetChange *net, Oid relid, EddyRowFunction note)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+
+	(void) eddy_rows_changed_since(rel, net->since, GetActiveSnapshot(), note, net);
+	table_close(rel, NoLock);
+}
+
+/* Takes the rows at these places again. */
+static void
+take_places(EddyNetChange *net, const Places *places, Oid relid, TakeRow take)
 {
 	Relation	rel = table_open(relid, RowExclusiveLock);
 	TupleTableSlot *row = table_slot_create(rel, NULL);
 
-	if (places->count > 0)
-		qsort(places->items, places->count, sizeof(ItemPointerData), compare_places);
 	for (int64 i = 0; i < places->count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (i > 0 && ItemPointerEquals(&places->items[i], &places->items[i - 1]))
-			continue;
-		/* otherwise its present version is at another place */
 		if (!table_tuple_fetch_row_version(rel, &places->items[i], GetActiveSnapshot(), row))
-			continue;
+			elog(ERROR, "changed row of state table \"%s\" is missing", RelationGetRelationName(rel));
 		slot_getallattrs(row);
-		prepare(net, is_old ? rel : NULL, row);
+		take(net, row);
 	}
 	ExecDropSingleTupleTableSlot(row);
 	table_close(rel, NoLock);
 }
 
-/* Prepares the rows that have differed, and those that were changed since then. */
 static void
-prepare_changed_rows(EddyNetChange *net)
+remove_stale(EddyNetChange *net)
 {
-	Oid			old_relid = net->old_view->state_table;
-	Oid			new_relid = net->new_view->state_table;
-	int64		compared = net->old_rows.count + net->new_rows.count;
-	Relation	rel;
+	sort_places(&net->stale);
+	for (int64 i = 0; i < net->stale.count; i++)
+		if (!eddy_upsert_delete(net->copy, &net->stale.items[i]))
+			elog(ERROR, "new state table of continuous view \"%s\" was written by others", net->new->name);
+}
 
-	rel = table_open(new_relid, RowExclusiveLock);
-	(void) eddy_rows_changed_since(rel, net->since, GetActiveSnapshot(), add_changed_new_row, net);
+/* Leaves out what was noted about rows that are taken again. */
+static void
+forget_updates(EddyNetChange *net)
+{
+	int64		kept = 0;
+
+	if (net->new_changed.count == 0)
+		return;
+	for (int64 i = 0; i < net->nupdates; i++)
+		if (!has_place(&net->new_changed, &net->updates[i].row))
+			net->updates[kept++] = net->updates[i];
+	net->nupdates = kept;
+}
+
+static void
+forget_places(Places *places, const Places *changed)
+{
+	int64		kept = 0;
+
+	if (changed->count == 0)
+		return;
+	for (int64 i = 0; i < places->count; i++)
+		if (!has_place(changed, &places->items[i]))
+			places->items[kept++] = places->items[i];
+	places->count = kept;
+}
+
+/* Deletes the rows that the new view does not have; those that have other versions now were noted again. */
+static void
+delete_old_rows(EddyNetChange *net)
+{
+	Relation	rel = table_open(net->old_view->state_table, RowExclusiveLock);
+
+	for (int64 i = 0; i < net->deleted.count; i++)
+	{
+		TM_FailureData tmfd;
+		TM_Result	result;
+
+		CHECK_FOR_INTERRUPTS();
+		result = table_tuple_delete(rel, &net->deleted.items[i], GetCurrentCommandId(true),
+									GetActiveSnapshot(), InvalidSnapshot, true, &tmfd, false);
+		if (result != TM_Ok && result != TM_Updated && result != TM_Deleted)
+			elog(ERROR, "unexpected result %d of deleting from state table \"%s\"", result,
+				 RelationGetRelationName(rel));
+	}
 	table_close(rel, NoLock);
-	rel = table_open(old_relid, RowExclusiveLock);
-	(void) eddy_rows_changed_since(rel, net->since, GetActiveSnapshot(), add_changed_old_row, net);
-	table_close(rel, NoLock);
+}
+
+void
+eddy_net_change_begin(EddyNetChange *net)
+{
+	int64		compared = net->deleted.count + net->inserted.count + net->nupdates;
+	EddyOwnerSwitch save;
+
+	CommandCounterIncrement();
+	eddy_owner_begin(&save, net->new->owner);
+	PushActiveSnapshot(GetLatestSnapshot());
+	open_tables(net);
+	list_changes(net, net->new_view->state_table, note_new_change);
+	list_changes(net, net->old_view->state_table, note_old_change);
+	sort_places(&net->new_changed);
+	sort_places(&net->old_changed);
+	remove_stale(net);
+	forget_updates(net);
+	forget_places(&net->inserted, &net->new_changed);
+	forget_places(&net->deleted, &net->old_changed);
+	take_places(net, &net->old_changed, net->old_view->state_table, take_old_row);
+	take_places(net, &net->new_changed, net->new_view->state_table, take_new_row);
 	ereport(DEBUG1,
 			(errmsg_internal("rows of continuous view \"%s\" that differ: " INT64_FORMAT ", changed meanwhile: " INT64_FORMAT,
 							 net->new->name, compared,
-							 net->old_rows.count + net->new_rows.count - compared)));
-	prepare_places(net, &net->old_rows, old_relid, true);
-	prepare_places(net, &net->new_rows, new_relid, false);
-}
-
-EddyNetChange *
-eddy_net_change_begin(EddyNetChange *net, const EddyView *old_view, EddyViewPlan *old,
-					  const EddyView *new_view, EddyViewPlan *new)
-{
-	EddyOwnerSwitch save;
-
-	if (net == NULL)
-		net = make_net_change(old_view, old, new_view, new);
-	net->updated = tuplestore_begin_heap(false, false, work_mem);
-	net->inserted = tuplestore_begin_heap(false, false, work_mem);
-	/* nobody sees the difference */
-	if (has_consumers())
-	{
-		CommandCounterIncrement();
-		eddy_owner_begin(&save, new->owner);
-		PushActiveSnapshot(GetLatestSnapshot());
-		open_tables(net);
-		if (net->since && net->new_keys)
-			prepare_changed_rows(net);
-		else
-		{
-			walk_old_rows(net, prepare);
-			walk_new_rows(net, prepare);
-		}
-		close_tables(net);
-		PopActiveSnapshot();
-		eddy_owner_end(&save);
-		CommandCounterIncrement();
-	}
-	if (net->since)
-		UnregisterSnapshot(net->since);
-	return net;
+							 net->old_changed.count + net->new_changed.count)));
+	close_tables(net);
+	delete_old_rows(net);
+	PopActiveSnapshot();
+	eddy_owner_end(&save);
+	CommandCounterIncrement();
+	UnregisterSnapshot(net->since);
 }
 
 /* ---- the second step ---- */
 
+/* Reads the row at a place; false if it has another version now, or none. */
+static bool
+read_row(Relation rel, ItemPointer place, TupleTableSlot *row)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (!table_tuple_fetch_row_version(rel, place, GetActiveSnapshot(), row))
+		return false;
+	slot_getallattrs(row);
+	return true;
+}
+
 void
 eddy_net_change_end(EddyNetChange *net)
 {
-	const EddyStateTable *table = eddy_plan_main_table(net->new);
-	AttrNumber *keys = palloc(sizeof(AttrNumber) * table->nkeys);
+	Relation	rel;
 	EddyOwnerSwitch save;
-	EddyUpsert *upsert;
+	EddyUpsert *sent;
 	TupleTableSlot *row;
 
-	for (int i = 0; i < table->nkeys; i++)
-		keys[i] = eddy_upsert_order(table)[i].column;
 	CommandCounterIncrement();
 	eddy_owner_begin(&save, net->new->owner);
 	PushActiveSnapshot(GetLatestSnapshot());
-	upsert = eddy_upsert_open(table, net->new->name);
-	row = MakeSingleTupleTableSlot(eddy_upsert_desc(upsert), &TTSOpsMinimalTuple);
-	while (tuplestore_gettupleslot(net->updated, true, false, row))
-	{
-		TupleTableSlot *before;
-
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(row);
-		before = find_row(upsert, table, keys, row);
-		if (before == NULL || !eddy_upsert_update(upsert, &before->tts_tid, row))
-			elog(ERROR, "state table \"%s\" was written although it is locked", table->suffix);
-	}
-	while (tuplestore_gettupleslot(net->inserted, true, false, row))
-	{
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(row);
-		eddy_upsert_add(upsert, row);
-	}
-	eddy_upsert_flush(upsert);
+	rel = table_open(net->new_view->state_table, AccessShareLock);
+	row = table_slot_create(rel, NULL);
+	sent = eddy_upsert_open(eddy_plan_main_table(net->sent), net->new->name);
+	for (int64 i = 0; i < net->nupdates; i++)
+		if (read_row(rel, &net->updates[i].row, row) &&
+			!eddy_upsert_update(sent, &net->updates[i].sent, row))
+			elog(ERROR, "new state table of continuous view \"%s\" was written by others", net->new->name);
+	for (int64 i = 0; i < net->inserted.count; i++)
+		if (read_row(rel, &net->inserted.items[i], row))
+			eddy_upsert_add(sent, row);
+	eddy_upsert_flush(sent);
+	eddy_upsert_close(sent);
 	ExecDropSingleTupleTableSlot(row);
-	eddy_upsert_close(upsert);
+	table_close(rel, NoLock);
 	PopActiveSnapshot();
 	eddy_owner_end(&save);
-	tuplestore_end(net->updated);
-	tuplestore_end(net->inserted);
 	CommandCounterIncrement();
 }

@@ -414,8 +414,9 @@ delete_objects(const ObjectAddresses *objects, const EddyView *view, const char 
 	PG_END_TRY();
 }
 
-static void
-drop_relation(Oid relid)
+/* eddy_view_drop_table drops an object behind a view that still exists, and what depends on it. */
+void
+eddy_view_drop_table(Oid relid)
 {
 	ObjectAddress address;
 
@@ -464,10 +465,10 @@ eddy_view_cleanup_dropped(DropBehavior behavior,
 			delete_objects(objects, view,
 						   psprintf("continuous view %s", name ? name : "?"), NULL);
 		}
-		drop_relation(view->relid);
-		drop_relation(view->definition);
+		eddy_view_drop_table(view->relid);
+		eddy_view_drop_table(view->definition);
 		foreach(lt, view->state_tables)
-			drop_relation(lfirst_oid(lt));
+			eddy_view_drop_table(lfirst_oid(lt));
 	}
 }
 
@@ -486,7 +487,7 @@ eddy_view_drop_parts(const EddyView *old, const EddyView *new)
 	deleteDependencyRecordsForSpecific(RelationRelationId, old->definition, DEPENDENCY_INTERNAL,
 									   RelationRelationId, old->relid);
 	CommandCounterIncrement();
-	drop_relation(old->definition);
+	eddy_view_drop_table(old->definition);
 	dropped.state_tables = list_difference_oid(old->state_tables, new->state_tables);
 	if (dropped.state_tables == NIL)
 		return;

@@ -63,22 +63,23 @@ has_slot(void)
 	return found;
 }
 
-/* True if the old row of an update in the current transaction may be left out. */
-static bool
-may_omit(Relation rel)
+/* eddy_old_row_needed returns true if changes of the current transaction may be returned by a slot. */
+bool
+eddy_old_row_needed(void)
 {
 	FullTransactionId xid;
 
-	if (!XLogLogicalInfoActive() || rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL ||
-		eddy_settings_log_old_rows != EDDY_LOG_OLD_ROWS_AUTO)
+	if (!XLogLogicalInfoActive())
 		return false;
+	if (eddy_settings_log_old_rows != EDDY_LOG_OLD_ROWS_AUTO)
+		return true;
 	xid = GetTopFullTransactionId();
 	if (!FullTransactionIdEquals(xid, decided_for))
 	{
 		needed = has_slot();
 		decided_for = xid;
 	}
-	return !needed;
+	return needed;
 }
 
 static TM_Result
@@ -96,7 +97,8 @@ eddy_old_row_update(Relation rel, ItemPointer place, TupleTableSlot *row, bool *
 {
 	TM_Result	result;
 
-	if (!may_omit(rel))
+	if (rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL || !XLogLogicalInfoActive() ||
+		eddy_old_row_needed())
 		return update(rel, place, row, update_indexes);
 	rel->rd_rel->relreplident = REPLICA_IDENTITY_NOTHING;
 	PG_TRY();

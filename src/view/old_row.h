@@ -12,6 +12,9 @@
 #include "executor/tuptable.h"
 #include "utils/rel.h"
 
+/* True if a consumer may receive the changes of the current transaction, so that it needs old rows. */
+extern bool eddy_old_row_needed(void);
+
 /*
  * Replaces the version of a row of a state table at a place, as table_tuple_update does; the old row is in the WAL only
  * if the current transaction needs it there.

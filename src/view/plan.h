@@ -254,6 +254,7 @@ eddy_plan_main_table(const EddyViewPlan *plan)
 /* ---- objects.c ---- */
 
 extern void eddy_view_seize(Oid relid);
+extern void eddy_view_drop_table(Oid relid);
 extern void eddy_view_drop_parts(const EddyView *old, const EddyView *new);
 extern void eddy_view_copy_privileges(Oid from, Oid to);
 

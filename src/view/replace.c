@@ -9,7 +9,8 @@
  *
  *   eddy_view_replace_begin    creates them beside the old ones
  *   eddy_view_replace_fill     (called for each batch of rows) or eddy_view_replace_keep fills the state
- *   eddy_view_replace_compare  compares the old state and the new one for consumers of changes (net_change.c)
+ *   eddy_view_replace_compare  compares the old state and the new one for consumers of changes, and copies the new rows
+ *                              into another main table, which becomes that of the view (net_change.c)
  *   eddy_view_replace_lock     locks writers out, and makes the catalog row point to the new objects;
  *                              after that a last, short filling
  *   eddy_view_replace_end      writes the difference for consumers of changes (net_change.c), makes the
@@ -68,6 +69,7 @@
 #include "view/kind.h"
 #include "view/maintain.h"
 #include "view/net_change.h"
+#include "view/old_row.h"
 #include "view/view.h"
 
 /* ms for which a lock is waited for while another one is held; less than deadlock_timeout */
@@ -81,7 +83,9 @@ struct EddyReplacement
 	EddyViewPlan layout;		/* of the new query */
 	EddyLayers	layers;
 	EddyKeep   *keep;			/* NULL: the state is filled */
-	EddyNetChange *net;			/* NULL: the old state was not compared yet */
+	EddyNetChange *net;			/* NULL: the states are not compared, or not yet */
+	EddyView	filled_view;	/* with net: new_view, before it gets the following tables */
+	List	   *sent_tables;	/* with net: its state tables, of which consumers get to know the first */
 	Query	   *query;			/* the new one, as it was parsed */
 };
 
@@ -452,12 +456,12 @@ eddy_view_replace_row(EddyReplacement *r)
 /* ---- filling ---- */
 
 static EddyViewPlan *
-make_new_plan(EddyReplacement *r)
+make_plan(const EddyView *view)
 {
-	EddyViewPlan *plan = eddy_plan_make(&r->new_view);
+	EddyViewPlan *plan = eddy_plan_make(view);
 
 	if (plan == NULL)
-		elog(ERROR, "continuous view %u does not exist", r->new_view.relid);
+		elog(ERROR, "continuous view %u does not exist", view->relid);
 	return plan;
 }
 
@@ -465,7 +469,7 @@ make_new_plan(EddyReplacement *r)
 void
 eddy_view_replace_fill(EddyReplacement *r, EddyBatch *batch)
 {
-	EddyViewPlan *plan = make_new_plan(r);
+	EddyViewPlan *plan = make_plan(&r->new_view);
 
 	(void) eddy_maintain_fill(plan, batch, true);
 	MemoryContextDelete(plan->mcxt);
@@ -489,6 +493,24 @@ follow_changes(EddyReplacement *r, Snapshot *since)
 	return changed;
 }
 
+/* Creates another main table, which gets the place of that of the new state; returns the view with it. */
+static EddyView
+create_sent_table(EddyReplacement *r)
+{
+	EddyStateTable table = *eddy_plan_main_table(&r->layout);
+	EddyViewPlan layout = r->layout;
+	EddyView	sent = r->new_view;
+
+	table.relid = InvalidOid;
+	layout.state_tables = list_make1(&table);
+	sent.state_table =
+		linitial_oid(eddy_define_state_tables(&layout, get_rel_name(r->new_view.relid)));
+	sent.state_tables = list_copy(r->new_view.state_tables);
+	linitial_oid(sent.state_tables) = sent.state_table;
+	CommandCounterIncrement();
+	return sent;
+}
+
 /*
  * eddy_view_replace_compare compares the new state, which is nearly complete, with the old one, while writers continue. Both are
  * followed afterwards. False if there are no consumers, so that nothing was compared.
@@ -496,8 +518,16 @@ follow_changes(EddyReplacement *r, Snapshot *since)
 bool
 eddy_view_replace_compare(EddyReplacement *r)
 {
-	r->net = eddy_net_change_compare(r->old_view, r->old, &r->new_view, make_new_plan(r));
-	return r->net != NULL;
+	EddyView	sent;
+
+	if (r->new_view.state_table == r->old_view->state_table || !eddy_old_row_needed())
+		return false;
+	sent = create_sent_table(r);
+	r->sent_tables = sent.state_tables;
+	r->filled_view = r->new_view;
+	r->net = eddy_net_change_compare(r->old_view, r->old, &r->filled_view,
+									 make_plan(&r->filled_view), make_plan(&sent));
+	return true;
 }
 
 /* eddy_view_replace_keep makes the new state from the old one, and ends with eddy_view_replace_lock. */
@@ -512,7 +542,7 @@ eddy_view_replace_keep(EddyReplacement *r)
 		eddy_view_replace_lock(r);
 		return;
 	}
-	r->keep->new = make_new_plan(r);
+	r->keep->new = make_plan(&r->new_view);
 	since = RegisterSnapshot(GetLatestSnapshot());
 	PushActiveSnapshot(since);
 	eddy_keep_convert(r->keep);
@@ -661,6 +691,20 @@ notice_new_aggregates(const EddyReplacement *r)
 				 errhint("Specify start => 'staged' to count all aggregates from the rows that the stream still holds.")));
 }
 
+/* Makes the table that consumers get to know the main table of the view. */
+static void
+take_sent_table(EddyReplacement *r)
+{
+	EddyView   *row = &r->new_view;
+
+	eddy_net_change_begin(r->net);
+	row->state_tables = r->sent_tables;
+	row->state_table = linitial_oid(row->state_tables);
+	eddy_plan_main_table(&r->layout)->relid = row->state_table;
+	eddy_catalog_update_view(row, &r->filled_view);
+	CommandCounterIncrement();
+}
+
 /* eddy_view_replace_end swaps the old state and the new one, which has been filled. */
 void
 eddy_view_replace_end(EddyReplacement *r)
@@ -669,13 +713,12 @@ eddy_view_replace_end(EddyReplacement *r)
 	char	   *definition = get_rel_name(r->old_view->definition);
 	char	   *main_table = get_rel_name(r->old_view->state_table);
 	bool		moves = row->state_table != r->old_view->state_table;
-	EddyNetChange *net = NULL;
-	EddyViewPlan *plan = make_new_plan(r);
 
 	if (moves)
 	{
 		notice_new_aggregates(r);
-		net = eddy_net_change_begin(r->net, r->old_view, r->old, row, plan);
+		if (r->net)
+			take_sent_table(r);
 		eddy_view_copy_privileges(r->old_view->state_table, row->state_table);
 	}
 	replace_query(r);
@@ -685,8 +728,11 @@ eddy_view_replace_end(EddyReplacement *r)
 	rename_parts(r, definition, main_table);
 	eddy_define_label_tables(row, &r->layout, eddy_view_get_label(row->relid));
 	eddy_view_sync(row->relid);
-	if (moves)
-		eddy_net_change_end(net);
+	if (r->net)
+	{
+		eddy_net_change_end(r->net);
+		eddy_view_drop_table(r->filled_view.state_table);
+	}
 }
 
 /* ---- with a successor ---- */
@@ -837,5 +883,6 @@ eddy_view_succeed(Oid successor, Oid relid)
 	(void) eddy_catalog_resume_view(row);
 	eddy_catalog_reset_view_progress(relid);
 	CommandCounterIncrement();
+	(void) eddy_view_replace_compare(r);
 	eddy_view_replace_end(r);
 }

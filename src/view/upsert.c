@@ -81,6 +81,7 @@ struct EddyUpsert
 	ResultRelInfo *rri;
 	TupleTableSlot *added[MAX_ADDED];	/* rows that are not inserted yet */
 	uint64		added_hashes[MAX_ADDED];	/* of the keys, for the cache */
+	ItemPointer added_places[MAX_ADDED];	/* where their places are stored; NULL: nowhere */
 	int			nadded;
 
 	/* places of rows that were seen before */
@@ -950,6 +951,13 @@ eddy_upsert_renew(EddyUpsert *upsert)
 void
 eddy_upsert_add(EddyUpsert *upsert, TupleTableSlot *row)
 {
+	eddy_upsert_add_at(upsert, row, NULL);
+}
+
+/* The same; place: where its place is stored then. */
+void
+eddy_upsert_add_at(EddyUpsert *upsert, TupleTableSlot *row, ItemPointer place)
+{
 	TupleTableSlot **slot = &upsert->added[upsert->nadded];
 
 	if (*slot == NULL)
@@ -958,6 +966,7 @@ eddy_upsert_add(EddyUpsert *upsert, TupleTableSlot *row)
 	record(upsert, NULL, row);
 	/* a wrong one, if another key was looked for meanwhile, is noticed when it is used */
 	upsert->added_hashes[upsert->nadded] = upsert->found_hash;
+	upsert->added_places[upsert->nadded] = place;
 	if (++upsert->nadded == MAX_ADDED)
 		eddy_upsert_flush(upsert);
 }
@@ -978,6 +987,8 @@ eddy_upsert_flush(EddyUpsert *upsert)
 		if (upsert->cache)
 			eddy_group_cache_put(upsert->cache, upsert->added_hashes[i],
 								 &upsert->added[i]->tts_tid);
+		if (upsert->added_places[i])
+			*upsert->added_places[i] = upsert->added[i]->tts_tid;
 		ExecClearTuple(upsert->added[i]);
 	}
 	upsert->nadded = 0;

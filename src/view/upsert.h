@@ -147,8 +147,12 @@ extern bool eddy_upsert_try_lock(EddyUpsert *upsert, ItemPointer place);	/* neve
 extern TupleTableSlot *eddy_upsert_lock_latest(EddyUpsert *upsert, ItemPointer place);
 extern void eddy_upsert_renew(EddyUpsert *upsert);
 
-/* Insert many rows; one that a concurrent transaction has inserted first is an error (23505). */
+/*
+ * Insert many rows; one that a concurrent transaction has inserted first is an error (23505). eddy_upsert_add_at stores the
+ * place of the row when it is inserted.
+ */
 extern void eddy_upsert_add(EddyUpsert *upsert, TupleTableSlot *row);
+extern void eddy_upsert_add_at(EddyUpsert *upsert, TupleTableSlot *row, ItemPointer place);
 extern void eddy_upsert_flush(EddyUpsert *upsert);
 
 #endif							/* EDDY_UPSERT_H */

@@ -6,7 +6,7 @@
 
 Parts: insert (single rows, 1 and 4 clients), instructions (of the same statements, with valgrind), copy, clients
 (16 clients on 10 groups), transactions (32 clients, several statements on 10 groups), wal (of updates of groups, with and
-without a logical slot). A private server with
+without a logical slot), replace (the longest INSERT while the query of a view is replaced). A private server with
 fsync = on is used, and the variants of a part run alternately. The extension must be installed. See README.md.
 """
 
@@ -21,7 +21,7 @@ import time
 
 from server import Server
 
-PARTS = ['insert', 'instructions', 'copy', 'clients', 'transactions', 'wal']
+PARTS = ['insert', 'instructions', 'copy', 'clients', 'transactions', 'wal', 'replace']
 COPY_ROWS = 1000000
 INSTRUCTIONS = 400  # statements
 
@@ -213,10 +213,14 @@ def part_clients(server, arguments):
     results.show('single-row INSERT, 16 clients on 10 groups', 'triggered')
 
 
+# Groups in any order, in which transactions that lock them can deadlock, and in ascending order, in which they cannot.
+ORDERS = {
+    'any': ((1, 10), (1, 10), (1, 10)), 'ascending': ((1, 4), (5, 7), (8, 10))
+}
 TRANSACTION = """
-\\set a random(1, 10)
-\\set b random(1, 10)
-\\set c random(1, 10)
+\\set a random({orders[0][0]}, {orders[0][1]})
+\\set b random({orders[1][0]}, {orders[1][1]})
+\\set c random({orders[2][0]}, {orders[2][1]})
 BEGIN;
 INSERT INTO {table} VALUES (:a, 1, '2026-01-01 00:00:00Z');
 INSERT INTO {table} VALUES (:b, 1, '2026-01-01 00:00:00Z');
@@ -226,10 +230,12 @@ COMMIT;
 
 
 def part_transactions(server, arguments):
-    scripts = {table: TRANSACTION.format(table=table) for table in ('plain', 'windowed', 'deferred', 'triggered')}
-    results = alternate(server, scripts, 32, arguments)
-    results.show('3 INSERTs in a transaction, 32 clients on 10 groups', 'plain')
-    print(f'  deferred / immediate: {results.median("deferred") / results.median("windowed"):.1f}')
+    for order, orders in ORDERS.items():
+        scripts = {table: TRANSACTION.format(table=table, orders=orders)
+                   for table in ('plain', 'windowed', 'deferred', 'triggered')}
+        results = alternate(server, scripts, 32, arguments)
+        results.show(f'3 INSERTs in a transaction, 32 clients on 10 groups, in {order} order', 'plain')
+        print(f'  deferred / immediate: {results.median("deferred") / results.median("windowed"):.1f}')
 
 
 WAL_GROUPS = 20000
@@ -271,6 +277,78 @@ def part_wal(server, _):
         print(f'  view {table}_view, {case:8} {size:6,.0f} bytes   x {size / sizes[table, "a slot"]:4.2f}')
     print(f'  HOT updates: {hot} %')
     server.sql('ALTER SYSTEM RESET full_page_writes; SELECT pg_reload_conf()')
+
+
+REPLACE_GROUPS = 200000
+REPLACE_SCHEMA = """
+DROP TABLE IF EXISTS sale CASCADE;
+CREATE UNLOGGED TABLE sale (k int, v int);
+SELECT eddy.create_stream('sale');
+SELECT eddy.create_continuous_view('total', 'SELECT k, count(*) AS n, sum(v) AS amount FROM sale GROUP BY k');
+"""
+REPLACE_INSERT = f"""
+\\set k random(1, {REPLACE_GROUPS})
+INSERT INTO sale VALUES (:k, 1);
+"""
+# All rows differ in the first three cases; in the third one the new query groups by another name. In the last one few differ.
+REPLACEMENTS = {
+    'a new column': """SELECT eddy.replace_continuous_view('total',
+        'SELECT k, count(*) AS n, sum(v) AS amount, count(*) * 2 AS twice FROM sale GROUP BY k')""",
+    'from stored rows': """SELECT eddy.replace_continuous_view('total',
+        'SELECT k, count(*) AS n, sum(v + 1) AS amount FROM sale GROUP BY k', start => 'staged')""",
+    'all rows deleted': """SELECT eddy.replace_continuous_view('total',
+        'SELECT k, count(*) AS n, sum(v) AS amount FROM sale WHERE v < 0 GROUP BY k', start => 'staged')""",
+    'few rows differ': """SELECT eddy.replace_continuous_view('total',
+        'SELECT k, count(*) AS n, sum(v) FILTER (WHERE k > 10) AS amount FROM sale GROUP BY k', start => 'staged')""",
+}
+
+
+def longest(server, prefix):
+    """The longest transaction in the logs of pgbench, in seconds."""
+    values = []
+    for name in os.listdir(server.scratch):
+        if name.startswith(prefix):
+            with open(os.path.join(server.scratch, name), encoding='utf-8') as file:
+                values += [int(line.split()[2]) / 1e6 for line in file]
+            os.remove(os.path.join(server.scratch, name))
+    return max(values)
+
+
+def part_replace(server, arguments):
+    """How long writers wait at most while a view of many groups is replaced."""
+    path = os.path.join(server.scratch, 'replace.sql')
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(REPLACE_INSERT)
+    os.chmod(path, 0o644)
+    print(f'\nreplacing the query of a view with {REPLACE_GROUPS:,} groups, while 2 clients insert single rows')
+    # the disk is not what is measured
+    server.sql('ALTER ROLE postgres SET synchronous_commit = off')
+    for slot in (False, True):
+        for case, statement in REPLACEMENTS.items():
+            waits = []
+            durations = []
+            for _ in range(arguments.rounds):
+                server.sql(REPLACE_SCHEMA)
+                server.sql(f'INSERT INTO sale SELECT g, g FROM generate_series(1, {REPLACE_GROUPS}) g; VACUUM ANALYZE; CHECKPOINT')
+                if slot:
+                    server.sql("SELECT pg_create_logical_replication_slot('s', 'pg_eddy_cdc')")
+                with subprocess.Popen(server.command(
+                        os.path.join(server.bindir, 'pgbench'), '-n', '-M', 'prepared', '-f', path, '-c', '2', '-R', '100', '-T', '600',
+                        '-l', '--log-prefix=waits', '-h', server.scratch, '-U', 'postgres', 'postgres'),
+                        cwd=server.scratch, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as writers:
+                    time.sleep(1)
+                    start = time.monotonic()
+                    server.sql(statement)
+                    durations.append(time.monotonic() - start)
+                    time.sleep(1)
+                    server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgbench'")
+                waits.append(longest(server, 'waits'))
+                if slot:
+                    server.sql("SELECT pg_drop_replication_slot('s')")
+            print(f'  {"a slot" if slot else "no slot":8} {case:18} longest INSERT {statistics.median(waits):6.2f} s'
+                  f' ({min(waits):.2f}-{max(waits):.2f})   replacement {statistics.median(durations):6.2f} s')
+            sys.stdout.flush()
+    server.sql('ALTER ROLE postgres RESET synchronous_commit')
 
 
 def main():

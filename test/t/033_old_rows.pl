@@ -62,6 +62,23 @@ else
 }
 sql($node, "SELECT pg_drop_replication_slot('standby')");
 
+# The net difference that a replaced query makes is needed in the same cases.
+sub replacement
+{
+	my ($setting, $query) = @_;
+	my ($ret, $out, $err) = $node->psql('postgres', qq{
+SET pg_eddy.log_old_rows = $setting;
+SET client_min_messages = debug1;
+SELECT eddy.replace_continuous_view('h', '$query')});
+
+	is($ret, 0, 'the query is replaced');
+	return $err;
+}
+unlike(replacement('auto', 'SELECT k, sum(v) AS v, 1 AS one FROM s GROUP BY k HAVING sum(v) > 3'), qr/that differ/,
+	'without a slot, the results are not compared');
+like(replacement('on', 'SELECT k, sum(v) AS v, 1 AS one, 2 AS two FROM s GROUP BY k HAVING sum(v) > 3'),
+	qr/rows of continuous view "h" that differ: 1000,/, 'they are for a standby that may have a slot');
+
 #
 # A slot that is created while transactions are in progress
 #
