@@ -203,7 +203,6 @@ SELECT eddy.create_continuous_view('x', 'SELECT u.k FROM (SELECT k FROM a UNION 
 SELECT eddy.create_continuous_view('x', 'SELECT k FROM a UNION ALL SELECT name FROM names');
 SELECT eddy.create_continuous_view('x', 'SELECT k, count(*) FROM a GROUP BY k UNION ALL SELECT key, 1 FROM b');
 SELECT eddy.create_continuous_view('x', 'SELECT k FROM a UNION ALL SELECT key FROM b WHERE key IN (SELECT k FROM plain)');
-SELECT eddy.create_continuous_view('x', 'SELECT k FROM final UNION ALL SELECT k FROM visits');
 SELECT eddy.create_continuous_view('x', 'SELECT k FROM a UNION ALL SELECT key FROM b', start => 'earliest');
 SELECT eddy.create_continuous_view('x', 'SELECT k FROM a UNION ALL SELECT key FROM b', start => 'query', history => 'SELECT ''k'' AS k');
 SELECT eddy.create_continuous_view('x', 'SELECT k FROM a UNION ALL SELECT key FROM b', start => 'query', histories => '{"plain": "SELECT 1"}');

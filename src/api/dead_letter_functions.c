@@ -53,7 +53,8 @@ make_selection(Oid stream)
 	{
 		const EddyView *view = lfirst(lc);
 
-		if (!view->suspended)
+		/* a letter of a view that reads other views can be a row of one of these */
+		if (!view->suspended && eddy_catalog_ancestors(view->streams) == NIL)
 			selection.views = lappend_oid(selection.views, view->relid);
 	}
 	return selection;

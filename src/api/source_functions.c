@@ -386,11 +386,11 @@ eddy_resume(PG_FUNCTION_ARGS)
 		eddy_worker_wakeup_at_commit(); /* of the worker that fills it, if it is starting */
 	foreach(lc, emptied)
 	{
-		/* itself last, with its changes and those of its children, which follow it */
-		if (lfirst_oid(lc) == relid)
-			eddy_apply_fill(relid, EDDY_FILL_STAGED, changes);
-		else
-			eddy_apply_fill(lfirst_oid(lc), EDDY_FILL_NOTHING, NIL);
+		/*
+		 * Itself last, with its changes and those of its children, which follow it. These are filled from what
+		 * else they read: what was emptied has no rows yet.
+		 */
+		eddy_apply_fill(lfirst_oid(lc), EDDY_FILL_STAGED, lfirst_oid(lc) == relid ? changes : NIL);
 	}
 	PG_RETURN_VOID();
 }

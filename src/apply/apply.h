@@ -354,17 +354,16 @@ extern void eddy_apply_refill(EddyReplacement *replacement, EddyFillSource sourc
 extern void eddy_apply_init(void);
 
 /*
- * Maintains the views that read the views of changes (List of EddyChanges, which are freed), those that
- * read these, and so on; writes their late rows and dead letters, and passes all changes to their
- * observers; in the current transaction. applies: the batches that have caused them, List of EddyApply.
- * repeatable: as for eddy_view_apply.
+ * Maintains the views of some batches of streams (List of EddyApply), those that read these, or the views of changes
+ * that were made before (List of EddyChanges, which are freed), and so on; writes all late rows, and the dead letters
+ * of batches of views, and passes all changes to their observers; in the current transaction. repeatable: as
+ * for eddy_view_apply.
  */
-extern void eddy_apply_changes(List *changes, List *applies, bool repeatable);
+extern void eddy_apply_maintain(List *applies, List *changes, bool repeatable);
 
 /*
- * Closes the windows of all views that read exactly these streams (List of Oid) and of the views that
- * read these, and does the same with the changes: each view is closed after the rows of its parents have
- * arrived. For the rest see eddy_view_close.
+ * Closes the windows of all views that exactly these streams (List of Oid, sorted) reach, and maintains the views
+ * that follow: each view is closed after the rows of its parents have arrived. For the rest see eddy_view_close.
  */
 extern bool eddy_apply_close(List *streams, TimestampTz watermark, int64 *budget);
 

@@ -1,19 +1,28 @@
 /*-------------------------------------------------------------------------
  *
  * cascade.c
- *    What follows from the changes of views, in the transaction that has made them: the maintenance of
- *    views that read these views, and whatever observers do.
+ *    The views that follow from a batch, level by level: those of streams, those that read these, and so on,
+ *    and whatever observers do with their changes, in the transaction that has made them.
  *
  * Changes come from the maintenance of views (eddy_view_apply), from closing and expiry, and from users
  * who delete rows through a view (statement.c). Those of one view are a batch for all views that read
- * it. The views that read views of a stream directly are level 1, those that read these level 2, and
- * so on: all batches of a level are maintained together, then the next level follows. When windows
- * are closed, each level is closed after the rows of the level before have arrived.
+ * it. The views that read streams alone are level 0, and a view that reads others has the level after the last
+ * of these. All views of a level are maintained together, each once, with the batches of all that it reads:
+ * streams, and views of any earlier level. So a view that a batch reaches by several ways changes once. When windows
+ * are closed, each level is closed after the rows of the levels before have arrived.
  *
- * Locking: views, and their rows, in the order of (level, Oid). A view reads one view, or streams only, so
- * that its level is fixed. The Oids alone would do in the database in which the views were created, but not after a
- * restore, which creates them in the order of their names. Late rows and dead letters after the last
- * level. Memory: the caller's; the changes of each level spill beyond work_mem. An error, or a crash, leaves
+ * Locking: views, and their rows, in the order of (level, Oid). The level of a view is fixed, because its
+ * query is not replaced while it reads views, or is read. The Oids alone would do in the database in which the views
+ * were created, but not after a restore, which creates them in the order of their names. Late rows and dead
+ * letters after the last level.
+ *
+ * Closing windows changes rows after those that the batch of the same transaction has locked. It holds the exclusive
+ * lock on the windows of the streams whose windows close (close.c), which no other batch of these streams holds. If a
+ * view follows from these and from others, batches of the others could still hold rows of it. So whoever
+ * changes something from which such a view follows first joins the windows of all of its streams
+ * (eddy_view_joined).
+ *
+ * Memory: the caller's; the changes of each level spill beyond work_mem. An error, or a crash, leaves
  * nothing, as the transaction is rolled back.
  *
  *-------------------------------------------------------------------------
@@ -25,21 +34,24 @@
 #include "view/changes.h"
 #include "view/view.h"
 
-/* What happens with the views of each level, by what they read (List of Oid). */
-typedef bool (*LevelFunction) (List *sources, TimestampTz watermark, int64 *budget, List **changes);
+/* What happens with the views of each level that exactly some streams reach. */
+typedef bool (*LevelFunction) (List *streams, int level, TimestampTz watermark, int64 *budget,
+							   List **changes);
 
 typedef struct Cascade
 {
-	List	   *applies;		/* of EddyApply: those that have caused the first changes */
+	List	   *applies;		/* of EddyApply: those of streams */
 	bool		repeatable;
 
 	/* of closing and expiry, otherwise NULL */
 	LevelFunction function;
+	List	   *streams;		/* of Oid, sorted: whose views are visited */
 	TimestampTz watermark;
 	int64	   *budget;
 	bool		complete;
 
 	/* results */
+	List	   *records;		/* of EddyChanges, one of each view: those that are no batch yet */
 	List	   *changes;		/* of EddyChanges, of all levels */
 	List	   *united;			/* of EddyChanges: copies for batches */
 	List	   *children;		/* of EddyApply */
@@ -115,16 +127,15 @@ find_record(List *records, Oid view)
 }
 
 /*
- * The batches of the views that follow some changes. A view that has several records, because rows of it
- * were merged and windows closed, say, has one batch: a view is maintained once for each level.
+ * Takes what has changed in views. A view that has several records, because rows of it were deleted and merged, and
+ * windows closed, say, has one batch: a view that reads it is maintained once.
  */
-static List *
-make_batches(Cascade *cascade, List *changes)
+static void
+take_changes(Cascade *cascade, List *changes)
 {
-	List	   *records = NIL;
-	List	   *batches = NIL;
 	ListCell   *lc;
 
+	cascade->changes = list_concat(cascade->changes, changes);
 	foreach(lc, changes)
 	{
 		EddyChanges *record = lfirst(lc);
@@ -132,71 +143,86 @@ make_batches(Cascade *cascade, List *changes)
 
 		if (!is_followed(record))
 			continue;
-		other = find_record(records, record->view);
+		other = find_record(cascade->records, record->view);
 		if (other == NULL)
-			records = lappend(records, record);
+			cascade->records = lappend(cascade->records, record);
 		else
 		{
 			lfirst(other) = eddy_changes_unite(lfirst(other), record);
 			cascade->united = lappend(cascade->united, lfirst(other));
 		}
 	}
-	foreach(lc, records)
-	{
-		EddyApply  *apply = eddy_apply_make_child(lfirst(lc), cascade->applies);
+}
 
+/* Makes batches of the changes of all views before a level: they are complete. */
+static void
+make_batches(Cascade *cascade, int level)
+{
+	ListCell   *lc;
+
+	foreach(lc, cascade->records)
+	{
+		EddyChanges *record = lfirst(lc);
+		EddyApply  *apply;
+
+		if (eddy_catalog_member(record->view).level >= level)
+			continue;
+		apply = eddy_apply_make_child(record, cascade->applies);
 		if (apply)
-			batches = lappend(batches, apply);
+			cascade->children = lappend(cascade->children, apply);
+		cascade->records = foreach_delete_current(cascade->records, lc);
 	}
-	list_free(records);
-	return batches;
 }
 
 /* ---- levels ---- */
 
-/* What views of the next level read, from what those of a level read: List of List of Oid. */
-static List *
-next_sources(List *sources)
+/* The lesser one of two levels, of which -1 is none. */
+static int
+lesser_level(int a, int b)
 {
-	List	   *result = NIL;
-	ListCell   *lc;
-	ListCell   *lv;
-
-	foreach(lc, sources)
-		foreach(lv, eddy_view_list_of(lfirst(lc)))
-			if (eddy_view_list(lfirst_oid(lv)) != NIL)
-				result = lappend(result, list_make1_oid(lfirst_oid(lv)));
-	return result;
+	if (a < 0 || b < 0)
+		return Max(a, b);
+	return Min(a, b);
 }
 
-/* Does what the function of the cascade does with the views of a level. */
-static List *
-visit(Cascade *cascade, List *sources, List *changes)
+/* The first level, not before another one, that has something to do; -1: there is none. */
+static int
+next_level(const Cascade *cascade, int level)
 {
+	int			next = -1;
 	ListCell   *lc;
 
-	foreach(lc, sources)
-		cascade->complete &= cascade->function(lfirst(lc), cascade->watermark, cascade->budget,
-											   &changes);
-	return changes;
+	foreach(lc, cascade->applies)
+		next = lesser_level(next, eddy_view_next_level(((EddyApply *) lfirst(lc))->batch.stream,
+													   level));
+	foreach(lc, cascade->children)
+		next = lesser_level(next, eddy_view_next_level(((EddyApply *) lfirst(lc))->batch.stream,
+													   level));
+	foreach(lc, cascade->records)
+		next = lesser_level(next, eddy_view_next_level(((EddyChanges *) lfirst(lc))->view, level));
+	if (cascade->function)
+		next = lesser_level(next, eddy_view_next_level_of(cascade->streams, level));
+	return next;
 }
 
-/* Follows changes, and visits sources, level by level. */
+/* Maintains, and visits, level by level. */
 static void
-run_levels(Cascade *cascade, List *sources, List *changes)
+run_levels(Cascade *cascade)
 {
-	for (;;)
+	for (int level = next_level(cascade, 0); level >= 0; level = next_level(cascade, level + 1))
 	{
 		List	   *batches;
+		List	   *changes = NIL;
 
-		changes = visit(cascade, sources, changes);
-		sources = next_sources(sources);
-		if (changes == NIL && sources == NIL)
-			break;
-		cascade->changes = list_concat(cascade->changes, changes);
-		batches = make_batches(cascade, changes);
-		changes = batches ? eddy_view_apply(batches, cascade->repeatable) : NIL;
-		cascade->children = list_concat(cascade->children, batches);
+		make_batches(cascade, level);
+		batches = list_concat_copy(cascade->applies, cascade->children);
+		if (batches != NIL)
+			changes = eddy_view_apply(batches, level, cascade->repeatable);
+		if (cascade->function)
+			cascade->complete &= cascade->function(cascade->streams, level, cascade->watermark,
+												   cascade->budget, &changes);
+		take_changes(cascade, changes);
+		list_free(batches);
 	}
 }
 
@@ -206,6 +232,7 @@ finish(Cascade *cascade)
 {
 	ListCell   *lc;
 
+	eddy_late_write(cascade->applies);
 	eddy_late_write(cascade->children);
 	foreach(lc, cascade->children)
 	{
@@ -220,14 +247,28 @@ finish(Cascade *cascade)
 		eddy_changes_free(lfirst(lc));
 }
 
+/* Before any view is locked: see above. */
+static void
+join_windows(const Cascade *cascade, const List *changes)
+{
+	List	   *joined = NIL;
+	ListCell   *lc;
+
+	foreach(lc, cascade->applies)
+		joined = list_concat_unique_oid(joined, eddy_view_joined(((EddyApply *) lfirst(lc))->batch.stream));
+	foreach(lc, changes)
+		joined = list_concat_unique_oid(joined, eddy_view_joined(((EddyChanges *) lfirst(lc))->view));
+	eddy_close_join_all(joined);
+}
+
 void
-eddy_apply_changes(List *changes, List *applies, bool repeatable)
+eddy_apply_maintain(List *applies, List *changes, bool repeatable)
 {
 	Cascade		cascade = {.applies = applies, .repeatable = repeatable};
 
-	if (changes == NIL)
-		return;
-	run_levels(&cascade, NIL, changes);
+	join_windows(&cascade, changes);
+	take_changes(&cascade, changes);
+	run_levels(&cascade);
 	finish(&cascade);
 }
 
@@ -242,12 +283,13 @@ visit_all(List *streams, TimestampTz watermark, int64 *budget, LevelFunction fun
 {
 	Cascade		cascade = {
 		.function = function,
+		.streams = streams,
 		.watermark = watermark,
 		.budget = budget,
 		.complete = true
 	};
 
-	run_levels(&cascade, list_make1(streams), NIL);
+	run_levels(&cascade);
 	finish(&cascade);
 	return cascade.complete;
 }

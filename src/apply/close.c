@@ -19,9 +19,13 @@
  * short time, in which later batches queue behind it, so that it gets its turn among writers that
  * overlap.
  *
- * Windows of views over UNION ALL of several streams close together, by the minimum of the watermarks,
+ * Windows of views that several streams reach, by UNION ALL, close together, by the minimum of the watermarks,
  * under the locks of all of these streams. A batch of one of the streams takes its lock alone, which is
  * enough to keep these windows open. Each transaction that may have moved the minimum tries to close them.
+ *
+ * When the windows of a stream close, rows are added to views that others reach, too, if these read views. So that
+ * nobody else is adding to such views meanwhile, batches take the locks of all of their streams
+ * (cascade.c), and so does closing, the others in share mode.
  *
  * Locking: the lock described above, an object lock on eddy._watermark and the stream, after the
  * state tables of batches; see view/closing.c. Memory: TopTransactionContext for the list of
@@ -107,7 +111,25 @@ unlock_windows(List *streams, int count)
 	}
 }
 
-/* Locks the windows of streams (List of Oid, sorted) for closing; all or, without wait, perhaps none. */
+/* Joins the windows of the other streams of views that the rows of closed windows reach. */
+static bool
+join_others(List *streams, bool wait)
+{
+	List	   *joined = NIL;
+	ListCell   *lc;
+
+	foreach(lc, streams)
+		joined = list_concat_unique_oid(joined, eddy_view_joined(lfirst_oid(lc)));
+	foreach(lc, list_difference_oid(joined, streams))
+		if (!lock_windows(lfirst_oid(lc), ShareLock, wait))
+			return false;
+	return true;
+}
+
+/*
+ * Locks the windows of streams (List of Oid, sorted) for closing; all or, without wait, perhaps none. Others are
+ * joined until the end of the transaction, which is near.
+ */
 static bool
 lock_for_closing(List *streams, bool wait)
 {
@@ -120,14 +142,30 @@ lock_for_closing(List *streams, bool wait)
 		unlock_windows(streams, foreach_current_index(lc));
 		return false;
 	}
-	return true;
+	if (join_others(streams, wait))
+		return true;
+	unlock_windows(streams, list_length(streams));
+	return false;
 }
 
-/* eddy_close_join keeps windows of a stream from being closed until the transaction ends. */
-void
-eddy_close_join(Oid stream)
+/* Keeps windows of a stream from being closed until the transaction ends. */
+static void
+join_windows(Oid stream)
 {
 	(void) lock_windows(stream, ShareLock, true);
+}
+
+/* eddy_close_join_all does so for several streams, in the order of their Oids, as closing locks them. */
+void
+eddy_close_join_all(List *streams)
+{
+	List	   *sorted = list_copy(streams);
+	ListCell   *lc;
+
+	list_sort(sorted, list_oid_cmp);
+	foreach(lc, sorted)
+		join_windows(lfirst_oid(lc));
+	list_free(sorted);
 }
 
 /* eddy_close_judge determines the watermark by which the rows of a batch are judged. */
@@ -137,7 +175,7 @@ eddy_close_judge(EddyBatch *batch)
 	/* first in the struct, as eddy_apply_run has it */
 	const EddyApply *apply = (const EddyApply *) batch;
 
-	eddy_close_join(apply->stream->relid);
+	join_windows(apply->stream->relid);
 	batch->watermark = eddy_watermark_get(apply->stream);
 }
 
@@ -311,6 +349,13 @@ close_stream(const ClosingStream *entry, List *unions)
 	return unions;
 }
 
+/* Windows of views that fewer streams reach close first: others follow from them. */
+static int
+compare_lengths(const ListCell *a, const ListCell *b)
+{
+	return list_length(lfirst(a)) - list_length(lfirst(b));
+}
+
 /*
  * eddy_close_at_commit closes windows of the streams that the transaction has added rows to. With
  * an old snapshot rows of others could not be updated: that is left to the database worker.
@@ -328,6 +373,7 @@ eddy_close_at_commit(void)
 	PushActiveSnapshot(GetLatestSnapshot());
 	foreach(lc, streams)
 		unions = close_stream(lfirst(lc), unions);
+	list_sort(unions, compare_lengths);
 	foreach(lc, unions)
 		close_if_alone(lfirst(lc), get_watermark(lfirst(lc)));
 	PopActiveSnapshot();
@@ -375,6 +421,7 @@ list_streams(void)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
+	list_sort(result, compare_lengths);
 	return result;
 }
 

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * fill.c
- *    The first content of a continuous view: from the rows that its streams have staged, from queries, or
- *    from the rows of the view that it reads.
+ *    The first content of a continuous view: from the rows that its streams have staged, from queries, and
+ *    from the rows of the views that it reads.
  *
  * The staged rows, users' own and those of the segments, become one batch for each stream, with which the
  * view is maintained as with any other: a row on which the view fails becomes a dead letter, and the rights
@@ -164,7 +164,7 @@ end_batch(Filling *filling, EddyApply *apply, List *changes)
 	else
 		changes = list_concat(changes, eddy_view_fill(filling->view, &apply->batch));
 	eddy_dead_letter_write(apply);
-	eddy_apply_changes(changes, NIL, false);
+	eddy_apply_maintain(NIL, changes, false);
 	tuplestore_end(apply->batch.store);
 }
 
@@ -317,24 +317,15 @@ check_histories(const EddyView *view, const List *histories)
 	}
 }
 
-/* The rows of all streams of a view, one stream after the other. */
+/* The rows of a stream of a view. */
 static void
-fill_from_streams(const EddyView *view, EddyFillSource source, List *changes)
+fill_from_stream(const EddyView *view, const EddyStream *stream, EddyFillSource source, List *changes)
 {
-	ListCell   *lc;
+	Filling		filling;
 
-	foreach(lc, view->streams)
-	{
-		Filling		filling;
-
-		begin_filling(&filling, view->relid, get_stream(lfirst_oid(lc)), NULL);
-		fill_staged(&filling, source, changes);
-		table_close(filling.rel, NoLock);
-		changes = NIL;
-		/* one batch without rows is enough */
-		if (source == EDDY_FILL_NOTHING)
-			break;
-	}
+	begin_filling(&filling, view->relid, stream, NULL);
+	fill_staged(&filling, source, changes);
+	table_close(filling.rel, NoLock);
 }
 
 /* ---- while writers continue ---- */
@@ -456,10 +447,12 @@ void
 eddy_apply_fill_new(Oid view, EddyFillSource source, const List *histories)
 {
 	EddyView   *row = eddy_catalog_get_view(view);
+	List	   *parents;
 
 	if (row == NULL)
 		elog(ERROR, "continuous view %u does not exist", view);
-	if (eddy_catalog_get_view(row->stream) == NULL)
+	parents = eddy_catalog_ancestors(row->streams);
+	if (parents == NIL)
 		fill_unlocked(row, NULL, source, histories);
 	else
 	{
@@ -467,6 +460,8 @@ eddy_apply_fill_new(Oid view, EddyFillSource source, const List *histories)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("start => 'query' requires a continuous view that reads a stream"),
+					 errdetail("Rows of continuous view \"%s\" come from that view alone.",
+							   get_rel_name(linitial_oid(parents))),
 					 errhint("Fill the continuous view that it reads.")));
 		eddy_apply_fill(view, source, NIL);
 	}
@@ -519,7 +514,7 @@ fill_from_view(const EddyView *view, const EddyView *parent, bool staged, List *
 	apply->batch.judge = NULL;
 	changes = list_concat(changes, eddy_view_fill(view->relid, &apply->batch));
 	eddy_dead_letter_write(apply);
-	eddy_apply_changes(changes, NIL, false);
+	eddy_apply_maintain(NIL, changes, false);
 	eddy_changes_free(rows);
 }
 
@@ -540,19 +535,29 @@ void
 eddy_apply_fill(Oid view, EddyFillSource source, List *changes)
 {
 	EddyView   *row = eddy_catalog_get_view(view);
-	EddyView   *parent = row ? eddy_catalog_get_view(row->stream) : NULL;
+	bool		chained;
 	ListCell   *lc;
 
 	if (row == NULL)
 		elog(ERROR, "continuous view %u does not exist", view);
 	/* rows that were committed while the lock was waited for are read as well */
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (parent == NULL)
-		fill_from_streams(row, source, changes);
-	else
+	chained = eddy_catalog_ancestors(row->streams) != NIL;
+	foreach(lc, row->streams)
 	{
-		check_parent(parent);
-		fill_from_view(row, parent, source == EDDY_FILL_STAGED, changes);
+		const EddyView *parent = eddy_catalog_get_view(lfirst_oid(lc));
+
+		if (parent)
+		{
+			check_parent(parent);
+			fill_from_view(row, parent, source == EDDY_FILL_STAGED, changes);
+		}
+		else
+			fill_from_stream(row, get_stream(lfirst_oid(lc)), source, changes);
+		changes = NIL;
+		/* one batch without rows is enough */
+		if (source == EDDY_FILL_NOTHING && !chained)
+			break;
 	}
 	foreach(lc, eddy_catalog_root_streams(view))
 		eddy_close_request(lfirst_oid(lc));

@@ -6,8 +6,8 @@
  * Every batch takes these steps, in one transaction, which is the source worker's or that of the
  * user's statement. What differs between the two are the operations of the input (apply.h).
  * A statement that has written to several streams has one batch for each; they go through each
- * step together, because maintenance locks views in one order over all of them. What observers of views
- * do with the changes (cascade.c) comes after the last view.
+ * step together, because maintenance locks views in one order over all of them (cascade.c). What observers of
+ * views do with the changes comes after the last view.
  *
  * Locking: the caller has locked the streams; after them, in this order, segment, state tables and
  * their rows, dead letters, and what the inputs store. Memory: batch.mcxt. An error, or a
@@ -72,9 +72,7 @@ eddy_apply_run(List *applies, List *changes, bool repeatable)
 	}
 	foreach(lc, applies)
 		stage_rows(lfirst(lc));
-	changes = list_concat(changes, eddy_view_apply(applies, repeatable));
-	eddy_late_write(applies);
-	eddy_apply_changes(changes, applies, repeatable);
+	eddy_apply_maintain(applies, changes, repeatable);
 	foreach(lc, applies)
 	{
 		if (!finish(lfirst(lc)))

@@ -26,8 +26,8 @@ extern void eddy_late_write(List *applies);
 /* Locks streams (List of Oid) as batches do, without waiting. False: one is not available. */
 extern bool eddy_close_lock_streams(List *streams);
 
-/* Keeps windows of a stream open until the transaction ends. */
-extern void eddy_close_join(Oid stream);
+/* Keeps windows of streams (List of Oid, in any order) open until the transaction ends. */
+extern void eddy_close_join_all(List *streams);
 
 /* The operation judge of EddyBatch: keeps windows open until the transaction ends. */
 extern void eddy_close_judge(EddyBatch *batch);

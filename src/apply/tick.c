@@ -200,10 +200,10 @@ list_united(List *views)
 
 	foreach(lc, views)
 	{
-		const EddyView *view = lfirst(lc);
+		List	   *streams = eddy_catalog_member(((EddyView *) lfirst(lc))->relid).streams;
 
-		if (list_length(view->streams) > 1)
-			united = list_concat_unique_oid(united, view->streams);
+		if (list_length(streams) > 1)
+			united = list_concat_unique_oid(united, streams);
 	}
 	return united;
 }

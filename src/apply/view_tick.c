@@ -109,7 +109,6 @@ run_step(void *arg)
 	Step	   *step = arg;
 	int64		budget = BUDGET;
 	List	   *changes = NIL;
-	ListCell   *lc;
 
 	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
@@ -117,10 +116,10 @@ run_step(void *arg)
 	if (step->view->emits)
 	{
 		if (eddy_view_list(step->view->view) != NIL)
-			foreach(lc, step->view->streams)
-				eddy_close_join(lfirst_oid(lc));
+			eddy_close_join_all(list_union_oid(step->view->streams,
+											   eddy_view_joined(step->view->view)));
 		step->complete &= eddy_view_emit_due(step->view->view, &budget, &changes);
-		eddy_apply_changes(changes, NIL, false);
+		eddy_apply_maintain(NIL, changes, false);
 	}
 	if (step->view->expires)
 		step->complete &= eddy_view_expire_idle(step->view->view, &budget);

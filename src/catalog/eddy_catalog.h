@@ -137,8 +137,9 @@ typedef enum EddyMemberKind
 typedef struct EddyMember
 {
 	EddyMemberKind kind;
-	Oid			stream;			/* the stream itself, or the one it belongs to, through other views perhaps */
+	Oid			stream;			/* the stream itself, or the first one it belongs to, through other views perhaps */
 	List	   *streams;		/* of a view: all of them, sorted */
+	int			level;			/* of a view: the most views in a row between it and a stream */
 	bool		keeps_changes;	/* a view whose changes are kept for eddy.changes */
 } EddyMember;
 
@@ -360,15 +361,17 @@ typedef struct EddyView
 } EddyView;
 
 extern EddyView *eddy_catalog_get_view(Oid relid);
-extern List *eddy_catalog_list_views(Oid stream);	/* of EddyView that read it, by relid */
+extern List *eddy_catalog_list_views(Oid source);	/* of EddyView that read it, by relid */
 extern List *eddy_catalog_list_all_views(void);
 extern void eddy_catalog_insert_view(const EddyView *view);
 
 /*
  * The streams that a source is: itself, or those that a view reads, directly or through others. List of
- * Oid, sorted. root_view: the view that reads them, InvalidOid for a stream.
+ * Oid, sorted. ancestors: the views in between, of several sources (List of Oid), in no order. root_view: the
+ * view whose watermark applies, because it is the first one that reads all of the streams; InvalidOid for a stream.
  */
 extern List *eddy_catalog_root_streams(Oid source);
+extern List *eddy_catalog_ancestors(List *sources);
 extern Oid	eddy_catalog_root_view(Oid source);
 
 /* Replaces a row. Its status and its progress remain. */

@@ -58,40 +58,66 @@ add_member(Oid relid, EddyMemberKind kind, Oid stream)
 	entry->member.kind = kind;
 	entry->member.stream = stream;
 	entry->member.streams = NIL;
+	entry->member.level = 0;
 	entry->member.keeps_changes = false;
 	return entry;
 }
 
-/* The view that reads streams, of a view and those that it reads. */
 static const EddyView *
-find_root(List *views, const EddyView *view)
+find_view(List *views, Oid relid)
 {
-	ListCell   *lc = list_head(views);
+	ListCell   *lc;
 
-	while (lc)
-	{
-		const EddyView *other = lfirst(lc);
-
-		if (other->relid == view->stream)
-		{
-			view = other;
-			lc = list_head(views);
-		}
-		else
-			lc = lnext(views, lc);
-	}
-	return view;
+	foreach(lc, views)
+		if (((EddyView *) lfirst(lc))->relid == relid)
+			return lfirst(lc);
+	return NULL;
 }
 
-static Member *
-add_view_part(Oid relid, const EddyView *root)
+/* A view, after those that it reads: its streams are theirs. Views never read each other in a circle. */
+static const Member *
+add_view(List *views, const EddyView *view)
 {
-	Member	   *entry = add_member(relid, EDDY_MEMBER_VIEW, root->stream);
-	MemoryContext old = MemoryContextSwitchTo(members_context);
+	Member	   *entry = hash_search(members, &view->relid, HASH_FIND, NULL);
+	EddyMember	member = {.kind = EDDY_MEMBER_VIEW, .keeps_changes = view->changes_log != 0};
+	MemoryContext old;
+	ListCell   *lc;
 
-	entry->member.streams = list_copy(root->streams);
+	if (entry)
+		return entry;
+	check_stack_depth();
+	foreach(lc, view->streams)
+	{
+		const EddyView *source = find_view(views, lfirst_oid(lc));
+		const EddyMember *read = source ? &add_view(views, source)->member : NULL;
+
+		if (read)
+		{
+			member.streams = list_concat_unique_oid(member.streams, read->streams);
+			member.level = Max(member.level, read->level + 1);
+		}
+		else
+			member.streams = list_append_unique_oid(member.streams, lfirst_oid(lc));
+		if (lfirst_oid(lc) == view->stream)
+			member.stream = read ? read->stream : lfirst_oid(lc);
+	}
+	list_sort(member.streams, list_oid_cmp);
+	old = MemoryContextSwitchTo(members_context);
+	member.streams = list_copy(member.streams);
 	MemoryContextSwitchTo(old);
+	entry = hash_search(members, &view->relid, HASH_ENTER, NULL);
+	entry->member = member;
 	return entry;
+}
+
+/* The definition or a state table of a view. */
+static void
+add_view_part(Oid relid, const Member *view)
+{
+	Member	   *entry = hash_search(members, &relid, HASH_ENTER, NULL);
+
+	entry->member = view->member;
+	entry->member.keeps_changes = false;
 }
 
 /* Reads our catalog, with temporary data in a memory context of its own. */
@@ -129,13 +155,12 @@ read_members(void)
 	foreach(lc, views)
 	{
 		EddyView   *view = lfirst(lc);
-		const EddyView *root = find_root(views, view);
+		const Member *entry = add_view(views, view);
 		ListCell   *lt;
 
-		add_view_part(view->relid, root)->member.keeps_changes = view->changes_log != 0;
-		add_view_part(view->definition, root);
+		add_view_part(view->definition, entry);
 		foreach(lt, view->state_tables)
-			add_view_part(lfirst_oid(lt), root);
+			add_view_part(lfirst_oid(lt), entry);
 	}
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(scratch);
@@ -177,7 +202,7 @@ refresh(void)
 EddyMember
 eddy_catalog_member(Oid relid)
 {
-	static const EddyMember none = {EDDY_MEMBER_NONE, InvalidOid, NIL, false};
+	static const EddyMember none = {EDDY_MEMBER_NONE, InvalidOid, NIL, 0, false};
 	Member	   *entry;
 
 	if (!refresh())

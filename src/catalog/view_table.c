@@ -251,16 +251,16 @@ order_views(List *rows)
 }
 
 List *
-eddy_catalog_list_views(Oid stream)
+eddy_catalog_list_views(Oid source)
 {
 	ScanKeyData key;
 	List	   *rows;
 
-	eddy_catalog_key_oid(&key, VIEW_STREAM, stream);
+	eddy_catalog_key_oid(&key, VIEW_STREAM, source);
 	rows = eddy_catalog_scan(&eddy_catalog_view_table, 1, &key, false);
 	/* most rows have NULL there */
 	ScanKeyInit(&key, VIEW_MORE_STREAMS, BTEqualStrategyNumber, F_ARRAYCONTAINS,
-				make_oids(list_make1_oid(stream)));
+				make_oids(list_make1_oid(source)));
 	return order_views(list_concat(rows, eddy_catalog_scan(&eddy_catalog_view_table, 1, &key,
 														   false)));
 }
@@ -280,17 +280,56 @@ eddy_catalog_root_view(Oid source)
 	while ((view = eddy_catalog_get_view(source)) != NULL)
 	{
 		root = source;
+		if (list_length(view->streams) > 1)
+			break;
 		source = view->stream;
 	}
 	return root;
 }
 
+/* Adds to *streams and *views what is read through sources, each once. */
+static void
+walk_sources(List *sources, List **streams, List **views)
+{
+	List	   *all = list_copy(sources);
+	ListCell   *lc;
+
+	/* the loop reads what it appends */
+	foreach(lc, all)
+	{
+		Oid			source = lfirst_oid(lc);
+		EddyView   *view = eddy_catalog_get_view(source);
+
+		if (view)
+		{
+			*views = list_append_unique_oid(*views, source);
+			all = list_concat_unique_oid(all, view->streams);
+		}
+		else
+			*streams = list_append_unique_oid(*streams, source);
+	}
+	list_free(all);
+}
+
 List *
 eddy_catalog_root_streams(Oid source)
 {
-	Oid			root = eddy_catalog_root_view(source);
+	List	   *streams = NIL;
+	List	   *views = NIL;
 
-	return OidIsValid(root) ? eddy_catalog_get_view(root)->streams : list_make1_oid(source);
+	walk_sources(list_make1_oid(source), &streams, &views);
+	list_sort(streams, list_oid_cmp);
+	return streams;
+}
+
+List *
+eddy_catalog_ancestors(List *sources)
+{
+	List	   *streams = NIL;
+	List	   *views = NIL;
+
+	walk_sources(sources, &streams, &views);
+	return views;
 }
 
 EddyView *
@@ -355,13 +394,16 @@ write_view(const EddyView *view, Datum *values, bool *nulls)
 	write_changes(view, values, nulls);
 }
 
-/* Invalidates the caches about the sources of a view. */
+/* Invalidates the caches about the sources of a view: which views follow from them, through others. */
 static void
 invalidate_sources(const EddyView *view)
 {
+	List	   *streams = NIL;
+	List	   *views = NIL;
 	ListCell   *lc;
 
-	foreach(lc, view->streams)
+	walk_sources(view->streams, &streams, &views);
+	foreach(lc, list_concat(streams, views))
 		eddy_catalog_invalidate(lfirst_oid(lc));
 }
 

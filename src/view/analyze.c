@@ -65,7 +65,7 @@ eddy_analyze_flatten(Query *definition, Oid stream)
 }
 
 static List *
-list_streams(Query *definition)
+list_sources(Query *definition)
 {
 	EddyLayers	layers;
 
@@ -73,33 +73,19 @@ list_streams(Query *definition)
 	return eddy_flatten_list_sources(layers.core);
 }
 
-/* A view has one parent, so that its level is fixed. */
-static void
-check_parents(List *streams)
-{
-	ListCell   *lc;
-
-	foreach(lc, streams)
-		if (list_length(streams) > 1 && eddy_catalog_get_stream(lfirst_oid(lc)) == NULL)
-			eddy_refuse("UNION ALL of several continuous views is not supported in a continuous view",
-						"A continuous view follows the changes of one other view.",
-						"Use UNION ALL of the streams, or create an ordinary view that combines the continuous views.");
-}
-
-/* eddy_analyze_streams returns the streams that a definition reads. */
+/* eddy_analyze_sources returns the streams, and the views in the place of streams, that a definition reads. */
 List *
-eddy_analyze_streams(Query *definition)
+eddy_analyze_sources(Query *definition)
 {
-	List	   *streams = list_streams(definition);
+	List	   *sources = list_sources(definition);
 	ListCell   *lc;
 
 	/* raises the error of a query without a stream */
-	if (streams == NIL)
+	if (sources == NIL)
 		(void) eddy_refuse_query(eddy_analyze_flatten(definition, InvalidOid));
-	foreach(lc, streams)
+	foreach(lc, sources)
 		(void) eddy_refuse_query(eddy_analyze_flatten(definition, lfirst_oid(lc)));
-	check_parents(streams);
-	return streams;
+	return sources;
 }
 
 /* ---- aggregates ---- */
@@ -577,11 +563,11 @@ analyze_flat_query(EddyViewPlan *plan, Query *query)
 	make_delta_query(plan, query, plan->stream_rti);
 }
 
-/* What applies to the rows of one stream. */
+/* What applies to the rows of one source. */
 static void
-analyze_stream(EddyViewPlan *plan, Query *definition, Oid stream)
+analyze_source(EddyViewPlan *plan, Query *definition, Oid source)
 {
-	Query	   *query = eddy_analyze_flatten(definition, stream);
+	Query	   *query = eddy_analyze_flatten(definition, source);
 	Index		stream_rti = eddy_refuse_query(query);
 
 	query = eddy_function_guard_times(query);
@@ -598,7 +584,7 @@ analyze_stream(EddyViewPlan *plan, Query *definition, Oid stream)
 	PG_END_TRY();
 }
 
-/* The keys, aggregates and state tables must be those of the first stream: only the delta query differs. */
+/* The keys, aggregates and state tables must be those of the first source: only the delta query differs. */
 static void
 check_same_layout(const EddyViewPlan *plan, const EddyViewPlan *other)
 {
@@ -623,31 +609,31 @@ check_same_layout(const EddyViewPlan *plan, const EddyViewPlan *other)
 void
 eddy_analyze_query(EddyViewPlan *plan, Query *definition)
 {
-	EddyViewPlan policy = *plan;
-	List	   *streams = list_streams(definition);
+	EddyViewPlan policy;
+	List	   *sources = list_sources(definition);
 	ListCell   *lc;
 
-	analyze_stream(plan, definition, streams ? linitial_oid(streams) : InvalidOid);
-	if (plan->parent)
-	{
-		plan->root = eddy_catalog_root_view(plan->stream);
-		plan->streams = eddy_catalog_root_streams(plan->stream);
-		return;
-	}
-	plan->root = plan->view;
-	plan->streams = list_copy(streams);
+	eddy_chain_note_sources(plan, sources);
+	policy = *plan;
+	analyze_source(plan, definition, sources ? linitial_oid(sources) : InvalidOid);
+	plan->root = plan->parent && list_length(sources) == 1 ?
+		eddy_catalog_root_view(plan->stream) : plan->view;
+	foreach(lc, sources)
+		plan->streams = list_concat_unique_oid(plan->streams,
+											   eddy_catalog_root_streams(lfirst_oid(lc)));
 	list_sort(plan->streams, list_oid_cmp);
-	for_each_from(lc, streams, 1)
+	for_each_from(lc, sources, 1)
 	{
 		EddyViewPlan *other = palloc(sizeof(EddyViewPlan));
 
 		*other = policy;
 		other->kind = plan->kind;
-		analyze_stream(other, definition, lfirst_oid(lc));
+		analyze_source(other, definition, lfirst_oid(lc));
 		check_same_layout(plan, other);
 		other->root = plan->root;
 		other->streams = plan->streams;
 		other->state_tables = plan->state_tables;
 		plan->others = lappend(plan->others, other);
+		plan->event_views = list_concat(plan->event_views, other->event_views);
 	}
 }

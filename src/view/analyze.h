@@ -14,7 +14,7 @@
  * The streams that a definition reads: List of Oid, in the order of its branches; errors for shapes that
  * cannot be maintained.
  */
-extern List *eddy_analyze_streams(Query *query);
+extern List *eddy_analyze_sources(Query *query);
 
 /* What is maintained of a definition for the rows of one of its streams, as one flat SELECT. */
 extern Query *eddy_analyze_flatten(Query *definition, Oid stream);

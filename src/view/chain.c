@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * chain.c
- *    Continuous views that read another continuous view, their parent, in the place of a stream.
+ *    Continuous views that read other continuous views, their parents, in the place of streams.
  *
  * A batch of such a view are the changes that the same transaction has made to the rows of its parent
  * (view/changes.h, apply/cascade.c). The delta query reads the main state table of the parent, and a scan
@@ -19,10 +19,14 @@
  * children in one transaction, and the watermark of the child is what its parent has really closed, not
  * what it should have: so a child never closes a window before all rows of it have arrived.
  *
- * Which relation is the source is decided by the definition alone: a stream, if it reads one; otherwise the
- * continuous view in its FROM clause. Others are ordinary relations.
+ * Several sources, views and streams, can be the branches of UNION ALL, as several streams can be (union.c). If the
+ * rows of one of them change, the child is one that takes rows back; those of the others are only added to it. Its
+ * windows close when those of all of its parents have closed.
  *
- * Locking: a child is maintained after its parent, and its parent was locked before it, in each
+ * Which relations are the sources is decided by the definition alone: in each branch, the streams, if it reads one;
+ * otherwise the continuous view in its FROM clause. Others are ordinary relations.
+ *
+ * Locking: a child is maintained after its parents, and its parents were locked before it, in each
  * transaction. Memory: the caller's.
  *
  *-------------------------------------------------------------------------
@@ -35,6 +39,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
@@ -75,31 +80,91 @@ eddy_chain_is_source(const RangeTblEntry *rte)
 		eddy_catalog_get_stream(rte->relid) != NULL;
 }
 
-/* Marks the continuous views in a FROM clause, at any depth, as eddy_flatten_reads_stream looks for streams. */
-static void
-mark_views(Query *query)
+/* A query, and those around it, to which references to CTEs lead. */
+typedef struct Scope
+{
+	Query	   *query;
+	struct Scope *outer;
+} Scope;
+
+/* What a relation of a FROM clause selects from: a sub-select or a CTE; NULL: it is something else. */
+static Query *
+query_behind(const RangeTblEntry *rte, Scope *scope, Scope **outer)
 {
 	ListCell   *lc;
 
+	*outer = scope;
+	if (rte->rtekind == RTE_SUBQUERY)
+		return rte->subquery;
+	if (rte->rtekind != RTE_CTE || rte->self_reference)
+		return NULL;
+	for (Index level = 0; *outer && level < rte->ctelevelsup; level++)
+		*outer = (*outer)->outer;
+	if (*outer == NULL)
+		return NULL;
+	foreach(lc, (*outer)->query->cteList)
+	{
+		CommonTableExpr *cte = lfirst_node(CommonTableExpr, lc);
+
+		if (strcmp(cte->ctename, rte->ctename) == 0)
+			return cte->cterecursive ? NULL : castNode(Query, cte->ctequery);
+	}
+	return NULL;
+}
+
+/* True if a relation of a FROM clause is a stream, or reads one in its own FROM clause, at any depth. */
+static bool
+item_reads_stream(const RangeTblEntry *rte, Scope *scope)
+{
+	Scope		inner = {NULL, NULL};
+	ListCell   *lc;
+
+	check_stack_depth();
+	if (rte->rtekind == RTE_RELATION)
+		return eddy_catalog_get_stream(rte->relid) != NULL;
+	inner.query = query_behind(rte, scope, &inner.outer);
+	if (inner.query)
+		foreach(lc, inner.query->rtable)
+			if (item_reads_stream(lfirst_node(RangeTblEntry, lc), &inner))
+				return true;
+	return false;
+}
+
+/*
+ * Marks the sources of a query among the continuous views in its FROM clause, at any depth: none beside a
+ * stream. Each branch of a set operation is for itself.
+ */
+static void
+mark_views(Query *query, Scope *outer)
+{
+	Scope		scope = {query, outer};
+	bool		has_stream = false;
+	ListCell   *lc;
+
+	check_stack_depth();
+	foreach(lc, query->rtable)
+		has_stream |= item_reads_stream(lfirst_node(RangeTblEntry, lc), &scope);
 	foreach(lc, query->rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+		Scope	   *around;
+		Query	   *inner;
 
+		if (has_stream && query->setOperations == NULL && !item_reads_stream(rte, &scope))
+			continue;
 		if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && rte->inFromCl &&
 			eddy_catalog_get_view(rte->relid))
 			rte->enrname = pstrdup(SOURCE_MARK);
-		if (rte->rtekind == RTE_SUBQUERY && rte->subquery)
-			mark_views(rte->subquery);
+		inner = query_behind(rte, &scope, &around);
+		if (inner)
+			mark_views(inner, around);
 	}
-	foreach(lc, query->cteList)
-		mark_views(castNode(Query, lfirst_node(CommonTableExpr, lc)->ctequery));
 }
 
 void
-eddy_chain_mark_source(Query *definition)
+eddy_chain_mark_sources(Query *definition)
 {
-	if (!eddy_flatten_reads_stream(definition))
-		mark_views(definition);
+	mark_views(definition, NULL);
 }
 
 /* ---- the parent ---- */
@@ -143,7 +208,25 @@ eddy_chain_analyze_source(EddyViewPlan *plan)
 		eddy_refuse(psprintf("a continuous view cannot read continuous view \"%s\"", name),
 					"It has an idle_ttl, so that its rows are removed by the clock, and a group that returns begins again.",
 					"Create the other view without idle_ttl, and give this view one.");
-	plan->retracts = !eddy_view_rows_appear(parent);
+}
+
+void
+eddy_chain_note_sources(EddyViewPlan *plan, List *sources)
+{
+	ListCell   *lc;
+
+	plan->sources = sources;
+	foreach(lc, sources)
+	{
+		const EddyView *view = eddy_catalog_get_view(lfirst_oid(lc));
+
+		if (view == NULL)
+			continue;
+		plan->chained = true;
+		if (!OidIsValid(plan->changing) && !eddy_view_rows_appear(view))
+			plan->changing = view->relid;
+	}
+	plan->retracts = OidIsValid(plan->changing);
 }
 
 /* ---- queries over a parent whose rows change ---- */
@@ -152,7 +235,7 @@ static void
 refuse_retraction(const EddyViewPlan *plan, const char *detail, const char *hint)
 {
 	eddy_refuse(psprintf("a continuous view cannot follow the changes of continuous view \"%s\"",
-						 get_rel_name(plan->stream)), detail, hint);
+						 get_rel_name(plan->changing)), detail, hint);
 }
 
 static bool
@@ -202,7 +285,9 @@ eddy_chain_check_query(EddyViewPlan *plan, Query *query)
 					"Sessions cannot combine what another view keeps.", NULL);
 	if (!plan->retracts)
 		return;
-	(void) query_tree_walker(query, check_retraction, plan, QTW_EXAMINE_RTES_BEFORE);
+	/* rows of a source that only appear are not taken back, and may depend on anything */
+	if (plan->parent && !eddy_view_rows_appear(plan->parent))
+		(void) query_tree_walker(query, check_retraction, plan, QTW_EXAMINE_RTES_BEFORE);
 	if (plan->kind != &eddy_kind_retracting)
 		refuse_retraction(plan, query->distinctClause ?
 						  "The row that follows a first one of a key would have to be found when that is taken back." :
@@ -328,35 +413,57 @@ eddy_chain_check_privileges(const EddyViewPlan *plan)
 		aclcheck_error(result, OBJECT_VIEW, get_rel_name(plan->stream));
 }
 
+/* Orders views by level and Oid, as all lock them. */
+static int
+compare_ancestors(const ListCell *a, const ListCell *b)
+{
+	int			left = eddy_catalog_member(lfirst_oid(a)).level;
+	int			right = eddy_catalog_member(lfirst_oid(b)).level;
+
+	return left != right ? left - right : list_oid_cmp(a, b);
+}
+
 void
 eddy_chain_lock_sources(List *sources)
 {
-	List	   *tables = NIL;
-	EddyView   *view;
+	List	   *parents = eddy_catalog_ancestors(sources);
+	List	   *streams = NIL;
 	ListCell   *lc;
 
-	while ((view = eddy_catalog_get_view(linitial_oid(sources))) != NULL)
+	/* their queries are not being replaced */
+	list_sort(parents, list_oid_cmp);
+	foreach(lc, parents)
+		eddy_view_lock_query(lfirst_oid(lc));
+	foreach(lc, sources)
+		streams = list_concat_unique_oid(streams, eddy_catalog_root_streams(lfirst_oid(lc)));
+	list_sort(streams, list_oid_cmp);
+	eddy_view_lock_streams(streams);
+	/* users can delete rows without a lock on the stream */
+	list_sort(parents, compare_ancestors);
+	foreach(lc, parents)
 	{
-		/* its query is not being replaced */
-		eddy_view_lock_query(view->relid);
-		/* users can delete rows without a lock on the stream */
-		tables = lcons_oid(view->state_table, tables);
-		sources = view->streams;
+		const EddyView *view = eddy_catalog_get_view(lfirst_oid(lc));
+
+		if (view)
+			LockRelationOid(view->state_table, ShareRowExclusiveLock);
 	}
-	eddy_view_lock_streams(sources);
-	foreach(lc, tables)
-		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
 }
 
 /* ---- event time ---- */
+
+/* A view whose windows must be closed before all rows until a time have arrived. */
+struct EddyEventView
+{
+	Oid			view;
+	bool		updates;		/* and then accept late rows for a while */
+	Expr	   *start;			/* over Param 1, the end of closing: the start of the first open window; NULL: that */
+};
 
 /* What the arrival of rows by a column of a source depends on. */
 typedef struct EventTime
 {
 	bool		known;
-	Oid			view;			/* whose windows must be closed; InvalidOid: the watermark of the stream */
-	bool		updates;		/* and then accept late rows for a while */
-	Expr	   *start;			/* over Param 1, the end of closing: the start of the first open window; NULL: that */
+	List	   *views;			/* of EddyEventView; NIL: the watermark of the streams alone */
 } EventTime;
 
 /* A Param for the time of which the first open window is to be found. */
@@ -417,13 +524,40 @@ make_start(const EddyViewPlan *plan, const Query *query)
 
 static EventTime find_event_time(Oid source, AttrNumber column);
 
+/* The same for rows that a view passes on: it depends on all of its sources. */
+static EventTime
+find_passed_event_time(const EddyViewPlan *plan, int output)
+{
+	EventTime	result = {false, NIL};
+	const EddyViewPlan *part = plan;
+	ListCell   *next = list_head(plan->others);
+
+	for (;;)
+	{
+		AttrNumber	column = part->outputs[output].stream_column;
+		EventTime	event = {false, NIL};
+
+		if (column > 0)
+			event = find_event_time(part->stream, column);
+		if (!event.known)
+			return event;
+		result.known = true;
+		result.views = list_concat(result.views, event.views);
+		if (next == NULL)
+			return result;
+		part = lfirst(next);
+		next = lnext(plan->others, next);
+	}
+}
+
 /* The same for a view. */
 static EventTime
 find_event_time_of_view(const EddyView *view, AttrNumber column)
 {
-	EventTime	result = {0};
+	EventTime	result = {false, NIL};
+	EddyEventView *event;
 	EddyViewPlan *plan;
-	const EddyOutput *output = NULL;
+	int			output = -1;
 	const EddyKey *key;
 
 	/* of the main state table */
@@ -434,36 +568,35 @@ find_event_time_of_view(const EddyView *view, AttrNumber column)
 		return result;
 	for (int i = 0; i < plan->noutputs; i++)
 		if (plan->outputs[i].column == view->columns[column - 1])
-			output = &plan->outputs[i];
-	if (output == NULL)
+			output = i;
+	if (output < 0)
 		return result;
 	if (plan->kind == &eddy_kind_append)
-	{
-		if (output->stream_column > 0)
-			return find_event_time(plan->stream, output->stream_column);
+		return find_passed_event_time(plan, output);
+	if (!plan->windowed || plan->outputs[output].kind != EDDY_OUTPUT_KEY)
 		return result;
-	}
-	if (!plan->windowed || output->kind != EDDY_OUTPUT_KEY)
-		return result;
-	key = &plan->keys[output->index];
-	result.view = view->relid;
-	result.updates = plan->lateness > 0;
-	if (output->index == 0)
+	event = palloc0(sizeof(EddyEventView));
+	event->view = view->relid;
+	event->updates = plan->lateness > 0;
+	key = &plan->keys[plan->outputs[output].index];
+	if (plan->outputs[output].index == 0)
 		result.known = true;
 	else if (IsA(key->expr, Var) && IsA(plan->keys[0].expr, Var) &&
 			 ((Var *) key->expr)->varno == ((Var *) plan->keys[0].expr)->varno &&
 			 ((Var *) key->expr)->varattno == EDDY_WINDOW_START)
 	{
-		result.start = plan->window_start;
-		result.known = result.start != NULL;
+		/* the plan may be made again before this is used */
+		event->start = copyObject(plan->window_start);
+		result.known = event->start != NULL;
 	}
+	result.views = list_make1(event);
 	return result;
 }
 
 static EventTime
 find_event_time(Oid source, AttrNumber column)
 {
-	EventTime	result = {0};
+	EventTime	result = {false, NIL};
 	EddyStream *stream = eddy_catalog_get_stream(source);
 	EddyView   *view;
 
@@ -495,9 +628,7 @@ eddy_chain_set_event_time(EddyViewPlan *plan, Query *query)
 	event = find_event_time(plan->stream, column);
 	if (!event.known)
 		elog(ERROR, "continuous view \"%s\" has no event time", get_rel_name(plan->stream));
-	plan->event_view = event.view;
-	plan->event_updates = event.updates;
-	plan->event_start = copyObject(event.start);
+	plan->event_views = event.views;
 }
 
 /* The start of the first window that is open after others were closed until a time. */
@@ -526,16 +657,24 @@ first_open(const Expr *start, TimestampTz closed_until)
 	return isnull ? DT_NOBEGIN : result;
 }
 
+/* True if the windows of a view close in the same step as those of a plan, before them. */
+static bool
+closes_with(Oid view, const EddyViewPlan *plan)
+{
+	return list_member_oid(eddy_plan_views_of(plan->streams, -1), view);
+}
+
 /* Until when no row of a window of the view changes any more. */
 static TimestampTz
-settled_until(Oid view, bool updates, TimestampTz watermark, bool expected)
+settled_until(const EddyEventView *event, TimestampTz watermark, const EddyViewPlan *child,
+			  bool expected)
 {
 	EddyViewProgress *progress;
 	EddyViewPlan *plan;
 
 	/* a suspended parent closes nothing */
-	plan = expected && eddy_plan_ready(view) ? eddy_plan_get(view) : NULL;
-	if (plan && list_member_oid(eddy_plan_views(plan->stream), view))
+	plan = expected && eddy_plan_ready(event->view) ? eddy_plan_get(event->view) : NULL;
+	if (plan && closes_with(event->view, child))
 	{
 		TimestampTz until = eddy_chain_watermark(plan, watermark, true);
 
@@ -544,20 +683,25 @@ settled_until(Oid view, bool updates, TimestampTz watermark, bool expected)
 	}
 	/* the caller keeps others from closing; an old snapshot would show less than was closed */
 	PushActiveSnapshot(GetLatestSnapshot());
-	progress = eddy_catalog_get_view_progress(view);
+	progress = eddy_catalog_get_view_progress(event->view);
 	PopActiveSnapshot();
 	if (progress == NULL)
 		return DT_NOBEGIN;
-	return updates ? progress->forgotten_until : progress->closed_until;
+	return event->updates ? progress->forgotten_until : progress->closed_until;
 }
 
 TimestampTz
 eddy_chain_watermark(const EddyViewPlan *plan, TimestampTz watermark, bool expected)
 {
-	TimestampTz until;
+	TimestampTz least = watermark;
+	ListCell   *lc;
 
-	if (!OidIsValid(plan->event_view))
-		return watermark;
-	until = settled_until(plan->event_view, plan->event_updates, watermark, expected);
-	return plan->event_start ? first_open(plan->event_start, until) : until;
+	foreach(lc, plan->event_views)
+	{
+		const EddyEventView *event = lfirst(lc);
+		TimestampTz until = settled_until(event, watermark, plan, expected);
+
+		least = Min(least, event->start ? first_open(event->start, until) : until);
+	}
+	return least;
 }

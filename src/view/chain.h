@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * chain.h
- *    Continuous views that read another continuous view, their parent, in the place of a stream.
+ *    Continuous views that read other continuous views, their parents, in the place of streams.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,16 +12,19 @@
 
 /* ---- which relations of a definition are its source ---- */
 
-/* Marks the continuous view that a definition reads, if it reads no stream. */
-extern void eddy_chain_mark_source(Query *definition);
+/* Marks the continuous views that a definition reads in the place of streams. */
+extern void eddy_chain_mark_sources(Query *definition);
 
-/* True for a stream, and for the marked view of a definition. */
+/* True for a stream, and for a marked view of a definition. */
 extern bool eddy_chain_is_source(const RangeTblEntry *rte);
 
 /* ---- the parent ---- */
 
+/* Fills what a plan records of all of its sources (List of Oid): plan->sources, chained, changing, retracts. */
+extern void eddy_chain_note_sources(EddyViewPlan *plan, List *sources);
+
 /*
- * Fills what a plan records of its source (plan->parent, retracts), and raises
+ * Fills what a plan records of its own source (plan->parent), and raises
  * ERRCODE_FEATURE_NOT_SUPPORTED if the rows of the parent cannot be followed. Only for the source
  * itself: what the query does with its rows is checked by eddy_chain_check_query.
  */
@@ -38,11 +41,11 @@ extern void eddy_chain_check_query(EddyViewPlan *plan, Query *query);
 extern Query *eddy_chain_read_state(EddyViewPlan *plan, Query *delta);
 extern Node *eddy_chain_map(const EddyViewPlan *plan, Node *node);
 
-/* Raises an error unless the owner of a view may read the columns of the parent that it uses. */
+/* Raises an error unless the owner of a view may read the columns of the parent of a plan that it uses. */
 extern void eddy_chain_check_privileges(const EddyViewPlan *plan);
 
 /*
- * Locks what changes the rows of the streams of a view, or of its parent (List of Oid, sorted): for creating,
+ * Locks what changes the rows of the sources of a view, streams and parents (List of Oid): for creating,
  * rebuilding and dropping views that read them.
  */
 extern void eddy_chain_lock_sources(List *sources);
@@ -56,9 +59,9 @@ extern bool eddy_chain_is_event_time(Oid source, AttrNumber column);
 extern void eddy_chain_set_event_time(EddyViewPlan *plan, Query *query);
 
 /*
- * The watermark that the windows of a view are judged and closed by, from that of its stream: that of
- * the stream, or a time until which all rows of the parent have arrived. expected: supposes that
- * the windows of all ancestors are closed until the watermark.
+ * The watermark that the windows of a view are judged and closed by, from that of its streams: that of
+ * the streams, or a time until which all rows of the parents have arrived. expected: supposes that
+ * the windows of all ancestors that close in the same step are closed until the watermark.
  */
 extern TimestampTz eddy_chain_watermark(const EddyViewPlan *plan, TimestampTz watermark,
 										bool expected);

@@ -149,6 +149,9 @@ replace_call(ReplaceContext *context, Aggref *call)
 	Aggref	   *result;
 	int			index;
 
+	if (list_length(plan->sources) > 1)
+		refuse("The query reads several relations, which do not keep the same states.",
+			   "Combine each of the other views in a continuous view of its own, or aggregate their columns.");
 	if (plan->parent == NULL)
 		refuse("The query does not read a continuous view.", NULL);
 	if (plan->retracts)

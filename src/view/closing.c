@@ -668,25 +668,23 @@ run_on_view(void (*function) (CloseRun *), CloseRun *run)
 /* ---- all views of some streams ---- */
 
 /*
- * The plans of the views of sources that have windows, with their state tables locked, in order of
- * Oid; with children, also those of the views that read them. Without those that another process has
- * to settle. They are pinned until the memory context is deleted: making the plan of one makes that of the view
+ * The plans of the views that exactly these streams reach and that have windows, with their state tables
+ * locked, in order of level and Oid; only those of a level, unless it is -1. Without those that another process
+ * has to settle. They are pinned until the memory context is deleted: making the plan of one makes that of a view
  * that it reads again, if a concurrent change has invalidated it, and frees the one before.
  */
 static List *
-windowed_plans(List *sources, bool with_children, MemoryContext mcxt)
+windowed_plans(List *streams, int level, MemoryContext mcxt)
 {
 	List	   *plans = NIL;
-	List	   *views = eddy_plan_views_of(sources);
 	ListCell   *lc;
 
-	/* level by level, as batches lock them; the loop reads what it appends */
-	foreach(lc, views)
+	foreach(lc, eddy_plan_views_of(streams, level))
 	{
 		EddyViewPlan *plan;
 
 		/* rows of all windows are still to come */
-		if (eddy_plan_is_starting(linitial_oid(sources), lfirst_oid(lc)))
+		if (eddy_plan_is_starting(linitial_oid(streams), lfirst_oid(lc)))
 			continue;
 		plan = eddy_maintain_lock_view(lfirst_oid(lc), false);
 
@@ -695,8 +693,6 @@ windowed_plans(List *sources, bool with_children, MemoryContext mcxt)
 			eddy_plan_pin_for(plan, mcxt);
 			plans = lappend(plans, plan);
 		}
-		if (with_children)
-			views = list_concat(views, eddy_plan_views(lfirst_oid(lc)));
 	}
 	return plans;
 }
@@ -717,13 +713,13 @@ create_pins(void)
  * later.
  */
 bool
-eddy_view_may_close(List *sources, TimestampTz watermark)
+eddy_view_may_close(List *streams, TimestampTz watermark)
 {
 	MemoryContext mcxt = create_pins();
 	bool		due = false;
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(sources, true, mcxt))
+	foreach(lc, windowed_plans(streams, -1, mcxt))
 		if (may_be_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, true)))
 		{
 			due = true;
@@ -738,13 +734,13 @@ eddy_view_may_close(List *sources, TimestampTz watermark)
  * to the latest state. remember: no other transaction is adding rows.
  */
 bool
-eddy_view_close_due(List *sources, TimestampTz watermark, bool remember)
+eddy_view_close_due(List *streams, TimestampTz watermark, bool remember)
 {
 	MemoryContext mcxt = create_pins();
 	bool		due = false;
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(sources, true, mcxt))
+	foreach(lc, windowed_plans(streams, -1, mcxt))
 		due |= is_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, true), remember);
 	MemoryContextDelete(mcxt);
 	return due;
@@ -756,13 +752,13 @@ eddy_view_close_due(List *sources, TimestampTz watermark, bool remember)
  * knows where.
  */
 bool
-eddy_view_close_interrupted(List *sources)
+eddy_view_close_interrupted(List *streams)
 {
 	MemoryContext mcxt = create_pins();
 	bool		interrupted = false;
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(sources, true, mcxt))
+	foreach(lc, windowed_plans(streams, -1, mcxt))
 		interrupted |= ((EddyViewPlan *) lfirst(lc))->interrupted;
 	MemoryContextDelete(mcxt);
 	return interrupted;
@@ -770,8 +766,8 @@ eddy_view_close_interrupted(List *sources)
 
 /* Runs a function for each view until the budget is used up. True if all of it was done. */
 static bool
-run_on_views(List *sources, TimestampTz watermark, int64 *budget, void (*function) (CloseRun *),
-			 EddyChangeCause cause, List **changes)
+run_on_views(List *streams, int level, TimestampTz watermark, int64 *budget,
+			 void (*function) (CloseRun *), EddyChangeCause cause, List **changes)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy closing",
 											   ALLOCSET_DEFAULT_SIZES);
@@ -779,7 +775,7 @@ run_on_views(List *sources, TimestampTz watermark, int64 *budget, void (*functio
 	bool		complete = true;
 	ListCell   *lc;
 
-	foreach(lc, windowed_plans(sources, false, mcxt))
+	foreach(lc, windowed_plans(streams, level, mcxt))
 	{
 		EddyViewPlan *plan = lfirst(lc);
 		CloseRun	run = {plan, eddy_view_closes_until(plan, watermark), budget, true, NULL};
@@ -804,15 +800,15 @@ run_on_views(List *sources, TimestampTz watermark, int64 *budget, void (*functio
 }
 
 /*
- * eddy_view_close closes the windows of all views of a stream that end until the watermark, in the
- * current transaction, at most *budget groups. Returns true if no more have to be closed. The caller
- * ensures that no other transaction judges rows of the stream by an earlier watermark. Changes of
+ * eddy_view_close closes the windows of the views of a level that exactly these streams reach and that end until
+ * the watermark, in the current transaction, at most *budget groups. Returns true if no more have to be closed. The caller
+ * ensures that no other transaction judges rows of the streams by an earlier watermark. Changes of
  * views that are observed are added to *changes, in the current memory context.
  */
 bool
-eddy_view_close(List *sources, TimestampTz watermark, int64 *budget, List **changes)
+eddy_view_close(List *streams, int level, TimestampTz watermark, int64 *budget, List **changes)
 {
-	return run_on_views(sources, watermark, budget, close_view, EDDY_CAUSE_CLOSE, changes);
+	return run_on_views(streams, level, watermark, budget, close_view, EDDY_CAUSE_CLOSE, changes);
 }
 
 /*
@@ -820,7 +816,7 @@ eddy_view_close(List *sources, TimestampTz watermark, int64 *budget, List **chan
  * closes them. Batches need not wait for it.
  */
 bool
-eddy_view_expire(List *sources, TimestampTz watermark, int64 *budget, List **changes)
+eddy_view_expire(List *streams, int level, TimestampTz watermark, int64 *budget, List **changes)
 {
-	return run_on_views(sources, watermark, budget, expire_view, EDDY_CAUSE_EXPIRE, changes);
+	return run_on_views(streams, level, watermark, budget, expire_view, EDDY_CAUSE_EXPIRE, changes);
 }

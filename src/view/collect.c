@@ -240,7 +240,8 @@ static EddyCollectKind
 choose_counts(const EddyViewPlan *plan, const Aggref *aggref, List *exprs)
 {
 	const char *message = psprintf("aggregate \"%s\" cannot follow the changes of continuous view \"%s\"",
-								   get_func_name(aggref->aggfnoid), get_rel_name(plan->stream));
+								   get_func_name(aggref->aggfnoid),
+								   get_rel_name(plan->changing));
 
 	if (!is_builtin(aggref) && !depends_on_values(aggref))
 		eddy_refuse(message, "Its result may depend on the order of its input.",

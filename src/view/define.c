@@ -689,16 +689,16 @@ eddy_define_check_options(const EddyViewPlan *layout, Query *definition, const E
 }
 
 /*
- * eddy_define_set_streams determines the sources of a view from its query, of which several are streams:
- * the first one, and all in order.
+ * eddy_define_set_streams determines the sources of a view from its query: the first one, and all in
+ * order.
  */
 void
 eddy_define_set_streams(EddyView *row, Query *definition)
 {
-	List	   *streams = eddy_analyze_streams(definition);
+	List	   *sources = eddy_analyze_sources(definition);
 
-	row->stream = linitial_oid(streams);
-	row->streams = streams;
+	row->stream = linitial_oid(sources);
+	row->streams = sources;
 	list_sort(row->streams, list_oid_cmp);
 }
 
@@ -738,10 +738,10 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	EddyViewPlan layout = {0};
 	EddyLayers	layers;
 	EddyView	row = {0};
-	EddyView   *parent;
 	Query	   *parsed;
 	Oid			schema;
 	Oid			relid;
+	ListCell   *lc;
 
 	eddy_view_check_context("create");
 	schema = RangeVarGetCreationNamespace(rangevar);
@@ -757,13 +757,17 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	row.definition = eddy_define_definition(rangevar, query);
 	parsed = eddy_plan_definition_query(row.definition);
 	eddy_define_set_streams(&row, parsed);
-	if (!options->unlocked || eddy_catalog_get_view(row.stream) != NULL)
+	if (!options->unlocked || eddy_catalog_ancestors(row.streams) != NIL)
 		eddy_chain_lock_sources(row.streams);
 	eddy_define_check_streams(&row);
 	eddy_view_check_sources(row.streams, GetUserId());
-	parent = eddy_catalog_get_view(row.stream);
-	if (parent)
-		eddy_view_watch_deletes(parent);
+	foreach(lc, row.streams)
+	{
+		const EddyView *parent = eddy_catalog_get_view(lfirst_oid(lc));
+
+		if (parent)
+			eddy_view_watch_deletes(parent);
+	}
 
 	set_options(&row, options);
 	eddy_plan_set_policy(&layout, &row);

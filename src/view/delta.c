@@ -154,7 +154,7 @@ run_query(EddyWork *work, EddyScanRange *range, Tuplestorestate *store, volatile
 	/* of a pure view, nothing that runs depends on the owner, except for the planning */
 	eddy_pure_begin(&save, plan, plan->pure && eddy_delta_is_planned(work->source));
 	eddy_collect_check_privileges(plan);
-	eddy_chain_check_privileges(plan);
+	eddy_chain_check_privileges(work->source);
 	statement = eddy_delta_plan(work->source);
 	direct = eddy_direct_get(work->source, range);
 	if (direct)

@@ -61,14 +61,14 @@ eddy_deferred_check(const EddyViewPlan *plan)
 	const char *detail;
 	const char *hint = "Use maintenance => 'immediate'.";
 
-	if (kind == &eddy_kind_deferred && plan->parent == NULL && plan->emit_interval == 0 &&
+	if (kind == &eddy_kind_deferred && !plan->chained && plan->emit_interval == 0 &&
 		plan->idle_ttl == 0)
 		return;
 	if (plan->emit_interval > 0)
 		detail = "Combined with emit => 'every ...', changes would wait twice.";
 	else if (plan->idle_ttl > 0)
 		detail = "Combined with idle_ttl, a group could be removed while it has deltas.";
-	else if (plan->parent)
+	else if (plan->chained)
 		detail = "It reads another continuous view, in whose batches it is maintained.";
 	else if (kind == &eddy_kind_append)
 	{

@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * maintain.c
- *    Maintaining the views of streams: all views that a batch concerns, in their order.
+ *    Maintaining the views of sources: all views of one level that batches concern, in their order.
  *
  * For each view the delta query runs over the batch (delta.c), and its result is merged into
  * the state tables (merge.c). All views of all streams concerned are maintained in one total order,
- * by Oid, and their groups by key, so that maintenance never deadlocks with maintenance. A view that
- * reads several of these streams is maintained once, with the deltas of all of their batches.
+ * by level (apply/cascade.c) and Oid, and their groups by key, so that maintenance never deadlocks with
+ * maintenance. A view that reads several of these sources is maintained once, with the deltas of all of
+ * their batches.
  *
  * Everything that can fail because of a row is done before anything is written, in internal
  * subtransactions that only read: running the delta query, combining with what is stored, and
@@ -275,7 +276,7 @@ judge_by_progress(EddyWork *work)
 		return;
 	if (work->plan->lateness > 0)
 		work->judgment.final_until = progress->closed_until;
-	if (OidIsValid(work->plan->event_view))
+	if (work->plan->event_views != NIL)
 		work->judgment.late_until = work->plan->lateness > 0 ? progress->forgotten_until :
 			progress->closed_until;
 }
@@ -303,7 +304,7 @@ judge(EddyWork *work)
 	work->judgment.late_until = eddy_view_earlier(work->closes_until, plan->lateness);
 	if (plan->kind->finds_late)
 		work->judgment.late_rows = tuplestore_begin_heap(false, false, work_mem);
-	if (plan->lateness > 0 || OidIsValid(plan->event_view))
+	if (plan->lateness > 0 || plan->event_views != NIL)
 		judge_by_progress(work);
 }
 
@@ -313,7 +314,7 @@ make_work(EddyViewPlan *plan, EddyBatch *batch)
 	EddyWork   *work = palloc0(sizeof(EddyWork));
 
 	work->plan = plan;
-	work->source = eddy_plan_for_stream(plan, batch->stream);
+	work->source = eddy_plan_for_source(plan, batch->stream);
 	work->batch = batch;
 	work->mcxt = CurrentMemoryContext;
 	work->owner = CurrentResourceOwner;
@@ -321,14 +322,14 @@ make_work(EddyViewPlan *plan, EddyBatch *batch)
 	return work;
 }
 
-/* Adds the batch of another stream to the work on a view. All rows are judged alike. */
+/* Adds the batch of another source to the work on a view. All rows are judged alike. */
 static void
 add_batch(EddyWork *work, EddyBatch *batch)
 {
 	EddyWork   *part = palloc(sizeof(EddyWork));
 
 	*part = *work;
-	part->source = eddy_plan_for_stream(work->plan, batch->stream);
+	part->source = eddy_plan_for_source(work->plan, batch->stream);
 	part->batch = batch;
 	part->changes = NULL;
 	if (part->plan->windowed && batch->judge && !batch->judged)
@@ -419,7 +420,8 @@ eddy_maintain_lock_view(Oid view, bool suspends)
 	if (OidIsValid(denied))
 	{
 		if (suspends)
-			eddy_view_suspend(view, psprintf(plan->parent ? "permission denied for view \"%s\"" :
+			eddy_view_suspend(view, psprintf(get_rel_relkind(denied) == RELKIND_VIEW ?
+											 "permission denied for view \"%s\"" :
 											 "permission denied for stream \"%s\"",
 											 get_rel_name(denied)),
 							  ERRCODE_INSUFFICIENT_PRIVILEGE);
@@ -447,11 +449,11 @@ compare_views(const ListCell *a, const ListCell *b)
 }
 
 /*
- * The views to maintain, in the order of all writers, state tables locked: List of EddyWork. Records
- * for observers are made in records_mcxt.
+ * The views of a level to maintain, in the order of all writers, state tables locked: List of EddyWork.
+ * Records for observers are made in records_mcxt.
  */
 static List *
-make_works(List *batches, MemoryContext records_mcxt)
+make_works(List *batches, int level, MemoryContext records_mcxt)
 {
 	List	   *views = NIL;
 	List	   *works = NIL;
@@ -464,7 +466,7 @@ make_works(List *batches, MemoryContext records_mcxt)
 
 		if (batch->nrows == batch->nrejected)
 			continue;
-		foreach(lv, eddy_plan_views(batch->stream))
+		foreach(lv, eddy_plan_views_at(batch->stream, level))
 		{
 			ViewOfBatch *entry;
 
@@ -641,7 +643,7 @@ keep_records(List *works)
 }
 
 /*
- * eddy_view_apply maintains every view of the streams of some batches. A row that a view fails on
+ * eddy_view_apply maintains every view of a level that reads one of the sources of some batches. A row that a view fails on
  * is left out for that view and noted in view_rejections of its batch, if the view's policy is
  * dead_letter; with policy stop the error is raised. The caller holds RowExclusiveLock on the
  * streams.
@@ -653,15 +655,15 @@ keep_records(List *works)
  * 40001 is raised if a group was changed concurrently under REPEATABLE READ or SERIALIZABLE.
  *
  * Returns what has changed in views that are observed: List of EddyChanges in the current memory
- * context, to be passed to eddy_apply_changes.
+ * context, which views of the next levels follow.
  */
 List *
-eddy_view_apply(List *batches, bool repeatable)
+eddy_view_apply(List *batches, int level, bool repeatable)
 {
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy views of a batch",
 											   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(mcxt);
-	List	   *works = make_works(batches, old);
+	List	   *works = make_works(batches, level, old);
 	List	   *records;
 
 	run_works(works, repeatable);
@@ -714,10 +716,28 @@ eddy_view_list(Oid source)
 	return eddy_plan_views(source);
 }
 
-List *
-eddy_view_list_of(List *sources)
+int
+eddy_view_next_level(Oid source, int level)
 {
-	return eddy_plan_views_of(sources);
+	return eddy_plan_next_level(source, level);
+}
+
+List *
+eddy_view_list_of(List *streams)
+{
+	return eddy_plan_views_of(streams, -1);
+}
+
+int
+eddy_view_next_level_of(List *streams, int level)
+{
+	return eddy_plan_next_level_of(streams, level);
+}
+
+List *
+eddy_view_joined(Oid source)
+{
+	return eddy_plan_joined(source);
 }
 
 List *

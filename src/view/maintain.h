@@ -21,11 +21,11 @@ typedef struct EddyQuick EddyQuick;
 typedef struct EddyWork
 {
 	EddyViewPlan *plan;
-	EddyViewPlan *source;		/* plan, or that of another stream: its delta query reads the batch */
+	EddyViewPlan *source;		/* plan, or that of another source: its delta query reads the batch */
 	EddyBatch  *batch;
 
 	/*
-	 * The batch of another stream that the same statement has written to and the view also reads, or NULL:
+	 * The batch of another source that the same statement has changed and the view also reads, or NULL:
 	 * a work of its own until the deltas are merged, which is done for all of them together.
 	 */
 	struct EddyWork *next;

@@ -128,15 +128,18 @@ typedef struct EddyDirect EddyDirect;	/* direct.h */
 
 typedef struct EddyGroup EddyGroup;	/* kind_combining.h */
 
+typedef struct EddyEventView EddyEventView;	/* chain.c */
+
 typedef struct EddyViewPlan EddyViewPlan;
 
 struct EddyViewPlan
 {
 	Oid			view;
-	Oid			stream;
-	List	   *streams;		/* of Oid, sorted: all whose rows reach the view, also through its parent */
-	Oid			root;			/* the view that reads them, this one unless it has a parent */
-	List	   *others;			/* of EddyViewPlan: of UNION ALL of streams, those of the other streams, of
+	Oid			stream;			/* whose rows the delta query reads: a stream, or a parent */
+	List	   *sources;		/* of Oid: all that the view reads, in the order of its query */
+	List	   *streams;		/* of Oid, sorted: all whose rows reach the view, also through parents */
+	Oid			root;			/* the view whose watermark applies: this one, or the parent that it reads alone */
+	List	   *others;			/* of EddyViewPlan: of UNION ALL of several sources, those of the others, of
 								 * which only what concerns the delta query is used */
 	Oid			definition;
 	Oid			owner;
@@ -174,14 +177,14 @@ struct EddyViewPlan
 	TimestampTz next_end;		/* no window that is not closed ends before, as of next_end_at */
 	TimestampTz next_end_at;	/* 0: not known */
 	EddyView   *parent;			/* the view that it reads in the place of a stream, or NULL (chain.h) */
-	bool		retracts;		/* rows of the parent change: what was counted is taken back */
+	bool		chained;		/* it, or another source of the same view, is a view */
+	Oid			changing;		/* the first source of the view whose rows change; InvalidOid: none */
+	bool		retracts;		/* there is one: what was counted is taken back */
 	struct EddyViewPlan *pinned_parent; /* during the analysis of a view that combines */
 	bool		combines;		/* it combines what the parent keeps (chain_combine.h) */
 	int			nparent_columns;	/* of the parent's main state table, if it does */
 	Bitmapset  *source_columns; /* of the parent, as in RTEs: those that the query reads */
-	Oid			event_view;		/* whose closed windows are the watermark; InvalidOid: the stream's is */
-	bool		event_updates;	/* which change until late rows are not accepted any more */
-	Expr	   *event_start;	/* of Param 1: the event time is the start of those windows */
+	List	   *event_views;	/* of EddyEventView: whose closed windows are the watermark; NIL: that of the streams is */
 	Expr	   *window_start;	/* of Param 1: the start of the window that contains a time, or NULL */
 	int			rows_agg;		/* of views that retract: index of count(*), the rows of a group */
 	bool		interrupted;	/* a window was found partly closed */
@@ -226,14 +229,18 @@ struct EddyViewPlan
 
 /* ---- plan.c ---- */
 
-extern List *eddy_plan_views(Oid stream);
-extern List *eddy_plan_views_of(const List *sources);
+extern List *eddy_plan_views(Oid source);
+extern List *eddy_plan_views_at(Oid source, int level);
+extern int	eddy_plan_next_level(Oid source, int level);
+extern List *eddy_plan_views_of(const List *streams, int level);
+extern int	eddy_plan_next_level_of(const List *streams, int level);
 extern List *eddy_plan_unions(Oid stream);
+extern List *eddy_plan_joined(Oid source);
 extern bool eddy_plan_is_starting(Oid stream, Oid view);
 extern bool eddy_plan_ready(Oid view);
 extern EddyViewPlan *eddy_plan_get(Oid view);	/* NULL: dropped; pin it while in use */
 extern EddyViewPlan *eddy_plan_make(const EddyView *view);	/* not from the cache */
-extern EddyViewPlan *eddy_plan_for_stream(EddyViewPlan *plan, Oid stream);	/* of plan, or one of others */
+extern EddyViewPlan *eddy_plan_for_source(EddyViewPlan *plan, Oid source);	/* of plan, or one of others */
 extern void eddy_plan_pin(EddyViewPlan *plan);
 extern void eddy_plan_unpin(EddyViewPlan *plan);
 extern void eddy_plan_pin_for(EddyViewPlan *plan, MemoryContext mcxt);

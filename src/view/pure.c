@@ -228,7 +228,7 @@ has_pure_indexes(const EddyViewPlan *plan)
 bool
 eddy_pure_check(const EddyViewPlan *plan, const Plan *agg, const Plan *scan)
 {
-	return list_length(plan->streams) == 1 && plan->kind == &eddy_kind_combining && !plan->deferred && plan->parent == NULL &&
+	return list_length(plan->streams) == 1 && plan->kind == &eddy_kind_combining && !plan->deferred && !plan->chained &&
 		plan->collections == NIL && plan->empty_sets == NIL &&
 		!is_impure((Node *) scan->targetlist, NULL) && !is_impure((Node *) scan->qual, NULL) &&
 		!is_impure((Node *) agg->targetlist, NULL) &&

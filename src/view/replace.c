@@ -243,7 +243,7 @@ check_columns(Oid relid, Query *query)
  * its parent.
  */
 static void
-check_chain(const EddyView *view, Oid stream)
+check_chain(const EddyView *view, const EddyView *new)
 {
 	List	   *children = eddy_catalog_list_views(view->relid);
 
@@ -255,7 +255,7 @@ check_chain(const EddyView *view, Oid stream)
 				 errdetail("Continuous view \"%s\" reads it.",
 						   get_rel_name(((EddyView *) linitial(children))->relid)),
 				 errhint("Create another continuous view, and others over it.")));
-	if (eddy_catalog_get_view(view->stream) != NULL || eddy_catalog_get_view(stream) != NULL)
+	if (eddy_catalog_ancestors(list_union_oid(view->streams, new->streams)) != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot replace the query of continuous view \"%s\"",
@@ -422,7 +422,7 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 	parsed = eddy_plan_definition_query(row->definition);
 	r->query = copyObject(parsed);
 	eddy_define_set_streams(row, parsed);
-	check_chain(view, row->stream);
+	check_chain(view, row);
 	eddy_view_check_sources(row->streams, eddy_owner_of_relation(relid));
 	eddy_define_check_streams(row);
 	check_columns(relid, parsed);
@@ -590,7 +590,7 @@ eddy_view_replace_lock(EddyReplacement *r)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("continuous view \"%s\" was changed concurrently", get_rel_name(relid)),
 				 errhint("Replace its query again.")));
-	check_chain(view, row->stream);
+	check_chain(view, row);
 	eddy_define_check_streams(row);
 	eddy_view_check_sources(row->streams, eddy_owner_of_relation(relid));
 	check_columns(relid, r->query);
@@ -792,7 +792,7 @@ eddy_view_create_successor(Oid relid, const char *query, const char *start)
 	eddy_plan_set_policy(&r.layout, view);
 	check_emit(&r.layout, relid);
 	successor = eddy_view_get(create_successor(view, query, start));
-	check_chain(view, successor->stream);
+	check_chain(view, successor);
 	check_columns(relid, eddy_plan_definition_query(successor->definition));
 	ObjectAddressSet(part, RelationRelationId, successor->relid);
 	ObjectAddressSet(whole, RelationRelationId, relid);
@@ -868,7 +868,7 @@ eddy_view_succeed(Oid successor, Oid relid)
 	row->relid = relid;
 	row->start = view->start;
 	row->suspended = row->starting = false;
-	check_chain(view, row->stream);
+	check_chain(view, row);
 	check_kept_changes(r, view);
 	check_columns(relid, r->query);
 	r->old_view = view;

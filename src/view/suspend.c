@@ -136,17 +136,22 @@ eddy_view_check_owner(const EddyView *view, bool allow_stream_owner)
 void
 eddy_view_check_delete(const EddyView *view)
 {
-	const EddyView *parent = eddy_catalog_get_view(view->stream);
 	List	   *children;
+	ListCell   *lc;
 
-	if (parent && !eddy_view_rows_appear(parent))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot delete from continuous view \"%s\"", get_rel_name(view->relid)),
-				 errdetail("It is computed from the current rows of continuous view \"%s\", whose changes could not be followed any more.",
-						   get_rel_name(parent->relid)),
-				 errhint("Delete from \"%s\", or let it satisfy a condition in WHERE.",
-						 get_rel_name(parent->relid))));
+	foreach(lc, view->streams)
+	{
+		const EddyView *parent = eddy_catalog_get_view(lfirst_oid(lc));
+
+		if (parent && !eddy_view_rows_appear(parent))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot delete from continuous view \"%s\"", get_rel_name(view->relid)),
+					 errdetail("It is computed from the current rows of continuous view \"%s\", whose changes could not be followed any more.",
+							   get_rel_name(parent->relid)),
+					 errhint("Delete from \"%s\", or let it satisfy a condition in WHERE.",
+							 get_rel_name(parent->relid))));
+	}
 	if (!eddy_view_rows_appear(view))
 		return;
 	children = eddy_plan_views(view->relid);
@@ -297,21 +302,45 @@ rebuild(const EddyView *view, List **changes)
 	eddy_catalog_delete_dead_letters(view->relid);
 }
 
-/* The views that read a view, and those that read these, from the last level to the first. */
+/* From the last level to the first, and within a level from the last Oid to the first. */
+static int
+compare_descendants(const ListCell *a, const ListCell *b)
+{
+	int			left = eddy_catalog_member(lfirst_oid(a)).level;
+	int			right = eddy_catalog_member(lfirst_oid(b)).level;
+
+	return left != right ? right - left : list_oid_cmp(b, a);
+}
+
+/* The views that read a view, and those that read these: views of later levels first. */
 static List *
 list_descendants(Oid view)
 {
 	List	   *all = eddy_plan_views(view);
-	List	   *reversed = NIL;
 	ListCell   *lc;
 
 	/* the loop reads what it appends */
 	foreach(lc, all)
+		all = list_concat_unique_oid(all, eddy_plan_views(lfirst_oid(lc)));
+	list_sort(all, compare_descendants);
+	return all;
+}
+
+/* All that a view, and the views that follow from it, read: List of Oid. */
+static List *
+list_sources_of_all(const EddyView *view)
+{
+	List	   *sources = list_copy(view->streams);
+	ListCell   *lc;
+
+	foreach(lc, list_descendants(view->relid))
 	{
-		all = list_concat(all, eddy_plan_views(lfirst_oid(lc)));
-		reversed = lcons_oid(lfirst_oid(lc), reversed);
+		const EddyView *other = eddy_catalog_get_view(lfirst_oid(lc));
+
+		if (other)
+			sources = list_concat_unique_oid(sources, other->streams);
 	}
-	return reversed;
+	return list_delete_oid(sources, view->relid);
 }
 
 /* ---- filling from Kafka ---- */
@@ -326,13 +355,14 @@ eddy_view_start(Oid relid, Oid replaces)
 	EddyView   *view = eddy_catalog_get_view(relid);
 	ListCell   *lc;
 
-	if (get_rel_relkind(view->stream) == RELKIND_VIEW)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("start => '%s' requires a continuous view that reads a stream", view->start),
-				 errdetail("Continuous view \"%s\" is not filled from Kafka.",
-						   get_rel_name(view->stream)),
-				 errhint("Use start => 'staged' to begin with its present rows.")));
+	foreach(lc, view->streams)
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_VIEW)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("start => '%s' requires a continuous view that reads a stream", view->start),
+					 errdetail("Continuous view \"%s\" is not filled from Kafka.",
+							   get_rel_name(lfirst_oid(lc))),
+					 errhint("Use start => 'staged' to begin with its present rows.")));
 	/* rows of users, which are not in Kafka, may be the only ones of some streams */
 	foreach(lc, view->streams)
 		if (eddy_catalog_list_sources(lfirst_oid(lc)) != NIL)
@@ -372,6 +402,7 @@ bool
 eddy_view_resume(Oid relid, List **emptied, List **changes)
 {
 	EddyView   *view = eddy_catalog_get_view(relid);
+	List	   *sources;
 
 	*emptied = NIL;
 	if (view == NULL)
@@ -384,12 +415,20 @@ eddy_view_resume(Oid relid, List **emptied, List **changes)
 	if (view->starting)
 		return true;			/* it is maintained already */
 	eddy_view_lock_query(relid);
-	eddy_chain_lock_sources(view->streams);
+	/* views that follow, and read something else, too, are filled from that again */
+	sources = list_sources_of_all(view);
+	eddy_chain_lock_sources(sources);
 	view = eddy_catalog_get_view(relid);
 	if (view == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("continuous view was dropped concurrently")));
+	if (list_difference_oid(list_sources_of_all(view), sources) != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("continuous view \"%s\" was changed concurrently", get_rel_name(relid)),
+				 errdetail("A continuous view that reads it was created."),
+				 errhint("Resume it again.")));
 	eddy_view_check_owner(view, false);
 	eddy_view_check_sources(view->streams, eddy_owner_of_relation(relid));
 	if (eddy_catalog_resume_view(view))

@@ -127,17 +127,6 @@ upgrade_view(EddyView *view)
 	return true;
 }
 
-/* How many views are between a view and its stream. */
-static int
-level_of(const EddyView *view)
-{
-	int			level = 0;
-
-	while ((view = eddy_catalog_get_view(view->stream)) != NULL)
-		level++;
-	return level;
-}
-
 static bool
 all_are_current(List *views)
 {
@@ -171,7 +160,7 @@ eddy_view_upgrade_states(void)
 		{
 			EddyView   *view = lfirst(lc);
 
-			if (level_of(view) != level)
+			if (eddy_catalog_member(view->relid).level != level)
 				continue;
 			nleft--;
 			if (view->format != EDDY_SERVER_MAJOR && upgrade_view(view))

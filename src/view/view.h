@@ -20,34 +20,52 @@
 extern void eddy_view_init(void);
 extern void eddy_view_register_labels(void);
 
-/* ---- maintenance (maintain.c, delta.c): batches are a List of EddyBatch, one per stream ---- */
+/* ---- maintenance (maintain.c, delta.c): batches are a List of EddyBatch, one per stream or view ---- */
 
-extern List *eddy_view_apply(List *batches, bool repeatable);	/* List of EddyChanges */
+extern List *eddy_view_apply(List *batches, int level, bool repeatable);	/* List of EddyChanges */
 extern List *eddy_view_fill(Oid view, EddyBatch *batch);
 extern bool eddy_view_maintaining(void);
 
 /* The views that read a stream, or a view, and are maintained: List of Oid, sorted. */
 extern List *eddy_view_list(Oid source);
 
-/* Those that read exactly these streams (List of Oid, sorted), or one view. */
-extern List *eddy_view_list_of(List *sources);
+/*
+ * Those that exactly these streams (List of Oid, sorted) reach, also through other views, by level and Oid; if
+ * these are maintained, too.
+ */
+extern List *eddy_view_list_of(List *streams);
 
-/* The sets of streams that views read together with a stream: List of List of Oid, sorted. */
+/*
+ * The first level of such views, and of views that read a source, that is not less than a level; -1: there is
+ * none.
+ */
+extern int	eddy_view_next_level(Oid source, int level);
+extern int	eddy_view_next_level_of(List *streams, int level);
+
+/* The sets of streams that reach views together with a stream: List of List of Oid, sorted. */
 extern List *eddy_view_unions(Oid stream);
 
 /*
- * ---- closing of windows (closing.c): of views that read exactly these streams, or one view; changes is a
+ * The streams whose windows a writer of a source keeps from being closed, because a view follows from them that reads a
+ * view and something else: List of Oid, sorted.
+ */
+extern List *eddy_view_joined(Oid source);
+
+/*
+ * ---- closing of windows (closing.c): of views that exactly these streams reach, or those of a level; changes is a
  * List of EddyChanges, to which is added ----
  */
 
 /* From now on this process, the database worker, merges what was deferred before it closes windows. */
 extern void eddy_view_settle_here(void);
-extern bool eddy_view_may_close(List *sources, TimestampTz watermark);
-extern bool eddy_view_close_due(List *sources, TimestampTz watermark, bool remember);
-extern bool eddy_view_close_interrupted(List *sources);
+extern bool eddy_view_may_close(List *streams, TimestampTz watermark);
+extern bool eddy_view_close_due(List *streams, TimestampTz watermark, bool remember);
+extern bool eddy_view_close_interrupted(List *streams);
 extern void eddy_view_close_pause_at(TimestampTz at);
-extern bool eddy_view_close(List *sources, TimestampTz watermark, int64 *budget, List **changes);
-extern bool eddy_view_expire(List *sources, TimestampTz watermark, int64 *budget, List **changes);
+extern bool eddy_view_close(List *streams, int level, TimestampTz watermark, int64 *budget,
+							List **changes);
+extern bool eddy_view_expire(List *streams, int level, TimestampTz watermark, int64 *budget,
+							 List **changes);
 extern TimestampTz eddy_view_earlier(TimestampTz watermark, int64 usec);
 
 /* ---- by the clock (emit_every.c, ttl.c) ---- */
