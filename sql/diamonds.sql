@@ -258,12 +258,25 @@ SELECT eddy.advance_watermark('clicks', at(245)) IS NOT NULL AS clicks, eddy.adv
 SELECT page, minute(window_end) AS "end", n, rows FROM all_hours ORDER BY 1, 2;
 SELECT * FROM all_totals;
 (TABLE all_hours EXCEPT ALL TABLE all_rows) UNION ALL (TABLE all_rows EXCEPT ALL TABLE all_hours);
+-- a view without open windows does not hold those of others, whatever it has closed
+SELECT eddy.create_continuous_view('rare', $$
+    SELECT w.window_start, w.window_end, count(*) AS n FROM views, eddy.tumble(ts, '5 minutes') w WHERE page = 'never' GROUP BY 1, 2 $$, emit => 'on_close');
+SELECT eddy.create_continuous_view('rare_hours', $$
+    SELECT w.window_end, sum(u.n) AS n FROM (SELECT window_start AS at, n FROM minutes UNION ALL SELECT window_start, n FROM rare) u, eddy.tumble(u.at, '1 hour') w
+    GROUP BY 1 $$, emit => 'on_close', start => 'staged');
+SELECT minute(window_end) AS "end", n FROM rare_hours ORDER BY 1;
 -- rows that retention has removed from a parent remain counted
+DO $$ DECLARE deadline timestamptz := clock_timestamp() + interval '60 s';
+BEGIN
+    WHILE EXISTS (SELECT FROM view_minutes WHERE window_end < at(200)) AND clock_timestamp() < deadline LOOP
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END $$;
 SELECT count(*) FROM view_minutes WHERE window_end < at(200);
 SELECT (SELECT sum(n) FROM all_totals) = (SELECT sum(n) FROM all_hours) AS same;
 DROP VIEW minutes;
 DROP VIEW all_rows;
-DROP VIEW view_minutes CASCADE;
+DROP VIEW view_minutes, rare CASCADE;
 DROP TABLE views;
 DROP TABLE clicks CASCADE;
 SELECT count(*) FROM eddy.continuous_views c JOIN pg_class r ON r.oid = c.view WHERE r.relnamespace = 'diamonds'::regnamespace;

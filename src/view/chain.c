@@ -664,23 +664,64 @@ closes_with(Oid view, const EddyViewPlan *plan)
 	return list_member_oid(eddy_plan_views_of(plan->streams, -1), view);
 }
 
+/* What closing by a watermark leaves settled of a view, if its parents are. */
+static TimestampTz
+settled_by(const EddyViewPlan *plan, TimestampTz watermark)
+{
+	TimestampTz until = eddy_chain_watermark(plan, watermark, EDDY_CHAIN_EXPECT);
+
+	return eddy_view_earlier(plan->kind->includes_end ? eddy_view_earlier(until, 1) : until,
+							 plan->lateness);
+}
+
+/* The last watermark, at most the given one, by which a view and those that it follows have nothing left to close. */
+static TimestampTz
+find_undisturbed(EddyViewPlan *plan, TimestampTz watermark)
+{
+	TimestampTz due;
+	ListCell   *lc;
+
+	check_stack_depth();
+	eddy_plan_pin(plan);
+	due = eddy_view_next_due(plan);
+	if (due <= watermark)
+		watermark = eddy_view_earlier(due, 1);
+	foreach(lc, plan->event_views)
+	{
+		EddyViewPlan *parent = eddy_maintain_lock_view(((EddyEventView *) lfirst(lc))->view, false);
+
+		watermark = parent ? find_undisturbed(parent, watermark) : DT_NOBEGIN;
+	}
+	eddy_plan_unpin(plan);
+	return watermark;
+}
+
+/*
+ * The same for a view that closes in another step, because other streams reach it. It closes by the watermark of these,
+ * and what it has closed says nothing where it had no windows, or while its streams are idle: then it has what is still
+ * open, and other rows will be late.
+ */
+static TimestampTz
+settled_before(Oid view, TimestampTz watermark)
+{
+	EddyViewPlan *plan = eddy_maintain_lock_view(view, false);
+
+	return plan ? settled_by(plan, find_undisturbed(plan, watermark)) : DT_NOBEGIN;
+}
+
 /* Until when no row of a window of the view changes any more. */
 static TimestampTz
 settled_until(const EddyEventView *event, TimestampTz watermark, const EddyViewPlan *child,
-			  bool expected)
+			  EddyChainUse use)
 {
 	EddyViewProgress *progress;
-	EddyViewPlan *plan;
 
+	if (use != EDDY_CHAIN_JUDGE &&
+		!equal(eddy_catalog_member(event->view).streams, child->streams))
+		return settled_before(event->view, watermark);
 	/* a suspended parent closes nothing */
-	plan = expected && eddy_plan_ready(event->view) ? eddy_plan_get(event->view) : NULL;
-	if (plan && closes_with(event->view, child))
-	{
-		TimestampTz until = eddy_chain_watermark(plan, watermark, true);
-
-		return eddy_view_earlier(plan->kind->includes_end ? eddy_view_earlier(until, 1) : until,
-								 plan->lateness);
-	}
+	if (use == EDDY_CHAIN_EXPECT && eddy_plan_ready(event->view) && closes_with(event->view, child))
+		return settled_by(eddy_plan_get(event->view), watermark);
 	/* the caller keeps others from closing; an old snapshot would show less than was closed */
 	PushActiveSnapshot(GetLatestSnapshot());
 	progress = eddy_catalog_get_view_progress(event->view);
@@ -691,7 +732,7 @@ settled_until(const EddyEventView *event, TimestampTz watermark, const EddyViewP
 }
 
 TimestampTz
-eddy_chain_watermark(const EddyViewPlan *plan, TimestampTz watermark, bool expected)
+eddy_chain_watermark(const EddyViewPlan *plan, TimestampTz watermark, EddyChainUse use)
 {
 	TimestampTz least = watermark;
 	ListCell   *lc;
@@ -699,7 +740,7 @@ eddy_chain_watermark(const EddyViewPlan *plan, TimestampTz watermark, bool expec
 	foreach(lc, plan->event_views)
 	{
 		const EddyEventView *event = lfirst(lc);
-		TimestampTz until = settled_until(event, watermark, plan, expected);
+		TimestampTz until = settled_until(event, watermark, plan, use);
 
 		least = Min(least, event->start ? first_open(event->start, until) : until);
 	}

@@ -58,12 +58,19 @@ extern bool eddy_chain_is_event_time(Oid source, AttrNumber column);
 /* Sets how the watermark of a plan with windows follows from that of its source. */
 extern void eddy_chain_set_event_time(EddyViewPlan *plan, Query *query);
 
+/* For what the watermark of a view is needed. */
+typedef enum EddyChainUse
+{
+	EDDY_CHAIN_JUDGE,			/* while rows are added: what is known to be closed */
+	EDDY_CHAIN_CLOSE,			/* to close windows, after those of parents that close in the same step */
+	EDDY_CHAIN_EXPECT			/* as if these were closed until the watermark of the streams */
+} EddyChainUse;
+
 /*
  * The watermark that the windows of a view are judged and closed by, from that of its streams: that of
- * the streams, or a time until which all rows of the parents have arrived. expected: supposes that
- * the windows of all ancestors that close in the same step are closed until the watermark.
+ * the streams, or a time until which all rows of the parents have arrived.
  */
 extern TimestampTz eddy_chain_watermark(const EddyViewPlan *plan, TimestampTz watermark,
-										bool expected);
+										EddyChainUse use);
 
 #endif							/* EDDY_CHAIN_H */

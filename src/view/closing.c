@@ -105,9 +105,9 @@ eddy_view_earlier(TimestampTz watermark, int64 usec)
  * the watermark, but joins a session that does. watermark: that of the stream.
  */
 TimestampTz
-eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz watermark)
+eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz watermark, EddyChainUse use)
 {
-	watermark = eddy_chain_watermark(plan, watermark, false);
+	watermark = eddy_chain_watermark(plan, watermark, use);
 	return plan->kind->includes_end ? eddy_view_earlier(watermark, 1) : watermark;
 }
 
@@ -168,9 +168,12 @@ next_end(EddyViewPlan *plan, TimestampTz after, bool *final)
 	return end;
 }
 
-/* The watermark at which windows of the view have to be closed, or their groups to shrink. */
-static TimestampTz
-next_due(EddyViewPlan *plan)
+/*
+ * eddy_view_next_due returns the watermark at which windows of the view have to be closed, or their groups to
+ * shrink.
+ */
+TimestampTz
+eddy_view_next_due(EddyViewPlan *plan)
 {
 	EddyViewProgress *progress = eddy_catalog_get_view_progress(plan->view);
 	TimestampTz due;
@@ -208,7 +211,7 @@ may_be_due(const EddyViewPlan *plan, TimestampTz watermark)
 static bool
 is_due(EddyViewPlan *plan, TimestampTz watermark, bool remember)
 {
-	plan->next_end = next_due(plan);
+	plan->next_end = eddy_view_next_due(plan);
 	plan->next_end_at = remember ? GetCurrentTimestamp() : 0;
 	return watermark >= plan->next_end;
 }
@@ -720,7 +723,7 @@ eddy_view_may_close(List *streams, TimestampTz watermark)
 	ListCell   *lc;
 
 	foreach(lc, windowed_plans(streams, -1, mcxt))
-		if (may_be_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, true)))
+		if (may_be_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, EDDY_CHAIN_EXPECT)))
 		{
 			due = true;
 			break;
@@ -741,7 +744,8 @@ eddy_view_close_due(List *streams, TimestampTz watermark, bool remember)
 	ListCell   *lc;
 
 	foreach(lc, windowed_plans(streams, -1, mcxt))
-		due |= is_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, true), remember);
+		due |= is_due(lfirst(lc), eddy_chain_watermark(lfirst(lc), watermark, EDDY_CHAIN_EXPECT),
+					  remember);
 	MemoryContextDelete(mcxt);
 	return due;
 }
@@ -778,7 +782,7 @@ run_on_views(List *streams, int level, TimestampTz watermark, int64 *budget,
 	foreach(lc, windowed_plans(streams, level, mcxt))
 	{
 		EddyViewPlan *plan = lfirst(lc);
-		CloseRun	run = {plan, eddy_view_closes_until(plan, watermark), budget, true, NULL};
+		CloseRun	run = {plan, eddy_view_closes_until(plan, watermark, EDDY_CHAIN_CLOSE), budget, true, NULL};
 
 		if (*budget <= 0)
 			complete = false;

@@ -300,7 +300,7 @@ judge(EddyWork *work)
 	batch->judged = true;
 	work->watermark = list_length(plan->streams) > 1 ?
 		batch->union_watermark(plan->root, plan->streams) : batch->watermark;
-	work->closes_until = eddy_view_closes_until(plan, work->watermark);
+	work->closes_until = eddy_view_closes_until(plan, work->watermark, EDDY_CHAIN_JUDGE);
 	work->judgment.late_until = eddy_view_earlier(work->closes_until, plan->lateness);
 	if (plan->kind->finds_late)
 		work->judgment.late_rows = tuplestore_begin_heap(false, false, work_mem);

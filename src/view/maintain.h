@@ -11,6 +11,7 @@
 #include "batch.h"
 #include "compat.h"
 #include "utils/resowner.h"
+#include "view/chain.h"
 #include "view/changes.h"
 #include "view/merge.h"
 #include "view/plan.h"
@@ -81,7 +82,14 @@ extern List *eddy_maintain_keep_record(List *records, EddyChanges *changes);
 /* ---- closing.c ---- */
 
 /* The last end of windows that are final by a watermark. */
-extern TimestampTz eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz watermark);
+extern TimestampTz eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz watermark,
+										  EddyChainUse use);
+
+/*
+ * The watermark at which windows of a view have to be closed, or their groups to shrink; DT_NOEND: none has. The
+ * state tables are locked.
+ */
+extern TimestampTz eddy_view_next_due(EddyViewPlan *plan);
 
 /* ---- empty_sets.c ---- */
 

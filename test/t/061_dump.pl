@@ -65,6 +65,11 @@ my %views = (
 		GROUP BY u.kind},
 	sums_of_keys => q{
 		SELECT n, count(*) AS keys, sum(qty) AS qty, max(notes) AS notes FROM per_key GROUP BY n},
+	united => q{
+		SELECT u.kind, count(*) AS rows, sum(u.n) AS n, max(u.n) AS largest
+		FROM (SELECT 'key' AS kind, n FROM per_key UNION ALL SELECT 'sum', keys FROM sums_of_keys
+			  UNION ALL SELECT 'window', n FROM window_values UNION ALL SELECT 'event', qty FROM events) u
+		GROUP BY u.kind},
 	total_of_sums => q{
 		SELECT count(*) AS n, sum(keys) AS keys, sum(qty) AS qty FROM sums_of_keys},
 	ranking => q{

@@ -28,7 +28,14 @@ my %views = (
 		GROUP BY u.k, w.window_end},
 	zz_queued => 'SELECT k, count(*) AS n, max(id) AS last FROM events GROUP BY k',
 	zz_appended => 'SELECT id, upper(k) AS k FROM events',
-	zz_chained => 'SELECT s > 400 AS big, count(*) AS groups, sum(n) AS n FROM groups GROUP BY s > 400');
+	zz_chained => 'SELECT s > 400 AS big, count(*) AS groups, sum(n) AS n FROM groups GROUP BY s > 400',
+	# created last, and restored before the views that they read
+	aa_diamond => q{SELECT u.what, count(*) AS rows, sum(u.n) AS n, max(u.n) AS top
+		FROM (SELECT k AS what, n FROM groups UNION ALL SELECT big::text, groups FROM zz_chained
+			  UNION ALL SELECT 'event', id FROM events) u GROUP BY u.what},
+	aa_diamond_final => q{SELECT w.window_end, sum(u.n) AS n, count(*) AS rows
+		FROM (SELECT window_start AS at, last AS n FROM final UNION ALL SELECT window_end - interval '1 min', s FROM united_final) u,
+			eddy.tumble(u.at, '5 min') w GROUP BY w.window_end});
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $node = new_node('dumps');
 my $bin = $node->config_data('--bindir');
@@ -53,8 +60,9 @@ sub views_ok
 
 	foreach my $view (sort keys %views)
 	{
-		my $want = $views{$view} =~ s/FROM groups/FROM ($views{groups}) groups/r;
+		my $want = $views{$view};
 
+		$want =~ s/FROM $_\b/FROM ($views{$_}) $_/g foreach qw(zz_chained groups final united_final);
 		$want =~ s/FROM (events|others)/FROM (SELECT * FROM accepted ORDER BY k, id) $1/g;
 
 		$want = "SELECT * FROM ($want) f WHERE window_end <= eddy.watermark('$view')"
@@ -106,7 +114,7 @@ SELECT eddy.create_stream('others', event_time => 'at', delay => '40 min');
 });
 sql($node, "SELECT eddy.create_continuous_view('$_', \$\$$views{$_}\$\$"
 	  . (/final$/ ? ", emit => 'on_close')" : $_ eq 'zz_queued' ? ", maintenance => 'deferred')" : ')'))
-  foreach sort keys %views;
+  foreach sort { ($a =~ /^aa/) <=> ($b =~ /^aa/) || $a cmp $b } keys %views;
 sql($node, q{SELECT eddy.keep_changes('totals', retention => '1 day')});
 # a view with groups, and with deltas that are not merged while the groups are locked
 add_rows('postgres', 1, 60);

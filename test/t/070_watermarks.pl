@@ -339,6 +339,10 @@ SELECT eddy.create_continuous_view('both_counts', 'SELECT u.key, count(*) AS n
 SELECT eddy.create_continuous_view('both_final', 'SELECT w.window_start, w.window_end, u.key, count(*) AS n
 	FROM (SELECT key, ts FROM left_side UNION ALL SELECT key, ts FROM right_side) u, eddy.tumble(u.ts, ''10 s'') AS w
 	GROUP BY w.window_start, w.window_end, u.key', emit => 'on_close', late => 'keep');
+-- the same over the windows of 10 seconds of each of them
+SELECT eddy.create_continuous_view('sides_final', 'SELECT w.window_start, w.window_end, u.key, sum(u.n) AS n
+	FROM (SELECT key, n, window_start AS ts FROM left_side_final UNION ALL SELECT key, n, window_start FROM right_side_final) u,
+		eddy.tumble(u.ts, ''20 s'') AS w GROUP BY w.window_start, w.window_end, u.key', emit => 'on_close', late => 'keep');
 });
 sub final_becomes
 {
@@ -373,6 +377,8 @@ equal_ok(
 	q{SELECT ((50 + i / 100) / 10 * 10)::text AS seconds, 'n' || i % 700 AS key, 2 * count(*) AS n
 		FROM generate_series(1, 3000) i WHERE 50 + i / 100 < 70 GROUP BY 1, 2},
 	'with the rows of both');
+ok(wait_until($node, q{SELECT max(window_end) = at(60) FROM sides_final}, 'a longer window is closed'),
+	'a view over views of both closes longer windows');
 
 # one of the streams is idle
 advance_clock($node, 3700);
@@ -382,6 +388,8 @@ watermark_becomes('both_final', '296', 'a stream that is idle does not hold the 
 is(watermark('right_side'), '75', 'its own remains');
 ok(wait_until($node, q{SELECT count(*) = 1 FROM both_final WHERE window_start = at(200)}, 'the window is closed'),
 	'windows close without it');
+is(sql($node, 'SELECT seconds(max(window_end)) FROM sides_final'), '60',
+	'a view over views of both waits for the windows that the idle stream has left open');
 # which is stored
 restart_node($node);
 is(watermark('both_final'), '296', 'also after a crash');
@@ -394,6 +402,13 @@ rows('left_side', [ 0, 400 ]);
 is(watermark('both_final'), '297', 'it holds the watermark again');
 rows('right_side', [ 0, 500 ]);
 ok(wait_until($node, q{SELECT n = 2 FROM both_final WHERE key = 'z'}, 'the window is closed'), 'until it has passed it');
+ok(wait_until($node, q{SELECT max(window_end) = at(320) FROM sides_final}, 'the longer windows are closed'),
+	'windows of the view over both views close, too');
+equal_ok(
+	$node, 'SELECT window_end, key, n FROM sides_final',
+	q{SELECT w.window_end, u.key, sum(u.n) AS n FROM (TABLE left_side_final UNION ALL TABLE right_side_final) u,
+		eddy.tumble(u.window_start, '20 s') w WHERE w.window_end <= at(380) GROUP BY 1, 2},
+	'and have all rows of both views, of which none was late');
 
 # streams without sources: the database worker finds them idle
 new_stream($_, 0) foreach 'users_a', 'users_b';
@@ -401,6 +416,9 @@ sql($node, q{
 SELECT eddy.create_continuous_view('users_final', 'SELECT w.window_start, w.window_end, u.key, count(*) AS n
 	FROM (SELECT key, ts FROM users_a UNION ALL SELECT key, ts FROM users_b) u, eddy.tumble(u.ts, ''10 s'') AS w
 	GROUP BY w.window_start, w.window_end, u.key', emit => 'on_close');
+SELECT eddy.create_continuous_view('user_views_final', 'SELECT w.window_start, w.window_end, u.key, sum(u.n) AS n
+	FROM (SELECT key, n, window_start AS ts FROM users_a_final UNION ALL SELECT key, n, window_start FROM users_b_final) u,
+		eddy.tumble(u.ts, ''20 s'') AS w GROUP BY w.window_start, w.window_end, u.key', emit => 'on_close');
 INSERT INTO users_a VALUES ('k', at(1)), ('k', at(100));
 });
 is(final('users'), '', 'a stream that has never had a row holds the windows');
@@ -412,6 +430,7 @@ for (my $try = 0; $try < 300 && final('users') !~ /^0 k=1/; $try++)
 	Time::HiRes::sleep(0.1);    # before the next poll
 }
 like(final('users'), qr/^0 k=1/, 'until it is idle');
+like(final('user_views'), qr/^0 k=1/, 'also those of a view over views of both: that of the idle stream has none open');
 
 #
 # What event times come from
