@@ -17,7 +17,8 @@
  * if it is free. Otherwise, and if there are more windows to be closed than one transaction
  * should, the database worker closes them shortly afterwards (eddy_close_tick). It waits for a
  * short time, in which later batches queue behind it, so that it gets its turn among writers that
- * overlap.
+ * overlap. How long a transaction may close windows, and how long the worker rests between
+ * two of them, is the rule of close_pace.c.
  *
  * Windows of views that several streams reach, by UNION ALL, close together, by the minimum of the watermarks,
  * under the locks of all of these streams. A batch of one of the streams takes its lock alone, which is
@@ -36,7 +37,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/guc.h"
@@ -45,21 +48,21 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "apply/close_pace.h"
 #include "apply/steps.h"
+#include "compat.h"
 #include "monotonic.h"
 #include "subtransaction.h"
 #include "view/view.h"
 
-/* Groups that one transaction closes at most: batches wait for it. */
+/* Groups that one transaction of a worker closes at most, in addition to the limit of its time. */
 #define CLOSE_BUDGET 20000
 
-/*
- * Microseconds that closing may always take in one transaction, and the part of the time of the transaction that it may
- * take: a fourth, or all of it when closing has been behind for so many ms.
- */
-#define CLOSE_TIME 2000
-#define CLOSE_SHARE 4
-#define CLOSE_BEHIND 2000
+/* The same for transactions of users: others wait for it, so it takes a few milliseconds. */
+#define USER_BUDGET 1000
+
+/* ms that the database worker removes expired groups at a time */
+#define EXPIRE_TIME 10
 
 /* ms between two calls of eddy_close_tick while there are views that close */
 #define TICK_INTERVAL 1000L
@@ -78,7 +81,7 @@ typedef struct ClosingStream
 static void (*wakeup_worker) (void) = NULL;
 
 static List *closing = NIL;		/* of ClosingStream, in TopTransactionContext */
-static TimestampTz behind_since = 0;	/* since then this process has always left windows to be closed; 0: it has not */
+static EddyClosePace close_pace;
 
 /* ---- the lock on the windows of a stream ---- */
 
@@ -252,21 +255,27 @@ get_watermark(List *streams)
 									  eddy_view_list_of(streams) : NIL);
 }
 
-/*
- * In a worker closing takes a short time, or a part of what the transaction has taken so far: for its rows, or
- * waiting for those that add rows. So while batches are small none of them waits for long, however many
- * groups a window has, and under a backlog closing keeps up with large ones: if it does not, it takes as much time as
- * the transaction has. A user sees what the own statement has closed, as far as the budget goes.
- */
+/* A number for a set of streams whose windows close together, not 0. */
+static uint64
+identify(List *streams)
+{
+	uint64		hash = 0;
+	ListCell   *lc;
+
+	foreach(lc, streams)
+		hash = hash_combine64(hash, lfirst_oid(lc));
+	return Max(hash, 1);
+}
+
+/* What a transaction closes: see close_pace.c. A user sees what the own statement has closed, as far as the budget goes. */
 static void
-limit_time(void)
+limit_time(List *streams)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int64		taken = now - GetCurrentTransactionStartTimestamp();
 
-	if (behind_since == 0 || !TimestampDifferenceExceeds(behind_since, now, CLOSE_BEHIND))
-		taken /= CLOSE_SHARE;
-	eddy_view_close_pause_at(MyBackendType != B_BG_WORKER ? DT_NOEND : now + Max(taken, CLOSE_TIME));
+	eddy_view_close_pause_at(MyBackendType != B_BG_WORKER ? DT_NOEND :
+							 now + eddy_close_pace_time(&close_pace, identify(streams), taken, now));
 }
 
 /*
@@ -281,23 +290,21 @@ close_locked(List *streams, int64 *budget)
 
 	if (list_length(streams) > 1)
 		eddy_watermark_raise_views(eddy_view_list_of(streams), watermark, true);
-	limit_time();
+	limit_time(streams);
 	complete = eddy_apply_close(streams, watermark, budget);
-	if (complete)
-		behind_since = 0;
-	else if (behind_since == 0)
-		behind_since = GetCurrentTimestamp();
+	eddy_close_pace_note(&close_pace, identify(streams), complete, GetCurrentTimestamp());
 	return complete;
 }
 
 /*
- * Closes what is due, at most *budget groups, and waits for the transactions that are adding rows.
- * Returns true if nothing more is due.
+ * Closes what is due, at most *budget groups, and waits for the transactions that are adding rows: *waited is
+ * the time in microseconds. Returns true if nothing more is due.
  */
 static bool
-close_streams(List *streams, int64 *budget)
+close_streams(List *streams, int64 *budget, int64 *waited)
 {
 	TimestampTz watermark = get_watermark(streams);
+	int64		start;
 
 	if (!eddy_view_close_due(streams, watermark, false))
 	{
@@ -306,7 +313,9 @@ close_streams(List *streams, int64 *budget)
 			eddy_watermark_raise_views(eddy_view_list_of(streams), watermark, false);
 		return true;
 	}
+	start = eddy_monotonic_real();
 	(void) lock_for_closing(streams, true);
+	*waited = eddy_monotonic_real() - start;
 	/* nobody adds rows now, and those that did may have moved it */
 	return close_locked(streams, budget);
 }
@@ -315,7 +324,7 @@ close_streams(List *streams, int64 *budget)
 static void
 close_if_alone(List *streams, TimestampTz watermark)
 {
-	int64		budget = CLOSE_BUDGET;
+	int64		budget = MyBackendType == B_BG_WORKER ? CLOSE_BUDGET : USER_BUDGET;
 	bool		alone;
 
 	if (!eddy_view_may_close(streams, watermark))
@@ -431,6 +440,7 @@ typedef struct TickStep
 	List	   *streams;		/* of Oid, sorted */
 	bool		complete;
 	bool		worked;			/* there were groups to be closed or removed */
+	int64		waited;			/* for transactions that add rows, in microseconds */
 } TickStep;
 
 static void
@@ -459,7 +469,7 @@ step_close(void *arg)
 	int64		budget = CLOSE_BUDGET;
 
 	limit_wait();
-	step->complete = close_streams(step->streams, &budget);
+	step->complete = close_streams(step->streams, &budget, &step->waited);
 	step->worked = budget < CLOSE_BUDGET;
 }
 
@@ -470,7 +480,7 @@ step_expire(void *arg)
 	int64		budget = CLOSE_BUDGET;
 
 	limit_wait();
-	eddy_view_close_pause_at(DT_NOEND);
+	eddy_view_close_pause_at(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), EXPIRE_TIME));
 	step->complete = eddy_apply_expire(step->streams, get_watermark(step->streams), &budget);
 	step->worked = budget < CLOSE_BUDGET;
 }
@@ -489,14 +499,31 @@ commit_without_waiting(void)
 }
 
 /*
+ * Leaves the CPUs to others between two steps. A latch that is set stays so; the process returns to its loop
+ * when all is closed.
+ */
+static void
+rest(int64 usec)
+{
+	static uint32 wait_event = 0;
+
+	long		msec = (long) ((usec + 500) / 1000);
+
+	if (msec > 0)
+		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, msec,
+						 eddy_compat_wait_event(&wait_event, "EddyCloseInterval"));
+}
+
+/*
  * Runs a step until there is nothing left to do. A lock that is not available in time is left for
  * the next call; other errors are reported and not repeated within this one. Returns false if something is left.
+ * begin: of the call, on the monotonic clock.
  */
 static bool
-run_steps(List *streams, void (*function) (void *), int64 *work)
+run_steps(List *streams, void (*function) (void *), int64 begin, int64 *work)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	TickStep	step = {streams, false, false};
+	TickStep	step = {.streams = streams};
 	bool		locked = false;
 
 	while (!step.complete)
@@ -506,6 +533,7 @@ run_steps(List *streams, void (*function) (void *), int64 *work)
 
 		CHECK_FOR_INTERRUPTS();
 		step.worked = false;
+		step.waited = 0;
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
@@ -521,6 +549,13 @@ run_steps(List *streams, void (*function) (void *), int64 *work)
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(caller);
+		if (step.worked && error == NULL && !step.complete)
+		{
+			int64		now = eddy_monotonic_real();
+
+			rest(eddy_close_pace_rest(&close_pace, identify(streams), now - start - step.waited,
+									  step.waited, now - begin, GetCurrentTimestamp()));
+		}
 		if (step.worked)
 			*work += eddy_monotonic_real() - start;
 		if (error == NULL)
@@ -539,14 +574,15 @@ long
 eddy_close_tick(int64 *work, bool *complete)
 {
 	List	   *streams = list_streams();
+	int64		begin = eddy_monotonic_real();
 	ListCell   *lc;
 
 	*complete = true;
 
 	foreach(lc, streams)
 	{
-		*complete &= run_steps(lfirst(lc), step_close, work);
-		*complete &= run_steps(lfirst(lc), step_expire, work);
+		*complete &= run_steps(lfirst(lc), step_close, begin, work);
+		*complete &= run_steps(lfirst(lc), step_expire, begin, work);
 	}
 	return streams == NIL ? -1 : TICK_INTERVAL;
 }
