@@ -73,6 +73,7 @@ OBJS = \
 	src/settings.o \
 	src/stream/append.o \
 	src/stream/chunk.o \
+	src/stream/omit.o \
 	src/stream/pages.o \
 	src/stream/prepare.o \
 	src/stream/register.o \
@@ -167,6 +168,7 @@ OBJS = \
 	src/view/session_write.o \
 	src/view/set_returning.o \
 	src/view/signature.o \
+	src/view/source_columns.o \
 	src/view/suspend.o \
 	src/view/trial.o \
 	src/view/ttl.o \

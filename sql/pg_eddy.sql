@@ -25,16 +25,21 @@ CREATE TABLE eddy._stream (
     idle_timeout    interval    NOT NULL,
     max_future_skew interval    NOT NULL,
     null_event_time text        NOT NULL CHECK (null_event_time IN ('dead_letter', 'skip_watermark', 'stop')),
-    auto_advance    boolean     NOT NULL
+    auto_advance    boolean     NOT NULL,
+    staged_columns  name[]
 );
+COMMENT ON COLUMN eddy._stream.staged_columns IS
+    'columns that rows from Kafka get although no view needs them; NULL: they get all columns';
 
 -- One row for each segment. Both times NULL: empty. Only opened_at set: the segment accepts rows.
 CREATE TABLE eddy._segment (
     segment         regclass    NOT NULL PRIMARY KEY,
     stream          regclass    NOT NULL,
     opened_at       timestamptz,
-    closed_at       timestamptz
+    closed_at       timestamptz,
+    omitted         name[]
 );
+COMMENT ON COLUMN eddy._segment.omitted IS 'columns of the stream that some of the rows lack';
 CREATE INDEX _segment_stream ON eddy._segment (stream);
 
 CREATE TABLE eddy._source (
@@ -506,9 +511,18 @@ CREATE FUNCTION eddy._refuse_apply() RETURNS trigger LANGUAGE c AS 'MODULE_PATHN
 CREATE FUNCTION eddy.create_stream(relation regclass, event_time name DEFAULT NULL,
     delay interval DEFAULT '0', retention interval DEFAULT '1 hour', idle_timeout interval DEFAULT '30 s',
     max_future_skew interval DEFAULT '5 min', null_event_time text DEFAULT 'dead_letter',
-    auto_advance boolean DEFAULT false)
+    auto_advance boolean DEFAULT false, staged_columns name[] DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_stream';
 COMMENT ON FUNCTION eddy.create_stream IS 'registers an UNLOGGED table as a stream';
+
+CREATE FUNCTION eddy.set_staged_columns(stream regclass, staged_columns name[])
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_set_staged_columns';
+COMMENT ON FUNCTION eddy.set_staged_columns IS
+    'changes which columns of rows from Kafka a stream stores besides those that its views need; NULL: all';
+
+CREATE FUNCTION eddy._omitted_columns(stream regclass)
+RETURNS name[] LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_omitted_columns';
+COMMENT ON FUNCTION eddy._omitted_columns IS 'columns that rows from Kafka do not get at present';
 
 CREATE FUNCTION eddy.drop_stream(stream regclass)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_drop_stream';
@@ -902,7 +916,8 @@ CREATE VIEW eddy.streams AS
 SELECT s.stream, s.event_time, s.delay, s.retention, s.idle_timeout, s.max_future_skew, s.null_event_time,
        s.auto_advance, eddy.watermark(s.stream) AS watermark,
        (SELECT count(*) FROM eddy._segment g WHERE g.stream = s.stream) AS segments,
-       h.topic AS held_topic, h.partition AS held_partition, h.since AS held_since
+       h.topic AS held_topic, h.partition AS held_partition, h.since AS held_since,
+       s.staged_columns, eddy._omitted_columns(s.stream) AS omitted_columns
 FROM eddy._stream s
 JOIN pg_class c ON c.oid = s.stream
 LEFT JOIN LATERAL (
@@ -1063,14 +1078,14 @@ GRANT EXECUTE ON FUNCTION
     eddy.combine, eddy._combine_refuse, eddy._values, eddy._collect_bytea, eddy._concat_values, eddy._collect_append,
     eddy._collect, eddy._refuse_clock_words, eddy._exact_sum, eddy._exact_sum_add, eddy._exact_sum_combine,
     eddy._exact_sum_numeric, eddy._exact_sum_bigint, eddy._exact_sum_avg,    -- run with the privileges of the owner of a view
-    eddy.create_stream, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
+    eddy.create_stream, eddy.set_staged_columns, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.replay_dead_letters,
     eddy.create_continuous_view, eddy.replace_continuous_view, eddy.drop_continuous_view,
     eddy.create_publication, eddy.changes, eddy.change_token, eddy.keep_changes, eddy.send_snapshot,
     -- called by continuous views with the privileges of their readers
     eddy._open_windows, eddy._is_deferred, eddy._deferred_group,
-    -- called by eddy.sources and eddy.partitions with the privileges of their readers
-    eddy._workers, eddy._event_time_less, eddy._is_polled
+    -- called by eddy.streams, eddy.sources and eddy.partitions with the privileges of their readers
+    eddy._workers, eddy._event_time_less, eddy._is_polled, eddy._omitted_columns
 TO PUBLIC;
 GRANT SELECT ON eddy.streams, eddy.sources, eddy.partitions, eddy.continuous_views, eddy.view_starts, eddy.stat_slots, eddy.stat_streams,
     eddy.stat_continuous_views, eddy.stat_workers TO PUBLIC;

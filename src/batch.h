@@ -18,6 +18,7 @@
 
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
+#include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "utils/tuplestore.h"
 
@@ -34,6 +35,7 @@ typedef struct EddyBatch
 	/* the rows of a batch from Kafka, otherwise NULL */
 	Datum	   *values;			/* row i, attribute a: values[i * natts + a - 1] */
 	bool	   *nulls;
+	const Bitmapset *omitted;	/* attributes that are not stored, because nothing needs them; mostly NULL anyway */
 
 	/* the rows of a user's statement, otherwise NULL */
 	Tuplestorestate *store;

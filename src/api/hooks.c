@@ -174,20 +174,25 @@ concerns_workers(Node *parsetree)
 	}
 }
 
-/* After ALTER TABLE ... RENAME COLUMN: changes the name in the event time and in mappings. */
+/* After ALTER TABLE ... RENAME COLUMN: changes the name in the event time, in mappings and in lists of columns. */
 static void
 follow_column_rename(Oid relid, const char *old_name, const char *new_name)
 {
 	EddyStream *stream = eddy_catalog_get_stream(relid);
+	bool		changed;
 	ListCell   *lc;
 
 	if (stream == NULL)
 		return;
+	changed = eddy_catalog_rename_staged(stream, old_name, new_name);
 	if (stream->event_time && strcmp(stream->event_time, old_name) == 0)
 	{
 		stream->event_time = pstrdup(new_name);
-		eddy_catalog_update_stream(stream);
+		changed = true;
 	}
+	if (changed)
+		eddy_catalog_update_stream(stream);
+	eddy_catalog_rename_omitted(relid, old_name, new_name);
 	foreach(lc, eddy_catalog_list_sources(relid))
 	{
 		EddySource *source;
@@ -200,6 +205,22 @@ follow_column_rename(Oid relid, const char *old_name, const char *new_name)
 		/* a column without a mapping is filled from the field of its name, and must remain so */
 		eddy_catalog_rename_mapping(source, old_name, new_name);
 		eddy_catalog_update_source(source);
+	}
+}
+
+/* After TRUNCATE of streams with their segments, which it has locked: no row lacks a column. */
+static void
+forget_truncated(const TruncateStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->relations)
+	{
+		RangeVar   *relation = lfirst_node(RangeVar, lc);
+		Oid			relid = RangeVarGetRelid(relation, NoLock, true);
+
+		if (OidIsValid(relid) && relation->inh && eddy_catalog_member(relid).kind == EDDY_MEMBER_STREAM)
+			eddy_catalog_forget_omitted(relid);
 	}
 }
 
@@ -457,6 +478,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	PG_END_TRY();
 
+	if (IsA(parsetree, TruncateStmt) && eddy_catalog_has_members())
+		forget_truncated((TruncateStmt *) parsetree);
 	if (signed_views)
 	{
 		CommandCounterIncrement();

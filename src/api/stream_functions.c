@@ -10,8 +10,10 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -27,6 +29,8 @@
 
 PG_FUNCTION_INFO_V1(eddy_create_stream);
 PG_FUNCTION_INFO_V1(eddy_drop_stream);
+PG_FUNCTION_INFO_V1(eddy_set_staged_columns);
+PG_FUNCTION_INFO_V1(eddy_omitted_columns);
 PG_FUNCTION_INFO_V1(eddy_watermark);
 PG_FUNCTION_INFO_V1(eddy_advance_watermark);
 PG_FUNCTION_INFO_V1(eddy_event_time_less);
@@ -42,10 +46,11 @@ enum
 	ARG_MAX_FUTURE_SKEW,
 	ARG_NULL_EVENT_TIME,
 	ARG_AUTO_ADVANCE,
+	ARG_STAGED_COLUMNS,
 	ARG_COUNT
 };
 
-/* The arguments that must not be null: all but event_time. */
+/* The arguments that must not be null: all but event_time and staged_columns. */
 static const char *const argument_names[ARG_COUNT] = {
 	[ARG_RELATION] = "relation",
 	[ARG_DELAY] = "delay",
@@ -55,6 +60,27 @@ static const char *const argument_names[ARG_COUNT] = {
 	[ARG_NULL_EVENT_TIME] = "null_event_time",
 	[ARG_AUTO_ADVANCE] = "auto_advance"
 };
+
+/* The names in argument staged_columns, which is not null: List of char *. */
+static List *
+get_names(ArrayType *array)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+	List	   *names = NIL;
+
+	deconstruct_array(array, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument \"staged_columns\" must not contain null")));
+		names = eddy_catalog_add_name(names, NameStr(*DatumGetName(elements[i])));
+	}
+	return names;
+}
 
 Datum
 eddy_create_stream(PG_FUNCTION_ARGS)
@@ -71,6 +97,9 @@ eddy_create_stream(PG_FUNCTION_ARGS)
 	stream.max_future_skew = *PG_GETARG_INTERVAL_P(ARG_MAX_FUTURE_SKEW);
 	stream.null_event_time = text_to_cstring(PG_GETARG_TEXT_PP(ARG_NULL_EVENT_TIME));
 	stream.auto_advance = PG_GETARG_BOOL(ARG_AUTO_ADVANCE);
+	stream.omits = !PG_ARGISNULL(ARG_STAGED_COLUMNS);
+	if (stream.omits)
+		stream.staged_columns = get_names(PG_GETARG_ARRAYTYPE_P(ARG_STAGED_COLUMNS));
 
 	eddy_stream_create(&stream);
 	/* the table may have been a stream before */
@@ -84,6 +113,49 @@ eddy_drop_stream(PG_FUNCTION_ARGS)
 {
 	eddy_stream_drop(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
+}
+
+/* eddy_set_staged_columns(regclass, name[]); NULL: all columns are stored. */
+Datum
+eddy_set_staged_columns(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"stream", NULL};
+	bool		omits = !PG_ARGISNULL(1);
+
+	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot alter a stream within security-restricted operation")));
+	eddy_stream_stage_columns(PG_GETARG_OID(0), omits,
+							  omits ? get_names(PG_GETARG_ARRAYTYPE_P(1)) : NIL);
+	PG_RETURN_VOID();
+}
+
+/*
+ * eddy_omitted_columns(regclass), for eddy.streams: NULL if the stream stores all columns, or does not exist. Without
+ * a lock, as that would wait for DDL.
+ */
+Datum
+eddy_omitted_columns(PG_FUNCTION_ARGS)
+{
+	EddyStream *stream = eddy_catalog_get_stream(PG_GETARG_OID(0));
+	Relation	rel = stream && stream->omits ? RelationIdGetRelation(stream->relid) : NULL;
+	Bitmapset  *omitted;
+	int			attnum = -1;
+	int			count = 0;
+	Datum	   *names;
+	ArrayType  *array;
+
+	if (rel == NULL)
+		PG_RETURN_NULL();
+	omitted = eddy_stream_omitted_columns(stream, rel, NULL);
+	names = palloc(sizeof(Datum) * Max(RelationGetNumberOfAttributes(rel), 1));
+	while ((attnum = bms_next_member(omitted, attnum)) >= 0)
+		names[count++] = NameGetDatum(&TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname);
+	array = construct_array(names, count, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR);
+	RelationClose(rel);
+	PG_RETURN_ARRAYTYPE_P(array);
 }
 
 /* eddy_watermark returns the watermark of a stream, or of that of a view; NULL if it has none yet. */

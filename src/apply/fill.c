@@ -16,7 +16,8 @@
  * When a view is created, or its query is replaced, others do not know the new state before it is complete, so that writers
  * continue (fill_beside): it is filled first with what a snapshot sees, then with the rows that were added to the stream
  * since that snapshot, in several passes. Only for the last one, which has few rows, writers are locked out. A stream
- * without retention does not keep the rows of Kafka, so that they are locked out from the beginning.
+ * without retention does not keep the rows of Kafka, and one with argument staged_columns may not store columns that only
+ * this view needs: then they are locked out from the beginning.
  *
  * Locking: the caller has locked writers out, except in eddy_apply_fill_new and eddy_apply_refill; AccessShareLock on the segments,
  * which are not emptied meanwhile. Memory: the caller's; the rows spill to a temporary file beyond work_mem.
@@ -110,27 +111,6 @@ read_rows(EddyBatch *batch, Relation rel, Snapshot since)
 		ExecDropSingleTupleTableSlot(reader.converted);
 }
 
-/*
- * Adds the rows of the stream to its batch, all or those since a snapshot, without those that the stream has
- * rejected.
- */
-static void
-read_stream(EddyApply *apply, Snapshot since)
-{
-	ListCell   *lc;
-
-	foreach(lc, find_all_inheritors(apply->batch.stream, AccessShareLock, NULL))
-	{
-		Relation	part = table_open(lfirst_oid(lc), NoLock);
-
-		read_rows(&apply->batch, part, since);
-		table_close(part, NoLock);
-	}
-	eddy_event_time_take(apply);
-	/* these have their dead letters already */
-	apply->rejections = NIL;
-}
-
 /* What batches of one call share. */
 typedef struct Filling
 {
@@ -141,6 +121,54 @@ typedef struct Filling
 	EddyEventTime event_time;
 	EddyRowCounts counts;
 } Filling;
+
+/* The view that is filled, with its new query. */
+static const EddyView *
+get_filled(const Filling *filling)
+{
+	return filling->replacement ? eddy_view_replace_row(filling->replacement) :
+		eddy_catalog_get_view(filling->view);
+}
+
+/* Raises an error if stored rows lack a column of the view: they had none that needed it. */
+static void
+check_columns(const Filling *filling)
+{
+	const char *column;
+
+	column = eddy_stream_missing_column(filling->stream, filling->rel, get_filled(filling));
+	if (column == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("column \"%s\" was not stored in rows of stream \"%s\" that continuous view \"%s\" would count",
+					column, RelationGetRelationName(filling->rel), get_rel_name(filling->view)),
+			 errdetail("When these rows arrived, no continuous view needed the column, and argument \"staged_columns\" of the stream did not contain it."),
+			 errhint("Specify another start, such as 'now' or 'earliest', for the view, or add the column with eddy.set_staged_columns and wait until the retention of the stream has removed these rows.")));
+}
+
+/*
+ * Adds the rows of the stream to its batch, all or those since a snapshot, without those that the stream has
+ * rejected.
+ */
+static void
+read_stream(const Filling *filling, EddyApply *apply, Snapshot since)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(apply->batch.stream, AccessShareLock, NULL))
+	{
+		Relation	part = table_open(lfirst_oid(lc), NoLock);
+
+		read_rows(&apply->batch, part, since);
+		table_close(part, NoLock);
+	}
+	/* after reading, so that the lists of segments contain what those rows lack that were read last */
+	check_columns(filling);
+	eddy_event_time_take(apply);
+	/* these have their dead letters already */
+	apply->rejections = NIL;
+}
 
 static void
 begin_batch(Filling *filling, EddyApply *apply)
@@ -216,7 +244,7 @@ fill_staged(Filling *filling, EddyFillSource source, List *changes)
 
 	begin_batch(filling, &apply);
 	if (source == EDDY_FILL_STAGED)
-		read_stream(&apply, NULL);
+		read_stream(filling, &apply, NULL);
 	end_batch(filling, &apply, changes);
 }
 
@@ -256,7 +284,7 @@ fill_since(Filling *filling, Snapshot since)
 	int64		nrows;
 
 	begin_batch(filling, &apply);
-	read_stream(&apply, since);
+	read_stream(filling, &apply, since);
 	nrows = apply.batch.nrows;
 	end_batch(filling, &apply, NIL);
 	return nrows;
@@ -406,7 +434,9 @@ fill_unlocked(const EddyView *view, EddyReplacement *replacement, EddyFillSource
 		const EddyStream *stream = get_stream(lfirst_oid(lc));
 
 		begin_filling(&fillings[foreach_current_index(lc)], view->relid, stream, replacement);
-		beside = beside && eddy_interval_usec(&stream->retention) > 0;
+		/* rows that arrived meanwhile could not be counted */
+		beside = beside && eddy_interval_usec(&stream->retention) > 0 &&
+			!eddy_stream_lacks_columns(stream, fillings[foreach_current_index(lc)].rel, view);
 	}
 	if (beside)
 		fill_beside(view, fillings, count, source, histories);

@@ -90,6 +90,8 @@ typedef struct EddyStream
 	Interval	max_future_skew;
 	char	   *null_event_time;	/* dead_letter | skip_watermark | stop */
 	bool		auto_advance;
+	bool		omits;			/* rows from Kafka do not get columns that nothing needs */
+	List	   *staged_columns; /* if so, names of columns that they get although no view needs them */
 } EddyStream;
 
 extern EddyStream *eddy_catalog_get_stream(Oid relid);
@@ -97,6 +99,9 @@ extern List *eddy_catalog_list_streams(void);	/* of EddyStream */
 extern void eddy_catalog_insert_stream(const EddyStream *stream);
 extern void eddy_catalog_update_stream(const EddyStream *stream);
 extern void eddy_catalog_delete_stream(Oid relid);
+
+/* Changes a name in staged_columns of the struct; false if it is not there. */
+extern bool eddy_catalog_rename_staged(EddyStream *stream, const char *old_name, const char *new_name);
 
 /* ---- staging segments (_segment) ---- */
 
@@ -114,15 +119,27 @@ typedef struct EddySegment
 	EddySegmentState state;
 	TimestampTz opened_at;		/* unless EMPTY */
 	TimestampTz closed_at;		/* if CLOSED */
+	List	   *omitted;		/* names of columns of the stream that some of its rows lack */
 } EddySegment;
 
 extern List *eddy_catalog_list_segments(Oid stream);	/* of EddySegment, in order of Oid */
 extern List *eddy_catalog_list_all_segments(void);
 extern void eddy_catalog_insert_segment(const EddySegment *segment);
 
-/* False if the row was concurrently changed or deleted since it was read. */
+/*
+ * False if the row was concurrently changed or deleted since it was read. Names in omitted are added to those that are
+ * stored; all are removed with EMPTY.
+ */
 extern bool eddy_catalog_update_segment(const EddySegment *segment);
 extern void eddy_catalog_delete_segment(Oid relid);
+
+/* After a column was renamed: changes the name in the segments of the stream; after TRUNCATE: removes all names. */
+extern void eddy_catalog_rename_omitted(Oid stream, const char *old_name, const char *new_name);
+extern void eddy_catalog_forget_omitted(Oid stream);
+
+/* True if a List of char * contains a name; the same list with one more name. */
+extern bool eddy_catalog_has_name(const List *names, const char *name);
+extern List *eddy_catalog_add_name(List *names, const char *name);
 
 /* ---- which relations are ours (member.c) ---- */
 

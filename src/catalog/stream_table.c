@@ -26,7 +26,8 @@ enum
 	STREAM_MAX_FUTURE_SKEW,
 	STREAM_NULL_EVENT_TIME,
 	STREAM_AUTO_ADVANCE,
-	STREAM_NCOLUMNS = STREAM_AUTO_ADVANCE
+	STREAM_STAGED_COLUMNS,
+	STREAM_NCOLUMNS = STREAM_STAGED_COLUMNS
 };
 
 /* Columns of eddy._segment. */
@@ -36,7 +37,8 @@ enum
 	SEGMENT_STREAM,
 	SEGMENT_OPENED_AT,
 	SEGMENT_CLOSED_AT,
-	SEGMENT_NCOLUMNS = SEGMENT_CLOSED_AT
+	SEGMENT_OMITTED,
+	SEGMENT_NCOLUMNS = SEGMENT_OMITTED
 };
 
 static void *
@@ -53,6 +55,9 @@ read_stream(const Datum *values, const bool *nulls)
 	stream->max_future_skew = *DatumGetIntervalP(values[STREAM_MAX_FUTURE_SKEW - 1]);
 	stream->null_event_time = TextDatumGetCString(values[STREAM_NULL_EVENT_TIME - 1]);
 	stream->auto_advance = DatumGetBool(values[STREAM_AUTO_ADVANCE - 1]);
+	stream->omits = !nulls[STREAM_STAGED_COLUMNS - 1];
+	if (stream->omits)
+		stream->staged_columns = eddy_catalog_read_names(values[STREAM_STAGED_COLUMNS - 1]);
 	return stream;
 }
 
@@ -71,6 +76,9 @@ write_stream(const EddyStream *stream, Datum *values, bool *nulls)
 	values[STREAM_MAX_FUTURE_SKEW - 1] = IntervalPGetDatum(&stream->max_future_skew);
 	values[STREAM_NULL_EVENT_TIME - 1] = CStringGetTextDatum(stream->null_event_time);
 	values[STREAM_AUTO_ADVANCE - 1] = BoolGetDatum(stream->auto_advance);
+	nulls[STREAM_STAGED_COLUMNS - 1] = !stream->omits;
+	if (stream->omits)
+		values[STREAM_STAGED_COLUMNS - 1] = eddy_catalog_make_names(stream->staged_columns);
 }
 
 EddyStream *
@@ -144,6 +152,8 @@ read_segment(const Datum *values, const bool *nulls)
 		nulls[SEGMENT_CLOSED_AT - 1] ? EDDY_SEGMENT_CURRENT : EDDY_SEGMENT_CLOSED;
 	segment->opened_at = DatumGetTimestampTz(values[SEGMENT_OPENED_AT - 1]);
 	segment->closed_at = DatumGetTimestampTz(values[SEGMENT_CLOSED_AT - 1]);
+	if (!nulls[SEGMENT_OMITTED - 1])
+		segment->omitted = eddy_catalog_read_names(values[SEGMENT_OMITTED - 1]);
 	return segment;
 }
 
@@ -159,6 +169,9 @@ write_segment(const EddySegment *segment, Datum *values, bool *nulls)
 	nulls[SEGMENT_OPENED_AT - 1] = (segment->state == EDDY_SEGMENT_EMPTY);
 	values[SEGMENT_CLOSED_AT - 1] = TimestampTzGetDatum(segment->closed_at);
 	nulls[SEGMENT_CLOSED_AT - 1] = (segment->state != EDDY_SEGMENT_CLOSED);
+	nulls[SEGMENT_OMITTED - 1] = segment->omitted == NIL;
+	if (segment->omitted)
+		values[SEGMENT_OMITTED - 1] = eddy_catalog_make_names(segment->omitted);
 }
 
 static int
@@ -207,9 +220,19 @@ eddy_catalog_insert_segment(const EddySegment *segment)
 	eddy_catalog_close(rel);
 }
 
+/* The names that the current row of a segment has. */
+static List *
+stored_omitted(Relation rel, HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, SEGMENT_OMITTED, RelationGetDescr(rel), &isnull);
+
+	return isnull ? NIL : eddy_catalog_read_names(value);
+}
+
 /*
  * eddy_catalog_update_segment waits for a concurrent transaction that has changed the row: another
- * process has rotated the segments then.
+ * process has rotated the segments then. Other writers may have added omitted columns since it was read.
  */
 bool
 eddy_catalog_update_segment(const EddySegment *segment)
@@ -225,7 +248,14 @@ eddy_catalog_update_segment(const EddySegment *segment)
 	old = eddy_catalog_find(rel, 1, &key);
 	if (old && eddy_catalog_lock(rel, old))
 	{
-		write_segment(segment, values, nulls);
+		EddySegment row = *segment;
+		ListCell   *lc;
+
+		row.omitted = segment->state == EDDY_SEGMENT_EMPTY ? NIL : stored_omitted(rel, old);
+		if (segment->state != EDDY_SEGMENT_EMPTY)
+			foreach(lc, segment->omitted)
+				row.omitted = eddy_catalog_add_name(row.omitted, lfirst(lc));
+		write_segment(&row, values, nulls);
 		eddy_catalog_replace(rel, old, values, nulls);
 		done = true;
 	}
@@ -243,4 +273,90 @@ eddy_catalog_delete_segment(Oid relid)
 	if (eddy_catalog_delete(rel, 1, &key) > 0)
 		eddy_catalog_invalidate(InvalidOid);
 	eddy_catalog_close(rel);
+}
+
+/* ---- lists of names ---- */
+
+bool
+eddy_catalog_has_name(const List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+List *
+eddy_catalog_add_name(List *names, const char *name)
+{
+	return eddy_catalog_has_name(names, name) ? names : lappend(names, pstrdup(name));
+}
+
+/* Replaces a name; false if the list does not have it. */
+static bool
+rename_in(List *names, const char *old_name, const char *new_name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), old_name) == 0)
+		{
+			lfirst(lc) = pstrdup(new_name);
+			return true;
+		}
+	return false;
+}
+
+/* Renames a column in the lists of all segments or, without names, empties the lists. */
+static void
+change_omitted(Oid stream, const char *old_name, const char *new_name)
+{
+	Relation	rel = eddy_catalog_open(&eddy_catalog_segment_table);
+	ListCell   *lc;
+
+	foreach(lc, eddy_catalog_list_segments(stream))
+	{
+		EddySegment *segment = lfirst(lc);
+		Datum		values[SEGMENT_NCOLUMNS];
+		bool		nulls[SEGMENT_NCOLUMNS];
+		ScanKeyData key;
+		HeapTuple	old;
+
+		/* the caller's lock on the stream keeps writers out, but not the rotation */
+		eddy_catalog_key_oid(&key, SEGMENT_SEGMENT, segment->relid);
+		do
+			old = eddy_catalog_find(rel, 1, &key);
+		while (old && !eddy_catalog_lock(rel, old));
+		if (old == NULL)
+			continue;
+		heap_deform_tuple(old, RelationGetDescr(rel), values, nulls);
+		segment = read_segment(values, nulls);
+		if (old_name ? !rename_in(segment->omitted, old_name, new_name) : segment->omitted == NIL)
+			continue;
+		if (old_name == NULL)
+			segment->omitted = NIL;
+		write_segment(segment, values, nulls);
+		eddy_catalog_replace(rel, old, values, nulls);
+	}
+	eddy_catalog_close(rel);
+}
+
+void
+eddy_catalog_rename_omitted(Oid stream, const char *old_name, const char *new_name)
+{
+	change_omitted(stream, old_name, new_name);
+}
+
+void
+eddy_catalog_forget_omitted(Oid stream)
+{
+	change_omitted(stream, NULL, NULL);
+}
+
+bool
+eddy_catalog_rename_staged(EddyStream *stream, const char *old_name, const char *new_name)
+{
+	return rename_in(stream->staged_columns, old_name, new_name);
 }

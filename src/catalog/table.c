@@ -26,7 +26,9 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -453,4 +455,33 @@ eddy_catalog_name(const char *value, bool *isnull)
 	name = palloc(sizeof(NameData));
 	namestrcpy(name, value);
 	return NameGetDatum(name);
+}
+
+List *
+eddy_catalog_read_names(Datum array)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+	List	   *names = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(array), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elements,
+					  &nulls, &count);
+	for (int i = 0; i < count; i++)
+		if (!nulls[i])
+			names = lappend(names, pstrdup(NameStr(*DatumGetName(elements[i]))));
+	return names;
+}
+
+Datum
+eddy_catalog_make_names(const List *names)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * Max(list_length(names), 1));
+	ListCell   *lc;
+	bool		isnull;
+
+	foreach(lc, names)
+		elements[foreach_current_index(lc)] = eddy_catalog_name(lfirst(lc), &isnull);
+	return PointerGetDatum(construct_array(elements, list_length(names), NAMEOID, NAMEDATALEN, false,
+										   TYPALIGN_CHAR));
 }

@@ -115,4 +115,8 @@ eddy_catalog_set_time(Datum *values, bool *nulls, AttrNumber attnum, TimestampTz
 extern Datum eddy_catalog_text(const char *value, bool *isnull);
 extern Datum eddy_catalog_name(const char *value, bool *isnull);
 
+/* Arrays of type name[] without NULLs, as a List of char *. */
+extern List *eddy_catalog_read_names(Datum array);
+extern Datum eddy_catalog_make_names(const List *names);
+
 #endif							/* EDDY_CATALOG_TABLE_H */

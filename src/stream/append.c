@@ -44,7 +44,7 @@ eddy_stream_begin_append(Relation rel)
 
 	appender->rel = rel;
 	appender->cid = GetCurrentCommandId(true);
-	appender->form = eddy_row_form_make(RelationGetDescr(rel));
+	appender->form = eddy_row_form_make(RelationGetDescr(rel), NULL);
 	appender->chunk = eddy_chunk_create(CurrentMemoryContext, RelationGetDescr(rel));
 	return appender;
 }
@@ -53,20 +53,13 @@ eddy_stream_begin_append(Relation rel)
 static HeapTupleHeader
 form_common_row(EddyAppender *appender, const Datum *values, const bool *nulls, Size *len)
 {
-	const Size	header_len = MAXALIGN(offsetof(HeapTupleHeaderData, t_bits));
-	Size		data_len;
 	HeapTupleHeader header;
 
-	if (appender->form == NULL)
+	*len = appender->form ? eddy_row_size(appender->form, values, nulls) : 0;
+	if (*len == 0)
 		return NULL;
-	data_len = eddy_row_data_size(appender->form, values, nulls);
-	if (data_len == 0)
-		return NULL;
-	*len = header_len + data_len;
 	header = MemoryContextAllocZero(appender->chunk->mcxt, *len);
-	HeapTupleHeaderSetNatts(header, RelationGetDescr(appender->rel)->natts);
-	header->t_hoff = header_len;
-	header->t_infomask = eddy_row_data_fill(appender->form, values, (char *) header + header_len);
+	eddy_row_fill(appender->form, values, header);
 	return header;
 }
 

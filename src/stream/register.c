@@ -243,6 +243,7 @@ eddy_stream_create(const EddyStream *stream)
 	check_table(rel);
 	if (stream->event_time)
 		check_event_time(rel, stream->event_time);
+	eddy_stream_check_staged_columns(rel, stream->staged_columns);
 	CheckTableNotInUse(rel, "eddy.create_stream");
 	relation_close(rel, NoLock);	/* DDL refuses tables that are open */
 

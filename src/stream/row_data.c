@@ -5,8 +5,8 @@
  *
  * heap_compute_data_size and heap_fill_tuple take more than a tenth of the time of a worker that stores
  * rows, because they handle everything that a tuple can contain. Rows from Kafka mostly consist of
- * values of fixed length and short texts, without NULLs. Such rows are formed here, with the same
- * result. Values that are stored elsewhere, or in an expanded form, are not expected here.
+ * values of fixed length and short texts, without NULLs but for columns that are NULL in each row. Such rows are formed
+ * here, with the same result. Values that are stored elsewhere, or in an expanded form, are not expected here.
  *
  * No locks. Memory: the caller's context.
  *
@@ -25,6 +25,7 @@
 
 typedef struct Column
 {
+	int			from;			/* index in the values of a row */
 	bool		byval;
 	bool		packable;		/* values of type varlena are stored with a short header if they fit */
 	int16		len;			/* -1: varlena */
@@ -33,8 +34,11 @@ typedef struct Column
 
 struct EddyRowForm
 {
-	int			natts;
-	bool		has_varlena;
+	int			natts;			/* of the tuple */
+	Size		header_len;
+	uint16		infomask;
+	bits8	   *present;		/* the bitmap of NULLs; NULL if no column is NULL */
+	int			ncolumns;		/* that are not NULL */
 	Column		columns[FLEXIBLE_ARRAY_MEMBER];
 };
 
@@ -54,28 +58,56 @@ alignment(char align)
 	}
 }
 
-EddyRowForm *
-eddy_row_form_make(TupleDesc tupdesc)
+/* Describes one attribute of the tuple; false if such rows are not formed here. */
+static bool
+add_column(EddyRowForm *form, Form_pg_attribute att, int from)
 {
-	EddyRowForm *form = palloc0(offsetof(EddyRowForm, columns) + sizeof(Column) * tupdesc->natts);
+	Column	   *column = &form->columns[form->ncolumns++];
 
-	form->natts = tupdesc->natts;
-	for (int i = 0; i < tupdesc->natts; i++)
+	/* cstring has no length of its own */
+	if (att->attlen < -1 || att->attlen == 0)
+		return false;
+	column->from = from;
+	column->byval = att->attbyval;
+	column->packable = att->attlen == -1 && att->attstorage != TYPSTORAGE_PLAIN;
+	column->len = att->attlen;
+	column->align = alignment(att->attalign);
+	if (att->attlen == -1)
+		form->infomask |= HEAP_HASVARWIDTH;
+	return true;
+}
+
+EddyRowForm *
+eddy_row_form_make(TupleDesc tupdesc, const AttrNumber *map)
+{
+	int			natts = tupdesc->natts;
+	EddyRowForm *form = palloc0(offsetof(EddyRowForm, columns) + sizeof(Column) * natts);
+	bits8	   *present = palloc0(BITMAPLEN(natts) + 1);
+
+	form->natts = natts;
+	form->header_len = offsetof(HeapTupleHeaderData, t_bits);
+	for (int i = 0; i < natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
+		int			from = map ? map[i] - 1 : i;
 
-		/* dropped columns are NULL in each row; cstring has no length of its own */
-		if (att->attisdropped || att->attlen < -1 || att->attlen == 0)
+		if (att->attisdropped || from < 0)
+			continue;
+		if (!add_column(form, att, from))
 		{
 			pfree(form);
+			pfree(present);
 			return NULL;
 		}
-		form->columns[i].byval = att->attbyval;
-		form->columns[i].packable = att->attlen == -1 && att->attstorage != TYPSTORAGE_PLAIN;
-		form->columns[i].len = att->attlen;
-		form->columns[i].align = alignment(att->attalign);
-		form->has_varlena |= att->attlen == -1;
+		present[i >> 3] |= 1 << (i & 7);
 	}
+	if (form->ncolumns < natts)
+	{
+		form->present = present;
+		form->infomask |= HEAP_HASNULL;
+		form->header_len += BITMAPLEN(natts);
+	}
+	form->header_len = MAXALIGN(form->header_len);
 	return form;
 }
 
@@ -87,16 +119,16 @@ becomes_short(const Column *column, const char *value)
 }
 
 Size
-eddy_row_data_size(const EddyRowForm *form, const Datum *values, const bool *nulls)
+eddy_row_size(const EddyRowForm *form, const Datum *values, const bool *nulls)
 {
 	Size		size = 0;
 
-	for (int i = 0; i < form->natts; i++)
+	for (int i = 0; i < form->ncolumns; i++)
 	{
 		const Column *column = &form->columns[i];
-		const char *value = DatumGetPointer(values[i]);
+		const char *value = DatumGetPointer(values[column->from]);
 
-		if (nulls[i])
+		if (nulls[column->from])
 			return 0;
 		if (column->len > 0)
 			size = TYPEALIGN(column->align, size) + column->len;
@@ -109,7 +141,7 @@ eddy_row_data_size(const EddyRowForm *form, const Datum *values, const bool *nul
 		else
 			size = TYPEALIGN(column->align, size) + VARSIZE(value);
 	}
-	return size;
+	return form->header_len + size;
 }
 
 /* Stores a value of variable length; returns its end. */
@@ -138,26 +170,36 @@ fill_varlena(const Column *column, const char *value, char *start, char *data)
 	return data + len;
 }
 
-uint16
-eddy_row_data_fill(const EddyRowForm *form, const Datum *values, char *data)
+static void
+fill_data(const EddyRowForm *form, const Datum *values, char *data)
 {
 	char	   *start = data;
 
-	for (int i = 0; i < form->natts; i++)
+	for (int i = 0; i < form->ncolumns; i++)
 	{
 		const Column *column = &form->columns[i];
 
 		if (column->len == -1)
 		{
-			data = fill_varlena(column, DatumGetPointer(values[i]), start, data);
+			data = fill_varlena(column, DatumGetPointer(values[column->from]), start, data);
 			continue;
 		}
 		data = start + TYPEALIGN(column->align, data - start);
 		if (column->byval)
-			store_att_byval(data, values[i], column->len);
+			store_att_byval(data, values[column->from], column->len);
 		else
-			memcpy(data, DatumGetPointer(values[i]), column->len);
+			memcpy(data, DatumGetPointer(values[column->from]), column->len);
 		data += column->len;
 	}
-	return form->has_varlena ? HEAP_HASVARWIDTH : 0;
+}
+
+void
+eddy_row_fill(const EddyRowForm *form, const Datum *values, HeapTupleHeader header)
+{
+	HeapTupleHeaderSetNatts(header, form->natts);
+	header->t_hoff = form->header_len;
+	header->t_infomask |= form->infomask;
+	if (form->present)
+		memcpy(header->t_bits, form->present, BITMAPLEN(form->natts));
+	fill_data(form, values, (char *) header + form->header_len);
 }

@@ -58,6 +58,25 @@ extern bool eddy_stream_is_subscribed(Oid relid);
 /* Describes why a segment does not fit its stream; NULL if it does, or does not exist. */
 extern const char *eddy_stream_check_segment(Oid relid, Relation stream);
 
+/* ---- columns that rows from Kafka do not get (omit.c) ---- */
+
+/* The attributes that nothing needs; with a view: neither this view nor the table. NULL: there are none. */
+extern Bitmapset *eddy_stream_omitted_columns(const EddyStream *stream, Relation rel,
+											  const EddyView *only);
+
+/* True if rows that arrive before a view exists lack columns that it needs. */
+extern bool eddy_stream_lacks_columns(const EddyStream *stream, Relation rel, const EddyView *view);
+
+/* A column that the view needs and some stored row lacks; NULL if there is none. */
+extern const char *eddy_stream_missing_column(const EddyStream *stream, Relation rel,
+											  const EddyView *view);
+
+/* True if a view of the stream stores late rows, with all of their columns. */
+extern bool eddy_stream_shows_late_rows(const EddyStream *stream);
+
+/* Changes argument staged_columns of a stream, a List of names; omits is false for NULL. */
+extern void eddy_stream_stage_columns(Oid relid, bool omits, List *names);
+
 /* ---- preparing rows from Kafka (prepare.c) ---- */
 
 typedef struct EddyRowPreparer EddyRowPreparer;

@@ -58,6 +58,7 @@ typedef struct SegmentWriter
 	Oid			segment;
 	TupleDesc	stream_desc;	/* copies: neither may hold a relcache reference */
 	TupleDesc	segment_desc;
+	Bitmapset  *omitted;		/* attributes of the stream that are not stored */
 	AttrNumber *map;			/* segment's attribute - 1 -> stream's, 0: NULL; NULL if the same */
 	EddyChunk  *chunk;			/* of rows that pages do not take */
 	EddyPages  *pages;
@@ -199,9 +200,9 @@ open_segment(const EddyStream *stream)
 
 /* The position of each attribute of the segment in the stream's rows; NULL if all are equal. */
 static AttrNumber *
-make_map(TupleDesc stream_desc, TupleDesc segment_desc)
+make_map(TupleDesc stream_desc, TupleDesc segment_desc, const Bitmapset *omitted)
 {
-	AttrNumber *map = palloc0(sizeof(AttrNumber) * segment_desc->natts);
+	AttrNumber *map = palloc0(sizeof(AttrNumber) * Max(segment_desc->natts, 1));
 	bool		same = (stream_desc->natts == segment_desc->natts);
 
 	for (int i = 0; i < segment_desc->natts; i++)
@@ -220,13 +221,15 @@ make_map(TupleDesc stream_desc, TupleDesc segment_desc)
 			if (!other->attisdropped && strcmp(NameStr(other->attname), NameStr(att->attname)) == 0)
 				map[i] = j + 1;
 		}
+		if (bms_is_member(map[i], omitted))
+			map[i] = 0;
 		same = same && map[i] == i + 1;
 	}
 	return same ? NULL : map;
 }
 
 static void
-make_writer(Relation segment, TupleDesc stream_desc)
+make_writer(Relation segment, TupleDesc stream_desc, const Bitmapset *omitted)
 {
 	MemoryContext mcxt = AllocSetContextCreate(TopMemoryContext, "pg_eddy segment writer",
 											   ALLOCSET_DEFAULT_SIZES);
@@ -237,10 +240,11 @@ make_writer(Relation segment, TupleDesc stream_desc)
 	made->segment = RelationGetRelid(segment);
 	made->stream_desc = CreateTupleDescCopyConstr(stream_desc);
 	made->segment_desc = CreateTupleDescCopyConstr(RelationGetDescr(segment));
-	made->map = make_map(made->stream_desc, made->segment_desc);
+	made->omitted = bms_copy(omitted);
+	made->map = make_map(made->stream_desc, made->segment_desc, omitted);
 	made->chunk = eddy_chunk_create(mcxt, made->segment_desc);
 	made->pages = eddy_pages_create(mcxt);
-	made->form = eddy_row_form_make(made->segment_desc);
+	made->form = eddy_row_form_make(made->segment_desc, made->map);
 	made->mapped_values = palloc0(sizeof(Datum) * Max(made->segment_desc->natts, 1));
 	made->mapped_nulls = palloc0(sizeof(bool) * Max(made->segment_desc->natts, 1));
 	MemoryContextSwitchTo(old_context);
@@ -260,15 +264,15 @@ discard_writer(void)
 
 /* Prepares the kept state for the segment. */
 static void
-prepare_writer(Relation segment, TupleDesc stream_desc)
+prepare_writer(Relation segment, TupleDesc stream_desc, const Bitmapset *omitted)
 {
 	if (writer != NULL &&
-		(writer->segment != RelationGetRelid(segment) ||
+		(writer->segment != RelationGetRelid(segment) || !bms_equal(writer->omitted, omitted) ||
 		 !equalTupleDescs(writer->stream_desc, stream_desc) ||
 		 !equalTupleDescs(writer->segment_desc, RelationGetDescr(segment))))
 		discard_writer();
 	if (writer == NULL)
-		make_writer(segment, stream_desc);
+		make_writer(segment, stream_desc, omitted);
 	writer->chunk->nrows = 0;
 	writer->chunk->used = 0;
 }
@@ -352,23 +356,15 @@ add_large(Relation segment, CommandId cid, Size len)
 	return header;
 }
 
-/* Forms a row without NULLs, large values and others that need more than being copied; false if it has. */
+/* Forms a row without large values and others that need more than being copied; false if it has. */
 static bool
 add_common_row(const Datum *values, const bool *nulls)
 {
-	const Size	header_len = MAXALIGN(offsetof(HeapTupleHeaderData, t_bits));
-	Size		len;
-	HeapTupleHeader header;
+	Size		len = writer->form ? eddy_row_size(writer->form, values, nulls) : 0;
 
-	if (writer->form == NULL)
+	if (len == 0 || !eddy_pages_take(len))
 		return false;
-	len = eddy_row_data_size(writer->form, values, nulls);
-	if (len == 0 || !eddy_pages_take(header_len + len))
-		return false;
-	header = eddy_pages_add(writer->pages, header_len + len);
-	HeapTupleHeaderSetNatts(header, writer->segment_desc->natts);
-	header->t_hoff = header_len;
-	header->t_infomask |= eddy_row_data_fill(writer->form, values, (char *) header + header_len);
+	eddy_row_fill(writer->form, values, eddy_pages_add(writer->pages, len));
 	return true;
 }
 
@@ -384,10 +380,10 @@ add_row(Relation segment, CommandId cid, Datum *values, bool *nulls)
 	uint16		infomask = 0;
 	bool		has_nulls = false;
 
-	if (writer->map)
-		map_row(&values, &nulls);
 	if (add_common_row(values, nulls))
 		return;
+	if (writer->map)
+		map_row(&values, &nulls);
 	for (int i = 0; i < tupdesc->natts && !has_nulls; i++)
 		has_nulls = nulls[i];
 	if (has_nulls)
@@ -451,7 +447,8 @@ eddy_stream_write(const EddyStream *stream, EddyBatch *batch)
 	if (segment == NULL)
 		return;					/* housekeeping adds one soon; staging is a cache */
 
-	prepare_writer(segment, batch->tupdesc);
+	eddy_stream_note_omitted(batch, RelationGetRelid(segment));
+	prepare_writer(segment, batch->tupdesc, batch->omitted);
 	verify_segment(segment, stream->relid);
 	PG_TRY();
 	{

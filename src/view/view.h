@@ -163,6 +163,12 @@ extern int64 eddy_view_upgrade_states(void);
 extern bool eddy_view_resume(Oid relid, List **emptied, List **changes);
 extern void eddy_view_check_delete(const EddyView *view);
 
+/*
+ * The columns of a stream that the query of a view reads, offset by FirstLowInvalidHeapAttributeNumber; attribute 0
+ * stands for all (source_columns.c).
+ */
+extern Bitmapset *eddy_view_source_columns(const EddyView *view, Oid stream);
+
 /* True if rows of a view only ever appear, apart from users' DELETE and from retention (chain.c). */
 extern bool eddy_view_rows_appear(const EddyView *view);
 

@@ -472,6 +472,7 @@ eddy_batch_begin_apply(EddySourceWorker *worker, Relation stream, bool careful,
 										   sizeof(EddyRowCounts) * Max(npartitions, 1));
 	for (int i = 0; i < npartitions; i++)
 		apply->counts[i].max_event_time = DT_NOBEGIN;
+	apply->batch.omitted = definition->omitted;
 	apply->batch.contended = worker->contended > 0;
 	if (worker->alone)
 	{

@@ -126,11 +126,27 @@ eddy_definition_invalidate(void)
 }
 
 /*
+ * Columns that nothing needs are not converted from messages; late rows are shown with all of them. The messages may be
+ * for one view, which then counts also those with values for other columns that cannot be converted, as it would
+ * have done when they arrived.
+ */
+static void
+omit_columns(EddyDefinition *definition, Relation rel, Oid view)
+{
+	const EddyStream *stream = definition->stream;
+	const EddyView *only = OidIsValid(view) ? eddy_catalog_get_view(view) : NULL;
+
+	definition->omitted = eddy_stream_omitted_columns(stream, rel, only);
+	if (definition->omitted && (only || !eddy_stream_shows_late_rows(stream)))
+		eddy_mapping_omit(definition->mapping, definition->omitted);
+}
+
+/*
  * eddy_definition_make compiles the rows of _source and _stream and the columns of the table, in
- * mcxt, which must be the current context.
+ * mcxt, which must be the current context. view: that alone gets the rows, or InvalidOid.
  */
 EddyDefinition *
-eddy_definition_make(EddySource *source, EddyStream *stream, Relation rel, MemoryContext mcxt)
+eddy_definition_make(EddySource *source, EddyStream *stream, Relation rel, Oid view, MemoryContext mcxt)
 {
 	EddyDefinition *definition = palloc0(sizeof(EddyDefinition));
 	const EddyDecoderFormat *format = eddy_decode_find_format(source->format);
@@ -143,6 +159,7 @@ eddy_definition_make(EddySource *source, EddyStream *stream, Relation rel, Memor
 	definition->owner = rel->rd_rel->relowner;
 	definition->options = eddy_mapping_read_options(source->options);
 	definition->mapping = eddy_mapping_create(definition->tupdesc, source->mapping, false);
+	omit_columns(definition, rel, view);
 	definition->event_time = eddy_event_time_resolve(stream, definition->tupdesc);
 
 	if (format == NULL)
@@ -264,7 +281,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	}
 	set_names(worker, source);
 	types = hash_types(RelationGetDescr(stream));
-	definition = eddy_definition_make(source, row, stream, mcxt);
+	definition = eddy_definition_make(source, row, stream, worker->view, mcxt);
 	MemoryContextSwitchTo(old_context);
 	MemoryContextSetParent(mcxt, TopMemoryContext);
 

@@ -230,6 +230,26 @@ eddy_mapping_create(TupleDesc tupdesc, const Jsonb *json, bool strict)
 	return mapping;
 }
 
+/* eddy_mapping_omit: fields of these columns are treated as those that no column takes. */
+void
+eddy_mapping_omit(EddyMapping *mapping, const Bitmapset *omitted)
+{
+	int			ncolumns = 0;
+	int			nmetadata = 0;
+	int			attnum = -1;
+
+	for (int i = 0; i < mapping->ncolumns; i++)
+		if (!bms_is_member(mapping->columns[i].attnum, omitted))
+			mapping->columns[ncolumns++] = mapping->columns[i];
+	for (int i = 0; i < mapping->nmetadata; i++)
+		if (!bms_is_member(mapping->metadata[i].attnum, omitted))
+			mapping->metadata[nmetadata++] = mapping->metadata[i];
+	mapping->ncolumns = ncolumns;
+	mapping->nmetadata = nmetadata;
+	while ((attnum = bms_next_member(omitted, attnum)) >= 0)
+		mapping->decoded[attnum - 1] = false;
+}
+
 /* ---- options ---- */
 
 static void

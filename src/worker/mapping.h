@@ -9,6 +9,7 @@
 #define EDDY_MAPPING_H
 
 #include "access/tupdesc.h"
+#include "nodes/bitmapset.h"
 #include "utils/jsonb.h"
 
 #include "catalog/eddy_catalog.h"
@@ -49,6 +50,9 @@ typedef struct EddySourceOptions
 } EddySourceOptions;
 
 extern EddyMapping *eddy_mapping_create(TupleDesc tupdesc, const Jsonb *json, bool strict);
+
+/* Leaves out columns, which are NULL then; attributes from 1. */
+extern void eddy_mapping_omit(EddyMapping *mapping, const Bitmapset *omitted);
 extern EddySourceOptions eddy_mapping_read_options(const Jsonb *json);
 
 /* Raises an error if the format does not exist, or mapping or options do not fit the table. */

@@ -78,7 +78,7 @@ make_definition(EddySourceWorker *worker, Relation rel, const EddyDeadLetter *le
 		elog(ERROR, "source %d does not exist", letter->source);
 	/* whatever the policy of the source is, the message remains a dead letter */
 	source->on_error = pstrdup("dead_letter");
-	definition = eddy_definition_make(source, stream, rel, worker->batch_context);
+	definition = eddy_definition_make(source, stream, rel, letter->view, worker->batch_context);
 	if (definition->event_time.on_null == EDDY_NULL_EVENT_TIME_STOP)
 		definition->event_time.on_null = EDDY_NULL_EVENT_TIME_DEAD_LETTER;
 	return definition;
@@ -130,6 +130,7 @@ apply_batch(EddySourceWorker *worker, Relation rel, List *letters)
 	apply->event_time = &worker->definition->event_time;
 	apply->counts = &counts;
 	apply->batch.only_view = first->view;
+	apply->batch.omitted = worker->definition->omitted;
 	apply->staged = first->topic == NULL || OidIsValid(first->view);
 	(void) eddy_apply_run(list_make1(apply), NIL, false);
 	eddy_stream_end_prepare(worker->definition->preparer);

@@ -93,6 +93,7 @@ typedef struct EddyDefinition
 	EddyStream *stream;
 	EddySourceOptions options;
 	EddyMapping *mapping;
+	Bitmapset  *omitted;		/* attributes that are not stored, because nothing needs them */
 	TupleDesc	tupdesc;		/* a copy of the stream's */
 	Oid			owner;			/* of the stream */
 	EddyEventTime event_time;
@@ -192,7 +193,7 @@ extern void eddy_definition_invalidate(void);
 extern void eddy_definition_free(EddySourceWorker *worker);
 extern EddyOutcome eddy_definition_read(EddySourceWorker *worker, Relation stream);
 extern EddyDefinition *eddy_definition_make(EddySource *source, EddyStream *stream, Relation rel,
-											MemoryContext mcxt);
+											Oid view, MemoryContext mcxt);
 
 /* *stream is the open relation when the result is EDDY_CONTINUE, otherwise NULL. */
 extern EddyOutcome eddy_definition_lock(EddySourceWorker *worker, Relation *stream);
