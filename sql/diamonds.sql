@@ -59,6 +59,9 @@ SELECT eddy.create_continuous_view('above', $$
     SELECT count(*) AS rows, sum(r) AS sum, count(DISTINCT a) AS amounts
     FROM (SELECT rows AS r, amount AS a FROM combined UNION ALL SELECT rows, amount FROM mixed UNION ALL SELECT large, amount FROM twice
           UNION ALL SELECT n, amount FROM counts UNION ALL SELECT 1, amount FROM sales) AS u $$, start => 'staged');
+-- UNION keeps each row once, and takes it back when the last of its origins disappears
+SELECT eddy.create_continuous_view('either', $$
+    SELECT item, n FROM items UNION SELECT item, 1 FROM sales UNION SELECT 'n' || n, items FROM counts $$, start => 'staged');
 SELECT view, stream, streams FROM eddy.continuous_views WHERE view = 'above'::regclass;
 SELECT * FROM above;
 INSERT INTO sales SELECT 'i' || g % 7, g % 5 + 0.5, at(g) FROM generate_series(1, 60) g;
@@ -185,7 +188,7 @@ SELECT eddy.create_continuous_view('x', 'SELECT array_agg(item) FROM (SELECT ite
 SELECT eddy.create_continuous_view('x', 'SELECT count(*) FROM (SELECT item FROM sales UNION ALL SELECT item FROM items) u', maintenance => 'deferred');
 SELECT eddy.create_continuous_view('x', 'SELECT count(*) FROM (SELECT item FROM items GROUP BY item UNION ALL SELECT item FROM large) u');
 SELECT eddy.create_continuous_view('x', 'SELECT item FROM large UNION ALL SELECT name FROM names');
-SELECT eddy.create_continuous_view('x', 'SELECT item FROM large UNION SELECT item FROM small');
+SELECT eddy.create_continuous_view('x', 'SELECT item FROM large INTERSECT SELECT item FROM small');
 SELECT eddy.create_continuous_view('x', 'SELECT count(*) FROM large JOIN small USING (item)');
 SELECT eddy.create_continuous_view('x', 'SELECT count(*) FROM (SELECT item FROM large UNION ALL SELECT item FROM small) u JOIN items USING (item)');
 -- A view that is joined is read as of the batch, as a table is, beside a stream or as an ordinary view; later changes of it have no effect.
