@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
@@ -189,7 +190,9 @@ check_function(Oid funcid, void *context pg_attribute_unused())
 				 errmsg("volatile function \"%s\" cannot be used in a continuous view",
 						NameStr(proc->proname)),
 				 errdetail("Volatile functions cannot be maintained incrementally."),
-				 errhint("Store the result in a column of the stream, for instance by its DEFAULT.")));
+				 proc->oid < FirstNormalObjectId ?
+				 errhint("Store the result in a column of the stream, for instance by its DEFAULT.") :
+				 errhint("Declare the function IMMUTABLE or STABLE if its result depends on its arguments alone. Otherwise store the result in a column of the stream, for instance by its DEFAULT.")));
 	if (proc->provolatile == PROVOLATILE_STABLE)
 		check_stable(proc);
 	ReleaseSysCache(tuple);

@@ -611,7 +611,8 @@ collect_cores(Query *query, bool aggregates, int depth, List **places)
 	ListCell   *lc;
 
 	if (depth > MAX_DEPTH)
-		eddy_refuse("sub-selects of a continuous view are nested too deeply", NULL, NULL);
+		eddy_refuse("sub-selects of a continuous view are nested too deeply", NULL,
+					"Create a continuous view for an inner sub-select, and read it in place of the sub-select.");
 	eddy_compat_flatten_group(query);
 	eddy_flatten_inline_ctes(query, true);
 	aggregates |= is_grouped(query) || query->distinctClause;
@@ -693,15 +694,13 @@ check_reader(Node *node, EddyLayers *layers)
 	if (node == NULL)
 		return false;
 	if (eddy_session_is_call(node))
-		eddy_refuse("eddy.session can be called once in a continuous view, in its own FROM clause",
-					NULL, NULL);
+		eddy_session_refuse_call();
 	if (IsA(node, RangeTblEntry))
 	{
 		RangeTblEntry *rte = (RangeTblEntry *) node;
 
 		if (eddy_chain_is_source(rte))
-			eddy_refuse("a sub-select in a continuous view cannot read a stream",
-						"It would only see the rows that are staged at that time.", NULL);
+			eddy_refuse_inner_stream();
 		return false;
 	}
 	if (IsA(node, Query))

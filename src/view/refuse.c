@@ -202,6 +202,16 @@ find_stream(Query *query)
 
 /* ---- clauses that cannot be maintained ---- */
 
+/* eddy_refuse_inner_stream raises the error of a sub-select of an expression that reads a stream. */
+void
+eddy_refuse_inner_stream(void)
+{
+	eddy_refuse("a sub-select in a continuous view cannot read a stream",
+				"It would only see the rows that are staged at that time.",
+				"Create a continuous view for the sub-select, and combine both in an ordinary view.");
+	pg_unreachable();
+}
+
 /* Detects expressions whose value depends on when they are evaluated, and other streams. */
 static bool
 check_node(Node *node, void *context)
@@ -213,7 +223,8 @@ check_node(Node *node, void *context)
 		eddy_window_check((FuncExpr *) node);
 	if (IsA(node, Var) && ((Var *) node)->varattno < 0)
 		eddy_refuse("system columns cannot be used in a continuous view",
-			   "Rows are aggregated before they are stored.", NULL);
+					"Rows are aggregated before they are stored.",
+					"Add a column to the stream, for instance an identity column.");
 	if (IsA(node, Query))
 	{
 		Query	   *query = (Query *) node;
@@ -225,8 +236,7 @@ check_node(Node *node, void *context)
 			RangeTblEntry *rte = lfirst(lc);
 
 			if (eddy_chain_is_source(rte))
-				eddy_refuse("a sub-select in a continuous view cannot read a stream",
-					   "It would only see the rows that are staged at that time.", NULL);
+				eddy_refuse_inner_stream();
 		}
 		return query_tree_walker(query, check_node, context, 0);
 	}

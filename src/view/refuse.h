@@ -17,6 +17,7 @@ extern void eddy_refuse_hidden_relation(Oid relid, bool with_children);
 extern void eddy_refuse_not_row_wise(Query *sub);
 extern void eddy_refuse_nullable_stream(Query *query);
 extern void eddy_refuse_second_stream(void);
+extern void eddy_refuse_inner_stream(void) pg_attribute_noreturn();
 extern void eddy_refuse_without_stream(Query *query) pg_attribute_noreturn();
 extern void eddy_refuse(const char *message, const char *detail, const char *hint);
 

@@ -56,6 +56,15 @@ eddy_session(PG_FUNCTION_ARGS pg_attribute_unused())
 
 /* ---- recognizing the call ---- */
 
+/* eddy_session_refuse_call raises the error of a call that is not the one of the view, in its FROM clause. */
+void
+eddy_session_refuse_call(void)
+{
+	eddy_refuse("eddy.session can be called once in a continuous view, in its own FROM clause", NULL,
+				"Call it beside the stream; for sessions with another gap, create another continuous view.");
+	pg_unreachable();
+}
+
 /* eddy_session_is_call returns true for a call of eddy.session. */
 bool
 eddy_session_is_call(const Node *node)
@@ -347,8 +356,7 @@ eddy_session_analyze(Query *query)
 	if (call)
 		eddy_refuse_walk_from((Node *) query->jointree, false, check_from_item, &from);
 	if (ncalls != 1 || !from.found)
-		eddy_refuse("eddy.session can be called once in a continuous view, in its own FROM clause",
-					NULL, NULL);
+		eddy_session_refuse_call();
 
 	args = complete_arguments(call);
 	session->type = exprType(linitial(args));

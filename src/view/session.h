@@ -20,6 +20,7 @@ struct EddySession
 };
 
 extern bool eddy_session_is_call(const Node *node);
+extern void eddy_session_refuse_call(void) pg_attribute_noreturn();
 extern bool eddy_session_is_used(const Query *query);
 
 /* Checks the call, and adds to the grouping the bounds of the session that it lacks. */
