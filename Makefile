@@ -432,6 +432,9 @@ bench-writes:
 check-includes:
 	@test/check_includes
 
+check-messages:
+	@test/check_messages
+
 # for the scripts: the value of a variable
 print-%:
 	@echo "$($*)"
@@ -455,7 +458,8 @@ help:
 	@echo "make bench-cost      measures the instructions that watermarks and closing windows cost"
 	@echo "make bench-writes    measures what views cost users' statements, also of hand-written triggers"
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
+	@echo "make check-messages  checks that docs/sql-reference.md lists all refusals, functions and arguments"
 	@echo "make clean           removes built files"
 
 .PHONY: all install install-libraries uninstall-libraries tools test test-clients random sanitize fuzz demo bench bench-all \
-	bench-cdc bench-cost bench-writes check-includes help
+	bench-cdc bench-cost bench-writes check-includes check-messages help
