@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Random definitions of continuous views and random transactions, compared with the same SELECT.
 
-    random_views.py [--streams N] [--seed FIRST] [--views N] [--view NUMBER] [--jobs N] [--transactions N]
+    random_views.py [--streams N] [--seed FIRST] [--views N] [--chains N] [--view NUMBER] [--jobs N] [--transactions N]
                     [--broker PROGRAM --tool PROGRAM] [--crash COMMAND] [--show] [--no-shrink]
 
-Connects with psql, by PGHOST, PGPORT and PGDATABASE, as a superuser. A seed is a stream, or two, with 20 views and some transactions.
+Connects with psql, by PGHOST, PGPORT and PGDATABASE, as a superuser. A seed is a stream, or two, with 20 views, 4 views over views, and some transactions.
 After each commit, each view must have the rows that its query gives over all rows that were accepted so
 far, in both directions, with duplicates. Columns are compared with the equality of their types; floating-point
 numbers, whose last digits depend on the order of additions, by six digits after the point. Between transactions, rows
@@ -14,7 +14,7 @@ a shutdown. A definition that is refused is a failure as well.
 A difference is printed with its seed and view, which
     random_views.py --seed SEED --streams 1 --view VIEW
 repeats alone, after the transactions were reduced to those that matter. random_definitions.py writes the
-definitions, random_rows.py the rows.
+definitions, random_chains.py those of views over views, random_rows.py the rows.
 """
 
 import argparse
@@ -27,6 +27,7 @@ import threading
 import time
 import traceback
 
+from random_chains import ChainView, make_chains
 from random_definitions import COLUMNS, SETUP, Definition, quote
 from random_rows import Config, Rows, insert, message, text, values
 
@@ -141,6 +142,11 @@ class Case:
         for number in range(options.views):
             if only is None or number == only:
                 self.views[number] = Definition(random.Random('%s view %d' % (seed, number)), self.config)
+        # a view over views with those that it may read
+        for view in make_chains(random.Random('%s chains' % seed), self.config, options.views, options.chains):
+            if only is None or options.views <= view.number <= only:
+                self.views[view.number] = view
+        self.definitions = dict(self.views)
         self.conditions = {number: [] for number in self.views}
         self.highest = {False: None, True: None}    # event time of the stream, and of its twin
         self.next_id = 0
@@ -310,7 +316,9 @@ class Case:
         number = rng.choice(sorted(self.views))
         view = self.views[number]
         name = self.view_name(number)
-        if view.delete_keys and rng.random() < 0.6:
+        if isinstance(view, ChainView):
+            self.disturb_chain(psql, rng, view)
+        elif view.delete_keys and rng.random() < 0.6:
             shown, raw = rng.choice(view.delete_keys) if 'GROUP BY' not in view.body and 'DISTINCT' not in view.body else (None, None)
             keys = [(shown, raw)] if shown else view.delete_keys
             row = psql.run("SELECT %s FROM (SELECT * FROM %s t ORDER BY t::text OFFSET %d LIMIT 1) x" % (
@@ -336,6 +344,23 @@ class Case:
             self.run(psql, "SELECT FROM eddy.pause('%s'); SELECT FROM eddy.resume('%s');" % (name, name))
             self.conditions[number] = ['s.id > %d' % self.lost] if getattr(self, 'lost', 0) else []
             self.register(psql, number)
+
+    def disturb_chain(self, psql, rng, view):
+        """The same with a view that others read, or that reads others: these follow."""
+        name = self.view_name(view.number)
+        if view.deletable and rng.random() < 0.6:
+            row = psql.run("SELECT coalesce(quote_literal(k), 'NULL::text') FROM %s ORDER BY k OFFSET %d LIMIT 1" % (name, rng.randrange(3)))
+            if not row:
+                return
+            self.run(psql, 'DELETE FROM %s WHERE k IS NOT DISTINCT FROM %s;' % (name, row[0][0]))
+            view.conditions.append('s.id > %d OR s.k IS DISTINCT FROM %s' % (self.next_id, row[0][0]))
+        elif not getattr(self, 'lost', 0):
+            # rebuilt from all rows that the streams still hold
+            self.run(psql, "SELECT FROM eddy.pause('%s'); SELECT FROM eddy.resume('%s');" % (name, name))
+            view.conditions = []
+        for number, other in self.views.items():
+            if isinstance(other, ChainView):
+                self.register(psql, number)
 
     def compare(self, psql, known=()):
         """The differences, after waiting for windows that the database worker closes."""
@@ -532,8 +557,8 @@ def run_seeds(options, seeds, totals):
                     if best:
                         lines += ['reduced: ' + best[0]] + best[1].statements
             else:
-                definition = Definition(random.Random('%s view %d' % (seed, number)), case.config)
-                lines.append(definition.create(case.view_name(number), case.name))
+                if number in case.definitions:
+                    lines.append(case.definitions[number].create(case.view_name(number), case.name))
         if options.show:
             lines += [v.create(case.view_name(n), case.name) for n, v in case.views.items()]
         try:
@@ -581,6 +606,7 @@ def main():
     parser.add_argument('--streams', type=int, default=25)
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--views', type=int, default=20)
+    parser.add_argument('--chains', type=int, default=4)
     parser.add_argument('--view', type=int)
     parser.add_argument('--transactions', type=int, default=6)
     parser.add_argument('--jobs', type=int, default=2)

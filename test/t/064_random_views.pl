@@ -2,7 +2,7 @@
 # the same SELECT over all accepted rows after each commit.
 #
 # test/oracle/random_views.py writes definitions and rows, runs them and compares. A seed is a stream
-# with 20 views. Some seeds have messages from Kafka (librdkafka's mock cluster) between the statements, and
+# with 20 views, and 4 over views. Some seeds have messages from Kafka (librdkafka's mock cluster) between the statements, and
 # some run with crashes of the server. The seeds are printed, and are others in each run:
 #
 #   EDDY_RANDOM_SEED=n     first seed
@@ -22,7 +22,7 @@ use Test::More;
 
 my $views = $ENV{EDDY_RANDOM_VIEWS} || 500;
 my $first = $ENV{EDDY_RANDOM_SEED} || 1 + int(rand(1_000_000)) * 100;
-my $streams = int(($views + 19) / 20);
+my $streams = int(($views + 23) / 24);
 my $with_crashes = $streams > 2 ? int($streams / 10) + 1 : 0;
 my $script = "$FindBin::Bin/../oracle/random_views.py";
 
@@ -55,7 +55,7 @@ my @kafka = (
 	'--tool' => kafka_tool());
 my ($ok, $done, $out) = run_script($first, $streams - $with_crashes, @kafka);
 ok($ok, 'each view has the rows of its SELECT') or diag($out);
-is($done, ($streams - $with_crashes) * 20, 'all definitions were accepted');
+is($done, ($streams - $with_crashes) * 24, 'all definitions were accepted');
 note($out);
 
 if ($with_crashes)
@@ -68,7 +68,7 @@ if ($with_crashes)
 	($ok, $done, $out) =
 	  run_script($first + $streams - $with_crashes, $with_crashes, '--crash', $restart);
 	ok($ok, 'each view has the rows of its SELECT after crashes') or diag($out);
-	is($done, $with_crashes * 20, 'all definitions were accepted');
+	is($done, $with_crashes * 24, 'all definitions were accepted');
 	note($out);
 	$node->_update_pid(1);
 }
