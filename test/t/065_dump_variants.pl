@@ -34,7 +34,7 @@ my %views = (
 		FROM (SELECT k AS what, n FROM groups UNION ALL SELECT big::text, groups FROM zz_chained
 			  UNION ALL SELECT 'event', id FROM events) u GROUP BY u.what},
 	aa_diamond_final => q{SELECT w.window_end, sum(u.n) AS n, count(*) AS rows
-		FROM (SELECT window_start AS at, last AS n FROM final UNION ALL SELECT window_end - interval '1 min', s FROM united_final) u,
+		FROM (SELECT window_start AS at, last AS n FROM final UNION ALL SELECT window_end, s FROM united_final) u,
 			eddy.tumble(u.at, '5 min') w GROUP BY w.window_end});
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $node = new_node('dumps');
