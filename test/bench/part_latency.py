@@ -6,13 +6,21 @@ of the sustainable rate, which is determined before. A view of the last intended
 partition changes in the same transactions as the view of the other benchmarks. One process reads it
 in a loop, another one receives its changes from a slot; when they see time t of a partition, all of
 its events up to t have arrived.
+
+Beside them a client of librdkafka receives the events of one partition and does nothing with them. Its latency is
+that of the generator, the broker and the machine in the same seconds: what pg_eddy adds is the difference. The broker is
+warmed up before, because the compiler of its virtual machine competes for the CPUs for about a minute. How
+much of the CPUs was left idle is reported with each rate.
 """
 
 import json
 import multiprocessing
+import os
 import select
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy
@@ -80,7 +88,7 @@ def receive_changes(dsn, stop, connection):
 
 
 class Observer:
-    """A process that observes one of the two ends."""
+    """A process that observes one of the two ends of pg_eddy."""
 
     def __init__(self, function, dsn):
         self.stop = multiprocessing.Event()
@@ -95,6 +103,51 @@ class Observer:
         seen = self.connection.recv()
         self.process.join()
         return seen
+
+
+class Client:
+    """A client of librdkafka that receives the events of one partition."""
+
+    def __init__(self, broker):
+        self.output = tempfile.TemporaryFile("w+")
+        command = [TOOL, "arrivals", "-b", broker, "-t", "paced", "-P", "0"]
+        self.process = subprocess.Popen(command, stdout=self.output)
+        time.sleep(1)  # it reads from the end that it finds
+
+    def finish(self):
+        self.process.send_signal(signal.SIGTERM)
+        if self.process.wait(30) != 0:
+            sys.exit("the client that receives events has failed")
+        seen, last = [], 0
+        self.output.seek(0)
+        for line in self.output:
+            now, part, sent = map(int, line.split())
+            seen.append((now / 1e6, part, last, sent))
+            last = sent
+        self.output.close()
+        return seen
+
+
+class Usage:
+    """CPU time, in CPUs, of everything that shares the machine."""
+
+    def __init__(self, bench, workers):
+        self.pids = {"broker": [bench.broker.pid], "worker": workers}
+        self.server = bench.server
+        self.start = time.monotonic()
+        self.before = self.read()
+
+    def read(self):
+        found = {name: sum(cpu_of(pid) for pid in pids) for name, pids in self.pids.items()}
+        found["server"] = self.server.cpu()
+        with open("/proc/stat") as stat:
+            fields = [int(field) for field in stat.readline().split()[1:]]
+        found["idle"] = (fields[3] + fields[4]) / os.sysconf("SC_CLK_TCK")
+        return found
+
+    def finish(self):
+        seconds = time.monotonic() - self.start
+        return {name: (value - self.before[name]) / seconds for name, value in self.read().items()}
 
 
 def latencies(seen, rate, start, end):
@@ -173,17 +226,28 @@ def sustainable_rate(bench, cursor):
     return low
 
 
+def warm_up(bench, cursor, rate):
+    """Lets the virtual machine of the broker compile what it needs."""
+    target = counted(cursor) + int(rate * bench.options.latency_warm_up)
+    produce(bench, rate, bench.options.latency_warm_up).wait()
+    while counted(cursor) < target:
+        time.sleep(0.1)
+
+
 def measure_rate(bench, cursor, rate, fraction):
     seconds = bench.options.seconds
     cursor.execute("SELECT pg_create_logical_replication_slot('bench', 'pg_eddy_cdc')")
     observers = {
+        "client": Client(bench.broker.address),
         "visible": Observer(poll_view, bench.server.dsn("eddy")),
         "consumer": Observer(receive_changes, bench.server.dsn("eddy")),
     }
-    target = counted(cursor) + int(rate * fraction * (seconds + WARM_UP))
+    events = int(rate * fraction * (seconds + WARM_UP))
+    target = counted(cursor) + events
     cursor.execute(WORKERS)
-    workers = cursor.fetchone()[0]
-    before = sum(cpu_of(pid) for pid in workers)
+    usage = Usage(bench, cursor.fetchone()[0])
+    cursor.execute("SELECT pg_current_wal_lsn()")
+    position = cursor.fetchone()[0]
     start = time.time()
     process = produce(bench, rate * fraction, seconds + WARM_UP)
     time.sleep(WARM_UP + seconds / 2)
@@ -192,7 +256,9 @@ def measure_rate(bench, cursor, rate, fraction):
     deadline = time.monotonic() + 60
     while counted(cursor) < target and time.monotonic() < deadline:
         time.sleep(0.02)
-    used = sum(cpu_of(pid) for pid in workers) - before
+    used = usage.finish()
+    cursor.execute("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), %s)", (position,))
+    wal = float(cursor.fetchone()[0]) / events
     time.sleep(0.2)  # for the observers
     for name, observer in observers.items():
         seen = observer.finish()
@@ -200,8 +266,10 @@ def measure_rate(bench, cursor, rate, fraction):
         result = {"rate": rate * fraction, "fraction": fraction, "sustainable": rate, **summary(values)}
         result["seconds"] = seconds
         if name == "visible":
-            result["cores"] = used / (seconds + WARM_UP)
-        bench.record("latency", f"{fraction:.0%}, {name}", "pg_eddy", result)
+            result["cores"] = used["worker"]
+            result["used"] = used
+            result["wal"] = wal
+        bench.record("latency", f"{fraction:.0%}, {name}", "librdkafka" if name == "client" else "pg_eddy", result)
     drop_slot(cursor)
 
 
@@ -234,7 +302,11 @@ def measure(bench):
     bench.broker.tool("create-topic", "paced", "-p", str(PARTITIONS))
     cursor = open_database(bench, SCRIPT)
     attach(cursor, "paced", arguments=""", mapping => '{"part": "partition"}'""")
+    if not bench.options.rate:
+        warm_up(bench, cursor, 50_000)
     rate = sustainable_rate(bench, cursor)
+    if bench.options.rate:
+        warm_up(bench, cursor, rate / 2)
     for fraction in FRACTIONS:
         measure_rate(bench, cursor, rate, fraction)
     measure_idle(bench, cursor)

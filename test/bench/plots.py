@@ -131,6 +131,10 @@ def draw_latency(results, directory):
         for key, style in (("p50", "-"), ("p90", "-."), ("p99", "--"), ("p99.9", ":")):
             axes.plot([100 * item["fraction"] for item in rows], [1e3 * item[key] for item in rows], style,
                       marker="o", color=COLOR, label=key)
+        clients = [item for item in found if item["case"].endswith("client")]
+        if clients:
+            axes.plot([100 * item["fraction"] for item in clients], [1e3 * item["p99"] for item in clients], "--",
+                      marker="x", color="0.6", label="p99 of librdkafka alone")
         axes.set_yscale("log")
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("% of the sustainable rate")

@@ -230,6 +230,7 @@ class Figures:
         text = f"Sustainable rate: {found[0]['sustainable']:,.0f} events/s.\n\n"
         head = ("rate (events/s)", "until", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms")
         text += table(head, rows)
+        text += self.latency_limits(found)
         idle = self.groups.get(("idle", "pg_eddy", "worker"))
         if idle:
             cores = median(idle, lambda item: item["cpu"] / item["seconds"])
@@ -240,6 +241,25 @@ class Figures:
                 text += f", and all processes of pg_eddy together {cores:.2%}"
             text += "."
         return text
+
+    def latency_limits(self, found):
+        """What is not due to pg_eddy: the client beside it, and CPUs that were not idle."""
+        limits = {item["fraction"]: item["p99"] for item in found if item["case"].endswith(", client")}
+        parts = []
+        for item in found:
+            if item["case"].endswith(", visible") and item["fraction"] in limits:
+                more = 1e3 * (item["p99"] - limits[item["fraction"]])
+                parts.append(
+                    f"{more:,.0f} ms at {item['fraction']:.0%} ({item['used']['idle']:.2f} CPUs idle,"
+                    f" {item['used']['broker']:.2f} used by the broker)"
+                )
+        if not parts:
+            return ""
+        return (
+            "\n\nDifference between the p99 until an event is visible and until the client has it, in the same seconds: "
+            + ", ".join(parts)
+            + "."
+        )
 
     def rotation(self):
         found = self.part("rotation")

@@ -89,6 +89,9 @@ class Bench:
         if "p99" in result:
             text += f" p50 {result['p50'] * 1e3:.1f} ms, p99 {result['p99'] * 1e3:.1f} ms"
             text += f" at {result['rate']:,.0f} events/s"
+            if "used" in result:
+                text += ", CPUs: " + ", ".join(f"{name} {value:.2f}" for name, value in result["used"].items())
+                text += f", {result['wal']:.0f} bytes of WAL per event"
         elif "events" in result:
             text += f" {result['events'] / result['seconds']:,.0f} events/s,"
             text += f" {per_million(result):.2f} CPU-seconds per million"
@@ -179,6 +182,7 @@ def parse_arguments():
     number("--runs", "RUNS", 5, "measured runs of the parts throughput, stages and guarantees")
     number("--sweep-runs", "SWEEP_RUNS", 1, "runs of the other parts")
     number("--seconds", "SECONDS_EACH", 60, "duration of each measurement of latency")
+    number("--latency-warm-up", "LATENCY_WARM_UP", 60, "seconds of load before latency is measured")
     number("--rotation", "ROTATION", 60, "duration of the part rotation in seconds")
     number("--rotation-rate", "ROTATION_RATE", 50_000, "its events per second")
     number("--rate", "RATE", 0, "sustainable rate for the part latency; 0: determine it")

@@ -31,6 +31,7 @@ typedef struct Command
 static const Command commands[] = {
 	{"add-partitions", run_add_partitions, true, "increases the number of partitions of a topic to -p"},
 	{"ads", run_ads, true, "produces -n events of the Yahoo streaming benchmark in all partitions"},
+	{"arrivals", run_arrivals, true, "reads new paced events, and prints when which have arrived"},
 	{"bids", run_bids, true, "produces -n Nexmark bids as flat JSON in all partitions"},
 	{"count", run_count, true, "reads like dump and prints only the number of messages"},
 	{"create-topic", run_create_topic, true, "creates a topic of -p partitions, with -c name=value"},

@@ -83,6 +83,9 @@ extern void run_bids(void);
 extern void run_keyed(void);
 extern void run_ads(void);
 
+/* arrivals.c */
+extern void run_arrivals(void);
+
 /* dump.c */
 extern void run_count(void);
 extern void run_dump(void);
