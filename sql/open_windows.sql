@@ -21,14 +21,6 @@ SELECT kind FROM eddy._view WHERE view = 'w'::regclass;
 INSERT INTO r SELECT CASE i % 4 WHEN 0 THEN NULL ELSE chr(64 + i % 4) END, nullif(i % 7, 0), i, timestamptz '2026-01-01 00:00Z' + i * interval '1 s',
     repeat(i::text, i * 13 % 17)
 FROM generate_series(0, 199) i;
--- the statement closes a part of the windows that have ended, and the worker of the database the rest
-DO $$
-BEGIN
-    FOR i IN 1 .. 2400 LOOP
-        EXIT WHEN (SELECT date_bin('2 s', watermark, '2000-01-01 00:00Z') <= closed_until FROM eddy.continuous_views WHERE view = 'w'::regclass);
-        PERFORM pg_sleep(0.02);
-    END LOOP;
-END $$;
 -- some are late for a part of their windows
 INSERT INTO r SELECT 'A', 1, i, timestamptz '2026-01-01 00:00Z' + i * interval '1 s', i FROM generate_series(150, 199, 7) i;
 SELECT count(*), count(*) FILTER (WHERE until > eddy.watermark('r')) AS open, sum(n) FROM w;

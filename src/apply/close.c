@@ -55,11 +55,11 @@
 #include "subtransaction.h"
 #include "view/view.h"
 
-/* Groups that one transaction of a worker closes at most, in addition to the limit of its time. */
+/*
+ * Groups that one transaction closes at most, which takes up to a tenth of a second. That of a worker is limited in
+ * time as well; a user who has added rows, or advanced the watermark, expects to see the final results next.
+ */
 #define CLOSE_BUDGET 20000
-
-/* The same for transactions of users: others wait for it, so it takes a few milliseconds. */
-#define USER_BUDGET 1000
 
 /* ms that the database worker removes expired groups at a time */
 #define EXPIRE_TIME 10
@@ -324,7 +324,7 @@ close_streams(List *streams, int64 *budget, int64 *waited)
 static void
 close_if_alone(List *streams, TimestampTz watermark)
 {
-	int64		budget = MyBackendType == B_BG_WORKER ? CLOSE_BUDGET : USER_BUDGET;
+	int64		budget = CLOSE_BUDGET;
 	bool		alone;
 
 	if (!eddy_view_may_close(streams, watermark))
