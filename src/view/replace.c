@@ -800,21 +800,31 @@ eddy_view_create_successor(Oid relid, const char *query, const char *start)
 	return successor->relid;
 }
 
-/* eddy_view_lock_replaced locks a view and its tables against all others, before the stream; nothing if it was dropped. */
-void
-eddy_view_lock_replaced(Oid relid)
+/* Locks a view and its tables against all others; nothing if it was dropped. */
+static void
+lock_view(Oid relid)
 {
-	EddyView   *view;
+	EddyView   *view = eddy_catalog_get_view(relid);
 	ListCell   *lc;
 
-	eddy_view_lock_query(relid);
-	view = eddy_catalog_get_view(relid);
 	if (view == NULL)
 		return;
 	LockRelationOid(relid, AccessExclusiveLock);
 	LockRelationOid(view->definition, AccessExclusiveLock);
 	foreach(lc, view->state_tables)
 		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
+}
+
+/*
+ * eddy_view_lock_replaced locks a view and its successor, with their tables, against all others, before the streams;
+ * those that were dropped are left out.
+ */
+void
+eddy_view_lock_replaced(Oid relid, Oid successor)
+{
+	eddy_view_lock_query(relid);
+	lock_view(relid);
+	lock_view(successor);
 }
 
 /* Removes a view whose definition and state tables become those of another one. */
@@ -844,23 +854,17 @@ run_split_layers(void *arg)
 	eddy_owner_end(&save);
 }
 
-/*
- * eddy_view_succeed gives a view the query and the state of its successor, which has been filled. The caller has
- * locked the stream and the view against all others.
- */
-void
-eddy_view_succeed(Oid successor, Oid relid)
+/* The replacement of a view's query by that of its successor. */
+static EddyReplacement *
+make_succession(Oid successor, Oid relid)
 {
 	EddyReplacement *r = palloc0(sizeof(EddyReplacement));
 	EddyView   *next = eddy_view_get(successor);
 	EddyView   *view = eddy_view_get(relid);
 	EddyView   *row = &r->new_view;
-	EddyViewPlan *plan = eddy_plan_make(next);
+	EddyViewPlan *plan = make_plan(next);
 	const char *reason;
-	ErrorData  *error;
 
-	if (plan == NULL)
-		elog(ERROR, "continuous view %u does not exist", successor);
 	r->layout = *plan;
 	r->layout.view = relid;
 	r->query = eddy_plan_definition_query(next->definition);
@@ -873,16 +877,57 @@ eddy_view_succeed(Oid successor, Oid relid)
 	check_columns(relid, r->query);
 	r->old_view = view;
 	r->old = make_old_plan(view, &reason);
+	return r;
+}
+
+/*
+ * eddy_view_succeed_begin compares the results of a view with those of its successor, for consumers of changes, while others
+ * write to both. Returns NULL if there are no consumers, or if the view was dropped. The query of the view is locked.
+ */
+EddyReplacement *
+eddy_view_succeed_begin(Oid successor, Oid relid)
+{
+	EddyReplacement *r;
+
+	eddy_view_lock_query(relid);
+	if (eddy_catalog_get_view(relid) == NULL || !eddy_old_row_needed())
+		return NULL;
+	LockRelationOid(relid, AccessShareLock);
+	r = make_succession(successor, relid);
+	(void) eddy_view_replace_compare(r);
+	return r;
+}
+
+/*
+ * eddy_view_succeed gives a view the query and the state of its successor, which has been filled. The caller has
+ * locked the streams and the views against all others. r: of eddy_view_succeed_begin, or NULL.
+ */
+void
+eddy_view_succeed(EddyReplacement *r, Oid successor, Oid relid)
+{
+	EddyView   *next = eddy_view_get(successor);
+	EddyView   *view = eddy_view_get(relid);
+	ErrorData  *error;
+
+	if (r == NULL)
+		r = make_succession(successor, relid);
+	else if (!is_unchanged(r, view) || !equal(next->state_tables, r->new_view.state_tables))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("continuous view \"%s\" was changed concurrently", get_rel_name(relid))));
+	/* columns can have been renamed since */
+	check_columns(relid, r->query);
 	error = eddy_subtransaction_run(run_split_layers, r);
 	if (error)
 		ReThrowError(error);
 	eddy_catalog_move_dead_letters(successor, relid);
 	dissolve(next);
-	eddy_catalog_update_view(row, view);
+	eddy_catalog_update_view(&r->new_view, view);
 	/* its windows close again, with the rows that it was filled with */
-	(void) eddy_catalog_resume_view(row);
+	(void) eddy_catalog_resume_view(&r->new_view);
 	eddy_catalog_reset_view_progress(relid);
 	CommandCounterIncrement();
-	(void) eddy_view_replace_compare(r);
+	if (r->net == NULL)
+		(void) eddy_view_replace_compare(r);
 	eddy_view_replace_end(r);
 }

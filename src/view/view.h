@@ -134,11 +134,13 @@ extern bool eddy_view_is_replaced(Oid view);
 
 /*
  * With another view that is filled from Kafka first, the successor: its creation, which returns it, and the end, when the caller
- * has filled it and locked the stream, after eddy_view_lock_replaced. These raise errors.
+ * has filled it: eddy_view_succeed_begin can be called while others write to both, eddy_view_succeed after
+ * eddy_view_lock_replaced and the locks on the streams. These raise errors.
  */
 extern Oid	eddy_view_create_successor(Oid relid, const char *query, const char *start);
-extern void eddy_view_lock_replaced(Oid relid);
-extern void eddy_view_succeed(Oid successor, Oid relid);
+extern EddyReplacement *eddy_view_succeed_begin(Oid successor, Oid relid);
+extern void eddy_view_lock_replaced(Oid relid, Oid successor);
+extern void eddy_view_succeed(EddyReplacement *replacement, Oid successor, Oid relid);
 
 /*
  * Waits until no other transaction replaces the query of a view, before any other lock is taken. For all that

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * catch_up.c
- *    The process that fills a new view from Kafka: start => 'earliest' or a time.
+ *    The process that fills a new view from Kafka: start => 'earliest' or a time, and the end of other starts (src/apply/seam.c).
  *
  * It reads the topics of its streams from the beginning, or from a time, with clients and offsets of its
  * own (eddy._view_offset), and maintains this view alone, in transactions that also advance these
@@ -16,6 +16,10 @@
  * there, it applies them and ends in the same transaction: the next batch of the source concerns the view.
  * Otherwise it releases the lock. The broker is never waited for under the lock. A view over UNION ALL of
  * several streams is handed over by all sources of all streams at once, under the locks of all of them.
+ *
+ * A view that gets the query and the results of another one (start => 'earliest' of eddy.replace_continuous_view): its results are
+ * compared with those before the locks, for consumers of changes. If more messages arrive meanwhile than are kept in memory,
+ * several times, they are compared under the locks, so that the filling ends.
  *
  * A message that is a dead letter of the stream is left out, because it is applied to all views, this one
  * included, when it is replayed, which is refused until then. Others that cannot be processed become dead
@@ -54,6 +58,7 @@
 
 #include "compat.h"
 #include "settings.h"
+#include "subtransaction.h"
 #include "view/view.h"
 #include "worker/catch_up.h"
 #include "worker/process.h"
@@ -65,12 +70,15 @@
 #define FINISH_INTERVAL_MAX 5000
 #define IDLE_WAIT 100L			/* ms to wait when there is nothing to do */
 #define LOCK_WAIT "200"			/* ms for the lock on a stream; writers queue behind it */
+#define LOCK_ATTEMPTS 20		/* if giving up is expensive */
+#define PREPARED_ATTEMPTS 5		/* attempts to hand over to another view that compare the results before the locks */
 #define RETRY_DELAY 2000L		/* ms after an error */
 
 static Oid	view_oid = InvalidOid;
 static List *readers = NIL;		/* of EddyReader, in readers_context */
 static MemoryContext readers_context = NULL;
 static int	finish_interval = FINISH_INTERVAL;
+static int	finish_attempts = 0;	/* that have failed */
 static long crash_delay = 0;	/* ms to wait before the first batch */
 
 /* ---- errors ---- */
@@ -85,15 +93,22 @@ report_broker_error(EddyReader *reader, const EddyKafkaError *error)
 }
 
 static void
-wait_for(long delay)
+wait_for_latch(long delay)
 {
 	static uint32 wait_event = 0;
 
-	pgstat_report_stat(true);
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, delay,
 					 eddy_compat_wait_event(&wait_event, "EddyCatchUp"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
+}
+
+/* Waits, outside of transactions. */
+static void
+wait_for(long delay)
+{
+	pgstat_report_stat(true);
+	wait_for_latch(delay);
 	eddy_process_reload_config();
 }
 
@@ -124,11 +139,15 @@ at_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 		eddy_reader_close(lfirst(lc));
 }
 
-/* The start of the view as a time, DT_NOBEGIN for 'earliest'. */
+/*
+ * The start of the view as a time. DT_NOBEGIN for 'earliest', and if it has got the offsets at which it begins when it was created
+ * (src/apply/seam.c): then only partitions that are added later are read from their beginning.
+ */
 static TimestampTz
 read_start_time(const EddyView *view)
 {
-	if (strcmp(view->start, "earliest") == 0)
+	if (strcmp(view->start, "earliest") == 0 || strcmp(view->start, "query") == 0 ||
+		strcmp(view->start, "staged") == 0)
 		return DT_NOBEGIN;
 	return DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(view->start),
 												   ObjectIdGetDatum(InvalidOid),
@@ -226,23 +245,66 @@ step_read_bounds(void *arg)
 	return result;
 }
 
+static void
+set_lock_timeout(const char *timeout)
+{
+	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+							 true, 0, false);
+}
+
+/* The end of the filling. */
+typedef struct Finish
+{
+	const EddyView *view;
+	Oid			replaces;		/* the view that gets its query and results; or none */
+	EddyReplacement *replacement;	/* prepared before the locks; NULL: it is not */
+	List	   *opened;			/* the streams of the readers */
+} Finish;
+
 /*
  * Locks the view's streams, and the view that it replaces, against others; none of these locks is waited for
  * longer than LOCK_WAIT.
  */
 static void
-lock_for_finish(const EddyViewStart *start, const List *streams)
+lock_for_finish(void *arg)
 {
+	const Finish *finish = arg;
 	ListCell   *lc;
 
-	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
-	if (start && OidIsValid(start->replaces))
-		eddy_view_lock_replaced(start->replaces);
-	foreach(lc, streams)
+	set_lock_timeout(LOCK_WAIT);
+	if (OidIsValid(finish->replaces))
+		eddy_view_lock_replaced(finish->replaces, view_oid);
+	foreach(lc, finish->view->streams)
 		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
-	(void) set_config_option("lock_timeout", "0", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
-							 true, 0, false);
+	set_lock_timeout("0");
+}
+
+/*
+ * Takes these locks; an error if they are not available. When the results were compared before, which would have to be
+ * repeated, they are requested several times.
+ */
+static void
+take_locks(Finish *finish)
+{
+	ErrorData  *error;
+	int			attempts = finish->replacement ? LOCK_ATTEMPTS : 1;
+
+	while ((error = eddy_subtransaction_run(lock_for_finish, finish)) != NULL)
+	{
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || --attempts == 0)
+			ReThrowError(error);
+		FreeErrorData(error);
+		wait_for_latch(IDLE_WAIT);
+	}
+}
+
+/* Compares the results with those of the view that is replaced, while writers and batches continue. */
+static void
+prepare_replacement(Finish *finish)
+{
+	set_lock_timeout(LOCK_WAIT);
+	finish->replacement = eddy_view_succeed_begin(view_oid, finish->replaces);
+	set_lock_timeout("0");
 }
 
 /* True if there is a reader for each source of the view's streams: sources can be attached meanwhile. */
@@ -274,13 +336,13 @@ reads_all_sources(const EddyView *view)
  * state that of the view that it replaces.
  */
 static void
-hand_over(const EddyView *view, const EddyViewStart *start, const List *opened)
+hand_over(const Finish *finish)
 {
 	ListCell   *lc;
 
 	eddy_clock_start();
 	foreach(lc, readers)
-		if (!eddy_reader_apply_last(lfirst(lc), list_nth(opened, foreach_current_index(lc))))
+		if (!eddy_reader_apply_last(lfirst(lc), list_nth(finish->opened, foreach_current_index(lc))))
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("offsets of continuous view \"%s\" were changed concurrently",
@@ -289,62 +351,74 @@ hand_over(const EddyView *view, const EddyViewStart *start, const List *opened)
 	ereport(LOG,
 			(errmsg("continuous view \"%s\" has been filled from Kafka",
 					get_rel_name(view_oid))));
-	if (start && OidIsValid(start->replaces))
-		eddy_view_succeed(view_oid, start->replaces);
+	if (OidIsValid(finish->replaces))
+		eddy_view_succeed(finish->replacement, view_oid, finish->replaces);
 	else
 		eddy_view_finish_start(view_oid);
-	foreach(lc, view->streams)
+	foreach(lc, finish->view->streams)
 		eddy_close_request(lfirst_oid(lc));
 	eddy_worker_wakeup_at_commit();
 }
 
+/* Opens the streams of all readers, and checks that all messages are there. */
+static StepResult
+open_streams(Finish *finish)
+{
+	ListCell   *lc;
+
+	if (!reads_all_sources(finish->view))
+		return STEP_REOPEN;
+	foreach(lc, readers)
+	{
+		EddyReader *reader = lfirst(lc);
+		Relation	stream;
+
+		if (eddy_reader_lock(reader, &stream) != EDDY_CONTINUE)
+			return STEP_REOPEN;
+		finish->opened = lappend(finish->opened, stream);
+		if (!eddy_reader_read_bounds(reader))
+			return STEP_REOPEN;
+		if (!eddy_reader_has_received_now(reader))
+			return STEP_NOTHING;
+	}
+	return STEP_LEAVE;
+}
+
 /* Ends the filling, if all messages are there. */
 static StepResult
-step_finish(void *arg pg_attribute_unused())
+step_finish(void *arg)
 {
-	List	   *opened = NIL;
-	StepResult	result = STEP_LEAVE;
+	const bool *prepares = arg;
+	Finish		finish = {0};
 	EddyViewStart *start;
-	EddyView   *view;
+	StepResult	result;
 	ListCell   *lc;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	view = get_starting_view();
-	if (view == NULL)
+	finish.view = get_starting_view();
+	if (finish.view == NULL)
 	{
 		PopActiveSnapshot();
 		return STEP_LEAVE;
 	}
 	start = eddy_catalog_get_view_start(view_oid);
-	lock_for_finish(start, view->streams);
+	finish.replaces = start ? start->replaces : InvalidOid;
+	if (*prepares && OidIsValid(finish.replaces))
+		prepare_replacement(&finish);
+	take_locks(&finish);
 	PopActiveSnapshot();
 	/* no batch is in progress, and no source is being attached; with what was committed before the locks */
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (!reads_all_sources(view))
-		result = STEP_REOPEN;
-	foreach(lc, result == STEP_LEAVE ? readers : NIL)
-	{
-		EddyReader *reader = lfirst(lc);
-		Relation	stream;
-		EddyOutcome outcome = eddy_reader_lock(reader, &stream);
-
-		if (outcome != EDDY_CONTINUE)
-		{
-			result = STEP_REOPEN;
-			break;
-		}
-		opened = lappend(opened, stream);
-		if (!eddy_reader_read_bounds(reader))
-			result = STEP_REOPEN;
-		else if (!eddy_reader_has_received_now(reader))
-			result = STEP_NOTHING;
-		if (result != STEP_LEAVE)
-			break;
-	}
+	result = open_streams(&finish);
 	/* it may have been dropped, or suspended, before the locks */
-	if (result == STEP_LEAVE && (view = get_starting_view()) != NULL)
-		hand_over(view, start, opened);
-	foreach(lc, opened)
+	if (result == STEP_LEAVE && (finish.view = get_starting_view()) != NULL)
+		hand_over(&finish);
+	else if (finish.replacement)
+		/* what was prepared must not remain */
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("messages have arrived while results were compared")));
+	foreach(lc, finish.opened)
 	{
 		PopActiveSnapshot();
 		table_close(lfirst(lc), NoLock);
@@ -559,11 +633,13 @@ finish_filling(void)
 {
 	ErrorData  *failure;
 	StepResult	result;
+	bool		prepares = finish_attempts < PREPARED_ATTEMPTS;
 	bool		had_messages = false;
 	ListCell   *lc;
 
-	if (try_step(step_finish, NULL, &result, &failure))
+	if (try_step(step_finish, &prepares, &result, &failure))
 		return result;
+	finish_attempts++;
 	eddy_clock_stop();
 	/* what was taken is applied by batches, which find out what fails */
 	foreach(lc, readers)
