@@ -35,6 +35,7 @@ OBJS = \
 	src/apply/close_pace.o \
 	src/apply/dead_letter.o \
 	src/apply/deferred.o \
+	src/apply/each_view.o \
 	src/apply/event_time.o \
 	src/apply/fill.o \
 	src/apply/history.o \

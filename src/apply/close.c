@@ -402,36 +402,16 @@ is_listed(List *list, const List *streams)
 	return false;
 }
 
-/* The streams of views that have windows: List of List of Oid in the caller's context. */
-static List *
-list_streams(void)
+/* Adds the streams of a view that has windows to a List of List of Oid. */
+static void
+add_streams(const EddyView *view, void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	List	   *result = NIL;
-	ListCell   *lc;
+	List	  **result = arg;
+	List	   *streams = eddy_catalog_member(view->relid).streams;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	if (eddy_catalog_installed())
-		foreach(lc, eddy_catalog_list_all_views())
-		{
-			const EddyView *view = lfirst(lc);
-			List	   *streams = eddy_catalog_member(view->relid).streams;
-			MemoryContext old;
-
-			if (view->final_column == InvalidAttrNumber || view->suspended || streams == NIL ||
-				is_listed(result, streams))
-				continue;
-			old = MemoryContextSwitchTo(caller);
-			result = lappend(result, list_copy(streams));
-			MemoryContextSwitchTo(old);
-		}
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(caller);
-	list_sort(result, compare_lengths);
-	return result;
+	if (view->final_column != InvalidAttrNumber && !view->suspended && streams != NIL &&
+		!is_listed(*result, streams))
+		*result = lappend(*result, list_copy(streams));
 }
 
 /* One step with the views of some streams, in a transaction of its own. */
@@ -573,10 +553,12 @@ run_steps(List *streams, void (*function) (void *), int64 begin, int64 *work)
 long
 eddy_close_tick(int64 *work, bool *complete)
 {
-	List	   *streams = list_streams();
+	List	   *streams = NIL;
 	int64		begin = eddy_monotonic_real();
 	ListCell   *lc;
 
+	eddy_apply_each_view(add_streams, &streams);
+	list_sort(streams, compare_lengths);
 	*complete = true;
 
 	foreach(lc, streams)

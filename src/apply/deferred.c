@@ -31,7 +31,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "apply/apply.h"
+#include "apply/steps.h"
 #include "monotonic.h"
 #include "settings.h"
 #include "subtransaction.h"
@@ -105,37 +105,19 @@ remove_others(List *views)
 	}
 }
 
-/* The views that are maintained so: List of DeferredView in the caller's context. */
-static List *
-list_views(void)
+/* Adds a view that is maintained so to a List of DeferredView. */
+static void
+add_view(const EddyView *view, void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	List	   *views = NIL;
-	ListCell   *lc;
+	List	  **views = arg;
+	DeferredView *entry;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	if (eddy_catalog_installed())
-		foreach(lc, eddy_catalog_list_all_views())
-		{
-			const EddyView *view = lfirst(lc);
-			MemoryContext old;
-			DeferredView *entry;
-
-			if (strcmp(view->maintenance, "deferred") != 0 || view->suspended)
-				continue;
-			old = MemoryContextSwitchTo(caller);
-			entry = palloc(sizeof(DeferredView));
-			entry->view = view->relid;
-			entry->stream = view->stream;
-			views = lappend(views, entry);
-			MemoryContextSwitchTo(old);
-		}
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(caller);
-	return views;
+	if (strcmp(view->maintenance, "deferred") != 0 || view->suspended)
+		return;
+	entry = palloc(sizeof(DeferredView));
+	entry->view = view->relid;
+	entry->stream = view->stream;
+	*views = lappend(*views, entry);
 }
 
 /* ---- merging ---- */
@@ -281,11 +263,11 @@ eddy_deferred_tick(void)
 	MemoryContext mcxt = AllocSetContextCreate(TopMemoryContext, "pg_eddy deferred tick",
 											   ALLOCSET_SMALL_SIZES);
 	bool		deferred;
-	List	   *views;
+	List	   *views = NIL;
 	ListCell   *lc;
 
 	MemoryContextSwitchTo(mcxt);
-	views = list_views();
+	eddy_apply_each_view(add_view, &views);
 	deferred = (views != NIL);
 	foreach(lc, views)
 		fold_view(lfirst(lc), mcxt);

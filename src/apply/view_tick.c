@@ -28,7 +28,6 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "apply/apply.h"
 #include "apply/steps.h"
 #include "interval.h"
 #include "monotonic.h"
@@ -57,43 +56,31 @@ typedef struct TimedView
 static List *failed = NIL;		/* of Oid, in TopMemoryContext */
 static int64 retry_at = 0;
 
-/* Lists the views, in mcxt, and sets *pause to the ms until the next call. */
-static List *
-list_views(MemoryContext mcxt, long *pause)
+typedef struct TimedViews
 {
-	List	   *views = NIL;
-	ListCell   *lc;
+	List	   *views;			/* of TimedView */
+	long		pause;			/* ms until the next call; -1: none is needed */
+} TimedViews;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	foreach(lc, eddy_catalog_list_all_views())
-	{
-		const EddyView *view = lfirst(lc);
-		int64		interval = 0;
-		bool		emits = eddy_view_parse_emit(view->emit, &interval);
-		TimedView  *timed;
-		List	   *streams;
-		MemoryContext old;
+static void
+add_view(const EddyView *view, void *arg)
+{
+	TimedViews *list = arg;
+	int64		interval = 0;
+	bool		emits = eddy_view_parse_emit(view->emit, &interval);
+	TimedView  *timed;
 
-		if (view->suspended || (!emits && view->idle_ttl == NULL))
-			continue;
-		*pause = *pause < 0 ? INTERVAL_MAX : *pause;
-		if (emits)
-			*pause = Min(*pause, Max(INTERVAL_MIN, (long) (interval / INTERVAL_PART / 1000)));
-		streams = eddy_catalog_root_streams(view->relid);
-		old = MemoryContextSwitchTo(mcxt);
-		timed = palloc(sizeof(TimedView));
-		timed->view = view->relid;
-		timed->streams = list_copy(streams);
-		timed->emits = emits;
-		timed->expires = view->idle_ttl != NULL;
-		views = lappend(views, timed);
-		MemoryContextSwitchTo(old);
-	}
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	return views;
+	if (view->suspended || (!emits && view->idle_ttl == NULL))
+		return;
+	list->pause = list->pause < 0 ? INTERVAL_MAX : list->pause;
+	if (emits)
+		list->pause = Min(list->pause, Max(INTERVAL_MIN, (long) (interval / INTERVAL_PART / 1000)));
+	timed = palloc(sizeof(TimedView));
+	timed->view = view->relid;
+	timed->streams = eddy_catalog_root_streams(view->relid);
+	timed->emits = emits;
+	timed->expires = view->idle_ttl != NULL;
+	list->views = lappend(list->views, timed);
 }
 
 /* One step with one view, in a transaction of its own. */
@@ -180,17 +167,17 @@ eddy_view_tick(void)
 	MemoryContext mcxt = AllocSetContextCreate(TopMemoryContext, "pg_eddy view tick",
 											   ALLOCSET_SMALL_SIZES);
 	int64		now = eddy_monotonic_real();
-	long		pause = -1;
-	List	   *views = list_views(mcxt, &pause);
+	TimedViews	list = {NIL, -1};
 	ListCell   *lc;
 
 	MemoryContextSwitchTo(mcxt);
+	eddy_apply_each_view(add_view, &list);
 	if (now >= retry_at)
 	{
 		list_free(failed);
 		failed = NIL;
 	}
-	foreach(lc, views)
+	foreach(lc, list.views)
 	{
 		const TimedView *view = lfirst(lc);
 
@@ -199,5 +186,5 @@ eddy_view_tick(void)
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(mcxt);
-	return pause;
+	return list.pause;
 }
