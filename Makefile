@@ -176,6 +176,7 @@ OBJS = \
 	src/view/union.o \
 	src/view/upgrade.o \
 	src/view/upsert.o \
+	src/view/upsert_write.o \
 	src/view/window.o \
 	src/worker/database.o \
 	src/worker/evict.o \

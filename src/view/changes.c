@@ -3,7 +3,7 @@
  * changes.c
  *    Records the changes that maintenance makes to the rows of a view, and passes them to observers.
  *
- * Changes are recorded where rows of the main state table are written (upsert.c), if the layout of the
+ * Changes are recorded where rows of the main state table are written (upsert_write.c), if the layout of the
  * table has a record (EddyStateTable.changes), which is the case while a view that is observed is
  * maintained (maintain.c), closed (closing.c) or rebuilt (suspend.c); and by a trigger on the table when
  * a user deletes rows (api/view_triggers.c). So no kind of view has to know of it.

@@ -17,7 +17,7 @@
  *
  * The delta query is the definition itself, and all that can fail happens in it.
  *
- * Locking: see upsert.c; no row is ever waited for. Memory: the caller's. A crash leaves nothing.
+ * Locking: see upsert_write.c; no row is ever waited for. Memory: the caller's. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */

@@ -17,7 +17,7 @@
  * gives one row of transition states for each group of the batch. These are combined with what
  * is stored of the group, and finalized.
  *
- * Locking: see upsert.c. Memory: one context that is reset for each group. A crash leaves nothing.
+ * Locking: see upsert_write.c. Memory: one context that is reset for each group. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */

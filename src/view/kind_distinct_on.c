@@ -13,7 +13,7 @@
  * that are equal by ORDER BY, the one that was stored stays, and without columns after the keys, the
  * one that came first.
  *
- * Locking: see upsert.c. Memory: one context that is reset for each key. A crash leaves nothing.
+ * Locking: see upsert_write.c. Memory: one context that is reset for each key. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */

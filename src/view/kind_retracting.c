@@ -19,7 +19,7 @@
  * in the same way when they are taken back. An error that depends on the other rows of the group
  * suspends the view: which rows it has counted would not be known.
  *
- * Locking: see upsert.c. Memory: one context that is reset for each group. A crash leaves nothing.
+ * Locking: see upsert_write.c. Memory: one context that is reset for each group. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */

@@ -20,7 +20,7 @@
  *
  * Groups of several rows are changed in merge_rows.c.
  *
- * Locking: see upsert.c. Memory: one context for each merge; what the first pass has computed lives
+ * Locking: see upsert_write.c. Memory: one context for each merge; what the first pass has computed lives
  * in the caller's. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------

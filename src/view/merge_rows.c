@@ -9,7 +9,7 @@
  * the rows of its groups here as ranges of a state table, and passes changes; those of one group are
  * collected, and made by the pass that writes.
  *
- * Locking: see upsert.c. Memory: changes and versions of the current group live in a context of the
+ * Locking: see upsert_write.c. Memory: changes and versions of the current group live in a context of the
  * merge that is reset after each group; those of the first of two passes in its result. A crash
  * leaves nothing.
  *

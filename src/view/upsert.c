@@ -1,96 +1,41 @@
 /*-------------------------------------------------------------------------
  *
  * upsert.c
- *    Reading and writing the rows of a state table by key.
+ *    Opening a state table, and reading its rows by key.
  *
- * Rows are found through the unique index over the key and written directly through the table
- * access method, below triggers. What the columns mean is not known here: what a row becomes is
- * computed by the kind of the view.
- *
- * Updates and deletes are optimistic: the version that was read is replaced if it is still the
- * latest. Where several rows must change together, they are locked first. A row that does not
- * exist yet is inserted speculatively, as ON CONFLICT does, because a concurrent transaction may
- * be inserting it. If such a transaction was first, the caller continues, under READ COMMITTED,
- * with a new snapshot, in which it reads the row again; under the stricter levels the statement
- * fails with 40001. Where the whole transaction can be repeated, new rows are inserted many at a
- * time, and a collision is an error (23505).
+ * Rows are found through the unique index over the key. What the columns mean is not known here: what a row
+ * becomes is computed by the kind of the view, and written by upsert_write.c.
  *
  * All reads are made with the active snapshot, which the caller pushes before it opens the table
  * and pops after closing it.
  *
- * Locking: RowExclusiveLock on table and index, row locks in the order of the calls, all until the
- * end of the transaction; callers write in order of key, so that they never deadlock among
- * themselves. Memory: the context in which the table was opened. A crash leaves nothing: all of it
- * is part of one WAL-logged transaction.
+ * Locking: RowExclusiveLock on table and index, until the end of the transaction. Memory: the context in which the
+ * table was opened. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/itup.h"
-#include "access/nbtree.h"
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "access/xact.h"
 #include "catalog/pg_am.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
-#include "storage/lmgr.h"
-#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
-#include "view/changes.h"
 #include "view/group_cache.h"
 #include "view/key_gap.h"
-#include "view/old_row.h"
-#include "view/upsert.h"
+#include "view/upsert_state.h"
 
 /* Instead of a number of keys: the scan is one of a range, and is not reused. */
 #define SCAN_RANGE (-1)
-
-/* New rows that are inserted together at most. */
-#define MAX_ADDED 64
-
-struct EddyUpsert
-{
-	const EddyStateTable *table;
-	const char *view_name;		/* for messages */
-	MemoryContext mcxt;			/* in which the table was opened: scans live as long */
-	Relation	rel;
-	Relation	index;			/* by which rows are read, in the order of ranges */
-	Relation	key_index;		/* the unique index over the key; often the same */
-	Relation	time_index;		/* by which rows are read in order of a time; NULL: none */
-	IndexScanDesc scan;			/* NULL: none with the active snapshot */
-	int			scan_nkeys;
-	ScanKeyData *scan_keys;		/* of the layout */
-	FmgrInfo   *at_least;		/* >= of each key column; fn_oid 0: not looked up yet */
-	const Datum *after_keys;	/* rows after this key are read, in several ranges; NULL: one range */
-	const bool *after_nulls;
-	TimestampTz after_until;
-	int			after_column;	/* the next range differs from the key in this column; -1: none */
-	bool		after_null;		/* it has NULL there, instead of greater values */
-	TupleTableSlot *stored;		/* the row that was read last */
-	TupleTableSlot *replaced;	/* a version that is replaced or deleted, for observers; often NULL */
-	EState	   *estate;			/* for index entries; NULL until they are needed */
-	ResultRelInfo *rri;
-	TupleTableSlot *added[MAX_ADDED];	/* rows that are not inserted yet */
-	uint64		added_hashes[MAX_ADDED];	/* of the keys, for the cache */
-	ItemPointer added_places[MAX_ADDED];	/* where their places are stored; NULL: nowhere */
-	int			nadded;
-
-	/* places of rows that were seen before */
-	EddyGroupCache *cache;		/* NULL: none */
-	BlockNumber nblocks;		/* of the table when it was opened: later it does not shrink */
-	uint64		found_hash;		/* of the key that was looked for last */
-	ItemPointerData found_place;	/* of the row with it, invalid if there is none */
-	EddyKeyGap *gap;			/* keys that no row has; NULL: not noted */
-};
 
 /* ---- opening ---- */
 
@@ -256,24 +201,9 @@ eddy_upsert_open(const EddyStateTable *table, const char *view_name)
 	return upsert;
 }
 
-/* Prepares for the insertion of index entries, which reads and HOT updates do without. */
-static void
-open_indexes(EddyUpsert *upsert)
-{
-	MemoryContext old;
-
-	if (upsert->estate)
-		return;
-	old = MemoryContextSwitchTo(upsert->mcxt);
-	upsert->estate = CreateExecutorState();
-	upsert->rri = makeNode(ResultRelInfo);
-	InitResultRelInfo(upsert->rri, upsert->rel, 0, NULL, 0);
-	ExecOpenIndices(upsert->rri, true);
-	MemoryContextSwitchTo(old);
-}
-
-static void
-end_scan(EddyUpsert *upsert)
+/* eddy_upsert_end_scan ends reading, so that the next scan uses the active snapshot. */
+void
+eddy_upsert_end_scan(EddyUpsert *upsert)
 {
 	ExecClearTuple(upsert->stored);
 	if (upsert->scan)
@@ -291,7 +221,7 @@ void
 eddy_upsert_close(EddyUpsert *upsert)
 {
 	Assert(upsert->nadded == 0);
-	end_scan(upsert);
+	eddy_upsert_end_scan(upsert);
 	for (int i = 0; i < MAX_ADDED && upsert->added[i]; i++)
 		ExecDropSingleTupleTableSlot(upsert->added[i]);
 	ExecDropSingleTupleTableSlot(upsert->stored);
@@ -365,7 +295,7 @@ eddy_upsert_seek_from(EddyUpsert *upsert, int nkeys, bool from, const Datum *key
 	/* the snapshot may have been renewed for another table */
 	if (upsert->scan && (upsert->scan_nkeys != n ||
 						 upsert->scan->xs_snapshot != GetActiveSnapshot()))
-		end_scan(upsert);
+		eddy_upsert_end_scan(upsert);
 	if (upsert->scan == NULL)
 	{
 		upsert->scan = eddy_compat_index_beginscan(upsert->rel, upsert->index,
@@ -386,8 +316,9 @@ eddy_upsert_seek(EddyUpsert *upsert, int nkeys, const Datum *keys, const bool *n
 	eddy_upsert_seek_from(upsert, nkeys, false, keys, nulls);
 }
 
-static void
-raise_serialization_failure(const EddyUpsert *upsert)
+/* eddy_upsert_raise_conflict raises the error of isolation levels that cannot read a row again. */
+void
+eddy_upsert_raise_conflict(const EddyUpsert *upsert)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -416,7 +347,7 @@ eddy_upsert_check_unseen(EddyUpsert *upsert, int nkeys, bool from, const Datum *
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!table_tuple_satisfies_snapshot(upsert->rel, slot, GetActiveSnapshot()))
-			raise_serialization_failure(upsert);
+			eddy_upsert_raise_conflict(upsert);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	index_endscan(scan);
@@ -465,7 +396,7 @@ eddy_upsert_seek_by(EddyUpsert *upsert, struct ScanKeyData *keys, int nkeys)
 {
 	MemoryContext old = MemoryContextSwitchTo(upsert->mcxt);
 
-	end_scan(upsert);
+	eddy_upsert_end_scan(upsert);
 	begin_key_scan(upsert, upsert->index, keys, nkeys);
 	MemoryContextSwitchTo(old);
 }
@@ -479,7 +410,7 @@ eddy_upsert_seek_range(EddyUpsert *upsert, TimestampTz after, TimestampTz until)
 {
 	ScanKeyData range[2];
 
-	end_scan(upsert);
+	eddy_upsert_end_scan(upsert);
 	set_key(&range[0], upsert->key_index, 0, BTGreaterStrategyNumber, TimestampTzGetDatum(after));
 	set_key(&range[1], upsert->key_index, 0, BTLessEqualStrategyNumber,
 			TimestampTzGetDatum(until));
@@ -493,7 +424,7 @@ eddy_upsert_seek_time(EddyUpsert *upsert, const EddyTimeIndex *index, TimestampT
 {
 	ScanKeyData range[2];
 
-	end_scan(upsert);
+	eddy_upsert_end_scan(upsert);
 	upsert->time_index = index_open(index->index, AccessShareLock);
 	set_key(&range[0], upsert->time_index, 0, BTGreaterStrategyNumber, TimestampTzGetDatum(after));
 	set_key(&range[1], upsert->time_index, 0, BTLessEqualStrategyNumber,
@@ -549,7 +480,7 @@ void
 eddy_upsert_seek_after(EddyUpsert *upsert, const Datum *keys, const bool *nulls,
 					   TimestampTz until)
 {
-	end_scan(upsert);
+	eddy_upsert_end_scan(upsert);
 	upsert->after_keys = keys;
 	upsert->after_nulls = nulls;
 	upsert->after_until = until;
@@ -698,298 +629,4 @@ eddy_upsert_find_at(EddyUpsert *upsert, ItemPointer place, const Datum *keys, co
 	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < BLCKSZ / 8)
 		return NULL;
 	return upsert->stored;
-}
-
-/* Notes where the version that replaces a row is, if it is the row that was looked for last. */
-static void
-note_update(EddyUpsert *upsert, ItemPointer old, ItemPointer place)
-{
-	if (upsert->cache && ItemPointerIsValid(&upsert->found_place) &&
-		ItemPointerEquals(&upsert->found_place, old))
-		eddy_group_cache_put(upsert->cache, upsert->found_hash, place);
-}
-
-/* ---- what a row can have ---- */
-
-/*
- * eddy_upsert_check_key raises an error for a key that the index cannot hold. Callers check
- * before anything is written, because a row causes it. The limit is that of nbtree.h, less
- * what a place in the table takes.
- */
-void
-eddy_upsert_check_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
-{
-	const Size	limit = MAXALIGN_DOWN((BLCKSZ - MAXALIGN(SizeOfPageHeaderData +
-														 3 * sizeof(ItemIdData)) -
-									   MAXALIGN(sizeof(BTPageOpaqueData))) / 3) -
-		MAXALIGN(sizeof(ItemPointerData));
-	const EddyStateTable *table = upsert->table;
-	const EddyStateKey *columns = eddy_upsert_order(table);
-	Size		size = 0;
-	IndexTuple	entry;
-
-	for (int i = 0; i < table->nkeys; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(upsert->rel),
-											  columns[i].column - 1);
-
-		if (!nulls[i])
-			size += datumGetSize(keys[i], att->attbyval, att->attlen);
-	}
-	if (size < limit / 2)
-		return;
-	/* compression can make it smaller */
-	entry = index_form_tuple(RelationGetDescr(upsert->index), unconstify(Datum *, keys),
-							 unconstify(bool *, nulls));
-	size = IndexTupleSize(entry);
-	pfree(entry);
-	if (size > limit)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 table->parts ?
-				 errmsg("value for an aggregate of continuous view \"%s\" is too long",
-						upsert->view_name) :
-				 errmsg("group key of continuous view \"%s\" is too long", upsert->view_name),
-				 errdetail("It takes %zu bytes in an index, where at most %zu are possible.",
-						   size, limit)));
-}
-
-/*
- * eddy_upsert_check_row raises an error for a NULL in a column that a superuser has set NOT NULL,
- * for REPLICA IDENTITY USING INDEX. The table access method checks nothing, and a NULL there
- * would make plans wrong.
- */
-void
-eddy_upsert_check_row(EddyUpsert *upsert, const TupleTableSlot *row)
-{
-	TupleDesc	desc = RelationGetDescr(upsert->rel);
-
-	if (desc->constr == NULL || !desc->constr->has_not_null)
-		return;
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (att->attnotnull && row->tts_isnull[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NOT_NULL_VIOLATION),
-					 errmsg("null value in column \"%s\" of continuous view \"%s\" violates not-null constraint",
-							NameStr(att->attname), upsert->view_name),
-					 errdetail("The column of its state table was set NOT NULL.")));
-	}
-}
-
-/* ---- writing ---- */
-
-/* Records a change, if the table is observed. place: of the version that was replaced or deleted. */
-static void
-record(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row)
-{
-	if (upsert->table->changes == NULL)
-		return;
-	if (place)
-	{
-		if (upsert->replaced == NULL)
-			upsert->replaced = table_slot_create(upsert->rel, NULL);
-		/* nobody can have removed it: the transaction that has replaced it is still running */
-		if (!table_tuple_fetch_row_version(upsert->rel, place, SnapshotAny, upsert->replaced))
-			elog(ERROR, "replaced row of state table \"%s\" is missing",
-				 RelationGetRelationName(upsert->rel));
-	}
-	eddy_changes_record(upsert->table->changes, place ? upsert->replaced : NULL, row);
-	if (place)
-		ExecClearTuple(upsert->replaced);
-}
-
-/* True if a version was replaced or deleted, false if it was not the latest one. */
-static bool
-check_result(EddyUpsert *upsert, TM_Result result)
-{
-	switch (result)
-	{
-		case TM_Ok:
-			return true;
-		case TM_Updated:
-		case TM_Deleted:
-			return false;
-		default:
-			elog(ERROR, "unexpected result %d of writing to state table \"%s\"", result,
-				 RelationGetRelationName(upsert->rel));
-	}
-}
-
-/* eddy_upsert_update replaces the version at a place. */
-bool
-eddy_upsert_update(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row)
-{
-	bool		update_indexes;
-
-	if (!check_result(upsert, eddy_old_row_update(upsert->rel, place, row, &update_indexes)))
-		return false;
-	record(upsert, place, row);
-	note_update(upsert, place, &row->tts_tid);
-	if (update_indexes)
-	{
-		open_indexes(upsert);
-		list_free(eddy_compat_insert_index_tuples(upsert->rri, row, upsert->estate, true, false,
-												  NULL));
-		ResetPerTupleExprContext(upsert->estate);
-	}
-	return true;
-}
-
-/* eddy_upsert_delete deletes the version at a place. */
-bool
-eddy_upsert_delete(EddyUpsert *upsert, ItemPointer place)
-{
-	TM_FailureData tmfd;
-	TM_Result	result = table_tuple_delete(upsert->rel, place, GetCurrentCommandId(true),
-											GetActiveSnapshot(), InvalidSnapshot, true, &tmfd,
-											false);
-
-	if (!check_result(upsert, result))
-		return false;
-	record(upsert, place, NULL);
-	return true;
-}
-
-static TM_Result
-lock_version(EddyUpsert *upsert, ItemPointer place, LockWaitPolicy policy)
-{
-	TM_FailureData tmfd;
-	TupleTableSlot *slot = table_slot_create(upsert->rel, NULL);
-	TM_Result	result = table_tuple_lock(upsert->rel, place, GetActiveSnapshot(), slot,
-										  GetCurrentCommandId(true), LockTupleExclusive,
-										  policy, 0, &tmfd);
-
-	ExecDropSingleTupleTableSlot(slot);
-	return result;
-}
-
-/*
- * eddy_upsert_lock locks the version at a place until the end of the transaction; false if it is
- * not the latest one.
- */
-bool
-eddy_upsert_lock(EddyUpsert *upsert, ItemPointer place)
-{
-	return check_result(upsert, lock_version(upsert, place, LockWaitBlock));
-}
-
-/* eddy_upsert_try_lock does the same; false also if another transaction has locked the row. */
-bool
-eddy_upsert_try_lock(EddyUpsert *upsert, ItemPointer place)
-{
-	TM_Result	result = lock_version(upsert, place, LockWaitSkip);
-
-	return result != TM_WouldBlock && check_result(upsert, result);
-}
-
-TupleTableSlot *
-eddy_upsert_lock_latest(EddyUpsert *upsert, ItemPointer place)
-{
-	TM_FailureData tmfd;
-	TM_Result	result;
-
-	end_scan(upsert);
-	/* as an update that does not change the key */
-	result = table_tuple_lock(upsert->rel, place, GetActiveSnapshot(), upsert->stored,
-							  GetCurrentCommandId(true), LockTupleNoKeyExclusive, LockWaitBlock,
-							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &tmfd);
-	if (!check_result(upsert, result))
-		return NULL;
-	slot_getallattrs(upsert->stored);
-	return upsert->stored;
-}
-
-/*
- * eddy_upsert_insert inserts a row whose key was not found just before, so no other transaction is
- * expected to have inserted it; only if one has, its end is waited for.
- */
-bool
-eddy_upsert_insert(EddyUpsert *upsert, TupleTableSlot *row)
-{
-	ItemPointerData conflict_place;
-	uint32		token;
-	bool		conflict = false;
-
-	open_indexes(upsert);
-	ItemPointerSetInvalid(&row->tts_tid);
-	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
-	table_tuple_insert_speculative(upsert->rel, row, GetCurrentCommandId(true), 0, NULL, token);
-	list_free(eddy_compat_insert_index_tuples(upsert->rri, row, upsert->estate, false, true,
-											  &conflict));
-	table_tuple_complete_speculative(upsert->rel, row, token, !conflict);
-	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
-	if (conflict)
-	{
-		ItemPointerSetInvalid(&row->tts_tid);
-		(void) eddy_compat_check_index_constraints(upsert->rri, row, upsert->estate,
-												   &conflict_place);
-	}
-	ResetPerTupleExprContext(upsert->estate);
-	if (!conflict)
-		record(upsert, NULL, row);
-	return !conflict;
-}
-
-/*
- * eddy_upsert_renew replaces the active snapshot by one that sees the row that a concurrent
- * transaction has written, or raises 40001.
- */
-void
-eddy_upsert_renew(EddyUpsert *upsert)
-{
-	if (IsolationUsesXactSnapshot())
-		raise_serialization_failure(upsert);
-	end_scan(upsert);
-	PopActiveSnapshot();
-	PushActiveSnapshot(GetLatestSnapshot());
-}
-
-/* eddy_upsert_add adds a copy of a row to those that eddy_upsert_flush inserts. */
-void
-eddy_upsert_add(EddyUpsert *upsert, TupleTableSlot *row)
-{
-	eddy_upsert_add_at(upsert, row, NULL);
-}
-
-/* The same; place: where its place is stored then. */
-void
-eddy_upsert_add_at(EddyUpsert *upsert, TupleTableSlot *row, ItemPointer place)
-{
-	TupleTableSlot **slot = &upsert->added[upsert->nadded];
-
-	if (*slot == NULL)
-		*slot = table_slot_create(upsert->rel, NULL);
-	ExecCopySlot(*slot, row);
-	record(upsert, NULL, row);
-	/* a wrong one, if another key was looked for meanwhile, is noticed when it is used */
-	upsert->added_hashes[upsert->nadded] = upsert->found_hash;
-	upsert->added_places[upsert->nadded] = place;
-	if (++upsert->nadded == MAX_ADDED)
-		eddy_upsert_flush(upsert);
-}
-
-void
-eddy_upsert_flush(EddyUpsert *upsert)
-{
-	if (upsert->nadded == 0)
-		return;
-	open_indexes(upsert);
-	table_multi_insert(upsert->rel, upsert->added, upsert->nadded, GetCurrentCommandId(true), 0,
-					   NULL);
-	for (int i = 0; i < upsert->nadded; i++)
-	{
-		list_free(eddy_compat_insert_index_tuples(upsert->rri, upsert->added[i], upsert->estate,
-												  false, false, NULL));
-		ResetPerTupleExprContext(upsert->estate);
-		if (upsert->cache)
-			eddy_group_cache_put(upsert->cache, upsert->added_hashes[i],
-								 &upsert->added[i]->tts_tid);
-		if (upsert->added_places[i])
-			*upsert->added_places[i] = upsert->added[i]->tts_tid;
-		ExecClearTuple(upsert->added[i]);
-	}
-	upsert->nadded = 0;
 }
