@@ -43,6 +43,7 @@ OBJS = \
 	src/apply/pipeline.o \
 	src/apply/published.o \
 	src/apply/reject.o \
+	src/apply/seam.o \
 	src/apply/statement.o \
 	src/apply/stream_cache.o \
 	src/apply/tick.o \

@@ -15,9 +15,10 @@
  *
  * When a view is created, or its query is replaced, others do not know the new state before it is complete, so that writers
  * continue (fill_beside): it is filled first with what a snapshot sees, then with the rows that were added to the stream
- * since that snapshot, in several passes. Only for the last one, which has few rows, writers are locked out. A stream
- * without retention does not keep the rows of Kafka, and one with argument staged_columns may not store columns that only
- * this view needs: then they are locked out from the beginning.
+ * since that snapshot, in several passes. Only for the last one, which has few rows, writers are locked out. The rows that batches
+ * of Kafka have added to a stream without retention are not there; a new view gets them from Kafka (seam.c). Writers are
+ * locked out from the beginning for a replacement of that kind, before a source knows its offsets, and if a stream with argument
+ * staged_columns may not store columns that only this view needs.
  *
  * Locking: the caller has locked writers out, except in eddy_apply_fill_new and eddy_apply_refill; AccessShareLock on the segments,
  * which are not emptied meanwhile. Memory: the caller's; the rows spill to a temporary file beyond work_mem.
@@ -37,6 +38,7 @@
 #include "utils/snapmgr.h"
 
 #include "apply/history.h"
+#include "apply/seam.h"
 #include "apply/steps.h"
 #include "argument.h"
 #include "interval.h"
@@ -384,11 +386,13 @@ fill_beside(const EddyView *view, Filling *fillings, int count, EddyFillSource s
 	Snapshot	since;
 	int64		nrows = FEW_ROWS + 1;
 	bool		compared = replacement == NULL;
+	List	   *seam;
 
 	/* before the snapshot is taken */
 	for (int i = 0; i < count; i++)
 		eddy_stream_hold_rows(fillings[i].stream->relid);
 	push_registered(&since);
+	seam = eddy_seam_read(view->streams, since);
 	for (int i = 0; i < count; i++)
 		fill_first(&fillings[i], source, histories);
 	PopActiveSnapshot();
@@ -410,6 +414,8 @@ fill_beside(const EddyView *view, Filling *fillings, int count, EddyFillSource s
 		nrows = 0;
 		for (int i = 0; i < count; i++)
 			nrows += fill_since(&fillings[i], since);
+		if (last && replacement == NULL)
+			eddy_seam_close(view, seam, now);
 		PopActiveSnapshot();
 		UnregisterSnapshot(since);
 		since = now;
@@ -426,6 +432,7 @@ fill_unlocked(const EddyView *view, EddyReplacement *replacement, EddyFillSource
 	int			count = list_length(view->streams);
 	Filling    *fillings = palloc(sizeof(Filling) * count);
 	bool		beside = source != EDDY_FILL_NOTHING;
+	bool		stored = true;
 	ListCell   *lc;
 
 	check_histories(view, histories);
@@ -434,10 +441,15 @@ fill_unlocked(const EddyView *view, EddyReplacement *replacement, EddyFillSource
 		const EddyStream *stream = get_stream(lfirst_oid(lc));
 
 		begin_filling(&fillings[foreach_current_index(lc)], view->relid, stream, replacement);
+		stored = stored && eddy_interval_usec(&stream->retention) > 0;
 		/* rows that arrived meanwhile could not be counted */
-		beside = beside && eddy_interval_usec(&stream->retention) > 0 &&
+		beside = beside &&
 			!eddy_stream_lacks_columns(stream, fillings[foreach_current_index(lc)].rel, view);
 	}
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (!stored && (replacement || !eddy_seam_is_known(view->streams)))
+		beside = false;
+	PopActiveSnapshot();
 	if (beside)
 		fill_beside(view, fillings, count, source, histories);
 	else if (source == EDDY_FILL_NOTHING)

@@ -26,6 +26,7 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
+#include "utils/snapshot.h"
 #include "utils/uuid.h"
 
 /* Tables of schema eddy that C code uses. */
@@ -255,6 +256,7 @@ typedef struct EddyPartition
 } EddyPartition;
 
 extern List *eddy_catalog_list_partitions(int32 source); /* of EddyPartition, by partition */
+extern List *eddy_catalog_list_partitions_as_of(int32 source, Snapshot as_of);	/* that it sees */
 extern void eddy_catalog_insert_partition(const EddyPartition *partition);
 
 /* Compare-and-set; false if next_offset or epoch is not as expected: the transaction must abort. */

@@ -105,6 +105,15 @@ eddy_catalog_list_partitions(int32 source)
 	return eddy_catalog_scan(&eddy_catalog_partition_table, 1, &key, true);
 }
 
+List *
+eddy_catalog_list_partitions_as_of(int32 source, Snapshot as_of)
+{
+	ScanKeyData key;
+
+	eddy_catalog_key_int4(&key, PARTITION_SOURCE, source);
+	return eddy_catalog_scan_as_of(&eddy_catalog_partition_table, 1, &key, true, as_of);
+}
+
 void
 eddy_catalog_insert_partition(const EddyPartition *partition)
 {

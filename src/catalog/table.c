@@ -215,11 +215,13 @@ typedef struct TableScan
  * the snapshot sees are returned.
  */
 static TableScan
-begin_scan(Relation rel, int nkeys, ScanKeyData *keys, bool by_pkey)
+begin_scan(Relation rel, int nkeys, ScanKeyData *keys, bool by_pkey, Snapshot as_of)
 {
 	TableScan	s = {0};
 
-	if (IsolationIsSerializable())
+	if (as_of)
+		s.snapshot = RegisterSnapshot(as_of);
+	else if (IsolationIsSerializable())
 		s.snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(rel)));
 	if (by_pkey)
 	{
@@ -268,6 +270,14 @@ end_scan(TableScan *s)
 List *
 eddy_catalog_scan(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys, bool by_pkey)
 {
+	return eddy_catalog_scan_as_of(desc, nkeys, keys, by_pkey, NULL);
+}
+
+/* The same, with the rows that a snapshot sees; NULL: the latest ones. */
+List *
+eddy_catalog_scan_as_of(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys, bool by_pkey,
+						Snapshot as_of)
+{
 	List	   *result = NIL;
 	Oid			relid = eddy_catalog_relid(desc->table);
 	Relation	rel;
@@ -284,7 +294,7 @@ eddy_catalog_scan(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys, bool 
 		return NIL;
 	check_columns(rel, desc);
 
-	scan = begin_scan(rel, nkeys, keys, by_pkey);
+	scan = begin_scan(rel, nkeys, keys, by_pkey, as_of);
 	while ((tuple = next_row(&scan)) != NULL)
 	{
 		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);

@@ -53,6 +53,8 @@ extern bool eddy_catalog_table_matches(const EddyTableDesc *desc);
 /* The rows that match all keys, as structs. With by_pkey in the order of the primary key. */
 extern List *eddy_catalog_scan(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys,
 							   bool by_pkey);
+extern List *eddy_catalog_scan_as_of(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys,
+									 bool by_pkey, Snapshot as_of);
 
 /* The row with that primary key as a struct, or NULL. */
 extern void *eddy_catalog_read(const EddyTableDesc *desc, int nkeys, ScanKeyData *keys);

@@ -183,8 +183,16 @@ $pid = sql($node, q{SELECT pid FROM eddy._workers() WHERE kind = 'catch-up'});
 kill 'KILL', $pid;
 wait_until($node, qq{SELECT count(*) = 1 FROM eddy._workers() WHERE kind = 'catch-up' AND pid <> $pid}, 'its worker is killed, and starts again');
 sql($node, "ALTER SYSTEM RESET pg_eddy.catch_up_rate; SELECT pg_reload_conf()");
+# The results are compared before the streams are locked, and what arrives after that is followed.
+my $writer = $node->background_psql('postgres');
+$writer->query_safe('BEGIN; INSERT INTO events SELECT -199 FROM generate_series(1, 20)');
+wait_until($node, q{SELECT bool_or(NOT granted) AND bool_or(locktype = 'relation' AND mode = 'AccessExclusiveLock' AND c.oid IS NULL)
+	FROM pg_locks l JOIN eddy._workers() w USING (pid) LEFT JOIN pg_class c ON c.oid = l.relation WHERE w.kind = 'catch-up'},
+	'the worker waits for a writer, with a table that nobody else knows');
 produce('events', $last + 401 .. $last + 600);
-sql($node, 'INSERT INTO events SELECT -199 FROM generate_series(1, 20)');
+wait_for_consumed($node, $broker, 'events');
+$writer->query_safe('COMMIT');
+$writer->quit;
 wait_until($node, 'SELECT NOT EXISTS (SELECT FROM eddy.view_starts)', 'the query is replaced');
 produce('events', $last + 601 .. $last + 800);
 wait_for_consumed($node, $broker, 'events');
@@ -194,10 +202,16 @@ is(sql($node, difference('TABLE past', $wider =~ s/events/($all) r (id)/r)), '',
 is(sql($node, q{SELECT to_regclass('past_next')}), '', 'the other view is gone');
 # a message can consist of several records
 wait_for_flush($node);
-is(sql($node, q{SELECT count(*) FILTER (WHERE record ~ 'past_next'),
-		count(DISTINCT record::json -> 'key' ->> 'g') FILTER (WHERE record ~ '"public.past".*"largest"')
-	FROM pg_logical_slot_get_changes('replacing', NULL, NULL), string_to_table(data, E'\n') AS record}),
+is(sql($node, q{CREATE TABLE change AS SELECT n, record::jsonb
+		FROM pg_logical_slot_get_changes('replacing', NULL, NULL, 'include-before', 'on') WITH ORDINALITY c (lsn, xid, data, n), string_to_table(data, E'\n') AS record;
+	SELECT count(*) FILTER (WHERE record::text ~ 'past_next'),
+		count(DISTINCT record -> 'key' ->> 'g') FILTER (WHERE record ->> 'view' = 'public.past' AND record::text ~ '"largest"') FROM change}),
 	'0|41', 'consumers receive the difference');
+is(sql($node, difference('SELECT to_jsonb(p) FROM past p', q{SELECT DISTINCT ON (record -> 'key') record -> 'after' FROM change
+	WHERE record ->> 'view' = 'public.past' AND record ? 'op' ORDER BY record -> 'key', n DESC})), '', 'with it, they have the rows of the view');
+is(sql($node, q{SELECT count(*) FROM (SELECT record -> 'before' AS before, lag(record -> 'after') OVER (PARTITION BY record -> 'key' ORDER BY n) AS last
+		FROM change WHERE record ->> 'view' = 'public.past' AND record ? 'op') c
+	WHERE last IS NOT NULL AND jsonb_strip_nulls(before) <> last}), '0', 'each value is the one before the next change');
 sql($node, q{SELECT pg_drop_replication_slot('replacing')});
 sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 100; SELECT pg_reload_conf()");
 sql($node, "SELECT eddy.replace_continuous_view('past', '$wider HAVING count(*) > 0', start => '$time')");
@@ -318,6 +332,42 @@ is(sql($node, q{SELECT count(*), min(n), max(n) FROM hourly}), '9|120|120', 'wit
 produce_timed('timed1', 0 .. 9);
 wait_for_consumed($node, $broker, 'timed1');
 is(sql($node, q{SELECT sum(n) FROM hourly}), '1080', 'rows that are late now are not counted');
+
+#
+# A history, for a stream that does not store messages: writers continue, and what arrives meanwhile is read from Kafka
+#
+
+sql($node, q{
+	CREATE TABLE archive AS SELECT -g::bigint AS id FROM generate_series(1, 1000) g;
+	CREATE FUNCTION gate() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN true; END'});
+my $gate = $node->background_psql('postgres');
+$gate->query_safe('SELECT pg_advisory_lock(1)');
+my $creating = start_process(PostgreSQL::Test::Utils::tempdir() . '/creating', 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c',
+	"SELECT eddy.create_continuous_view('with_history', '$groups', start => 'query', history => 'SELECT id FROM archive WHERE gate()')");
+wait_until($node, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'the history is being counted');
+sql($node, 'INSERT INTO events SELECT -39 FROM generate_series(1, 10)');
+produce('events', 1_000_001 .. 1_002_000);
+wait_for_consumed($node, $broker, 'events');
+sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 500; SELECT pg_reload_conf()");
+$gate->query_safe('SELECT pg_advisory_unlock(1)');
+$gate->quit;
+wait_until($node, q{SELECT rows > 0 FROM eddy.view_starts WHERE view::text = 'with_history' AND start = 'query'}, 'the messages are read again');
+is(stop_process($creating), 0, 'the view is created, with the history and the rows of users');
+$pid = sql($node, q{SELECT pid FROM eddy._workers() WHERE kind = 'catch-up'});
+kill 'KILL', $pid;
+wait_until($node, qq{SELECT count(*) = 1 FROM eddy._workers() WHERE kind = 'catch-up' AND pid <> $pid}, 'its worker is killed, and starts again');
+produce('events', 1_002_001 .. 1_002_400);
+sql($node, 'INSERT INTO events SELECT -79 FROM generate_series(1, 5)');
+sql($node, "ALTER SYSTEM RESET pg_eddy.catch_up_rate; SELECT pg_reload_conf()");
+wait_until_filled('with_history');
+produce('events', 1_002_401 .. 1_002_500);
+wait_for_consumed($node, $broker, 'events');
+same_groups('with_history', 'SELECT id FROM archive UNION ALL SELECT generate_series(1000001::bigint, 1002500)
+	UNION ALL SELECT -39 FROM generate_series(1, 10) UNION ALL SELECT -79 FROM generate_series(1, 5)',
+	'the history, each later message, and each later row of a user is counted once');
+sql($node, "SELECT eddy.create_continuous_view('only_history', '$groups', start => 'query', history => 'TABLE archive')");
+is(sql($node, q{SELECT state FROM eddy.continuous_views WHERE view = 'only_history'::regclass}), 'running', 'without messages meanwhile, it is complete at once');
+same_groups('only_history', 'SELECT id FROM archive', 'with the history');
 
 #
 # What is refused, and views that are dropped or suspended while they are filled
