@@ -252,7 +252,7 @@ get_watermark(List *streams)
 {
 	/* that of a single stream depends on no view */
 	return eddy_watermark_for_closing(streams, list_length(streams) > 1 ?
-									  eddy_view_list_of(streams) : NIL);
+									  eddy_view_list_roots_of(streams) : NIL);
 }
 
 /* A number for a set of streams whose windows close together, not 0. */
@@ -289,7 +289,7 @@ close_locked(List *streams, int64 *budget)
 	bool		complete;
 
 	if (list_length(streams) > 1)
-		eddy_watermark_raise_views(eddy_view_list_of(streams), watermark, true);
+		eddy_watermark_raise_views(eddy_view_list_roots_of(streams), watermark, true);
 	limit_time(streams);
 	complete = eddy_apply_close(streams, watermark, budget);
 	eddy_close_pace_note(&close_pace, identify(streams), complete, GetCurrentTimestamp());
@@ -310,7 +310,7 @@ close_streams(List *streams, int64 *budget, int64 *waited)
 	{
 		/* rows that come are judged by what would close their windows */
 		if (list_length(streams) > 1)
-			eddy_watermark_raise_views(eddy_view_list_of(streams), watermark, false);
+			eddy_watermark_raise_views(eddy_view_list_roots_of(streams), watermark, false);
 		return true;
 	}
 	start = eddy_monotonic_real();

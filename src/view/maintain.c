@@ -723,9 +723,9 @@ eddy_view_next_level(Oid source, int level)
 }
 
 List *
-eddy_view_list_of(List *streams)
+eddy_view_list_roots_of(List *streams)
 {
-	return eddy_plan_views_of(streams, -1);
+	return eddy_plan_roots_of(streams);
 }
 
 int

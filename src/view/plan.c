@@ -49,6 +49,7 @@ typedef struct SetEntry
 	List	   *streams;		/* of Oid, sorted */
 	List	   *views;			/* of Oid, by level and Oid */
 	List	   *levels;			/* of int, of these */
+	List	   *roots;			/* of Oid: those of them that read several sources, and so have a watermark */
 } SetEntry;
 
 /* What follows from a stream, or from a view. Lists are in mcxt. */
@@ -513,7 +514,7 @@ find_set(const SourceEntry *entry, const List *streams)
 
 /* Adds a view to those that its streams reach together, in the order in which all lock them. */
 static void
-add_to_set(SourceEntry *entry, Oid view, const EddyMember *member)
+add_to_set(SourceEntry *entry, const EddyView *view, const EddyMember *member)
 {
 	SetEntry   *set = find_set(entry, member->streams);
 	int			place = 0;
@@ -527,10 +528,12 @@ add_to_set(SourceEntry *entry, Oid view, const EddyMember *member)
 	while (place < list_length(set->views) &&
 		   (list_nth_int(set->levels, place) < member->level ||
 			(list_nth_int(set->levels, place) == member->level &&
-			 list_nth_oid(set->views, place) < view)))
+			 list_nth_oid(set->views, place) < view->relid)))
 		place++;
-	set->views = list_insert_nth_oid(set->views, place, view);
+	set->views = list_insert_nth_oid(set->views, place, view->relid);
 	set->levels = list_insert_nth_int(set->levels, place, member->level);
+	if (list_length(view->streams) > 1)
+		set->roots = lappend_oid(set->roots, view->relid);
 }
 
 /* The views of a list that read a source. */
@@ -577,7 +580,7 @@ add_reached(SourceEntry *entry, List *all, const EddyView *view)
 	if (list_length(view->streams) > 1 && member.level > 0)
 		entry->joined = list_concat_unique_oid(entry->joined, member.streams);
 	if (closes)
-		add_to_set(entry, view->relid, &member);
+		add_to_set(entry, view, &member);
 	MemoryContextSwitchTo(old);
 }
 
@@ -734,6 +737,18 @@ eddy_plan_next_level_of(const List *streams, int level)
 	const SetEntry *set = find_set(get_source(linitial_oid(streams)), streams);
 
 	return set ? least_level(set->levels, level) : -1;
+}
+
+/*
+ * eddy_plan_roots_of returns those of such views that have a watermark of their own, as all have that read several
+ * sources: the others have that of the view that they read. List of Oid in the current memory context.
+ */
+List *
+eddy_plan_roots_of(const List *streams)
+{
+	const SetEntry *set = find_set(get_source(linitial_oid(streams)), streams);
+
+	return set ? list_copy(set->roots) : NIL;
 }
 
 /*

@@ -30,14 +30,14 @@ extern bool eddy_view_maintaining(void);
 extern List *eddy_view_list(Oid source);
 
 /*
- * Those that exactly these streams (List of Oid, sorted) reach, also through other views, by level and Oid; if
- * these are maintained, too.
+ * Those that exactly these streams (List of Oid, sorted) reach, also through other views, if these are maintained,
+ * too; and that have a watermark of their own, if there are several streams.
  */
-extern List *eddy_view_list_of(List *streams);
+extern List *eddy_view_list_roots_of(List *streams);
 
 /*
- * The first level of such views, and of views that read a source, that is not less than a level; -1: there is
- * none.
+ * The first level of views that exactly these streams reach, and of views that read a source, that is not less than
+ * a level; -1: there is none.
  */
 extern int	eddy_view_next_level(Oid source, int level);
 extern int	eddy_view_next_level_of(List *streams, int level);
