@@ -68,7 +68,7 @@ my %views = (
 	united => q{
 		SELECT u.kind, count(*) AS rows, sum(u.n) AS n, max(u.n) AS largest
 		FROM (SELECT 'key' AS kind, n FROM per_key UNION ALL SELECT 'sum', keys FROM sums_of_keys
-			  UNION ALL SELECT 'window', n FROM window_values UNION ALL SELECT 'event', qty FROM events) u
+			  UNION ALL SELECT 'newest', seq FROM newest UNION ALL SELECT 'event', qty FROM events) u
 		GROUP BY u.kind},
 	total_of_sums => q{
 		SELECT count(*) AS n, sum(keys) AS keys, sum(qty) AS qty FROM sums_of_keys},
