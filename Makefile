@@ -119,6 +119,7 @@ OBJS = \
 	src/view/event_window.o \
 	src/view/flatten.o \
 	src/view/fold.o \
+	src/view/followers.o \
 	src/view/function.o \
 	src/view/group_cache.o \
 	src/view/group_lock.o \

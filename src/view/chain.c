@@ -58,6 +58,7 @@
 #include "view/chain.h"
 #include "view/event_window.h"
 #include "view/flatten.h"
+#include "view/followers.h"
 #include "view/kind.h"
 #include "view/kind_panes.h"
 #include "view/layer.h"
@@ -661,7 +662,7 @@ first_open(const Expr *start, TimestampTz closed_until)
 static bool
 closes_with(Oid view, const EddyViewPlan *plan)
 {
-	return list_member_oid(eddy_plan_views_of(plan->streams, -1), view);
+	return list_member_oid(eddy_followers_of(plan->streams, -1), view);
 }
 
 /* What closing by a watermark leaves settled of a view, if its parents are. */

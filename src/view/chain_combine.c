@@ -46,6 +46,7 @@
 #include "view/chain_combine.h"
 #include "view/collect.h"
 #include "view/collect_values.h"
+#include "view/followers.h"
 #include "view/kind.h"
 #include "view/kind_panes.h"
 #include "view/refuse.h"
@@ -417,7 +418,7 @@ eddy_combine_is_wanted(Oid view)
 {
 	ListCell   *lc;
 
-	foreach(lc, eddy_plan_views(view))
+	foreach(lc, eddy_followers_list(view))
 		if (!eddy_plan_ready(lfirst_oid(lc)) || eddy_plan_get(lfirst_oid(lc))->combines)
 			return true;
 	return false;

@@ -49,6 +49,7 @@
 #include "view/chain_combine.h"
 #include "view/collect.h"
 #include "view/emit_every.h"
+#include "view/followers.h"
 #include "view/kind.h"
 #include "view/kind_combining.h"
 #include "view/kind_deferred.h"
@@ -682,12 +683,12 @@ windowed_plans(List *streams, int level, MemoryContext mcxt)
 	List	   *plans = NIL;
 	ListCell   *lc;
 
-	foreach(lc, eddy_plan_views_of(streams, level))
+	foreach(lc, eddy_followers_of(streams, level))
 	{
 		EddyViewPlan *plan;
 
 		/* rows of all windows are still to come */
-		if (eddy_plan_is_starting(linitial_oid(streams), lfirst_oid(lc)))
+		if (eddy_followers_is_starting(linitial_oid(streams), lfirst_oid(lc)))
 			continue;
 		plan = eddy_maintain_lock_view(lfirst_oid(lc), false);
 

@@ -39,6 +39,7 @@
 #include "owner.h"
 #include "subtransaction.h"
 #include "view/chain_combine.h"
+#include "view/followers.h"
 #include "view/kind.h"
 #include "view/maintain.h"
 #include "view/pane_call.h"
@@ -466,7 +467,7 @@ make_works(List *batches, int level, MemoryContext records_mcxt)
 
 		if (batch->nrows == batch->nrejected)
 			continue;
-		foreach(lv, eddy_plan_views_at(batch->stream, level))
+		foreach(lv, eddy_followers_at(batch->stream, level))
 		{
 			ViewOfBatch *entry;
 
@@ -474,7 +475,7 @@ make_works(List *batches, int level, MemoryContext records_mcxt)
 				continue;
 			/* its worker reads the messages; rows of users are not in Kafka */
 			if (batch->store == NULL && !OidIsValid(batch->only_view) &&
-				eddy_plan_is_starting(batch->stream, lfirst_oid(lv)))
+				eddy_followers_is_starting(batch->stream, lfirst_oid(lv)))
 				continue;
 			entry = palloc(sizeof(ViewOfBatch));
 			entry->view = lfirst_oid(lv);
@@ -713,37 +714,37 @@ eddy_view_fill(Oid view, EddyBatch *batch)
 List *
 eddy_view_list(Oid source)
 {
-	return eddy_plan_views(source);
+	return eddy_followers_list(source);
 }
 
 int
 eddy_view_next_level(Oid source, int level)
 {
-	return eddy_plan_next_level(source, level);
+	return eddy_followers_next_level(source, level);
 }
 
 List *
 eddy_view_list_roots_of(List *streams)
 {
-	return eddy_plan_roots_of(streams);
+	return eddy_followers_roots(streams);
 }
 
 int
 eddy_view_next_level_of(List *streams, int level)
 {
-	return eddy_plan_next_level_of(streams, level);
+	return eddy_followers_next_level_of(streams, level);
 }
 
 List *
 eddy_view_joined(Oid source)
 {
-	return eddy_plan_joined(source);
+	return eddy_followers_joined(source);
 }
 
 List *
 eddy_view_unions(Oid stream)
 {
-	return eddy_plan_unions(stream);
+	return eddy_followers_unions(stream);
 }
 
 static void

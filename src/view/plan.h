@@ -229,15 +229,7 @@ struct EddyViewPlan
 
 /* ---- plan.c ---- */
 
-extern List *eddy_plan_views(Oid source);
-extern List *eddy_plan_views_at(Oid source, int level);
-extern int	eddy_plan_next_level(Oid source, int level);
-extern List *eddy_plan_views_of(const List *streams, int level);
-extern int	eddy_plan_next_level_of(const List *streams, int level);
-extern List *eddy_plan_roots_of(const List *streams);
-extern List *eddy_plan_unions(Oid stream);
-extern List *eddy_plan_joined(Oid source);
-extern bool eddy_plan_is_starting(Oid stream, Oid view);
+extern void eddy_plan_watch(void);
 extern bool eddy_plan_ready(Oid view);
 extern EddyViewPlan *eddy_plan_get(Oid view);	/* NULL: dropped; pin it while in use */
 extern EddyViewPlan *eddy_plan_make(const EddyView *view);	/* not from the cache */

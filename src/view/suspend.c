@@ -37,6 +37,7 @@
 #include "compat.h"
 #include "owner.h"
 #include "view/chain.h"
+#include "view/followers.h"
 #include "view/maintain.h"
 #include "view/plan.h"
 #include "view/view.h"
@@ -154,7 +155,7 @@ eddy_view_check_delete(const EddyView *view)
 	}
 	if (!eddy_view_rows_appear(view))
 		return;
-	children = eddy_plan_views(view->relid);
+	children = eddy_followers_list(view->relid);
 	if (children != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -316,12 +317,12 @@ compare_descendants(const ListCell *a, const ListCell *b)
 static List *
 list_descendants(Oid view)
 {
-	List	   *all = eddy_plan_views(view);
+	List	   *all = eddy_followers_list(view);
 	ListCell   *lc;
 
 	/* the loop reads what it appends */
 	foreach(lc, all)
-		all = list_concat_unique_oid(all, eddy_plan_views(lfirst_oid(lc)));
+		all = list_concat_unique_oid(all, eddy_followers_list(lfirst_oid(lc)));
 	list_sort(all, compare_descendants);
 	return all;
 }
