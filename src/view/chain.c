@@ -17,7 +17,8 @@
  * start, if it follows from the end; and in a view without aggregates, a column that is the event
  * time of what that view reads. Only then do windows of the child close. Closing goes from parents to
  * children in one transaction, and the watermark of the child is what its parent has really closed, not
- * what it should have: so a child never closes a window before all rows of it have arrived.
+ * what it should have: so a child never closes a window before all rows of it have arrived. A parent that
+ * other streams reach than the child closes in another transaction: what it still has open counts.
  *
  * Several sources, views and streams, can be the branches of UNION ALL, as several streams can be (union.c). If the
  * rows of one of them change, the child is one that takes rows back; those of the others are only added to it. Its
