@@ -97,7 +97,8 @@ eddy_create_stream(PG_FUNCTION_ARGS)
 	stream.max_future_skew = *PG_GETARG_INTERVAL_P(ARG_MAX_FUTURE_SKEW);
 	stream.null_event_time = text_to_cstring(PG_GETARG_TEXT_PP(ARG_NULL_EVENT_TIME));
 	stream.auto_advance = PG_GETARG_BOOL(ARG_AUTO_ADVANCE);
-	stream.omits = !PG_ARGISNULL(ARG_STAGED_COLUMNS);
+	/* the extension may be older than the library */
+	stream.omits = PG_NARGS() > ARG_STAGED_COLUMNS && !PG_ARGISNULL(ARG_STAGED_COLUMNS);
 	if (stream.omits)
 		stream.staged_columns = get_names(PG_GETARG_ARRAYTYPE_P(ARG_STAGED_COLUMNS));
 

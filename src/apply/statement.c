@@ -399,7 +399,8 @@ static const EddyInput statement_input = {
 static StatementBatch *
 make_batch(EddyPending *entry)
 {
-	Relation	rel = try_table_open(entry->stream, AccessShareLock);
+	/* the statement holds this lock, so that none is requested from the lock manager */
+	Relation	rel = try_table_open(entry->stream, RowExclusiveLock);
 	const CachedStream *cached = rel ? find_stream(rel) : NULL;
 	StatementBatch *statement;
 

@@ -3,8 +3,8 @@
  * eddy_catalog.h
  *    The tables of schema eddy. Rules for all functions:
  *
- * - Relations are looked up by name at each call, because the extension may be dropped and created
- *   again in one session.
+ * - Relations are looked up by name, because the extension may be dropped and created again in one
+ *   session; what was found is valid until the server's cache of names is invalidated.
  * - Readers use the snapshot that is active (GetActiveSnapshot or, without one,
  *   a catalog snapshot of the latest state); structs and their members are palloc'ed in the
  *   current memory context and belong to the caller.

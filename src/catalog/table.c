@@ -34,6 +34,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "catalog/table.h"
 
@@ -58,6 +59,22 @@ static const char *const table_names[] = {
 	[EDDY_CATALOG_CHANGE] = "_change",
 };
 
+/*
+ * Tables that were found by name, until an invalidation of the server's caches of relations or schemas by name. Each user's statement
+ * needs several of them.
+ */
+static Oid	found_relids[lengthof(table_names)];
+static uint64 name_changes = 0;
+static bool watching_names = false;
+
+static void
+forget_relids(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
+			  uint32 hashvalue pg_attribute_unused())
+{
+	memset(found_relids, 0, sizeof(found_relids));
+	name_changes++;
+}
+
 Oid
 eddy_catalog_schema(void)
 {
@@ -67,9 +84,25 @@ eddy_catalog_schema(void)
 Oid
 eddy_catalog_relid(EddyCatalogTable table)
 {
-	Oid			schema = eddy_catalog_schema();
+	uint64		before;
+	Oid			schema;
+	Oid			relid;
 
-	return OidIsValid(schema) ? get_relname_relid(table_names[table], schema) : InvalidOid;
+	if (OidIsValid(found_relids[table]))
+		return found_relids[table];
+	if (!watching_names)
+	{
+		CacheRegisterSyscacheCallback(RELNAMENSP, forget_relids, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACENAME, forget_relids, (Datum) 0);
+		watching_names = true;
+	}
+	before = name_changes;
+	schema = eddy_catalog_schema();
+	relid = OidIsValid(schema) ? get_relname_relid(table_names[table], schema) : InvalidOid;
+	/* not if it has changed during the look-up */
+	if (before == name_changes)
+		found_relids[table] = relid;
+	return relid;
 }
 
 /* The scripts of CREATE and ALTER EXTENSION pg_eddy create and alter our tables. */

@@ -71,7 +71,7 @@ eddy_delta_plan_query(EddyViewPlan *plan, Query *query)
 	return statement;
 }
 
-/* Locks the relations that the plan reads, as the server does with its cached plans. */
+/* Locks the relations that the plan reads, as the server does with its cached plans. The batch has mostly locked its stream. */
 static void
 lock_relations(PlannedStmt *statement)
 {
@@ -82,7 +82,8 @@ lock_relations(PlannedStmt *statement)
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
 		if (OidIsValid(rte->relid) &&
-			(rte->rtekind == RTE_RELATION || rte->rtekind == RTE_SUBQUERY))
+			(rte->rtekind == RTE_RELATION || rte->rtekind == RTE_SUBQUERY) &&
+			!CheckRelationOidLockedByMe(rte->relid, RowExclusiveLock, false))
 			LockRelationOid(rte->relid, rte->rellockmode);
 	}
 }

@@ -783,13 +783,23 @@ eddy_combining_merge(EddyViewPlan *plan, EddyMerge *merge)
 
 /* ---- one group at a time ---- */
 
-/* Groups whose places a process remembers for each view. */
-#define PLACES 512
+/*
+ * Groups whose places a process remembers for each view: sets of a few, by the hash of the key, the one used last first. A
+ * group that is not remembered is looked up in the index, and the server then also prunes its page.
+ */
+#define PLACE_SETS 256
+#define PLACE_WAYS 4
+
+typedef struct GroupPlace
+{
+	uint32		hash;			/* other keys can have the same one */
+	ItemPointerData place;
+} GroupPlace;
 
 struct EddyGroup
 {
 	Combining	c;
-	ItemPointerData places[PLACES]; /* by the hash of the key; others can have the same one */
+	GroupPlace	places[PLACE_SETS][PLACE_WAYS];
 };
 
 /*
@@ -823,6 +833,25 @@ eddy_combining_group_start(EddyViewPlan *plan, TupleDesc state_desc, TimestampTz
 	return plan->group;
 }
 
+/* The entry of a hash in a set, which becomes the first one. A new one replaces the one that was not used for longest. */
+static ItemPointer
+find_place(GroupPlace *set, uint32 hash)
+{
+	GroupPlace	found = {.hash = hash};
+	int			way;
+
+	if (set[0].hash == hash)
+		return &set[0].place;
+	ItemPointerSetInvalid(&found.place);
+	for (way = 1; way < PLACE_WAYS - 1 && set[way].hash != hash; way++)
+		;
+	if (set[way].hash == hash)
+		found = set[way];
+	memmove(&set[1], &set[0], sizeof(GroupPlace) * way);
+	set[0] = found;
+	return &set[0].place;
+}
+
 /*
  * eddy_combining_group_place returns where the place of the row of the group is remembered. What is there
  * can be invalid, outdated or of another group.
@@ -843,7 +872,7 @@ eddy_combining_group_place(EddyGroup *group)
 		/* equal values can have different hashes: their place is then not found */
 		hash = hash_combine(hash, datum_image_hash(c->keys[i], att->attbyval, att->attlen));
 	}
-	return &group->places[hash % PLACES];
+	return find_place(group->places[hash % PLACE_SETS], hash);
 }
 
 /* eddy_combining_group_keys returns the values of its key in the state table. */

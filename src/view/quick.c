@@ -96,7 +96,7 @@ run_compute(void *arg)
 
 	if (row && !eddy_merge_is_late(plan, &work->judgment, row))
 	{
-		quick->upsert = eddy_upsert_open(eddy_plan_main_table(plan), plan->name);
+		quick->upsert = eddy_upsert_open_lazily(eddy_plan_main_table(plan), plan->name);
 		quick->group = eddy_combining_group_start(plan, eddy_upsert_desc(quick->upsert),
 												  work->judgment.final_until, row);
 		quick->remembered = eddy_combining_group_place(quick->group);

@@ -176,8 +176,25 @@ eddy_upsert_find_indexes(Relation rel, EddyStateTable *table)
 	keep_scan_keys(table);
 }
 
+/* eddy_upsert_open_key_indexes opens the indexes by which rows are found, if that was not done yet. */
+void
+eddy_upsert_open_key_indexes(EddyUpsert *upsert)
+{
+	const EddyStateTable *table = upsert->table;
+
+	if (upsert->key_index)
+		return;
+	upsert->key_index = index_open(table->index, RowExclusiveLock);
+	upsert->index = table->order ? index_open(table->order_index, RowExclusiveLock) :
+		upsert->key_index;
+}
+
+/*
+ * eddy_upsert_open_lazily opens a table for a caller that mostly finds its row at a place. Indexes are opened when they are
+ * needed, with the resource owner of that time, which must not be another one when the table is closed.
+ */
 EddyUpsert *
-eddy_upsert_open(const EddyStateTable *table, const char *view_name)
+eddy_upsert_open_lazily(const EddyStateTable *table, const char *view_name)
 {
 	EddyUpsert *upsert = palloc0(sizeof(EddyUpsert));
 
@@ -186,12 +203,18 @@ eddy_upsert_open(const EddyStateTable *table, const char *view_name)
 	upsert->mcxt = CurrentMemoryContext;
 	upsert->rel = table_open(table->relid, RowExclusiveLock);
 	eddy_upsert_check_layout(upsert->rel, table);
-	upsert->key_index = index_open(table->index, RowExclusiveLock);
-	upsert->index = table->order ? index_open(table->order_index, RowExclusiveLock) :
-		upsert->key_index;
 	upsert->scan_keys = table->scan_keys;
 	upsert->at_least = palloc0(sizeof(FmgrInfo) * table->nkeys);
 	upsert->stored = table_slot_create(upsert->rel, NULL);
+	return upsert;
+}
+
+EddyUpsert *
+eddy_upsert_open(const EddyStateTable *table, const char *view_name)
+{
+	EddyUpsert *upsert = eddy_upsert_open_lazily(table, view_name);
+
+	eddy_upsert_open_key_indexes(upsert);
 	upsert->cache = eddy_group_cache_open(table);
 	if (upsert->cache)
 	{
@@ -234,7 +257,8 @@ eddy_upsert_close(EddyUpsert *upsert)
 	}
 	if (upsert->index != upsert->key_index)
 		index_close(upsert->index, NoLock);
-	index_close(upsert->key_index, NoLock);
+	if (upsert->key_index)
+		index_close(upsert->key_index, NoLock);
 	table_close(upsert->rel, NoLock);
 	pfree(upsert->at_least);
 	pfree(upsert);
@@ -253,8 +277,10 @@ static int
 set_scan_keys(EddyUpsert *upsert, ScanKeyData *scan_keys, int nkeys, bool from,
 			  const Datum *keys, const bool *nulls)
 {
-	Relation	index = upsert->index;
+	Relation	index;
 
+	eddy_upsert_open_key_indexes(upsert);
+	index = upsert->index;
 	memcpy(scan_keys, upsert->scan_keys, sizeof(ScanKeyData) * nkeys);
 	for (int i = 0; i < nkeys; i++)
 	{
@@ -619,14 +645,16 @@ eddy_upsert_find(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 TupleTableSlot *
 eddy_upsert_find_at(EddyUpsert *upsert, ItemPointer place, const Datum *keys, const bool *nulls)
 {
-	Buffer		buffer;
+	bool		found;
 
 	if (!ItemPointerIsValid(place) ||
-		ItemPointerGetBlockNumber(place) >= RelationGetNumberOfBlocks(upsert->rel) ||
-		!read_place(upsert, place, keys, nulls) || !TTS_IS_BUFFERTUPLE(upsert->stored))
+		ItemPointerGetBlockNumber(place) >= RelationGetNumberOfBlocks(upsert->rel))
 		return NULL;
-	buffer = ((BufferHeapTupleTableSlot *) upsert->stored)->buffer;
-	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < BLCKSZ / 8)
-		return NULL;
-	return upsert->stored;
+	found = read_place(upsert, place, keys, nulls) && TTS_IS_BUFFERTUPLE(upsert->stored) &&
+		PageGetHeapFreeSpace(BufferGetPage(((BufferHeapTupleTableSlot *) upsert->stored)->buffer)) >= BLCKSZ / 8;
+	if (found)
+		return upsert->stored;
+	/* nothing can be removed from a page that is pinned twice */
+	ExecClearTuple(upsert->stored);
+	return NULL;
 }

@@ -80,6 +80,7 @@ extern void eddy_upsert_find_indexes(Relation rel, EddyStateTable *table);
 typedef struct EddyUpsert EddyUpsert;
 
 extern EddyUpsert *eddy_upsert_open(const EddyStateTable *table, const char *view_name);
+extern EddyUpsert *eddy_upsert_open_lazily(const EddyStateTable *table, const char *view_name);
 extern void eddy_upsert_close(EddyUpsert *upsert);
 extern TupleDesc eddy_upsert_desc(const EddyUpsert *upsert);
 

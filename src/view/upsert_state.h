@@ -53,6 +53,7 @@ struct EddyUpsert
 	EddyKeyGap *gap;			/* keys that no row has; NULL: not noted */
 };
 
+extern void eddy_upsert_open_key_indexes(EddyUpsert *upsert);
 extern void eddy_upsert_end_scan(EddyUpsert *upsert);
 extern void eddy_upsert_raise_conflict(const EddyUpsert *upsert) pg_attribute_noreturn();
 

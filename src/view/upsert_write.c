@@ -93,6 +93,7 @@ eddy_upsert_check_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 	if (size < limit / 2)
 		return;
 	/* compression can make it smaller */
+	eddy_upsert_open_key_indexes(upsert);
 	entry = index_form_tuple(RelationGetDescr(upsert->index), unconstify(Datum *, keys),
 							 unconstify(bool *, nulls));
 	size = IndexTupleSize(entry);

@@ -32,11 +32,13 @@ WORKERS = """
     WHERE backend_type LIKE 'eddy source worker%' AND datname = current_database()"""
 
 
-def bid_stream(retention="1 day", event_time=True):
+def bid_stream(retention="1 day", event_time=True, staged_columns=None):
     """The stream of most measurements: bids with all their fields."""
-    time_arguments = ", event_time => 'date_time', delay => '4 s'" if event_time else ""
+    arguments = ", event_time => 'date_time', delay => '4 s'" if event_time else ""
+    if staged_columns is not None:
+        arguments += f", staged_columns => '{staged_columns}'"
     return f"""{BID_TABLE}
-        SELECT eddy.create_stream('bid', retention => '{retention}'{time_arguments});"""
+        SELECT eddy.create_stream('bid', retention => '{retention}'{arguments});"""
 
 
 def bid_view(name="bid_stats", seconds=10, **arguments):

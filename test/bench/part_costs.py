@@ -90,6 +90,13 @@ def check_number(cursor, events):
 GUARANTEES = {  # case: script, arguments of attach_kafka, settings, check
     "reference": (bid_stream() + bid_view(), "", {}, check_all),
     "rows are not stored": (bid_stream("0") + bid_view(), "", {}, check_sum),
+    "only needed columns are stored (staged_columns)": (bid_stream(staged_columns="{}") + bid_view(), "", {}, check_sum),
+    "rows are not stored, only needed columns are converted": (
+        bid_stream("0", staged_columns="{}") + bid_view(),
+        "",
+        {},
+        check_sum,
+    ),
     "batches do not wait for their flush (pg_eddy.synchronous_commit = off)": (
         bid_stream() + bid_view(),
         "",
