@@ -11,6 +11,8 @@
 #include "access/relscan.h"
 #include "access/skey.h"
 #include "nodes/execnodes.h"
+
+#include "compat.h"
 #include "view/group_cache.h"
 #include "view/key_gap.h"
 #include "view/upsert.h"
@@ -55,6 +57,8 @@ struct EddyUpsert
 
 extern void eddy_upsert_open_key_indexes(EddyUpsert *upsert);
 extern void eddy_upsert_end_scan(EddyUpsert *upsert);
-extern void eddy_upsert_raise_conflict(const EddyUpsert *upsert) pg_attribute_noreturn();
+
+eddy_compat_noreturn
+extern void eddy_upsert_raise_conflict(const EddyUpsert *upsert);
 
 #endif							/* EDDY_UPSERT_STATE_H */
