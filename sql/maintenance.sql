@@ -182,3 +182,15 @@ DROP FUNCTION add_reading, sneaky, spoil, times, insert_and_alter;
 DROP AGGREGATE collect(int);
 DROP FUNCTION concat_arrays;
 DROP SCHEMA own_aggregates CASCADE;
+
+-- Single-row INSERTs into few groups: old versions of their rows are removed while new ones are written, so that the state
+-- does not grow. Another transaction can delay that.
+CREATE UNLOGGED TABLE meters (meter int, value int);
+SELECT eddy.create_stream('meters');
+SELECT eddy.create_continuous_view('per_meter', 'SELECT meter, count(*) AS n, max(value) AS highest FROM meters GROUP BY meter');
+\set ECHO none
+SELECT format('INSERT INTO meters VALUES (%s, %s)', n % 10, n) FROM generate_series(1, 1500) n \gexec
+\set ECHO all
+SELECT pg_relation_size(state_table) / current_setting('block_size')::int <= 4 AS is_small, (SELECT sum(n) FROM per_meter) AS n
+FROM eddy.continuous_views WHERE view = 'per_meter'::regclass;
+DROP TABLE meters CASCADE;

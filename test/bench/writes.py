@@ -157,30 +157,44 @@ def part_insert(server, arguments):
             results.show(f'single-row INSERT, {clients} client{"s" * (clients > 1)}, {mode}, synchronous commit', 'plain')
 
 
+def statements_of(table, mode, n):
+    """Input of a backend in single-user mode: n INSERTs."""
+    if mode == 'prepared':
+        return (f"PREPARE one AS INSERT INTO {table} VALUES ($1::int, $1::int, '2026-01-01 00:00:00Z')\n"
+                + ''.join(f'EXECUTE one({i % 100})\n' for i in range(n)))
+    return ''.join(f"INSERT INTO {table} VALUES ({i % 100}, {i}, '2026-01-01 00:00:00Z')\n" for i in range(n))
+
+
+def run_single(server, statements, *wrapper):
+    """Executes statements in single-user mode; returns the standard error."""
+    result = subprocess.run(
+        server.command(*wrapper, os.path.join(server.bindir, 'postgres'), '--single', '-D', server.data, 'postgres'),
+        input=statements, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False, cwd=server.scratch)
+    return result.stderr
+
+
 def part_instructions(server, _):
     """Counts instructions of a backend in single-user mode, less those of half as many statements."""
     if shutil.which('valgrind') is None:
         print('\nvalgrind is not installed: instructions are not counted')
         return
     server.shut_down()
+    counter = (shutil.which('valgrind'), '--tool=callgrind', '--callgrind-out-file=/dev/null')
     counts = {}
-    for table in ('plain', 'unlogged', 'bare', 'windowed', 'deferred', 'triggered'):
-        totals = []
-        for n in (INSTRUCTIONS, INSTRUCTIONS * 2):
-            statements = ''.join(f"INSERT INTO {table} VALUES ({i % 100}, {i}, '2026-01-01 00:00:00Z')\n"
-                                 for i in range(n))
-            result = subprocess.run(
-                server.command(shutil.which('valgrind'), '--tool=callgrind', '--callgrind-out-file=/dev/null',
-                               os.path.join(server.bindir, 'postgres'), '--single', '-D', server.data, 'postgres'),
-                input=statements, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
-                cwd=server.scratch)
-            totals.append(int(re.search(r'Collected : (\d+)', result.stderr).group(1)))
-        counts[table] = (totals[1] - totals[0]) / INSTRUCTIONS
+    tables = ('plain', 'unlogged', 'bare', 'windowed', 'deferred', 'triggered')
+    for table in tables:
+        # from now on the groups exist
+        run_single(server, statements_of(table, 'simple', 100))
+        for mode in ('simple', 'prepared'):
+            totals = [int(re.search(r'Collected : (\d+)', run_single(server, statements_of(table, mode, n), *counter)).group(1))
+                      for n in (INSTRUCTIONS, INSTRUCTIONS * 2)]
+            counts[table, mode] = (totals[1] - totals[0]) / INSTRUCTIONS
     server.start_again()
-    print('\ninstructions of a single-row INSERT, parsed and planned each time')
-    for table, count in counts.items():
-        print(f'  {table:12} {count / 1000:10,.0f} k   x {count / counts["plain"]:5.2f} of plain'
-              f'   x {count / counts["unlogged"]:5.2f} of unlogged')
+    print('\ninstructions of a single-row INSERT, parsed and planned each time, and prepared')
+    for table in tables:
+        print(f'  {table:12}' + ''.join(
+            f' {counts[table, mode] / 1000:8,.0f} k   x {counts[table, mode] / counts["plain", mode]:5.2f} of plain'
+            for mode in ('simple', 'prepared')))
 
 
 def part_copy(server, arguments):
