@@ -426,6 +426,18 @@ compare_ancestors(const ListCell *a, const ListCell *b)
 }
 
 void
+eddy_chain_lock_queries(List *views)
+{
+	List	   *sorted = list_copy(views);
+
+	/* a view before those that it reads, as where it is locked alone first */
+	list_sort(sorted, compare_ancestors);
+	for (int i = list_length(sorted) - 1; i >= 0; i--)
+		eddy_view_lock_query(list_nth_oid(sorted, i));
+	list_free(sorted);
+}
+
+void
 eddy_chain_lock_sources(List *sources)
 {
 	List	   *parents = eddy_catalog_ancestors(sources);
@@ -433,9 +445,7 @@ eddy_chain_lock_sources(List *sources)
 	ListCell   *lc;
 
 	/* their queries are not being replaced */
-	list_sort(parents, list_oid_cmp);
-	foreach(lc, parents)
-		eddy_view_lock_query(lfirst_oid(lc));
+	eddy_chain_lock_queries(parents);
 	foreach(lc, sources)
 		streams = list_concat_unique_oid(streams, eddy_catalog_root_streams(lfirst_oid(lc)));
 	list_sort(streams, list_oid_cmp);

@@ -50,6 +50,9 @@ extern void eddy_chain_check_privileges(const EddyViewPlan *plan);
  */
 extern void eddy_chain_lock_sources(List *sources);
 
+/* Waits until the queries of views (List of Oid) are not being replaced, in the order in which all do so. */
+extern void eddy_chain_lock_queries(List *views);
+
 /* ---- event time ---- */
 
 /* True if a column of a source is a time up to which it is known that no more rows come. */

@@ -393,6 +393,19 @@ eddy_view_finish_start(Oid relid)
 	CommandCounterIncrement();
 }
 
+/* The view, which can have been dropped while a lock was waited for. */
+static EddyView *
+get_existing(Oid relid)
+{
+	EddyView   *view = eddy_catalog_get_view(relid);
+
+	if (view == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("continuous view was dropped concurrently")));
+	return view;
+}
+
 /*
  * eddy_view_resume empties a suspended view, with all views that follow it, and marks it as maintained,
  * for its owner, who must have the privileges that its creation needs. Takes the locks that creation
@@ -415,15 +428,13 @@ eddy_view_resume(Oid relid, List **emptied, List **changes)
 
 	if (view->starting)
 		return true;			/* it is maintained already */
-	eddy_view_lock_query(relid);
 	/* views that follow, and read something else, too, are filled from that again */
 	sources = list_sources_of_all(view);
+	eddy_chain_lock_queries(list_append_unique_oid(eddy_catalog_ancestors(sources), relid));
+	view = get_existing(relid);
+	sources = list_sources_of_all(view);
 	eddy_chain_lock_sources(sources);
-	view = eddy_catalog_get_view(relid);
-	if (view == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("continuous view was dropped concurrently")));
+	view = get_existing(relid);
 	if (list_difference_oid(list_sources_of_all(view), sources) != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),

@@ -8,7 +8,7 @@ has the query of a view in the place of the view, down to the accepted rows.
 from random_definitions import COLUMNS, quote
 
 # digits of an average depend on which of several equal values min and max have kept: 1.0 or 1.00
-FOLDS = ['sum(%s)', 'min(%s)', 'max(%s)', 'round(avg(%s), 6)']
+FOLDS = ['sum(%s)', 'min(%s)', 'max(%s)', 'avg(trim_scale(%s))']
 EXTRAS = ['count(DISTINCT u.g)', 'array_agg(u.g ORDER BY u.g)', 'sum(u.g)', 'bool_and(u.n > 1)', 'max(u.k)',
           'percentile_disc(0.5) WITHIN GROUP (ORDER BY u.n)', "string_agg(u.k, ',' ORDER BY u.k)",
           'count(*) FILTER (WHERE u.n > 1)', 'mode() WITHIN GROUP (ORDER BY u.g)', 'sum(DISTINCT u.g)']
