@@ -207,7 +207,7 @@ is(sql($node, q{CREATE TABLE change AS SELECT n, record::jsonb
 	SELECT count(*) FILTER (WHERE record::text ~ 'past_next'),
 		count(DISTINCT record -> 'key' ->> 'g') FILTER (WHERE record ->> 'view' = 'public.past' AND record::text ~ '"largest"') FROM change}),
 	'0|41', 'consumers receive the difference');
-is(sql($node, difference('SELECT to_jsonb(p) FROM past p', q{SELECT DISTINCT ON (record -> 'key') record -> 'after' FROM change
+is(sql($node, difference('SELECT to_jsonb(p) AS row_data FROM past p', q{SELECT DISTINCT ON (record -> 'key') record -> 'after' AS row_data FROM change
 	WHERE record ->> 'view' = 'public.past' AND record ? 'op' ORDER BY record -> 'key', n DESC})), '', 'with it, they have the rows of the view');
 is(sql($node, q{SELECT count(*) FROM (SELECT record -> 'before' AS before, lag(record -> 'after') OVER (PARTITION BY record -> 'key' ORDER BY n) AS last
 		FROM change WHERE record ->> 'view' = 'public.past' AND record ? 'op') c
@@ -346,23 +346,23 @@ my $creating = start_process(PostgreSQL::Test::Utils::tempdir() . '/creating', '
 	"SELECT eddy.create_continuous_view('with_history', '$groups', start => 'query', history => 'SELECT id FROM archive WHERE gate()')");
 wait_until($node, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'the history is being counted');
 sql($node, 'INSERT INTO events SELECT -39 FROM generate_series(1, 10)');
-produce('events', 1_000_001 .. 1_002_000);
+produce('events', 1_000_001 .. 1_010_000);
 wait_for_consumed($node, $broker, 'events');
-sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 500; SELECT pg_reload_conf()");
+sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 1000; SELECT pg_reload_conf()");
 $gate->query_safe('SELECT pg_advisory_unlock(1)');
 $gate->quit;
-wait_until($node, q{SELECT rows > 0 FROM eddy.view_starts WHERE view::text = 'with_history' AND start = 'query'}, 'the messages are read again');
+wait_until($node, q{SELECT rows > 0 AND remaining > 0 FROM eddy.view_starts WHERE view::text = 'with_history' AND start = 'query'}, 'the messages are read again');
 is(stop_process($creating), 0, 'the view is created, with the history and the rows of users');
 $pid = sql($node, q{SELECT pid FROM eddy._workers() WHERE kind = 'catch-up'});
 kill 'KILL', $pid;
 wait_until($node, qq{SELECT count(*) = 1 FROM eddy._workers() WHERE kind = 'catch-up' AND pid <> $pid}, 'its worker is killed, and starts again');
-produce('events', 1_002_001 .. 1_002_400);
+produce('events', 1_010_001 .. 1_010_400);
 sql($node, 'INSERT INTO events SELECT -79 FROM generate_series(1, 5)');
 sql($node, "ALTER SYSTEM RESET pg_eddy.catch_up_rate; SELECT pg_reload_conf()");
 wait_until_filled('with_history');
-produce('events', 1_002_401 .. 1_002_500);
+produce('events', 1_010_401 .. 1_010_500);
 wait_for_consumed($node, $broker, 'events');
-same_groups('with_history', 'SELECT id FROM archive UNION ALL SELECT generate_series(1000001::bigint, 1002500)
+same_groups('with_history', 'SELECT id FROM archive UNION ALL SELECT generate_series(1000001::bigint, 1010500)
 	UNION ALL SELECT -39 FROM generate_series(1, 10) UNION ALL SELECT -79 FROM generate_series(1, 5)',
 	'the history, each later message, and each later row of a user is counted once');
 sql($node, "SELECT eddy.create_continuous_view('only_history', '$groups', start => 'query', history => 'TABLE archive')");
