@@ -10,6 +10,8 @@
 
 #include "nodes/parsenodes.h"
 
+#include "compat.h"
+
 /* ---- flatten.c: change the query that they get, and return it ---- */
 
 extern Query *eddy_flatten_query(Query *query, Oid stream);
@@ -23,7 +25,8 @@ extern Query *eddy_flatten_pull_up(Query *query, Index rti);
 
 extern Query *eddy_union_wrap(Query *query);
 extern Query *eddy_union_to_distinct(Query *query);
-extern void eddy_union_refuse(Node *operations) pg_attribute_noreturn();
+eddy_compat_noreturn
+extern void eddy_union_refuse(Node *operations);
 extern void eddy_union_flatten(Query *query, Index rti, Oid stream);
 extern Query *eddy_union_pull_up(Query *query, Index stream_rti);
 extern AttrNumber eddy_union_find_column(const Query *query, Index stream_rti, const Node *expr);

@@ -10,6 +10,8 @@
 
 #include "view/plan.h"
 
+#include "compat.h"
+
 /* A call of eddy.session. */
 struct EddySession
 {
@@ -20,7 +22,8 @@ struct EddySession
 };
 
 extern bool eddy_session_is_call(const Node *node);
-extern void eddy_session_refuse_call(void) pg_attribute_noreturn();
+eddy_compat_noreturn
+extern void eddy_session_refuse_call(void);
 extern bool eddy_session_is_used(const Query *query);
 
 /* Checks the call, and adds to the grouping the bounds of the session that it lacks. */
