@@ -107,6 +107,7 @@ OBJS = \
 	src/view/collect_query.o \
 	src/view/collect_values.o \
 	src/view/combine.o \
+	src/view/combining_layout.o \
 	src/view/deferred_delete.o \
 	src/view/deferred_read.o \
 	src/view/define.o \
