@@ -307,7 +307,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	if (created)
 	{
 		if (options.unlocked)
-			eddy_apply_fill_new(view, source, histories);
+			eddy_apply_fill_new(view, InvalidOid, source, histories);
 		else
 			eddy_apply_fill(view, source, NIL);
 		if (reads_kafka(options.start))
@@ -395,6 +395,7 @@ eddy_replace_continuous_view(PG_FUNCTION_ARGS)
 	EddyFillSource source;
 	Oid			view;
 	char	   *start;
+	char	   *query;
 	List	   *histories;
 	bool		keeps;
 
@@ -404,11 +405,16 @@ eddy_replace_continuous_view(PG_FUNCTION_ARGS)
 	start = eddy_argument_time_or_word("start", start, start_choices);
 	keeps = strcmp(start, "keep") == 0;
 	source = get_source(fcinfo, start, REPLACE_HISTORY, &histories);
+	query = text_to_cstring(PG_GETARG_TEXT_PP(REPLACE_QUERY));
+	if (source == EDDY_FILL_HISTORY && eddy_apply_misses_messages(view))
+	{
+		eddy_apply_fill_new(eddy_view_create_successor(view, query, start, true), view, source, histories);
+		eddy_worker_wakeup_at_commit();
+		PG_RETURN_VOID();
+	}
 	if (!keeps && reads_kafka(start))
 	{
-		Oid			successor = eddy_view_create_successor(view,
-														   text_to_cstring(PG_GETARG_TEXT_PP(REPLACE_QUERY)),
-														   start);
+		Oid			successor = eddy_view_create_successor(view, query, start, false);
 
 		eddy_apply_fill(successor, EDDY_FILL_NOTHING, NIL);
 		eddy_view_start(successor, view);
@@ -416,8 +422,7 @@ eddy_replace_continuous_view(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 
-	replacement = eddy_view_replace_begin(view,
-										  text_to_cstring(PG_GETARG_TEXT_PP(REPLACE_QUERY)), keeps);
+	replacement = eddy_view_replace_begin(view, query, keeps);
 	if (keeps)
 		eddy_view_replace_keep(replacement);
 	else

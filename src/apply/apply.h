@@ -342,9 +342,17 @@ extern void eddy_apply_fill(Oid view, EddyFillSource source, List *changes);
 /*
  * The same for a view that was created with the option unlocked, and for the new state of a view whose query is
  * replaced: no lock keeps writers out until nearly all of it is there. histories: for EDDY_FILL_HISTORY (List of
- * EddyHistoryQuery). Ends with the locks of eddy_view_create, or with eddy_view_replace_lock.
+ * EddyHistoryQuery). Ends with the locks of eddy_view_create, or with eddy_view_replace_lock. replaces: InvalidOid, or a view
+ * whose query a worker replaces by that of the new one, after it has added messages that the streams do not store.
  */
-extern void eddy_apply_fill_new(Oid view, EddyFillSource source, const List *histories);
+extern void eddy_apply_fill_new(Oid view, Oid replaces, EddyFillSource source,
+								const List *histories);
+
+/*
+ * True if the streams of a view do not store the messages that arrive while a history is counted, and it is known where
+ * they begin, so that they can be read from Kafka again.
+ */
+extern bool eddy_apply_misses_messages(Oid relid);
 extern void eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source,
 							  const List *histories);
 

@@ -379,7 +379,7 @@ lock_writers(const EddyView *view, EddyReplacement *replacement)
 
 /* Fills a view, which reads these streams, while writers continue, and locks them out at the end. */
 static void
-fill_beside(const EddyView *view, Filling *fillings, int count, EddyFillSource source,
+fill_beside(const EddyView *view, Oid replaces, Filling *fillings, int count, EddyFillSource source,
 			const List *histories)
 {
 	EddyReplacement *replacement = fillings[0].replacement;
@@ -415,7 +415,7 @@ fill_beside(const EddyView *view, Filling *fillings, int count, EddyFillSource s
 		for (int i = 0; i < count; i++)
 			nrows += fill_since(&fillings[i], since);
 		if (last && replacement == NULL)
-			eddy_seam_close(view, seam, now);
+			eddy_seam_close(view, seam, now, replaces);
 		PopActiveSnapshot();
 		UnregisterSnapshot(since);
 		since = now;
@@ -425,14 +425,14 @@ fill_beside(const EddyView *view, Filling *fillings, int count, EddyFillSource s
 	UnregisterSnapshot(since);
 }
 
+/* replacement: of the query of the view; replaces: a view that this one, a new one, will replace; or neither. */
 static void
-fill_unlocked(const EddyView *view, EddyReplacement *replacement, EddyFillSource source,
+fill_unlocked(const EddyView *view, EddyReplacement *replacement, Oid replaces, EddyFillSource source,
 			  const List *histories)
 {
 	int			count = list_length(view->streams);
 	Filling    *fillings = palloc(sizeof(Filling) * count);
 	bool		beside = source != EDDY_FILL_NOTHING;
-	bool		stored = true;
 	ListCell   *lc;
 
 	check_histories(view, histories);
@@ -441,17 +441,17 @@ fill_unlocked(const EddyView *view, EddyReplacement *replacement, EddyFillSource
 		const EddyStream *stream = get_stream(lfirst_oid(lc));
 
 		begin_filling(&fillings[foreach_current_index(lc)], view->relid, stream, replacement);
-		stored = stored && eddy_interval_usec(&stream->retention) > 0;
 		/* rows that arrived meanwhile could not be counted */
 		beside = beside &&
 			!eddy_stream_lacks_columns(stream, fillings[foreach_current_index(lc)].rel, view);
 	}
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (!stored && (replacement || !eddy_seam_is_known(view->streams)))
+	if (eddy_seam_is_needed(view->streams) &&
+		(replacement || !eddy_seam_is_known(view->streams)))
 		beside = false;
 	PopActiveSnapshot();
 	if (beside)
-		fill_beside(view, fillings, count, source, histories);
+		fill_beside(view, replaces, fillings, count, source, histories);
 	else if (source == EDDY_FILL_NOTHING)
 	{
 		/* nothing is read, so that the order does not matter; one batch without rows is enough */
@@ -468,6 +468,9 @@ fill_unlocked(const EddyView *view, EddyReplacement *replacement, EddyFillSource
 		PushActiveSnapshot(GetLatestSnapshot());
 		for (int i = 0; i < count; i++)
 			fill_first(&fillings[i], source, histories);
+		if (OidIsValid(replaces))
+			eddy_seam_close(view, eddy_seam_read(view->streams, GetActiveSnapshot()),
+							GetActiveSnapshot(), replaces);
 		PopActiveSnapshot();
 		if (replacement)
 			(void) eddy_view_replace_compare(replacement);
@@ -479,14 +482,22 @@ fill_unlocked(const EddyView *view, EddyReplacement *replacement, EddyFillSource
 	}
 }
 
-void
-eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source, const List *histories)
+bool
+eddy_apply_misses_messages(Oid relid)
 {
-	fill_unlocked(eddy_view_replace_row(replacement), replacement, source, histories);
+	EddyView   *view = eddy_catalog_get_view(relid);
+
+	return view && eddy_seam_is_needed(view->streams) && eddy_seam_is_known(view->streams);
 }
 
 void
-eddy_apply_fill_new(Oid view, EddyFillSource source, const List *histories)
+eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source, const List *histories)
+{
+	fill_unlocked(eddy_view_replace_row(replacement), replacement, InvalidOid, source, histories);
+}
+
+void
+eddy_apply_fill_new(Oid view, Oid replaces, EddyFillSource source, const List *histories)
 {
 	EddyView   *row = eddy_catalog_get_view(view);
 	List	   *parents;
@@ -495,7 +506,7 @@ eddy_apply_fill_new(Oid view, EddyFillSource source, const List *histories)
 		elog(ERROR, "continuous view %u does not exist", view);
 	parents = eddy_catalog_ancestors(row->streams);
 	if (parents == NIL)
-		fill_unlocked(row, NULL, source, histories);
+		fill_unlocked(row, NULL, replaces, source, histories);
 	else
 	{
 		if (source == EDDY_FILL_HISTORY)

@@ -8,7 +8,8 @@
  * same snapshot sees the offsets up to which these batches had come, since offsets and rows are committed together. So
  * when writers are locked out, and the offsets have advanced, the view is left to the worker that fills views from
  * Kafka (src/worker/catch_up.c): it reads the messages from these offsets on again, and hands the view over to the
- * sources where they are then. Rows of users, which are not in Kafka, were added by then.
+ * sources where they are then. Rows of users, which are not in Kafka, were added by then. That worker also replaces the query of
+ * a view: the new query gets a view of its own first, which is filled like this.
  *
  * Locking: the caller's. Memory: the caller's. A crash leaves nothing, as the offsets of the view are stored in the
  * transaction of its creation.
@@ -75,6 +76,17 @@ omits_rows(Oid relid)
 	return stream && eddy_interval_usec(&stream->retention) <= 0;
 }
 
+bool
+eddy_seam_is_needed(const List *streams)
+{
+	ListCell   *lc;
+
+	foreach(lc, streams)
+		if (omits_rows(lfirst_oid(lc)) && eddy_catalog_list_sources(lfirst_oid(lc)) != NIL)
+			return true;
+	return false;
+}
+
 List *
 eddy_seam_read(const List *streams, Snapshot as_of)
 {
@@ -129,12 +141,14 @@ store_offset(Oid view, const EddyPartition *partition)
 }
 
 void
-eddy_seam_close(const EddyView *view, const List *seam, Snapshot now)
+eddy_seam_close(const EddyView *view, const List *seam, Snapshot now, Oid replaces)
 {
 	List	   *reached = eddy_seam_read(view->streams, now);
+	bool		advanced = (seam != NIL || reached != NIL || OidIsValid(replaces)) &&
+		has_advanced(view, seam, reached);
 	ListCell   *lc;
 
-	if ((seam == NIL && reached == NIL) || !has_advanced(view, seam, reached))
+	if (!advanced && !OidIsValid(replaces))
 		return;
 	foreach(lc, seam)
 		store_offset(view->relid, lfirst(lc));
@@ -148,5 +162,5 @@ eddy_seam_close(const EddyView *view, const List *seam, Snapshot now)
 		foreach(lp, list_partitions(lfirst_oid(lc), now))
 			store_offset(view->relid, lfirst(lp));
 	}
-	eddy_view_start(view->relid, InvalidOid);
+	eddy_view_start(view->relid, replaces);
 }

@@ -739,7 +739,7 @@ eddy_view_replace_end(EddyReplacement *r)
 
 /* Creates the view that gets the new query, with the options of the other one, beside it. */
 static Oid
-create_successor(const EddyView *view, const char *query, const char *start)
+create_successor(const EddyView *view, const char *query, const char *start, bool unlocked)
 {
 	Oid			schema = get_rel_namespace(view->relid);
 	Oid			owner = eddy_owner_of_relation(view->relid);
@@ -752,7 +752,8 @@ create_successor(const EddyView *view, const char *query, const char *start)
 		.maintenance = view->maintenance,
 		.on_error = view->on_error,
 		.idle_ttl = view->idle_ttl,
-		.unlabeled = true
+		.unlabeled = true,
+		.unlocked = unlocked
 	};
 	char	   *name = ChooseRelationName(get_rel_name(view->relid), NULL, "next", schema, false);
 	bool		created;
@@ -771,10 +772,10 @@ create_successor(const EddyView *view, const char *query, const char *start)
 
 /*
  * eddy_view_create_successor creates a view with a new query for a view that the current user owns. It is dropped with
- * that view.
+ * that view. unlocked: see EddyViewOptions.
  */
 Oid
-eddy_view_create_successor(Oid relid, const char *query, const char *start)
+eddy_view_create_successor(Oid relid, const char *query, const char *start, bool unlocked)
 {
 	EddyReplacement r = {0};
 	EddyView   *view = lock_for_replacement(relid);
@@ -791,7 +792,7 @@ eddy_view_create_successor(Oid relid, const char *query, const char *start)
 				 errhint("The view eddy.view_starts shows the progress.")));
 	eddy_plan_set_policy(&r.layout, view);
 	check_emit(&r.layout, relid);
-	successor = eddy_view_get(create_successor(view, query, start));
+	successor = eddy_view_get(create_successor(view, query, start, unlocked));
 	check_chain(view, successor);
 	check_columns(relid, eddy_plan_definition_query(successor->definition));
 	ObjectAddressSet(part, RelationRelationId, successor->relid);

@@ -137,7 +137,8 @@ extern bool eddy_view_is_replaced(Oid view);
  * has filled it: eddy_view_succeed_begin can be called while others write to both, eddy_view_succeed after
  * eddy_view_lock_replaced and the locks on the streams. These raise errors.
  */
-extern Oid	eddy_view_create_successor(Oid relid, const char *query, const char *start);
+extern Oid	eddy_view_create_successor(Oid relid, const char *query, const char *start,
+									   bool unlocked);
 extern EddyReplacement *eddy_view_succeed_begin(Oid successor, Oid relid);
 extern void eddy_view_lock_replaced(Oid relid, Oid successor);
 extern void eddy_view_succeed(EddyReplacement *replacement, Oid successor, Oid relid);

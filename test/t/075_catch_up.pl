@@ -369,6 +369,37 @@ sql($node, "SELECT eddy.create_continuous_view('only_history', '$groups', start 
 is(sql($node, q{SELECT state FROM eddy.continuous_views WHERE view = 'only_history'::regclass}), 'running', 'without messages meanwhile, it is complete at once');
 same_groups('only_history', 'SELECT id FROM archive', 'with the history');
 
+# a query that replaces another one gets both, too, before it takes the place of the old one
+my $third = 'SELECT id % 40 AS g, count(*) AS n, sum(id) AS ids FROM events WHERE id % 3 = 0 GROUP BY 1';
+my $rows = 'SELECT id FROM archive UNION ALL SELECT generate_series(2000001::bigint, 2011000) UNION ALL SELECT -39 FROM generate_series(1, 20)';
+$gate = $node->background_psql('postgres');
+$gate->query_safe('SELECT pg_advisory_lock(1)');
+$creating = start_process(PostgreSQL::Test::Utils::tempdir() . '/replacing', 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c',
+	"SELECT eddy.replace_continuous_view('only_history', '$third', start => 'query', history => 'SELECT id FROM archive WHERE gate()')");
+wait_until($node, q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 'the history is being counted again');
+sql($node, q{SET lock_timeout = '20 s'; INSERT INTO events SELECT -39 FROM generate_series(1, 10)});
+produce('events', 2_000_001 .. 2_010_000);
+wait_for_consumed($node, $broker, 'events');
+sql($node, "ALTER SYSTEM SET pg_eddy.catch_up_rate = 1000; SELECT pg_reload_conf()");
+$gate->query_safe('SELECT pg_advisory_unlock(1)');
+$gate->quit;
+is(stop_process($creating), 0, 'the query is being replaced');
+wait_until($node, q{SELECT rows > 0 AND remaining > 0 FROM eddy.view_starts WHERE start = 'query'}, 'the messages are read again, for the new query');
+same_groups('only_history', $rows =~ s/2011000/2010000/r =~ s/1, 20/1, 10/r, 'until then the view has the results of the old one');
+$pid = sql($node, q{SELECT pid FROM eddy._workers() WHERE kind = 'catch-up'});
+kill 'KILL', $pid;
+wait_until($node, qq{SELECT count(*) = 1 FROM eddy._workers() WHERE kind = 'catch-up' AND pid <> $pid}, 'its worker is killed, too');
+sql($node, 'INSERT INTO events SELECT -39 FROM generate_series(1, 10)');
+sql($node, "ALTER SYSTEM RESET pg_eddy.catch_up_rate; SELECT pg_reload_conf()");
+wait_until($node, 'SELECT NOT EXISTS (SELECT FROM eddy.view_starts)', 'the new query takes the place of the old one');
+produce('events', 2_010_001 .. 2_011_000);
+wait_for_consumed($node, $broker, 'events');
+same_groups('only_history', "SELECT id FROM ($rows) r (id) WHERE id % 3 = 0", 'with the history, and each later message and row');
+# without messages meanwhile, its worker has nothing to read
+sql($node, "SELECT eddy.replace_continuous_view('only_history', '$groups', start => 'query', history => 'TABLE archive')");
+wait_until($node, 'SELECT NOT EXISTS (SELECT FROM eddy.view_starts)', 'it is replaced again');
+same_groups('only_history', 'SELECT id FROM archive', 'by the history alone');
+
 #
 # What is refused, and views that are dropped or suspended while they are filled
 #
