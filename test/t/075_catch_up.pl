@@ -182,10 +182,10 @@ like($err, qr/query of continuous view "past" is being replaced.*"past_next" is 
 $pid = sql($node, q{SELECT pid FROM eddy._workers() WHERE kind = 'catch-up'});
 kill 'KILL', $pid;
 wait_until($node, qq{SELECT count(*) = 1 FROM eddy._workers() WHERE kind = 'catch-up' AND pid <> $pid}, 'its worker is killed, and starts again');
-sql($node, "ALTER SYSTEM RESET pg_eddy.catch_up_rate; SELECT pg_reload_conf()");
 # The results are compared before the streams are locked, and what arrives after that is followed.
 my $writer = $node->background_psql('postgres');
 $writer->query_safe('BEGIN; INSERT INTO events SELECT -199 FROM generate_series(1, 20)');
+sql($node, "ALTER SYSTEM RESET pg_eddy.catch_up_rate; SELECT pg_reload_conf()");
 wait_until($node, q{SELECT bool_or(NOT granted) AND bool_or(locktype = 'relation' AND mode = 'AccessExclusiveLock' AND c.oid IS NULL)
 	FROM pg_locks l JOIN eddy._workers() w USING (pid) LEFT JOIN pg_class c ON c.oid = l.relation WHERE w.kind = 'catch-up'},
 	'the worker waits for a writer, with a table that nobody else knows');
