@@ -103,8 +103,9 @@ class Figures:
             f"Measured on {machine['date']} on a virtual machine with {machine['cpus']} CPUs"
             f" ({machine['processor']}) and {machine['memory'] / 2**30:.0f} GB of memory, with"
             f" {machine['postgresql']} ({settings}), Apache Kafka 4.1 on the same machine and"
-            f" {machine['java']}: {options['events']:,} events for throughput and queries,"
-            f" {options['sweep_events']:,} for the other series."
+            f" {machine['java']}: {options['events']:,} events "
+            + ("in each series." if options["events"] == options["sweep_events"] else
+               f"for throughput and queries, {options['sweep_events']:,} for the other series.")
         )
 
     def throughput(self):
