@@ -16,9 +16,9 @@
  * When a view is created, or its query is replaced, others do not know the new state before it is complete, so that writers
  * continue (fill_beside): it is filled first with what a snapshot sees, then with the rows that were added to the stream
  * since that snapshot, in several passes. Only for the last one, which has few rows, writers are locked out. The rows that batches
- * of Kafka have added to a stream without retention are not there; a new view gets them from Kafka (seam.c). Writers are
- * locked out from the beginning for a replacement of that kind, before a source knows its offsets, and if a stream with argument
- * staged_columns may not store columns that only this view needs.
+ * of Kafka have added to a stream without retention are not there; a new view gets them from Kafka (seam.c), also one that
+ * replaces another. Writers are locked out from the beginning before a source of such a stream knows its offsets, and if a
+ * stream with argument staged_columns may not store columns that only this view needs.
  *
  * Locking: the caller has locked writers out, except in eddy_apply_fill_new and eddy_apply_refill; AccessShareLock on the segments,
  * which are not emptied meanwhile. Memory: the caller's; the rows spill to a temporary file beyond work_mem.
