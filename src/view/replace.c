@@ -19,9 +19,10 @@
  * The state of the old query can serve the new one (keep.c). Then it is converted instead of being
  * filled, or its tables are not replaced at all.
  *
- * To be filled from Kafka, or with a history that messages from Kafka follow, the new query gets a view of its own first, the successor, which is created as any view that
- * is filled so, but without the labels by which consumers know it. In the transaction that would hand it over to the sources
- * (src/worker/catch_up.c), its definition and state become those of the view instead (eddy_view_succeed).
+ * To be filled from Kafka, or with a history that messages from Kafka follow, the new query gets a view of its own first,
+ * the successor, which is created as any view that is filled so, but without the labels by which consumers know it. In the
+ * transaction that would hand it over to the sources (src/worker/catch_up.c), its definition and state become those of the
+ * view instead (eddy_view_succeed).
  *
  * Otherwise all of it is one transaction, and others know nothing of the new objects before it commits. Batches before
  * the lock maintain the old state, batches after it the new one.

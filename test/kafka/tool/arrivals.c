@@ -50,15 +50,8 @@ run_arrivals(void)
 	int64_t    *last;
 	int			partitions;
 
-	set_property(conf, "group.id", "eddy-kafka-tool");
-	set_property(conf, "enable.auto.commit", "false");
-	set_property(conf, "enable.auto.offset.store", "false");
 	set_property(conf, "isolation.level", "read_committed");
-	consumer = new_client(RD_KAFKA_CONSUMER, conf);
-	partitions = count_partitions(consumer, options.topic);
-	if (options.partition >= partitions)
-		die("topic \"%s\" has only %d partitions", options.topic, partitions);
-	rd_kafka_poll_set_consumer(consumer);
+	consumer = new_consumer(conf, &partitions);
 	queue = rd_kafka_queue_get_consumer(consumer);
 	last = calloc(partitions, sizeof(int64_t));
 	if (last == NULL)

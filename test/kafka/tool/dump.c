@@ -118,20 +118,13 @@ run_dump(void)
 	int			partitions;
 	int			open;
 
-	set_property(conf, "group.id", "eddy-kafka-tool");
-	set_property(conf, "enable.auto.commit", "false");
-	set_property(conf, "enable.auto.offset.store", "false");
 	set_property(conf, "auto.offset.reset", "error");
 	set_property(conf, "enable.partition.eof", "true");
 	set_property(conf, "isolation.level",
 				 options.uncommitted ? "read_uncommitted" : "read_committed");
 	set_property(conf, "fetch.wait.max.ms", "50");
 	set_property(conf, "queued.min.messages", "1000000");
-	consumer = new_client(RD_KAFKA_CONSUMER, conf);
-	partitions = count_partitions(consumer, options.topic);
-	if (options.partition >= partitions)
-		die("topic \"%s\" has only %d partitions", options.topic, partitions);
-	rd_kafka_poll_set_consumer(consumer);
+	consumer = new_consumer(conf, &partitions);
 	queue = rd_kafka_queue_get_consumer(consumer);
 	done = calloc(partitions, sizeof(bool));
 	if (done == NULL)

@@ -169,6 +169,23 @@ count_partitions(rd_kafka_t *client, const char *topic)
 	return partitions;
 }
 
+/* new_consumer takes ownership of conf; fails if the partition of option -p does not exist. */
+rd_kafka_t *
+new_consumer(rd_kafka_conf_t *conf, int *partitions)
+{
+	rd_kafka_t *consumer;
+
+	set_property(conf, "group.id", "eddy-kafka-tool");
+	set_property(conf, "enable.auto.commit", "false");
+	set_property(conf, "enable.auto.offset.store", "false");
+	consumer = new_client(RD_KAFKA_CONSUMER, conf);
+	*partitions = count_partitions(consumer, options.topic);
+	if (options.partition >= *partitions)
+		die("topic \"%s\" has only %d partitions", options.topic, *partitions);
+	rd_kafka_poll_set_consumer(consumer);
+	return consumer;
+}
+
 static int64_t
 parse_integer(int option, const char *text)
 {

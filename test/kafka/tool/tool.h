@@ -61,6 +61,7 @@ extern const char *split_property(const char *property, char *name, size_t size)
 extern rd_kafka_t *new_client(rd_kafka_type_t type, rd_kafka_conf_t *conf);
 extern double now_seconds(void);
 extern int	count_partitions(rd_kafka_t *client, const char *topic);
+extern rd_kafka_t *new_consumer(rd_kafka_conf_t *conf, int *partitions);
 
 extern rd_kafka_t *new_producer(rd_kafka_conf_t *conf);
 extern void flush_producer(rd_kafka_t *producer);
