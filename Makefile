@@ -32,6 +32,7 @@ OBJS = \
 	src/api/view_functions.o \
 	src/apply/cascade.o \
 	src/apply/close.o \
+	src/apply/close_holders.o \
 	src/apply/close_pace.o \
 	src/apply/dead_letter.o \
 	src/apply/deferred.o \

@@ -17,8 +17,8 @@
  * if it is free. Otherwise, and if there are more windows to be closed than one transaction
  * should, the database worker closes them shortly afterwards (eddy_close_tick). It waits for a
  * short time, in which later batches queue behind it, so that it gets its turn among writers that
- * overlap. How long a transaction may close windows, and how long the worker rests between
- * two of them, is the rule of close_pace.c.
+ * overlap, but not for transactions that it has waited for in vain before (close_holders.c). How long a transaction
+ * may close windows, and how long the worker rests between two of them, is the rule of close_pace.c.
  *
  * Windows of views that several streams reach, by UNION ALL, close together, by the minimum of the watermarks,
  * under the locks of all of these streams. A batch of one of the streams takes its lock alone, which is
@@ -48,6 +48,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "apply/close_holders.h"
 #include "apply/close_pace.h"
 #include "apply/steps.h"
 #include "compat.h"
@@ -296,30 +297,6 @@ close_locked(List *streams, int64 *budget)
 	return complete;
 }
 
-/*
- * Closes what is due, at most *budget groups, and waits for the transactions that are adding rows: *waited is
- * the time in microseconds. Returns true if nothing more is due.
- */
-static bool
-close_streams(List *streams, int64 *budget, int64 *waited)
-{
-	TimestampTz watermark = get_watermark(streams);
-	int64		start;
-
-	if (!eddy_view_close_due(streams, watermark, false))
-	{
-		/* rows that come are judged by what would close their windows */
-		if (list_length(streams) > 1)
-			eddy_watermark_raise_views(eddy_view_list_roots_of(streams), watermark, false);
-		return true;
-	}
-	start = eddy_monotonic_real();
-	(void) lock_for_closing(streams, true);
-	*waited = eddy_monotonic_real() - start;
-	/* nobody adds rows now, and those that did may have moved it */
-	return close_locked(streams, budget);
-}
-
 /* The same at the end of a transaction, if no other transaction is adding rows. */
 static void
 close_if_alone(List *streams, TimestampTz watermark)
@@ -419,8 +396,9 @@ typedef struct TickStep
 {
 	List	   *streams;		/* of Oid, sorted */
 	bool		complete;
+	bool		waiting;		/* for transactions that add rows */
 	bool		worked;			/* there were groups to be closed or removed */
-	int64		waited;			/* for transactions that add rows, in microseconds */
+	int64		waited;			/* for them, in microseconds */
 } TickStep;
 
 static void
@@ -442,6 +420,65 @@ eddy_close_lock_streams(List *streams)
 	return true;
 }
 
+/* True if a transaction that has been waited for in vain is still adding rows. */
+static bool
+is_held(List *streams)
+{
+	ListCell   *lc;
+
+	foreach(lc, streams)
+	{
+		LOCKTAG		tag = windows_tag(lfirst_oid(lc));
+
+		if (eddy_close_holders_remain(&tag))
+			return true;
+	}
+	return false;
+}
+
+/* Remembers the transactions that are adding rows. */
+static void
+note_holders(List *streams)
+{
+	ListCell   *lc;
+
+	foreach(lc, streams)
+	{
+		LOCKTAG		tag = windows_tag(lfirst_oid(lc));
+
+		eddy_close_holders_note(&tag);
+	}
+}
+
+/*
+ * Closes what is due, at most *budget groups, and waits for the transactions that are adding rows.
+ * Returns true if nothing more is due. Raises LOCK_NOT_AVAILABLE if they do not end in time.
+ */
+static bool
+close_streams(TickStep *step, int64 *budget)
+{
+	List	   *streams = step->streams;
+	TimestampTz watermark = get_watermark(streams);
+	int64		start;
+
+	if (!eddy_view_close_due(streams, watermark, false))
+	{
+		/* rows that come are judged by what would close their windows */
+		if (list_length(streams) > 1)
+			eddy_watermark_raise_views(eddy_view_list_roots_of(streams), watermark, false);
+		return true;
+	}
+	if (is_held(streams))
+		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg_internal("windows are locked")));
+	start = eddy_monotonic_real();
+	step->waiting = true;
+	(void) lock_for_closing(streams, true);
+	step->waiting = false;
+	step->waited = eddy_monotonic_real() - start;
+	/* nobody adds rows now, and those that did may have moved it */
+	return close_locked(streams, budget);
+}
+
 static void
 step_close(void *arg)
 {
@@ -449,7 +486,7 @@ step_close(void *arg)
 	int64		budget = CLOSE_BUDGET;
 
 	limit_wait();
-	step->complete = close_streams(step->streams, &budget, &step->waited);
+	step->complete = close_streams(step, &budget);
 	step->worked = budget < CLOSE_BUDGET;
 }
 
@@ -513,6 +550,7 @@ run_steps(List *streams, void (*function) (void *), int64 begin, int64 *work)
 
 		CHECK_FOR_INTERRUPTS();
 		step.worked = false;
+		step.waiting = false;
 		step.waited = 0;
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
@@ -544,6 +582,8 @@ run_steps(List *streams, void (*function) (void *), int64 begin, int64 *work)
 			ereport(LOG,
 					(errcode(error->sqlerrcode),
 					 errmsg("could not close windows: %s", error->message)));
+		else if (step.waiting)
+			note_holders(streams);
 		FreeErrorData(error);
 		return false;
 	}

@@ -2,7 +2,7 @@
 #
 # Intervals are hours, and the test raises pg_eddy.test_clock_offset instead of waiting. The database
 # worker shows changes when their interval is over, also after a crash, and removes groups that no row has
-# touched.
+# touched. Closing windows does not keep others waiting for a transaction that stays open.
 
 use strict;
 use warnings;
@@ -253,6 +253,52 @@ sql($node, q{INSERT INTO visits VALUES ('p8', 1)});
 $writer->query_safe('COMMIT');
 $writer->quit;
 is(sql($node, $pages), 'p7=2/2 p8=1/1', 'the row has touched it');
+
+#
+# a transaction that has added rows and stays open
+#
+
+sql($node, q{
+ALTER SYSTEM SET log_lock_waits = on;
+ALTER SYSTEM SET deadlock_timeout = '20ms';
+CREATE UNLOGGED TABLE rows_in_time (at timestamptz);
+SELECT eddy.create_stream('rows_in_time', event_time => 'at', delay => '0');
+SELECT eddy.create_continuous_view('counted_minutes', $$SELECT w.window_end, count(*) AS n
+	FROM rows_in_time, eddy.tumble(at, '1 minute') w GROUP BY w.window_end$$, emit => 'on_close');
+CREATE UNLOGGED TABLE ticking (at timestamptz);
+SELECT eddy.create_stream('ticking', event_time => 'at', delay => '0', idle_timeout => '1 minute', auto_advance => true);
+INSERT INTO ticking VALUES ('2024-01-01 00:00');
+});
+$node->reload;
+my $waits = sub {
+	my $log = slurp_file($node->logfile);
+	return scalar(() = $log =~ /still waiting for ExclusiveLock on object/g);
+};
+my $watermark = q{SELECT coalesce(watermark, '-infinity') FROM eddy.streams WHERE stream = 'ticking'::regclass};
+
+# Waits until the database worker has seen the time that has passed: it has also tried to close windows before, or does so next.
+sub tick
+{
+	my $before = sql($node, $watermark);
+
+	advance_clock($node, 3600);
+	return wait_until($node, "SELECT ($watermark) > '$before'", 'a tick');
+}
+
+sql($node, q{INSERT INTO rows_in_time VALUES ('2024-01-01 00:00')});
+$writer = $node->background_psql('postgres');
+$writer->query_safe(q{BEGIN; INSERT INTO rows_in_time VALUES ('2024-01-01 00:00')});
+sql($node, q{INSERT INTO rows_in_time VALUES ('2024-01-01 00:05')});
+my $deadline = time + 60;
+tick() while $waits->() == 0 && time < $deadline;
+my $waited = $waits->();
+ok($waited > 0, 'the database worker waits for a transaction that is adding rows');
+tick() for 1 .. 4;
+is($waits->(), $waited, 'but not each time, with batches waiting behind it, for one that it has waited for in vain');
+is(sql($node, 'SELECT count(*) FROM counted_minutes'), 0, 'the windows that it may change remain open');
+$writer->query_safe('COMMIT');
+$writer->quit;
+ok(wait_until($node, 'SELECT (SELECT sum(n) FROM counted_minutes) = 2', 'the window is closed'), 'they are closed when it has ended');
 
 $node->stop;
 done_testing();
