@@ -45,7 +45,7 @@ int			eddy_settings_max_workers_per_database = -1;
 int			eddy_settings_queue_memory = 64 * 1024;
 int			eddy_settings_reserved_worker_processes = 2;
 int			eddy_settings_restart_delay_max = 60;
-bool		eddy_settings_synchronous_commit = true;
+bool		eddy_settings_synchronous_commit = false;
 int			eddy_settings_test_clock_offset = 0;
 
 /*
@@ -173,7 +173,7 @@ eddy_settings_define(void)
 							 "If on, the setting synchronous_commit of the server applies to them. "
 							 "If off, the flush is started at the commit, and nothing waits for it.",
 							 &eddy_settings_synchronous_commit,
-							 true,
+							 false,
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.test_clock_offset",

@@ -5,8 +5,9 @@
  *
  * A batch of Kafka messages is visible when it has been committed; nobody waits for the message
  * that it is on disk, and a crash that takes it back takes back its offsets, too. So a worker need
- * not wait for the disk, and does not if pg_eddy.synchronous_commit is off, as the subscriptions of
- * PostgreSQL do not by default. While a checkpoint writes, a flush can take a large part of a second.
+ * not wait for the disk, and does not unless pg_eddy.synchronous_commit is on; subscriptions of
+ * PostgreSQL do not by default, for the same reason. While other files are written, those of a checkpoint or of
+ * the kernel's cache, a flush can take a large part of a second, in which the locks of the batch are held.
  *
  * But consumers of changes and standbys receive flushed WAL only, and the server's own WAL writer
  * flushes after up to three times wal_writer_delay. So the launcher flushes what a worker
