@@ -90,9 +90,9 @@ class Broker:
         subprocess.run([self.script, "kill", self.directory], check=False)
 
 
-def new_directory():
+def new_directory(parent=None):
     """A scratch directory that the server's user owns."""
-    directory = tempfile.mkdtemp(prefix="pg_eddy-bench-")
+    directory = tempfile.mkdtemp(prefix="pg_eddy-bench-", dir=parent)
     if os.getuid() == 0:
         user = pwd.getpwnam("postgres")
         os.chown(directory, user.pw_uid, user.pw_gid)

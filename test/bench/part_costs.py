@@ -97,10 +97,10 @@ GUARANTEES = {  # case: script, arguments of attach_kafka, settings, check
         {},
         check_sum,
     ),
-    "batches do not wait for their flush (pg_eddy.synchronous_commit = off)": (
+    "batches wait for their flush (pg_eddy.synchronous_commit = on)": (
         bid_stream() + bid_view(),
         "",
-        {"pg_eddy.synchronous_commit": "off"},
+        {"pg_eddy.synchronous_commit": "on"},
         check_all,
     ),
     "without event time: no watermark, windows do not close": (

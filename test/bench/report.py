@@ -317,7 +317,7 @@ class Figures:
             f"Measured with `make bench-all` on a virtual machine with {machine['cpus']} CPUs,"
             f" {machine['postgresql']} and Kafka 4.1 on the same machine: {options['events']:,} Nexmark bids"
             " of 250 bytes, preloaded in 4 partitions; `count`, `sum` and `max` by auction and 10-second"
-            f" window, {groups[0]['rows']:,} groups; `synchronous_commit = on`; every result compared with"
+            f" window, {groups[0]['rows']:,} groups; each batch is flushed after its commit; every result compared with"
             f" the batch SELECT, row by row; {runs}."
         )
 

@@ -45,12 +45,12 @@ NEEDS_BIDS = ("throughput", "shapes")
 class Bench:
     """What all parts share: options, broker, server, reference rows, and the results."""
 
-    def __init__(self, options, directory):
+    def __init__(self, options, directories):
         self.options = options
         self.events = options.events
         self.sweep_events = options.sweep_events
-        self.broker = Broker(os.path.join(directory, "kafka"))
-        self.server = Server(directory, options.pg_config)
+        self.broker = Broker(os.path.join(directories["broker"], "kafka"))
+        self.server = Server(directories["server"], options.pg_config)
         self.reference = Reference(self)
         self.topics = set()
         chosen = {name: value for name, value in vars(options).items() if name not in ("output", "pg_config")}
@@ -117,7 +117,7 @@ def describe_machine(bench):
     cursor.execute("""
         SELECT split_part(version(), ' on ', 1),
                (SELECT jsonb_object_agg(name, current_setting(name)) FROM unnest(ARRAY['shared_buffers',
-                'wal_level', 'synchronous_commit', 'fsync', 'max_wal_size', 'jit']) name)""")
+                'wal_level', 'synchronous_commit', 'pg_eddy.synchronous_commit', 'fsync', 'max_wal_size', 'jit']) name)""")
     version, settings = cursor.fetchone()
     processor = platform.processor() or platform.machine()
     with open("/proc/cpuinfo") as info:
@@ -200,6 +200,11 @@ def parse_arguments():
         default=bool(env("KEEP")),
         help="keep the measurements of other parts in the output (KEEP=1)",
     )
+    parser.add_argument(
+        "--broker-directory",
+        default=env("BROKER_DIRECTORY"),
+        help="where the broker keeps its files, for example in memory; TMPDIR if not set (BROKER_DIRECTORY)",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", default=env("OUTPUT") or os.path.join(ROOT, "build", "bench"))
     parser.add_argument("--pg-config", default=env("PG_CONFIG") or "pg_config")
@@ -212,11 +217,11 @@ def parse_arguments():
 def main():
     options = parse_arguments()
     os.makedirs(options.output, exist_ok=True)
-    directory = new_directory()
+    directories = {"server": new_directory(), "broker": new_directory(options.broker_directory)}
     bench = None
     start = time.monotonic()
     try:
-        bench = Bench(options, directory)
+        bench = Bench(options, directories)
         if any(part in NEEDS_BIDS for part in options.only):
             bench.topic("bids", 4, options.events)
         for part in options.only:
@@ -229,7 +234,8 @@ def main():
         if bench is not None:
             bench.server.stop()
             bench.broker.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+        for directory in directories.values():
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":
