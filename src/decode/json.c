@@ -581,7 +581,8 @@ decode_message(JsonDecoder *decoder, const EddyDecodeMessage *message, EddyDecod
 	row.nulls = nulls;
 	row.missing = missing;
 	row.error = error;
-	row.in_place = decoder->keeps_text && len <= IN_PLACE_LIMIT;
+	/* by the length that prepare_space has counted */
+	row.in_place = decoder->keeps_text && message->len <= IN_PLACE_LIMIT;
 	status = eddy_json_open(&row.cursor,
 							copy_message(decoder, data, len, row.in_place ? space : NULL), len);
 	if (unlikely(status != EDDY_JSON_OK))

@@ -576,6 +576,18 @@ check_cases('fields', 'fields', 'columns take the fields of the same name',
 is(query('SELECT count(*) FROM fields WHERE unmapped IS NOT NULL'),
 	'0', 'a column that is mapped to null takes its default');
 
+# texts of messages up to 4096 bytes stay where the message was copied to, and a byte order mark is part of these
+my @marked = map { "\xef\xbb\xbf{\"a\": \"" . chr(97 + $_ % 26) x (4080 + $_) . '"}' } (0 .. 19);
+
+new_stream('marked', 'n bigint, a text', q{topic => 'marked', mapping => '{"n": "offset"}'});
+$broker->produce('marked', map { [ 0, undef, $_ ] } @marked[5 .. 7]);
+wait_for_stream('marked', 'marked');
+$broker->produce('marked', map { [ 0, undef, $_ ] } @marked);
+wait_for_stream('marked', 'marked');
+is( query(q{SELECT count(*), count(DISTINCT a), bool_and(a = repeat(left(a, 1), length(a))), min(length(a)), max(length(a)) FROM marked}),
+	'23|20|t|4080|4099',
+	'messages with a byte order mark around 4096 bytes are as they were sent');
+
 #
 # Fields by JSON pointers
 #
