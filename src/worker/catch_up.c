@@ -554,6 +554,8 @@ apply_batch(EddyReader *reader)
 	MemoryContextSwitchTo(caller);
 	if (error)
 	{
+		/* an error outside of the batch's own transaction leaves it taken */
+		eddy_reader_return_batch(&reader->worker);
 		report_failure(error);
 		return STEP_NOTHING;
 	}

@@ -50,12 +50,15 @@ void
 eddy_rows_free(EddySourceWorker *worker)
 {
 	worker->cells = 0;
-	if (worker->values == NULL)
-		return;
-	pfree(worker->values);
-	pfree(worker->nulls);
-	pfree(worker->missing);
+	if (worker->values)
+		pfree(worker->values);
 	worker->values = NULL;
+	if (worker->nulls)
+		pfree(worker->nulls);
+	worker->nulls = NULL;
+	if (worker->missing)
+		pfree(worker->missing);
+	worker->missing = NULL;
 }
 
 static void
