@@ -86,6 +86,9 @@ struct EddyAttemptState
 static struct EddyAttemptState *volatile states = NULL;
 static volatile sig_atomic_t terminated = false;
 
+/* Of an eddy_attempt_begin that has failed; signal handlers do not know it. */
+static struct EddyAttemptState *unfinished = NULL;
+
 /* ---- the end of a process ---- */
 
 static void
@@ -244,12 +247,16 @@ find_state(const EddySourceWorker *worker)
 	return state;
 }
 
-/* Makes one, which signal handlers do not know yet. */
+/* Makes one, which signal handlers do not know yet. What is left of a failure is used again. */
 static struct EddyAttemptState *
 make_state(const EddySourceWorker *worker)
 {
-	struct EddyAttemptState *state = MemoryContextAllocZero(TopMemoryContext, sizeof(*state));
+	struct EddyAttemptState *state = unfinished;
 
+	if (state == NULL)
+		state = unfinished = MemoryContextAllocZero(TopMemoryContext, sizeof(*state));
+	else if (state->token_fd >= 0)
+		close(state->token_fd);
 	state->id = worker->id;
 	state->view = worker->view;
 	state->token_fd = -1;
@@ -323,10 +330,21 @@ add_range(List *ranges, int32 partition, int64 first, int64 rows)
 	return lappend(ranges, range);
 }
 
-/* All messages that can have been in the batch of a crash that was not announced. */
+/* eddy_attempt_max_messages returns the largest number of messages of a batch that is not limited by a failure. */
+int64
+eddy_attempt_max_messages(const EddySourceWorker *worker)
+{
+	return OidIsValid(worker->view) ? worker->room : eddy_settings_batch_rows;
+}
+
+/*
+ * All messages that can have been in the batch of a crash that was not announced: it may have taken back batches that had
+ * been committed before.
+ */
 static List *
 possible_ranges(const EddySourceWorker *worker)
 {
+	int64		rows = (EDDY_ATTEMPT_LOST_BATCHES + 1) * eddy_attempt_max_messages(worker);
 	List	   *ranges = NIL;
 	ListCell   *lc;
 
@@ -336,7 +354,7 @@ possible_ranges(const EddySourceWorker *worker)
 		{
 			const EddyViewOffset *offset = lfirst(lc);
 
-			ranges = add_range(ranges, offset->partition, offset->next_offset, worker->room);
+			ranges = add_range(ranges, offset->partition, offset->next_offset, rows);
 		}
 		return ranges;
 	}
@@ -345,8 +363,7 @@ possible_ranges(const EddySourceWorker *worker)
 		const EddyPartition *partition = lfirst(lc);
 
 		if (eddy_partitions_owned(worker, partition->partition))
-			ranges = add_range(ranges, partition->partition, partition->next_offset,
-							   eddy_settings_batch_rows);
+			ranges = add_range(ranges, partition->partition, partition->next_offset, rows);
 	}
 	return ranges;
 }
@@ -445,8 +462,10 @@ eddy_attempt_begin(EddySourceWorker *worker, long *delay)
 	keep_attempt(state, last);
 	PopActiveSnapshot();
 	table_close(stream, NoLock);
+	ForceSyncCommit();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
+	unfinished = NULL;
 	worker->attempt = state;
 	state->next = states;
 	states = state;
@@ -514,6 +533,8 @@ store_attempt(EddySourceWorker *worker, EddyAttempt *changed)
 			eddy_catalog_set_attempt(changed);
 	}
 	PopActiveSnapshot();
+	/* a crash must find it, whatever synchronous_commit says */
+	ForceSyncCommit();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
 	keep_attempt(worker->attempt, changed);

@@ -28,9 +28,9 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -525,17 +525,20 @@ const EddyBatchWork eddy_batch_consume = {
 /*
  * Commits the batch. Its results become visible before they are on disk, because a crash that takes them back
  * takes back the offsets, too: the messages are read again. Not so after a crash of the worker,
- * when progress must be known to the next process.
+ * when progress must be known to the next process; nor if a crash could take back more messages than the next process
+ * would be careful with.
  */
 static void
-commit_batch(bool waits)
+commit_batch(EddySourceWorker *worker)
 {
-	if (!waits)
-		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
-	CommitTransactionCommand();
-	if (!waits)
-		eddy_flush_request();
+	int64		limit = EDDY_ATTEMPT_LOST_BATCHES * eddy_attempt_max_messages(worker);
+	bool		force = eddy_attempt_cautious(worker);
+
+	if (GetFlushRecPtr(NULL) >= worker->unflushed_end)
+		worker->unflushed = 0;
+	worker->unflushed += worker->nmessages;
+	eddy_flush_commit(force || worker->unflushed > limit);
+	worker->unflushed_end = XactLastCommitEnd;
 }
 
 /* One attempt, in a transaction of its own. *error is in the caller's context. */
@@ -544,7 +547,6 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 {
 	MemoryContext caller = CurrentMemoryContext;
 	volatile EddyAttemptResult result = ATTEMPT_COMMITTED;
-	bool		waits = eddy_settings_synchronous_commit || eddy_attempt_cautious(worker);
 
 	MemoryContextReset(worker->batch_context);
 	PG_TRY();
@@ -574,7 +576,7 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 				AbortCurrentTransaction();
 			else
 			{
-				commit_batch(waits);
+				commit_batch(worker);
 				worker->work->committed(worker);
 			}
 		}

@@ -22,21 +22,40 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "utils/guc.h"
 
+#include "settings.h"
 #include "worker/flush.h"
 #include "worker/shared_state.h"
 
-/* eddy_flush_request is called after a commit that has not waited for its flush. */
+/*
+ * eddy_flush_commit commits a transaction that can be lost in a crash, because the messages are read again. It waits for
+ * the flush if pg_eddy.synchronous_commit is on, as far as the server's synchronous_commit says, or if force is set.
+ */
+void
+eddy_flush_commit(bool force)
+{
+	if (force)
+		ForceSyncCommit();
+	else if (!eddy_settings_synchronous_commit)
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+	CommitTransactionCommand();
+	eddy_flush_request();
+}
+
+/* eddy_flush_request is called after a commit that may not have waited for its flush. */
 void
 eddy_flush_request(void)
 {
 	uint64		end = XactLastCommitEnd;
 	uint64		known;
 
-	if (eddy_shared == NULL)
+	if (eddy_shared == NULL || GetFlushRecPtr(NULL) >= end)
 		return;
 	known = pg_atomic_read_u64(&eddy_shared->flush_to);
 	do

@@ -8,6 +8,7 @@
 #ifndef EDDY_FLUSH_H
 #define EDDY_FLUSH_H
 
+extern void eddy_flush_commit(bool force);
 extern void eddy_flush_request(void);
 
 /* For the launcher. */

@@ -27,6 +27,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "worker/flush.h"
 #include "worker/source_worker.h"
 
 #define STALL_TIME 5000			/* ms without progress, though there are messages */
@@ -86,7 +87,7 @@ store_ends(EddySourceWorker *worker, const int64 *ends)
 	if (outcome == EDDY_RESTART)
 		AbortCurrentTransaction();
 	else
-		CommitTransactionCommand();
+		eddy_flush_commit(false);	/* the ends are requested again */
 	MemoryContextSwitchTo(caller);
 	if (outcome == EDDY_CONTINUE)
 		eddy_partitions_store(worker);

@@ -177,6 +177,8 @@ struct EddySourceWorker
 	int			row_limit;		/* of a batch after a failure, or EDDY_NO_BATCH_LIMIT */
 	List	   *failed;			/* of EddyRange, TopMemoryContext: in it row_limit does not grow */
 	int			contended;		/* so many batches more expect other writers of the same new groups */
+	int64		unflushed;		/* messages of committed batches that a crash could take back, */
+	XLogRecPtr	unflushed_end;	/* until WAL up to there has been flushed */
 	bool		alone;			/* a single message in careful mode: errors have one cause */
 	bool		batch_failed;	/* the last one did: a connection does not mean running */
 	bool		stalled;		/* a partition has messages that are not received, see progress.c */
@@ -263,6 +265,10 @@ extern void eddy_pace_note(EddySourceWorker *worker);
 
 /* ---- attempt.c ---- */
 
+/* A crash takes back no more batches of the largest size than these. */
+#define EDDY_ATTEMPT_LOST_BATCHES 4
+
+extern int64 eddy_attempt_max_messages(const EddySourceWorker *worker);
 extern EddyOutcome eddy_attempt_begin(EddySourceWorker *worker, long *delay);
 extern void eddy_attempt_settle(EddySourceWorker *worker);
 extern void eddy_attempt_announce(EddySourceWorker *worker);

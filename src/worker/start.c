@@ -469,7 +469,11 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	if (outcome == EDDY_RESTART)
 		AbortCurrentTransaction();
 	else
+	{
+		/* messages are shown next: a crash must not let "latest" mean a later offset */
+		ForceSyncCommit();
 		CommitTransactionCommand();
+	}
 	MemoryContextSwitchTo(caller);
 	if (outcome != EDDY_CONTINUE)
 		return outcome;
