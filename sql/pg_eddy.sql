@@ -621,8 +621,14 @@ COMMENT ON FUNCTION eddy.drop_continuous_view IS 'drops a continuous view, as DR
 
 CREATE FUNCTION eddy.create_publication(name name, VARIADIC views regclass[])
 RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_publication';
-COMMENT ON FUNCTION eddy.create_publication IS
+COMMENT ON FUNCTION eddy.create_publication(name, VARIADIC regclass[]) IS
     'creates a publication of continuous views and returns the settings that its consumers need';
+
+-- A call with one argument cannot mean the other function, which requires a view after the name.
+CREATE FUNCTION eddy.create_publication(view regclass)
+RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_publication_of_view';
+COMMENT ON FUNCTION eddy.create_publication(regclass) IS
+    'creates a publication of a continuous view, with its name, and returns the settings that its consumers need';
 
 CREATE FUNCTION eddy.send_snapshot(slot name, VARIADIC views regclass[])
 RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_send_snapshot';
@@ -1081,7 +1087,7 @@ GRANT EXECUTE ON FUNCTION
     eddy.create_stream, eddy.set_staged_columns, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.replay_dead_letters,
     eddy.create_continuous_view, eddy.replace_continuous_view, eddy.drop_continuous_view,
-    eddy.create_publication, eddy.changes, eddy.change_token, eddy.keep_changes, eddy.send_snapshot,
+    eddy.create_publication(name, VARIADIC regclass[]), eddy.create_publication(regclass), eddy.changes, eddy.change_token, eddy.keep_changes, eddy.send_snapshot,
     -- called by continuous views with the privileges of their readers
     eddy._open_windows, eddy._is_deferred, eddy._deferred_group,
     -- called by eddy.streams, eddy.sources and eddy.partitions with the privileges of their readers

@@ -42,6 +42,22 @@ SELECT pubname, tablename, attnames, rowfilter FROM pg_publication_tables WHERE 
 SELECT pubname, pubowner::regrole FROM pg_publication WHERE pubname ~* 'regress' ORDER BY 1;
 SELECT eddy.create_publication('regress_pub', 'total');
 
+-- Without a name, the publication of a view has the name of the view. Two arguments always are a name and a view.
+SELECT eddy.create_publication(NULL);
+SELECT eddy.create_publication('sales');
+SELECT split_part(eddy.create_publication('by_region'), E'\n', 3);
+SELECT split_part(eddy.create_publication('"Hidden, key"'::regclass), E'\n', 3);
+SELECT eddy.create_publication('by_region');
+SELECT split_part(eddy.create_publication('total', 'by_region'), E'\n', 3);
+SELECT eddy.create_publication(view => 'public.total');
+SELECT pubname, tablename FROM pg_publication_tables WHERE pubname IN ('by_region', 'Hidden, key', 'total') ORDER BY 1;
+RESET ROLE;
+SET ROLE regress_eddy_other;
+SELECT eddy.create_publication('total');
+RESET ROLE;
+SET ROLE regress_eddy_owner;
+DROP PUBLICATION by_region, "Hidden, key", total;
+
 -- the state table is written as before, and rows are deleted through the view
 INSERT INTO sales VALUES ('north', 'a', 1), ('south', 'b', 10), ('west', NULL, -25);
 TABLE by_region ORDER BY region;

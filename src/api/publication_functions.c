@@ -16,6 +16,7 @@
 #include "view/view.h"
 
 PG_FUNCTION_INFO_V1(eddy_create_publication);
+PG_FUNCTION_INFO_V1(eddy_create_publication_of_view);
 PG_FUNCTION_INFO_V1(eddy_send_snapshot);
 
 /* The OIDs of an argument that is an array of views. */
@@ -50,6 +51,18 @@ eddy_create_publication(PG_FUNCTION_ARGS)
 	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
 	views = get_views(fcinfo, 1, &count);
 	PG_RETURN_TEXT_P(cstring_to_text(eddy_view_publish(NameStr(*PG_GETARG_NAME(0)), views, count)));
+}
+
+/* eddy.create_publication(view): the publication has the name of the view, without its schema. */
+Datum
+eddy_create_publication_of_view(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"view"};
+	Oid			view;
+
+	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
+	view = PG_GETARG_OID(0);
+	PG_RETURN_TEXT_P(cstring_to_text(eddy_view_publish(NULL, &view, 1)));
 }
 
 Datum

@@ -403,9 +403,26 @@ add_tables(const char *name, List *views)
 	eddy_owner_end(&save);
 }
 
+/* The name of a publication for which the user has not chosen one. */
+static char *
+choose_name(const EddyView *view)
+{
+	char	   *name = get_rel_name(view->relid);
+
+	if (OidIsValid(get_publication_oid(name, true)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("publication \"%s\" already exists", name),
+				 errdetail("A publication of one continuous view gets the name of the view, if no other name is specified."),
+				 errhint("Specify another name, as in eddy.create_publication('name', %s).",
+						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->relid)),
+																	   name)))));
+	return name;
+}
+
 /*
  * eddy_view_publish creates a publication of continuous views, which the current user must own,
- * and returns the settings of its consumers.
+ * and returns the settings of its consumers. If name is NULL, it is the one of the first view.
  */
 char *
 eddy_view_publish(const char *name, const Oid *relids, int count)
@@ -431,6 +448,8 @@ eddy_view_publish(const char *name, const Oid *relids, int count)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a publication of continuous views requires at least one of them")));
+	if (name == NULL)
+		name = choose_name(linitial(views));
 
 	/* as the user, who becomes the owner and must have the privilege CREATE on the database */
 	SPI_connect();
