@@ -10,6 +10,10 @@
  * The row of the view must identify the group, so a view that does not show its key cannot be
  * deleted from.
  *
+ * The trigger that records deletes through other views (eddy_capture_delete) is not fired, as the rows
+ * are deleted below the executor. So what the observers of the view want to know is recorded here, and
+ * delivered with each row. Groups that only have deltas were not recorded when they were added.
+ *
  * Locking: RowExclusiveLock on the state tables and a row lock on each deleted row. The database
  * worker, which merges deltas, does not wait for them. Memory: the caller's. A crash leaves nothing:
  * all of it is part of the user's transaction.
@@ -30,6 +34,7 @@
 #include "utils/snapmgr.h"
 
 #include "owner.h"
+#include "view/changes.h"
 #include "view/kind_deferred.h"
 #include "view/maintain.h"
 #include "view/view.h"
@@ -112,6 +117,30 @@ delete_group(const EddyViewPlan *plan, const Datum *keys, const bool *nulls)
 	CommandCounterIncrement();
 }
 
+/* Deletes a group, as the owner of the view, and passes that to the observers of the view. */
+static void
+delete_observed(EddyViewPlan *plan, const Datum *keys, const bool *nulls)
+{
+	EddyChanges *outer = eddy_plan_main_table(plan)->changes;
+	EddyChanges *changes = eddy_maintain_make_record(plan, EDDY_CAUSE_DELETE);
+
+	PG_TRY();
+	{
+		eddy_maintain_record_to(plan, changes);
+		delete_group(plan, keys, nulls);
+	}
+	PG_FINALLY();
+	{
+		eddy_maintain_record_to(plan, outer);
+	}
+	PG_END_TRY();
+	if (changes)
+	{
+		eddy_changes_deliver(changes);
+		eddy_changes_free(changes);
+	}
+}
+
 /* The trigger: INSTEAD OF DELETE, FOR EACH ROW. */
 Datum
 eddy_delete_group(PG_FUNCTION_ARGS)
@@ -142,7 +171,7 @@ eddy_delete_group(PG_FUNCTION_ARGS)
 	{
 		/* comparing keys calls functions of their types */
 		eddy_owner_begin(&save, plan->owner);
-		delete_group(plan, keys, nulls);
+		delete_observed(plan, keys, nulls);
 		eddy_owner_end(&save);
 	}
 	PG_FINALLY();

@@ -178,6 +178,15 @@ foreach my $view (qw(every folded))
 		'c', "the first change of view $view creates the row");
 }
 cmp_ok(sql($node, qq{SELECT count(*) FROM eddy.changes('every', '$first{every}')}), '<=', 2, 'changes in between are not');
+
+# Rows that users delete, also those of a view whose deltas are merged later, and the notification of that
+sql($node, q{SELECT eddy.keep_changes('folded', channel => 'folded_changed')});
+my $token = sql($node, q{SELECT eddy.change_token('folded')});
+$out = sql($node, q{LISTEN folded_changed; DELETE FROM folded WHERE k = 'a'; SELECT 1});
+is(scalar(() = $out =~ /notification "folded_changed" with payload "public\.folded"/g), 1, 'deleting a row of a deferred view notifies');
+is(sql($node, qq{SELECT op, key FROM eddy.changes('folded', '$token')}), 'd|{"k":"a"}', '... and is kept as a change');
+sql($node, q{DELETE FROM folded});
+is(sql($node, qq{SELECT count(*) FROM eddy.changes('folded', '$token')}), 1, '... once');
 sql($node, "SELECT eddy.keep_changes('every', NULL), eddy.keep_changes('folded', NULL)");
 
 #
