@@ -122,6 +122,34 @@ SELECT eddy.create_continuous_view('hidden_key', $$
     maintenance => 'deferred', start => 'staged');
 DELETE FROM hidden_key;
 
+-- A row of the view must be that of a group. Where the query of the view computes rows from them, DELETE is refused as for other
+-- continuous views: a row with NULLs of an outer join would show the key of another group.
+CREATE TABLE ids (id int);
+INSERT INTO ids VALUES (5);
+CREATE UNLOGGED TABLE keyed (k int);
+SELECT eddy.create_stream('keyed');
+SELECT eddy.create_continuous_view('joined', $$
+    SELECT t.id, q.k, q.n FROM ids t LEFT JOIN (SELECT k, count(*) AS n FROM keyed GROUP BY k) q ON q.k = t.id $$,
+    maintenance => 'deferred');
+SELECT eddy.create_continuous_view('ordered', 'SELECT k, count(*) AS n FROM keyed GROUP BY k ORDER BY n', maintenance => 'deferred');
+SELECT eddy.create_continuous_view('ranked', 'SELECT k, rank() OVER (ORDER BY count(*)) FROM keyed GROUP BY k', maintenance => 'deferred');
+INSERT INTO keyed VALUES (NULL), (NULL), (1);
+SELECT * FROM joined;
+DELETE FROM joined WHERE id = 5;
+DELETE FROM ranked;
+DELETE FROM ordered WHERE k = 1;
+SELECT * FROM ordered;
+CALL wait_for_merge('joined');
+SELECT k, n FROM eddy._joined_state ORDER BY k;
+-- also after the query was replaced
+SELECT eddy.replace_continuous_view('ordered', $$
+    SELECT q.k, q.n FROM ids t LEFT JOIN (SELECT k, count(*) AS n FROM keyed GROUP BY k) q ON q.k = t.id $$);
+DELETE FROM ordered;
+SELECT eddy.replace_continuous_view('ordered', 'SELECT k, count(*) AS n FROM keyed GROUP BY k');
+DELETE FROM ordered;
+SELECT * FROM ordered;
+DROP TABLE ids, keyed CASCADE;
+
 -- An error in an expression over a group is found when the delta is merged, and becomes a dead letter. Readers do not
 -- see the delta before either.
 CREATE UNLOGGED TABLE orders (item text, amount smallint);

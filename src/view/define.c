@@ -49,12 +49,15 @@
 #include "view/define.h"
 #include "view/event_window.h"
 #include "view/kind.h"
-#include "view/layer.h"
 #include "view/kind_deferred.h"
+#include "view/layer.h"
 #include "view/view.h"
 
 /* By which deleted rows are recorded. */
 #define DELETE_TRIGGER "pg_eddy_capture_delete"
+
+/* The trigger on a public view, see eddy_define_set_delete_trigger. */
+#define INSTEAD_OF_DELETE_TRIGGER "pg_eddy_delete"
 
 static void
 execute(const char *sql)
@@ -489,20 +492,31 @@ eddy_define_store_reader(Oid view, EddyLayers *layers, const char *rows_query)
 	CommandCounterIncrement();
 }
 
-/* For DELETE on a view that the server cannot delete through. */
-static void
-create_delete_trigger(Oid schema, const char *name)
+/*
+ * eddy_define_set_delete_trigger lets users delete rows of the public view by a trigger where the server
+ * cannot delete through the view, although each row of it is that of a group; elsewhere it removes the
+ * trigger.
+ */
+void
+eddy_define_set_delete_trigger(Oid view, const EddyViewPlan *plan, const EddyLayers *layers)
 {
+	const char *qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view)),
+													   get_rel_name(view));
+	bool		needed = eddy_deferred_is_shown(plan) && eddy_layer_is_updatable(layers);
 	EddyOwnerSwitch save;
 
+	if (OidIsValid(get_trigger_oid(view, INSTEAD_OF_DELETE_TRIGGER, true)) == needed)
+		return;
 	/* the function can be used by no other role */
 	eddy_owner_become(&save, eddy_catalog_extension_owner());
 	SPI_connect();
-	execute(psprintf("CREATE TRIGGER pg_eddy_delete INSTEAD OF DELETE ON %s"
-					 " FOR EACH ROW EXECUTE FUNCTION %s._delete_group()",
-					 quote_qualified_identifier(get_namespace_name(schema), name), EDDY_SCHEMA));
+	execute(needed ? psprintf("CREATE TRIGGER " INSTEAD_OF_DELETE_TRIGGER " INSTEAD OF DELETE ON %s"
+							  " FOR EACH ROW EXECUTE FUNCTION %s._delete_group()",
+							  qualified, EDDY_SCHEMA) :
+			psprintf("DROP TRIGGER " INSTEAD_OF_DELETE_TRIGGER " ON %s", qualified));
 	SPI_finish();
 	eddy_owner_end(&save);
+	CommandCounterIncrement();
 }
 
 /* A simple view over the main state table, or what the definition does with its rows. */
@@ -521,8 +535,7 @@ create_public_view(const EddyViewPlan *plan, EddyLayers *layers, Oid schema, con
 	relid = get_relname_relid(name, schema);
 	if (layers->reader)
 		eddy_define_store_reader(relid, layers, rows_query);
-	if (eddy_deferred_is_shown(plan))
-		create_delete_trigger(schema, name);
+	eddy_define_set_delete_trigger(relid, plan, layers);
 	return relid;
 }
 

@@ -34,6 +34,8 @@ extern const char *eddy_define_column_name(const EddyStateTable *table, AttrNumb
 extern char *eddy_define_rows_query(const EddyViewPlan *plan);
 extern char *eddy_define_empty_query(const Query *reader);
 extern void eddy_define_store_reader(Oid view, EddyLayers *layers, const char *rows_query);
+extern void eddy_define_set_delete_trigger(Oid view, const EddyViewPlan *plan,
+										   const EddyLayers *layers);
 
 /* The catalog row, and the labels of the state tables. */
 extern void eddy_define_describe(EddyView *row, const EddyViewPlan *layout,

@@ -779,6 +779,34 @@ eddy_layer_split(EddyLayers *layers, Query *definition)
 
 /* ---- the public view ---- */
 
+/* True if the reader does no more than select columns of the core, order them, or limit their number. */
+static bool
+is_merged(const EddyLayers *layers)
+{
+	const Query *reader = layers->reader;
+
+	return linitial(layers->places) == linitial(reader->rtable) &&
+		list_length(reader->rtable) == 1 && reader->jointree->quals == NULL &&
+		!is_grouped(reader) && reader->setOperations == NULL;
+}
+
+/*
+ * eddy_layer_is_updatable returns true if the server could delete through the public view, were it one
+ * over the state table alone: each row of the view is one of the core. Otherwise a row can show values
+ * that are not those of its group, such as the NULLs of an outer join.
+ */
+bool
+eddy_layer_is_updatable(const EddyLayers *layers)
+{
+	const Query *reader = layers->reader;
+
+	if (reader == NULL)
+		return true;
+	return is_merged(layers) && reader->distinctClause == NIL && reader->cteList == NIL &&
+		reader->limitCount == NULL && reader->limitOffset == NULL && !reader->hasWindowFuncs &&
+		!reader->hasTargetSRFs;
+}
+
 /*
  * eddy_layer_make_view returns the query of the public view: the reader with rows, a query with the
  * columns of the core over the state table, in the place of the core.
@@ -793,9 +821,7 @@ eddy_layer_make_view(EddyLayers *layers, Query *rows)
 	foreach(lc, layers->places)
 		lfirst_node(RangeTblEntry, lc)->subquery = copyObject(rows);
 	/* without a query around the core, a simple one over the table, whose rows can be deleted */
-	if (linitial(layers->places) == rte && view->jointree->quals == NULL && !is_grouped(view) &&
-		list_length(view->rtable) == 1 && view->setOperations == NULL &&
-		rows->setOperations == NULL)
+	if (is_merged(layers) && rows->setOperations == NULL)
 	{
 		RangeTblEntry *target = copyObject(rte);
 

@@ -18,6 +18,7 @@ typedef struct EddyLayers
 } EddyLayers;
 
 extern void eddy_layer_split(EddyLayers *layers, Query *definition);
+extern bool eddy_layer_is_updatable(const EddyLayers *layers);
 extern Query *eddy_layer_make_view(EddyLayers *layers, Query *rows);
 extern AttrNumber *eddy_layer_find_columns(const EddyLayers *layers, int *ncolumns);
 

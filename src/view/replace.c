@@ -650,6 +650,7 @@ replace_query(EddyReplacement *r)
 		CommandCounterIncrement();
 		if (r->layers.reader)
 			eddy_define_store_reader(relid, &r->layers, rows_query);
+		eddy_define_set_delete_trigger(relid, &r->layout, &r->layers);
 	}
 	PG_FINALLY();
 	{
