@@ -224,7 +224,7 @@ check_node(Node *node, void *context)
 	if (IsA(node, Var) && ((Var *) node)->varattno < 0)
 		eddy_refuse("system columns cannot be used in a continuous view",
 					"Rows are aggregated before they are stored.",
-					"Add a column to the stream, for instance an identity column.");
+					"Add a column to the stream, for instance one whose default is nextval() of a logged sequence.");
 	if (IsA(node, Query))
 	{
 		Query	   *query = (Query *) node;
