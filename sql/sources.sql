@@ -18,6 +18,7 @@ SELECT eddy.create_stream('orders', event_time => 'at');
 
 -- invalid arguments are reported, and attaching is atomic
 SELECT eddy.attach_kafka('orders', server => 'nowhere', topic => 'orders');
+SELECT eddy.attach_kafka('orders', server => 'source_kafka', topic => 'orders');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => '');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'no blanks');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => NULL);
@@ -46,6 +47,12 @@ SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     mapping => '{"user": "/user/id"}');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
+    mapping => '{"usr_id": "/user/id"}');
+\set VERBOSITY sqlstate
+SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
+    mapping => '{"usr_id": "/user/id"}');
+\set VERBOSITY default
+SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     mapping => '{"part": "partion"}');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     mapping => '{"user_id": "customer"}');
@@ -67,6 +74,8 @@ SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     options => '{"timestmps": "seconds"}');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     options => '{"timestamps": "milisecond"}');
+SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
+    options => '{"timestamps": 1000}');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     options => '{"check_crcs": "yes"}');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',

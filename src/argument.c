@@ -18,6 +18,9 @@
 #include "closest_match.h"
 #include "interval.h"
 
+/* Names in a detail, of those that are not pg_eddy's. */
+#define MAX_LISTED 20
+
 void
 eddy_argument_check_not_null(FunctionCallInfo fcinfo, const char *const *names, int count)
 {
@@ -37,6 +40,36 @@ eddy_argument_closest(const char *name, const char *const *names)
 	for (; *names; names++)
 		eddy_closest_update(&closest, *names);
 	return closest.match;
+}
+
+const char **
+eddy_argument_columns(TupleDesc desc)
+{
+	const char **names = palloc0(sizeof(char *) * (desc->natts + 1));
+	int			n = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			names[n++] = NameStr(TupleDescAttr(desc, i)->attname);
+	return names;
+}
+
+/* Names of objects of the user can be many. */
+char *
+eddy_argument_list(const char *const *names)
+{
+	StringInfoData list;
+	int			count = 0;
+
+	while (names[count])
+		count++;
+	initStringInfo(&list);
+	for (int i = 0; i < Min(count, MAX_LISTED); i++)
+		appendStringInfo(&list, "%s\"%s\"",
+						 i == 0 ? "" : i == count - 1 ? " and " : ", ", names[i]);
+	if (count > MAX_LISTED)
+		appendStringInfo(&list, " and %d more", count - MAX_LISTED);
+	return list.data;
 }
 
 /* The names of a list in double quotes, as in: "a", "b" and others. */
@@ -117,10 +150,17 @@ eddy_argument_time_or_word(const char *name, char *value, const char *const *wor
 	if (TIMESTAMP_NOT_FINITE(time) || timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp \"%s\" in argument \"%s\" is out of range", value, name)));
+				 errmsg("timestamp \"%s\" in argument \"%s\" is out of range", value, name),
+				 errdetail("It must be finite, and within the range of type timestamp with time zone in the time zone of the session.")));
 	tm.tm_isdst = 0;			/* otherwise the zone is omitted */
 	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, buffer);
 	return pstrdup(buffer);
+}
+
+static char *
+interval_text(const Interval *value)
+{
+	return DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(value)));
 }
 
 void
@@ -131,11 +171,13 @@ eddy_argument_check_interval(const char *name, const Interval *value)
 	if (usec < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"%s\" must not be negative", name)));
+				 errmsg("argument \"%s\" must not be negative", name),
+				 errdetail("Its value is %s.", interval_text(value))));
 	if (usec > EDDY_INTERVAL_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"%s\" must not be greater than 1000 years", name)));
+				 errmsg("argument \"%s\" must not be greater than 1000 years", name),
+				 errdetail("Its value is %s.", interval_text(value))));
 }
 
 void
@@ -145,5 +187,7 @@ eddy_argument_check_object(const char *name, const Jsonb *value, const char *hin
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"%s\" must be a JSON object", name),
+				 JB_ROOT_IS_SCALAR(value) ? errdetail("Its value is a scalar.") :
+				 errdetail("Its value is an array."),
 				 hint ? errhint("%s", hint) : 0));
 }

@@ -8,6 +8,7 @@
 #ifndef EDDY_ARGUMENT_H
 #define EDDY_ARGUMENT_H
 
+#include "access/tupdesc.h"
 #include "fmgr.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
@@ -41,5 +42,11 @@ extern void eddy_argument_check_object(const char *name, const Jsonb *value, con
 
 /* The name of a NULL-terminated list that is closest to a misspelt one, or NULL. */
 extern const char *eddy_argument_closest(const char *name, const char *const *names);
+
+/* The names of the columns of a table, for these two: NULL-terminated. */
+extern const char **eddy_argument_columns(TupleDesc desc);
+
+/* The names of such a list for a detail, which has one of them at least: the first ones, and the number of others. */
+extern char *eddy_argument_list(const char *const *names);
 
 #endif							/* EDDY_ARGUMENT_H */

@@ -16,6 +16,8 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_foreign_server.h"
 #include "fmgr.h"
@@ -102,6 +104,40 @@ check_topic(const char *topic)
 						   TOPIC_MAX)));
 }
 
+static int
+compare_names(const void *left, const void *right)
+{
+	return strcmp(*(const char *const *) left, *(const char *const *) right);
+}
+
+/* The names of the servers of the foreign-data wrapper, in order; NULL-terminated. */
+static const char **
+list_servers(void)
+{
+	Oid			wrapper = get_foreign_data_wrapper_oid(EDDY_FDW, false);
+	Relation	rel = table_open(ForeignServerRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	List	   *servers = NIL;
+	const char **names;
+	HeapTuple	tuple;
+	ListCell   *lc;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_foreign_server form = (Form_pg_foreign_server) GETSTRUCT(tuple);
+
+		if (form->srvfdw == wrapper)
+			servers = lappend(servers, pstrdup(NameStr(form->srvname)));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	names = palloc0(sizeof(char *) * (list_length(servers) + 1));
+	foreach(lc, servers)
+		names[foreach_current_index(lc)] = lfirst(lc);
+	qsort(names, list_length(servers), sizeof(char *), compare_names);
+	return names;
+}
+
 /* The server must exist, be a Kafka server, and be usable by the owner of the stream. */
 static void
 check_server(const char *name, Oid owner)
@@ -115,10 +151,18 @@ check_server(const char *name, Oid owner)
 		server = GetForeignServerByName(name, true);
 	}
 	if (server == NULL)
+	{
+		const char **names = list_servers();
+		const char *closest = eddy_argument_closest(name, names);
+
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("server \"%s\" does not exist", name),
+				 names[0] ? errdetail("These Kafka servers exist: %s.", eddy_argument_list(names)) :
+				 errdetail("There is no Kafka server."),
+				 closest ? errhint("Perhaps you meant the server \"%s\".", closest) :
 				 errhint("Create it with CREATE SERVER ... FOREIGN DATA WRAPPER %s.", EDDY_FDW)));
+	}
 	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, EDDY_FDW) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -307,6 +351,8 @@ lock_source(Oid stream, const char *topic)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("topic \"%s\" is not attached to stream \"%s\"", topic,
 						get_rel_name(stream)),
+				 topics[0] ? errdetail("These topics are attached to it: %s.", eddy_argument_list(topics)) :
+				 errdetail("No topic is attached to it."),
 				 closest ? errhint("Perhaps you meant the topic \"%s\".", closest) : 0));
 	}
 	return source;

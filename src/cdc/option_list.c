@@ -36,9 +36,9 @@ find_option(const EddyCdcOptionTable *table, const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unrecognized option \"%s\" for output plugin \"%s\"", name, table->plugin),
+			 errdetail("%s", table->detail != NULL ? table->detail : list_names(table)),
 			 closest.match != NULL ?
-			 errhint("Perhaps you meant the option \"%s\".", closest.match) :
-			 errhint("%s", table->hint != NULL ? table->hint : list_names(table))));
+			 errhint("Perhaps you meant the option \"%s\".", closest.match) : 0));
 }
 
 static char *
@@ -85,21 +85,43 @@ eddy_cdc_parse_list(const EddyCdcOptionTable *table, List *list, bool *seen, voi
 void
 eddy_cdc_parse_boolean(const EddyCdcOption *option, const char *value, void *options)
 {
+	static const char *const choices[] = {"on", "off", NULL};
 	bool	   *field = (bool *) ((char *) options + option->offset);
 
 	if (value == NULL)
 		*field = true;
 	else if (!parse_bool(value, field))
-		eddy_cdc_refuse_value(option, value, "Valid values are \"on\" and \"off\".");
+		eddy_cdc_refuse_choice(option, value, choices);
 }
 
 void
-eddy_cdc_refuse_value(const EddyCdcOption *option, const char *value, const char *hint)
+eddy_cdc_refuse_choice(const EddyCdcOption *option, const char *value, const char *const *choices)
+{
+	EddyClosestMatch closest;
+	StringInfoData detail;
+
+	eddy_closest_init(&closest, value != NULL ? value : "");
+	initStringInfo(&detail);
+	for (int i = 0; choices[i] != NULL; i++)
+	{
+		eddy_closest_update(&closest, choices[i]);
+		appendStringInfo(&detail, "%s\"%s\"", i == 0 ? "Valid values are " :
+						 choices[i + 1] != NULL ? ", " : " and ", choices[i]);
+	}
+	appendStringInfoChar(&detail, '.');
+	eddy_cdc_refuse_value(option, value, detail.data, closest.match == NULL ? NULL :
+						  psprintf("Perhaps you meant \"%s\".", closest.match));
+}
+
+void
+eddy_cdc_refuse_value(const EddyCdcOption *option, const char *value, const char *detail,
+					  const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 value != NULL ?
 			 errmsg("invalid value for option \"%s\": \"%s\"", option->name, value) :
 			 errmsg("option \"%s\" requires a value", option->name),
-			 errhint("%s", hint)));
+			 errdetail("%s", detail),
+			 hint != NULL ? errhint("%s", hint) : 0));
 }

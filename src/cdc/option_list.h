@@ -30,7 +30,7 @@ typedef struct EddyCdcOptionTable
 	const char *plugin;
 	const EddyCdcOption *options;
 	int			count;
-	const char *hint;			/* for a name that resembles none; NULL: lists the names */
+	const char *detail;			/* what the options are; NULL: a list of their names */
 } EddyCdcOptionTable;
 
 /*
@@ -43,8 +43,15 @@ extern void eddy_cdc_parse_list(const EddyCdcOptionTable *table, List *list, boo
 /* The parser of options that are on or off; without a value on. */
 extern void eddy_cdc_parse_boolean(const EddyCdcOption *option, const char *value, void *options);
 
-/* Raises the error for a value that is not valid, or missing. */
+/*
+ * Raises the error for a value that is not valid, or missing. The detail says which values are; hint can
+ * be NULL.
+ */
 extern void eddy_cdc_refuse_value(const EddyCdcOption *option, const char *value,
-								  const char *hint);
+								  const char *detail, const char *hint);
+
+/* The same for a NULL-terminated list of valid values, with the closest one as hint. */
+extern void eddy_cdc_refuse_choice(const EddyCdcOption *option, const char *value,
+								   const char *const *choices);
 
 #endif							/* EDDY_CDC_OPTION_LIST_H */

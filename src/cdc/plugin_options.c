@@ -16,7 +16,6 @@
 #include "cdc/format.h"
 #include "cdc/option_list.h"
 #include "cdc/view_filter.h"
-#include "closest_match.h"
 
 /* Largest message that is collected; a single record may be larger. */
 #define MAX_BATCH_BYTES (64 * 1024 * 1024)
@@ -168,9 +167,8 @@ parse_batch_bytes(const EddyCdcOption *option, const char *value, void *arg)
 
 	if (value == NULL || !parse_int(value, &bytes, GUC_UNIT_BYTE, NULL) ||
 		bytes < 0 || bytes > MAX_BATCH_BYTES)
-		eddy_cdc_refuse_value(option, value,
-					 "Give a size from 0 to 64MB, such as \"64kB\"; "
-					 "0 stands for one record per message.");
+		eddy_cdc_refuse_value(option, value, "Valid sizes are from 0 to 64MB.",
+							  "Give a size such as \"64kB\", or 0 for one record per message.");
 	else
 		options->batch_bytes = bytes;
 }
@@ -179,11 +177,9 @@ static void
 parse_format(const EddyCdcOption *option, const char *value, void *arg)
 {
 	EddyCdcOptions *options = arg;
-	EddyClosestMatch closest;
-	StringInfoData names;
+	const char *choices[lengthof(known_formats) + 1] = {NULL};
+	int			nchoices = 0;
 
-	initStringInfo(&names);
-	eddy_closest_init(&closest, value != NULL ? value : "");
 	for (size_t i = 0; i < lengthof(known_formats); i++)
 	{
 		const EddyCdcFormat *format = known_formats[i].format;
@@ -199,14 +195,10 @@ parse_format(const EddyCdcOption *option, const char *value, void *arg)
 			options->format = format;
 			return;
 		}
-		if (format == NULL)
-			continue;
-		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", known_formats[i].name);
-		eddy_closest_update(&closest, known_formats[i].name);
+		if (format != NULL)
+			choices[nchoices++] = known_formats[i].name;
 	}
-	eddy_cdc_refuse_value(option, value, closest.match != NULL ?
-				 psprintf("Perhaps you meant the format \"%s\".", closest.match) :
-				 psprintf("Valid formats are: %s.", names.data));
+	eddy_cdc_refuse_choice(option, value, choices);
 }
 
 /* Checks the version of the records that the client understands. */
@@ -217,7 +209,9 @@ parse_protocol(const EddyCdcOption *option, const char *value, void *arg)
 	int			version;
 
 	if (value == NULL || !parse_int(value, &version, 0, NULL) || version < 1)
-		eddy_cdc_refuse_value(option, value, "Give a number, such as \"1\".");
+		eddy_cdc_refuse_value(option, value, "A version is a positive number.",
+							  psprintf("Give \"%d\", the version of this output plugin.",
+									   EDDY_CDC_PROTOCOL_VERSION));
 	else if (version != EDDY_CDC_PROTOCOL_VERSION)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -239,7 +233,7 @@ parse_topic_prefix(const EddyCdcOption *option, const char *value, void *arg)
 	if (value == NULL || value[0] == '\0' || strlen(value) >= NAMEDATALEN ||
 		value[strspn(value, valid)] != '\0')
 		eddy_cdc_refuse_value(option, value,
-					 "Give letters, digits, \".\", \"_\" and \"-\", at most 63 of them.");
+							  "A prefix has 1 to 63 letters, digits, \".\", \"_\" and \"-\".", NULL);
 	else
 		options->topic_prefix = pstrdup(value);
 }
@@ -249,23 +243,16 @@ static void
 parse_emit(const EddyCdcOption *option, const char *value, void *arg)
 {
 	EddyCdcOptions *options = arg;
-	static const char *const values[] = {"changes", "final", "both"};
-	EddyClosestMatch closest;
+	static const char *const values[] = {"changes", "final", "both", NULL};
 
-	eddy_closest_init(&closest, value != NULL ? value : "");
-	for (size_t i = 0; i < lengthof(values); i++)
-	{
+	for (int i = 0; values[i] != NULL; i++)
 		if (value != NULL && strcmp(value, values[i]) == 0)
 		{
 			options->final_only = i == 1;
 			options->final_marks = i != 0;
 			return;
 		}
-		eddy_closest_update(&closest, values[i]);
-	}
-	eddy_cdc_refuse_value(option, value, closest.match != NULL ?
-				 psprintf("Perhaps you meant \"%s\".", closest.match) :
-				 "Valid values are \"changes\", \"final\" and \"both\".");
+	eddy_cdc_refuse_choice(option, value, values);
 }
 
 /* Parses a comma-separated list of schema.view, where either may be "*", and IDs. */
@@ -274,5 +261,7 @@ parse_views(const EddyCdcOption *option, const char *value, void *arg)
 {
 	EddyCdcOptions *options = arg;
 	if (value == NULL || !eddy_cdc_parse_views(value, &options->views))
-		eddy_cdc_refuse_value(option, value, "List names as in \"public.revenue, reports.*\".");
+		eddy_cdc_refuse_value(option, value,
+							  "An element is the name of a view with its schema, or the ID of a view.",
+							  "List names as in \"public.revenue, reports.*\".");
 }

@@ -36,7 +36,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "closest_match.h"
+#include "argument.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
 #include "view/view.h"
@@ -303,29 +303,26 @@ eddy_stream_missing_column(const EddyStream *stream, Relation rel, const EddyVie
 void
 eddy_stream_check_staged_columns(Relation rel, const List *names)
 {
-	TupleDesc	tupdesc = RelationGetDescr(rel);
+	const char **columns = eddy_argument_columns(RelationGetDescr(rel));
 	ListCell   *lc;
 
 	foreach(lc, names)
 	{
-		EddyClosestMatch closest;
 		bool		found = false;
 
-		eddy_closest_init(&closest, lfirst(lc));
-		for (int i = 0; i < tupdesc->natts && !found; i++)
-		{
-			Form_pg_attribute att = TupleDescAttr(tupdesc, i);
-
-			if (att->attisdropped)
-				continue;
-			eddy_closest_update(&closest, NameStr(att->attname));
-			found = strcmp(NameStr(att->attname), lfirst(lc)) == 0;
-		}
+		for (int i = 0; columns[i] && !found; i++)
+			found = strcmp(columns[i], lfirst(lc)) == 0;
 		if (!found)
+		{
+			const char *closest = eddy_argument_closest(lfirst(lc), columns);
+
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" in argument \"staged_columns\" does not exist", (char *) lfirst(lc)),
-					 closest.match ? errhint("Perhaps you meant the column \"%s\".", closest.match) : 0));
+					 columns[0] ? errdetail("Columns of the stream are %s.", eddy_argument_list(columns)) :
+					 errdetail("The stream has no columns."),
+					 closest ? errhint("Perhaps you meant the column \"%s\".", closest) : 0));
+		}
 	}
 }
 

@@ -42,7 +42,6 @@
 #include "utils/rel.h"
 
 #include "argument.h"
-#include "closest_match.h"
 #include "compat.h"
 #include "interval.h"
 #include "owner.h"
@@ -139,18 +138,15 @@ static void
 check_event_time(Relation rel, const char *event_time)
 {
 	TupleDesc	tupdesc = RelationGetDescr(rel);
-	EddyClosestMatch closest;
+	const char **names = eddy_argument_columns(tupdesc);
+	const char *closest;
 	Oid			type;
 
-	eddy_closest_init(&closest, event_time);
 	for (int i = 0; i < tupdesc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
 
-		if (att->attisdropped)
-			continue;
-		eddy_closest_update(&closest, NameStr(att->attname));
-		if (strcmp(NameStr(att->attname), event_time) != 0)
+		if (att->attisdropped || strcmp(NameStr(att->attname), event_time) != 0)
 			continue;
 		type = getBaseType(att->atttypid);
 		if (type != TIMESTAMPTZOID && type != TIMESTAMPOID)
@@ -161,11 +157,14 @@ check_event_time(Relation rel, const char *event_time)
 					 errhint("Use a column of type timestamp with time zone or timestamp.")));
 		return;
 	}
+	closest = eddy_argument_closest(event_time, names);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("column \"%s\" of table \"%s\" does not exist", event_time,
 					RelationGetRelationName(rel)),
-			 closest.match ? errhint("Perhaps you meant the column \"%s\".", closest.match) : 0));
+			 names[0] ? errdetail("Columns of the table are %s.", eddy_argument_list(names)) :
+			 errdetail("The table has no columns."),
+			 closest ? errhint("Perhaps you meant the column \"%s\".", closest) : 0));
 }
 
 /* Creates the triggers with the rights of the extension's owner: only it may use their functions. */

@@ -15,7 +15,6 @@
 #include "utils/builtins.h"
 
 #include "cdc/option_list.h"
-#include "closest_match.h"
 #include "wal2json/w2j.h"
 
 #define BLANKS " \t\n\v\f\r"
@@ -158,7 +157,7 @@ parse_version(const EddyCdcOption *option, const char *value, void *arg)
 	errno = 0;
 	version = strtol(value, &end, 10);
 	if (end == value || *end != '\0' || errno != 0)
-		eddy_cdc_refuse_value(option, value, "Valid versions are 1 and 2.");
+		eddy_cdc_refuse_value(option, value, "Valid versions are 1 and 2.", NULL);
 	if (version < 1 || version > 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -182,13 +181,15 @@ parse_deprecated(const EddyCdcOption *option, const char *value pg_attribute_unu
 static void
 parse_identity(const EddyCdcOption *option, const char *value, void *arg)
 {
+	static const char *const choices[] = {"key", "full", NULL};
 	EddyW2jOptions *options = arg;
+
 	if (value != NULL && strcmp(value, "key") == 0)
 		options->full_identity = false;
 	else if (value != NULL && strcmp(value, "full") == 0)
 		options->full_identity = true;
 	else
-		eddy_cdc_refuse_value(option, value, "Valid values are \"key\" and \"full\".");
+		eddy_cdc_refuse_choice(option, value, choices);
 }
 
 /* A missing value selects all actions, and an empty one none. */
@@ -204,23 +205,18 @@ parse_actions(const EddyCdcOption *option, const char *value, void *arg)
 static void
 take_action(const EddyCdcOption *option, char *element, EddyW2jOptions *options)
 {
-	static const struct
-	{
-		const char *name;
-		int			action;
-	}			names[] = {
-		{"insert", EDDY_W2J_INSERT}, {"update", EDDY_W2J_UPDATE},
-		{"delete", EDDY_W2J_DELETE}, {"truncate", EDDY_W2J_TRUNCATE}
+	static const char *const names[] = {"insert", "update", "delete", "truncate", NULL};
+	static const int actions[] = {
+		EDDY_W2J_INSERT, EDDY_W2J_UPDATE, EDDY_W2J_DELETE, EDDY_W2J_TRUNCATE
 	};
 
-	for (size_t i = 0; i < lengthof(names); i++)
-		if (strcmp(names[i].name, element) == 0)
+	for (int i = 0; names[i] != NULL; i++)
+		if (strcmp(names[i], element) == 0)
 		{
-			options->actions |= names[i].action;
+			options->actions |= actions[i];
 			return;
 		}
-	eddy_cdc_refuse_value(option, element,
-						  "Valid actions are \"insert\", \"update\", \"delete\" and \"truncate\".");
+	eddy_cdc_refuse_choice(option, element, names);
 }
 
 /* A missing or empty list selects no message prefix, and so the option has no effect. */
@@ -255,6 +251,8 @@ take_origin(const EddyCdcOption *option, char *element, EddyW2jOptions *options)
 	origin = strtol(element, &end, 10);
 	if (end == element || *end != '\0' || errno != 0 || origin < 0 || origin > DoNotReplicateId)
 		eddy_cdc_refuse_value(option, element,
+							  psprintf("Replication origins have numbers from 0 to %d.",
+									   DoNotReplicateId),
 							  "List numbers of replication origins, as in \"1, 2\".");
 	options->filter_origins = lappend_int(options->filter_origins, (int) origin);
 }
@@ -289,7 +287,8 @@ for_each_element(const EddyCdcOption *option, const char *value, EddyW2jOptions 
 			break;
 		cursor += strspn(cursor, BLANKS);
 	}
-	eddy_cdc_refuse_value(option, value, "Separate the elements of the list by commas.");
+	eddy_cdc_refuse_value(option, value, "It is not a list of elements that have no blanks.",
+						  "Separate the elements of the list by commas.");
 }
 
 /*
@@ -302,6 +301,7 @@ parse_tables(const EddyCdcOption *option, const char *value, void *arg)
 {
 	EddyW2jOptions *options = arg;
 	List	  **field = (List **) ((char *) options + option->offset);
+	const char *detail = "An element is the name of a table with its schema.";
 	const char *hint = "List names as in \"public.revenue, reports.*\".";
 	const char *cursor = value != NULL ? value : "";
 
@@ -321,14 +321,14 @@ parse_tables(const EddyCdcOption *option, const char *value, void *arg)
 		cursor += strspn(cursor, BLANKS);
 		if (!parse_part(&cursor, ".," BLANKS, &pattern->schema) || *cursor++ != '.' ||
 			!parse_part(&cursor, "," BLANKS, &pattern->table))
-			eddy_cdc_refuse_value(option, value, hint);
+			eddy_cdc_refuse_value(option, value, detail, hint);
 		*field = lappend(*field, pattern);
 
 		cursor += strspn(cursor, BLANKS);
 		if (*cursor == '\0')
 			return;
 		if (*cursor++ != ',')
-			eddy_cdc_refuse_value(option, value, hint);
+			eddy_cdc_refuse_value(option, value, detail, hint);
 	}
 }
 

@@ -75,17 +75,14 @@ text_of(const JsonbValue *value)
 static void
 refuse_column(TupleDesc tupdesc, const char *name)
 {
-	const char **names = palloc0(sizeof(char *) * (tupdesc->natts + 1));
-	const char *closest;
-	int			n = 0;
+	const char **names = eddy_argument_columns(tupdesc);
+	const char *closest = eddy_argument_closest(name, names);
 
-	for (int i = 0; i < tupdesc->natts; i++)
-		if (!TupleDescAttr(tupdesc, i)->attisdropped)
-			names[n++] = NameStr(TupleDescAttr(tupdesc, i)->attname);
-	closest = eddy_argument_closest(name, names);
 	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("column \"%s\" in argument \"mapping\" does not exist", name),
+			 names[0] ? errdetail("Columns of the stream are %s.", eddy_argument_list(names)) :
+			 errdetail("The stream has no columns."),
 			 closest ? errhint("Perhaps you meant the column \"%s\".", closest) : 0));
 }
 
@@ -252,6 +249,27 @@ eddy_mapping_omit(EddyMapping *mapping, const Bitmapset *omitted)
 
 /* ---- options ---- */
 
+/* The detail of an error for a value of an option that has the wrong type, or is out of range. */
+static int
+detail_value(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvNull:
+			return errdetail("Its value is null.");
+		case jbvString:
+			return errdetail("Its value is a string.");
+		case jbvBool:
+			return errdetail("Its value is %s.", value->val.boolean ? "true" : "false");
+		case jbvNumeric:
+			return errdetail("Its value is %s.",
+							 DatumGetCString(DirectFunctionCall1(numeric_out,
+																 NumericGetDatum(value->val.numeric))));
+		default:
+			return errdetail("Its value is an array or an object.");
+	}
+}
+
 static void
 check_workers(const JsonbValue *value)
 {
@@ -273,7 +291,9 @@ check_workers(const JsonbValue *value)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("option \"workers\" must be a whole number from 1 to %d",
-					EDDY_MAX_SOURCE_WORKERS)));
+					EDDY_MAX_SOURCE_WORKERS),
+			 detail_value(value),
+			 value->type == jbvString ? errhint("Write the number without quotation marks.") : 0));
 }
 
 static void
@@ -284,7 +304,10 @@ read_option(EddySourceOptions *options, const char *name, const JsonbValue *valu
 		if (value->type != jbvBool)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"check_crcs\" must be true or false")));
+					 errmsg("option \"check_crcs\" must be true or false"),
+					 detail_value(value),
+					 value->type == jbvString ?
+					 errhint("Write the value without quotation marks.") : 0));
 		options->check_crcs = value->val.boolean;
 		return;
 	}
@@ -299,7 +322,9 @@ read_option(EddySourceOptions *options, const char *name, const JsonbValue *valu
 	if (value->type != jbvString)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"timestamps\" must be a string")));
+				 errmsg("option \"timestamps\" must be a string"),
+				 detail_value(value),
+				 errhint("Valid values are %s.", eddy_argument_list(time_format_names))));
 	options->time_format = eddy_argument_choice("option", name, text_of(value),
 												time_format_names);
 }

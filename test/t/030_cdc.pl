@@ -246,6 +246,7 @@ my $recvlogical = $node->installed_command('pg_recvlogical');
 foreach my $case (
 	[ 'inclde-before=on', qr/option "inclde-before".*meant the option "include-before"/s ],
 	[ 'colour=blue', qr/unrecognized option "colour".*Valid options are: batch-bytes, /s ],
+	[ 'include-before=oof', qr/"oof".*DETAIL:  Valid values are "on" and "off"\..*HINT:  Perhaps you meant "off"/s ],
 	[ 'batch-bytes=1GB', qr/invalid value for option "batch-bytes": "1GB".*from 0 to 64MB/s ],
 	[ 'views="a', qr/invalid value for option "views"/ ],
 	[ 'views=a.b,', qr/invalid value for option "views"/ ],

@@ -423,17 +423,18 @@ is(peek('ours', '', @v2), '{"action":"M","transactional":true,"prefix":"p","cont
 #
 
 foreach my $case (
-	[['include-xids', 'maybe'], 'ERROR:  22023: invalid value for option "include-xids": "maybe"' . "\nHINT:  Valid values are \"on\" and \"off\"."],
+	[['include-xids', 'maybe'], 'ERROR:  22023: invalid value for option "include-xids": "maybe"' . "\nDETAIL:  Valid values are \"on\" and \"off\"."],
 	[['format-version', '3'], 'ERROR:  0A000: format version 3 is not supported' . "\nHINT:  Valid versions are 1 and 2."],
-	[['format-version', '1x'], 'ERROR:  22023: invalid value for option "format-version": "1x"' . "\nHINT:  Valid versions are 1 and 2."],
-	[['include-xid', '1'], 'ERROR:  22023: unrecognized option "include-xid" for output plugin "pg_eddy_wal2json"' . "\nHINT:  Perhaps you meant the option \"include-xids\"."],
-	[['format', 'wal2json'], 'ERROR:  22023: unrecognized option "format" for output plugin "pg_eddy_wal2json"' . "\nHINT:  The options are those of wal2json, \"check-acl\", \"identity\" and \"skip-empty-xacts\"."],
+	[['format-version', '1x'], 'ERROR:  22023: invalid value for option "format-version": "1x"' . "\nDETAIL:  Valid versions are 1 and 2."],
+	[['include-xid', '1'], 'ERROR:  22023: unrecognized option "include-xid" for output plugin "pg_eddy_wal2json"' . "\nDETAIL:  The options are those of wal2json, \"check-acl\", \"identity\" and \"skip-empty-xacts\".\nHINT:  Perhaps you meant the option \"include-xids\"."],
+	[['format', 'wal2json'], 'ERROR:  22023: unrecognized option "format" for output plugin "pg_eddy_wal2json"' . "\nDETAIL:  The options are those of wal2json, \"check-acl\", \"identity\" and \"skip-empty-xacts\"."],
 	[['include-unchanged-toast', '1'], 'ERROR:  42602: option "include-unchanged-toast" is not supported' . "\nDETAIL:  wal2json does not support it either.\nHINT:  Leave it out: values that an update did not change are sent."],
-	[['actions', 'insert, remove'], 'ERROR:  22023: invalid value for option "actions": "remove"' . "\nHINT:  Valid actions are \"insert\", \"update\", \"delete\" and \"truncate\"."],
-	[['add-tables', 'v'], 'ERROR:  22023: invalid value for option "add-tables": "v"' . "\nHINT:  List names as in \"public.revenue, reports.*\"."],
-	[['filter-tables', 'a.b,'], 'ERROR:  22023: invalid value for option "filter-tables": "a.b,"' . "\nHINT:  List names as in \"public.revenue, reports.*\"."],
-	[['filter-origins', '1,x'], 'ERROR:  22023: invalid value for option "filter-origins": "x"' . "\nHINT:  List numbers of replication origins, as in \"1, 2\"."],
-	[['identity', 'none'], 'ERROR:  22023: invalid value for option "identity": "none"' . "\nHINT:  Valid values are \"key\" and \"full\"."],
+	[['actions', 'insert, remove'], 'ERROR:  22023: invalid value for option "actions": "remove"' . "\nDETAIL:  Valid values are \"insert\", \"update\", \"delete\" and \"truncate\"."],
+	[['add-tables', 'v'], 'ERROR:  22023: invalid value for option "add-tables": "v"' . "\nDETAIL:  An element is the name of a table with its schema.\nHINT:  List names as in \"public.revenue, reports.*\"."],
+	[['filter-tables', 'a.b,'], 'ERROR:  22023: invalid value for option "filter-tables": "a.b,"' . "\nDETAIL:  An element is the name of a table with its schema.\nHINT:  List names as in \"public.revenue, reports.*\"."],
+	[['filter-origins', '1,x'], 'ERROR:  22023: invalid value for option "filter-origins": "x"' . "\nDETAIL:  Replication origins have numbers from 0 to 65535.\nHINT:  List numbers of replication origins, as in \"1, 2\"."],
+	[['identity', 'ful'], 'ERROR:  22023: invalid value for option "identity": "ful"' . "\nDETAIL:  Valid values are \"key\" and \"full\".\nHINT:  Perhaps you meant \"full\"."],
+	[['identity', 'none'], 'ERROR:  22023: invalid value for option "identity": "none"' . "\nDETAIL:  Valid values are \"key\" and \"full\"."],
 	[['include-pk', 'on', 'include-pk', 'off'], 'ERROR:  22023: conflicting or redundant options' . "\nDETAIL:  Option \"include-pk\" is given more than once."])
 {
 	is(error_of(@{ $case->[0] }), $case->[1], "options @{ $case->[0] }");
