@@ -187,8 +187,9 @@ eddy_watermark(PG_FUNCTION_ARGS)
 }
 
 /*
- * eddy_advance_watermark(regclass, timestamptz) closes in the same transaction what the watermark
- * passes. An infinite watermark could never be passed by a row.
+ * eddy_advance_watermark(regclass, timestamptz) closes what the watermark passes when the transaction commits,
+ * as far as eddy_close_at_commit can; the database worker closes the rest. An infinite watermark could never be
+ * passed by a row.
  */
 Datum
 eddy_advance_watermark(PG_FUNCTION_ARGS)
