@@ -148,7 +148,20 @@ DELETE FROM ordered;
 SELECT eddy.replace_continuous_view('ordered', 'SELECT k, count(*) AS n FROM keyed GROUP BY k');
 DELETE FROM ordered;
 SELECT * FROM ordered;
+
+-- A function of a view cannot delete rows of a view whose changes are kept, which would not be in order.
+SELECT eddy.create_continuous_view('watched', 'SELECT k, count(*) AS n FROM keyed GROUP BY k', maintenance => 'deferred');
+SELECT eddy.keep_changes('watched');
+INSERT INTO keyed VALUES (6);
+CREATE FUNCTION forget() RETURNS void LANGUAGE sql VOLATILE AS 'DELETE FROM deferred.watched';
+CREATE FUNCTION sneaky(i int) RETURNS int LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM deferred.forget(); RETURN i; END $$;
+SELECT eddy.create_continuous_view('sneak', 'SELECT sneaky(k) AS k, count(*) FROM keyed GROUP BY 1');
+INSERT INTO keyed VALUES (7);
+SELECT error, sqlstate FROM eddy.dead_letters WHERE view = 'sneak'::regclass;
+SELECT * FROM watched ORDER BY k;
+SET client_min_messages = warning;
 DROP TABLE ids, keyed CASCADE;
+RESET client_min_messages;
 
 -- An error in an expression over a group is found when the delta is merged, and becomes a dead letter. Readers do not
 -- see the delta before either.

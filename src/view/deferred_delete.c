@@ -124,6 +124,13 @@ delete_observed(EddyViewPlan *plan, const Datum *keys, const bool *nulls)
 	EddyChanges *outer = eddy_plan_main_table(plan)->changes;
 	EddyChanges *changes = eddy_maintain_make_record(plan, EDDY_CAUSE_DELETE);
 
+	/* changes of the same group that precede this one may not have been delivered yet */
+	if (changes && eddy_view_maintaining())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot delete from continuous view \"%s\" while a continuous view is maintained",
+						plan->name),
+				 errdetail("A function that is called for the maintenance has tried to.")));
 	PG_TRY();
 	{
 		eddy_maintain_record_to(plan, changes);
