@@ -47,6 +47,9 @@ DROP VIEW viewed_orders;
 CREATE UNLOGGED TABLE clicks (user_id text, clicked_at timestamptz, day date, page text);
 SELECT eddy.create_stream('clicks', event_time => 'clickedat');
 SELECT eddy.create_stream('clicks', event_time => 'something_else_entirely');
+SELECT format('CREATE UNLOGGED TABLE wide_clicks (%s)', string_agg('c' || i || ' int', ', ')) FROM generate_series(1, 23) i \gexec
+SELECT eddy.create_stream('wide_clicks', event_time => 'd');
+DROP TABLE wide_clicks;
 SELECT eddy.create_stream('clicks', event_time => 'day');
 SELECT eddy.create_stream('clicks', event_time => 'ctid');
 SELECT eddy.create_stream('clicks', delay => '-1 second');

@@ -54,24 +54,6 @@ eddy_argument_columns(TupleDesc desc)
 	return names;
 }
 
-/* Names of objects of the user can be many. */
-char *
-eddy_argument_list(const char *const *names)
-{
-	StringInfoData list;
-	int			count = 0;
-
-	while (names[count])
-		count++;
-	initStringInfo(&list);
-	for (int i = 0; i < Min(count, MAX_LISTED); i++)
-		appendStringInfo(&list, "%s\"%s\"",
-						 i == 0 ? "" : i == count - 1 ? " and " : ", ", names[i]);
-	if (count > MAX_LISTED)
-		appendStringInfo(&list, " and %d more", count - MAX_LISTED);
-	return list.data;
-}
-
 /* The names of a list in double quotes, as in: "a", "b" and others. */
 static char *
 enumerate(const char *const *names, const char *others)
@@ -85,6 +67,21 @@ enumerate(const char *const *names, const char *others)
 	if (others)
 		appendStringInfo(&list, " and %s", others);
 	return list.data;
+}
+
+/* Names of objects of the user can be many. */
+char *
+eddy_argument_list(const char *const *names)
+{
+	const char *first[MAX_LISTED + 1] = {NULL};
+	int			count = 0;
+
+	while (names[count])
+		count++;
+	if (count <= MAX_LISTED)
+		return enumerate(names, NULL);
+	memcpy(first, names, sizeof(char *) * MAX_LISTED);
+	return enumerate(first, psprintf("%d more", count - MAX_LISTED));
 }
 
 /*
