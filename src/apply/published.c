@@ -19,6 +19,9 @@
  * published. What the transaction itself has stored counts for it alone, and vanishes with its
  * subtransaction.
  *
+ * On a standby the tables change by the replay of WAL, which publishes nothing. So the entries are
+ * neither made nor used during recovery; after a promotion the first reading makes them.
+ *
  * Changes of the tables that do not come from batches, such as a restore, reset all entries of the
  * database, as do transactions that were prepared: their commit runs in another session.
  *
@@ -31,6 +34,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -106,7 +110,7 @@ eddy_published_get(Oid stream, TimestampTz *watermark)
 	Entry	   *entry = place_of(stream);
 	bool		known;
 
-	if (distrusted)
+	if (distrusted || RecoveryInProgress())
 		return false;
 	SpinLockAcquire(&entry->mutex);
 	known = belongs_to(entry, stream) && entry->known;
@@ -123,6 +127,8 @@ eddy_published_begin(Oid stream)
 	Entry	   *entry = place_of(stream);
 	uint64		reading;
 
+	if (RecoveryInProgress())
+		return 0;
 	/* what only this transaction sees is not for others */
 	if (distrusted || !TIMESTAMP_IS_NOBEGIN(stored_watermark(stream)))
 		return 0;
