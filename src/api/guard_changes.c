@@ -13,6 +13,8 @@
  * half done. Changes that C code of other extensions makes outside of commands are checked before
  * commit.
  *
+ * Tables that TRUNCATE empties are noted in a list of their own, which hooks.c reads when the command has ended.
+ *
  * Cost: an ordinary command calls the hook, which does nothing; one that drops a table looks it up
  * in a hash table (catalog/member.c). No locks but AccessShareLock on system catalogs.
  * Memory: the lists live in TopTransactionContext.
@@ -157,6 +159,19 @@ note_drop(Oid class_id, Oid object)
 	note(class_id, object, table, EDDY_CHANGE_DROPPED, false);
 }
 
+/* Adds to a list of the current command; outside of commands nobody reads it. */
+static void
+add_to_frame(List **list, Oid relid)
+{
+	MemoryContext old_context;
+
+	if (current == &outside || (*list != NIL && llast_oid(*list) == relid))
+		return;
+	old_context = MemoryContextSwitchTo(TopTransactionContext);
+	*list = lappend_oid(*list, relid);
+	MemoryContextSwitchTo(old_context);
+}
+
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object, int sub, void *arg)
 {
@@ -164,7 +179,11 @@ object_access(ObjectAccessType access, Oid class_id, Oid object, int sub, void *
 		prev_object_access(access, class_id, object, sub, arg);
 
 	if (access == OAT_TRUNCATE)
+	{
 		eddy_guard_check_truncate(object, &current->truncating);
+		if (eddy_catalog_member(object).kind != EDDY_MEMBER_NONE)
+			add_to_frame(&current->truncated, object);
+	}
 	if (eddy_stream_altering_segment())
 		return;
 	switch (access)
@@ -228,6 +247,7 @@ eddy_guard_begin(EddyGuardFrame *frame)
 {
 	frame->changes = NIL;
 	frame->truncating = InvalidOid;
+	frame->truncated = NIL;
 	frame->outer = current;
 	current = frame;
 }
@@ -263,7 +283,7 @@ at_transaction_event(XactEvent event, void *arg pg_attribute_unused())
 		case XACT_EVENT_ABORT:
 			/* the memory was that of the transaction */
 			for (EddyGuardFrame *frame = current; frame != NULL; frame = frame->outer)
-				frame->changes = NIL;
+				frame->changes = frame->truncated = NIL;
 			break;
 		default:
 			break;

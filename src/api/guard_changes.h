@@ -31,11 +31,12 @@ typedef struct EddyChange
 	char	   *name;			/* of a dropped continuous view, quoted; else NULL */
 } EddyChange;
 
-/* What one utility command has done so far; on the stack of its caller. */
+/* What one utility command has done so far; on the stack of its caller, its lists in TopTransactionContext. */
 typedef struct EddyGuardFrame
 {
 	List	   *changes;		/* of EddyChange */
 	Oid			truncating;		/* the table that TRUNCATE reported last, before its children */
+	List	   *truncated;		/* of Oid: tables that TRUNCATE has reported */
 	struct EddyGuardFrame *outer;
 } EddyGuardFrame;
 

@@ -56,9 +56,8 @@
 static object_access_hook_type prev_object_access = NULL;
 static ExecutorStart_hook_type prev_executor_start = NULL;
 
-/* True for roles that the guards do not apply to. */
-static bool
-is_trusted(void)
+bool
+eddy_guard_is_trusted(void)
 {
 	return superuser() || GetUserId() == eddy_catalog_extension_owner();
 }
@@ -254,7 +253,7 @@ check_target(PlannedStmt *stmt, Oid relid)
 			eddy_view_check_delete(view);
 		eddy_view_allow_delete(relid);
 	}
-	if (is_trusted())
+	if (eddy_guard_is_trusted())
 	{
 		/* pg_restore of a dump that was made with --inserts */
 		if ((view || relid == eddy_catalog_relid(EDDY_CATALOG_VIEW)) &&
@@ -367,7 +366,7 @@ eddy_guard_lock(const LockStmt *stmt)
 	ListCell   *lc;
 
 	/* the weakest mode that conflicts with the lock of a writer */
-	if (stmt->mode < ShareLock || !eddy_catalog_installed() || is_trusted())
+	if (stmt->mode < ShareLock || !eddy_catalog_installed() || eddy_guard_is_trusted())
 		return;
 	foreach(lc, stmt->relations)
 	{

@@ -208,18 +208,28 @@ follow_column_rename(Oid relid, const char *old_name, const char *new_name)
 	}
 }
 
-/* After TRUNCATE of streams with their segments, which it has locked: no row lacks a column. */
-static void
-forget_truncated(const TruncateStmt *stmt)
+static bool
+has_all_segments(const List *tables, Oid stream)
 {
 	ListCell   *lc;
 
-	foreach(lc, stmt->relations)
-	{
-		RangeVar   *relation = lfirst_node(RangeVar, lc);
-		Oid			relid = RangeVarGetRelid(relation, NoLock, true);
+	foreach(lc, eddy_catalog_list_segments(stream))
+		if (!list_member_oid(tables, ((EddySegment *) lfirst(lc))->relid))
+			return false;
+	return true;
+}
 
-		if (OidIsValid(relid) && relation->inh && eddy_catalog_member(relid).kind == EDDY_MEMBER_STREAM)
+/* After TRUNCATE of these tables, which it has locked: if all of a stream are empty, no row lacks a column. */
+static void
+forget_truncated(const List *tables)
+{
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		Oid			relid = lfirst_oid(lc);
+
+		if (eddy_catalog_member(relid).kind == EDDY_MEMBER_STREAM && has_all_segments(tables, relid))
 			eddy_catalog_forget_omitted(relid);
 	}
 }
@@ -295,10 +305,13 @@ note_alter_table(Node *parsetree)
 static void
 note_restore(const CopyStmt *stmt)
 {
-	Oid			relid = stmt->relation ? RangeVarGetRelid(stmt->relation, NoLock, true) : InvalidOid;
+	Oid			relid;
 
-	if (!OidIsValid(relid) || get_rel_namespace(relid) != eddy_catalog_schema() ||
-		!eddy_catalog_installed())
+	/* others have no privilege to write to it, but triggers that change what the name means */
+	if (stmt->relation == NULL || !eddy_catalog_installed() || !eddy_guard_is_trusted())
+		return;
+	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	if (!OidIsValid(relid) || get_rel_namespace(relid) != eddy_catalog_schema())
 		return;
 	eddy_worker_note_restore();
 	eddy_worker_wake_database_at_commit();
@@ -420,7 +433,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	bool		wake = concerns_workers(parsetree);
 	/* a part of a command is checked with the command */
 	bool		guarded = context != PROCESS_UTILITY_SUBCOMMAND;
-	EddyGuardFrame frame;
+	EddyGuardFrame frame = {0};
 	DropBehavior behavior = drop_behavior(parsetree);
 	bool		renames = renames_functions(parsetree);
 	List	   *signed_views = renames ? eddy_signature_before_rename() : NIL;
@@ -478,8 +491,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	PG_END_TRY();
 
-	if (IsA(parsetree, TruncateStmt) && eddy_catalog_has_members())
-		forget_truncated((TruncateStmt *) parsetree);
+	if (IsA(parsetree, TruncateStmt))
+		forget_truncated(frame.truncated);
 	if (signed_views)
 	{
 		CommandCounterIncrement();

@@ -1,0 +1,78 @@
+--
+-- What follows a command is about the tables that it has named: functions that run in the command can change
+-- what these names mean afterwards.
+--
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_eddy;
+\set SHOW_CONTEXT never
+CREATE ROLE regress_eddy_owner;
+CREATE ROLE regress_eddy_other;
+CREATE SCHEMA names_test AUTHORIZATION regress_eddy_owner;
+GRANT USAGE ON SCHEMA names_test, eddy TO regress_eddy_other;
+CREATE FUNCTION names_test.change_path() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('search_path', TG_ARGV[0], false);
+    RETURN NEW;
+END $$;
+
+SET ROLE regress_eddy_owner;
+CREATE UNLOGGED TABLE names_test.visits (at timestamptz, page text, browser text);
+SELECT eddy.create_stream('names_test.visits', event_time => 'at');
+INSERT INTO names_test.visits VALUES ('2026-01-01Z', '/', 'w3m');
+RESET ROLE;
+-- as if the row came from Kafka, without the column
+UPDATE eddy._segment SET omitted = '{browser}' WHERE stream = 'names_test.visits'::regclass;
+CREATE VIEW names_test.omitted AS SELECT DISTINCT omitted FROM eddy._segment WHERE stream = 'names_test.visits'::regclass AND omitted <> '{}';
+TABLE names_test.omitted;
+
+--
+-- COPY: only those who may write to a table of pg_eddy can restore a dump. Closing windows waits for
+-- the sessions that do.
+--
+CREATE VIEW names_test.restores AS SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+GRANT SELECT ON names_test.restores TO regress_eddy_other;
+SET ROLE regress_eddy_other;
+SET search_path = pg_temp, eddy;
+CREATE TEMP TABLE _view (a int);
+CREATE TRIGGER change BEFORE INSERT ON _view EXECUTE FUNCTION names_test.change_path('eddy, pg_temp');
+COPY _view FROM stdin;
+1
+\.
+SHOW search_path;
+TABLE names_test.restores;
+SELECT count(*) FROM pg_temp._view;
+DISCARD TEMP;
+RESET ROLE;
+RESET search_path;
+-- COPY of no rows, by a superuser
+COPY eddy._view FROM '/dev/null';
+TABLE names_test.restores;
+SELECT pg_advisory_unlock_all();
+
+--
+-- TRUNCATE: rows that lack a column are known until they are removed
+--
+SET ROLE regress_eddy_other;
+SET search_path = pg_temp, names_test;
+CREATE TEMP TABLE visits (a int);
+CREATE TRIGGER change BEFORE TRUNCATE ON visits EXECUTE FUNCTION names_test.change_path('names_test, pg_temp');
+TRUNCATE visits;
+SHOW search_path;
+DISCARD TEMP;
+RESET ROLE;
+TABLE names_test.omitted;
+-- without the segments, which have the rows from Kafka
+TRUNCATE ONLY names_test.visits;
+TABLE names_test.omitted;
+-- whatever the name means when the command ends
+CREATE TRIGGER change BEFORE TRUNCATE ON names_test.visits EXECUTE FUNCTION names_test.change_path('public');
+SET search_path = names_test;
+TRUNCATE visits;
+SHOW search_path;
+TABLE names_test.omitted;
+RESET search_path;
+
+SET client_min_messages = warning;
+DROP SCHEMA names_test CASCADE;
+REVOKE USAGE ON SCHEMA eddy FROM regress_eddy_other;
+DROP ROLE regress_eddy_owner, regress_eddy_other;
