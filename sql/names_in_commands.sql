@@ -72,6 +72,23 @@ SHOW search_path;
 TABLE names_test.omitted;
 RESET search_path;
 
+--
+-- RENAME: the event time follows, in each table whose column has another name then
+--
+SET ROLE regress_eddy_owner;
+SET search_path = names_test;
+ALTER TABLE visits RENAME at TO seen_at;
+SELECT event_time FROM eddy.streams WHERE stream = 'visits'::regclass;
+CREATE TYPE event AS (at timestamptz, page text);
+CREATE UNLOGGED TABLE events OF event;
+SELECT eddy.create_stream('events', event_time => 'at', delay => '0');
+ALTER TYPE event RENAME ATTRIBUTE at TO happened_at CASCADE;
+SELECT event_time FROM eddy.streams WHERE stream = 'events'::regclass;
+INSERT INTO events VALUES ('2026-01-01Z', '/');
+SELECT eddy.watermark('events') = '2026-01-01Z' AS watermark;
+RESET ROLE;
+RESET search_path;
+
 SET client_min_messages = warning;
 DROP SCHEMA names_test CASCADE;
 REVOKE USAGE ON SCHEMA eddy FROM regress_eddy_other;

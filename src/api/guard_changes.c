@@ -13,7 +13,8 @@
  * half done. Changes that C code of other extensions makes outside of commands are checked before
  * commit.
  *
- * Tables that TRUNCATE empties are noted in a list of their own, which hooks.c reads when the command has ended.
+ * Tables that TRUNCATE empties, and relations of which a column is altered, are noted in lists of their own, which
+ * hooks.c reads when the command has ended.
  *
  * Cost: an ordinary command calls the hook, which does nothing; one that drops a table looks it up
  * in a hash table (catalog/member.c). No locks but AccessShareLock on system catalogs.
@@ -194,6 +195,8 @@ object_access(ObjectAccessType access, Oid class_id, Oid object, int sub, void *
 					 arg && ((ObjectAccessPostCreate *) arg)->is_internal);
 			break;
 		case OAT_POST_ALTER:
+			if (class_id == RelationRelationId && sub > 0)
+				add_to_frame(&current->column_altered, object);
 			if (is_watched_class(class_id))
 				note(class_id, object,
 					 class_id == InheritsRelationId && arg ?
@@ -248,6 +251,7 @@ eddy_guard_begin(EddyGuardFrame *frame)
 	frame->changes = NIL;
 	frame->truncating = InvalidOid;
 	frame->truncated = NIL;
+	frame->column_altered = NIL;
 	frame->outer = current;
 	current = frame;
 }
@@ -283,7 +287,7 @@ at_transaction_event(XactEvent event, void *arg pg_attribute_unused())
 		case XACT_EVENT_ABORT:
 			/* the memory was that of the transaction */
 			for (EddyGuardFrame *frame = current; frame != NULL; frame = frame->outer)
-				frame->changes = frame->truncated = NIL;
+				frame->changes = frame->truncated = frame->column_altered = NIL;
 			break;
 		default:
 			break;

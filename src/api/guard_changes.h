@@ -37,6 +37,7 @@ typedef struct EddyGuardFrame
 	List	   *changes;		/* of EddyChange */
 	Oid			truncating;		/* the table that TRUNCATE reported last, before its children */
 	List	   *truncated;		/* of Oid: tables that TRUNCATE has reported */
+	List	   *column_altered; /* of Oid: relations of which a column was altered */
 	struct EddyGuardFrame *outer;
 } EddyGuardFrame;
 

@@ -174,7 +174,7 @@ concerns_workers(Node *parsetree)
 	}
 }
 
-/* After ALTER TABLE ... RENAME COLUMN: changes the name in the event time, in mappings and in lists of columns. */
+/* A column of a relation was renamed: changes the name in the event time, in mappings and in lists of columns. */
 static void
 follow_column_rename(Oid relid, const char *old_name, const char *new_name)
 {
@@ -284,7 +284,11 @@ follow_server_rename(const char *old_name, const char *new_name)
 	}
 }
 
-/* Some forms of ALTER TABLE, such as ENABLE ROW LEVEL SECURITY, do not call object_access_hook. */
+/*
+ * Notes the table of ALTER TABLE: some forms, such as ENABLE ROW LEVEL SECURITY, do not call
+ * object_access_hook. Called before and after the command, because the name may mean another table then, which
+ * is nothing to the command if its user does not own it.
+ */
 static void
 note_alter_table(Node *parsetree)
 {
@@ -293,7 +297,7 @@ note_alter_table(Node *parsetree)
 		Oid			relid = RangeVarGetRelid(((AlterTableStmt *) parsetree)->relation, NoLock,
 											 true);
 
-		if (OidIsValid(relid))
+		if (OidIsValid(relid) && eddy_compat_class_ownercheck(relid, GetUserId()))
 			eddy_guard_note(relid);
 	}
 }
@@ -363,6 +367,13 @@ renames_functions(Node *parsetree)
 		default:
 			return false;
 	}
+}
+
+/* True for commands that rename a column of tables; also by their type, with CASCADE. */
+static bool
+renames_column(const RenameStmt *stmt)
+{
+	return stmt->renameType == OBJECT_COLUMN || stmt->renameType == OBJECT_ATTRIBUTE;
 }
 
 static void
@@ -438,7 +449,6 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	bool		renames = renames_functions(parsetree);
 	List	   *signed_views = renames ? eddy_signature_before_rename() : NIL;
 	RenameStmt *rename = NULL;
-	Oid			renamed = InvalidOid;
 
 	eddy_guard_check_copy(copies ? (CopyStmt *) parsetree : NULL);
 	if (IsA(parsetree, LockStmt))
@@ -447,9 +457,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	{
 		RenameStmt *stmt = (RenameStmt *) parsetree;
 
-		if (stmt->renameType == OBJECT_COLUMN && stmt->relation)
-			renamed = RangeVarGetRelid(stmt->relation, NoLock, true);
-		if (OidIsValid(renamed) || stmt->renameType == OBJECT_FOREIGN_SERVER)
+		if (renames_column(stmt) || stmt->renameType == OBJECT_FOREIGN_SERVER)
 			rename = copyObject(stmt);
 		if (stmt->renameType == OBJECT_FOREIGN_SERVER && eddy_catalog_installed())
 			lock_sources_of_server(strVal(stmt->object));
@@ -468,6 +476,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		eddy_guard_begin(&frame);
 	PG_TRY();
 	{
+		if (guarded)
+			note_alter_table(parsetree);
 		if (IsA(parsetree, AlterTableStmt) && eddy_catalog_has_members())
 			run_alter_table(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 		else if (copies)
@@ -511,8 +521,13 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		eddy_worker_wakeup_at_commit();
 	if (rename && eddy_catalog_installed())
 	{
-		if (OidIsValid(renamed))
-			follow_column_rename(renamed, rename->subname, rename->newname);
+		if (renames_column(rename))
+		{
+			ListCell   *lc;
+
+			foreach(lc, frame.column_altered)
+				follow_column_rename(lfirst_oid(lc), rename->subname, rename->newname);
+		}
 		else
 			follow_server_rename(strVal(rename->object), rename->newname);
 	}
