@@ -436,7 +436,7 @@ is_held(List *streams)
 	return false;
 }
 
-/* Remembers the transactions that are adding rows. */
+/* Remembers the transactions that are adding rows. Called within a transaction: the tag of the lock has the Oid of a table. */
 static void
 note_holders(List *streams)
 {
@@ -562,6 +562,8 @@ run_steps(List *streams, void (*function) (void *), int64 begin, int64 *work)
 			error = eddy_subtransaction_run(function, &step);
 		else
 			step.complete = true;
+		if (error && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && step.waiting)
+			note_holders(streams);
 		if (error == NULL && !step.complete)
 			commit_without_waiting();
 		PopActiveSnapshot();
@@ -582,8 +584,6 @@ run_steps(List *streams, void (*function) (void *), int64 begin, int64 *work)
 			ereport(LOG,
 					(errcode(error->sqlerrcode),
 					 errmsg("could not close windows: %s", error->message)));
-		else if (step.waiting)
-			note_holders(streams);
 		FreeErrorData(error);
 		return false;
 	}
