@@ -427,6 +427,13 @@ eddy_compat_ownercheck(Oid class_id, Oid object, Oid role)
 #define eddy_compat_class_ownercheck(relid, role) \
 	eddy_compat_ownercheck(RelationRelationId, relid, role)
 
+/* True if this process has a lock in this very mode; since 17 stronger ones can be included. */
+#if PG_VERSION_NUM >= 170000
+#define eddy_compat_lock_held(tag, mode) LockHeldByMe(tag, mode, false)
+#else
+#define eddy_compat_lock_held(tag, mode) LockHeldByMe(tag, mode)
+#endif
+
 /*
  * Privileges that a planned statement requires on a relation, of any user. Since 16 they are
  * in a list of their own.

@@ -312,6 +312,16 @@ executor_start(QueryDesc *queryDesc, int eflags)
 
 static void check_lock(Oid relid);
 
+static void
+refuse_lock(Oid view)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("cannot lock the rows of continuous view \"%s\"", get_rel_name(view)),
+			 errdetail("Writers of its stream would have to wait."),
+			 errhint("Use a mode that does not conflict with ROW EXCLUSIVE.")));
+}
+
 /* LOCK TABLE on a view locks what the view reads; *view is the view whose query this is. */
 static bool
 check_locked_query(Node *node, void *view)
@@ -343,12 +353,7 @@ check_lock(Oid relid)
 
 	check_stack_depth();
 	if (view)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("cannot lock the rows of continuous view \"%s\"",
-						get_rel_name(view->relid)),
-				 errdetail("Writers of its stream would have to wait."),
-				 errhint("Use a mode that does not conflict with ROW EXCLUSIVE.")));
+		refuse_lock(view->relid);
 	if (get_rel_relkind(relid) == RELKIND_VIEW)
 	{
 		Relation	rel = try_relation_open(relid, AccessShareLock);
@@ -360,14 +365,53 @@ check_lock(Oid relid)
 	}
 }
 
+static bool
+is_locked(Oid relid, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	return eddy_compat_lock_held(&tag, mode);
+}
+
+static bool
+is_guarded_lock(const LockStmt *stmt)
+{
+	/* the weakest mode that conflicts with the lock of a writer */
+	return stmt->mode >= ShareLock && eddy_catalog_installed() && !eddy_guard_is_trusted();
+}
+
+/*
+ * eddy_guard_lock_end checks what LOCK TABLE has locked: while it waited, its names may have got another meaning.
+ * held: what eddy_guard_lock has returned.
+ */
 void
+eddy_guard_lock_end(const LockStmt *stmt, const List *held)
+{
+	ListCell   *lv;
+	ListCell   *lt;
+
+	if (!is_guarded_lock(stmt))
+		return;
+	foreach(lv, eddy_catalog_list_all_views())
+	{
+		EddyView   *view = lfirst(lv);
+
+		foreach(lt, view->state_tables)
+			if (is_locked(lfirst_oid(lt), stmt->mode) && !list_member_oid(held, lfirst_oid(lt)))
+				refuse_lock(view->relid);
+	}
+}
+
+/* eddy_guard_lock returns the state tables (of Oid) that are locked in this mode before the command. */
+List *
 eddy_guard_lock(const LockStmt *stmt)
 {
+	List	   *held = NIL;
 	ListCell   *lc;
 
-	/* the weakest mode that conflicts with the lock of a writer */
-	if (stmt->mode < ShareLock || !eddy_catalog_installed() || eddy_guard_is_trusted())
-		return;
+	if (!is_guarded_lock(stmt))
+		return NIL;
 	foreach(lc, stmt->relations)
 	{
 		Oid			relid = RangeVarGetRelid(lfirst_node(RangeVar, lc), NoLock, true);
@@ -375,6 +419,15 @@ eddy_guard_lock(const LockStmt *stmt)
 		if (OidIsValid(relid))
 			check_lock(relid);
 	}
+	foreach(lc, eddy_catalog_list_all_views())
+	{
+		ListCell   *lt;
+
+		foreach(lt, ((EddyView *) lfirst(lc))->state_tables)
+			if (is_locked(lfirst_oid(lt), stmt->mode))
+				held = lappend_oid(held, lfirst_oid(lt));
+	}
+	return held;
 }
 
 void

@@ -449,10 +449,11 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	bool		renames = renames_functions(parsetree);
 	List	   *signed_views = renames ? eddy_signature_before_rename() : NIL;
 	RenameStmt *rename = NULL;
+	List	   *held = NIL;
 
 	eddy_guard_check_copy(copies ? (CopyStmt *) parsetree : NULL);
 	if (IsA(parsetree, LockStmt))
-		eddy_guard_lock((LockStmt *) parsetree);
+		held = eddy_guard_lock((LockStmt *) parsetree);
 	if (IsA(parsetree, RenameStmt))
 	{
 		RenameStmt *stmt = (RenameStmt *) parsetree;
@@ -501,6 +502,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	PG_END_TRY();
 
+	if (IsA(parsetree, LockStmt))
+		eddy_guard_lock_end((LockStmt *) parsetree, held);
 	if (IsA(parsetree, TruncateStmt))
 		forget_truncated(frame.truncated);
 	if (signed_views)
