@@ -117,27 +117,6 @@ get_emit(FunctionCallInfo fcinfo)
 	return emit;
 }
 
-static void
-check_lateness(const EddyViewOptions *options)
-{
-	bool		updates = strcmp(options->late, "update") == 0;
-	int64		lateness = eddy_interval_usec(&options->allowed_lateness);
-
-	check_length("allowed_lateness", &options->allowed_lateness);
-	if (options->retention)
-		check_length("retention", options->retention);
-	if (lateness > 0 && !updates)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"allowed_lateness\" requires late => 'update'"),
-				 errdetail("With late => '%s' no late row changes a final result.", options->late)));
-	if (lateness == 0 && updates)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("late => 'update' requires argument \"allowed_lateness\""),
-				 errhint("Specify for how long after the end of a window late rows change its result.")));
-}
-
 /* The stream with a name as in SQL. An error if no relation has it; others are refused when the view is known. */
 static Oid
 find_stream(const char *name)
@@ -300,7 +279,9 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 
 	source = get_source(fcinfo, options.start, ARG_HISTORY, &histories);
 	options.unlocked = source != EDDY_FILL_NOTHING;
-	check_lateness(&options);
+	check_length("allowed_lateness", &options.allowed_lateness);
+	if (options.retention)
+		check_length("retention", options.retention);
 
 	view = eddy_view_create(text_to_cstring(PG_GETARG_TEXT_PP(ARG_NAME)),
 							text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY)), &options, &created);

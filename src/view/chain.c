@@ -176,7 +176,7 @@ eddy_view_rows_appear(const EddyView *view)
 {
 	if (strcmp(view->kind, eddy_kind_append.name) == 0)
 		return true;
-	return strcmp(view->emit, "on_close") == 0 && strcmp(view->late, "update") != 0;
+	return strcmp(view->emit, "on_close") == 0 && eddy_view_lateness(view) == 0;
 }
 
 void
@@ -586,6 +586,9 @@ find_event_time_of_view(const EddyView *view, AttrNumber column)
 	if (plan->kind == &eddy_kind_append)
 		return find_passed_event_time(plan, output);
 	if (!plan->windowed || plan->outputs[output].kind != EDDY_OUTPUT_KEY)
+		return result;
+	/* none of its windows is ever complete */
+	if (plan->lateness == EDDY_LATENESS_UNLIMITED)
 		return result;
 	event = palloc0(sizeof(EddyEventView));
 	event->view = view->relid;

@@ -44,6 +44,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "interval.h"
 #include "owner.h"
 #include "view/chain.h"
 #include "view/chain_combine.h"
@@ -89,12 +90,29 @@ struct EddyClosePosition
 };
 
 /*
+ * eddy_view_lateness returns for how many microseconds final rows of a view accept late rows. The option
+ * "allowed_lateness" limits it, and "late" says what happens to later ones. With late => 'update'
+ * alone, rows are accepted for all windows that the view still has, so that only its retention limits it.
+ */
+int64
+eddy_view_lateness(const EddyView *view)
+{
+	int64		allowed = eddy_interval_usec(&view->allowed_lateness);
+
+	if (allowed > 0 || strcmp(view->late, "update") != 0)
+		return allowed;
+	return view->retention ? eddy_interval_usec(view->retention) : EDDY_LATENESS_UNLIMITED;
+}
+
+/*
  * eddy_view_earlier returns a watermark minus a length in microseconds, DT_NOBEGIN instead of a
- * time before the earliest timestamp.
+ * time before the earliest timestamp, and for EDDY_LATENESS_UNLIMITED.
  */
 TimestampTz
 eddy_view_earlier(TimestampTz watermark, int64 usec)
 {
+	if (usec == EDDY_LATENESS_UNLIMITED)
+		return DT_NOBEGIN;
 	if (TIMESTAMP_NOT_FINITE(watermark))
 		return watermark;
 	return watermark < MIN_TIMESTAMP + usec ? DT_NOBEGIN : watermark - usec;
@@ -187,12 +205,12 @@ eddy_view_next_due(EddyViewPlan *plan)
 	/* also of windows that are closed already, if they accept late rows */
 	if (plan->deferred)
 		due = Min(due, next_deferred_end(plan));
-	if (plan->lateness > 0)
+	if (plan->lateness > 0 && plan->lateness != EDDY_LATENESS_UNLIMITED)
 	{
 		bool		final;
 		TimestampTz forgets = next_end(plan, progress->forgotten_until, &final);
 
-		if (!TIMESTAMP_NOT_FINITE(forgets))
+		if (!TIMESTAMP_NOT_FINITE(forgets) && forgets < DT_NOEND - plan->lateness)
 			due = Min(due, forgets + plan->lateness);
 	}
 	/* the watermark at which eddy_view_closes_until returns that time */

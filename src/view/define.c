@@ -43,6 +43,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "interval.h"
 #include "owner.h"
 #include "view/analyze.h"
 #include "view/chain.h"
@@ -51,6 +52,7 @@
 #include "view/kind.h"
 #include "view/kind_deferred.h"
 #include "view/layer.h"
+#include "view/session.h"
 #include "view/view.h"
 
 /* By which deleted rows are recorded. */
@@ -672,11 +674,43 @@ get_missing_window(const EddyViewPlan *layout, Query *definition)
 	return "The query around UNION ALL does not call a window function for a column that is the event time in all branches, and group by the end of the window.";
 }
 
+/* The name of a view that is read and whose windows are never final for good; NULL: none is. */
+static const char *
+find_never_final(const EddyViewPlan *layout)
+{
+	ListCell   *lc;
+
+	foreach(lc, layout->sources)
+	{
+		const EddyView *view = eddy_catalog_get_view(lfirst_oid(lc));
+
+		if (view && eddy_view_lateness(view) == EDDY_LATENESS_UNLIMITED)
+			return get_rel_name(view->relid);
+	}
+	return NULL;
+}
+
+/*
+ * Raises an error if late rows are accepted for ever, and which stored rows they concern is not limited. Sessions without
+ * a maximum length are read one by one; with one, all from the event time of the row on.
+ */
+static void
+check_lateness(const EddyViewPlan *layout)
+{
+	if (layout->lateness == EDDY_LATENESS_UNLIMITED && layout->session && layout->session->max_length > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("late => 'update' requires argument \"allowed_lateness\" or \"retention\" for sessions with max_length"),
+				 errdetail("A late row is combined with the sessions of its key from its event time on, whose number must be limited."),
+				 errhint("Specify for how long after the end of a session late rows change its result, or how long sessions are kept.")));
+}
+
 /* Raises an error if an option needs windows that close and the query has none. */
 void
 eddy_define_check_options(const EddyViewPlan *layout, Query *definition, const EddyView *row)
 {
 	const char *option = NULL;
+	const char *parent;
 
 	if (layout->combines && strcmp(row->start, "now") != 0)
 		ereport(ERROR,
@@ -685,14 +719,23 @@ eddy_define_check_options(const EddyViewPlan *layout, Query *definition, const E
 				 errdetail("What is combined is only kept until the windows of the other view have closed."),
 				 errhint("Create the view before the other one has closed windows that it should count.")));
 	check_clock_options(layout);
+	check_lateness(layout);
 	if (layout->windowed)
 		return;
 	if (strcmp(row->emit, "on_close") == 0)
 		option = psprintf("emit => '%s'", row->emit);
 	else if (strcmp(row->late, "drop") != 0)
 		option = psprintf("late => '%s'", row->late);
+	else if (eddy_interval_usec(&row->allowed_lateness) > 0)
+		option = "argument allowed_lateness";
 	else if (row->retention)
 		option = "argument retention";
+	if (option && (parent = find_never_final(layout)) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s requires a continuous view whose windows close", option),
+				 errdetail("Continuous view \"%s\" accepts late rows for all of its windows, so that none is complete.", parent),
+				 errhint("Create the other view with allowed_lateness or retention.")));
 	if (option)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

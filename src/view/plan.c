@@ -328,14 +328,12 @@ compile(EddyViewPlan *plan, Expr *expr)
 void
 eddy_plan_set_policy(EddyViewPlan *plan, const EddyView *view)
 {
-	bool		updates = strcmp(view->late, "update") == 0;
-
 	plan->dead_letters = strcmp(view->on_error, "dead_letter") == 0;
 	if (!eddy_view_parse_emit(view->emit, &plan->emit_interval))
 		plan->emit_interval = 0;
 	plan->on_close = strcmp(view->emit, "on_close") == 0;
-	plan->keeps_late = updates || strcmp(view->late, "keep") == 0;
-	plan->lateness = updates ? eddy_interval_usec(&view->allowed_lateness) : 0;
+	plan->keeps_late = strcmp(view->late, "drop") != 0;
+	plan->lateness = eddy_view_lateness(view);
 	plan->retention = view->retention ? eddy_interval_usec(view->retention) : -1;
 	plan->idle_ttl = view->idle_ttl ? eddy_interval_usec(view->idle_ttl) : 0;
 	plan->deferred = strcmp(view->maintenance, "deferred") == 0;

@@ -149,7 +149,7 @@ struct EddyViewPlan
 	bool		on_close;		/* rows are in the view once they are final */
 	bool		keeps_late;		/* late rows are stored in eddy.late_rows */
 	int64		emit_interval;	/* microseconds between visible changes of a group; 0: all are visible */
-	int64		lateness;		/* microseconds for which final rows accept changes */
+	int64		lateness;		/* microseconds for which final rows accept late rows (eddy_view_lateness) */
 	int64		retention;		/* microseconds for which final rows are kept; -1: indefinitely */
 	int64		idle_ttl;		/* microseconds for which groups are kept that are not touched; 0: indefinitely */
 	bool		deferred;		/* users' statements append to a table that is merged later */

@@ -68,6 +68,11 @@ extern bool eddy_view_expire(List *streams, int level, TimestampTz watermark, in
 							 List **changes);
 extern TimestampTz eddy_view_earlier(TimestampTz watermark, int64 usec);
 
+/* The lateness of a view that accepts rows for all windows that were ever final; no window is final for good. */
+#define EDDY_LATENESS_UNLIMITED PG_INT64_MAX
+
+extern int64 eddy_view_lateness(const EddyView *view);
+
 /* ---- by the clock (emit_every.c, ttl.c) ---- */
 
 /* True for emit => 'every ...', whose interval in microseconds it determines. */

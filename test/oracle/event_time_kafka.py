@@ -176,8 +176,10 @@ class KafkaRun(StreamRun):
         self.wait_consumed(psql)
         batches = self.replay(psql)
         self.compare('rows', self.read_view(psql, 'all'), self.expect_view(False))
+        self.compare('number of late rows', self.count_late(psql), len(self.view.late))
         self.compare('late rows', self.read_late(psql), self.expect_late())
         self.compare_at_end(psql)
+        self.compare_removal(psql)
         print('seed %d: %d partitions, %d messages, %d statements, %d batches, %d rows late, %d results final' % (
             self.number, self.partitions, sum(len(m) for m in self.messages), len(self.statements), batches,
             len(self.view.late), len(self.view.closed)), flush=True)

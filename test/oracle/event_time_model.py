@@ -11,6 +11,7 @@ of rows, and a row is (partition, key, time, value).
 from collections import defaultdict, namedtuple
 
 NEVER = float('-inf')
+ALWAYS = float('inf')
 
 Row = namedtuple('Row', 'partition key time value')
 Final = namedtuple('Final', 'key start end values')
@@ -56,22 +57,31 @@ class Stream:
 class View:
     """What all views have in common: groups, final results in order, and late rows."""
 
-    def __init__(self, lateness=0):
-        self.lateness = lateness
+    def __init__(self, lateness=0, retention=None):
+        self.lateness = lateness    # ALWAYS: late rows are accepted as long as the view has their window
+        self.retention = retention
         self.late = []          # of Late
         self.closed = []        # of Final, in the order in which they became final
         self.closed_until = NEVER
 
     def limit(self, watermark):
         """Windows that end before it accept no rows any more."""
-        return watermark - self.lateness
+        if self.lateness != ALWAYS:
+            return watermark - self.lateness
+        return NEVER if self.retention is None else watermark - self.retention
+
+    def removed_until(self):
+        """Windows that end before it are not in the view any more."""
+        if self.retention is None:
+            return NEVER
+        return min(self.closed_until - self.retention, self.limit(self.closed_until))
 
 
 class WindowView(View):
     """Groups by key and windows of fixed bounds; windows(time) lists those that contain a time."""
 
-    def __init__(self, windows, lateness=0):
-        super().__init__(lateness)
+    def __init__(self, windows, lateness=0, retention=None):
+        super().__init__(lateness, retention)
         self.windows = windows
         self.groups = defaultdict(list)     # (key, start, end): values
         self.final = set()
@@ -103,7 +113,7 @@ class WindowView(View):
     def rows(self):
         """(key, start, end, last event, values, final) of all groups."""
         return [(key, start, end, None, sorted(values), (key, start, end) in self.final)
-                for (key, start, end), values in self.groups.items()]
+                for (key, start, end), values in self.groups.items() if end > self.removed_until()]
 
 
 class Session:
@@ -124,8 +134,8 @@ class Session:
 class SessionView(View):
     """Groups by key and session. gap(row) is the gap after a row, which can differ between rows."""
 
-    def __init__(self, gap, max_length=None, lateness=0):
-        super().__init__(lateness)
+    def __init__(self, gap, max_length=None, lateness=0, retention=None):
+        super().__init__(lateness, retention)
         self.gap = gap
         self.max_length = max_length
         self.sessions = []
@@ -178,7 +188,8 @@ class SessionView(View):
         self.closed.append(Final(session.key, session.first, session.end, sorted(session.values)))
 
     def rows(self):
-        return [(s.key, s.first, s.end, s.last, sorted(s.values), s.final) for s in self.sessions]
+        return [(s.key, s.first, s.end, s.last, sorted(s.values), s.final) for s in self.sessions
+                if s.end >= self.removed_until()]
 
 
 def close_order(group):
@@ -325,6 +336,14 @@ def examples():
     check('H', closed(view), ['a [0,20) = 1', 'a [0,20) = 2'])
     feed(stream, 'a@31', 'a@11')
     check('H', late(view), ['a@11 [0,20)'])
+
+    # I. The same without a limit, and as long as the window is in the view
+    stream = Stream(0)
+    view = stream.add_view(WindowView(tumble(20), lateness=ALWAYS))
+    short = stream.add_view(WindowView(tumble(20), lateness=ALWAYS, retention=10))
+    feed(stream, 'a@4', 'a@22', 'a@9', 'a@31', 'a@11')
+    check('I', (shown(view), late(view)), (['a [0,20) = 3', 'a [20,40) = 2'], []))
+    check('I', (shown(short), late(short)), (['a [20,40) = 2'], ['a@11 [0,20)']))
 
 
 if __name__ == '__main__':

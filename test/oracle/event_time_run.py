@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 
-from event_time_model import (NEVER, Row, SessionView, Stream, WindowView, cumulate, hop, tumble)
+from event_time_model import (ALWAYS, NEVER, Row, SessionView, Stream, WindowView, cumulate, hop, tumble)
 
 SEEDS_PER_STREAM = 20
 DEADLINE = 180          # seconds to wait for the database worker to close windows
@@ -58,6 +58,7 @@ class Configuration:
         self.name = 'random_%d' % number
         self.delay = rng.choice([0, 1, 5, 25])
         self.lateness = rng.choice([0, 0, 0, 3, 20])
+        self.choose_late('late rows of stream %d' % number)
         self.zone = rng.random() < 0.5
         self.keys = rng.choice([1, 2, 4])
         kind = rng.choice(['tumble', 'hop', 'cumulate', 'session', 'session', 'session'])
@@ -65,23 +66,25 @@ class Configuration:
         self.session = kind == 'session'
         if kind == 'tumble':
             size = rng.choice([1, 7, 20])
-            self.make_view = lambda: WindowView(tumble(size, offset), self.lateness)
+            self.make_view = lambda: WindowView(tumble(size, offset), self.lateness, self.retention)
             self.call = "eddy.tumble(ts, '%d s', '%d s')" % (size, offset)
         elif kind == 'hop':
             slide, size = rng.choice([(6, 12), (5, 12), (1, 4), (9, 5), (10, 10)])
-            self.make_view = lambda: WindowView(hop(slide, size, offset), self.lateness)
+            self.make_view = lambda: WindowView(hop(slide, size, offset), self.lateness, self.retention)
             self.call = "eddy.hop(ts, '%d s', '%d s', '%d s')" % (slide, size, offset)
         elif kind == 'cumulate':
             step, steps = rng.choice([(6, 3), (10, 2), (1, 5)])
-            self.make_view = lambda: WindowView(cumulate(step, step * steps, offset), self.lateness)
+            self.make_view = lambda: WindowView(cumulate(step, step * steps, offset), self.lateness, self.retention)
             self.call = "eddy.cumulate(ts, '%d s', '%d s', '%d s')" % (step, step * steps, offset)
         else:
             gap = rng.choice([1, 4, 10])
             by_row = rng.random() < 0.3
             max_length = rng.choice([None, None, 5, 15])
+            if self.lateness == ALWAYS and self.retention is None:
+                max_length = None       # is refused
             self.make_view = lambda: SessionView(
                 (lambda row: gap + row.value % 3 * 4) if by_row else (lambda row: gap),
-                max_length, self.lateness)
+                max_length, self.lateness, self.retention)
             self.call = "eddy.session(ts, %s%s)" % (
                 "(%d + v %% 3 * 4) * interval '1 s'" % gap if by_row else "'%d s'" % gap,
                 ", max_length => '%d s'" % max_length if max_length else '')
@@ -89,6 +92,19 @@ class Configuration:
         self.pace = rng.choice(['1 ms', '20 ms', '60 ms']) if self.session or rng.random() < 0.2 else None
         # aggregates whose values are kept, and merged with sessions
         self.keeps_values = self.session and rng.random() < 0.5
+
+    def choose_late(self, seed):
+        """Any policy with any allowed lateness; the last ones are accepted as long as the view has their window."""
+        rng = random.Random(seed)
+        self.late = rng.choice(['drop', 'keep', 'keep', 'update'])
+        self.retention = rng.choice([None, None, 0, 15, 40])
+        if self.late == 'update' and self.lateness == 0:
+            self.lateness = ALWAYS
+        self.options = "late => '%s'" % self.late
+        if 0 < self.lateness < ALWAYS:
+            self.options += ", allowed_lateness => '%d s'" % self.lateness
+        if self.retention is not None:
+            self.options += ", retention => '%d s'" % self.retention
 
     def kept(self):
         if not self.keeps_values:
@@ -101,17 +117,15 @@ class Configuration:
         where = ' WHERE ts IS NOT NULL' if 'tumble' in self.call else ''
         query = """SELECT k, %s, count(*) AS n, sum(v) AS s, min(v) AS lo, max(v) AS hi, avg(v) AS mean, %s AS kept
             FROM %s, %s w%s GROUP BY k, %s""" % (bounds, self.kept(), self.name, self.call, where, bounds)
-        late = ("late => 'update', allowed_lateness => '%d s'" % self.lateness if self.lateness
-                else "late => 'keep'")
         return """CREATE UNLOGGED TABLE %(name)s (k text, ts %(type)s, v int);
             SELECT FROM eddy.create_stream('%(name)s', event_time => 'ts', delay => '%(delay)d s',
                 null_event_time => 'skip_watermark', retention => '0');
             SELECT FROM eddy.create_continuous_view('%(name)s_all', $$%(query)s$$, %(late)s);
             SELECT FROM eddy.create_continuous_view('%(name)s_final', $$%(query)s$$, emit => 'on_close', %(late)s);
             %(paced)s""" % dict(name=self.name, type='timestamptz' if self.zone else 'timestamp',
-                       delay=self.delay, query=query, late=late,
+                       delay=self.delay, query=query, late=self.options,
                        paced="SELECT FROM eddy.create_continuous_view('%s_paced', $$%s$$, emit => 'every %s', %s);"
-                       % (self.name, query, self.pace, late) if self.pace else '')
+                       % (self.name, query, self.pace, self.options) if self.pace else '')
 
 
 def seconds(expression):
@@ -145,16 +159,25 @@ class StreamRun:
 
     # what the server shows
 
-    def read_view(self, psql, suffix):
+    def read_view(self, psql, suffix, removed=False):
+        """The rows of a view; those that the database worker is about to remove only if removed is true."""
+        until = self.view.removed_until()
+        where = '' if removed or until == NEVER else ' WHERE %s %s %d' % (
+            seconds('window_end'), '>=' if self.configuration.session else '>', until)
         last = seconds('last_event') if self.configuration.session else 'NULL'
-        return sorted(psql.run("SELECT coalesce(k, '?'), %s, %s, %s, n, s, lo, hi, round(mean, 6), kept FROM %s_%s;" % (
-            seconds('window_start'), seconds('window_end'), last, self.configuration.name, suffix)))
+        return sorted(psql.run("SELECT coalesce(k, '?'), %s, %s, %s, n, s, lo, hi, round(mean, 6), kept FROM %s_%s%s;" % (
+            seconds('window_start'), seconds('window_end'), last, self.configuration.name, suffix, where)))
 
     def read_late(self, psql):
         return sorted(psql.run("""SELECT coalesce(row_data ->> 'k', '?'), %s, row_data ->> 'v', %s, %s, %s
             FROM eddy.late_rows WHERE view = '%s_all'::regclass;""" % (
                 seconds("(row_data ->> 'ts')::timestamptz"), seconds('window_start'),
                 seconds('window_end'), seconds('watermark'), self.configuration.name)))
+
+    def count_late(self, psql):
+        [[count]] = psql.run("SELECT late_rows FROM eddy.stat_continuous_views WHERE view = '%s_all'::regclass;"
+                             % self.configuration.name)
+        return int(count)
 
     # what the model expects
 
@@ -171,15 +194,19 @@ class StreamRun:
         return '%d:%s' % (len(set(values)), ','.join(str(v) for v in sorted(values)))
 
     def expect_late(self):
+        if self.configuration.late == 'drop':
+            return []
         return sorted([x.row.key or '?', str(x.row.time), str(x.row.value), str(x.start), str(x.end),
                        str(x.watermark)] for x in self.view.late)
 
     def compare(self, what, actual, expected):
         if actual == expected:
             return
-        lines = ['%s differ in stream %s: %s, delay %d, allowed lateness %d, watermark %s' % (
+        if not isinstance(actual, list):
+            actual, expected = [[str(actual)]], [[str(expected)]]
+        lines = ['%s differ in stream %s: %s, delay %d, %s, watermark %s' % (
             what, self.configuration.name, self.configuration.call, self.configuration.delay,
-            self.configuration.lateness, self.stream.watermark)]
+            self.configuration.options, self.stream.watermark)]
         lines += ['  only in the server: %s' % '|'.join(r) for r in actual if r not in expected]
         lines += ['  only in the model:  %s' % '|'.join(r) for r in expected if r not in actual]
         raise Difference('\n'.join(lines))
@@ -204,10 +231,21 @@ class StreamRun:
                 statements.append(rows)
             self.transaction(psql, rng, statements)
             if rng.random() < 0.2:
-                self.compare('rows', self.read_view(psql, 'all'), self.expect_view(False))
-        self.compare('rows', self.read_view(psql, 'all'), self.expect_view(False))
+                self.compare_rows(psql)
+        self.compare_rows(psql)
+        self.compare('number of late rows', self.count_late(psql), len(self.view.late))
         self.compare('late rows', self.read_late(psql), self.expect_late())
         self.compare_at_end(psql)
+
+    def compare_rows(self, psql):
+        self.compare('rows', self.read_view(psql, 'all'), self.expect_view(False))
+
+    def compare_removal(self, psql):
+        """What the retention has passed is removed by the database worker, and nothing else."""
+        if self.configuration.retention is not None:
+            for suffix in ('all', 'final'):
+                self.compare_eventually(psql, 'rows with those to be removed', suffix, self.expect_view(suffix == 'final'),
+                                        removed=True)
 
     def compare_at_end(self, psql):
         self.compare_eventually(psql, 'final rows', 'final', self.expect_view(True))
@@ -230,11 +268,11 @@ class StreamRun:
             for rows in statements:
                 self.stream.batch(rows)
 
-    def compare_eventually(self, psql, what, suffix, expected):
+    def compare_eventually(self, psql, what, suffix, expected, removed=False):
         """The database worker closes what a commit has left to it, and shows changes when their interval is over."""
         deadline = time.monotonic() + DEADLINE
         while True:
-            actual = self.read_view(psql, suffix)
+            actual = self.read_view(psql, suffix, removed)
             if actual == expected or time.monotonic() > deadline:
                 break
             time.sleep(0.02)
@@ -247,6 +285,8 @@ def run_streams(runs, seeds, failures):
     for seed in seeds:
         try:
             runs[seed // SEEDS_PER_STREAM].run_seed(psql, seed)
+            if seed % SEEDS_PER_STREAM in (0, SEEDS_PER_STREAM - 1):
+                runs[seed // SEEDS_PER_STREAM].compare_removal(psql)
         except Difference as difference:
             failures.append('seed %d: %s' % (seed, difference))
             break
