@@ -264,10 +264,6 @@ SELECT eddy.create_continuous_view('g_closed', $$
 SELECT eddy.create_continuous_view('g_closed', $$
     SELECT key, count(*) FROM g, eddy.tumble(ts, '10 s') w GROUP BY key $$, retention => '1 day');
 SELECT eddy.create_continuous_view('g_closed', $$
-    SELECT w.window_end, count(*) FROM g, eddy.tumble(ts, '10 s') w GROUP BY 1 $$, late => 'update');
-SELECT eddy.create_continuous_view('g_closed', $$
-    SELECT w.window_end, count(*) FROM g, eddy.tumble(ts, '10 s') w GROUP BY 1 $$, allowed_lateness => '1 s');
-SELECT eddy.create_continuous_view('g_closed', $$
     SELECT w.window_end, count(*) FROM g, eddy.tumble(ts, '10 s') w GROUP BY 1 $$,
     late => 'update', allowed_lateness => '-1 s');
 
