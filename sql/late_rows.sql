@@ -139,6 +139,9 @@ SELECT eddy.create_continuous_view('minutes_final', $$
 -- with a limit, by allowed_lateness whatever the policy, they close after that
 SELECT eddy.create_continuous_view('minutes_final', $$
     SELECT w.window_end, sum(n) AS n FROM a_drop, eddy.tumble(window_end, '1 min') w GROUP BY 1 $$, emit => 'on_close');
+SELECT eddy.create_continuous_view('visits', $$
+    SELECT key, count(*) FROM a_drop, eddy.session(window_end, '1 min') w GROUP BY key, w.window_end $$);
+SELECT eddy.create_continuous_view('visits', $$ SELECT eddy.combine(spread) FROM a_keep $$);
 INSERT INTO a VALUES ('k', at(366 * 86400 + 75));
 SELECT sec(window_end) - 366 * 86400 AS "end", n FROM minutes_final WHERE window_end > at(366 * 86400);
 INSERT INTO a VALUES ('k', at(366 * 86400 + 62));

@@ -233,11 +233,21 @@ eddy_chain_note_sources(EddyViewPlan *plan, List *sources)
 
 /* ---- queries over a parent whose rows change ---- */
 
+const char *
+eddy_chain_hint(const EddyViewPlan *plan, const char *hint)
+{
+	const EddyView *view = eddy_catalog_get_view(plan->changing);
+
+	if (view == NULL || strcmp(view->emit, "on_close") != 0)
+		return hint;
+	return "Create the other view without allowed_lateness, and with late => 'drop' or 'keep', so that its rows only appear.";
+}
+
 static void
 refuse_retraction(const EddyViewPlan *plan, const char *detail, const char *hint)
 {
 	eddy_refuse(psprintf("a continuous view cannot follow the changes of continuous view \"%s\"",
-						 get_rel_name(plan->changing)), detail, hint);
+						 get_rel_name(plan->changing)), detail, eddy_chain_hint(plan, hint));
 }
 
 static bool

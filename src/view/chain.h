@@ -30,6 +30,12 @@ extern void eddy_chain_note_sources(EddyViewPlan *plan, List *sources);
  */
 extern void eddy_chain_analyze_source(EddyViewPlan *plan);
 
+/*
+ * The hint of an error for a view that reads changing rows, which recommends emit => 'on_close' for the other view:
+ * another one if that has it, so that its rows only change because it accepts late rows.
+ */
+extern const char *eddy_chain_hint(const EddyViewPlan *plan, const char *hint);
+
 /* Raises an error if a flat query over a parent whose rows change cannot be maintained. */
 extern void eddy_chain_check_query(EddyViewPlan *plan, Query *query);
 

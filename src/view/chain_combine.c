@@ -43,6 +43,7 @@
 
 #include "compat.h"
 #include "view/analyze.h"
+#include "view/chain.h"
 #include "view/chain_combine.h"
 #include "view/collect.h"
 #include "view/collect_values.h"
@@ -157,7 +158,7 @@ replace_call(ReplaceContext *context, Aggref *call)
 		refuse("The query does not read a continuous view.", NULL);
 	if (plan->retracts)
 		refuse("The groups of the other view change, and what they have contributed could not be taken back.",
-			   "Create the other view with emit => 'on_close', or aggregate its columns.");
+			   eddy_chain_hint(plan, "Create the other view with emit => 'on_close', or aggregate its columns."));
 	if (call->aggdistinct || call->aggorder || call->aggfilter)
 		refuse("It combines whole groups, without DISTINCT, ORDER BY and FILTER.",
 			   "Select the groups by a condition in WHERE.");

@@ -38,6 +38,7 @@
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
 #include "view/analyze.h"
+#include "view/chain.h"
 #include "view/chain_combine.h"
 #include "view/collect.h"
 #include "view/refuse.h"
@@ -245,13 +246,13 @@ choose_counts(const EddyViewPlan *plan, const Aggref *aggref, List *exprs)
 
 	if (!is_builtin(aggref) && !depends_on_values(aggref))
 		eddy_refuse(message, "Its result may depend on the order of its input.",
-					"Use emit => 'on_close' for the other view.");
+					eddy_chain_hint(plan, "Use emit => 'on_close' for the other view."));
 	if (lists_values(aggref) && aggref->aggorder == NIL && aggref->aggdistinct == NIL)
 		eddy_refuse(message, "Rows that change have no order of arrival.",
 					"Add ORDER BY to the aggregate.");
 	if (!can_be_key(exprs))
 		eddy_refuse(message, "A value of its input must be found again when it is taken back, and its type has no default btree operator class.",
-					"Cast the value to a type that can be sorted, or use emit => 'on_close' for the other view.");
+					eddy_chain_hint(plan, "Cast the value to a type that can be sorted, or use emit => 'on_close' for the other view."));
 	return EDDY_COLLECT_COUNTS;
 }
 
