@@ -16,8 +16,8 @@
  * with many groups is read once. Another process, which does not have it, reads the window from
  * its beginning, and skips what is done.
  *
- * Expired groups are removed in the same order, after they were closed and have shrunk.
- * eddy._view_progress is updated before they are deleted, which tells consumers of changes why.
+ * Expired groups are removed in the same order, after they were closed and have shrunk. Each transaction that
+ * removes some updates eddy._view_progress before, which tells consumers of changes why they are deleted.
  * The values that aggregates keep of a group are deleted when the group shrinks or is removed.
  *
  * A view whose kind merges rows later (settle) closes windows after all of their rows were merged, and only
@@ -654,12 +654,12 @@ expire_view(CloseRun *run)
 	progress = eddy_catalog_lock_view_progress(plan->view);
 	if (progress == NULL)
 		return;
-	/* before the first row is deleted, so that consumers of changes know why it is */
-	if (until > progress->expired_until)
-	{
-		progress->expired_until = until;
-		eddy_catalog_set_view_progress(progress);
-	}
+	/*
+	 * Before the first row is deleted, so that consumers of changes know why it is, and also if the time is the
+	 * same as in the transaction before: a consumer may begin to read after that.
+	 */
+	progress->expired_until = Max(until, progress->expired_until);
+	eddy_catalog_set_view_progress(progress);
 	(void) act_on_range(plan, CLOSE_REMOVE, progress->expired_until, DT_NOBEGIN, until, run->budget,
 						&removed);
 	run->complete = *run->budget > 0;

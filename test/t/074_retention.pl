@@ -3,7 +3,8 @@
 # A day of one-minute windows passes, an hour of event time in each statement. The database worker
 # removes final rows whose retention has passed, in several transactions. The rows of the last hours are those
 # of the SELECT over the stream, the state table does not grow after its first hours, and consumers of
-# changes receive no deletes for rows that have expired, unless they ask for them.
+# changes receive no deletes for rows that have expired, unless they ask for them, also if they reconnect
+# between two of these transactions.
 
 use strict;
 use warnings;
@@ -46,13 +47,21 @@ sub check_changes
 {
 	my ($hour) = @_;
 	my $removed = $hour * 60 * $keys - 121 * $keys;
-	my $deletes = q{SELECT count(*) FROM pg_logical_slot_peek_changes('%s', NULL, NULL, 'batch-bytes', '0' %s)
+	my $deletes = q{SELECT count(*) FROM pg_logical_slot_get_changes('silent', %s, NULL, 'batch-bytes', '0')
 		WHERE data::json ->> 'op' = 'd'};
 
-	is($node->safe_psql('postgres', sprintf($deletes, 'silent', '')),
-		0, 'consumers receive no deletes of expired rows');
-	is($node->safe_psql('postgres', sprintf($deletes, 'asking', q{, 'retention', 'on'})),
-		$removed, 'unless they ask for them');
+	sql($node, q{
+CREATE TABLE deleted AS
+SELECT xid, max(lsn) AS lsn, count(*) AS n
+FROM pg_logical_slot_peek_changes('asking', NULL, NULL, 'batch-bytes', '0', 'retention', 'on')
+WHERE data::json ->> 'op' = 'd' GROUP BY xid});
+	is($node->safe_psql('postgres', 'SELECT sum(n) FROM deleted'), $removed, 'consumers that ask for it receive deletes of expired rows');
+
+	# one hour is more than a transaction removes: the second one continues with the windows of the first
+	my ($lsn, $transactions) = split /\|/, $node->safe_psql('postgres', 'SELECT min(lsn), count(*) FROM deleted');
+	cmp_ok($transactions, '>', 2, 'several transactions remove them');
+	is($node->safe_psql('postgres', sprintf($deletes, "'$lsn'")), 0, 'others receive none');
+	is($node->safe_psql('postgres', sprintf($deletes, 'NULL')), 0, 'also if they reconnect between these transactions');
 	sql($node, "SELECT pg_drop_replication_slot(s) FROM unnest(ARRAY['silent', 'asking']) s");
 	return;
 }

@@ -242,6 +242,16 @@ sql($node, q{INSERT INTO visits VALUES ('b', 3); DELETE FROM pages WHERE page = 
 is(sql($node, $pages), 'b=1/1', 'a row that comes later begins a new group');
 is(changes('silent', 'pages'), qq{c {"page":"b","n":1,"visitors":1}\nd {"page":"a"}}, q{a user's delete is sent});
 
+# the clock is set back: a transaction that removes groups says so, although groups of a later time were removed before
+advance_clock($node, 100000);
+ok(wait_until($node, "SELECT ($pages) IS NULL", 'all are removed'), 'all groups are removed');
+advance_clock($node, -100000);
+sql($node, q{INSERT INTO visits VALUES ('c', 1)});
+is(changes('silent', 'pages'), qq{c {"page":"c","n":1,"visitors":1}}, 'consumers receive no delete of them');
+advance_clock($node, 5000);
+ok(wait_until($node, "SELECT ($pages) IS NULL", 'c is removed'), 'and later ones when the clock was set back');
+is(changes('silent', 'pages'), '', 'also if they reconnect after it was set back');
+
 # many groups, in several transactions, beside a writer that holds one of them
 sql($node, q{INSERT INTO visits SELECT 'p' || i, i FROM generate_series(1, 12000) i});
 $writer = $node->background_psql('postgres');
