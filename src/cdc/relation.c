@@ -387,8 +387,12 @@ describe_columns(EddyCdcRelation *entry, TupleDesc desc, const EddyTableLabel *l
 
 		/* 0: computed when the view is read */
 		if (attnum > 0 && !TupleDescAttr(desc, attnum - 1)->attisdropped)
-			add_column(&entry->columns[entry->nstored++], desc, attnum,
-					   get_attname(entry->view, i + 1, false), options);
+		{
+			EddyCdcColumn *column = &entry->columns[entry->nstored++];
+
+			column->view_column = i + 1;
+			add_column(column, desc, attnum, get_attname(entry->view, i + 1, false), options);
+		}
 	}
 	entry->ncolumns = entry->nstored;
 

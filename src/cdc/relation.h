@@ -17,6 +17,7 @@
 typedef struct EddyCdcColumn
 {
 	int			index;			/* in the state table, from 0 */
+	AttrNumber	view_column;	/* in the view; 0: a key that it does not show */
 	char	   *name;			/* "name": as JSON, with the colon */
 	int			name_len;
 	EddyCdcType type;
@@ -58,9 +59,9 @@ typedef struct EddyCdcRelation
 	int			schema_len;
 	bool		announced;		/* that record was sent */
 	void	   *format_data;	/* the format's own, NULL at first */
-	int			ncolumns;		/* of the view */
+	int			ncolumns;		/* of the view, without those that are computed when it is read */
 	int			nkeys;
-	EddyCdcColumn *columns;		/* columns of the view, then keys that it does not show */
+	EddyCdcColumn *columns;		/* columns of the view that are stored, then keys that it does not show */
 	int			nstored;		/* of them all */
 	EddyCdcColumn **keys;		/* in columns */
 	int			visible;		/* index of the result of the HAVING condition, -1: none */

@@ -69,8 +69,9 @@ eddy_wal2json_describe(EddyW2jState *state, EddyCdcRelation *relation, TupleDesc
 		column->cdc = &relation->columns[i];
 		if (!table->keyed)
 			column->is_key = false;
-		describe_column(state, column, get_attname(relation->view, i + 1, false),
-						TupleDescAttr(desc, column->cdc->index), i + 1);
+		describe_column(state, column,
+						get_attname(relation->view, column->cdc->view_column, false),
+						TupleDescAttr(desc, column->cdc->index), column->cdc->view_column);
 	}
 	describe_name(state, table, schema, name);
 	initStringInfo(&table->pk);

@@ -301,6 +301,29 @@ is( peek('ours', '', @v2, 'add-tables', 'S\ x.*', 'include-pk', 'on'), join("\n"
 	'{"action":"D","schema":"S x","table":"T,y.z","identity":[{"name":"dd","value":"q"},{"name":"mo","value":"ok"},{"name":"d","value":null},{"name":"ts","value":null},{"name":"num","value":null},{"name":"n","value":1},{"name":"Na me","value":"x"}],"pk":[]}'),
 	'without a visible key, the identity is the whole row');
 
+# Columns that are computed when the view is read are left out; the others have their own names and positions.
+advance();
+sql($node, q{SELECT eddy.create_continuous_view('places', 'SELECT name, row_number() OVER (ORDER BY sum(v) DESC) AS place, sum(v) AS spent,
+		lag(sum(v)) OVER (ORDER BY sum(v)) AS next, k FROM s GROUP BY name, k');
+	SELECT pg_create_logical_replication_slot('native', 'pg_eddy_cdc');
+	INSERT INTO s (k, name, v) VALUES (9, 'x', 5)});
+my @places = ('add-tables', 'public.places', 'include-pk', 'on', 'include-column-positions', 'on', 'skip-empty-xacts', 'on');
+is(peek('ours', '', @places, 'include-types', 'off'), '{"change":[{"kind":"insert","schema":"public","table":"places","columnnames":["name","spent","k"],'
+	  . '"columnpositions":[1,3,5],"columnvalues":["x",5,"9"],"pk":{"pknames":["name","k"],"pktypes":[]}}]}',
+	'columns that are computed when reading are left out');
+is(peek('ours', '', @v2, @places), '{"action":"I","schema":"public","table":"places","columns":[{"name":"name","value":"x","position":1},'
+	  . '{"name":"spent","value":5,"position":3},{"name":"k","value":"9","position":5}],"pk":[{"name":"name"},{"name":"k"}]}',
+	'likewise with version 2');
+my @native = ('views', 'public.places', 'include-types', 'on', 'include-schema', 'on', map { ("include-$_", 'off') } qw(lsn seq xid timestamp));
+like(peek('native', '', @native), qr/"key":\{"name":"x","k":9\},"after":\{"name":"x","spent":5,"k":9\}/, 'likewise with pg_eddy_cdc');
+like(peek('native', '', @native), qr/"columns":\[\{"name":"name","type":"character varying\(20\)"\},\{"name":"spent","type":"bigint"\},\{"name":"k","type":"public.posint"\}\],"key":\[\{"name":"name".*\},\{"name":"k"/,
+	'also the columns in a record "schema"');
+like(peek('native', '', 'views', 'public.places', 'format', 'debezium', 'include-schema', 'off'), qr/"after":\{"name":"x","spent":5,"k":9\}/, 'and the other formats');
+like(peek('native', '', 'views', 'public.places', 'format', 'upsert'), qr/"value":\{"name":"x","spent":5,"k":9\}/, 'with their own names');
+sql($node, q{SELECT eddy.send_snapshot('native', 'places')});
+like(peek('native', '', @native), qr/"op":"r".*"after":\{"name":"x","spent":5,"k":9\}/, 'initial rows as well');
+sql($node, q{SELECT pg_drop_replication_slot('native'); DROP VIEW places});
+
 # Keys that are NULL
 advance();
 sql($node, q{
