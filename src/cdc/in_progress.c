@@ -234,6 +234,8 @@ stream_abort(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	ReorderBufferTXN *top = eddy_compat_top_transaction(txn);
 	PartlySent *sent = top->output_plugin_private;
 
+	if (sent != NULL)
+		sent->progress = eddy_cdc_drop_progress(sent->progress, txn->xid);
 	if (sent != NULL && sent->nrecords > 0)
 	{
 		eddy_cdc_begin(ctx, top);

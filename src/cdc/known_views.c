@@ -235,6 +235,7 @@ eddy_cdc_find_known_view(EddyCdcState *state, const char *id, Oid relid)
 	strlcpy(view->id, id, sizeof(view->id));
 	view->relid = relid;
 	view->expired_until = DT_NOBEGIN;
+	view->expired_by = InvalidTransactionId;
 	view->name_context = AllocSetContextCreate(views->context, "pg_eddy_cdc view",
 											   ALLOCSET_SMALL_SIZES);
 	views->views = lappend(views->views, view);

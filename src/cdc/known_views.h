@@ -19,7 +19,10 @@ typedef struct EddyCdcView
 	bool		followed;		/* it once had a name that option "views" lists */
 	bool		shown;			/* the client may read it, and knows it or can do so */
 	bool		suspect;		/* may have been dropped */
-	TimestampTz expired_until;	/* rows of windows that end until here are deleted by retention */
+
+	/* rows of windows that end until this time expire if this transaction, or subtransaction, deletes them */
+	TimestampTz expired_until;
+	TransactionId expired_by;	/* invalid: none */
 
 	/* as of its last description, in name_context; as JSON */
 	MemoryContext name_context;

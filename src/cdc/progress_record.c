@@ -10,7 +10,11 @@
  * that their rows have been sent. It is therefore sent after the rows of its transaction, and has a number
  * above those of all changes. The numbers count all such changes, whether they are sent or not.
  *
- * Rows of windows that have expired are deleted after the table was updated; see view_row.c.
+ * Rows of windows that have expired are deleted after the table was updated, by the same transaction, or the same
+ * subtransaction; see view_row.c. So neither an update of another session nor one that was rolled back matters.
+ *
+ * While parts of a transaction are sent, it is not known which of its subtransactions will remain: the
+ * progress of each is dropped when it is rolled back (in_progress.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +33,7 @@
 /* A record to be sent at the end of the transaction. */
 typedef struct Progress
 {
+	TransactionId xid;			/* of the subtransaction that has made it; or the transaction */
 	EddyCdcView *view;			/* NULL: not to be sent */
 	TimestampTz closed_until;
 } Progress;
@@ -63,7 +68,10 @@ eddy_cdc_change_progress(EddyCdcState *state, EddyCdcRelation *entry, Relation r
 	relid = DatumGetObjectId(entry->new_values[entry->progress[0]]);
 	view = eddy_cdc_select_view(state, relid);
 	if (view != NULL)
+	{
 		view->expired_until = get_time(entry, 2, entry->new_values, entry->new_nulls);
+		view->expired_by = change->txn->xid;
+	}
 
 	closed = get_time(entry, 1, entry->new_values, entry->new_nulls);
 	if (old_tuple != NULL && entry->identity == EDDY_CDC_IDENTITY_FULL)
@@ -77,6 +85,7 @@ eddy_cdc_change_progress(EddyCdcState *state, EddyCdcRelation *entry, Relation r
 
 	old_context = MemoryContextSwitchTo(state->progress_context);
 	progress = palloc(sizeof(Progress));
+	progress->xid = change->txn->xid;
 	progress->view = state->options.progress ? view : NULL;
 	progress->closed_until = closed;
 	state->progress = lappend(state->progress, progress);
@@ -114,6 +123,23 @@ eddy_cdc_restore_progress(EddyCdcState *state, const List *list)
 
 	state->progress = copy_progress(NIL, list);
 	MemoryContextSwitchTo(old_context);
+}
+
+List *
+eddy_cdc_drop_progress(List *list, TransactionId xid)
+{
+	ListCell   *cell;
+
+	foreach(cell, list)
+	{
+		Progress   *progress = lfirst(cell);
+
+		if (progress->xid != xid)
+			continue;
+		pfree(progress);
+		list = foreach_delete_current(list, cell);
+	}
+	return list;
 }
 
 void

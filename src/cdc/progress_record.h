@@ -21,6 +21,9 @@ extern void eddy_cdc_change_progress(EddyCdcState *state, EddyCdcRelation *entry
 extern List *eddy_cdc_take_progress(EddyCdcState *state, List *list);
 extern void eddy_cdc_restore_progress(EddyCdcState *state, const List *list);
 
+/* Removes the progress of a subtransaction from such a list. */
+extern List *eddy_cdc_drop_progress(List *list, TransactionId xid);
+
 /* Sends the progress of the transaction, after its rows. */
 extern void eddy_cdc_flush_progress(LogicalDecodingContext *ctx);
 

@@ -27,11 +27,11 @@
 #define LARGE_ROW (4 * 1024 * 1024)
 
 static void delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
-					   HeapTuple old_tuple);
+					   HeapTuple old_tuple, TransactionId xid);
 static const EddyCdcOptions *get_options(LogicalDecodingContext *ctx);
 static void insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
 					   HeapTuple new_tuple);
-static bool has_expired(const EddyCdcRelation *entry);
+static bool has_expired(const EddyCdcRelation *entry, TransactionId xid);
 static HeapTuple plain(HeapTuple tuple);
 static bool same_value(EddyCdcColumn *column, const EddyCdcRelation *entry);
 static void update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
@@ -58,7 +58,7 @@ eddy_cdc_change_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relatio
 			update_row(ctx, entry, relation, old_tuple, new_tuple);
 			break;
 		case REORDER_BUFFER_CHANGE_DELETE:
-			delete_row(ctx, entry, relation, old_tuple);
+			delete_row(ctx, entry, relation, old_tuple, change->txn->xid);
 			break;
 		default:
 			break;				/* the server passes no others */
@@ -175,9 +175,10 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 	}
 }
 
+/* xid: of the transaction or subtransaction that has deleted the row. */
 static void
 delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relation,
-		   HeapTuple old_tuple)
+		   HeapTuple old_tuple, TransactionId xid)
 {
 	bool		whole = entry->identity == EDDY_CDC_IDENTITY_FULL;
 	const EddyCdcOptions *options = get_options(ctx);
@@ -194,7 +195,7 @@ delete_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 	}
 	heap_deform_tuple(old_tuple, RelationGetDescr(relation), entry->old_values, entry->old_nulls);
 	removed.large = eddy_cdc_is_large(entry, old_tuple, entry->old_values, entry->old_nulls);
-	if (!options->retention && has_expired(entry))
+	if (!options->retention && has_expired(entry, xid))
 		return;
 	if (!whole || eddy_cdc_sees_row(options, entry, entry->old_values, entry->old_nulls))
 		eddy_cdc_emit(ctx, &removed);
@@ -269,12 +270,15 @@ eddy_cdc_is_final(const EddyCdcRelation *entry, const Datum *values, const bool 
 	return entry->final >= 0 && !nulls[entry->final] && DatumGetBool(values[entry->final]);
 }
 
-/* True if the deleted row, of which the WAL holds all columns, belongs to a window that has expired. */
+/*
+ * True if the deleted row, of which the WAL holds all columns, belongs to a window that has expired. The transaction
+ * has said so before.
+ */
 static bool
-has_expired(const EddyCdcRelation *entry)
+has_expired(const EddyCdcRelation *entry, TransactionId xid)
 {
 	return entry->end >= 0 && entry->known != NULL && entry->identity == EDDY_CDC_IDENTITY_FULL &&
-		!entry->old_nulls[entry->end] &&
+		!entry->old_nulls[entry->end] && entry->known->expired_by == xid &&
 		!TIMESTAMP_IS_NOBEGIN(entry->known->expired_until) &&
 		DatumGetTimestampTz(entry->old_values[entry->end]) <= entry->known->expired_until;
 }

@@ -15,6 +15,7 @@ use MIME::Base64 qw(decode_base64);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes;
 
 my $node = new_node('cdc_formats', 'autovacuum = off', "logical_decoding_work_mem = '64kB'",
 	'log_temp_files = 0', 'log_statement = none');
@@ -522,6 +523,72 @@ foreach my $format ('native', 'upsert', 'debezium')
 	}
 }
 is(count_outside_block(records('debezium', 'progress', 'on', 'include-transaction', 'on', 'tombstones', 'off')), 0, '... with the transaction block');
+
+#
+# Transactions that are sent while they are in progress, over the replication protocol
+#
+
+my $consumers = 0;
+my $received_file;
+
+sub start_consumer
+{
+	my (@options) = @_;
+
+	advance();
+	$received_file = $node->basedir . '/received' . ++$consumers;
+	return start_process("$received_file.log", $node->installed_command('pg_recvlogical'), '-d', $node->connstr('postgres'), '-S', 's', '--start',
+		'--no-loop', '-f', $received_file, map { ('-o', $_) } @options);
+}
+
+# Waits until the consumer has received a record.
+sub wait_for_record
+{
+	my ($pattern) = @_;
+	my $deadline = time() + $EddyTest::wait_timeout;
+
+	while (time() < $deadline)
+	{
+		return 1 if -e $received_file && slurp_file($received_file) =~ $pattern;
+		Time::HiRes::usleep(20_000);
+	}
+	diag(slurp_file("$received_file.log.err"));
+	return 0;
+}
+
+# Ends the consumer when it has received the changes of all transactions. The operations of certain records, and what they concern.
+sub end_consumer
+{
+	my ($consumer, @kinds) = @_;
+	my $kinds = join '|', @kinds;
+
+	sql($node, "INSERT INTO s VALUES ('end of $consumers', 1, 1, '')");
+	ok(wait_for_record(qr/"after":\{"k":"end of $consumers"/), 'the consumer has received all');
+	stop_process($consumer, 'INT');
+	$received{native} .= slurp_file($received_file);
+	return join ', ', map { join ' ', $_->{op}, $_->{closed_until} // $_->{key}->{k} // $_->{gid} // () }
+	  grep { $_->{op} =~ /^($kinds)$/ } map { $json->decode($_) } split /\n/, slurp_file($received_file);
+}
+
+# Progress of a subtransaction that is rolled back after it was sent in part: it is not sent, nor is it a reason for deletes.
+my $consumer = start_consumer('streaming=on', 'progress=on', 'include-lsn=off', 'include-xid=off', 'include-timestamp=off', 'include-seq=off',
+	'views=public.minutes, public.plain');
+my $writer = $node->background_psql('postgres');
+# as pg_eddy does it
+$writer->query_safe(q{
+BEGIN; SAVEPOINT a;
+UPDATE eddy._view_progress SET closed_until = '2026-02-01', expired_until = '2026-02-01' WHERE view = 'minutes'::regclass;
+INSERT INTO timed SELECT 'rolled back' || i, '2026-01-01 03:00:00Z' FROM generate_series(1, 900) i});
+ok(wait_for_record(qr/"subxid"/), 'a part of the subtransaction is sent');
+$writer->query_safe(q{
+ROLLBACK TO a;
+INSERT INTO timed SELECT 'kept' || i, '2026-01-01 03:00:00Z' FROM generate_series(1, 900) i;
+DELETE FROM minutes WHERE k = 'kept1';
+COMMIT;
+DELETE FROM minutes WHERE k = 'kept2'});
+$writer->quit;
+is( end_consumer($consumer, 'd', 'p', 'stream_abort', 'stream_commit'), 'stream_abort, d kept1, stream_commit, p 2026-01-01T03:00:00+00:00, d kept2',
+	'progress of a subtransaction that was rolled back has no effect');
 
 #
 # All records that were received
