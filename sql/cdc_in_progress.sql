@@ -77,6 +77,44 @@ COMMIT PREPARED 'regress eddy "1"';
 ROLLBACK PREPARED 'regress eddy 2';
 SELECT data FROM :get;
 
+-- A prepared transaction that was rolled back before it is decoded. The server passes its changes until catalogs have to be read: here, those
+-- of a table that no earlier transaction has changed. What was sent before gets an outcome, and what was not is not sent.
+CREATE TABLE other (a int);
+\set peek 'pg_logical_slot_peek_changes(\'regress_eddy_in_progress\', NULL, NULL, \'batch-bytes\', \'0\', \'include-lsn\', \'off\', \'include-xid\', \'off\', \'include-timestamp\', \'off\', \'include-seq\', \'off\', \'two-phase\', \'on\''
+INSERT INTO s VALUES (1, 1, '2026-01-04 00:30', 'x');
+BEGIN;
+INSERT INTO s VALUES (1, 1, '2026-01-05 00:30', 'x');
+INSERT INTO s SELECT i, 1, '2026-01-05 00:30', repeat('x', 200) FROM generate_series(1, 2000) i;
+INSERT INTO other VALUES (1);
+PREPARE TRANSACTION 'regress eddy 3';
+ROLLBACK PREPARED 'regress eddy 3';
+SELECT data FROM :peek, 'views', 'in_progress.w');
+SELECT data FROM :peek, 'views', 'in_progress.w', 'net', 'off', 'include-transaction', 'on');
+SELECT string_agg(data::json ->> 'op', ' ') FROM :peek, 'views', 'in_progress.v');
+SELECT 'ok' FROM pg_replication_slot_advance('regress_eddy_in_progress', pg_current_wal_lsn());
+
+-- Here, it is the value of an enum, in the middle of a record. A table with the label of a state table, the last column of which is the
+-- result of HAVING.
+CREATE TYPE mood AS ENUM ('sad', 'ok');
+CREATE TABLE hand (k int PRIMARY KEY, mood mood, visible boolean);
+CREATE VIEW hands AS SELECT k, mood FROM hand;
+SECURITY LABEL FOR pg_eddy ON VIEW hands IS '2 abababababababababababababababab view';
+SECURITY LABEL FOR pg_eddy ON TABLE hand IS '2 abababababababababababababababab rows columns 1 2 keys 1 visible 3';
+SELECT 'ok' FROM pg_replication_slot_advance('regress_eddy_in_progress', pg_current_wal_lsn());
+INSERT INTO hand VALUES (1, 'sad', false);
+INSERT INTO s VALUES (1, 1, '2026-01-06 00:30', 'x');
+BEGIN;
+INSERT INTO hand VALUES (2, 'ok', true);
+PREPARE TRANSACTION 'regress eddy 4';
+ROLLBACK PREPARED 'regress eddy 4';
+INSERT INTO hand VALUES (3, 'sad', true);
+SELECT data FROM :peek, 'views', 'in_progress.hands');
+SELECT data FROM :peek, 'views', 'in_progress.hands', 'net', 'off');
+-- The record "protocol", which the transaction would have begun with, is the first one in any case, and the columns that were announced in it are known.
+SELECT regexp_replace(data, '"database".*', '') FROM :peek, 'views', 'in_progress.hands', 'include-schema', 'on');
+SELECT regexp_replace(data, '"id":"[^"]*"|"database".*', '') FROM :peek, 'views', 'in_progress.w, in_progress.hands', 'include-schema', 'on', 'net', 'off');
+DROP TABLE hand, other CASCADE;
+
 -- Options that contradict each other.
 SELECT data FROM pg_logical_slot_peek_changes('regress_eddy_in_progress', NULL, NULL, 'streaming', 'on', 'net', 'on');
 SELECT data FROM pg_logical_slot_peek_changes('regress_eddy_in_progress', NULL, NULL, 'streaming', 'on', 'two-phase', 'on');

@@ -69,6 +69,7 @@ eddy_cdc_write(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 		begin_transaction(ctx);
 	if (unlikely(!change->relation->announced))
 		announce(ctx, change->relation);
+	state->complete = state->records.len;
 	if (state->records.len >= state->options.batch_bytes)
 		eddy_cdc_send(ctx);
 
@@ -96,6 +97,7 @@ eddy_cdc_write(LogicalDecodingContext *ctx, const EddyCdcChange *change)
 	}
 	state->seq++;
 	state->nrecords++;
+	state->complete = state->records.len;
 }
 
 /* Adds the record of a table whose rows were all removed. */
@@ -196,14 +198,15 @@ start_transaction(LogicalDecodingContext *ctx)
 
 	if (state->begun)
 		return false;
-	state->begun = true;
 	format->begin(state, state->txn);
 	if (state->options.include_schema && !state->greeted)
 	{
-		state->greeted = true;
 		next_record(ctx);
 		format->protocol(state);
+		state->greeted = true;
 	}
+	/* not before: reading the name of the database may find that the transaction was rolled back */
+	state->begun = true;
 	return true;
 }
 
@@ -245,6 +248,7 @@ next_record(LogicalDecodingContext *ctx)
 
 	if (state->records.len >= state->options.batch_bytes)
 		eddy_cdc_send(ctx);
+	state->complete = state->records.len;
 	if (state->records.len > 0)
 		eddy_cdc_append_literal(&state->records, "\n");
 }

@@ -5,7 +5,9 @@
  *
  * With "two-phase", a transaction is sent when it is prepared. Its records have the position of PREPARE
  * and "gid"; COMMIT PREPARED and ROLLBACK PREPARED are records of their own. All of its changes are
- * known, so net changes are those of other transactions.
+ * known, so net changes are those of other transactions. If it was rolled back before it is decoded, the
+ * server passes its changes only until catalogs have to be read, leaves the transaction in which it reads them,
+ * and reports PREPARE nevertheless: what is not complete, and net changes, are then dropped.
  *
  * With "streaming", the server passes parts of large transactions while these are in progress, and
  * reports later whether they, or some of their subtransactions, were aborted. The records have no
@@ -13,8 +15,8 @@
  * made the change. Changes of different subtransactions cannot be combined before it is known which of
  * them remain, so "net" is off. The numbers continue from part to part.
  *
- * A part can end at any change, if the transaction was aborted meanwhile and catalogs cannot be read any
- * more: then an incomplete record is dropped.
+ * A part can end within any change, if the transaction was aborted meanwhile and catalogs cannot be read any
+ * more: then an incomplete record is dropped. emit.c notes until where the pending ones are complete.
  *
  * Memory: a few bytes for each transaction in progress that was sent in part, in ctx->context, until it
  * ends.
@@ -26,9 +28,11 @@
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "cdc/emit.h"
 #include "cdc/message.h"
+#include "cdc/net.h"
 #include "cdc/progress_record.h"
 #include "cdc/transaction.h"
 #include "compat.h"
@@ -84,6 +88,13 @@ eddy_cdc_start_in_progress(LogicalDecodingContext *ctx)
 	ctx->twophase_opt_given = ctx->twophase;
 }
 
+/* Drops a record that is not complete, because the current change was interrupted. */
+static void
+drop_incomplete(EddyCdcState *state)
+{
+	state->records.len = Min(state->complete, state->records.len);
+}
+
 /* ---- prepared transactions ---- */
 
 static void
@@ -101,7 +112,21 @@ prepare(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 {
 	EddyCdcState *state = ctx->output_plugin_private;
 
-	eddy_cdc_end_changes(ctx);
+	/* since version 18, of a transaction without changes, only PREPARE is reported */
+	if (state->gid == NULL)
+		begin_prepare(ctx, txn);
+
+	/*
+	 * The server has a historic snapshot unless the transaction was found to be rolled back, perhaps in a first
+	 * call of this function. ROLLBACK PREPARED follows, so it is enough that what was sent gets an outcome.
+	 */
+	if (HistoricSnapshotActive())
+		eddy_cdc_end_changes(ctx);
+	else
+	{
+		drop_incomplete(state);
+		eddy_cdc_net_discard(state);
+	}
 	if (state->begun)
 		eddy_cdc_write_outcome(ctx, EDDY_CDC_PREPARED);
 	eddy_cdc_send_end(ctx, txn->end_lsn);
@@ -168,41 +193,28 @@ stream_start(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->in_progress = true;
 	state->numbers = sent->numbers;
 	state->nrecords = sent->nrecords;
-	state->complete = 0;
-	state->interrupted = false;
-}
-
-/* Until end_change, the pending records may be incomplete. */
-static void
-begin_change(EddyCdcState *state, ReorderBufferChange *change)
-{
-	state->interrupted = true;
-	state->subxid = change->txn->xid;
-}
-
-static void
-end_change(EddyCdcState *state)
-{
-	state->complete = state->records.len;
-	state->interrupted = false;
 }
 
 static void
 stream_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 			  ReorderBufferChange *change)
 {
-	begin_change(ctx->output_plugin_private, change);
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	state->subxid = change->txn->xid;
 	eddy_cdc_decode_change(ctx, txn, relation, change);
-	end_change(ctx->output_plugin_private);
+	state->complete = state->records.len;
 }
 
 static void
 stream_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrelations,
 				Relation relations[], ReorderBufferChange *change)
 {
-	begin_change(ctx->output_plugin_private, change);
+	EddyCdcState *state = ctx->output_plugin_private;
+
+	state->subxid = change->txn->xid;
 	eddy_cdc_decode_truncate(ctx, txn, nrelations, relations, change);
-	end_change(ctx->output_plugin_private);
+	state->complete = state->records.len;
 }
 
 static void
@@ -212,9 +224,7 @@ stream_stop(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	PartlySent *sent = get_partly_sent(ctx, txn);
 	MemoryContext old_context;
 
-	if (state->interrupted)
-		state->records.len = Min(state->complete, state->records.len);
-	state->interrupted = false;
+	drop_incomplete(state);
 	eddy_cdc_send(ctx);
 
 	sent->numbers = state->numbers;

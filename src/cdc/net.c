@@ -444,6 +444,14 @@ eddy_cdc_net_flush(LogicalDecodingContext *ctx)
 	empty(net);
 }
 
+void
+eddy_cdc_net_discard(EddyCdcState *state)
+{
+	if (state->net != NULL)
+		empty(state->net);
+}
+
+/* The files of a sort are closed by tuplesort_end, or were at the end of the server's transaction. */
 static void
 empty(EddyCdcNet *net)
 {

@@ -21,4 +21,7 @@ extern bool eddy_cdc_net_is_pending(EddyCdcState *state);
 /* Sends all net changes. */
 extern void eddy_cdc_net_flush(LogicalDecodingContext *ctx);
 
+/* Forgets the pending changes of a transaction that was rolled back, without reading catalogs. */
+extern void eddy_cdc_net_discard(EddyCdcState *state);
+
 #endif							/* EDDY_CDC_NET_H */

@@ -63,8 +63,7 @@ typedef struct EddyCdcState
 	const char *gid;			/* of the transaction, if it is prepared */
 	bool		in_progress;	/* a part of the transaction is sent, or its abort */
 	TransactionId subxid;		/* that has made the change; or the transaction */
-	bool		interrupted;	/* the current change is not complete in records */
-	int			complete;		/* length of records before it */
+	int			complete;		/* length of what is complete in records, if the current change is interrupted */
 } EddyCdcState;
 
 extern void eddy_cdc_pin_settings(EddyCdcState *state);

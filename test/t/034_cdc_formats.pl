@@ -590,6 +590,21 @@ $writer->quit;
 is( end_consumer($consumer, 'd', 'p', 'stream_abort', 'stream_commit'), 'stream_abort, d kept1, stream_commit, p 2026-01-01T03:00:00+00:00, d kept2',
 	'progress of a subtransaction that was rolled back has no effect');
 
+# A prepared transaction that was rolled back before it is decoded, of which the server passes a part: what is pending of it is dropped. A
+# value of this type would require a transaction, which the server has left.
+advance();
+$lsn = sql($node, q{
+CREATE TABLE unread (a int);
+INSERT INTO hand VALUES (5, '4294967295');
+BEGIN; INSERT INTO hand VALUES (6, '4294967295'); INSERT INTO unread VALUES (1); PREPARE TRANSACTION 'r'; ROLLBACK PREPARED 'r';
+INSERT INTO hand VALUES (7, '4294967295');
+SELECT pg_logical_emit_message(true, 'test', '')});
+IPC::Run::run([ $node->installed_command('pg_recvlogical'), '-d', $node->connstr('postgres'), '-S', 's', '--start', '-f', '-',
+	'--no-loop', '-E', $lsn, '-o', 'views=public.hands', '-o', 'two-phase=on' ], '>', \$out, '2>', \$result);
+is($result, '', 'two-phase: a transaction that was rolled back before does not end the connection');
+is(join(' ', map { ($_->{op}, $_->{key}->{k} // ()) } map { $json->decode($_) } split /\n/, $out), 'e 5 rollback_prepared e 7', '... and is not sent');
+$received{native} .= $out;
+
 #
 # All records that were received
 #
