@@ -113,6 +113,18 @@ SELECT data FROM :peek, 'views', 'in_progress.hands', 'net', 'off');
 -- The record "protocol", which the transaction would have begun with, is the first one in any case, and the columns that were announced in it are known.
 SELECT regexp_replace(data, '"database".*', '') FROM :peek, 'views', 'in_progress.hands', 'include-schema', 'on');
 SELECT regexp_replace(data, '"id":"[^"]*"|"database".*', '') FROM :peek, 'views', 'in_progress.w, in_progress.hands', 'include-schema', 'on', 'net', 'off');
+SELECT 'ok' FROM pg_replication_slot_advance('regress_eddy_in_progress', pg_current_wal_lsn());
+
+-- Here, it is the description of the table, which a new schema may have changed. The table is described again for the next transaction.
+INSERT INTO hand VALUES (4, 'sad', true);
+CREATE SCHEMA in_progress_2;
+BEGIN;
+INSERT INTO hand VALUES (5, 'sad', true);
+PREPARE TRANSACTION 'regress eddy 5';
+ROLLBACK PREPARED 'regress eddy 5';
+INSERT INTO hand VALUES (6, 'sad', true);
+SELECT data FROM :peek, 'views', 'in_progress.hands');
+DROP SCHEMA in_progress_2;
 DROP TABLE hand, other CASCADE;
 
 -- Options that contradict each other.

@@ -168,10 +168,16 @@ eddy_cdc_get_relation(EddyCdcState *state, Relation relation)
 		clear_entry(entry);
 		eddy_cdc_pin_settings(state);	/* quoting of identifiers */
 		old_context = MemoryContextSwitchTo(state->change_context);
-		error = eddy_cdc_attempt(describe_relation, &description);
+		error = eddy_subtransaction_run(describe_relation, &description);
 		if (error != NULL)
 		{
 			clear_entry(entry);
+			/* not the fault of the table: the decoding may continue, after a transaction that was rolled back */
+			if (eddy_subtransaction_is_disturbed(error))
+			{
+				entry->generation = 0;
+				ReThrowError(error);
+			}
 			ereport(WARNING,
 					(errcode(error->sqlerrcode),
 					 errmsg("changes of table \"%s\" are not sent",
