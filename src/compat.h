@@ -650,20 +650,6 @@ eddy_compat_form_minimal_tuple(TupleDesc desc, const Datum *values, const bool *
 #endif
 }
 
-/* The type with a name, InvalidOid if it does not exist. */
-static inline void
-eddy_compat_parse_type(const char *name, Oid *type, int32 *typmod)
-{
-#if PG_VERSION_NUM >= 160000
-	ErrorSaveContext context = {.type = T_ErrorSaveContext};
-
-	if (!parseTypeString(name, type, typmod, (Node *) &context))
-		*type = InvalidOid;
-#else
-	parseTypeString(name, type, typmod, true);
-#endif
-}
-
 /* Slots of standbys can decode since 16; the primary does not know them. */
 #define EDDY_COMPAT_STANDBYS_DECODE (PG_VERSION_NUM >= 160000)
 

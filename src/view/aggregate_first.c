@@ -8,7 +8,8 @@
  * last to arrive for the largest. Combining keeps that rule if the left state is that of the
  * earlier rows.
  *
- * The state has the value and the order of one row. It is serialized as pack.c describes.
+ * The state has the value and the order of one row. It is serialized as pack.c describes, and resolved before
+ * anything looks at its values: when it is deserialized, or in an Agg node when it is combined.
  *
  * No locks. Memory: the aggregate's context.
  *
@@ -149,6 +150,14 @@ eddy_last_add(PG_FUNCTION_ARGS)
 	return add(fcinfo, true);
 }
 
+/* Makes the values of a state those of the aggregate's arguments. */
+static void
+resolve(FirstState *state, Oid value, Oid order)
+{
+	eddy_pack_resolve(&state->value, value);
+	eddy_pack_resolve(&state->order, order);
+}
+
 static Datum
 combine(FunctionCallInfo fcinfo, bool last)
 {
@@ -156,21 +165,18 @@ combine(FunctionCallInfo fcinfo, bool last)
 	FirstState *left = PG_ARGISNULL(0) ? NULL : (FirstState *) PG_GETARG_POINTER(0);
 	FirstState *right = PG_ARGISNULL(1) ? NULL : (FirstState *) PG_GETARG_POINTER(1);
 
-	if (left && right)
+	if (right)
 	{
+		Oid			value = eddy_pack_argument_type(fcinfo, 0, true);
+		Oid			order = eddy_pack_argument_type(fcinfo, 1, true);
 		MemoryContext old = MemoryContextSwitchTo(mcxt);
 
-		/* a type was renamed after one of them was stored */
-		eddy_pack_resolve(&left->value, right->value.type);
-		eddy_pack_resolve(&right->value, left->value.type);
-		eddy_pack_resolve(&left->order, right->order.type);
-		eddy_pack_resolve(&right->order, left->order.type);
+		if (left)
+			resolve(left, value, order);
+		resolve(right, value, order);
 		MemoryContextSwitchTo(old);
-		if (!OidIsValid(left->order.type))
-			elog(ERROR, "type of the order of an aggregate does not exist any more");
-	}
-	if (right)
 		left = add_row(left, &right->value, &right->order, last, PG_GET_COLLATION(), mcxt);
+	}
 	if (left == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_POINTER(left);
@@ -206,12 +212,15 @@ eddy_first_deserialize(PG_FUNCTION_ARGS)
 {
 	MemoryContext old = MemoryContextSwitchTo(eddy_pack_context(fcinfo));
 	FirstState *state = palloc0(sizeof(FirstState));
+	Oid			value = eddy_pack_argument_type(fcinfo, 0, false);
 	StringInfoData buffer;
 
 	eddy_pack_open(&buffer, PG_GETARG_BYTEA_PP(0));
 	eddy_unpack_value(&buffer, &state->value);
 	eddy_unpack_value(&buffer, &state->order);
 	pq_getmsgend(&buffer);
+	if (OidIsValid(value))
+		resolve(state, value, eddy_pack_argument_type(fcinfo, 1, false));
 	MemoryContextSwitchTo(old);
 	PG_RETURN_POINTER(state);
 }
@@ -224,7 +233,8 @@ eddy_first_final(PG_FUNCTION_ARGS)
 	(void) eddy_pack_context(fcinfo);
 	if (state == NULL || state->value.isnull)
 		PG_RETURN_NULL();
-	if (!OidIsValid(state->value.type))
-		eddy_pack_resolve(&state->value, get_fn_expr_rettype(fcinfo->flinfo));
+	if (state->value.type != get_fn_expr_rettype(fcinfo->flinfo))
+		elog(ERROR, "state of an aggregate has a value of type %u instead of %u", state->value.type,
+			 get_fn_expr_rettype(fcinfo->flinfo));
 	PG_RETURN_DATUM(state->value.value);
 }

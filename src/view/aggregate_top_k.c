@@ -56,7 +56,7 @@ typedef struct TopKState
 {
 	MemoryContext mcxt;
 	int			k;
-	Oid			type;			/* InvalidOid: no value yet, or unresolved */
+	Oid			type;			/* of all values; InvalidOid: no value yet, or unresolved */
 	Oid			collation;
 	int			capacity;		/* m */
 	int			ncounters;
@@ -309,11 +309,15 @@ eddy_top_k_add(PG_FUNCTION_ARGS)
 
 /* ---- combining ---- */
 
+/* Makes the values of a state those of the aggregate's argument. */
 static void
 resolve_values(TopKState *state, Oid type)
 {
-	MemoryContext old = MemoryContextSwitchTo(state->mcxt);
+	MemoryContext old;
 
+	if (state->type == type)
+		return;
+	old = MemoryContextSwitchTo(state->mcxt);
 	for (int i = 0; i < state->ncounters; i++)
 		eddy_pack_resolve(&state->counters[i].value, type);
 	state->type = type;
@@ -382,6 +386,7 @@ eddy_top_k_combine(PG_FUNCTION_ARGS)
 	MemoryContext mcxt = eddy_pack_context(fcinfo);
 	TopKState  *left = PG_ARGISNULL(0) ? NULL : (TopKState *) PG_GETARG_POINTER(0);
 	TopKState  *right = PG_ARGISNULL(1) ? NULL : (TopKState *) PG_GETARG_POINTER(1);
+	Oid			type = eddy_pack_argument_type(fcinfo, 0, true);
 	TopKState  *result;
 
 	if (right == NULL)
@@ -393,17 +398,8 @@ eddy_top_k_combine(PG_FUNCTION_ARGS)
 	if (left == NULL)
 		left = make_state(mcxt, right->k);
 	check_same(left->k, right->k);
-	/* a type was renamed after one of them was stored */
-	if (!OidIsValid(left->type))
-		resolve_values(left, right->type);
-	if (!OidIsValid(right->type))
-		resolve_values(right, left->type);
-	if (!OidIsValid(left->type))
-	{
-		if (left->ncounters + right->ncounters > 0)
-			elog(ERROR, "type of the values of an aggregate does not exist any more");
-		PG_RETURN_POINTER(left);
-	}
+	resolve_values(left, type);
+	resolve_values(right, type);
 	result = make_state(mcxt, left->k);
 	result->type = left->type;
 	result->collation = left->collation = right->collation = PG_GET_COLLATION();
@@ -514,7 +510,7 @@ eddy_top_k_final(PG_FUNCTION_ARGS)
 	if (state == NULL || state->ncounters == 0)
 		PG_RETURN_NULL();
 	if (!OidIsValid(state->type))
-		elog(ERROR, "type of the values of an aggregate does not exist any more");
+		elog(ERROR, "type of the values in the state of an aggregate was not resolved");
 	getTypeOutputInfo(state->type, &output_function, &isvarlena);
 	fmgr_info(output_function, &output);
 	sorted = palloc0(sizeof(Ranked) * state->ncounters);
@@ -563,6 +559,7 @@ Datum
 eddy_top_k_deserialize(PG_FUNCTION_ARGS)
 {
 	MemoryContext old = MemoryContextSwitchTo(eddy_pack_context(fcinfo));
+	Oid			type = eddy_pack_argument_type(fcinfo, 0, false);
 	StringInfoData buffer;
 	TopKState  *state;
 	int			version;
@@ -589,9 +586,10 @@ eddy_top_k_deserialize(PG_FUNCTION_ARGS)
 		counter->count = pq_getmsgint64(&buffer);
 		counter->error = pq_getmsgint64(&buffer);
 		eddy_unpack_value(&buffer, &counter->value);
-		state->type = counter->value.type;
 	}
 	pq_getmsgend(&buffer);
+	if (OidIsValid(type))
+		resolve_values(state, type);
 	MemoryContextSwitchTo(old);
 	PG_RETURN_POINTER(state);
 }

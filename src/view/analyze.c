@@ -123,6 +123,21 @@ final_values_add_up(Oid aggfnoid)
 	return aggfnoid == F_SUM_INT8 || aggfnoid == F_SUM_NUMERIC || aggfnoid == F_SUM_INTERVAL;
 }
 
+/*
+ * Describes the arguments of an aggregate after those of a function that it calls, so that the function knows
+ * the types of the values in its states (pack.c), which a stored state cannot say reliably.
+ */
+static void
+add_argument_types(Expr *call, const Oid *types, int ntypes)
+{
+	FuncExpr   *function = castNode(FuncExpr, call);
+
+	Assert(list_length(function->args) == EDDY_PACK_OWN_ARGUMENTS);
+	for (int i = 0; i < ntypes; i++)
+		function->args = lappend(function->args,
+								 makeNullConst(types[i], -1, InvalidOid));
+}
+
 /* An aggregate that combines. */
 static void
 analyze_aggregate(EddyAggregate *agg, Aggref *aggref)
@@ -162,11 +177,13 @@ analyze_aggregate(EddyAggregate *agg, Aggref *aggref)
 		agg->state_typmod = -1;
 	}
 
-	/* a combine function is a transition function whose one input is a state */
+	/* a combine function is a transition function whose one input is a state; see add_argument_types */
 	fmgr_info(form->aggcombinefn, &agg->combine);
 	build_aggregate_transfn_expr(&agg->transtype, 1, 0, false, agg->transtype,
 								 aggref->inputcollid, form->aggcombinefn, InvalidOid, &expr,
 								 &unused);
+	if (agg->internal)
+		add_argument_types(expr, input_types, ninputs);
 	fmgr_info_set_expr((Node *) expr, &agg->combine);
 	if (agg->internal && agg->state_is_final)
 		fmgr_info(aggref->aggfnoid == F_SUM_INTERVAL ? F_INTERVAL_PL : F_NUMERIC_ADD, &agg->add);
@@ -177,6 +194,7 @@ analyze_aggregate(EddyAggregate *agg, Aggref *aggref)
 		fmgr_info_set_expr((Node *) expr, &agg->serialize);
 		fmgr_info(form->aggdeserialfn, &agg->deserialize);
 		build_aggregate_deserialfn_expr(form->aggdeserialfn, &expr);
+		add_argument_types(expr, input_types, ninputs);
 		fmgr_info_set_expr((Node *) expr, &agg->deserialize);
 	}
 	if (agg->has_final)

@@ -5,9 +5,12 @@
  *
  * A state is stored for a long time, also in dumps. So only values of the server's own base types
  * are stored as they are in memory, with the OID of their type, which is the same everywhere.
- * Values of all other types are stored as text, with the qualified name of the type. If the type
- * has been renamed since, the value remains unresolved until it is combined with a newer one, which
- * has the same type.
+ * Values of all other types are stored as text, with the qualified name of the type.
+ *
+ * That name only tells people what it was: the type can have been renamed since, and another one can
+ * have its name. The type of a value is that of the aggregate's argument, which the definition of the
+ * view knows by OID, so a value that was unpacked is unresolved until it is read as one of that type.
+ * Reading can fail, for example if the label of an enum was renamed; then so does the statement.
  *
  * No locks. Memory: the caller's context.
  *
@@ -18,12 +21,12 @@
 #include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "libpq/pqformat.h"
-#include "parser/parse_type.h"
+#include "nodes/primnodes.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
-#include "compat.h"
 #include "view/pack.h"
 
 /* What follows. */
@@ -93,9 +96,7 @@ eddy_pack_value(StringInfo buffer, const EddyValue *value)
 		bool		isvarlena;
 
 		if (!OidIsValid(value->type))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("a value in the state of an aggregate has a type that does not exist any more")));
+			elog(ERROR, "type of a value in the state of an aggregate was not resolved");
 		getTypeOutputInfo(value->type, &output, &isvarlena);
 		pq_sendbyte(buffer, PACK_TEXT);
 		pq_sendstring(buffer, format_type_extended(value->type, -1, FORMAT_TYPE_FORCE_QUALIFY));
@@ -128,27 +129,84 @@ unpack_image(StringInfo buffer, Oid type)
 	return PointerGetDatum(result);
 }
 
-/* eddy_pack_resolve reads an unresolved value as one of the given type. */
+static void
+add_context(void *arg pg_attribute_unused())
+{
+	errcontext("reading a value that the state of an aggregate has as text");
+}
+
+/* The text of a value, read as one of the given type. What the input function leaves is freed. */
+static Datum
+read_text(char *text, Oid type)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy packed value",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = add_context};
+	Oid			input;
+	Oid			ioparam;
+	Datum		value;
+	int16		len;
+	bool		byval;
+
+	error_context_stack = &callback;
+	getTypeInputInfo(type, &input, &ioparam);
+	value = OidInputFunctionCall(input, text, ioparam, -1);
+	error_context_stack = callback.previous;
+	MemoryContextSwitchTo(old);
+	get_typlenbyval(type, &len, &byval);
+	value = datumCopy(value, byval, len);
+	MemoryContextDelete(scratch);
+	return value;
+}
+
+/*
+ * eddy_pack_resolve makes a value one of the given type, that of the argument of the aggregate: reads an
+ * unresolved one, and converts one of another type by its text.
+ */
 void
 eddy_pack_resolve(EddyValue *value, Oid type)
 {
-	Oid			input;
-	Oid			ioparam;
+	char	   *text = value->text;
 
-	if (value->isnull || OidIsValid(value->type) || !OidIsValid(type))
+	if (value->isnull || (OidIsValid(value->type) && value->type == type))
 		return;
-	getTypeInputInfo(type, &input, &ioparam);
-	value->value = OidInputFunctionCall(input, value->text, ioparam, -1);
+	if (!OidIsValid(type))
+		elog(ERROR, "type of an argument of an aggregate is not known");
+	if (OidIsValid(value->type))
+	{
+		Oid			output;
+		bool		isvarlena;
+
+		getTypeOutputInfo(value->type, &output, &isvarlena);
+		text = OidOutputFunctionCall(output, value->value);
+	}
+	value->value = read_text(text, type);
 	value->type = type;
+	value->text = NULL;
+	pfree(text);
 }
 
+/*
+ * eddy_pack_argument_type returns the type of an argument of the aggregate that calls a combine or
+ * deserialize function. analyze.c describes them after the two arguments that both functions have. In an Agg node
+ * only the combine function can ask for the aggregate; the deserialize function gets InvalidOid there, and the
+ * values remain unresolved until they are combined.
+ */
+Oid
+eddy_pack_argument_type(FunctionCallInfo fcinfo, int number, bool combines)
+{
+	Aggref	   *aggref = combines ? AggGetAggref(fcinfo) : NULL;
+
+	return aggref ? list_nth_oid(aggref->aggargtypes, number) :
+		get_fn_expr_argtype(fcinfo->flinfo, EDDY_PACK_OWN_ARGUMENTS + number);
+}
+
+/* eddy_unpack_value reads a value, which is unresolved if it was stored as text. */
 void
 eddy_unpack_value(StringInfo buffer, EddyValue *value)
 {
 	PackForm	form = pq_getmsgbyte(buffer);
-	const char *name;
-	Oid			type;
-	int32		typmod;
 
 	memset(value, 0, sizeof(EddyValue));
 	switch (form)
@@ -161,10 +219,8 @@ eddy_unpack_value(StringInfo buffer, EddyValue *value)
 			value->value = unpack_image(buffer, value->type);
 			break;
 		case PACK_TEXT:
-			name = pq_getmsgstring(buffer);
+			(void) pq_getmsgstring(buffer);
 			value->text = pstrdup(pq_getmsgstring(buffer));
-			eddy_compat_parse_type(name, &type, &typmod);
-			eddy_pack_resolve(value, type);
 			break;
 		default:
 			elog(ERROR, "unexpected form %d of a value in the state of an aggregate", form);

@@ -11,7 +11,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 
-/* A value of any type. One that was unpacked can be unresolved: its type is not known by its name. */
+/* A value of any type. One that was unpacked can be unresolved: a text of which the type is not known yet. */
 typedef struct EddyValue
 {
 	Oid			type;			/* InvalidOid: unresolved */
@@ -24,6 +24,11 @@ extern void eddy_pack_value(StringInfo buffer, const EddyValue *value);
 extern void eddy_unpack_value(StringInfo buffer, EddyValue *value);
 extern void eddy_pack_resolve(EddyValue *value, Oid type);
 extern void eddy_pack_copy(EddyValue *to, const EddyValue *from);
+
+/* Arguments of combine and deserialize functions, after which those of the aggregate are described. */
+#define EDDY_PACK_OWN_ARGUMENTS 2
+
+extern Oid eddy_pack_argument_type(FunctionCallInfo fcinfo, int number, bool combines);
 
 /* A buffer over serialized bytes, for reading with pq_getmsg functions. */
 extern void eddy_pack_open(StringInfo buffer, bytea *bytes);
