@@ -435,12 +435,12 @@ eddy_distinct_serialize(PG_FUNCTION_ARGS)
 Datum
 eddy_distinct_deserialize(PG_FUNCTION_ARGS)
 {
-	MemoryContext mcxt = eddy_pack_context(fcinfo);
 	StringInfoData buffer;
 	DistinctState *state;
 	int			version;
 	int			precision;
 
+	(void) eddy_pack_context(fcinfo);
 	eddy_pack_open(&buffer, PG_GETARG_BYTEA_PP(0));
 	version = pq_getmsgbyte(&buffer);
 	precision = pq_getmsgbyte(&buffer);
@@ -448,7 +448,7 @@ eddy_distinct_deserialize(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("invalid state of eddy.approx_count_distinct")));
-	state = make_state(mcxt, precision);
+	state = make_state(CurrentMemoryContext, precision);
 	if (pq_getmsgbyte(&buffer))
 	{
 		const uint8 *bytes = (const uint8 *) pq_getmsgbytes(&buffer, dense_size(precision));

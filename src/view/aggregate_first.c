@@ -173,8 +173,8 @@ combine(FunctionCallInfo fcinfo, bool last)
 
 		if (left)
 			resolve(left, value, order);
-		resolve(right, value, order);
 		MemoryContextSwitchTo(old);
+		resolve(right, value, order);
 		left = add_row(left, &right->value, &right->order, last, PG_GET_COLLATION(), mcxt);
 	}
 	if (left == NULL)
@@ -210,18 +210,17 @@ eddy_first_serialize(PG_FUNCTION_ARGS)
 Datum
 eddy_first_deserialize(PG_FUNCTION_ARGS)
 {
-	MemoryContext old = MemoryContextSwitchTo(eddy_pack_context(fcinfo));
 	FirstState *state = palloc0(sizeof(FirstState));
 	Oid			value = eddy_pack_argument_type(fcinfo, 0, false);
 	StringInfoData buffer;
 
+	(void) eddy_pack_context(fcinfo);
 	eddy_pack_open(&buffer, PG_GETARG_BYTEA_PP(0));
 	eddy_unpack_value(&buffer, &state->value);
 	eddy_unpack_value(&buffer, &state->order);
 	pq_getmsgend(&buffer);
 	if (OidIsValid(value))
 		resolve(state, value, eddy_pack_argument_type(fcinfo, 1, false));
-	MemoryContextSwitchTo(old);
 	PG_RETURN_POINTER(state);
 }
 

@@ -438,9 +438,10 @@ eddy_percentile_serialize(PG_FUNCTION_ARGS)
 Datum
 eddy_percentile_deserialize(PG_FUNCTION_ARGS)
 {
-	PercentileState *state = make_state(eddy_pack_context(fcinfo));
+	PercentileState *state = make_state(CurrentMemoryContext);
 	StringInfoData buffer;
 
+	(void) eddy_pack_context(fcinfo);
 	eddy_pack_open(&buffer, PG_GETARG_BYTEA_PP(0));
 	if (pq_getmsgbyte(&buffer) != STATE_VERSION)
 		ereport(ERROR,

@@ -17,7 +17,8 @@
  * Counters are in an array; a hash table finds them by value, and a heap of their indexes has the
  * smallest count at its top.
  *
- * No locks. Memory: the aggregate's context, of m counters and values.
+ * No locks. Memory: the aggregate's context, of at most m counters and values. Combining makes a new state, and
+ * frees the one that it replaces; a state that was deserialized belongs to the caller's context.
  *
  *-------------------------------------------------------------------------
  */
@@ -60,6 +61,7 @@ typedef struct TopKState
 	Oid			collation;
 	int			capacity;		/* m */
 	int			ncounters;
+	int			allocated;		/* elements of counters */
 	Counter    *counters;
 	int			nbuckets;
 	int		   *buckets;		/* NULL: not indexed yet */
@@ -190,8 +192,6 @@ index_counters(TopKState *state)
 	state->nbuckets = state->capacity * 2 + 1;
 	state->buckets = MemoryContextAlloc(state->mcxt, sizeof(int) * state->nbuckets);
 	state->heap = MemoryContextAlloc(state->mcxt, sizeof(int) * state->capacity);
-	if (state->counters == NULL)
-		state->counters = MemoryContextAlloc(state->mcxt, sizeof(Counter) * state->capacity);
 	for (int i = 0; i < state->nbuckets; i++)
 		state->buckets[i] = NONE;
 	for (int i = 0; i < state->ncounters; i++)
@@ -226,6 +226,35 @@ free_value(TopKState *state, Counter *counter)
 		pfree(DatumGetPointer(counter->value.value));
 }
 
+static void
+free_state(TopKState *state)
+{
+	for (int i = 0; i < state->ncounters; i++)
+		free_value(state, &state->counters[i]);
+	if (state->counters)
+		pfree(state->counters);
+	if (state->buckets)
+	{
+		pfree(state->buckets);
+		pfree(state->heap);
+	}
+	pfree(state);
+}
+
+/* A new counter, of which there are less than m. */
+static Counter *
+make_counter(TopKState *state)
+{
+	if (state->ncounters == state->allocated)
+	{
+		state->allocated = Min(Max(state->allocated * 2, 16), state->capacity);
+		state->counters = state->counters == NULL ?
+			MemoryContextAlloc(state->mcxt, sizeof(Counter) * state->allocated) :
+			repalloc(state->counters, sizeof(Counter) * state->allocated);
+	}
+	return memset(&state->counters[state->ncounters++], 0, sizeof(Counter));
+}
+
 /* Counts occurrences of a value. */
 static void
 count_value(TopKState *state, Datum value, int64 count, int64 error)
@@ -244,9 +273,8 @@ count_value(TopKState *state, Datum value, int64 count, int64 error)
 	}
 	if (state->ncounters < state->capacity)
 	{
-		i = state->ncounters++;
-		counter = &state->counters[i];
-		memset(counter, 0, sizeof(Counter));
+		i = state->ncounters;
+		counter = make_counter(state);
 		set_value(state, counter, value);
 		counter->count = count;
 		counter->error = error;
@@ -404,6 +432,8 @@ eddy_top_k_combine(PG_FUNCTION_ARGS)
 	result->type = left->type;
 	result->collation = left->collation = right->collation = PG_GET_COLLATION();
 	add_states(left, right, result);
+	/* the right one is the caller's */
+	free_state(left);
 	PG_RETURN_POINTER(result);
 }
 
@@ -558,13 +588,13 @@ eddy_top_k_serialize(PG_FUNCTION_ARGS)
 Datum
 eddy_top_k_deserialize(PG_FUNCTION_ARGS)
 {
-	MemoryContext old = MemoryContextSwitchTo(eddy_pack_context(fcinfo));
 	Oid			type = eddy_pack_argument_type(fcinfo, 0, false);
 	StringInfoData buffer;
 	TopKState  *state;
 	int			version;
 	int			k;
 
+	(void) eddy_pack_context(fcinfo);
 	eddy_pack_open(&buffer, PG_GETARG_BYTEA_PP(0));
 	version = pq_getmsgbyte(&buffer);
 	k = pq_getmsgint(&buffer, 4);
@@ -574,11 +604,12 @@ eddy_top_k_deserialize(PG_FUNCTION_ARGS)
 				 errmsg("invalid state of eddy.top_k")));
 	state = make_state(CurrentMemoryContext, k);
 	state->ncounters = pq_getmsgint(&buffer, 4);
-	if (state->ncounters > state->capacity)
+	if (state->ncounters < 0 || state->ncounters > state->capacity)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("invalid state of eddy.top_k")));
-	state->counters = palloc0(sizeof(Counter) * state->capacity);
+	state->allocated = Max(state->ncounters, 1);
+	state->counters = palloc0(sizeof(Counter) * state->allocated);
 	for (int i = 0; i < state->ncounters; i++)
 	{
 		Counter    *counter = &state->counters[i];
@@ -590,6 +621,5 @@ eddy_top_k_deserialize(PG_FUNCTION_ARGS)
 	pq_getmsgend(&buffer);
 	if (OidIsValid(type))
 		resolve_values(state, type);
-	MemoryContextSwitchTo(old);
 	PG_RETURN_POINTER(state);
 }

@@ -150,13 +150,11 @@ eddy_collect_serialize(PG_FUNCTION_ARGS)
 Datum
 eddy_collect_deserialize(PG_FUNCTION_ARGS)
 {
-	MemoryContext mcxt = check_context(fcinfo);
 	bytea	   *serialized = PG_GETARG_BYTEA_P(0);
-	MemoryContext old = MemoryContextSwitchTo(mcxt);
 	StringInfo	state = makeStringInfo();
 
+	(void) check_context(fcinfo);
 	appendBinaryStringInfo(state, (char *) serialized, VARSIZE(serialized));
-	MemoryContextSwitchTo(old);
 	PG_RETURN_POINTER(state);
 }
 

@@ -9,7 +9,9 @@
  * those of nodeAgg.c for AGGSPLIT_FINAL_DESERIAL.
  *
  * No locks. Memory: states live in the aggregate context of that node, which the caller resets
- * after each group. Errors of user-defined functions are raised.
+ * after each group. A group can have many rows, so what is needed for one of them only is in the node's
+ * context for one row, as in nodeAgg.c, and a value that another one replaces is freed. Errors of
+ * user-defined functions are raised.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,6 +41,7 @@ eddy_combine_begin(void)
 	combiner->estate = estate;
 	combiner->aggstate = aggstate;
 	combiner->mcxt = aggstate->curaggcontext->ecxt_per_tuple_memory;
+	combiner->row_mcxt = aggstate->tmpcontext->ecxt_per_tuple_memory;
 	return combiner;
 }
 
@@ -160,23 +163,58 @@ serialize(EddyCombiner *combiner, EddyAggregate *agg, EddyState state)
 	return result;
 }
 
+/* Frees a value that datumCopy has made, or a function in the combiner's context. */
+static void
+free_value(const EddyState *state, bool byval)
+{
+	if (byval || state->isnull)
+		return;
+	if (DatumIsReadWriteExpandedObject(state->value, false, -1))
+		DeleteExpandedObject(state->value);
+	else
+		pfree(DatumGetPointer(state->value));
+}
+
 /*
  * eddy_combine_partial combines two results of the delta query: partial += more. Both are of
- * partial_type.
+ * partial_type. partial is in the combiner's context, and freed when it is replaced. States in the form that
+ * functions expect belong to this call: its context for one row is their aggregate context.
  */
 void
 eddy_combine_partial(EddyCombiner *combiner, EddyAggregate *agg, EddyState *partial,
 					 const EddyState *more)
 {
-	MemoryContext old = MemoryContextSwitchTo(combiner->mcxt);
+	AggState   *aggstate = combiner->aggstate;
+	ExprContext *group = aggstate->curaggcontext;
+	MemoryContext old = MemoryContextSwitchTo(combiner->row_mcxt);
+	bool		is_sum = agg->internal && agg->partial_is_final;
+	bool		byval = is_sum ? agg->resultbyval : !agg->internal && agg->transbyval;
+	int16		length = is_sum ? agg->resultlen : agg->internal ? -1 : agg->translen;
+	EddyState	result;
 
-	if (agg->internal && agg->partial_is_final)
-		*partial = combine_transitions(combiner, agg, &agg->add, *partial, *more);
-	else
-		*partial = serialize(combiner, agg,
-							 combine_transitions(combiner, agg, &agg->combine,
-												 to_transition(combiner, agg, partial),
-												 to_transition(combiner, agg, more)));
+	aggstate->curaggcontext = aggstate->tmpcontext;
+	PG_TRY();
+	{
+		if (is_sum)
+			result = combine_transitions(combiner, agg, &agg->add, *partial, *more);
+		else
+			result = serialize(combiner, agg,
+							   combine_transitions(combiner, agg, &agg->combine,
+												   to_transition(combiner, agg, partial),
+												   to_transition(combiner, agg, more)));
+	}
+	PG_FINALLY();
+	{
+		aggstate->curaggcontext = group;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(combiner->mcxt);
+	if (!result.isnull)
+		result.value = datumCopy(result.value, byval, length);
+	free_value(partial, byval);
+	*partial = result;
+	/* with what functions have registered for its end */
+	ReScanExprContext(aggstate->tmpcontext);
 	MemoryContextSwitchTo(old);
 }
 
@@ -234,21 +272,28 @@ eddy_combine_stored(EddyCombiner *combiner, EddyAggregate *agg, const EddyState 
 /* ---- accumulators ---- */
 
 /*
- * Combines two states of which the second is not copied: functions do not change it, but may return it
+ * Combines a state with another one, which is not copied: functions do not change it, but may return it
  * as it is, and would change what they have returned later.
  */
-static EddyState
-combine_borrowed(EddyCombiner *combiner, EddyAggregate *agg, FmgrInfo *combine, EddyState left,
+static void
+combine_borrowed(EddyCombiner *combiner, EddyAggregate *agg, FmgrInfo *combine, EddyState *left,
 				 const EddyState *right, bool byval, int16 length)
 {
-	EddyState	result = combine_transitions(combiner, agg, combine, left, *right);
+	MemoryContext old = MemoryContextSwitchTo(combiner->row_mcxt);
+	EddyState	result = combine_transitions(combiner, agg, combine, *left, *right);
 
-	if (!byval && !result.isnull && !right->isnull &&
-		DatumGetPointer(result.value) == DatumGetPointer(right->value))
+	MemoryContextSwitchTo(old);
+	if (!byval && !result.isnull &&
+		(left->isnull || DatumGetPointer(result.value) != DatumGetPointer(left->value)))
+	{
 		result.value = datumCopy(result.value, false, length);
-	return result;
+		free_value(left, false);
+	}
+	*left = result;
+	MemoryContextReset(combiner->row_mcxt);
 }
 
+/* A state that is deserialized belongs to one row: functions copy what they keep of it. */
 static void
 add_transition(EddyCombiner *combiner, EddyAggregate *agg, EddyAccumulator *accumulator,
 			   const EddyState *state)
@@ -256,13 +301,18 @@ add_transition(EddyCombiner *combiner, EddyAggregate *agg, EddyAccumulator *accu
 	if (!accumulator->has_transition)
 		accumulator->transition = to_transition(combiner, agg, state);
 	else if (agg->internal)
+	{
+		MemoryContext old = MemoryContextSwitchTo(combiner->row_mcxt);
+
 		accumulator->transition = combine_transitions(combiner, agg, &agg->combine,
 													  accumulator->transition,
 													  to_transition(combiner, agg, state));
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(combiner->row_mcxt);
+	}
 	else
-		accumulator->transition = combine_borrowed(combiner, agg, &agg->combine,
-												   accumulator->transition, state,
-												   agg->transbyval, agg->translen);
+		combine_borrowed(combiner, agg, &agg->combine, &accumulator->transition, state,
+						 agg->transbyval, agg->translen);
 	accumulator->has_transition = true;
 }
 
@@ -287,8 +337,8 @@ eddy_combine_add_stored(EddyCombiner *combiner, EddyAggregate *agg,
 	if (agg->internal && agg->state_is_final)
 	{
 		if (accumulator->has_sum)
-			accumulator->sum = combine_borrowed(combiner, agg, &agg->add, accumulator->sum, stored,
-												agg->resultbyval, agg->resultlen);
+			combine_borrowed(combiner, agg, &agg->add, &accumulator->sum, stored, agg->resultbyval,
+							 agg->resultlen);
 		else
 		{
 			accumulator->sum = *stored;

@@ -17,6 +17,7 @@ typedef struct EddyCombiner
 	EState	   *estate;
 	AggState   *aggstate;
 	MemoryContext mcxt;			/* of all results; the caller resets it after each group */
+	MemoryContext row_mcxt;		/* of what is needed for one call */
 } EddyCombiner;
 
 extern EddyCombiner *eddy_combine_begin(void);
