@@ -141,26 +141,6 @@ eddy_view_settle_here(void)
 	settles = true;
 }
 
-/* The first end of a window that has deltas; DT_NOEND: none. */
-static TimestampTz
-next_deferred_end(EddyViewPlan *plan)
-{
-	const EddyStateTable *table = eddy_deferred_deltas(plan);
-	EddyUpsert *upsert;
-	TupleTableSlot *row;
-	TimestampTz end = DT_NOEND;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	upsert = eddy_upsert_open(table, plan->name);
-	eddy_upsert_seek_range(upsert, DT_NOBEGIN, DT_NOEND);
-	row = eddy_upsert_next(upsert);
-	if (row)
-		end = DatumGetTimestampTz(row->tts_values[table->keys[0].column - 1]);
-	eddy_upsert_close(upsert);
-	PopActiveSnapshot();
-	return end;
-}
-
 /*
  * The first time after another one at which a window of the view ends; DT_NOEND: none. *final is
  * set if its first group is final.
@@ -204,7 +184,7 @@ eddy_view_next_due(EddyViewPlan *plan)
 	due = next_end(plan, progress->closed_until, &plan->interrupted);
 	/* also of windows that are closed already, if they accept late rows */
 	if (plan->deferred)
-		due = Min(due, next_deferred_end(plan));
+		due = Min(due, eddy_deferred_first_end(plan));
 	if (plan->lateness > 0 && plan->lateness != EDDY_LATENESS_UNLIMITED)
 	{
 		bool		final;

@@ -168,20 +168,21 @@ read_windows(Fold *fold, TimestampTz until, int64 limit)
 	eddy_upsert_close(upsert);
 }
 
-/* The earliest end of a window that a delta is for; DT_NOEND if there is none. */
-static TimestampTz
-first_end(const Fold *fold)
+/* eddy_deferred_first_end: the earliest end of a window that a delta is for; DT_NOEND if there is none. */
+TimestampTz
+eddy_deferred_first_end(const EddyViewPlan *plan)
 {
+	const EddyStateTable *table = eddy_deferred_deltas(plan);
 	EddyUpsert *upsert;
 	TupleTableSlot *row;
 	TimestampTz end = DT_NOEND;
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	upsert = eddy_upsert_open(fold->table, fold->plan->name);
+	upsert = eddy_upsert_open(table, plan->name);
 	eddy_upsert_seek_range(upsert, DT_NOBEGIN, DT_NOEND);
 	row = eddy_upsert_next(upsert);
 	if (row)
-		end = DatumGetTimestampTz(row->tts_values[fold->table->keys[0].column - 1]);
+		end = DatumGetTimestampTz(row->tts_values[table->keys[0].column - 1]);
 	eddy_upsert_close(upsert);
 	PopActiveSnapshot();
 	return end;
@@ -497,7 +498,7 @@ eddy_deferred_settle(EddyViewPlan *plan, TimestampTz until, int64 *budget)
 		*budget -= fold.nrows;
 		PopActiveSnapshot();
 		PushActiveSnapshot(GetLatestSnapshot());
-		left = first_end(&fold);
+		left = eddy_deferred_first_end(plan);
 		/* again if only memory was short, but not if deltas stay because of locks */
 	} while (left <= until && *budget > 0 && is_enough(&fold));
 	end_fold(&fold);

@@ -45,6 +45,7 @@ extern bool eddy_deferred_is_shown(const EddyViewPlan *plan);
 
 /* ---- fold.c ---- */
 
+extern TimestampTz eddy_deferred_first_end(const EddyViewPlan *plan);
 extern TimestampTz eddy_deferred_settle(EddyViewPlan *plan, TimestampTz until, int64 *budget);
 
 #endif							/* EDDY_KIND_DEFERRED_H */
