@@ -13,9 +13,11 @@
  * in a subtransaction. One that fails on its own becomes a dead letter of the view, whose key is the
  * delta as JSON, without a payload: the rows of the statement are not known any more.
  *
- * The owner of a view can delete groups of it in a transaction that stays open. Locks on such groups
- * are waited for a short time only; then the range is split by group, and deltas of locked groups stay
- * where they are until the next call.
+ * The owner of a view can delete groups of it in a transaction that stays open. A lock on such a group
+ * is waited for a short time, once in a call. Then the rows of all groups of the range are locked without
+ * waiting, and the deltas of those that another transaction has locked stay where they are until the next
+ * call. A group can also be locked in other ways, for example because it is being inserted: such a range is
+ * split by group, after waits that are as short as possible.
  *
  * Before windows close, what was deferred of them is merged in the same transaction (settle): the
  * caller has made sure that no transaction is adding rows.
@@ -55,8 +57,9 @@
 /* Deltas that one call merges, unless a page has more. */
 #define FOLD_ROWS 10000
 
-/* How long a group that another transaction has locked is waited for. */
+/* How long a group that another transaction has locked is waited for: the first one of a call, and others. */
 #define FOLD_LOCK_WAIT "20ms"
+#define FOLD_LOCK_WAIT_NEXT "1ms"
 
 /* Places of the table of deltas are given to rows again: also those of deltas that stayed. */
 typedef struct FoldRow
@@ -78,6 +81,7 @@ typedef struct Fold
 	int			capacity;
 	SortSupport sort;			/* of the columns of its key */
 	EddyJudgment judgment;
+	bool		waited;			/* for a lock, in vain */
 } Fold;
 
 /* ---- reading deltas ---- */
@@ -399,6 +403,51 @@ split(const Fold *fold, int from, int to)
 	return at < to ? at : middle;
 }
 
+/* ---- leaving out locked groups ---- */
+
+static void
+set_lock_wait(const char *wait)
+{
+	(void) set_config_option("lock_timeout", wait, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
+}
+
+/* Locks the row of the group of a delta, if it has one. Never waits. */
+static bool
+try_lock_group(EddyUpsert *groups, const FoldRow *row)
+{
+	TupleTableSlot *stored = eddy_upsert_find(groups, row->values, row->nulls);
+	ItemPointerData place;
+
+	if (stored == NULL)
+		return true;
+	place = stored->tts_tid;
+	return eddy_upsert_try_lock(groups, &place);
+}
+
+/*
+ * Takes the deltas of groups that cannot be locked out of a range. Returns its new end. The locks last until the end
+ * of the transaction, which is to write these rows.
+ */
+static int
+leave_out_locked(Fold *fold, int from, int to)
+{
+	EddyUpsert *groups = eddy_upsert_open(eddy_plan_main_table(fold->plan), fold->plan->name);
+	int			kept = from;
+	bool		locked = false;
+
+	for (int i = from; i < to; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (i == from || !same_group(fold, i - 1, i))
+			locked = try_lock_group(groups, &fold->rows[i]);
+		if (locked)
+			fold->rows[kept++] = fold->rows[i];
+	}
+	eddy_upsert_close(groups);
+	return kept;
+}
+
 static void
 fold_range(Fold *fold, int from, int to)
 {
@@ -407,6 +456,7 @@ fold_range(Fold *fold, int from, int to)
 	MemoryContext old;
 	ErrorData  *error;
 	bool		locked;
+	int			kept;
 
 	if (from >= to)
 		return;
@@ -426,6 +476,18 @@ fold_range(Fold *fold, int from, int to)
 	/* deltas of a group that another transaction has locked stay */
 	if (error == NULL || to - from == 1 || (locked && same_group(fold, from, to - 1)))
 		return;
+	if (locked)
+	{
+		if (!fold->waited)
+			set_lock_wait(FOLD_LOCK_WAIT_NEXT);
+		fold->waited = true;
+		kept = leave_out_locked(fold, from, to);
+		if (kept < to)
+		{
+			fold_range(fold, from, kept);
+			return;
+		}
+	}
 	fold_range(fold, from, split(fold, from, to));
 	fold_range(fold, split(fold, from, to), to);
 }
@@ -436,8 +498,7 @@ fold_range(Fold *fold, int from, int to)
 static void
 begin_fold(Fold *fold, EddyViewPlan *plan)
 {
-	(void) set_config_option("lock_timeout", FOLD_LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	set_lock_wait(FOLD_LOCK_WAIT);
 	fold->plan = plan;
 	fold->table = eddy_deferred_deltas(plan);
 	fold->rel = table_open(fold->table->relid, RowExclusiveLock);

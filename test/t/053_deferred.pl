@@ -96,6 +96,33 @@ sql($node, q{ROLLBACK PREPARED 'hold'});
 merged($node);
 check_views($node, 'after the lock is released');
 
+# Many locked groups are waited for once in a merge
+$node->append_conf('postgresql.conf', "pg_eddy.fold_interval = '1min'\ndeadlock_timeout = '1ms'");
+$node->reload;
+wait_until($node, q{SELECT current_setting('deadlock_timeout') = '1ms'}, 'setting is active');
+my $sales = q{SELECT i, 1, '2026-01-01 00:00:00Z'::timestamptz FROM generate_series(101, 160) i};
+sql($node, "INSERT INTO sales $sales; INSERT INTO journal $sales; SELECT eddy._notify()");
+merged($node);
+sql($node, q{BEGIN; DELETE FROM by_item WHERE item BETWEEN 101 AND 160 AND item % 2 = 0;
+	DELETE FROM by_window WHERE item BETWEEN 101 AND 160 AND item % 2 = 0; PREPARE TRANSACTION 'hold'});
+my $offset = -s $node->logfile;
+sql($node, "INSERT INTO sales $sales; INSERT INTO journal $sales; SELECT eddy._notify()");
+wait_until($node, 'SELECT count(*) = 30 FROM eddy._by_item_deltas', 'deltas of the other groups are merged');
+wait_until($node, 'SELECT count(*) = 30 FROM eddy._by_window_deltas', 'also of the other windows');
+sub count_waits
+{
+	return scalar(() = slurp_file($node->logfile, $offset) =~ /still waiting for \w+ on (?:transaction|tuple)/g);
+}
+cmp_ok(count_waits(), '<=', 6, 'few waits for 60 locked groups');
+cmp_ok(count_waits(), '>', 0, 'which are logged');
+sql($node, q{ROLLBACK PREPARED 'hold'});
+sql($node, 'SELECT eddy._notify()');
+merged($node);
+check_views($node, 'after many locks are released');
+$node->append_conf('postgresql.conf', "pg_eddy.fold_interval = '1s'\ndeadlock_timeout = '20ms'");
+$node->reload;
+wait_until($node, q{SELECT current_setting('deadlock_timeout') = '20ms'}, 'setting is active');
+
 #
 # A crash
 #
