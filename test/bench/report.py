@@ -99,10 +99,11 @@ class Figures:
     def machine(self):
         machine, options = self.results["machine"], self.results["options"]
         settings = ", ".join(f"{name} = {value}" for name, value in sorted(machine["settings"].items()))
+        files = ", with its files in memory," if options.get("broker_directory") == "/dev/shm" else ""
         return (
             f"Measured on {machine['date']} on a virtual machine with {machine['cpus']} CPUs"
             f" ({machine['processor']}) and {machine['memory'] / 2**30:.0f} GB of memory, with"
-            f" {machine['postgresql']} ({settings}), Apache Kafka 4.1 on the same machine and"
+            f" {machine['postgresql']} ({settings}), Apache Kafka 4.1 on the same machine{files} and"
             f" {machine['java']}: {options['events']:,} events "
             + ("in each series." if options["events"] == options["sweep_events"] else
                f"for throughput and queries, {options['sweep_events']:,} for the other series.")
