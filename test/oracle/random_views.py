@@ -32,6 +32,7 @@ from random_definitions import COLUMNS, SETUP, Definition, quote
 from random_rows import Config, Rows, insert, message, text, values
 
 DEADLINE = 60           # seconds to wait for windows that the database worker closes, and for Kafka
+ANSWER = 300            # seconds to wait for the end of a statement; it fails then
 END = 'end of results'
 
 FUNCTIONS = """
@@ -112,10 +113,19 @@ class Psql:
             self.process.stdin.flush()
         except BrokenPipeError:
             pass
+        watchdog = threading.Timer(ANSWER, self.process.kill)
+        watchdog.start()
+        try:
+            return self.read_answer(sql)
+        finally:
+            watchdog.cancel()
+
+    def read_answer(self, sql):
+        """What psql writes, which ends with END, not always on a line of its own."""
         lines = []
         for line in self.process.stdout:
-            if line == END + '\n':
-                answer = ''.join(lines)
+            if line.endswith(END + '\n'):
+                answer = ''.join(lines) + line[:-len(END) - 1]
                 return [r.split('\x1f') for r in re.split('[\x1e\n]', answer.rstrip('\n')) if r] if '\x1f' not in answer else [
                     r.split('\x1f') for r in answer.rstrip('\n').split('\x1e') if r]
             lines.append(line)
