@@ -312,16 +312,6 @@ executor_start(QueryDesc *queryDesc, int eflags)
 
 static void check_lock(Oid relid);
 
-static void
-refuse_lock(Oid view)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("cannot lock the rows of continuous view \"%s\"", get_rel_name(view)),
-			 errdetail("Writers of its stream would have to wait."),
-			 errhint("Use a mode that does not conflict with ROW EXCLUSIVE.")));
-}
-
 /* LOCK TABLE on a view locks what the view reads; *view is the view whose query this is. */
 static bool
 check_locked_query(Node *node, void *view)
@@ -353,7 +343,12 @@ check_lock(Oid relid)
 
 	check_stack_depth();
 	if (view)
-		refuse_lock(view->relid);
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot lock the rows of continuous view \"%s\"",
+						get_rel_name(view->relid)),
+				 errdetail("Writers of its stream would have to wait."),
+				 errhint("Use a mode that does not conflict with ROW EXCLUSIVE.")));
 	if (get_rel_relkind(relid) == RELKIND_VIEW)
 	{
 		Relation	rel = try_relation_open(relid, AccessShareLock);
@@ -374,6 +369,21 @@ is_locked(Oid relid, LOCKMODE mode)
 	return eddy_compat_lock_held(&tag, mode);
 }
 
+/* The state tables (of Oid) that this process has locked in a mode. */
+static List *
+list_locked_states(LOCKMODE mode)
+{
+	List	   *locked = NIL;
+	ListCell   *lv;
+	ListCell   *lt;
+
+	foreach(lv, eddy_catalog_list_all_views())
+		foreach(lt, ((EddyView *) lfirst(lv))->state_tables)
+			if (is_locked(lfirst_oid(lt), mode))
+				locked = lappend_oid(locked, lfirst_oid(lt));
+	return locked;
+}
+
 static bool
 is_guarded_lock(const LockStmt *stmt)
 {
@@ -388,26 +398,18 @@ is_guarded_lock(const LockStmt *stmt)
 void
 eddy_guard_lock_end(const LockStmt *stmt, const List *held)
 {
-	ListCell   *lv;
-	ListCell   *lt;
+	ListCell   *lc;
 
 	if (!is_guarded_lock(stmt))
 		return;
-	foreach(lv, eddy_catalog_list_all_views())
-	{
-		EddyView   *view = lfirst(lv);
-
-		foreach(lt, view->state_tables)
-			if (is_locked(lfirst_oid(lt), stmt->mode) && !list_member_oid(held, lfirst_oid(lt)))
-				refuse_lock(view->relid);
-	}
+	foreach(lc, list_difference_oid(list_locked_states(stmt->mode), held))
+		check_lock(lfirst_oid(lc));
 }
 
 /* eddy_guard_lock returns the state tables (of Oid) that are locked in this mode before the command. */
 List *
 eddy_guard_lock(const LockStmt *stmt)
 {
-	List	   *held = NIL;
 	ListCell   *lc;
 
 	if (!is_guarded_lock(stmt))
@@ -419,15 +421,7 @@ eddy_guard_lock(const LockStmt *stmt)
 		if (OidIsValid(relid))
 			check_lock(relid);
 	}
-	foreach(lc, eddy_catalog_list_all_views())
-	{
-		ListCell   *lt;
-
-		foreach(lt, ((EddyView *) lfirst(lc))->state_tables)
-			if (is_locked(lfirst_oid(lt), stmt->mode))
-				held = lappend_oid(held, lfirst_oid(lt));
-	}
-	return held;
+	return list_locked_states(stmt->mode);
 }
 
 void
