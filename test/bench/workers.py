@@ -143,6 +143,7 @@ def main():
             total = sum(waits[workers].values())
             print("  samples:", ", ".join(f"{name} {count / total:.1%}" for name, count in waits[workers].most_common()))
         print(f"busier worker: 1 / {medians[1, 'busier worker'] / medians[2, 'busier worker']:.2f} of one worker's CPU time")
+        print(f"seconds: 1 / {medians[1, 'seconds'] / medians[2, 'seconds']:.2f} of one worker's")
     finally:
         if bench.server is not None:
             bench.server.stop()
