@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -36,6 +37,9 @@
 
 /* Instead of a number of keys: the scan is one of a range, and is not reused. */
 #define SCAN_RANGE (-1)
+
+/* A page with less free space is cleaned before a row of it is updated. */
+#define FULL_PAGE (BLCKSZ / 8)
 
 /* ---- opening ---- */
 
@@ -206,6 +210,7 @@ eddy_upsert_open_lazily(const EddyStateTable *table, const char *view_name)
 	upsert->scan_keys = table->scan_keys;
 	upsert->at_least = palloc0(sizeof(FmgrInfo) * table->nkeys);
 	upsert->stored = table_slot_create(upsert->rel, NULL);
+	upsert->pruned = InvalidBlockNumber;
 	return upsert;
 }
 
@@ -568,6 +573,34 @@ read_place(EddyUpsert *upsert, ItemPointer place, const Datum *keys, const bool 
 	return has_key(upsert, keys, nulls);
 }
 
+/* True if the page of the row that was read last has no space for many new versions. */
+static bool
+page_is_full(const EddyUpsert *upsert)
+{
+	Page		page;
+
+	if (!TTS_IS_BUFFERTUPLE(upsert->stored))
+		return false;
+	/* without a lock, as the server does: what it reads can be outdated, which does no harm */
+	page = BufferGetPage(((BufferHeapTupleTableSlot *) upsert->stored)->buffer);
+	return PageGetHeapFreeSpace(page) < FULL_PAGE;
+}
+
+/*
+ * Removes old versions from a page, as index scans do, so that the next updates of its rows need no
+ * new entries in the indexes. Nothing can be removed from a page that is pinned twice, so no row of it
+ * may be read at that time.
+ */
+static void
+prune_page(EddyUpsert *upsert, BlockNumber block)
+{
+	Buffer		buffer = ReadBuffer(upsert->rel, block);
+
+	heap_page_prune_opt(upsert->rel, buffer);
+	ReleaseBuffer(buffer);
+	upsert->pruned = block;
+}
+
 /*
  * Reads the row at the place that the cache knows for a key. False if it does not know one, or if
  * that is not the place of the row any more.
@@ -583,6 +616,14 @@ find_cached(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 	if (ItemPointerGetBlockNumber(&place) >= upsert->nblocks ||
 		!read_place(upsert, &place, keys, nulls))
 		return false;
+	if (ItemPointerGetBlockNumber(&place) != upsert->pruned && page_is_full(upsert))
+	{
+		ExecClearTuple(upsert->stored);
+		prune_page(upsert, ItemPointerGetBlockNumber(&place));
+		/* the row has kept its place, unless it was updated or deleted in the meantime */
+		if (!read_place(upsert, &place, keys, nulls))
+			return false;
+	}
 	eddy_group_cache_hit(upsert->cache);
 	return true;
 }
@@ -658,7 +699,7 @@ eddy_upsert_find_at(EddyUpsert *upsert, ItemPointer place, const Datum *keys, co
 		ItemPointerGetBlockNumber(place) >= RelationGetNumberOfBlocks(upsert->rel))
 		return NULL;
 	found = read_place(upsert, place, keys, nulls) && TTS_IS_BUFFERTUPLE(upsert->stored) &&
-		PageGetHeapFreeSpace(BufferGetPage(((BufferHeapTupleTableSlot *) upsert->stored)->buffer)) >= BLCKSZ / 8;
+		!page_is_full(upsert);
 	if (found)
 		return upsert->stored;
 	/* nothing can be removed from a page that is pinned twice */

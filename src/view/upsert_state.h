@@ -50,6 +50,7 @@ struct EddyUpsert
 	/* places of rows that were seen before */
 	EddyGroupCache *cache;		/* NULL: none */
 	BlockNumber nblocks;		/* of the table when it was opened: later it does not shrink */
+	BlockNumber pruned;			/* old versions were removed from this page last */
 	uint64		found_hash;		/* of the key that was looked for last */
 	ItemPointerData found_place;	/* of the row with it, invalid if there is none */
 	EddyKeyGap *gap;			/* keys that no row has; NULL: not noted */

@@ -107,6 +107,13 @@ produce('scales', 1 .. 1000);
 produce('scales', 1001 .. 1100);
 is(sql($node, 'SELECT count(*), sum(n) FROM scales_groups'), '1|1100', 'equal values that look different are one group');
 
+# Old versions are removed before a page is full: updates of groups that are found without the index are HOT, too.
+new_source('updates', 'id % 200');
+produce('updates', 1 .. 8000);
+cmp_ok(sql($node, q{SELECT hot_updated / updated::numeric FROM eddy.stat_continuous_views WHERE view = 'updates_groups'::regclass}),
+	'>', 0.95, 'updates are HOT');
+cmp_ok(sql($node, q{SELECT pg_relation_size('eddy._updates_groups_state') / 8192}), '<=', 16, 'and the table stays small');
+
 # New groups are not searched between two rows of the index.
 new_source('gaps', 'id');
 sql($node, q{SELECT eddy.create_continuous_view('gaps_pairs', $$
