@@ -216,6 +216,27 @@ TABLE timed_counts ORDER BY k;
 SELECT rows, rejected, max_event_time AT TIME ZONE 'UTC' AS max_event_time FROM eddy.partitions WHERE stream = 'timed'::regclass;
 DELETE FROM eddy.dead_letters WHERE stream = 'timed'::regclass;
 
+-- A constraint that inserts into another stream, and into the same one: all rows are counted.
+CREATE UNLOGGED TABLE noted (k int);
+SELECT eddy.create_stream('noted');
+SELECT eddy.create_continuous_view('noted_count', 'SELECT count(*) AS n, sum(k) AS ks FROM noted');
+CREATE FUNCTION note(k int) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO copying.noted VALUES (k);
+    IF k < 10 THEN INSERT INTO copying.noting VALUES (k + 10); END IF;
+    RETURN true;
+END $$;
+CREATE UNLOGGED TABLE noting (k int CHECK (note(k)));
+SELECT eddy.create_stream('noting');
+SELECT eddy.create_continuous_view('noting_count', 'SELECT count(*) AS n, sum(k) AS ks FROM noting');
+COPY noting FROM stdin;
+1
+2
+\.
+SELECT * FROM noted_count, (SELECT count(*), sum(k) FROM noted) s;
+SELECT * FROM noting_count, (SELECT count(*), sum(k) FROM noting) s;
+SELECT stream, rows FROM eddy.partitions WHERE stream IN ('noted'::regclass, 'noting'::regclass) ORDER BY 1;
+
 -- Privileges on columns, row-level security, and files.
 SET client_min_messages = warning;
 DROP ROLE IF EXISTS regress_eddy_copier;

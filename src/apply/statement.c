@@ -199,7 +199,10 @@ eddy_statement_can_copy(Relation rel)
 
 static void flush_pending(void);
 
-/* Applies the rows of a transition table, without a copy of them. */
+/*
+ * Applies the rows of a transition table, without a copy of them, after those that functions have added to other
+ * streams while they were read, in constraints for example.
+ */
 void
 eddy_statement_apply_copy(Relation rel, Tuplestorestate *rows, const EddyCopyTimes *times)
 {
@@ -213,7 +216,7 @@ eddy_statement_apply_copy(Relation rel, Tuplestorestate *rows, const EddyCopyTim
 	entry->borrowed = true;
 	entry->nrows = tuplestore_tuple_count(rows);
 	entry->times = times;
-	pending = list_make1(entry);
+	pending = lappend(pending, entry);
 	MemoryContextSwitchTo(old);
 	tuplestore_select_read_pointer(rows, 0);
 	tuplestore_rescan(rows);
