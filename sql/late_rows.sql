@@ -167,6 +167,20 @@ SELECT eddy.create_continuous_view('s_long', $$
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM a', late => 'update');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM a', allowed_lateness => '1 min');
 
+-- A value of type json can contain what jsonb cannot: the text of the row is stored then. A type whose cast fails leaves nothing.
+CREATE TYPE odd AS ENUM ('0', '1');
+CREATE FUNCTION odd_json(o odd) RETURNS json LANGUAGE sql IMMUTABLE AS $$ SELECT to_json(1 / o::text::int) $$;
+CREATE CAST (odd AS json) WITH FUNCTION odd_json(odd);
+CREATE UNLOGGED TABLE j (ts timestamptz, doc json, o odd);
+SELECT eddy.create_stream('j', event_time => 'ts');
+SELECT eddy.create_continuous_view('j_keep', $$
+    SELECT w.window_end, count(*) AS n FROM j, eddy.tumble(ts, '10 s') w GROUP BY 1 $$, late => 'keep');
+INSERT INTO j VALUES (at(50), '{}', NULL);
+INSERT INTO j VALUES (at(1), '{"a": "x"}', '1'), (at(2), '{"a": "\u0000"}', NULL), (at(3), '{"a": 1e999999}', NULL),
+    (at(4), '"\ud800"', NULL), (at(5), '{}', '0'), (at(6), '[]', '1');
+SELECT row_data FROM eddy.late_rows WHERE view = 'j_keep'::regclass ORDER BY coalesce(row_data ->> 'ts', row_data #>> '{}');
+SELECT late_rows FROM eddy.stat_continuous_views WHERE view = 'j_keep'::regclass;
+
 SET client_min_messages = warning;
 DROP SCHEMA late_rows CASCADE;
 DELETE FROM eddy.late_rows;

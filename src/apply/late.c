@@ -14,8 +14,10 @@
 #include "postgres.h"
 
 #include "executor/executor.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -30,9 +32,9 @@ typedef struct LateReader
 	int64		row;			/* in the slot, if the rows are in a tuplestore; -1: none */
 } LateReader;
 
-/* A row that is not before the last one, as jsonb. */
-static Datum
-row_as_jsonb(LateReader *reader, int64 row)
+/* Reads a row that is not before the last one into the slot. */
+static void
+read_row(LateReader *reader, int64 row)
 {
 	const EddyBatch *batch = reader->batch;
 	TupleTableSlot *slot = reader->slot;
@@ -51,8 +53,64 @@ row_as_jsonb(LateReader *reader, int64 row)
 		memcpy(slot->tts_isnull, batch->nulls + row * batch->natts, sizeof(bool) * batch->natts);
 		ExecStoreVirtualTuple(slot);
 	}
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(
-		OidFunctionCall1(F_ROW_TO_JSON_RECORD, eddy_dead_letter_row(batch, slot)))));
+}
+
+/* A row that is being converted. */
+typedef struct RowData
+{
+	const EddyBatch *batch;
+	TupleTableSlot *slot;
+	char	   *json;			/* its text, if that could be made */
+	Datum		result;			/* of type jsonb */
+} RowData;
+
+static void
+run_convert(void *arg)
+{
+	RowData    *data = arg;
+
+	data->json = TextDatumGetCString(OidFunctionCall1(F_ROW_TO_JSON_RECORD,
+													  eddy_dead_letter_row(data->batch, data->slot)));
+	data->result = DirectFunctionCall1(jsonb_in, CStringGetDatum(data->json));
+}
+
+/* The text as a string of JSON. */
+static void
+run_quote(void *arg)
+{
+	RowData    *data = arg;
+	StringInfoData quoted;
+
+	initStringInfo(&quoted);
+	escape_json(&quoted, data->json);
+	data->result = DirectFunctionCall1(jsonb_in, CStringGetDatum(quoted.data));
+}
+
+/* Runs a part of the conversion; false if it fails because of the row. */
+static bool
+try_conversion(void (*function) (void *), RowData *data)
+{
+	ErrorData  *error = eddy_subtransaction_run(function, data);
+
+	if (error && !eddy_batch_is_row_error(error))
+		ReThrowError(error);
+	return error == NULL;
+}
+
+/*
+ * The row in the slot as jsonb. A value of type json can contain what jsonb cannot, such as \u0000 or a number that is
+ * too large; then the text of the row becomes a string. The row is late all the same: nobody could
+ * repeat the batch without it. 0 if a type of the row has no text.
+ */
+static Datum
+row_as_jsonb(const LateReader *reader)
+{
+	RowData		data = {reader->batch, reader->slot, NULL, (Datum) 0};
+
+	if (try_conversion(run_convert, &data) ||
+		(data.json && try_conversion(run_quote, &data)))
+		return data.result;
+	return (Datum) 0;
 }
 
 /* Where a row came from. */
@@ -96,7 +154,8 @@ write_rows(EddyApply *apply, const EddyLateRows *late)
 		};
 
 		describe_origin(apply, row->row, &entry);
-		entry.row_data = row_as_jsonb(&reader, row->row);
+		read_row(&reader, row->row);
+		entry.row_data = row_as_jsonb(&reader);
 		eddy_catalog_insert_late_row(&entry);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(mcxt);

@@ -545,7 +545,7 @@ typedef struct EddyLateRowEntry
 	const char *topic;			/* NULL: a row of a user's statement, partition is -1 */
 	int32		partition;
 	int64		offset;			/* -1: none */
-	Datum		row_data;		/* jsonb */
+	Datum		row_data;		/* jsonb; 0: NULL */
 } EddyLateRowEntry;
 
 extern void eddy_catalog_insert_late_row(const EddyLateRowEntry *entry);

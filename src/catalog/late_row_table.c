@@ -46,6 +46,7 @@ eddy_catalog_insert_late_row(const EddyLateRowEntry *entry)
 	values[LATE_OFFSET - 1] = Int64GetDatum(entry->offset);
 	nulls[LATE_OFFSET - 1] = (entry->offset < 0);
 	values[LATE_ROW_DATA - 1] = entry->row_data;
+	nulls[LATE_ROW_DATA - 1] = (entry->row_data == (Datum) 0);
 	values[LATE_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	eddy_catalog_insert(rel, values, nulls);
 	eddy_catalog_close(rel);
