@@ -276,6 +276,7 @@ eddy_attach_kafka(PG_FUNCTION_ARGS)
 	(void) eddy_stream_check_owner(source.stream);
 	/* the columns must not change, and the table must not be dropped, before we have committed */
 	rel = table_open(source.stream, ShareUpdateExclusiveLock);
+	(void) eddy_stream_check_owner(source.stream);	/* as it is now that the lock is held */
 
 	source.server = pstrdup(NameStr(*PG_GETARG_NAME(ARG_SERVER)));
 	source.topic = text_to_cstring(PG_GETARG_TEXT_PP(ARG_TOPIC));

@@ -167,6 +167,37 @@ check_event_time(Relation rel, const char *event_time)
 			 closest ? errhint("Perhaps you meant the column \"%s\".", closest) : 0));
 }
 
+static bool
+has_trigger(Relation rel, const char *name, char enabled)
+{
+	const TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
+		if (strcmp(triggers->triggers[i].tgname, name) == 0)
+			return triggers->triggers[i].tgenabled == enabled;
+	return false;
+}
+
+/*
+ * The commands name the table, whose lock does not keep its schema from being renamed: another
+ * table must not get the triggers, nor this one remain without.
+ */
+static void
+check_triggers(Oid relid)
+{
+	Relation	rel = relation_open(relid, NoLock);
+
+	if (!has_trigger(rel, EDDY_STREAM_CAPTURE_TRIGGER, TRIGGER_FIRES_ALWAYS) ||
+		!has_trigger(rel, EDDY_STREAM_REFUSE_TRIGGER, TRIGGER_FIRES_ALWAYS) ||
+		!has_trigger(rel, EDDY_STREAM_APPLY_TRIGGER, TRIGGER_FIRES_ON_REPLICA))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot make \"%s\" a stream", RelationGetRelationName(rel)),
+				 errdetail("Its schema was renamed concurrently."),
+				 errhint("Register the table again.")));
+	relation_close(rel, NoLock);
+}
+
 /* Creates the triggers with the rights of the extension's owner: only it may use their functions. */
 static void
 create_triggers(Oid relid, const char *event_time)
@@ -190,6 +221,7 @@ create_triggers(Oid relid, const char *event_time)
 								 ", ENABLE ALWAYS TRIGGER " EDDY_STREAM_REFUSE_TRIGGER
 								 ", ENABLE REPLICA TRIGGER " EDDY_STREAM_APPLY_TRIGGER, table));
 	eddy_owner_end(&save);
+	check_triggers(relid);
 
 	if (event_time)
 		eddy_stream_bind_event_time(relid, event_time);

@@ -192,6 +192,24 @@ create_command(Relation parent, const char *segment_name)
 }
 
 /*
+ * The command names the parent, whose lock does not keep its schema from being renamed: the segment must not become a
+ * child of another table.
+ */
+static void
+check_new_segment(Oid segment, Relation parent)
+{
+	const char *problem = eddy_stream_check_segment(segment, parent);
+
+	if (problem)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("segment \"%s\" does not match stream \"%s\"", get_rel_name(segment),
+						RelationGetRelationName(parent)),
+				 errdetail_internal("%s", problem),
+				 errhint("If a schema was renamed concurrently, repeat the command.")));
+}
+
+/*
  * eddy_stream_add_segment creates one more empty segment of a stream and registers it. The caller
  * holds ShareUpdateExclusiveLock or more on the stream.
  */
@@ -213,6 +231,7 @@ eddy_stream_add_segment(Oid stream)
 	{
 		eddy_stream_execute(create_command(parent, name));
 		segment.relid = get_relname_relid(name, eddy_catalog_schema());
+		check_new_segment(segment.relid, parent);
 		eddy_stream_give_segment(segment.relid, parent->rd_rel->relowner);
 		eddy_stream_bind_segment(segment.relid, stream);
 		eddy_catalog_insert_segment(&segment);
