@@ -28,6 +28,7 @@
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 
 #include "api/copy_stream.h"
@@ -132,22 +133,33 @@ database_to_evict(Node *parsetree)
 	return database;
 }
 
+static bool
+is_commit_prepared(Node *parsetree)
+{
+	return IsA(parsetree, TransactionStmt) &&
+		((TransactionStmt *) parsetree)->kind == TRANS_STMT_COMMIT_PREPARED;
+}
+
 /*
- * True if a prepared transaction that is about to be committed may have changed a source. Only its
- * locks show that: a writer of _source keeps its lock, so if the table cannot be locked, there is
+ * True if a prepared transaction that is about to be committed may have changed a stream, a source or a view. Only its
+ * locks show that: a writer of one of these tables keeps its lock, so if the table cannot be locked, there is
  * one. Other transactions need not wake any worker.
  */
 static bool
-commits_prepared_source(TransactionStmt *stmt)
+commits_prepared_definition(void)
 {
-	Oid			sources;
+	static const EddyCatalogTable tables[] = {EDDY_CATALOG_SOURCE, EDDY_CATALOG_STREAM, EDDY_CATALOG_VIEW};
 
-	if (stmt->kind != TRANS_STMT_COMMIT_PREPARED || !eddy_catalog_installed())
+	if (!eddy_catalog_installed())
 		return false;
-	sources = eddy_catalog_relid(EDDY_CATALOG_SOURCE);
-	if (!ConditionalLockRelationOid(sources, ShareLock))
-		return true;
-	UnlockRelationOid(sources, ShareLock);
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		Oid			relid = eddy_catalog_relid(tables[i]);
+
+		if (!ConditionalLockRelationOid(relid, ShareLock))
+			return true;
+		UnlockRelationOid(relid, ShareLock);
+	}
 	return false;
 }
 
@@ -161,7 +173,7 @@ concerns_workers(Node *parsetree)
 			return ((DropStmt *) parsetree)->removeType == OBJECT_EXTENSION ||
 				((DropStmt *) parsetree)->removeType == OBJECT_SCHEMA;
 		case T_TransactionStmt:
-			return commits_prepared_source((TransactionStmt *) parsetree);
+			return is_commit_prepared(parsetree) && commits_prepared_definition();
 		case T_DropOwnedStmt:
 		case T_CreatedbStmt:
 		case T_AlterForeignServerStmt:
@@ -442,6 +454,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	bool		copies = IsA(parsetree, CopyStmt) && ((CopyStmt *) parsetree)->is_from;
 	Oid			database = database_to_evict(parsetree);
 	bool		wake = concerns_workers(parsetree);
+	bool		may_install = is_commit_prepared(parsetree) && !eddy_catalog_installed();
 	/* a part of a command is checked with the command */
 	bool		guarded = context != PROCESS_UTILITY_SUBCOMMAND;
 	EddyGuardFrame frame = {0};
@@ -512,9 +525,14 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		eddy_signature_after_rename(signed_views);
 	}
 	/* another session has stored what it has */
-	if (IsA(parsetree, TransactionStmt) &&
-		((TransactionStmt *) parsetree)->kind == TRANS_STMT_COMMIT_PREPARED)
+	if (is_commit_prepared(parsetree))
 		eddy_watermark_reset(MyDatabaseId);
+	/* that was CREATE EXTENSION */
+	if (may_install)
+	{
+		AcceptInvalidationMessages();
+		wake = eddy_catalog_installed();
+	}
 	if (copies)
 	{
 		note_restore((CopyStmt *) parsetree);

@@ -113,6 +113,13 @@ source_becomes(q{bool_and(state = 'running')}, 'COMMIT PREPARED after a crash st
 wait_for_consumed($node, $broker, 'events');
 kind_is('kafka', '12|78', 'messages that arrived during the pause are counted');
 
+in_prepared(q{SELECT eddy.create_continuous_view('all_messages',
+	'SELECT count(*) AS n, sum(id) AS ids FROM events', start => 'earliest')});
+sql($node, q{COMMIT PREPARED 'worker'});
+ok(wait_until($node, 'SELECT count(*) = 0 FROM eddy.view_starts', 'the view is filled', 45),
+	'COMMIT PREPARED of a view starts the worker that fills it');
+is(sql($node, 'SELECT n, ids FROM all_messages'), '12|78', 'the view has all messages');
+
 in_prepared(q{SELECT eddy.detach_kafka('events', 'events')});
 sql($node, q{COMMIT PREPARED 'worker'});
 ok( wait_until(
@@ -120,5 +127,15 @@ ok( wait_until(
 		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'eddy source worker'},
 		'the worker exits', 45),
 	'COMMIT PREPARED of a detach stops the worker');
+
+# A database whose worker has exited, having found no extension, gets one again.
+$node->safe_psql('postgres', 'CREATE DATABASE later');
+my $workers = q{SELECT count(*) = %d FROM eddy._workers() w JOIN pg_database d ON d.oid = w.database WHERE datname = 'later'};
+# it has committed transactions, and reports that when it exits
+wait_until($node, q{SELECT xact_commit > 0 FROM pg_stat_database WHERE datname = 'later'}, 'its worker has run', 45);
+wait_until($node, sprintf($workers, 0), 'its worker has exited', 45);
+$node->safe_psql('later', q{BEGIN; CREATE EXTENSION pg_eddy; PREPARE TRANSACTION 'extension'});
+$node->safe_psql('later', q{COMMIT PREPARED 'extension'});
+ok(wait_until($node, sprintf($workers, 1), 'a worker runs', 45), 'COMMIT PREPARED of CREATE EXTENSION starts the worker of the database');
 
 done_testing();
