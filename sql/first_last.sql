@@ -72,6 +72,21 @@ BEGIN;
 UPDATE ticks_log SET price = 1000 WHERE id = (SELECT id FROM ticks_log WHERE at IS NOT NULL AND price IS NOT NULL ORDER BY at LIMIT 1);
 SELECT candles > 0 AS detected FROM differences();
 ROLLBACK;
+-- Refused are views of which each row would fail: rows without a type of their own, of which no state could be read again, and types that cannot be compared.
+SELECT eddy.create_continuous_view('x', 'SELECT symbol, eddy.last(n, (n, 1)) FROM ticks GROUP BY symbol');
+SELECT eddy.create_continuous_view('x', 'SELECT symbol, eddy.min_by((n, price), at)::text FROM ticks GROUP BY symbol');
+SELECT eddy.create_continuous_view('x', 'SELECT symbol, eddy.first(n, ARRAY[(n, 1)]) FROM ticks GROUP BY symbol', maintenance => 'deferred');
+SELECT eddy.create_continuous_view('x', 'SELECT symbol, eddy.top_k((n, 1), 3) FROM ticks GROUP BY symbol');
+SELECT eddy.create_continuous_view('x', 'SELECT symbol, (array_agg((n, 1)))[1]::text FROM ticks GROUP BY symbol');
+SELECT eddy.create_continuous_view('x', 'SELECT symbol, eddy.max_by(n, to_json(n)) FROM ticks GROUP BY symbol');
+SELECT eddy.create_continuous_view('x', 'SELECT symbol, eddy.top_k(point(n, 1), 3) FROM ticks GROUP BY symbol');
+SELECT eddy.create_continuous_view('x', 'SELECT symbol, eddy.approx_count_distinct(to_json(n)) FROM ticks GROUP BY symbol');
+-- Of aggregates that keep their values, the fields of rows are kept.
+SELECT eddy.create_continuous_view('pairs', 'SELECT symbol, eddy.last(DISTINCT n, (n, -n)) AS last, count(DISTINCT (n, price)) AS pairs FROM ticks GROUP BY symbol',
+                                   start => 'staged');
+SELECT p.symbol, p.last = max(l.n) AS last, p.pairs = count(DISTINCT (l.n, l.price)) AS pairs FROM pairs p JOIN ticks_log l USING (symbol)
+GROUP BY p.symbol, p.last, p.pairs ORDER BY p.symbol;
+DROP VIEW pairs;
 -- The type of a stored value can be renamed or moved.
 ALTER TYPE money_of RENAME TO amount_of;
 CREATE SCHEMA moved;

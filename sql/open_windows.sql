@@ -36,7 +36,7 @@ SELECT * FROM w WHERE until > eddy.watermark('r') EXCEPT ALL TABLE over_rows;
 -- Each condition gives what it gives over all rows.
 CREATE TABLE conditions (id int GENERATED ALWAYS AS IDENTITY, condition text);
 INSERT INTO conditions (condition) VALUES
-    ($$shop = 'A'$$), ($$'A' = shop$$), ($$shop = 'A' AND item = 1$$), ($$item = 1$$), ($$item = bigint '1'$$), ($$item > 3$$), ($$3.5 < item$$),
+    ($$shop = 'A'$$), ($$'A' = shop$$), ($$shop = 'A' AND item = 1$$), ($$item IN (1, 2) AND shop = 'A'$$), ($$item = 1$$), ($$item = bigint '1'$$), ($$item > 3$$), ($$3.5 < item$$),
     ($$shop > 'A' AND shop <= 'C'$$), ($$shop COLLATE "C" > 'A'$$), ($$shop LIKE 'B%'$$), ($$shop IN ('A', 'C', 'X')$$),
     ($$shop = ANY ('{B,NULL}')$$), ($$shop = ANY (NULL::text[])$$), ($$item <> ALL ('{1,2}')$$), ($$shop IS NULL$$), ($$shop IS NULL AND item IS NULL$$),
     ($$shop IS NOT NULL$$), ($$shop = NULL$$), ($$lower(shop) = 'b' OR item = 2$$), ($$shop = 'A' OR n > 1$$), ($$n > 1$$), ($$greatest = 'B'$$),

@@ -68,7 +68,14 @@ INSERT INTO queries (query) VALUES
                      FROM sales WHERE price > 2) q WHERE q.n <= 1$$),
 -- Other window functions over rows: all rows are kept.
 ('SELECT id, price, price - lag(price) OVER (PARTITION BY item ORDER BY id) AS change FROM sales'),
-('SELECT * FROM (SELECT id, item, rank() OVER (PARTITION BY item ORDER BY id DESC) AS r FROM sales) q WHERE r <= 2');
+('SELECT * FROM (SELECT id, item, rank() OVER (PARTITION BY item ORDER BY id DESC) AS r FROM sales) q WHERE r <= 2'),
+-- Set-returning functions run after window functions and DISTINCT ON, unless these sort by one of them.
+('SELECT id, generate_series(1, id % 3) AS n, row_number() OVER (ORDER BY id) AS r, count(*) OVER () FROM sales'),
+('SELECT id, generate_series(1, id % 3) AS n, rank() OVER (PARTITION BY generate_series(1, id % 3) ORDER BY id) AS r FROM sales'),
+('SELECT item, n FROM (SELECT item, generate_series(1, 2) AS n, row_number() OVER (PARTITION BY item ORDER BY id) AS r FROM sales) q WHERE r = 1'),
+('SELECT DISTINCT ON (item) item, generate_series(1, 2 + id % 2) AS n, id FROM sales ORDER BY item, id DESC'),
+('SELECT q.n, count(*) FROM (SELECT DISTINCT ON (item) item, id * generate_series(1, 2) AS n FROM sales ORDER BY item, at, id) q GROUP BY q.n'),
+('SELECT DISTINCT ON (item) item, generate_series(1, 2) AS n FROM sales ORDER BY item, generate_series(1, 2) DESC, id');
 
 DO $$ BEGIN PERFORM eddy.create_continuous_view('v' || n, query) FROM queries; END $$;
 INSERT INTO sales

@@ -446,6 +446,18 @@ analyze_states(EddyViewPlan *plan, EddyAggregate *agg, Aggref *aggref)
 	analyze_aggregate(agg->states, eddy_combine_make_states(plan, aggref));
 }
 
+/* What is stored of an aggregate is a column of a state table. */
+static void
+check_state_type(const EddyAggregate *agg)
+{
+	if (get_typtype(agg->state_type) == TYPTYPE_PSEUDO)
+		eddy_refuse(psprintf("aggregate \"%s\" cannot be maintained incrementally",
+							 get_func_name(agg->aggref->aggfnoid)),
+					psprintf("Its result must be stored, and values of type %s cannot be.",
+							 format_type_be(agg->state_type)),
+					"Cast rows to a composite type, or build values with jsonb_build_object.");
+}
+
 static void
 analyze_aggregates(EddyViewPlan *plan, Query *query)
 {
@@ -467,6 +479,7 @@ analyze_aggregates(EddyViewPlan *plan, Query *query)
 		else
 			analyze_aggregate(&plan->aggs[n], aggref);
 		eddy_function_check_aggregate(&plan->aggs[n]);
+		check_state_type(&plan->aggs[n]);
 		if (plan->aggs[n].collection == NULL && plan->aggs[n].states == NULL)
 			analyze_null_state(plan, &plan->aggs[n]);
 		n++;

@@ -339,6 +339,81 @@ check_initial_condition(EddyAggregate *agg, const char *initcond)
 						 "Begin with a neutral state, and add the constant in the final function.");
 }
 
+/* What an aggregate of pg_eddy does with its arguments. */
+typedef struct OwnAggregate
+{
+	const char *name;
+	int			nvalues;		/* the first arguments, values of which its state has (pack.c) */
+	int			used;			/* the argument that must have a function, from 0 */
+	int			function;		/* flag of the type cache */
+} OwnAggregate;
+
+static const OwnAggregate own_aggregates[] = {
+	{"approx_count_distinct", 0, 0, TYPECACHE_HASH_EXTENDED_PROC},
+	{"first", 2, 1, TYPECACHE_CMP_PROC},
+	{"last", 2, 1, TYPECACHE_CMP_PROC},
+	{"max_by", 2, 1, TYPECACHE_CMP_PROC},
+	{"min_by", 2, 1, TYPECACHE_CMP_PROC},
+	{"top_k", 1, 0, TYPECACHE_HASH_PROC},
+};
+
+static const OwnAggregate *
+find_own_aggregate(const Aggref *aggref)
+{
+	const char *name = get_func_name(aggref->aggfnoid);
+
+	if (get_func_namespace(aggref->aggfnoid) != eddy_catalog_schema())
+		return NULL;
+	for (int i = 0; name && i < (int) lengthof(own_aggregates); i++)
+		if (strcmp(name, own_aggregates[i].name) == 0)
+			return &own_aggregates[i];
+	return NULL;
+}
+
+/* The error that the aggregate would raise for each row. */
+static void
+check_used_argument(const OwnAggregate *own, const Aggref *aggref)
+{
+	Oid			type = list_nth_oid(aggref->aggargtypes, own->used);
+	TypeCacheEntry *entry = lookup_type_cache(type, own->function);
+	bool		compares = own->function == TYPECACHE_CMP_PROC;
+	bool		hashes = own->function == TYPECACHE_HASH_PROC;
+
+	if (!OidIsValid(compares ? entry->cmp_proc : hashes ? entry->hash_proc :
+					entry->hash_extended_proc))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 compares ? errmsg("could not identify a comparison function for type %s", format_type_be(type)) :
+				 hashes ? errmsg("could not identify a hash function for type %s", format_type_be(type)) :
+				 errmsg("could not identify an extended hash function for type %s", format_type_be(type)),
+				 errdetail("Aggregate \"%s\" needs it for each row.", own->name),
+				 errhint("Cast the value to a type that has one.")));
+}
+
+/*
+ * An aggregate of pg_eddy must be able to do with its arguments what it does with each row. Values in its state
+ * are read again, which is not possible for rows without a type of their own; of kept values, the fields of
+ * such rows are kept (collect.c).
+ */
+static void
+check_own_aggregate(const EddyAggregate *agg)
+{
+	const OwnAggregate *own = find_own_aggregate(agg->aggref);
+
+	if (own == NULL)
+		return;
+	for (int i = 0; i < own->nvalues && agg->collection == NULL; i++)
+	{
+		Oid			type = list_nth_oid(agg->aggref->aggargtypes, i);
+
+		if (get_typtype(type) == TYPTYPE_PSEUDO)
+			refuse_aggregate(agg, psprintf("Its state has values of its arguments, and values of type %s cannot be stored.",
+										   format_type_be(type)),
+							 "Cast rows to a composite type, or build values with jsonb_build_object.");
+	}
+	check_used_argument(own, agg->aggref);
+}
+
 /*
  * eddy_function_check_aggregate does the same for the functions that an aggregate consists of, and
  * checks that the initial condition of one that combines is neutral: combining it with itself must
@@ -363,6 +438,7 @@ eddy_function_check_aggregate(EddyAggregate *agg)
 	check_support_function(agg, form->aggfinalfn);
 	check_support_function(agg, form->aggserialfn);
 	check_support_function(agg, form->aggdeserialfn);
+	check_own_aggregate(agg);
 	initcond = SysCacheGetAttr(AGGFNOID, tuple, Anum_pg_aggregate_agginitval, &isnull);
 	if (!isnull && agg->collection == NULL)
 		check_initial_condition(agg, TextDatumGetCString(initcond));

@@ -119,12 +119,46 @@ expands_groups(Query *query)
 	return false;
 }
 
+static bool
+is_used(TargetEntry *tle, List *clauses)
+{
+	ListCell   *lc;
+
+	foreach(lc, clauses)
+		if (lfirst_node(SortGroupClause, lc)->tleSortGroupRef == tle->ressortgroupref)
+			return true;
+	return false;
+}
+
+/*
+ * True if set-returning functions run over the rows that DISTINCT ON keeps: the server evaluates them after it
+ * has sorted, unless it sorts by one of them.
+ */
+static bool
+expands_first_rows(Query *query)
+{
+	ListCell   *lc;
+
+	if (!query->hasTargetSRFs || !query->hasDistinctOn || query->sortClause == NIL)
+		return false;
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (expression_returns_set((Node *) tle->expr) &&
+			(is_used(tle, query->sortClause) || is_used(tle, query->distinctClause)))
+			return false;
+	}
+	return true;
+}
+
 /* ---- splitting a query at its grouping ---- */
 
 typedef struct SplitContext
 {
 	Query	   *inner;
 	bool		grouped;
+	bool		expands;		/* set-returning functions run over what the inner query returns */
 	List	   *keys;			/* of the grouping */
 	List	   *tlist;			/* of the inner query */
 	int			depth;			/* of the current sub-select below it */
@@ -260,6 +294,8 @@ begin_split(SplitContext *context, Query *query)
 	memset(context, 0, sizeof(*context));
 	context->inner = query;
 	context->grouped = is_grouped(query);
+	/* they run after the grouping, and after window functions */
+	context->expands = context->grouped || query->hasWindowFuncs || expands_first_rows(query);
 	foreach(lc, query->groupClause)
 		context->keys = lappend(context->keys,
 								get_sortgroupclause_expr(lfirst(lc), query->targetList));
@@ -273,19 +309,8 @@ is_outer(SplitContext *context, TargetEntry *tle)
 		return true;
 	if (context->grouped && has_group_sublink((Node *) tle->expr, context))
 		return true;
-	return context->grouped && expression_returns_set((Node *) tle->expr) &&
+	return context->expands && expression_returns_set((Node *) tle->expr) &&
 		!eddy_set_returning_is_key(context->inner, tle);
-}
-
-static bool
-is_used(TargetEntry *tle, List *clauses)
-{
-	ListCell   *lc;
-
-	foreach(lc, clauses)
-		if (lfirst_node(SortGroupClause, lc)->tleSortGroupRef == tle->ressortgroupref)
-			return true;
-	return false;
 }
 
 /* True for a hidden column that only the grouping needs. */
@@ -310,7 +335,8 @@ is_hidden_key(Query *query, TargetEntry *tle)
 static bool
 needs_split(Query *query)
 {
-	if (query->hasWindowFuncs || query->limitCount || query->limitOffset || expands_groups(query))
+	if (query->hasWindowFuncs || query->limitCount || query->limitOffset || expands_groups(query) ||
+		expands_first_rows(query))
 		return true;
 	if (query->sortClause && !query->hasDistinctOn)
 		return true;
@@ -342,7 +368,6 @@ make_inner(Query *inner, SplitContext *context, bool keeps_distinct, List *hidde
 	}
 	inner->windowClause = NIL;
 	inner->hasWindowFuncs = false;
-	inner->sortClause = NIL;
 	inner->limitCount = NULL;
 	inner->limitOffset = NULL;
 	if (!keeps_distinct)
@@ -350,6 +375,8 @@ make_inner(Query *inner, SplitContext *context, bool keeps_distinct, List *hidde
 		inner->distinctClause = NIL;
 		inner->hasDistinctOn = false;
 	}
+	/* DISTINCT ON keeps the first rows of an order */
+	inner->sortClause = inner->hasDistinctOn ? copyObject(inner->sortClause) : NIL;
 	inner->hasTargetSRFs = expression_returns_set((Node *) inner->targetList);
 }
 
@@ -372,7 +399,7 @@ split_query(Query *query)
 	Node	   *having = NULL;
 	ListCell   *lc;
 
-	if (keeps_distinct && query->hasDistinctOn)
+	if (keeps_distinct && query->hasDistinctOn && (query->limitCount || query->limitOffset))
 		eddy_refuse("LIMIT is not supported together with DISTINCT ON in a continuous view", NULL,
 					"Use LIMIT when reading the view.");
 	begin_split(&context, query);
@@ -527,6 +554,9 @@ replace_row_number(Query *query)
 	sub = rte->subquery;
 	if (is_grouped(sub) || sub->distinctClause || sub->sortClause || sub->limitCount ||
 		sub->limitOffset || list_length(sub->windowClause) != 1 || !reads_rows(sub))
+		return false;
+	/* they would make several rows of the first one */
+	if (sub->hasTargetSRFs)
 		return false;
 	tle = list_nth(sub->targetList, number - 1);
 	function = (WindowFunc *) tle->expr;

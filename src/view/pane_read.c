@@ -241,6 +241,13 @@ set_time_key(const EddyPaneRead *r, ScanKey key, StrategyNumber strategy, Timest
 						   TimestampTzGetDatum(time));
 }
 
+/* The index expects conditions in the order of its columns, whatever their order in the query is. */
+static int
+compare_scan_keys(const void *a, const void *b)
+{
+	return ((const ScanKeyData *) a)->sk_attno - ((const ScanKeyData *) b)->sk_attno;
+}
+
 /* Begins to read the panes that the wanted windows of the wanted keys consist of. */
 static void
 start_scan(EddyPaneRead *r, const EddyPaneCondition *conditions, int nconditions)
@@ -266,6 +273,7 @@ start_scan(EddyPaneRead *r, const EddyPaneCondition *conditions, int nconditions
 		else if (set_key(r, key - r->panes->nbounds, &conditions[i], &keys[n]))
 			n++;
 	}
+	qsort(keys, n, sizeof(ScanKeyData), compare_scan_keys);
 	first = TIMESTAMP_IS_NOBEGIN(r->after) ? r->after : eddy_pane_next_end(r->panes, r->after);
 	r->none |= TIMESTAMP_IS_NOEND(first) || r->after >= r->until;
 	if (r->none)
