@@ -33,6 +33,15 @@ FROM generate_series(21, 23) g;
 SELECT left(k, 5) AS k, count FROM keyed;
 SELECT view, (convert_from(payload, 'UTF8')::json ->> 'id')::int AS id, error, sqlstate FROM eddy.dead_letters
 WHERE stream = 'readings'::regclass ORDER BY view::text;
+DELETE FROM eddy.dead_letters WHERE stream = 'readings'::regclass;
+-- also one that the table it comes from stores out of line
+CREATE TABLE stored (id int, k text);
+INSERT INTO stored VALUES (25, 'c'), (26, (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 200) i));
+INSERT INTO readings (id, k) SELECT * FROM stored;
+DROP TABLE stored;
+SELECT left(k, 5) AS k, count FROM keyed;
+SELECT view, (convert_from(payload, 'UTF8')::json ->> 'id')::int AS id, error, sqlstate FROM eddy.dead_letters
+WHERE stream = 'readings'::regclass ORDER BY view::text;
 -- a key that can be compressed fits
 INSERT INTO readings (id, k) VALUES (24, repeat('d', 6000));
 SELECT left(k, 5) AS k, count FROM keyed ORDER BY k;

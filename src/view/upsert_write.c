@@ -22,6 +22,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/itup.h"
 #include "access/nbtree.h"
 #include "access/tableam.h"
@@ -87,8 +88,11 @@ eddy_upsert_check_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(upsert->rel),
 											  columns[i].column - 1);
 
-		if (!nulls[i])
-			size += datumGetSize(keys[i], att->attbyval, att->attlen);
+		if (nulls[i])
+			continue;
+		/* a value that another table stores out of line is taken in */
+		size += att->attlen == -1 && VARATT_IS_EXTERNAL(DatumGetPointer(keys[i])) ?
+			toast_raw_datum_size(keys[i]) : datumGetSize(keys[i], att->attbyval, att->attlen);
 	}
 	if (size < limit / 2)
 		return;
