@@ -49,6 +49,24 @@ DELETE FROM customers WHERE customer = 'bob';
 SELECT * FROM sizes ORDER BY orders;
 SELECT differing('sizes');
 
+-- Of equal values that look different, the one that is taken back disappears.
+CREATE COLLATION without_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE UNLOGGED TABLE offers (id int, name text COLLATE without_case, price numeric, ts timestamptz);
+SELECT eddy.create_stream('offers');
+SELECT eddy.create_continuous_view('prices', 'SELECT id, eddy.last(name, ts) AS name, eddy.last(price, ts) AS price FROM offers GROUP BY id');
+SELECT eddy.create_continuous_view('price_list', $$
+    SELECT string_agg(name, ', ' ORDER BY id) AS names, array_agg(price ORDER BY id) AS prices, count(DISTINCT name) AS different,
+           max(name) AS last, min(price) AS least, mode() WITHIN GROUP (ORDER BY price) AS usual FROM prices $$);
+INSERT INTO offers VALUES (1, 'Tea', 1.0, at(1));
+INSERT INTO offers VALUES (2, 'tea', 1.000, at(1)), (3, 'tea', 1.0, at(1));
+SELECT names, prices, different FROM price_list;
+INSERT INTO offers VALUES (1, 'TEA', 1.00, at(2)), (3, 'milk', 2, at(2));
+SELECT names, prices, different FROM price_list;
+DELETE FROM prices WHERE id > 1;
+TABLE price_list;
+DROP TABLE offers CASCADE;
+DROP COLLATION without_case;
+
 -- Chains of five, and two children of one parent, of which one is the parent of another.
 SELECT eddy.create_continuous_view('totals', $$
     SELECT count(*) AS sizes, sum(customers) AS customers, sum(revenue) AS revenue, max(top) AS top FROM sizes $$);

@@ -311,7 +311,7 @@ make_values_query(const EddyViewPlan *plan, const EddyViewPlan *parent,
 	Aggref	   *aggref;
 	Node	   *condition;
 
-	for (int i = 0; i < collection->ncolumns; i++)
+	for (int i = 0; i < collection->nvalues; i++)
 	{
 		const EddyStateColumn *column = &table->columns[first + i - 1];
 

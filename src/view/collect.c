@@ -12,6 +12,10 @@
  *   once, with their number.
  * - For all others each value is kept, numbered in the order of arrival.
  *
+ * Of views whose source takes rows back, all values are kept with their numbers. Equal values can look different
+ * (1.0, 1.00, texts of a collation without case), and when one of them is taken back the others must
+ * remain: a hash of its text is a further column.
+ *
  * Takes no locks; works in the caller's memory context. The layout depends on the definition alone.
  *
  *-------------------------------------------------------------------------
@@ -19,8 +23,11 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/nbtree.h"
 #include "access/sysattr.h"
+#include "access/transam.h"
 #include "catalog/pg_aggregate.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
@@ -256,6 +263,57 @@ choose_counts(const EddyViewPlan *plan, const Aggref *aggref, List *exprs)
 	return EDDY_COLLECT_COUNTS;
 }
 
+/* True if equal values of a type look alike, as its operator class says. */
+static bool
+equal_values_look_alike(Oid type, Oid collation)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
+	Oid			function = get_opfamily_proc(entry->btree_opf, entry->btree_opintype,
+											 entry->btree_opintype, BTEQUALIMAGE_PROC);
+
+	return OidIsValid(function) &&
+		DatumGetBool(OidFunctionCall1Coll(function, collation,
+										  ObjectIdGetDatum(entry->btree_opintype)));
+}
+
+/* A hash of the text of a value. */
+static Expr *
+make_hash(Expr *value)
+{
+	CoerceViaIO *text = makeNode(CoerceViaIO);
+	Const	   *seed = makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(0), false,
+								 FLOAT8PASSBYVAL);
+
+	text->arg = copyObject(value);
+	text->resulttype = TEXTOID;
+	text->resultcollid = C_COLLATION_OID;
+	text->coerceformat = COERCE_EXPLICIT_CAST;
+	text->location = -1;
+	return (Expr *) makeFuncExpr(F_HASHTEXTEXTENDED, INT8OID, list_make2(text, seed), InvalidOid,
+								 C_COLLATION_OID, COERCE_EXPLICIT_CALL);
+}
+
+/*
+ * The columns of values, followed by those that tell equal ones apart. Only of types of the server: the text of
+ * others can change, as the labels of an enum do, and the value would not be found again.
+ */
+static List *
+tell_equal_apart(List *exprs)
+{
+	List	   *result = list_copy(exprs);
+	ListCell   *lc;
+
+	foreach(lc, exprs)
+	{
+		Oid			type = getBaseType(exprType(lfirst(lc)));
+
+		if (type < FirstNormalObjectId && list_length(result) < INDEX_MAX_KEYS - 1 &&
+			!equal_values_look_alike(type, exprCollation(lfirst(lc))))
+			result = lappend(result, make_hash(lfirst(lc)));
+	}
+	return result;
+}
+
 static void
 describe_columns(EddyCollection *collection)
 {
@@ -363,17 +421,22 @@ eddy_collect_analyze(EddyViewPlan *plan, EddyAggregate *agg)
 		choose_kind(aggref, exprs);
 	const EddyCollection *combined = eddy_combine_is_combined(aggref) ?
 		eddy_combine_source(plan, aggref)->collection : NULL;
-	EddyCollection *collection = find_collection(plan, kind, exprs, aggref->aggfilter, combined);
+	int			nvalues = list_length(exprs);
+	EddyCollection *collection;
 	ListCell   *lc;
 
 	foreach(lc, exprs)
 		check_type(aggref, exprType(lfirst(lc)), plan->stream);
+	if (plan->retracts)
+		exprs = tell_equal_apart(exprs);
+	collection = find_collection(plan, kind, exprs, aggref->aggfilter, combined);
 	if (collection == NULL)
 	{
 		collection = palloc0(sizeof(EddyCollection));
 		collection->kind = kind;
 		collection->combined = combined;
 		collection->exprs = exprs;
+		collection->nvalues = nvalues;
 		collection->filter = aggref->aggfilter;
 		collection->ncolumns = list_length(exprs);
 		describe_columns(collection);

@@ -32,7 +32,8 @@ struct EddyCollection
 {
 	/* from the definition */
 	EddyCollectKind kind;
-	List	   *exprs;			/* of Expr: the columns of a value */
+	List	   *exprs;			/* of Expr: the columns of a value, and what tells equal ones apart */
+	int			nvalues;		/* of these, the columns of a value */
 	const EddyCollection *combined;	/* of the parent, whose values these are; only for the analysis */
 	Expr	   *filter;			/* NULL: all rows */
 	int			ncolumns;
