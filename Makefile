@@ -72,6 +72,7 @@ OBJS = \
 	src/monotonic.o \
 	src/owner.o \
 	src/pg_eddy.o \
+	src/relation_acl.o \
 	src/rows_since.o \
 	src/settings.o \
 	src/stream/append.o \

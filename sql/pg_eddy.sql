@@ -7,8 +7,6 @@ SET LOCAL search_path TO pg_catalog, pg_temp;
 
 -- Without IF NOT EXISTS: the installation must fail if another role has created this schema.
 CREATE SCHEMA eddy;
-REVOKE ALL ON SCHEMA eddy FROM PUBLIC;
-GRANT USAGE ON SCHEMA eddy TO PUBLIC;
 COMMENT ON SCHEMA eddy IS 'pg_eddy: streams, sources and continuous views';
 
 /*
@@ -354,10 +352,6 @@ COMMENT ON COLUMN eddy.dead_letters.payload IS
     'the original message; for rows of users'' statements the row as JSON text in UTF-8';
 COMMENT ON COLUMN eddy.dead_letters."timestamp" IS 'the timestamp of the message, which a mapping can use';
 ALTER TABLE eddy.dead_letters ENABLE ROW LEVEL SECURITY;
--- A policy of the stream cannot be applied to a message that is not a row: with row-level security,
--- only roles that it does not restrict, such as the owner, can read dead letters.
-CREATE POLICY read ON eddy.dead_letters FOR SELECT
-    USING (has_table_privilege(stream, 'SELECT') AND NOT row_security_active(stream));
 CREATE POLICY purge ON eddy.dead_letters FOR DELETE
     USING (pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = stream), 'USAGE'));
 
@@ -377,9 +371,6 @@ ALTER TABLE eddy.late_rows ENABLE ROW LEVEL SECURITY;
 CREATE POLICY purge ON eddy.late_rows FOR DELETE
     USING (pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = view), 'USAGE'));
 
-GRANT SELECT, DELETE ON eddy.dead_letters TO PUBLIC; -- rows by policy
-GRANT SELECT, DELETE ON eddy.late_rows TO PUBLIC;    -- rows by policy
-
 -- definitions, offsets and rejected rows are user data for pg_dump
 SELECT pg_extension_config_dump('eddy._stream', '');
 SELECT pg_extension_config_dump('eddy._segment', '');
@@ -397,9 +388,12 @@ SELECT pg_extension_config_dump('eddy._late_row_count', '');
 SELECT pg_extension_config_dump('eddy._late_row_count_seq', '');
 SELECT pg_extension_config_dump('eddy._view_start', '');
 SELECT pg_extension_config_dump('eddy._view_offset', '');
-SELECT pg_extension_config_dump('eddy.dead_letters', '');
+-- the OID of a stream that was dropped can be that of any relation in the database that is restored
+SELECT pg_extension_config_dump('eddy.dead_letters',
+    'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) stream)');
 SELECT pg_extension_config_dump('eddy.dead_letters_id_seq', '');
-SELECT pg_extension_config_dump('eddy.late_rows', '');
+SELECT pg_extension_config_dump('eddy.late_rows',
+    'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) view)');
 
 /*
  * Windows. eddy.tumble is SQL that the planner inlines. The SELECT of a continuous view can also
@@ -958,8 +952,9 @@ SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.l
        v.allowed_lateness, v.retention, v.start, v.maintenance, v.on_error,
        coalesce(t.state, 'running') AS state,
        -- as in eddy.sources; the owner of the view must see why it is suspended
-       CASE WHEN (SELECT bool_and(has_table_privilege(m.stream, 'SELECT')) FROM unnest(v.stream || v.more_streams) AS m (stream))
-                 OR has_table_privilege(v.view, 'SELECT')
+       CASE WHEN (SELECT bool_and(has_table_privilege(m.stream, 'SELECT') AND NOT row_security_active(m.stream))
+                  FROM unnest(v.stream || v.more_streams) AS m (stream))
+                 OR pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = v.view), 'USAGE')
             THEN t.error END AS error,
        t.sqlstate, t.since,
        CASE WHEN v.final_column <> 0 THEN eddy.watermark(v.view) END AS watermark, p.closed_until, p.closed_at,
@@ -979,8 +974,9 @@ SELECT s.view, v.stream, v.start, s.started_at, o.rows, o.remaining,
        CASE WHEN o.read > 0 THEN (clock_timestamp() - s.started_at) * (o.remaining::double precision / o.read)
        END AS estimated_time, nullif(s.replaces::oid, 0)::regclass AS replaces,
        -- as in eddy.continuous_views
-       CASE WHEN (SELECT bool_and(has_table_privilege(m.stream, 'SELECT')) FROM unnest(v.stream || v.more_streams) AS m (stream))
-                 OR has_table_privilege(v.view, 'SELECT')
+       CASE WHEN (SELECT bool_and(has_table_privilege(m.stream, 'SELECT') AND NOT row_security_active(m.stream))
+                  FROM unnest(v.stream || v.more_streams) AS m (stream))
+                 OR pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = v.view), 'USAGE')
             THEN t.error END AS error, t.sqlstate
 FROM eddy._view_start s
 JOIN eddy._view v ON v.view = s.view
@@ -994,7 +990,17 @@ CROSS JOIN LATERAL (
     WHERE f.view = s.view) o;
 COMMENT ON VIEW eddy.view_starts IS 'continuous views that are being filled from Kafka, and how far they are';
 
--- as for dead letters: a late row has all columns of the stream, which is one of those of the view
+-- A policy of the stream cannot be applied to a message that is not a row: with row-level security,
+-- only roles that it does not restrict, such as the owner, can read dead letters. What a view rejects can be
+-- a row of a view that it reads, and the error can quote other rows: these must be readable as well. Letters of
+-- such a view are deleted with it.
+CREATE POLICY read ON eddy.dead_letters FOR SELECT
+    USING (has_table_privilege(stream, 'SELECT') AND NOT row_security_active(stream)
+           AND (view IS NULL OR
+                coalesce((SELECT bool_and(has_table_privilege(m.stream, 'SELECT') AND NOT row_security_active(m.stream))
+                          FROM eddy.continuous_views v CROSS JOIN LATERAL unnest(v.streams) AS m (stream)
+                          WHERE v.view = dead_letters.view), true)));
+-- the same: a late row has all columns of the stream, which is one of those of the view
 CREATE POLICY read ON eddy.late_rows FOR SELECT
     USING ((SELECT bool_and(has_table_privilege(m.stream, 'SELECT') AND NOT row_security_active(m.stream))
             FROM eddy.continuous_views v CROSS JOIN LATERAL unnest(v.streams) AS m (stream)
@@ -1063,9 +1069,31 @@ COMMENT ON VIEW eddy.stat_slots IS 'replication slots of this database with an o
 
 /*
  * Privileges. Functions check the privileges of the caller (ownership of a stream
- * or view, USAGE on the server). Internal functions are not granted to any role.
+ * or view, USAGE on the server). Internal functions are not granted to any role, and ALTER DEFAULT PRIVILEGES
+ * of the role that creates the extension grants nothing: the tables contain rows of other roles.
  */
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA eddy FROM PUBLIC;
+DO $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN
+        SELECT format('REVOKE ALL ON %s FROM %s', o.object, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+        FROM (SELECT 'SCHEMA eddy', n.nspacl, n.nspowner FROM pg_namespace n WHERE n.nspname = 'eddy'
+              UNION ALL
+              SELECT format(CASE c.relkind WHEN 'S' THEN 'SEQUENCE %s' ELSE 'TABLE %s' END, c.oid::regclass), c.relacl, c.relowner
+              FROM pg_class c WHERE c.relnamespace = 'eddy'::regnamespace AND c.relkind IN ('r', 'v', 'S')
+              UNION ALL
+              SELECT format('ROUTINE %s', p.oid::regprocedure), p.proacl, p.proowner
+              FROM pg_proc p WHERE p.pronamespace = 'eddy'::regnamespace
+             ) AS o (object, acl, owner), aclexplode(o.acl) AS a
+        WHERE a.grantee <> o.owner
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END $$;
+GRANT USAGE ON SCHEMA eddy TO PUBLIC;
+GRANT SELECT, DELETE ON eddy.dead_letters, eddy.late_rows TO PUBLIC; -- rows by policy
 GRANT EXECUTE ON FUNCTION
     eddy.tumble(timestamptz, interval, interval, text), eddy.tumble(timestamp, interval, interval),
     eddy.hop(timestamptz, interval, interval, interval, text), eddy.hop(timestamp, interval, interval, interval),

@@ -13,7 +13,8 @@
  *   server reports the new catalog row, whatever the command and the name in it.
  * - A view is not dropped by a function that it or another view calls in the middle of a batch.
  * - Rows are removed with DELETE on the public view, and in no other way.
- * - Users may not take locks that writers of the stream would have to wait for.
+ * - Users may not take locks that writers of the stream would have to wait for; on tables of pg_eddy that all
+ *   streams share, such as eddy.dead_letters, from which all roles may delete, writers of any stream would.
  *
  * Superusers may write and lock: dumps are restored and tables are repaired that way.
  *
@@ -336,6 +337,15 @@ check_locked_query(Node *node, void *view)
 	return expression_tree_walker(node, check_locked_query, view);
 }
 
+/* True for a table that the streams of all owners share. A segment belongs to the owner of its stream. */
+static bool
+is_shared_table(Oid relid)
+{
+	return get_rel_namespace(relid) == eddy_catalog_schema() &&
+		get_rel_relkind(relid) == RELKIND_RELATION &&
+		eddy_catalog_member(relid).kind == EDDY_MEMBER_NONE;
+}
+
 static void
 check_lock(Oid relid)
 {
@@ -348,6 +358,12 @@ check_lock(Oid relid)
 				 errmsg("cannot lock the rows of continuous view \"%s\"",
 						get_rel_name(view->relid)),
 				 errdetail("Writers of its stream would have to wait."),
+				 errhint("Use a mode that does not conflict with ROW EXCLUSIVE.")));
+	if (is_shared_table(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot lock table \"%s\" of pg_eddy", get_rel_name(relid)),
+				 errdetail("Writers of all streams would have to wait."),
 				 errhint("Use a mode that does not conflict with ROW EXCLUSIVE.")));
 	if (get_rel_relkind(relid) == RELKIND_VIEW)
 	{
@@ -369,14 +385,17 @@ is_locked(Oid relid, LOCKMODE mode)
 	return eddy_compat_lock_held(&tag, mode);
 }
 
-/* The state tables (of Oid) that this process has locked in a mode. */
+/* The state tables, and the tables that all streams share (of Oid), that this process has locked in a mode. */
 static List *
-list_locked_states(LOCKMODE mode)
+list_locked(LOCKMODE mode)
 {
 	List	   *locked = NIL;
 	ListCell   *lv;
 	ListCell   *lt;
 
+	for (int i = 0; i < EDDY_CATALOG_NTABLES; i++)
+		if (is_locked(eddy_catalog_relid(i), mode))
+			locked = lappend_oid(locked, eddy_catalog_relid(i));
 	foreach(lv, eddy_catalog_list_all_views())
 		foreach(lt, ((EddyView *) lfirst(lv))->state_tables)
 			if (is_locked(lfirst_oid(lt), mode))
@@ -402,11 +421,11 @@ eddy_guard_lock_end(const LockStmt *stmt, const List *held)
 
 	if (!is_guarded_lock(stmt))
 		return;
-	foreach(lc, list_difference_oid(list_locked_states(stmt->mode), held))
+	foreach(lc, list_difference_oid(list_locked(stmt->mode), held))
 		check_lock(lfirst_oid(lc));
 }
 
-/* eddy_guard_lock returns the state tables (of Oid) that are locked in this mode before the command. */
+/* eddy_guard_lock returns the tables behind views, and those of all streams (of Oid), that are locked in this mode before the command. */
 List *
 eddy_guard_lock(const LockStmt *stmt)
 {
@@ -421,7 +440,7 @@ eddy_guard_lock(const LockStmt *stmt)
 		if (OidIsValid(relid))
 			check_lock(relid);
 	}
-	return list_locked_states(stmt->mode);
+	return list_locked(stmt->mode);
 }
 
 void

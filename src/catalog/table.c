@@ -38,7 +38,7 @@
 
 #include "catalog/table.h"
 
-static const char *const table_names[] = {
+static const char *const table_names[EDDY_CATALOG_NTABLES] = {
 	[EDDY_CATALOG_INSTALLATION] = "_installation",
 	[EDDY_CATALOG_STREAM] = "_stream",
 	[EDDY_CATALOG_SEGMENT] = "_segment",

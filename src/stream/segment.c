@@ -5,7 +5,8 @@
  *
  * A segment is an UNLOGGED inheritance child of the user's table in schema eddy. Users do
  * not have CREATE there, so the extension's owner creates it and then changes its owner to the
- * stream's owner. It is not a member of the extension (dropping the user's table
+ * stream's owner. Other roles have no privileges on it: they read it through the user's table, whose
+ * privileges and policies apply. It is not a member of the extension (dropping the user's table
  * would try to drop the extension); instead it has an AUTO dependency on its
  * parent in addition to the NORMAL one of inheritance, so that DROP TABLE drops it as well.
  *
@@ -45,6 +46,7 @@
 
 #include "interval.h"
 #include "owner.h"
+#include "relation_acl.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
 
@@ -232,6 +234,7 @@ eddy_stream_add_segment(Oid stream)
 		eddy_stream_execute(create_command(parent, name));
 		segment.relid = get_relname_relid(name, eddy_catalog_schema());
 		check_new_segment(segment.relid, parent);
+		eddy_acl_reset(segment.relid);
 		eddy_stream_give_segment(segment.relid, parent->rd_rel->relowner);
 		eddy_stream_bind_segment(segment.relid, stream);
 		eddy_catalog_insert_segment(&segment);

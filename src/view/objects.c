@@ -38,10 +38,12 @@
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
 #include "owner.h"
+#include "relation_acl.h"
 #include "view/chain.h"
 #include "view/kind.h"
 #include "view/kind_deferred.h"
@@ -52,56 +54,6 @@
 #define OWNER_PRIVILEGES (ACL_SELECT | ACL_DELETE)
 
 /* ---- privileges ---- */
-
-/* A copy of a relation's ACL, NULL if it has the default one. */
-static Acl *
-read_acl(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Acl		   *acl = NULL;
-	Datum		value;
-	bool		isnull;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	value = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
-	if (!isnull)
-		acl = DatumGetAclPCopy(value);
-	ReleaseSysCache(tuple);
-	return acl;
-}
-
-/*
- * Replaces a relation's ACL as GRANT would, regardless of the current user; NULL is the default.
- * The caller holds at least ShareUpdateExclusiveLock on the relation; without it VACUUM could
- * update the pg_class tuple in place meanwhile, and that update would be lost.
- */
-static void
-write_acl(Oid relid, const Acl *acl)
-{
-	Relation	rel = table_open(RelationRelationId, RowExclusiveLock);
-	HeapTuple	tuple = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(relid));
-	Datum		values[Natts_pg_class] = {0};
-	bool		nulls[Natts_pg_class] = {false};
-	bool		replaces[Natts_pg_class] = {false};
-	Acl		   *old = read_acl(relid);
-	Oid		   *old_members = NULL;
-	Oid		   *new_members = NULL;
-	int			nold = old ? aclmembers(old, &old_members) : 0;
-	int			nnew = acl ? aclmembers(acl, &new_members) : 0;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	replaces[Anum_pg_class_relacl - 1] = true;
-	nulls[Anum_pg_class_relacl - 1] = (acl == NULL);
-	values[Anum_pg_class_relacl - 1] = PointerGetDatum(acl);
-	tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replaces);
-	CatalogTupleUpdate(rel, &tuple->t_self, tuple);
-	updateAclDependencies(RelationRelationId, relid, 0, eddy_owner_of_relation(relid),
-						  nold, old_members, nnew, new_members);
-	table_close(rel, RowExclusiveLock);
-	CommandCounterIncrement();
-}
 
 /* Grants OWNER_PRIVILEGES to a role, or revokes them with their grant options. */
 static Acl *
@@ -129,7 +81,7 @@ sync_privileges(Oid state_table, Oid view_owner, Oid extension_owner)
 	bool		changed = false;
 
 	LockRelationOid(state_table, ShareUpdateExclusiveLock);
-	old = read_acl(state_table);
+	old = eddy_acl_read(state_table);
 	acl = old ? old : acldefault(OBJECT_TABLE, extension_owner);
 	items = old ? ACL_DAT(old) : NULL;
 	nitems = old ? ACL_NUM(old) : 0;
@@ -150,7 +102,7 @@ sync_privileges(Oid state_table, Oid view_owner, Oid extension_owner)
 	if (!granted)
 		acl = change_acl(acl, true, view_owner, extension_owner, extension_owner);
 	if (changed || !granted)
-		write_acl(state_table, acl);
+		eddy_acl_write(state_table, acl);
 }
 
 /* eddy_view_seize gives a relation to the owner of the extension and revokes all privileges. */
@@ -165,8 +117,7 @@ eddy_view_seize(Oid relid)
 		CommandCounterIncrement();
 	}
 	/* ALTER DEFAULT PRIVILEGES of the creator must not grant privileges in the new owner's name */
-	if (read_acl(relid))
-		write_acl(relid, NULL);
+	eddy_acl_reset(relid);
 }
 
 /* ---- dependencies ---- */
@@ -426,6 +377,30 @@ eddy_view_drop_table(Oid relid)
 	performDeletion(&address, DROP_CASCADE, PERFORM_DELETION_INTERNAL);
 }
 
+/* True if a view reads another one of a List of EddyView. */
+static bool
+reads_view(const EddyView *view, const List *views)
+{
+	ListCell   *lc;
+
+	foreach(lc, views)
+		if (list_member_oid(view->streams, ((const EddyView *) lfirst(lc))->relid))
+			return true;
+	return false;
+}
+
+/*
+ * Deletes the dead letters of a view that was dropped and has read other views: they are rows of these, which are
+ * shown to roles that may read them as long as it is known which these are. They cannot be replayed.
+ */
+static void
+delete_letters(Oid view)
+{
+	PushActiveSnapshot(GetLatestSnapshot());
+	eddy_catalog_delete_dead_letters(view);
+	PopActiveSnapshot();
+}
+
 /*
  * eddy_view_cleanup_dropped drops the remaining objects of views whose public view, definition or
  * state table was dropped: by DROP VIEW, DROP TABLE stream CASCADE, DROP OWNED or DROP SCHEMA.
@@ -436,11 +411,13 @@ void
 eddy_view_cleanup_dropped(DropBehavior behavior,
 						  const char *(*name_of) (Oid view, const void *arg), const void *arg)
 {
+	List	   *views;
 	ListCell   *lc;
 
 	if (!eddy_catalog_installed())
 		return;
-	foreach(lc, eddy_catalog_list_all_views())
+	views = eddy_catalog_list_all_views();
+	foreach(lc, views)
 	{
 		EddyView   *view = lfirst(lc);
 		bool		has_view = OidIsValid(eddy_owner_of_relation(view->relid));
@@ -456,6 +433,8 @@ eddy_view_cleanup_dropped(DropBehavior behavior,
 		if (eddy_catalog_get_view(view->relid) == NULL)
 			continue;
 		eddy_catalog_delete_view(view->relid);
+		if (reads_view(view, views))
+			delete_letters(view->relid);
 		if (behavior == DROP_RESTRICT && !has_view)
 		{
 			ObjectAddresses *objects = new_object_addresses();
@@ -502,10 +481,10 @@ eddy_view_drop_parts(const EddyView *old, const EddyView *new)
 void
 eddy_view_copy_privileges(Oid from, Oid to)
 {
-	Acl		   *acl = read_acl(from);
+	Acl		   *acl = eddy_acl_read(from);
 
 	if (acl)
-		write_acl(to, acl);
+		eddy_acl_write(to, acl);
 }
 
 /* eddy_view_drop does what DROP VIEW does, for the owner of the view or of its stream. */
