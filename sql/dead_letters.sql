@@ -79,7 +79,30 @@ BEGIN READ ONLY;
 SELECT eddy.replay_dead_letters('payments');
 ROLLBACK;
 
+-- Values of a type with a cast to json are shown as text: the function of the cast, which the owner of the type can
+-- replace, could fail for a row that is rejected or late.
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE FUNCTION mood_as_json(mood) RETURNS json STABLE LANGUAGE plpgsql AS $$ BEGIN RAISE 'called as %', current_user; END $$;
+CREATE CAST (mood AS json) WITH FUNCTION mood_as_json(mood);
+CREATE TYPE state_of_mind AS (mood mood, since date);
+CREATE DOMAIN moods AS mood[];
+CREATE UNLOGGED TABLE minds (n int, mood mood, moods moods, state state_of_mind, at timestamptz);
+SELECT eddy.create_stream('minds', event_time => 'at');
+SELECT eddy.create_continuous_view('per_hour', 'SELECT w.window_end, sum(1 / n) FROM minds, eddy.tumble(at, $$1 hour$$) AS w GROUP BY 1',
+    late => 'keep');
+INSERT INTO minds VALUES (0, 'bad', '{good,bad}', '(bad,2026-01-01)', '2026-01-01 12:00Z'), (1, 'good', NULL, NULL, '2026-01-01 14:00Z');
+INSERT INTO minds VALUES (1, 'bad', '{good}', '(bad,)', '2026-01-01 12:00Z');
+SELECT convert_from(payload, 'UTF8') AS payload, error FROM eddy.dead_letters WHERE stream = 'minds'::regclass;
+SELECT row_data FROM eddy.late_rows WHERE view = 'per_hour'::regclass;
+DELETE FROM eddy.dead_letters WHERE stream = 'minds'::regclass;
+DELETE FROM eddy.late_rows WHERE view = 'per_hour'::regclass;
+
 DROP VIEW payments_letters;
 DROP TABLE payments CASCADE;
 DROP TABLE rate;
+DROP TABLE minds CASCADE;
+SET client_min_messages = warning;
+DROP TYPE mood CASCADE;
+RESET client_min_messages;
+DROP TYPE state_of_mind;
 DROP ROLE dead_letters_other;

@@ -17,13 +17,19 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/typcache.h"
 
 #include "apply/steps.h"
 #include "owner.h"
@@ -47,20 +53,76 @@ compare_rejections(const ListCell *a, const ListCell *b)
 	return left->view < right->view ? -1 : left->view > right->view;
 }
 
-/* eddy_dead_letter_row returns a row in the form in which letters and late rows show it. */
+/*
+ * True if row_to_json would call a function for values of a type: a cast to json, which the owner of the type
+ * has created. If it failed, so would the batch, whatever the policy for its rows.
+ */
+static bool
+has_json_cast(Oid type)
+{
+	Oid			base = getBaseType(type);
+	Oid			element;
+	Oid			function;
+	TupleDesc	desc;
+	bool		found = false;
+
+	if (base < FirstNormalObjectId)
+		return false;
+	check_stack_depth();
+	element = get_element_type(base);
+	if (OidIsValid(element))
+		return has_json_cast(element);
+	if (!type_is_rowtype(base))
+		return find_coercion_pathway(JSONOID, base, COERCION_EXPLICIT, &function) ==
+			COERCION_PATH_FUNC;
+	desc = lookup_rowtype_tupdesc(base, -1);
+	for (int i = 0; i < desc->natts && !found; i++)
+		found = !TupleDescAttr(desc, i)->attisdropped &&
+			has_json_cast(TupleDescAttr(desc, i)->atttypid);
+	ReleaseTupleDesc(desc);
+	return found;
+}
+
+/* Replaces a value by its text, in a row and its description. */
+static void
+make_text(TupleDesc desc, int i, Datum *values, const bool *nulls)
+{
+	Form_pg_attribute att = TupleDescAttr(desc, i);
+	Oid			output;
+	bool		isvarlena;
+
+	getTypeOutputInfo(att->atttypid, &output, &isvarlena);
+	if (!nulls[i])
+		values[i] = CStringGetTextDatum(OidOutputFunctionCall(output, values[i]));
+	TupleDescInitEntry(desc, i + 1, pstrdup(NameStr(att->attname)), TEXTOID, -1, 0);
+}
+
+/*
+ * eddy_dead_letter_row returns a row in the form in which letters and late rows show it: row_to_json calls no
+ * function of a user for it. The caller has switched to the owner of the stream.
+ */
 Datum
 eddy_dead_letter_row(const EddyBatch *batch, TupleTableSlot *row)
 {
-	TupleDesc	desc;
+	int			natts = batch->nshown > 0 ? batch->nshown : batch->natts;
+	TupleDesc	desc = CreateTemplateTupleDesc(natts);
+	Datum	   *values = palloc(sizeof(Datum) * natts);
+	bool		as_it_is = natts == batch->natts;
 
-	if (batch->nshown == 0 || batch->nshown == batch->natts)
-		return ExecFetchSlotHeapTupleDatum(row);
-	desc = CreateTemplateTupleDesc(batch->nshown);
-	for (int i = 1; i <= batch->nshown; i++)
-		TupleDescCopyEntry(desc, i, batch->tupdesc, i);
 	slot_getallattrs(row);
-	return heap_copy_tuple_as_datum(heap_form_tuple(BlessTupleDesc(desc), row->tts_values,
-													row->tts_isnull), desc);
+	for (int i = 0; i < natts; i++)
+	{
+		TupleDescCopyEntry(desc, i + 1, batch->tupdesc, i + 1);
+		values[i] = row->tts_values[i];
+		if (TupleDescAttr(desc, i)->attisdropped || !has_json_cast(TupleDescAttr(desc, i)->atttypid))
+			continue;
+		make_text(desc, i, values, row->tts_isnull);
+		as_it_is = false;
+	}
+	if (as_it_is)
+		return ExecFetchSlotHeapTupleDatum(row);
+	return heap_copy_tuple_as_datum(heap_form_tuple(BlessTupleDesc(desc), values, row->tts_isnull),
+									desc);
 }
 
 /* A row that is not before the last one, as JSON text in UTF-8. */
@@ -154,7 +216,7 @@ eddy_dead_letter_write(EddyApply *apply)
 		write_letters(apply, rejections, NULL);
 	else
 	{
-		/* output functions and casts to json run with the rights of the stream's owner */
+		/* output functions run with the rights of the stream's owner */
 		eddy_owner_begin(&save, eddy_owner_of_relation(batch->stream));
 		reader.slot = MakeSingleTupleTableSlot(batch->tupdesc, &TTSOpsMinimalTuple);
 		eddy_apply_rewind(batch);

@@ -136,7 +136,7 @@ write_rows(EddyApply *apply, const EddyLateRows *late)
 											   ALLOCSET_DEFAULT_SIZES);
 	EddyOwnerSwitch save;
 
-	/* output functions and casts to json run with the rights of the stream's owner */
+	/* output functions run with the rights of the stream's owner */
 	eddy_owner_begin(&save, eddy_owner_of_relation(batch->stream));
 	reader.slot = MakeSingleTupleTableSlot(batch->tupdesc, batch->store ? &TTSOpsMinimalTuple :
 										   &TTSOpsVirtual);
