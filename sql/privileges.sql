@@ -164,6 +164,21 @@ SELECT c.relname, c.relkind FROM pg_class c
 WHERE c.relnamespace = 'eddy'::regnamespace AND c.relkind IN ('r', 'v', 'S')
   AND has_table_privilege('regress_eddy_nobody', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE') ORDER BY 1;
 
+-- Some of them get states of aggregates, which any bytea can be: with a sum whose header is not complete, and whose digits are
+-- none, and with each byte changed, of which the counts can be anything, and each number of bytes.
+CREATE FUNCTION try_state(state bytea) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN concat_ws(' ', eddy._exact_sum_numeric(state), eddy._exact_sum_numeric(eddy._exact_sum_combine(state, state)));
+EXCEPTION WHEN OTHERS THEN RETURN SQLERRM;
+END $$;
+SELECT what, try_state(('\x00000000' || '0100000000000000' || repeat('00', 24) || sum)::bytea) FROM (VALUES
+    ('-1.5', '28000000' || '80a0' || '0100' || '8813'), ('0', '18000000' || '0080'), ('no weight', '18000000' || '0000'),
+    ('half a digit', '1c000000' || '0080' || '01'), ('a digit of 10000', '20000000' || '8080' || '1027'), ('NaN', '18000000' || '00c0')) v (what, sum);
+SELECT count(try_state(substring(state FROM 1 FOR n))) = 5 * length(state) AS all_lengths,
+    count(try_state(set_byte(state, n - 1, byte))) = 5 * length(state) AS all_bytes
+FROM (SELECT eddy._exact_sum(v)::bytea AS state FROM (VALUES (1.5), (-70000000.25), ('NaN')) v (v)) s,
+    LATERAL generate_series(1, length(state)) n, unnest('{0, 127, 128, 192, 255}'::int[]) byte GROUP BY state;
+
 SET client_min_messages = warning;
 DROP SCHEMA priv_test CASCADE;
 DROP ROLE regress_eddy_owner, regress_eddy_analyst, regress_eddy_writer, regress_eddy_nobody;

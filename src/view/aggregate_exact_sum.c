@@ -72,23 +72,48 @@ zero(void)
 }
 
 /*
- * Returns the size of the header of a state. Users can call the functions with any bytea; the digits of
- * the sum may then be wrong, but no other memory is read.
+ * Whether a value that is stored in size bytes is a finite numeric. A numeric has its sign, decimal places and weight in
+ * a header of two bytes, or of four if the first bit is not set, and then digits to the base 10000. The server
+ * trusts that the header is complete, and computes the number of digits from it.
  */
+static bool
+is_finite_numeric(const char *sum, Size size)
+{
+	uint16		header;
+	Size		header_size = VARHDRSZ + sizeof(header);
+
+	if (size < header_size || !VARATT_IS_4B_U(sum) || VARSIZE(sum) != size)
+		return false;
+	memcpy(&header, sum + VARHDRSZ, sizeof(header));
+	/* both highest bits: NaN or infinite */
+	if ((header & 0xC000) == 0xC000)
+		return false;
+	if ((header & 0x8000) == 0)
+		header_size += sizeof(int16);
+	if (size < header_size || (size - header_size) % sizeof(int16) != 0)
+		return false;
+	for (const char *digit = sum + header_size; digit < sum + size; digit += sizeof(int16))
+	{
+		int16		value;
+
+		memcpy(&value, digit, sizeof(value));
+		if (value < 0 || value >= 10000)
+			return false;
+	}
+	return true;
+}
+
+/* Returns the size of the header of a state. Users can call the functions with any bytea. */
 static Size
 check_state(const StateHeader *stored)
 {
-	Size		size;
-
 	if (VARSIZE(stored) >= offsetof(StateHeader, scales) && stored->nscales >= 0 &&
 		stored->nscales <= MAX_SCALES)
 	{
-		const char *sum;
+		Size		size = header_size(stored->nscales);
 
-		size = header_size(stored->nscales);
-		sum = (const char *) stored + size;
-		if (VARSIZE(stored) >= size + VARHDRSZ + sizeof(uint16) && VARATT_IS_4B_U(sum) &&
-			VARSIZE(sum) == VARSIZE(stored) - size)
+		if (VARSIZE(stored) > size &&
+			is_finite_numeric((const char *) stored + size, VARSIZE(stored) - size))
 			return size;
 	}
 	ereport(ERROR,
