@@ -69,6 +69,7 @@ OBJS = \
 	src/catalog/view_table.o \
 	src/catalog/watermark_table.o \
 	src/kafka_library.o \
+	src/local_setting.o \
 	src/monotonic.o \
 	src/owner.o \
 	src/pg_eddy.o \

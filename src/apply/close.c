@@ -42,7 +42,6 @@
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -52,6 +51,7 @@
 #include "apply/close_pace.h"
 #include "apply/steps.h"
 #include "compat.h"
+#include "local_setting.h"
 #include "monotonic.h"
 #include "subtransaction.h"
 #include "view/view.h"
@@ -401,13 +401,6 @@ typedef struct TickStep
 	int64		waited;			/* for them, in microseconds */
 } TickStep;
 
-static void
-limit_wait(void)
-{
-	(void) set_config_option("lock_timeout", psprintf("%d", TICK_WAIT), PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-}
-
 /* eddy_close_lock_streams locks streams as batches do, without waiting; false if one is not available. */
 bool
 eddy_close_lock_streams(List *streams)
@@ -485,7 +478,7 @@ step_close(void *arg)
 	TickStep   *step = arg;
 	int64		budget = CLOSE_BUDGET;
 
-	limit_wait();
+	eddy_local_lock_timeout(TICK_WAIT);
 	step->complete = close_streams(step, &budget);
 	step->worked = budget < CLOSE_BUDGET;
 }
@@ -496,23 +489,10 @@ step_expire(void *arg)
 	TickStep   *step = arg;
 	int64		budget = CLOSE_BUDGET;
 
-	limit_wait();
+	eddy_local_lock_timeout(TICK_WAIT);
 	eddy_view_close_pause_at(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), EXPIRE_TIME));
 	step->complete = eddy_apply_expire(step->streams, get_watermark(step->streams), &budget);
 	step->worked = budget < CLOSE_BUDGET;
-}
-
-/*
- * Batches that are waiting for the step that is about to commit do not wait for the disk, too, even if
- * pg_eddy.synchronous_commit is on: else no commit of the database worker waits. If its
- * result is lost in a crash the same windows are closed again, by the same watermark, with the same
- * rows. Consumers get what was flushed, with the last step at the latest.
- */
-static void
-commit_without_waiting(void)
-{
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
 }
 
 /*
@@ -564,8 +544,15 @@ run_steps(List *streams, void (*function) (void *), int64 begin, int64 *work)
 			step.complete = true;
 		if (error && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && step.waiting)
 			note_holders(streams);
+
+		/*
+		 * Batches wait for this step, and need not wait for the disk as well, even if
+		 * pg_eddy.synchronous_commit is on. If its result is lost in a crash, the same windows are
+		 * closed again, by the same watermark, with the same rows. Consumers get what was flushed,
+		 * with the last step at the latest.
+		 */
 		if (error == NULL && !step.complete)
-			commit_without_waiting();
+			eddy_local_asynchronous_commit();
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(caller);

@@ -24,7 +24,6 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
-#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -32,13 +31,14 @@
 #include "utils/timestamp.h"
 
 #include "apply/steps.h"
+#include "local_setting.h"
 #include "monotonic.h"
 #include "settings.h"
 #include "subtransaction.h"
 #include "view/view.h"
 
 #define INTERVAL_ERROR (60 * USECS_PER_SEC) /* after an error in a view */
-#define LOCK_WAIT "100ms"
+#define LOCK_WAIT 100			/* ms */
 #define VACUUM_ROWS 2000		/* merged rows after which a table is vacuumed */
 #define VACUUM_COST_FACTOR 20	/* vacuuming takes at most 1/20 of the time */
 
@@ -125,8 +125,7 @@ add_view(const EddyView *view, void *arg)
 static void
 run_fold(void *arg)
 {
-	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
+	eddy_local_lock_timeout(LOCK_WAIT);
 	eddy_view_fold(arg);
 }
 

@@ -36,7 +36,6 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -47,6 +46,7 @@
 #include "apply/apply.h"
 #include "compat.h"
 #include "interval.h"
+#include "local_setting.h"
 #include "monotonic.h"
 
 #define INTERVAL 1000L			/* ms between ticks */
@@ -55,7 +55,7 @@
 #define QUIET_TICKS 10			/* without changes in the server one of so many is made */
 #define COST_FACTOR 50			/* a tick takes at most 1/50 of the time, without closing */
 #define STEP_FACTOR 64			/* the watermark follows the clock in steps of 1/64 */
-#define LOCK_WAIT "100ms"
+#define LOCK_WAIT 100			/* ms */
 
 /* What was seen of a stream, and when, on the monotonic clock. */
 typedef struct StreamClock
@@ -314,8 +314,7 @@ change_stream(const Due *due)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
+	eddy_local_lock_timeout(LOCK_WAIT);
 	if (ConditionalLockRelationOid(due->stream, RowExclusiveLock))
 	{
 		stream = eddy_catalog_get_stream(due->stream);

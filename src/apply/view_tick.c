@@ -23,13 +23,13 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "apply/steps.h"
 #include "interval.h"
+#include "local_setting.h"
 #include "monotonic.h"
 #include "subtransaction.h"
 #include "view/view.h"
@@ -41,7 +41,7 @@
 #define INTERVAL_MIN 20L
 #define INTERVAL_PART 10		/* of the interval of a view */
 #define INTERVAL_ERROR (60 * USECS_PER_SEC)
-#define LOCK_WAIT "100ms"
+#define LOCK_WAIT 100			/* ms */
 
 /* A view that the clock changes. */
 typedef struct TimedView
@@ -97,8 +97,7 @@ run_step(void *arg)
 	int64		budget = BUDGET;
 	List	   *changes = NIL;
 
-	(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
+	eddy_local_lock_timeout(LOCK_WAIT);
 	step->complete = true;
 	if (step->view->emits)
 	{

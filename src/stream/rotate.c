@@ -50,7 +50,6 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -58,6 +57,7 @@
 #include "utils/timestamp.h"
 
 #include "interval.h"
+#include "local_setting.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
 #include "subtransaction.h"
@@ -161,11 +161,8 @@ static void
 take_lock(void *arg)
 {
 	TimedLock *lock = arg;
-	char		timeout[32];
 
-	snprintf(timeout, sizeof(timeout), "%d", lock->lock_wait_ms);
-	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
+	eddy_local_lock_timeout(lock->lock_wait_ms);
 	LockRelationOid(lock->relid, AccessExclusiveLock);
 }
 

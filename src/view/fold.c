@@ -41,12 +41,12 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/sortsupport.h"
 #include "utils/timestamp.h"
 
+#include "local_setting.h"
 #include "owner.h"
 #include "view/changes.h"
 #include "view/kind.h"
@@ -57,9 +57,9 @@
 /* Deltas that one call merges, unless a page has more. */
 #define FOLD_ROWS 10000
 
-/* How long a group that another transaction has locked is waited for: the first one of a call, and others. */
-#define FOLD_LOCK_WAIT "20ms"
-#define FOLD_LOCK_WAIT_NEXT "1ms"
+/* How many ms a group that another transaction has locked is waited for: the first one of a call, and others. */
+#define FOLD_LOCK_WAIT 20
+#define FOLD_LOCK_WAIT_NEXT 1
 
 /* Places of the table of deltas are given to rows again: also those of deltas that stayed. */
 typedef struct FoldRow
@@ -405,13 +405,6 @@ split(const Fold *fold, int from, int to)
 
 /* ---- leaving out locked groups ---- */
 
-static void
-set_lock_wait(const char *wait)
-{
-	(void) set_config_option("lock_timeout", wait, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
-}
-
 /* Locks the row of the group of a delta, if it has one. Never waits. */
 static bool
 try_lock_group(EddyUpsert *groups, const FoldRow *row)
@@ -479,7 +472,7 @@ fold_range(Fold *fold, int from, int to)
 	if (locked)
 	{
 		if (!fold->waited)
-			set_lock_wait(FOLD_LOCK_WAIT_NEXT);
+			eddy_local_lock_timeout_in_level(FOLD_LOCK_WAIT_NEXT);
 		fold->waited = true;
 		kept = leave_out_locked(fold, from, to);
 		if (kept < to)
@@ -498,7 +491,7 @@ fold_range(Fold *fold, int from, int to)
 static void
 begin_fold(Fold *fold, EddyViewPlan *plan)
 {
-	set_lock_wait(FOLD_LOCK_WAIT);
+	eddy_local_lock_timeout_in_level(FOLD_LOCK_WAIT);
 	fold->plan = plan;
 	fold->table = eddy_deferred_deltas(plan);
 	fold->rel = table_open(fold->table->relid, RowExclusiveLock);

@@ -18,11 +18,12 @@
 #include "storage/lmgr.h"
 #include "utils/guc.h"
 
+#include "local_setting.h"
 #include "subtransaction.h"
 #include "view/view.h"
 
-/* for which a lock is waited for while another one is held; less than deadlock_timeout */
-#define SECOND_LOCK_WAIT "200ms"
+/* ms for which a lock is waited for while another one is held; less than deadlock_timeout */
+#define SECOND_LOCK_WAIT 200
 
 typedef struct LockAttempt
 {
@@ -41,8 +42,7 @@ run_attempt(void *arg)
 	attempt->waiting = attempt->first;
 	LockRelationOid(attempt->first, ShareRowExclusiveLock);
 	level = NewGUCNestLevel();
-	(void) set_config_option("lock_timeout", SECOND_LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	eddy_local_lock_timeout_in_level(SECOND_LOCK_WAIT);
 	foreach(lc, attempt->streams)
 	{
 		attempt->waiting = lfirst_oid(lc);

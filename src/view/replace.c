@@ -62,6 +62,7 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
+#include "local_setting.h"
 #include "owner.h"
 #include "subtransaction.h"
 #include "view/analyze.h"
@@ -147,8 +148,7 @@ run_attempt(void *arg)
 	else
 		lock_relations(attempt);
 	level = NewGUCNestLevel();
-	(void) set_config_option("lock_timeout", psprintf("%d", SECOND_LOCK_WAIT), PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	eddy_local_lock_timeout_in_level(SECOND_LOCK_WAIT);
 	attempt->limited = true;
 	if (attempt->streams_first)
 		lock_relations(attempt);

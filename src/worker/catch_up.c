@@ -49,7 +49,6 @@
 #include "storage/lmgr.h"
 #include "utils/backend_status.h"
 #include "utils/fmgrprotos.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -57,6 +56,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "local_setting.h"
 #include "settings.h"
 #include "subtransaction.h"
 #include "view/view.h"
@@ -69,7 +69,7 @@
 #define FINISH_INTERVAL 100		/* ms between attempts to hand over, which grow */
 #define FINISH_INTERVAL_MAX 5000
 #define IDLE_WAIT 100L			/* ms to wait when there is nothing to do */
-#define LOCK_WAIT "200"			/* ms for the lock on a stream; writers queue behind it */
+#define LOCK_WAIT 200			/* ms for the lock on a stream; writers queue behind it */
 #define LOCK_ATTEMPTS 20		/* if giving up is expensive */
 #define PREPARED_ATTEMPTS 5		/* attempts to hand over to another view that compare the results before the locks */
 #define RETRY_DELAY 2000L		/* ms after an error */
@@ -245,13 +245,6 @@ step_read_bounds(void *arg)
 	return result;
 }
 
-static void
-set_lock_timeout(const char *timeout)
-{
-	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
-							 true, 0, false);
-}
-
 /* The end of the filling. */
 typedef struct Finish
 {
@@ -271,12 +264,12 @@ lock_for_finish(void *arg)
 	const Finish *finish = arg;
 	ListCell   *lc;
 
-	set_lock_timeout(LOCK_WAIT);
+	eddy_local_lock_timeout(LOCK_WAIT);
 	if (OidIsValid(finish->replaces))
 		eddy_view_lock_replaced(finish->replaces, view_oid);
 	foreach(lc, finish->view->streams)
 		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
-	set_lock_timeout("0");
+	eddy_local_lock_timeout(0);
 }
 
 /*
@@ -302,9 +295,9 @@ take_locks(Finish *finish)
 static void
 prepare_replacement(Finish *finish)
 {
-	set_lock_timeout(LOCK_WAIT);
+	eddy_local_lock_timeout(LOCK_WAIT);
 	finish->replacement = eddy_view_succeed_begin(view_oid, finish->replaces);
-	set_lock_timeout("0");
+	eddy_local_lock_timeout(0);
 }
 
 /* True if there is a reader for each source of the view's streams: sources can be attached meanwhile. */

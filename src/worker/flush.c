@@ -26,8 +26,8 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
-#include "utils/guc.h"
 
+#include "local_setting.h"
 #include "settings.h"
 #include "worker/flush.h"
 #include "worker/shared_state.h"
@@ -42,8 +42,7 @@ eddy_flush_commit(bool force)
 	if (force)
 		ForceSyncCommit();
 	else if (!eddy_settings_synchronous_commit)
-		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
+		eddy_local_asynchronous_commit();
 	CommitTransactionCommand();
 	eddy_flush_request();
 }
