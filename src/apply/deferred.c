@@ -35,6 +35,7 @@
 #include "monotonic.h"
 #include "settings.h"
 #include "subtransaction.h"
+#include "transaction_error.h"
 #include "view/view.h"
 
 #define INTERVAL_ERROR (60 * USECS_PER_SEC) /* after an error in a view */
@@ -202,11 +203,7 @@ vacuum_table(Oid table, bool truncates)
 	}
 	PG_CATCH();
 	{
-		HOLD_INTERRUPTS();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		RESUME_INTERRUPTS();
+		eddy_transaction_log_error(PortalContext);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(TopMemoryContext);

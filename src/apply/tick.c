@@ -48,6 +48,7 @@
 #include "interval.h"
 #include "local_setting.h"
 #include "monotonic.h"
+#include "transaction_error.h"
 
 #define INTERVAL 1000L			/* ms between ticks */
 #define INTERVAL_NONE 60000L	/* ms, while no stream needs them */
@@ -337,20 +338,15 @@ try_change_stream(const Due *due, MemoryContext mcxt)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = eddy_transaction_error(mcxt);
 
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(mcxt);
-		error = CopyErrorData();
 		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
 			error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
 		{
 			EmitErrorReport();
 			get_clock(due->stream, 0)->retry_at = eddy_monotonic_usec() + INTERVAL_ERROR;
 		}
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		RESUME_INTERRUPTS();
+		eddy_transaction_abort(mcxt);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(mcxt);

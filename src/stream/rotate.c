@@ -61,6 +61,7 @@
 #include "stream/segment.h"
 #include "stream/stream.h"
 #include "subtransaction.h"
+#include "transaction_error.h"
 
 /* Milliseconds until the next round: at most, without a lock, and after an error. */
 #define INTERVAL_MAX 5000
@@ -668,13 +669,8 @@ try_maintain_stream(Oid relid, TimestampTz *next)
 	}
 	PG_CATCH();
 	{
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(mcxt);
-		EmitErrorReport();
-		AbortOutOfAnyTransaction();
-		FlushErrorState();
+		eddy_transaction_log_error(mcxt);
 		done = false;
-		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(mcxt);

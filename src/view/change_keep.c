@@ -34,6 +34,7 @@
 #include "interval.h"
 #include "monotonic.h"
 #include "owner.h"
+#include "transaction_error.h"
 #include "view/chain.h"
 #include "view/plan.h"
 #include "view/view.h"
@@ -247,12 +248,7 @@ eddy_view_prune_changes(void)
 	}
 	PG_CATCH();
 	{
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(caller);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		RESUME_INTERRUPTS();
+		eddy_transaction_log_error(caller);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);

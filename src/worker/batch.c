@@ -37,6 +37,7 @@
 #include "utils/timestamp.h"
 
 #include "settings.h"
+#include "transaction_error.h"
 #include "view/view.h"
 #include "worker/flush.h"
 #include "worker/process.h"
@@ -587,13 +588,8 @@ try_batch(EddySourceWorker *worker, bool careful, EddyOutcome *outcome, ErrorDat
 	PG_CATCH();
 	{
 		eddy_clock_stop();
-		MemoryContextSwitchTo(caller);
-		*error = CopyErrorData();
-		HOLD_INTERRUPTS();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		RESUME_INTERRUPTS();
-		MemoryContextSwitchTo(caller);
+		*error = eddy_transaction_error(caller);
+		eddy_transaction_abort(caller);
 		result = ATTEMPT_FAILED;
 	}
 	PG_END_TRY();

@@ -59,6 +59,7 @@
 #include "local_setting.h"
 #include "settings.h"
 #include "subtransaction.h"
+#include "transaction_error.h"
 #include "view/view.h"
 #include "worker/catch_up.h"
 #include "worker/process.h"
@@ -437,13 +438,8 @@ try_step(Step step, void *arg, StepResult *result, ErrorData **error)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(caller);
-		*error = CopyErrorData();
-		HOLD_INTERRUPTS();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		RESUME_INTERRUPTS();
-		MemoryContextSwitchTo(caller);
+		*error = eddy_transaction_error(caller);
+		eddy_transaction_abort(caller);
 		ok = false;
 	}
 	PG_END_TRY();
@@ -536,12 +532,8 @@ apply_batch(EddyReader *reader)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		HOLD_INTERRUPTS();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		RESUME_INTERRUPTS();
+		error = eddy_transaction_error(caller);
+		eddy_transaction_abort(caller);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
@@ -767,12 +759,8 @@ try_session(MemoryContext loop_context)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(loop_context);
-		error = CopyErrorData();
-		HOLD_INTERRUPTS();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		RESUME_INTERRUPTS();
+		error = eddy_transaction_error(loop_context);
+		eddy_transaction_abort(loop_context);
 	}
 	PG_END_TRY();
 	if (error)

@@ -38,6 +38,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "transaction_error.h"
 #include "view/view.h"
 #include "worker/process.h"
 #include "worker/slots.h"
@@ -527,17 +528,12 @@ try_session(MemoryContext loop_context, long *broker_delay, long *delay)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
+		ErrorData  *edata = eddy_transaction_error(loop_context);
 
-		MemoryContextSwitchTo(loop_context);
-		edata = CopyErrorData();
-		HOLD_INTERRUPTS();
 		/* the log gets the whole error, once per series; the status has its message */
 		if (!reported.valid || reported.running || strcmp(reported.error, edata->message) != 0)
 			EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		RESUME_INTERRUPTS();
+		eddy_transaction_abort(loop_context);
 		failed = true;
 		failure_code = edata->sqlerrcode;
 		strlcpy(failure, edata->message ? edata->message : "", sizeof(failure));
