@@ -222,6 +222,23 @@ is_wanted(List *wanted, const EddyWorkerId *id)
 	return false;
 }
 
+/* The ms until a worker of a kind that has failed, or had nothing to do, may be started again; at most wait. */
+static long
+until_restart(EddyWorkerKind kind, long wait)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+
+	foreach(lc, eddy_slots_list_in(MyDatabaseId, kind))
+	{
+		EddySlotView *slot = lfirst(lc);
+
+		if (slot->state == EDDY_SLOT_FAILED || slot->state == EDDY_SLOT_DONE)
+			wait = Min(wait, TimestampDifferenceMilliseconds(now, slot->next_start) + 1);
+	}
+	return wait;
+}
+
 /*
  * Starts workers for the wanted sources. The workers of other sources exit by themselves: the
  * commit that has woken this worker has woken them. Returns the ms until a failed one may be
@@ -231,16 +248,15 @@ static long
 start_workers(List *wanted)
 {
 	long		wait = CHECK_INTERVAL;
-	TimestampTz now = GetCurrentTimestamp();
 	List	   *waiting = NIL;
 	ListCell   *lc;
 
 	foreach(lc, eddy_slots_list_in(MyDatabaseId, EDDY_WORKER_SOURCE))
 	{
-		EddySlotView *view = lfirst(lc);
+		EddySlotView *slot = lfirst(lc);
 
-		if (!is_wanted(wanted, &view->id))
-			eddy_slots_release(view->id);
+		if (!is_wanted(wanted, &slot->id))
+			eddy_slots_release(slot->id);
 	}
 	foreach(lc, wanted)
 	{
@@ -262,14 +278,7 @@ start_workers(List *wanted)
 		report_waiting(waiting);
 		wait = Min(wait, RETRY_INTERVAL);
 	}
-	foreach(lc, eddy_slots_list_in(MyDatabaseId, EDDY_WORKER_SOURCE))
-	{
-		EddySlotView *view = lfirst(lc);
-
-		if (view->state == EDDY_SLOT_FAILED || view->state == EDDY_SLOT_DONE)
-			wait = Min(wait, TimestampDifferenceMilliseconds(now, view->next_start) + 1);
-	}
-	return wait;
+	return until_restart(EDDY_WORKER_SOURCE, wait);
 }
 
 /*
@@ -279,7 +288,6 @@ start_workers(List *wanted)
 static long
 start_filling(List *starts)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	long		wait = CHECK_INTERVAL;
 	ListCell   *lc;
 
@@ -306,14 +314,7 @@ start_filling(List *starts)
 			wait = Min(wait, RETRY_INTERVAL);
 		}
 	}
-	foreach(lc, eddy_slots_list_in(MyDatabaseId, EDDY_WORKER_CATCH_UP))
-	{
-		EddySlotView *slot = lfirst(lc);
-
-		if (slot->state == EDDY_SLOT_FAILED || slot->state == EDDY_SLOT_DONE)
-			wait = Min(wait, TimestampDifferenceMilliseconds(now, slot->next_start) + 1);
-	}
-	return wait;
+	return until_restart(EDDY_WORKER_CATCH_UP, wait);
 }
 
 /* Releases all slots of a kind; true when no worker of that kind is left. */
@@ -403,18 +404,136 @@ set_commits(void)
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
 }
 
+/* When each part of the work is due again. */
+typedef struct Schedule
+{
+	TimestampTz workers;		/* comparing the workers that should run with those that do */
+	TimestampTz housekeeping;
+	TimestampTz deferred;		/* merging what users' statements have left to this process */
+	TimestampTz tick;
+	TimestampTz view_tick;
+} Schedule;
+
+static TimestampTz
+in_msec(long msec)
+{
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), msec);
+}
+
+static bool
+is_due(TimestampTz time)
+{
+	return GetCurrentTimestamp() >= time;
+}
+
+/* Starts the workers that should run. False if the database does not have the extension. */
+static bool
+check_workers(Schedule *next)
+{
+	static bool upgraded = false;
+	MemoryContext caller = CurrentMemoryContext;
+	bool		installed;
+	List	   *starts;
+	List	   *wanted = read_wanted(&installed, &starts);
+	long		pause;
+	long		filling_pause;
+
+	if (!installed)
+		return false;
+	if (!upgraded)
+	{
+		upgrade_states();
+		MemoryContextSwitchTo(caller);
+		upgraded = true;
+	}
+	eddy_slots_succeed();
+	eddy_slots_check_starting();
+	pause = start_workers(wanted);
+	filling_pause = start_filling(starts);
+	next->workers = in_msec(Min(pause, filling_pause));
+	/* what has woken this process may have made anything due */
+	next->tick = next->view_tick = next->deferred = 0;
+	return true;
+}
+
+/* Does what is due by the clock; woken: something else than time may have made work due. */
+static void
+do_due_work(Schedule *next, bool woken)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (is_due(next->housekeeping))
+	{
+		pgstat_report_activity(STATE_RUNNING, "keeping staging within its retention");
+		next->housekeeping = in_msec(eddy_stream_housekeep());
+		MemoryContextSwitchTo(caller);
+		pgstat_report_activity(STATE_IDLE, NULL);
+	}
+	if (is_due(Min(Min(next->deferred, next->tick), next->view_tick)) && eddy_worker_restores())
+	{
+		next->deferred = next->tick = next->view_tick = in_msec(RESTORE_INTERVAL);
+		pgstat_report_activity(STATE_IDLE, "waiting for the end of a restore");
+	}
+	/* before the tick, which closes windows: less is left to be merged then */
+	if (is_due(next->deferred))
+	{
+		long		pause = eddy_deferred_tick();
+
+		MemoryContextSwitchTo(caller);
+		next->deferred = in_msec(pause < 0 ? DEFERRED_INTERVAL : pause);
+	}
+	if (is_due(next->tick))
+	{
+		long		pause = eddy_apply_tick(woken);
+		long		prune_pause = eddy_view_prune_changes();
+
+		MemoryContextSwitchTo(caller);
+		next->tick = in_msec(Min(pause, prune_pause));
+	}
+	if (is_due(next->view_tick))
+	{
+		long		pause = eddy_view_tick();
+
+		MemoryContextSwitchTo(caller);
+		/* a new view wakes this worker */
+		next->view_tick = in_msec(pause < 0 ? CHECK_INTERVAL : pause);
+	}
+	if (!eddy_settings_synchronous_commit)
+		eddy_flush_request();
+}
+
+/* Waits until something is due; true if the latch was set. */
+static bool
+wait_until_due(const Schedule *next)
+{
+	static uint32 wait_event = 0;
+	TimestampTz until = Min(Min(next->workers, next->housekeeping),
+							Min(Min(next->tick, next->view_tick), next->deferred));
+
+	pgstat_report_stat(true);
+	return (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					  TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until) + 1,
+					  eddy_compat_wait_event(&wait_event, "EddyDatabaseMain")) &
+			WL_LATCH_SET) != 0;
+}
+
+/* Waits for a worker to exit after the extension was dropped. */
+static void
+wait_for_exit(void)
+{
+	static uint32 wait_event = 0;
+
+	/* source workers were woken by the same commit; each sets our latch when it exits */
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000L,
+					 eddy_compat_wait_event(&wait_event, "EddyDatabaseMain"));
+}
+
 void
 eddy_database_worker_main(Datum arg)
 {
-	static uint32 wait_event = 0;
 	MemoryContext loop_context;
-	TimestampTz next_check = 0;
-	TimestampTz next_housekeeping = 0;
-	TimestampTz next_tick = 0;
-	TimestampTz next_view_tick = 0;
-	TimestampTz next_deferred = 0;
+	Schedule	next = {0};
 	bool		installed = false;
-	bool		upgraded = false;
 	bool		woken = true;
 	EddyWorkerId id = eddy_slots_attach(arg);
 
@@ -432,10 +551,6 @@ eddy_database_worker_main(Datum arg)
 
 	for (;;)
 	{
-		List	   *wanted;
-		List	   *starts;
-		TimestampTz next;
-
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		eddy_process_reload_config();
@@ -444,92 +559,19 @@ eddy_database_worker_main(Datum arg)
 		MemoryContextSwitchTo(loop_context);
 		MemoryContextReset(loop_context);
 
-		/* without a wake-up only a tick may be due */
-		if (woken || !installed || GetCurrentTimestamp() >= next_check)
+		/* without a wake-up only work by the clock may be due */
+		if (woken || !installed || is_due(next.workers))
+			installed = check_workers(&next);
+		if (installed)
 		{
-			wanted = read_wanted(&installed, &starts);
-			if (installed && !upgraded)
-			{
-				upgrade_states();
-				MemoryContextSwitchTo(loop_context);
-				upgraded = true;
-			}
-			if (installed)
-			{
-				long		pause;
-
-				eddy_slots_succeed();
-				eddy_slots_check_starting();
-				pause = start_workers(wanted);
-				pause = Min(pause, start_filling(starts));
-				next_check = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
-				next_tick = next_view_tick = 0;
-				next_deferred = 0;
-			}
+			do_due_work(&next, woken);
+			woken = wait_until_due(&next);
 		}
-		if (!installed && release_all())
-		{
-			eddy_slots_finish();
-			proc_exit(0);
-		}
-		if (!installed)
-		{
-			/* source workers were woken by the same commit; each sets our latch when it exits */
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000L,
-							 eddy_compat_wait_event(&wait_event, "EddyDatabaseMain"));
-			continue;
-		}
-
-		if (GetCurrentTimestamp() >= next_housekeeping)
-		{
-			long		pause;
-
-			pgstat_report_activity(STATE_RUNNING, "keeping staging within its retention");
-			pause = eddy_stream_housekeep();
-			MemoryContextSwitchTo(loop_context);
-			next_housekeeping = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
-			pgstat_report_activity(STATE_IDLE, NULL);
-		}
-		if (GetCurrentTimestamp() >= Min(Min(next_deferred, next_tick), next_view_tick) &&
-			eddy_worker_restores())
-		{
-			next_deferred = next_tick = next_view_tick =
-				TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RESTORE_INTERVAL);
-			pgstat_report_activity(STATE_IDLE, "waiting for the end of a restore");
-		}
-		/* before the tick, which closes windows: less is left to be merged then */
-		if (GetCurrentTimestamp() >= next_deferred)
-		{
-			long		pause = eddy_deferred_tick();
-
-			MemoryContextSwitchTo(loop_context);
-			next_deferred = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														pause < 0 ? DEFERRED_INTERVAL : pause);
-		}
-		if (GetCurrentTimestamp() >= next_tick)
-		{
-			long		pause = eddy_apply_tick(woken);
-
-			pause = Min(pause, eddy_view_prune_changes());
-			MemoryContextSwitchTo(loop_context);
-			next_tick = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
-		}
-		if (GetCurrentTimestamp() >= next_view_tick)
-		{
-			long		pause = eddy_view_tick();
-
-			MemoryContextSwitchTo(loop_context);
-			/* a new view wakes this worker */
-			next_view_tick = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														 pause < 0 ? CHECK_INTERVAL : pause);
-		}
-		if (!eddy_settings_synchronous_commit)
-			eddy_flush_request();
-		next = Min(Min(next_check, next_housekeeping), Min(Min(next_tick, next_view_tick), next_deferred));
-		pgstat_report_stat(true);
-		woken = (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						   TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1,
-						   eddy_compat_wait_event(&wait_event, "EddyDatabaseMain")) &
-				 WL_LATCH_SET) != 0;
+		else if (release_all())
+			break;
+		else
+			wait_for_exit();
 	}
+	eddy_slots_finish();
+	proc_exit(0);
 }
