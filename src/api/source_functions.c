@@ -370,10 +370,12 @@ eddy_detach_kafka(PG_FUNCTION_ARGS)
 									 text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	EddyStream *stream = eddy_catalog_get_stream(source->stream);
 	EddyWatermarkChange none = {.user_event_time = DT_NOBEGIN};
-	TimestampTz watermark = eddy_watermark_get(stream);
+	TimestampTz before = eddy_watermark_get(stream);
+	TimestampTz watermark;
 
 	eddy_catalog_delete_source(source->source);
-	watermark = Max(watermark, eddy_watermark_next(stream, &none));
+	watermark = eddy_watermark_next(stream, &none);
+	watermark = Max(before, watermark);
 	if (!TIMESTAMP_IS_NOBEGIN(watermark))
 		(void) eddy_watermark_raise(stream, watermark, -1, true);
 	eddy_worker_wakeup_at_commit();

@@ -220,6 +220,8 @@ examine(const EddyStream *stream, List *united, int64 now, Due *due, bool *waiti
 	EddyUserPartition users = eddy_catalog_get_user_partition(stream->relid);
 	int64		timeout = eddy_interval_usec(&stream->idle_timeout);
 	TimestampTz watermark = eddy_watermark_get(stream);
+	TimestampTz by_rows;
+	TimestampTz by_clock;
 	EddyWatermarkChange change = {.user_event_time = DT_NOBEGIN};
 
 	due->stream = stream->relid;
@@ -240,8 +242,9 @@ examine(const EddyStream *stream, List *united, int64 now, Due *due, bool *waiti
 			change.idles_users = true;
 		}
 	}
-	due->until = Max(eddy_watermark_next(stream, &change),
-					 follow_clock(clock, stream, watermark, now));
+	by_rows = eddy_watermark_next(stream, &change);
+	by_clock = follow_clock(clock, stream, watermark, now);
+	due->until = Max(by_rows, by_clock);
 	return due->until > watermark || due->idle_user_rows >= 0;
 }
 

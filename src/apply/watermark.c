@@ -322,7 +322,10 @@ get_minimum(List *streams, bool without_idle)
 TimestampTz
 eddy_watermark_of_union(Oid view, List *streams)
 {
-	return Max(get_minimum(streams, false), eddy_catalog_get_watermark(view).raised);
+	TimestampTz watermark = get_minimum(streams, false);
+	TimestampTz raised = eddy_catalog_get_watermark(view).raised;
+
+	return Max(watermark, raised);
 }
 
 TimestampTz
@@ -339,7 +342,11 @@ eddy_watermark_for_closing(List *streams, List *views)
 	}
 	watermark = get_minimum(streams, true);
 	foreach(lc, views)
-		watermark = Max(watermark, eddy_catalog_get_watermark(lfirst_oid(lc)).raised);
+	{
+		TimestampTz raised = eddy_catalog_get_watermark(lfirst_oid(lc)).raised;
+
+		watermark = Max(watermark, raised);
+	}
 	return watermark;
 }
 

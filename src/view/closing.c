@@ -184,7 +184,11 @@ eddy_view_next_due(EddyViewPlan *plan)
 	due = next_end(plan, progress->closed_until, &plan->interrupted);
 	/* also of windows that are closed already, if they accept late rows */
 	if (plan->deferred)
-		due = Min(due, eddy_deferred_first_end(plan));
+	{
+		TimestampTz first_end = eddy_deferred_first_end(plan);
+
+		due = Min(due, first_end);
+	}
 	if (plan->lateness > 0 && plan->lateness != EDDY_LATENESS_UNLIMITED)
 	{
 		bool		final;
