@@ -388,31 +388,51 @@ renames_column(const RenameStmt *stmt)
 	return stmt->renameType == OBJECT_COLUMN || stmt->renameType == OBJECT_ATTRIBUTE;
 }
 
-static void
-run_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
-			DestReceiver *dest, QueryCompletion *qc)
+/* A utility command: the arguments of the hook, and what is known of it before it is executed. */
+typedef struct Command
 {
-	if (prev_process_utility)
-		prev_process_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest,
-							 qc);
-	else
-		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
-								dest, qc);
+	PlannedStmt *pstmt;
+	const char *query_string;
+	bool		read_only_tree;
+	ProcessUtilityContext context;
+	ParamListInfo params;
+	QueryEnvironment *query_env;
+	DestReceiver *dest;
+	QueryCompletion *qc;
+
+	Node	   *parsetree;
+	bool		copies;			/* COPY FROM */
+	bool		guarded;		/* a part of a command is checked with the command */
+	bool		concerns_workers;
+	bool		may_install;	/* COMMIT PREPARED in a database without the extension */
+	Oid			evicted;		/* the database that workers must leave, or InvalidOid */
+	List	   *signed_views;	/* whose signatures have names that the command may change */
+	RenameStmt *rename;			/* of columns or servers, which the catalog follows; or NULL */
+	List	   *held;			/* by LOCK TABLE */
+	EddyGuardFrame frame;		/* the objects that it changes */
+} Command;
+
+static void
+run_utility(Command *command)
+{
+	ProcessUtility_hook_type run = prev_process_utility ? prev_process_utility :
+		standard_ProcessUtility;
+
+	run(command->pstmt, command->query_string, command->read_only_tree, command->context,
+		command->params, command->query_env, command->dest, command->qc);
 }
 
 /* COPY FROM. What other libraries do around the server's command, such as statistics, is not left out. */
 static void
-run_copy(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-		 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
-		 DestReceiver *dest, QueryCompletion *qc)
+run_copy(Command *command)
 {
 	uint64		processed;
 
-	if (prev_process_utility || !eddy_copy_into_stream(pstmt, queryString, &processed))
-		run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-	else if (qc)
-		SetQueryCompletion(qc, CMDTAG_COPY, processed);
+	if (prev_process_utility ||
+		!eddy_copy_into_stream(command->pstmt, command->query_string, &processed))
+		run_utility(command);
+	else if (command->qc)
+		SetQueryCompletion(command->qc, CMDTAG_COPY, processed);
 }
 
 /*
@@ -420,16 +440,14 @@ run_copy(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
  * object behind it.
  */
 static void
-run_alter_table(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-				ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
-				DestReceiver *dest, QueryCompletion *qc)
+run_alter_table(Command *command)
 {
 	MemoryContext mcxt = CurrentMemoryContext;
 	List	   *names = eddy_view_list_definitions();
 
 	PG_TRY();
 	{
-		run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		run_utility(command);
 	}
 	PG_CATCH();
 	{
@@ -445,113 +463,158 @@ run_alter_table(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	PG_END_TRY();
 }
 
+/* Takes the locks that must come before those of a command, and reads what it may change. */
 static void
-process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-				ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
-				DestReceiver *dest, QueryCompletion *qc)
+prepare_command(Command *command)
 {
-	Node	   *parsetree = pstmt->utilityStmt;
-	bool		copies = IsA(parsetree, CopyStmt) && ((CopyStmt *) parsetree)->is_from;
-	Oid			database = database_to_evict(parsetree);
-	bool		wake = concerns_workers(parsetree);
-	bool		may_install = is_commit_prepared(parsetree) && !eddy_catalog_installed();
-	/* a part of a command is checked with the command */
-	bool		guarded = context != PROCESS_UTILITY_SUBCOMMAND;
-	EddyGuardFrame frame = {0};
-	DropBehavior behavior = drop_behavior(parsetree);
-	bool		renames = renames_functions(parsetree);
-	List	   *signed_views = renames ? eddy_signature_before_rename() : NIL;
-	RenameStmt *rename = NULL;
-	List	   *held = NIL;
+	Node	   *parsetree = command->parsetree;
 
-	eddy_guard_check_copy(copies ? (CopyStmt *) parsetree : NULL);
+	command->copies = IsA(parsetree, CopyStmt) && ((CopyStmt *) parsetree)->is_from;
+	command->guarded = command->context != PROCESS_UTILITY_SUBCOMMAND;
+	command->evicted = database_to_evict(parsetree);
+	command->concerns_workers = concerns_workers(parsetree);
+	command->may_install = is_commit_prepared(parsetree) && !eddy_catalog_installed();
+	if (renames_functions(parsetree))
+		command->signed_views = eddy_signature_before_rename();
+
+	eddy_guard_check_copy(command->copies ? (CopyStmt *) parsetree : NULL);
 	if (IsA(parsetree, LockStmt))
-		held = eddy_guard_lock((LockStmt *) parsetree);
+		command->held = eddy_guard_lock((LockStmt *) parsetree);
 	if (IsA(parsetree, RenameStmt))
 	{
 		RenameStmt *stmt = (RenameStmt *) parsetree;
 
 		if (renames_column(stmt) || stmt->renameType == OBJECT_FOREIGN_SERVER)
-			rename = copyObject(stmt);
+			command->rename = copyObject(stmt);
 		if (stmt->renameType == OBJECT_FOREIGN_SERVER && eddy_catalog_installed())
 			lock_sources_of_server(strVal(stmt->object));
 	}
 	if (IsA(parsetree, DropStmt) && ((DropStmt *) parsetree)->removeType == OBJECT_VIEW)
 		eddy_guard_lock_streams((DropStmt *) parsetree);
+}
 
-	if (OidIsValid(database))
+/* Begins what end_command ends, also after an error. */
+static void
+begin_command(Command *command)
+{
+	if (OidIsValid(command->evicted))
 	{
-		eddy_worker_evict(database);
-		eddy_watermark_reset(database);
+		eddy_worker_evict(command->evicted);
+		eddy_watermark_reset(command->evicted);
 	}
-	if (copies)
+	if (command->copies)
 		eddy_statement_enter_copy();
-	if (guarded)
-		eddy_guard_begin(&frame);
-	PG_TRY();
+	if (command->guarded)
+		eddy_guard_begin(&command->frame);
+}
+
+static void
+execute_command(Command *command)
+{
+	if (command->guarded)
+		note_alter_table(command->parsetree);
+	if (IsA(command->parsetree, AlterTableStmt) && eddy_catalog_has_members())
+		run_alter_table(command);
+	else if (command->copies)
+		run_copy(command);
+	else
+		run_utility(command);
+	if (command->guarded)
 	{
-		if (guarded)
-			note_alter_table(parsetree);
-		if (IsA(parsetree, AlterTableStmt) && eddy_catalog_has_members())
-			run_alter_table(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-		else if (copies)
-			run_copy(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-		else
-			run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-		if (guarded)
-		{
-			note_alter_table(parsetree);
-			eddy_guard_check(behavior);
-		}
+		note_alter_table(command->parsetree);
+		eddy_guard_check(drop_behavior(command->parsetree));
 	}
-	PG_FINALLY();
-	{
-		if (guarded)
-			eddy_guard_end(&frame);
-		if (copies)
-			eddy_statement_leave();
-		if (OidIsValid(database))
-			eddy_worker_readmit(database);
-	}
-	PG_END_TRY();
+}
+
+static void
+end_command(Command *command)
+{
+	if (command->guarded)
+		eddy_guard_end(&command->frame);
+	if (command->copies)
+		eddy_statement_leave();
+	if (OidIsValid(command->evicted))
+		eddy_worker_readmit(command->evicted);
+}
+
+/* Changes names in the catalog after columns or a server were renamed. */
+static void
+follow_rename(const Command *command)
+{
+	const RenameStmt *rename = command->rename;
+	ListCell   *lc;
+
+	if (!renames_column(rename))
+		follow_server_rename(strVal(rename->object), rename->newname);
+	else
+		foreach(lc, command->frame.column_altered)
+			follow_column_rename(lfirst_oid(lc), rename->subname, rename->newname);
+}
+
+/* What a command that has succeeded entails. */
+static void
+follow_command(Command *command)
+{
+	Node	   *parsetree = command->parsetree;
 
 	if (IsA(parsetree, LockStmt))
-		eddy_guard_lock_end((LockStmt *) parsetree, held);
+		eddy_guard_lock_end((LockStmt *) parsetree, command->held);
 	if (IsA(parsetree, TruncateStmt))
-		forget_truncated(frame.truncated);
-	if (signed_views)
+		forget_truncated(command->frame.truncated);
+	if (command->signed_views)
 	{
 		CommandCounterIncrement();
-		eddy_signature_after_rename(signed_views);
+		eddy_signature_after_rename(command->signed_views);
 	}
 	/* another session has stored what it has */
 	if (is_commit_prepared(parsetree))
 		eddy_watermark_reset(MyDatabaseId);
 	/* that was CREATE EXTENSION */
-	if (may_install)
+	if (command->may_install)
 	{
 		AcceptInvalidationMessages();
-		wake = eddy_catalog_installed();
+		command->concerns_workers = eddy_catalog_installed();
 	}
-	if (copies)
+	if (command->copies)
 	{
 		note_restore((CopyStmt *) parsetree);
 		eddy_statement_flush();
 	}
-	if (wake)
+	if (command->concerns_workers)
 		eddy_worker_wakeup_at_commit();
-	if (rename && eddy_catalog_installed())
-	{
-		if (renames_column(rename))
-		{
-			ListCell   *lc;
+	if (command->rename && eddy_catalog_installed())
+		follow_rename(command);
+}
 
-			foreach(lc, frame.column_altered)
-				follow_column_rename(lfirst_oid(lc), rename->subname, rename->newname);
-		}
-		else
-			follow_server_rename(strVal(rename->object), rename->newname);
+static void
+process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+				ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
+				DestReceiver *dest, QueryCompletion *qc)
+{
+	Command		command = {
+		.pstmt = pstmt,
+		.query_string = queryString,
+		.read_only_tree = readOnlyTree,
+		.context = context,
+		.params = params,
+		.query_env = queryEnv,
+		.dest = dest,
+		.qc = qc,
+		.parsetree = pstmt->utilityStmt
+	};
+
+	prepare_command(&command);
+	begin_command(&command);
+	PG_TRY();
+	{
+		execute_command(&command);
 	}
+	PG_FINALLY();
+	{
+		end_command(&command);
+	}
+	PG_END_TRY();
+	follow_command(&command);
 }
 
 void
