@@ -221,111 +221,144 @@ append_list(StringInfo out, const char *property, const StringInfoData *list)
 		appendStringInfo(out, "%s=%s\n", property, list->data);
 }
 
+/* Values of properties of Debezium's connector that have a part for each view. */
+typedef struct DebeziumLists
+{
+	StringInfoData tables;
+	StringInfoData excluded;	/* columns */
+	StringInfoData keys;
+	StringInfoData overrides;	/* tables with a query for the first rows */
+	StringInfoData queries;		/* properties with these queries */
+	StringInfoData transforms;
+	StringInfoData routes;		/* properties of the transforms */
+} DebeziumLists;
+
+static void
+exclude_columns(DebeziumLists *lists, const char *table, TupleDesc desc, const List *published)
+{
+	for (AttrNumber attnum = 1; attnum <= desc->natts; attnum++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, attnum - 1);
+
+		if (attribute->attisdropped || list_member_int(published, attnum))
+			continue;
+		if (lists->excluded.len > 0)
+			appendStringInfoChar(&lists->excluded, ',');
+		append_column_pattern(&lists->excluded, table, NameStr(attribute->attname), desc);
+	}
+}
+
+static void
+add_keys(DebeziumLists *lists, const char *table, TupleDesc desc, const List *columns)
+{
+	ListCell   *lc;
+
+	if (columns == NIL)
+		return;
+	appendStringInfo(&lists->keys, "%seddy.", lists->keys.len > 0 ? ";" : "");
+	append_pattern(&lists->keys, table);
+	foreach(lc, columns)
+	{
+		appendStringInfoChar(&lists->keys, foreach_current_index(lc) > 0 ? ',' : ':');
+		append_column_pattern(&lists->keys, NULL,
+							  NameStr(TupleDescAttr(desc, lfirst_int(lc) - 1)->attname), desc);
+	}
+}
+
+/* Debezium reads the first rows by this query: without rows that HAVING or emit => 'on_close' hides. */
+static void
+add_query(DebeziumLists *lists, const EddyView *view, List *columns)
+{
+	const char *table = state_table_name(view);
+	StringInfoData query;
+
+	initStringInfo(&query);
+	appendStringInfoString(&query, "SELECT ");
+	append_columns(&query, view, columns);
+	appendStringInfo(&query, " FROM %s", table);
+	if (view->visible_column)
+		appendStringInfo(&query, " WHERE %s",
+						 quote_identifier(get_attname(view->state_table, view->visible_column,
+													  false)));
+	/* Debezium reads these names as SQL does */
+	if (lists->overrides.len > 0)
+		appendStringInfoChar(&lists->overrides, ',');
+	append_property(&lists->overrides, table);
+	appendStringInfoString(&lists->queries, "snapshot.select.statement.overrides.");
+	append_property_name(&lists->queries, table);
+	appendStringInfoChar(&lists->queries, '=');
+	append_property(&lists->queries, query.data);
+	appendStringInfoChar(&lists->queries, '\n');
+}
+
+/* The topic of a view has the name of the view, not that of its state table. */
+static void
+add_route(DebeziumLists *lists, const EddyView *view, const char *table, int number)
+{
+	StringInfo	routes = &lists->routes;
+
+	appendStringInfo(&lists->transforms, "%sview%d", number > 1 ? "," : "", number);
+	appendStringInfo(routes,
+					 "transforms.view%d.type=io.debezium.transforms.ByLogicalTableRouter\n"
+					 "transforms.view%d.topic.regex=(.*)[.]eddy[.]", number, number);
+	append_topic_pattern(routes, table);
+	appendStringInfo(routes, "\ntransforms.view%d.topic.replacement=$1.", number);
+	append_replacement(routes, get_namespace_name(get_rel_namespace(view->relid)));
+	appendStringInfoChar(routes, '.');
+	append_replacement(routes, get_rel_name(view->relid));
+	appendStringInfo(routes, "\ntransforms.view%d.key.enforce.uniqueness=false\n", number);
+}
+
+static void
+add_view(DebeziumLists *lists, const EddyView *view, int number)
+{
+	char	   *table = get_rel_name(view->state_table);
+	List	   *columns = published_columns(view);
+	Relation	relation = table_open(view->state_table, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(relation);
+
+	appendStringInfo(&lists->tables, "%seddy.", lists->tables.len > 0 ? "," : "");
+	append_pattern(&lists->tables, table);
+	exclude_columns(lists, table, desc, columns);
+	add_keys(lists, table, desc, published_keys(view));
+	table_close(relation, AccessShareLock);
+	add_query(lists, view, columns);
+	add_route(lists, view, table, number);
+}
+
 /* The properties of Debezium's connector for PostgreSQL. */
 static void
 describe_debezium(StringInfo out, const char *name, List *views)
 {
-	StringInfoData tables;
-	StringInfoData excluded;
-	StringInfoData keys;
-	StringInfoData overrides;
-	StringInfoData queries;
-	StringInfoData transforms;
-	StringInfoData routes;
+	DebeziumLists lists;
 	ListCell   *lc;
 
-	initStringInfo(&tables);
-	initStringInfo(&excluded);
-	initStringInfo(&keys);
-	initStringInfo(&overrides);
-	initStringInfo(&queries);
-	initStringInfo(&transforms);
-	initStringInfo(&routes);
+	initStringInfo(&lists.tables);
+	initStringInfo(&lists.excluded);
+	initStringInfo(&lists.keys);
+	initStringInfo(&lists.overrides);
+	initStringInfo(&lists.queries);
+	initStringInfo(&lists.transforms);
+	initStringInfo(&lists.routes);
 	foreach(lc, views)
-	{
-		EddyView   *view = lfirst(lc);
-		char	   *table = get_rel_name(view->state_table);
-		List	   *columns = published_columns(view);
-		Relation	relation = table_open(view->state_table, AccessShareLock);
-		int			number = foreach_current_index(lc) + 1;
-		StringInfoData query;
-		ListCell   *cell;
-
-		appendStringInfo(&tables, "%seddy.", tables.len > 0 ? "," : "");
-		append_pattern(&tables, table);
-
-		for (AttrNumber attnum = 1; attnum <= RelationGetNumberOfAttributes(relation); attnum++)
-		{
-			Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), attnum - 1);
-
-			if (attribute->attisdropped || list_member_int(columns, attnum))
-				continue;
-			if (excluded.len > 0)
-				appendStringInfoChar(&excluded, ',');
-			append_column_pattern(&excluded, table, NameStr(attribute->attname),
-								  RelationGetDescr(relation));
-		}
-
-		foreach(cell, published_keys(view))
-		{
-			if (foreach_current_index(cell) == 0)
-			{
-				appendStringInfo(&keys, "%seddy.", keys.len > 0 ? ";" : "");
-				append_pattern(&keys, table);
-			}
-			appendStringInfoChar(&keys, foreach_current_index(cell) > 0 ? ',' : ':');
-			append_column_pattern(&keys, NULL,
-								  get_attname(view->state_table, lfirst_int(cell), false),
-								  RelationGetDescr(relation));
-		}
-		table_close(relation, AccessShareLock);
-
-		initStringInfo(&query);
-		appendStringInfoString(&query, "SELECT ");
-		append_columns(&query, view, columns);
-		appendStringInfo(&query, " FROM %s", state_table_name(view));
-		if (view->visible_column)
-			appendStringInfo(&query, " WHERE %s",
-							 quote_identifier(get_attname(view->state_table, view->visible_column,
-														  false)));
-		/* Debezium reads these names as SQL does */
-		if (overrides.len > 0)
-			appendStringInfoChar(&overrides, ',');
-		append_property(&overrides, state_table_name(view));
-		appendStringInfoString(&queries, "snapshot.select.statement.overrides.");
-		append_property_name(&queries, state_table_name(view));
-		appendStringInfoChar(&queries, '=');
-		append_property(&queries, query.data);
-		appendStringInfoChar(&queries, '\n');
-
-		appendStringInfo(&transforms, "%sview%d", number > 1 ? "," : "", number);
-		appendStringInfo(&routes,
-						 "transforms.view%d.type=io.debezium.transforms.ByLogicalTableRouter\n"
-						 "transforms.view%d.topic.regex=(.*)[.]eddy[.]", number, number);
-		append_topic_pattern(&routes, table);
-		appendStringInfo(&routes, "\ntransforms.view%d.topic.replacement=$1.", number);
-		append_replacement(&routes, get_namespace_name(get_rel_namespace(view->relid)));
-		appendStringInfoChar(&routes, '.');
-		append_replacement(&routes, get_rel_name(view->relid));
-		appendStringInfo(&routes, "\ntransforms.view%d.key.enforce.uniqueness=false\n", number);
-	}
+		add_view(&lists, lfirst(lc), foreach_current_index(lc) + 1);
 
 	appendStringInfoString(out, "# Debezium connector for PostgreSQL\n"
 						   "plugin.name=pgoutput\n"
 						   "publication.name=");
 	append_property(out, name);
 	appendStringInfoString(out, "\npublication.autocreate.mode=disabled\n");
-	append_list(out, "table.include.list", &tables);
-	append_list(out, "column.exclude.list", &excluded);
-	append_list(out, "message.key.columns", &keys);
-	append_list(out, "snapshot.select.statement.overrides", &overrides);
-	appendStringInfoString(out, queries.data);
+	append_list(out, "table.include.list", &lists.tables);
+	append_list(out, "column.exclude.list", &lists.excluded);
+	append_list(out, "message.key.columns", &lists.keys);
+	append_list(out, "snapshot.select.statement.overrides", &lists.overrides);
+	appendStringInfoString(out, lists.queries.data);
 	appendStringInfoString(out, "decimal.handling.mode=string\n"
 						   "heartbeat.interval.ms=10000\n"
 						   "heartbeat.action.query=SELECT pg_logical_emit_message(true, '" HEARTBEAT_PREFIX "', '')\n"
 						   "message.prefix.exclude.list=" HEARTBEAT_PREFIX "\n");
-	append_list(out, "transforms", &transforms);
-	appendStringInfoString(out, routes.data);
+	append_list(out, "transforms", &lists.transforms);
+	appendStringInfoString(out, lists.routes.data);
 }
 
 /* The tables of a subscriber. */
