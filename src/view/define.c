@@ -219,42 +219,39 @@ create_time_index(const EddyStateTable *table, const char *qualified_name,
 					 time->where ? eddy_define_column_name(table, time->where) : ""));
 }
 
-/* id_column: of a table whose groups have parts in other tables, otherwise 0. */
-static Oid
-create_state_table(const EddyStateTable *table, const char *view_name, AttrNumber id_column)
+/*
+ * Half-empty pages leave room for HOT updates, which need no new index entries. Most
+ * writes are updates, so autovacuum must start early. Neither is true of rows that are
+ * only appended; rows that are rarely updated, but removed, do not need the space.
+ */
+static void
+append_storage(StringInfo sql, const EddyStateTable *table)
 {
-	Oid			schema = eddy_catalog_schema();
-	char	   *name = ChooseRelationName(psprintf("_%s", view_name), NULL, table->suffix, schema,
-										  false);
-	const char *qualified = quote_qualified_identifier(EDDY_SCHEMA, name);
+	appendStringInfoString(sql, " USING heap");
+	if (table->passing)
+		appendStringInfoString(sql, " WITH (autovacuum_vacuum_scale_factor = 0.0,"
+							   " autovacuum_vacuum_threshold = 10000)");
+	else if (!table->append_only)
+		appendStringInfo(sql, " WITH (fillfactor = %d,"
+						 " autovacuum_vacuum_scale_factor = 0.01,"
+						 " autovacuum_vacuum_insert_scale_factor = 0.1)", table->settled ? 100 : 50);
+}
+
+static void
+create_table(const EddyStateTable *table, const char *qualified_name)
+{
 	StringInfoData sql;
-	EddyOwnerSwitch save;
-	Oid			relid;
 
-	eddy_owner_become(&save, eddy_catalog_extension_owner());
-	SPI_connect();
-
-	/*
-	 * Half-empty pages leave room for HOT updates, which need no new index entries. Most
-	 * writes are updates, so autovacuum must start early. Neither is true of rows that are
-	 * only appended; rows that are rarely updated, but removed, do not need the space.
-	 */
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE TABLE %s (", qualified);
+	appendStringInfo(&sql, "CREATE TABLE %s (", qualified_name);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		if (i > 0)
 			appendStringInfoString(&sql, ", ");
 		eddy_define_append_column(&sql, &table->columns[i]);
 	}
-	appendStringInfoString(&sql, ") USING heap");
-	if (table->passing)
-		appendStringInfoString(&sql, " WITH (autovacuum_vacuum_scale_factor = 0.0,"
-							   " autovacuum_vacuum_threshold = 10000)");
-	else if (!table->append_only)
-		appendStringInfo(&sql, " WITH (fillfactor = %d,"
-						 " autovacuum_vacuum_scale_factor = 0.01,"
-						 " autovacuum_vacuum_insert_scale_factor = 0.1)", table->settled ? 100 : 50);
+	appendStringInfoChar(&sql, ')');
+	append_storage(&sql, table);
 	execute(sql.data);
 
 	for (int i = 0; i < table->ncolumns; i++)
@@ -262,45 +259,67 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 		const char *column = quote_identifier(table->columns[i].name);
 
 		if (is_unsafe_to_analyze(table->columns[i].type))
-			execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STATISTICS 0", qualified, column));
+			execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STATISTICS 0", qualified_name,
+							 column));
 		if (table->columns[i].uncompressed)
-			execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STORAGE EXTERNAL", qualified,
+			execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STORAGE EXTERNAL", qualified_name,
 							 column));
 	}
+}
 
-	create_index(table, qualified, "UNIQUE INDEX", table->keys, "NULLS NOT DISTINCT");
+/* A trigger with the name of its function for DELETE by users, also where session_replication_role is replica. */
+static void
+create_delete_trigger(const char *qualified_name, const char *function, const char *argument)
+{
+	execute(psprintf("CREATE TRIGGER pg_eddy_%s AFTER DELETE ON %s"
+					 " REFERENCING OLD TABLE AS deleted"
+					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._%s(%s)",
+					 function, qualified_name, EDDY_SCHEMA, function, argument));
+	execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER pg_eddy_%s", qualified_name,
+					 function));
+}
+
+/* id_column: of a table whose groups have parts in other tables, otherwise 0. */
+static void
+create_triggers(const EddyStateTable *table, const char *qualified_name, AttrNumber id_column)
+{
+	execute(psprintf("CREATE TRIGGER pg_eddy_refuse BEFORE INSERT OR UPDATE OR TRUNCATE ON %s"
+					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._refuse_state_change()",
+					 qualified_name, EDDY_SCHEMA));
+	if (id_column > 0)
+		create_delete_trigger(qualified_name, "delete_values",
+							  quote_literal_cstr(table->columns[id_column - 1].name));
+	if (table->superseded > 0)
+		create_delete_trigger(qualified_name, "delete_sessions", "");
+}
+
+/* Creates a state table as the owner of the extension. id_column: see create_triggers. */
+static Oid
+create_state_table(const EddyStateTable *table, const char *view_name, AttrNumber id_column)
+{
+	Oid			schema = eddy_catalog_schema();
+	char	   *name = ChooseRelationName(psprintf("_%s", view_name), NULL, table->suffix, schema,
+										  false);
+	const char *qualified_name = quote_qualified_identifier(EDDY_SCHEMA, name);
+	EddyOwnerSwitch save;
+	Oid			relid;
+
+	eddy_owner_become(&save, eddy_catalog_extension_owner());
+	SPI_connect();
+	create_table(table, qualified_name);
+	create_index(table, qualified_name, "UNIQUE INDEX", table->keys, "NULLS NOT DISTINCT");
 	if (table->order)
-		create_index(table, qualified, "INDEX", table->order, "");
+		create_index(table, qualified_name, "INDEX", table->order, "");
 
 	/*
 	 * Keys can be NULL, so only FULL identifies a deleted group to consumers. Changes of parts of
 	 * groups, and of deltas, are not sent.
 	 */
-	execute(psprintf("ALTER TABLE %s REPLICA IDENTITY %s", qualified,
+	execute(psprintf("ALTER TABLE %s REPLICA IDENTITY %s", qualified_name,
 					 table->parts || table->passing || table->unsent ? "NOTHING" : "FULL"));
-	execute(psprintf("CREATE TRIGGER pg_eddy_refuse BEFORE INSERT OR UPDATE OR TRUNCATE ON %s"
-					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._refuse_state_change()",
-					 qualified, EDDY_SCHEMA));
-	if (id_column > 0)
-	{
-		/* DELETE by users, also where session_replication_role is replica */
-		execute(psprintf("CREATE TRIGGER pg_eddy_delete_values AFTER DELETE ON %s"
-						 " REFERENCING OLD TABLE AS deleted"
-						 " FOR EACH STATEMENT EXECUTE FUNCTION %s._delete_values(%s)",
-						 qualified, EDDY_SCHEMA,
-						 quote_literal_cstr(table->columns[id_column - 1].name)));
-		execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER pg_eddy_delete_values", qualified));
-	}
-	if (table->superseded > 0)
-	{
-		execute(psprintf("CREATE TRIGGER pg_eddy_delete_sessions AFTER DELETE ON %s"
-						 " REFERENCING OLD TABLE AS deleted"
-						 " FOR EACH STATEMENT EXECUTE FUNCTION %s._delete_sessions()",
-						 qualified, EDDY_SCHEMA));
-		execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER pg_eddy_delete_sessions", qualified));
-	}
-	create_time_index(table, qualified, &table->shown);
-	create_time_index(table, qualified, &table->touched);
+	create_triggers(table, qualified_name, id_column);
+	create_time_index(table, qualified_name, &table->shown);
+	create_time_index(table, qualified_name, &table->touched);
 	relid = get_relname_relid(name, schema);
 	SPI_finish();
 	eddy_owner_end(&save);
