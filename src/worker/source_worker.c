@@ -337,115 +337,177 @@ wait_for_more(TimestampTz start, int nmessages)
 						 eddy_compat_wait_event(&wait_event, "EddyBatchInterval"));
 }
 
+/* What the loop keeps from one round to the next. */
+typedef struct ConsumeLoop
+{
+	long		interval;		/* ms between checks for new partitions */
+	TimestampTz next_probe;		/* the next one of these */
+	TimestampTz last_store;		/* when offsets were last stored */
+	bool		woken;			/* the latch was set */
+	bool		slept;			/* since the last poll */
+} ConsumeLoop;
+
+static void
+set_probe_interval(ConsumeLoop *loop, long interval)
+{
+	loop->interval = interval;
+	loop->next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
+}
+
+/* After a sign of trouble, unless requests are already repeated. */
+static void
+probe_soon(ConsumeLoop *loop)
+{
+	if (loop->interval == PROBE_INTERVAL)
+		set_probe_interval(loop, RETRY_INTERVAL_MIN);
+}
+
+/* Collects a batch; false, with *error, if the poll has failed. */
+static bool
+collect_batch(ConsumeLoop *loop, EddyKafkaError *error)
+{
+	bool		ok;
+
+	eddy_kafka_drain_fd(worker->client);
+	if (!eddy_idle_observe(worker, loop->slept))
+		probe_soon(loop);
+	loop->slept = false;
+	ok = eddy_batch_collect(worker, error);
+	if (!ok && error->kind == EDDY_KAFKA_BAD_MESSAGE && error->offset >= 0 &&
+		eddy_partitions_find(&worker->partitions, error->partition))
+	{
+		worker->has_bad = true;
+		worker->bad = *error;
+	}
+	if (worker->nmessages == 0)
+		worker->drained_at = GetCurrentTimestamp();
+	return ok;
+}
+
+/*
+ * Applies what was collected until now, also if that is offsets without messages, which are stored once in a
+ * while. *gap: there are such offsets, *applied: the batch was applied.
+ */
+static EddyOutcome
+apply_collected(ConsumeLoop *loop, TimestampTz now, bool *gap, bool *applied)
+{
+	int			nmessages = worker->nmessages;
+	EddyOutcome outcome;
+
+	*gap = nmessages == 0 && eddy_batch_moved(worker);
+	*applied = nmessages > 0 || worker->has_bad ||
+		(*gap && now - loop->last_store >= GAP_INTERVAL * 1000);
+	if (!*applied)
+		return EDDY_CONTINUE;
+	outcome = apply_batch();
+	if (outcome != EDDY_CONTINUE)
+		return outcome;
+	loop->last_store = now;
+	*gap = false;
+	(void) pgstat_report_stat(false);
+	wait_for_more(now, nmessages);
+	return EDDY_CONTINUE;
+}
+
+static EddyOutcome
+handle_failed_poll(ConsumeLoop *loop, const EddyKafkaError *error)
+{
+	EddyOutcome outcome;
+
+	eddy_idle_doubt(worker);
+	outcome = handle_poll_error(error);
+	if (outcome == EDDY_CONTINUE && !reported.running)
+		probe_soon(loop);
+	return outcome;
+}
+
+/* Requests the ends of partitions when it is time, and evaluates the response when it has come. */
+static EddyOutcome
+probe_broker(ConsumeLoop *loop, TimestampTz now, EddyKafkaError *error)
+{
+	EddyOutcome outcome;
+
+	if (!eddy_kafka_asked(worker->client) &&
+		(now >= loop->next_probe || eddy_idle_wait(worker) == 0))
+		(void) eddy_progress_ask(worker, error);
+	if (error->kind == EDDY_KAFKA_OK && !eddy_kafka_answered(worker->client))
+		return EDDY_CONTINUE;
+	outcome = check_progress(error, &loop->interval);
+	/* the marks of idle partitions */
+	if (outcome == EDDY_CONTINUE && worker->idle.changed)
+		outcome = apply_batch();
+	if (outcome != EDDY_CONTINUE)
+		return outcome;
+	set_probe_interval(loop, loop->interval);
+	eddy_process_return_memory();
+	return EDDY_CONTINUE;
+}
+
+/* Sleeps until there may be messages, or until the next work by the clock. gap: an offset is to be stored. */
+static void
+sleep_until_event(ConsumeLoop *loop, WaitEventSet *set, bool applied, bool gap)
+{
+	long		timeout;
+
+	/* after a batch there may be more messages: only an empty poll leads to sleep */
+	if (applied)
+		timeout = 0;
+	else if (eddy_kafka_asked(worker->client))
+		timeout = PROBE_INTERVAL;	/* the response ends it */
+	else
+		timeout = Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), loop->next_probe) + 1,
+					  eddy_idle_wait(worker));
+	if (gap)
+		timeout = Min(timeout, GAP_INTERVAL);
+	if (timeout > 0)
+		(void) pgstat_report_stat(true);
+	(void) eddy_idle_observe(worker, false);
+	loop->slept = true;
+	if (wait_for_events(set, timeout))
+	{
+		loop->woken = true;
+		/* keeps the shared queue of invalidations short while the worker is idle */
+		if (catchupInterruptPending)
+			ProcessCatchupInterrupt();
+	}
+}
+
 /* Consumes until the session must be restarted. */
 static EddyOutcome
 consume(WaitEventSet *set, MemoryContext loop_context)
 {
-	long		interval = PROBE_INTERVAL;
-	TimestampTz next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
-	TimestampTz last_store = 0;
-	bool		woken = true;
-	bool		slept = false;
+	ConsumeLoop loop = {.woken = true};
 
+	set_probe_interval(&loop, PROBE_INTERVAL);
 	for (;;)
 	{
 		EddyKafkaError error = {0};
 		EddyOutcome outcome = EDDY_CONTINUE;
 		TimestampTz now;
 		bool		ok;
-		bool		moved;
-		long		timeout;
+		bool		gap;
+		bool		applied;
 
 		CHECK_FOR_INTERRUPTS();
 		eddy_process_reload_config();
 		MemoryContextSwitchTo(loop_context);
 		MemoryContextReset(loop_context);
-		if (woken || eddy_definition_stale())
+		if (loop.woken || eddy_definition_stale())
 			outcome = check_definition();
-		woken = false;
+		loop.woken = false;
 		if (outcome != EDDY_CONTINUE)
 			return outcome;
 
-		eddy_kafka_drain_fd(worker->client);
-		if (!eddy_idle_observe(worker, slept) && interval == PROBE_INTERVAL)
-		{
-			interval = RETRY_INTERVAL_MIN;
-			next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
-		}
-		slept = false;
-		ok = eddy_batch_collect(worker, &error);
-		if (!ok && error.kind == EDDY_KAFKA_BAD_MESSAGE &&
-			error.offset >= 0 && eddy_partitions_find(&worker->partitions, error.partition))
-		{
-			worker->has_bad = true;
-			worker->bad = error;
-		}
-		if (worker->nmessages == 0)
-			worker->drained_at = GetCurrentTimestamp();
-		moved = worker->nmessages == 0 && eddy_batch_moved(worker);
+		ok = collect_batch(&loop, &error);
 		now = GetCurrentTimestamp();
-		if (worker->nmessages > 0 || worker->has_bad ||
-			(moved && now - last_store >= GAP_INTERVAL * 1000))
-		{
-			int			nmessages = worker->nmessages;
-
-			outcome = apply_batch();
-			if (outcome != EDDY_CONTINUE)
-				return outcome;
-			last_store = now;
-			moved = false;
-			(void) pgstat_report_stat(false);
-			wait_for_more(now, nmessages);
-		}
-		if (!ok)
-		{
-			eddy_idle_doubt(worker);
-			outcome = handle_poll_error(&error);
-			if (outcome != EDDY_CONTINUE)
-				return outcome;
-			if (!reported.running && interval == PROBE_INTERVAL)
-			{
-				interval = RETRY_INTERVAL_MIN;
-				next_probe = TimestampTzPlusMilliseconds(now, interval);
-			}
-			continue;			/* more messages may follow the error */
-		}
-		if (!eddy_kafka_asked(worker->client) &&
-			(now >= next_probe || eddy_idle_wait(worker) == 0))
-			(void) eddy_progress_ask(worker, &error);
-		if (error.kind != EDDY_KAFKA_OK || eddy_kafka_answered(worker->client))
-		{
-			outcome = check_progress(&error, &interval);
-			/* the marks of idle partitions */
-			if (outcome == EDDY_CONTINUE && worker->idle.changed)
-				outcome = apply_batch();
-			if (outcome != EDDY_CONTINUE)
-				return outcome;
-			next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
-			eddy_process_return_memory();
-		}
-
-		/* after a batch there may be more messages: only an empty poll leads to sleep */
-		if (last_store == now)
-			timeout = 0;
-		else if (eddy_kafka_asked(worker->client))
-			timeout = PROBE_INTERVAL;	/* the response ends it */
-		else
-			timeout = Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_probe) + 1,
-						  eddy_idle_wait(worker));
-		if (moved)
-			timeout = Min(timeout, GAP_INTERVAL);
-		if (timeout > 0)
-			(void) pgstat_report_stat(true);
-		(void) eddy_idle_observe(worker, false);
-		slept = true;
-		if (wait_for_events(set, timeout))
-		{
-			woken = true;
-			/* keeps the shared queue of invalidations short while the worker is idle */
-			if (catchupInterruptPending)
-				ProcessCatchupInterrupt();
-		}
+		outcome = apply_collected(&loop, now, &gap, &applied);
+		if (outcome == EDDY_CONTINUE)
+			outcome = ok ? probe_broker(&loop, now, &error) : handle_failed_poll(&loop, &error);
+		if (outcome != EDDY_CONTINUE)
+			return outcome;
+		/* more messages may follow an error */
+		if (ok)
+			sleep_until_event(&loop, set, applied, gap);
 	}
 }
 
