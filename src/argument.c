@@ -17,6 +17,7 @@
 #include "argument.h"
 #include "closest_match.h"
 #include "interval.h"
+#include "quoted_list.h"
 
 /* Names in a detail, of those that are not pg_eddy's. */
 #define MAX_LISTED 20
@@ -54,21 +55,6 @@ eddy_argument_columns(TupleDesc desc)
 	return names;
 }
 
-/* The names of a list in double quotes, as in: "a", "b" and others. */
-static char *
-enumerate(const char *const *names, const char *others)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 0; names[i]; i++)
-		appendStringInfo(&list, "%s\"%s\"",
-						 i == 0 ? "" : names[i + 1] || others ? ", " : " and ", names[i]);
-	if (others)
-		appendStringInfo(&list, " and %s", others);
-	return list.data;
-}
-
 /* Names of objects of the user can be many. */
 char *
 eddy_argument_list(const char *const *names)
@@ -79,9 +65,9 @@ eddy_argument_list(const char *const *names)
 	while (names[count])
 		count++;
 	if (count <= MAX_LISTED)
-		return enumerate(names, NULL);
+		return eddy_quoted_list(names, NULL);
 	memcpy(first, names, sizeof(char *) * MAX_LISTED);
-	return enumerate(first, psprintf("%d more", count - MAX_LISTED));
+	return eddy_quoted_list(first, psprintf("%d more", count - MAX_LISTED));
 }
 
 /*
@@ -99,7 +85,7 @@ eddy_argument_refuse_choice(const char *kind, const char *name, const char *valu
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value for %s \"%s\": \"%s\"", kind, name, value),
 			 single ? errdetail("The only valid value is \"%s\".", choices[0]) :
-			 errdetail("Valid values are %s.", enumerate(choices, others)),
+			 errdetail("Valid values are %s.", eddy_quoted_list(choices, others)),
 			 closest ? errhint("Perhaps you meant \"%s\".", closest) : 0));
 }
 
@@ -122,7 +108,7 @@ eddy_argument_refuse_option(const char *argument, const char *option, const char
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unrecognized option \"%s\" in argument \"%s\"", option, argument),
-			 errdetail("Valid options are %s.", enumerate(options, NULL)),
+			 errdetail("Valid options are %s.", eddy_quoted_list(options, NULL)),
 			 closest ? errhint("Perhaps you meant the option \"%s\".", closest) : 0));
 }
 

@@ -179,15 +179,7 @@ append_change(EddyCdcState *state, const EddyCdcChange *change)
 	}
 	eddy_cdc_append_bytes(out, debezium->times.data, debezium->times.len);
 	append_transaction(state, relation);
-	if (change->final)
-		eddy_cdc_append_literal(out, ",\"final\":true");
-	if (change->correction)
-		eddy_cdc_append_literal(out, ",\"correction\":true");
-	if (state->options.include_types)
-	{
-		eddy_cdc_append_literal(out, ",\"types\":");
-		eddy_cdc_append_bytes(out, relation->types, relation->types_len);
-	}
+	eddy_cdc_append_marks(state, change);
 	eddy_cdc_append_literal(out, "}}");
 }
 

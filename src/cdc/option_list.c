@@ -17,6 +17,7 @@
 
 #include "cdc/option_list.h"
 #include "closest_match.h"
+#include "quoted_list.h"
 
 static char *list_names(const EddyCdcOptionTable *table);
 
@@ -98,18 +99,13 @@ void
 eddy_cdc_refuse_choice(const EddyCdcOption *option, const char *value, const char *const *choices)
 {
 	EddyClosestMatch closest;
-	StringInfoData detail;
 
 	eddy_closest_init(&closest, value != NULL ? value : "");
-	initStringInfo(&detail);
 	for (int i = 0; choices[i] != NULL; i++)
-	{
 		eddy_closest_update(&closest, choices[i]);
-		appendStringInfo(&detail, "%s\"%s\"", i == 0 ? "Valid values are " :
-						 choices[i + 1] != NULL ? ", " : " and ", choices[i]);
-	}
-	appendStringInfoChar(&detail, '.');
-	eddy_cdc_refuse_value(option, value, detail.data, closest.match == NULL ? NULL :
+	eddy_cdc_refuse_value(option, value,
+						  psprintf("Valid values are %s.", eddy_quoted_list(choices, NULL)),
+						  closest.match == NULL ? NULL :
 						  psprintf("Perhaps you meant \"%s\".", closest.match));
 }
 

@@ -91,6 +91,23 @@ append_field(EddyCdcState *state, EddyCdcColumn *column, bool *first, const Datu
 	}
 }
 
+/* Appends the fields that each format has after those of the row. */
+void
+eddy_cdc_append_marks(EddyCdcState *state, const EddyCdcChange *change)
+{
+	StringInfo	out = &state->records;
+
+	if (change->final)
+		eddy_cdc_append_literal(out, ",\"final\":true");
+	if (change->correction)
+		eddy_cdc_append_literal(out, ",\"correction\":true");
+	if (state->options.include_types)
+	{
+		eddy_cdc_append_literal(out, ",\"types\":");
+		eddy_cdc_append_bytes(out, change->relation->types, change->relation->types_len);
+	}
+}
+
 /* Prepares the end of the records of a transaction. */
 void
 eddy_cdc_make_tail(EddyCdcState *state, EddyCdcTail *tail, ReorderBufferTXN *txn)

@@ -18,6 +18,9 @@ extern void eddy_cdc_append_key(EddyCdcState *state, EddyCdcRelation *relation, 
 								const bool *nulls);
 extern void eddy_cdc_append_row(EddyCdcState *state, EddyCdcRelation *relation, const Datum *values,
 								const bool *nulls);
+/* The fields "final", "correction" and "types" of a change, if it has them. */
+extern void eddy_cdc_append_marks(EddyCdcState *state, const EddyCdcChange *change);
+
 extern void eddy_cdc_append_time(StringInfo out, TimestampTz time);
 
 /* The field "closed_until" of records of progress: a time, or null if it is DT_NOBEGIN. */

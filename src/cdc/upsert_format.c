@@ -51,15 +51,7 @@ append_change(EddyCdcState *state, const EddyCdcChange *change)
 		eddy_cdc_append_literal(out, "null");
 	else
 		eddy_cdc_append_row(state, relation, change->values, change->nulls);
-	if (change->final)
-		eddy_cdc_append_literal(out, ",\"final\":true");
-	if (change->correction)
-		eddy_cdc_append_literal(out, ",\"correction\":true");
-	if (state->options.include_types)
-	{
-		eddy_cdc_append_literal(out, ",\"types\":");
-		eddy_cdc_append_bytes(out, relation->types, relation->types_len);
-	}
+	eddy_cdc_append_marks(state, change);
 	eddy_cdc_append_tail(state, state->format_state, true);
 }
 
