@@ -39,6 +39,7 @@
 #include "compat.h"
 #include "view/pane_call.h"
 #include "view/pane_read.h"
+#include "view/scan.h"
 #include "view/view.h"
 
 /*
@@ -204,25 +205,10 @@ static const CustomPathMethods path_methods = {
 static void
 set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 {
-	CustomPath *path;
-
 	if (prev_set_rel_pathlist)
 		prev_set_rel_pathlist(root, rel, rti, rte);
-	if (eddy_pane_find_call(rte) == NULL || IS_DUMMY_REL(rel))
-		return;
-	path = makeNode(CustomPath);
-	path->path.pathtype = T_CustomScan;
-	path->path.parent = rel;
-	path->path.pathtarget = rel->reltarget;
-	path->path.param_info = get_baserel_parampathinfo(root, rel, rel->lateral_relids);
-	path->path.rows = rel->rows;
-	path->path.total_cost = rel->tuples * cpu_operator_cost;
-	path->flags = CUSTOMPATH_SUPPORT_PROJECTION;
-	path->methods = &path_methods;
-	rel->consider_parallel = false;
-	rel->partial_pathlist = NIL;
-	rel->pathlist = NIL;
-	add_path(rel, &path->path);
+	if (eddy_pane_find_call(rte) != NULL && !IS_DUMMY_REL(rel))
+		eddy_scan_replace_paths(root, rel, &path_methods, rel->tuples * cpu_operator_cost);
 }
 
 /* ---- execution ---- */

@@ -423,31 +423,36 @@ static const CustomPathMethods path_methods = {
 	.PlanCustomPath = plan_scan,
 };
 
-/* Replaces all paths that scan the stream by one over the batch. */
-static void
-set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
+void
+eddy_scan_replace_paths(PlannerInfo *root, RelOptInfo *rel, const CustomPathMethods *methods,
+						Cost cost)
 {
-	CustomPath *path;
+	CustomPath *path = makeNode(CustomPath);
 
-	if (prev_set_rel_pathlist)
-		prev_set_rel_pathlist(root, rel, rti, rte);
-	if (!is_marked(rte) || rel->reloptkind != RELOPT_BASEREL)
-		return;
-
-	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
 	path->path.parent = rel;
 	path->path.pathtarget = rel->reltarget;
 	path->path.param_info = get_baserel_parampathinfo(root, rel, rel->lateral_relids);
-	path->path.rows = rel->rows = EXPECTED_ROWS;
-	path->path.startup_cost = 0;
-	path->path.total_cost = EXPECTED_ROWS * 0.001;
+	path->path.rows = rel->rows;
+	path->path.total_cost = cost;
 	path->flags = CUSTOMPATH_SUPPORT_PROJECTION;
-	path->methods = &path_methods;
+	path->methods = methods;
 	rel->consider_parallel = false;
 	rel->partial_pathlist = NIL;
 	rel->pathlist = NIL;
 	add_path(rel, &path->path);
+}
+
+/* Replaces all paths that scan the stream by one over the batch. */
+static void
+set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
+{
+	if (prev_set_rel_pathlist)
+		prev_set_rel_pathlist(root, rel, rti, rte);
+	if (!is_marked(rte) || rel->reloptkind != RELOPT_BASEREL)
+		return;
+	rel->rows = EXPECTED_ROWS;
+	eddy_scan_replace_paths(root, rel, &path_methods, EXPECTED_ROWS * 0.001);
 }
 
 /*

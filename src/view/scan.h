@@ -90,4 +90,8 @@ extern int	eddy_scan_read_columns(EddyBatchReader *reader, int max, int ncolumns
 								   int64 *rows);
 extern void eddy_scan_end_read(EddyBatchReader *reader);
 
+/* Makes a custom path the only one of a relation, whose number of rows has been set. */
+extern void eddy_scan_replace_paths(PlannerInfo *root, RelOptInfo *rel,
+									const struct CustomPathMethods *methods, Cost cost);
+
 #endif							/* EDDY_SCAN_H */
