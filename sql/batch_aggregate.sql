@@ -6,6 +6,8 @@ SET timezone = 'UTC';
 \set SHOW_CONTEXT never
 CREATE SCHEMA batch_aggregate;
 SET search_path = batch_aggregate;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/test/sql/functions.sql
 
 CREATE UNLOGGED TABLE bids (id int, small smallint, big bigint, flag bool, day date, note text, local timestamp, at timestamptz);
 SELECT eddy.create_stream('bids', event_time => 'at', delay => '10 years', null_event_time => 'skip_watermark');
@@ -33,14 +35,6 @@ BEGIN
     PERFORM eddy.create_continuous_view('q' || q.n, q.query);
   END LOOP;
 END $$;
-CREATE FUNCTION differences() RETURNS TABLE (n int, differences bigint) LANGUAGE plpgsql AS $$
-BEGIN
-  FOR n IN SELECT q.n FROM queries q ORDER BY 1 LOOP
-    EXECUTE (SELECT format('SELECT count(*) FROM ((TABLE q%1$s EXCEPT ALL (%2$s)) UNION ALL ((%2$s) EXCEPT ALL TABLE q%1$s)) d', q.n, q.query)
-             FROM queries q WHERE q.n = differences.n) INTO differences;
-    IF differences > 0 THEN RETURN NEXT; END IF;
-  END LOOP;
-END $$;
 
 -- A group of no rows, and values that are null.
 SELECT * FROM q1;
@@ -53,13 +47,13 @@ SELECT b FROM q1;
 INSERT INTO bids SELECT -i, -i % 7, -9223372036854775807 - i % 2, i % 2 = 0, date '2026-01-01' - i % 5, NULL,
   '2025-12-31 23:59'::timestamp - i * interval '7 s', '2025-12-31 23:59Z'::timestamptz - i * interval '7 s' FROM generate_series(1, 9000) i;
 SELECT b FROM q1;
-SELECT * FROM differences();
+SELECT n, differences FROM queries, compare('q' || n, query) WHERE differences > 0 ORDER BY n;
 -- More groups than work_mem has space for.
 SET work_mem = '64kB';
 INSERT INTO bids SELECT i, i % 7, i % 5000, true, '2026-01-01', NULL, NULL, '2026-01-01Z'::timestamptz + i % 4000 * interval '3 s'
 FROM generate_series(1, 20000) i;
 RESET work_mem;
-SELECT * FROM differences();
+SELECT n, differences FROM queries, compare('q' || n, query) WHERE differences > 0 ORDER BY n;
 
 -- The row that has no window fails alone.
 INSERT INTO bids (id, at, local) VALUES (1, '2026-01-01', '2026-01-01'), (2, 'infinity', '2026-01-01'), (3, '2026-01-01', '-infinity');

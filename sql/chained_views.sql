@@ -6,27 +6,13 @@ CREATE SCHEMA chained;
 RESET client_min_messages;
 SET search_path = chained, public;
 SET timezone = 'UTC';
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/test/sql/functions.sql
 
 CREATE FUNCTION at(minutes numeric) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS
     $$ SELECT timestamptz '2026-01-01 00:00Z' + minutes * interval '1 minute' $$;
 CREATE FUNCTION minute(t timestamptz) RETURNS numeric LANGUAGE sql IMMUTABLE AS
     $$ SELECT trim_scale(extract(epoch FROM t - timestamptz '2026-01-01 00:00Z') / 60) $$;
--- The oracle: views whose content is not that of their SELECT over the parent.
-CREATE FUNCTION differing(VARIADIC views regclass[]) RETURNS SETOF regclass LANGUAGE plpgsql AS $$
-DECLARE
-    v regclass;
-    query text;
-    n bigint;
-BEGIN
-    FOREACH v IN ARRAY views LOOP
-        SELECT rtrim(definition, ';') INTO query FROM eddy.continuous_views WHERE view = v;
-        EXECUTE format('SELECT count(*) FROM ((SELECT * FROM %1$s EXCEPT ALL (%2$s)) UNION ALL ((%2$s) EXCEPT ALL SELECT * FROM %1$s)) q',
-                       v, query) INTO n;
-        IF n > 0 THEN
-            RETURN NEXT v;
-        END IF;
-    END LOOP;
-END $$;
 
 -- A parent whose rows change: each change is followed, by taking back the old row and adding the new one.
 CREATE UNLOGGED TABLE orders (customer text, amount numeric, ts timestamptz);

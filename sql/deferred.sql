@@ -5,6 +5,8 @@ CREATE SCHEMA deferred;
 RESET client_min_messages;
 SET search_path = deferred, public;
 SET timezone = 'UTC';
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/test/sql/functions.sql
 
 -- Wakes the worker, and polls until a query returns true.
 CREATE PROCEDURE wait_until(query text) LANGUAGE plpgsql AS $$
@@ -31,20 +33,9 @@ END $$;
 
 -- The oracle: number of rows in which a view and its SELECT over the rows of the stream differ.
 CREATE TABLE queries (view text PRIMARY KEY, query text);
-CREATE FUNCTION differences(OUT view text, OUT rows bigint) RETURNS SETOF record LANGUAGE plpgsql AS $$
-DECLARE
-    q record;
-BEGIN
-    FOR q IN SELECT * FROM queries ORDER BY 1 LOOP
-        view := q.view;
-        EXECUTE format('WITH a AS MATERIALIZED (SELECT * FROM %s), b AS MATERIALIZED (%s)
-            SELECT count(*) FROM ((TABLE a EXCEPT ALL TABLE b) UNION ALL (TABLE b EXCEPT ALL TABLE a)) x',
-            q.view, q.query) INTO rows;
-        IF rows > 0 THEN
-            RETURN NEXT;
-        END IF;
-    END LOOP;
-END $$;
+CREATE FUNCTION differences(OUT view text, OUT rows bigint) RETURNS SETOF record LANGUAGE sql AS $$
+    SELECT q.view, d.differences FROM queries q, compare(q.view, q.query) d WHERE d.differences > 0 ORDER BY q.view
+$$;
 
 CREATE UNLOGGED TABLE sales (item text, amount int, ts timestamptz DEFAULT '2026-01-01 00:00:00Z');
 SELECT eddy.create_stream('sales', event_time => 'ts', delay => '1 hour');

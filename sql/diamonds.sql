@@ -7,28 +7,19 @@ RESET client_min_messages;
 SET search_path = diamonds, public;
 SET timezone = 'UTC';
 \set SHOW_CONTEXT never
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/test/sql/functions.sql
 
 CREATE FUNCTION at(minutes numeric) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS
     $$ SELECT timestamptz '2026-01-01 00:00Z' + minutes * interval '1 minute' $$;
 CREATE FUNCTION minute(t timestamptz) RETURNS numeric LANGUAGE sql IMMUTABLE AS
     $$ SELECT trim_scale(extract(epoch FROM t - timestamptz '2026-01-01 00:00Z') / 60) $$;
 -- The oracle: views over views whose content is not that of their SELECT over what they read.
-CREATE FUNCTION differing() RETURNS SETOF regclass LANGUAGE plpgsql AS $$
-DECLARE
-    v regclass;
-    query text;
-    n bigint;
-BEGIN
-    FOR v, query IN SELECT c.view, rtrim(c.definition, ';') FROM eddy.continuous_views c JOIN pg_class r ON r.oid = c.view
-                    WHERE r.relnamespace = 'diamonds'::regnamespace AND c.state = 'running'
-                      AND EXISTS (SELECT FROM unnest(c.streams) s JOIN pg_class k ON k.oid = s WHERE k.relkind = 'v') ORDER BY c.view LOOP
-        EXECUTE format('SELECT count(*) FROM ((SELECT * FROM %1$s EXCEPT ALL (%2$s)) UNION ALL ((%2$s) EXCEPT ALL SELECT * FROM %1$s)) q',
-                       v, query) INTO n;
-        IF n > 0 THEN
-            RETURN NEXT v;
-        END IF;
-    END LOOP;
-END $$;
+CREATE FUNCTION differing() RETURNS SETOF regclass LANGUAGE sql AS $$
+    SELECT differing(VARIADIC array_agg(c.view ORDER BY c.view)) FROM eddy.continuous_views c JOIN pg_class r ON r.oid = c.view
+    WHERE r.relnamespace = 'diamonds'::regnamespace AND c.state = 'running'
+      AND EXISTS (SELECT FROM unnest(c.streams) s JOIN pg_class k ON k.oid = s WHERE k.relkind = 'v')
+$$;
 
 -- Views whose rows change. "combined" follows from sales by two views, one of which follows from the other.
 CREATE UNLOGGED TABLE sales (item text, amount numeric, ts timestamptz);

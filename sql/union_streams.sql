@@ -10,6 +10,8 @@ GRANT USAGE ON SCHEMA united TO regress_eddy_union_writer;
 SET search_path = united, public;
 SET timezone = 'UTC';
 \set SHOW_CONTEXT never
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/test/sql/functions.sql
 
 CREATE FUNCTION at(seconds numeric) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS
     $$ SELECT timestamptz '2026-01-01 00:00Z' + seconds * interval '1 second' $$;
@@ -93,16 +95,8 @@ INSERT INTO app VALUES (at(214), 'k0', 5, 304);
 ROLLBACK;
 
 -- Each view is compared with its query over all rows, in both directions.
-CREATE FUNCTION differences(n int, OUT rows bigint, OUT differences bigint) LANGUAGE plpgsql AS $$
-DECLARE
-  query text := (SELECT q.query FROM queries q WHERE q.n = differences.n);
-BEGIN
-  EXECUTE format('SELECT count(*) FROM v%s', n) INTO rows;
-  EXECUTE format('SELECT count(*) FROM ((TABLE v%1$s EXCEPT ALL (%2$s)) UNION ALL ((%2$s) EXCEPT ALL TABLE v%1$s)) d', n, query)
-    INTO differences;
-END $$;
-SELECT n, d.*, query FROM queries, differences(n) d WHERE rows = 0 OR differences <> 0 ORDER BY n;
-SELECT count(*) AS compared, sum(rows) > 100 AS many FROM queries, differences(n);
+SELECT n, d.*, query FROM queries, compare('v' || n, query) d WHERE rows = 0 OR differences <> 0 ORDER BY n;
+SELECT count(*) AS compared, sum(rows) > 100 AS many FROM queries, compare('v' || n, query);
 SELECT count(*) FROM eddy.dead_letters WHERE stream::text IN ('web', 'app', 'shop');
 -- all streams are shown
 SELECT view, stream, streams FROM eddy.continuous_views WHERE view IN ('v1'::regclass, 'v2', 'v12') ORDER BY view::text;

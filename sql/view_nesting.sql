@@ -6,6 +6,8 @@ SET timezone = 'UTC';
 \set SHOW_CONTEXT never
 CREATE SCHEMA nesting;
 SET search_path = nesting;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/test/sql/functions.sql
 
 CREATE UNLOGGED TABLE s (id int, k text, g numeric, v float8, tags text[], at timestamptz);
 SELECT eddy.create_stream('s');
@@ -49,16 +51,8 @@ SELECT g, (ARRAY['a', 'B', 'b', 'c'])[1 + g % 4], g % 5, g * 13 % 17,
 FROM generate_series(21, 40) g;
 
 -- Each view is compared with its query over all rows, in both directions.
-CREATE FUNCTION differences(n int, OUT rows bigint, OUT differences bigint) LANGUAGE plpgsql AS $$
-DECLARE
-  query text := (SELECT q.query FROM queries q WHERE q.n = differences.n);
-BEGIN
-  EXECUTE format('SELECT count(*) FROM v%s', n) INTO rows;
-  EXECUTE format('SELECT count(*) FROM ((TABLE v%1$s EXCEPT ALL (%2$s)) UNION ALL ((%2$s) EXCEPT ALL TABLE v%1$s)) d', n, query)
-    INTO differences;
-END $$;
-SELECT n, d.*, query FROM queries, differences(n) d WHERE rows = 0 OR differences <> 0 ORDER BY n;
-SELECT count(*) AS compared, sum(rows) AS rows FROM queries, differences(n);
+SELECT n, d.*, query FROM queries, compare('v' || n, query) d WHERE rows = 0 OR differences <> 0 ORDER BY n;
+SELECT count(*) AS compared, sum(rows) AS rows FROM queries, compare('v' || n, query);
 SELECT count(*) FROM eddy.dead_letters WHERE stream = 's'::regclass;
 
 SET client_min_messages = warning;

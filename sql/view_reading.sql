@@ -7,6 +7,8 @@ SET synchronous_commit = on;
 \set SHOW_CONTEXT never
 CREATE SCHEMA reading;
 SET search_path = reading;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/test/sql/functions.sql
 
 CREATE UNLOGGED TABLE sales (id int, item text, shop numeric, price float8, at timestamptz);
 SELECT eddy.create_stream('sales', event_time => 'at', delay => '1 day');
@@ -88,18 +90,10 @@ INSERT INTO sales SELECT 1000 + g, 'c', 2.00, NULL, '2026-01-01Z'::timestamptz +
 INSERT INTO sales VALUES (-1, 'a', 1, 0, '2026-01-01Z');
 
 -- Each view is compared with its query over all rows, in both directions.
-CREATE FUNCTION differences(n int, OUT rows bigint, OUT differences bigint) LANGUAGE plpgsql AS $$
-DECLARE
-  query text := (SELECT q.query FROM queries q WHERE q.n = differences.n);
-BEGIN
-  EXECUTE format('SELECT count(*) FROM v%s', n) INTO rows;
-  EXECUTE format('SELECT count(*) FROM ((TABLE v%1$s EXCEPT ALL (%2$s)) UNION ALL ((%2$s) EXCEPT ALL TABLE v%1$s)) d', n, query)
-    INTO differences;
-END $$;
-SELECT n, d.*, query FROM queries, differences(n) d WHERE rows = 0 OR differences <> 0 ORDER BY n;
-SELECT count(*) AS compared, sum(rows) AS rows FROM queries, differences(n);
+SELECT n, d.*, query FROM queries, compare('v' || n, query) d WHERE rows = 0 OR differences <> 0 ORDER BY n;
+SELECT count(*) AS compared, sum(rows) AS rows FROM queries, compare('v' || n, query);
 DO $$ BEGIN PERFORM eddy.pause('v' || n::text) FROM queries; PERFORM eddy.resume(('v' || n)::regclass) FROM queries; END $$;
-SELECT count(*) AS compared, sum(rows) AS rows, sum(differences) AS differences FROM queries, differences(n);
+SELECT count(*) AS compared, sum(rows) AS rows, sum(differences) AS differences FROM queries, compare('v' || n, query);
 
 -- What is maintained does not contain what is computed when reading.
 SELECT regexp_replace(pg_get_viewdef('v7'), '\mq\.', '', 'g') AS pg_get_viewdef;
@@ -127,19 +121,6 @@ SELECT * FROM v1;
 DELETE FROM v7;
 \set VERBOSITY default
 
-CREATE FUNCTION refusal(query text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  message text;
-  detail text;
-  hint text;
-BEGIN
-  PERFORM eddy.create_continuous_view('refused', query);
-  DROP VIEW refused;
-  RETURN 'accepted';
-EXCEPTION WHEN OTHERS THEN
-  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN concat_ws(E'\n    ', message, nullif(detail, ''), nullif(hint, ''));
-END $$;
 \pset format unaligned
 \pset tuples_only on
 SELECT q || E'\n    ' || refusal(q) FROM (VALUES

@@ -6,6 +6,8 @@ SET timezone = 'UTC';
 \set SHOW_CONTEXT never
 CREATE SCHEMA shapes;
 SET search_path = shapes;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/test/sql/functions.sql
 
 CREATE UNLOGGED TABLE hits (id int, page text, tags text[], ms numeric, doc jsonb, at timestamptz);
 CREATE TABLE pages (page text PRIMARY KEY, site text);
@@ -120,20 +122,12 @@ INSERT INTO hits VALUES (50, 'blog', '{y}', 1, '[]', '2026-01-01Z');
 COMMIT;
 
 -- Each view is compared with its query over all rows, in both directions.
-CREATE FUNCTION differences(n int, OUT rows bigint, OUT differences bigint) LANGUAGE plpgsql AS $$
-DECLARE
-  query text := (SELECT q.query FROM queries q WHERE q.n = differences.n);
-BEGIN
-  EXECUTE format('SELECT count(*) FROM v%s', n) INTO rows;
-  EXECUTE format('SELECT count(*) FROM ((TABLE v%1$s EXCEPT ALL (%2$s)) UNION ALL ((%2$s) EXCEPT ALL TABLE v%1$s)) d', n, query)
-    INTO differences;
-END $$;
-SELECT n, d.*, query FROM queries, differences(n) d WHERE rows = 0 OR differences <> 0 ORDER BY n;
-SELECT count(*) AS compared, sum(rows) AS rows FROM queries, differences(n);
+SELECT n, d.*, query FROM queries, compare('v' || n, query) d WHERE rows = 0 OR differences <> 0 ORDER BY n;
+SELECT count(*) AS compared, sum(rows) AS rows FROM queries, compare('v' || n, query);
 
 -- They are rebuilt from the rows that the stream holds.
 DO $$ BEGIN PERFORM eddy.pause('v' || n::text) FROM queries; PERFORM eddy.resume(('v' || n)::regclass) FROM queries; END $$;
-SELECT count(*) AS compared, sum(rows) AS rows, sum(differences) AS differences FROM queries, differences(n);
+SELECT count(*) AS compared, sum(rows) AS rows, sum(differences) AS differences FROM queries, compare('v' || n, query);
 
 -- Groups of grouping sets are deleted like others.
 SELECT eddy.create_continuous_view('totals', 'SELECT page, count(*) FROM hits GROUP BY ROLLUP (page)', start => 'staged');
@@ -201,19 +195,6 @@ SELECT view, error, convert_from(payload, 'UTF8')::jsonb ->> 'id' AS id FROM edd
 -- Queries that cannot be maintained are refused, with the reason and a hint.
 CREATE UNLOGGED TABLE others (id int);
 SELECT eddy.create_stream('others');
-CREATE FUNCTION refusal(query text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  message text;
-  detail text;
-  hint text;
-BEGIN
-  PERFORM eddy.create_continuous_view('refused', query);
-  DROP VIEW refused;
-  RETURN 'accepted';
-EXCEPTION WHEN OTHERS THEN
-  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN concat_ws(E'\n    ', message, nullif(detail, ''), nullif(hint, ''));
-END $$;
 \pset format unaligned
 \pset tuples_only on
 SELECT q || E'\n    ' || refusal(q) FROM (VALUES
