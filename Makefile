@@ -165,6 +165,7 @@ OBJS = \
 	src/view/quick.o \
 	src/view/refuse.o \
 	src/view/replace.o \
+	src/view/replace_check.o \
 	src/view/row_bytes.o \
 	src/view/row_id.o \
 	src/view/scan.o \

@@ -40,7 +40,6 @@
 #include "postgres.h"
 
 #include "access/reloptions.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
@@ -50,14 +49,12 @@
 #include "commands/view.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "nodes/nodeFuncs.h"
 #include "parser/parse_node.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -72,6 +69,7 @@
 #include "view/maintain.h"
 #include "view/net_change.h"
 #include "view/old_row.h"
+#include "view/replace_check.h"
 #include "view/view.h"
 
 /* ms for which a lock is waited for while another one is held; less than deadlock_timeout */
@@ -184,86 +182,7 @@ eddy_view_lock_query(Oid view)
 	LockDatabaseObject(eddy_catalog_relid(EDDY_CATALOG_VIEW_START), view, 0, ExclusiveLock);
 }
 
-/* ---- checks ---- */
-
-/* The columns must stay what they are; more can follow. */
-static void
-check_columns(Oid relid, Query *query)
-{
-	Relation	rel = table_open(relid, AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(rel);
-	const char *name = RelationGetRelationName(rel);
-	int			n = 0;
-	ListCell   *lc;
-
-	foreach(lc, query->targetList)
-	{
-		TargetEntry *tle = lfirst_node(TargetEntry, lc);
-		Node	   *expr = (Node *) tle->expr;
-		Form_pg_attribute att;
-
-		if (tle->resjunk)
-			continue;
-		if (++n > desc->natts)
-			break;
-		att = TupleDescAttr(desc, n - 1);
-		if (strcmp(NameStr(att->attname), tle->resname) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-					 errmsg("cannot change name of column \"%s\" of continuous view \"%s\" to \"%s\"",
-							NameStr(att->attname), name, tle->resname),
-					 errdetail("Its columns must remain, in the same order; new ones must follow them."),
-					 errhint("Use ALTER VIEW ... RENAME COLUMN ... to change the name of a column.")));
-		if (att->atttypid != exprType(expr) || att->atttypmod != exprTypmod(expr))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-					 errmsg("cannot change data type of column \"%s\" of continuous view \"%s\" from %s to %s",
-							NameStr(att->attname), name,
-							format_type_with_typemod(att->atttypid, att->atttypmod),
-							format_type_with_typemod(exprType(expr), exprTypmod(expr))),
-					 errhint("Cast the column in the query, or drop the continuous view and create it again.")));
-		if (att->attcollation != exprCollation(expr))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-					 errmsg("cannot change collation of column \"%s\" of continuous view \"%s\"",
-							NameStr(att->attname), name),
-					 errhint("Use COLLATE in the query, or drop the continuous view and create it again.")));
-	}
-	if (n < desc->natts)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("cannot drop column \"%s\" of continuous view \"%s\"",
-						NameStr(TupleDescAttr(desc, n)->attname), name),
-				 errdetail("Its columns must remain, in the same order; new ones must follow them."),
-				 errhint("Drop the continuous view and create it again.")));
-	table_close(rel, NoLock);
-}
-
-/*
- * Views over views: the children of a view have counted its rows one by one, and a child all rows of
- * its parent.
- */
-static void
-check_chain(const EddyView *view, const EddyView *new)
-{
-	List	   *children = eddy_catalog_list_views(view->relid);
-
-	if (children != NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot replace the query of continuous view \"%s\"",
-						get_rel_name(view->relid)),
-				 errdetail("Continuous view \"%s\" reads it.",
-						   get_rel_name(((EddyView *) linitial(children))->relid)),
-				 errhint("Create another continuous view, and others over it.")));
-	if (eddy_catalog_ancestors(list_union_oid(view->streams, new->streams)) != NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot replace the query of continuous view \"%s\"",
-						get_rel_name(view->relid)),
-				 errdetail("Its query, or the new one, reads a continuous view."),
-				 errhint("Drop the continuous view and create it again.")));
-}
+/* ---- the old state ---- */
 
 typedef struct PlanRun
 {
@@ -321,52 +240,6 @@ plan_keep(EddyReplacement *r, Query *parsed, const char *reason)
 	return NULL;
 }
 
-/* The log of changes would not show what the new query changes. */
-static void
-check_kept_changes(const EddyReplacement *r, const EddyView *view)
-{
-	if (view->changes_log != 0 && !(r->keep && r->keep->same))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot replace the query of continuous view \"%s\"",
-						get_rel_name(view->relid)),
-				 errdetail("Its changes are kept for eddy.changes, which would not show what the new query changes."),
-				 errhint("Run eddy.keep_changes with retention => NULL before, and again afterwards.")));
-}
-
-/* Another query is already on its way. */
-static void
-check_successor(Oid relid)
-{
-	ListCell   *lc;
-
-	foreach(lc, eddy_catalog_list_view_starts())
-	{
-		const EddyViewStart *start = lfirst(lc);
-
-		if (start->replaces == relid)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("the query of continuous view \"%s\" is being replaced",
-							get_rel_name(relid)),
-					 errdetail("Continuous view \"%s\" is being filled from Kafka for that.",
-							   get_rel_name(start->view)),
-					 errhint("Wait until eddy.view_starts does not list it, or drop it.")));
-	}
-}
-
-static void
-check_emit(const EddyViewPlan *layout, Oid relid)
-{
-	if (layout->emit_interval > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot replace the results of continuous view \"%s\"",
-						get_rel_name(relid)),
-				 errdetail("Its changes become visible one by one, by emit => 'every ...'."),
-				 errhint("Drop the continuous view and create it again.")));
-}
-
 /* ---- new objects ---- */
 
 /* A name in the schema of the view for a relation that is moved to schema eddy at once. */
@@ -401,7 +274,7 @@ lock_for_replacement(Oid relid)
 	/* others may have dropped it or replaced its query meanwhile */
 	view = eddy_view_get(relid);
 	eddy_view_check_owner(view, false);
-	check_successor(relid);
+	eddy_replace_check_successor(relid);
 	return view;
 }
 
@@ -423,10 +296,10 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 	parsed = eddy_plan_definition_query(row->definition);
 	r->query = copyObject(parsed);
 	eddy_define_set_streams(row, parsed);
-	check_chain(view, row);
+	eddy_replace_check_chain(view, row);
 	eddy_view_check_sources(row->streams, eddy_owner_of_relation(relid));
 	eddy_define_check_streams(row);
-	check_columns(relid, parsed);
+	eddy_replace_check_columns(relid, parsed);
 
 	r->old_view = view;
 	r->old = make_old_plan(view, &reason);
@@ -436,8 +309,9 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 	if (keeps)
 		r->keep = plan_keep(r, parsed, reason);
 	else
-		check_emit(&r->layout, relid);
-	check_kept_changes(r, view);
+		eddy_replace_check_emit(&r->layout, relid);
+	if (r->keep == NULL || !r->keep->same)
+		eddy_replace_check_changes(view);
 	row->state_tables = eddy_define_state_tables(&r->layout, get_rel_name(relid));
 	split_layers(r, parsed);
 	row->format = EDDY_SERVER_MAJOR;
@@ -591,10 +465,10 @@ eddy_view_replace_lock(EddyReplacement *r)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("continuous view \"%s\" was changed concurrently", get_rel_name(relid)),
 				 errhint("Replace its query again.")));
-	check_chain(view, row);
+	eddy_replace_check_chain(view, row);
 	eddy_define_check_streams(row);
 	eddy_view_check_sources(row->streams, eddy_owner_of_relation(relid));
-	check_columns(relid, r->query);
+	eddy_replace_check_columns(relid, r->query);
 	/* the old one remains in memory, where the comparison refers to it */
 	r->old_view = view;
 	eddy_catalog_update_view(row, view);
@@ -785,7 +659,7 @@ eddy_view_create_successor(Oid relid, const char *query, const char *start, bool
 	ObjectAddress part;
 	ObjectAddress whole;
 
-	check_kept_changes(&r, view);
+	eddy_replace_check_changes(view);
 	if (view->starting)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -793,10 +667,10 @@ eddy_view_create_successor(Oid relid, const char *query, const char *start, bool
 						get_rel_name(relid)),
 				 errhint("The view eddy.view_starts shows the progress.")));
 	eddy_plan_set_policy(&r.layout, view);
-	check_emit(&r.layout, relid);
+	eddy_replace_check_emit(&r.layout, relid);
 	successor = eddy_view_get(create_successor(view, query, start, unlocked));
-	check_chain(view, successor);
-	check_columns(relid, eddy_plan_definition_query(successor->definition));
+	eddy_replace_check_chain(view, successor);
+	eddy_replace_check_columns(relid, eddy_plan_definition_query(successor->definition));
 	ObjectAddressSet(part, RelationRelationId, successor->relid);
 	ObjectAddressSet(whole, RelationRelationId, relid);
 	recordDependencyOn(&part, &whole, DEPENDENCY_AUTO);
@@ -875,9 +749,9 @@ make_succession(Oid successor, Oid relid)
 	row->relid = relid;
 	row->start = view->start;
 	row->suspended = row->starting = false;
-	check_chain(view, row);
-	check_kept_changes(r, view);
-	check_columns(relid, r->query);
+	eddy_replace_check_chain(view, row);
+	eddy_replace_check_changes(view);
+	eddy_replace_check_columns(relid, r->query);
 	r->old_view = view;
 	r->old = make_old_plan(view, &reason);
 	return r;
@@ -919,7 +793,7 @@ eddy_view_succeed(EddyReplacement *r, Oid successor, Oid relid)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("continuous view \"%s\" was changed concurrently", get_rel_name(relid))));
 	/* columns can have been renamed since */
-	check_columns(relid, r->query);
+	eddy_replace_check_columns(relid, r->query);
 	error = eddy_subtransaction_run(run_split_layers, r);
 	if (error)
 		ReThrowError(error);
