@@ -85,6 +85,30 @@ insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 		eddy_cdc_emit(ctx, &created);
 }
 
+/* Fills in values of the new row that the WAL has only in the old one: a pointer to an out-of-line value means that it was not changed. */
+static void
+fill_unchanged(EddyCdcRelation *entry)
+{
+	for (int i = 0; i < entry->nstored; i++)
+	{
+		EddyCdcColumn *column = &entry->columns[i];
+		int			at = column->index;
+
+		if (column->type.len == -1 && !entry->new_nulls[at] && !entry->old_nulls[at] &&
+			VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(entry->new_values[at])))
+			entry->new_values[at] = entry->old_values[at];
+	}
+}
+
+static bool
+has_same_key(const EddyCdcRelation *entry)
+{
+	for (int i = 0; i < entry->nkeys; i++)
+		if (!same_value(entry->keys[i], entry))
+			return false;
+	return true;
+}
+
 /*
  * Determines the effect of an update of the state table on the row of the view. An old
  * row that is not in the WAL, because the replica identity was changed,
@@ -101,7 +125,7 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 	bool		has_key = entry->identity != EDDY_CDC_IDENTITY_NONE && old_tuple != NULL;
 	bool		was_visible = true;
 	bool		visible;
-	bool		same_key = true;
+	bool		same_key;
 	bool		same;
 	EddyCdcChange removed = {
 		.op = EDDY_CDC_DELETE, .relation = entry,
@@ -124,16 +148,7 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 		heap_deform_tuple(old_tuple, desc, entry->old_values, entry->old_nulls);
 	if (whole)
 	{
-		/* a pointer to an out-of-line value means that the value was not changed */
-		for (int i = 0; i < entry->nstored; i++)
-		{
-			EddyCdcColumn *column = &entry->columns[i];
-			int			at = column->index;
-
-			if (column->type.len == -1 && !entry->new_nulls[at] && !entry->old_nulls[at] &&
-				VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(entry->new_values[at])))
-				entry->new_values[at] = entry->old_values[at];
-		}
+		fill_unchanged(entry);
 		was_visible = eddy_cdc_sees_row(options, entry, entry->old_values, entry->old_nulls);
 	}
 	visible = eddy_cdc_sees_row(options, entry, entry->new_values, entry->new_nulls);
@@ -144,11 +159,7 @@ update_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 		(has_key && eddy_cdc_is_large(entry, old_tuple, entry->old_values, entry->old_nulls));
 	removed.large = written.large;
 
-	if (has_key)
-	{
-		for (int i = 0; i < entry->nkeys && same_key; i++)
-			same_key = same_value(entry->keys[i], entry);
-	}
+	same_key = !has_key || has_same_key(entry);
 	same = whole && eddy_cdc_same_row(options, entry);
 
 	if (was_visible && visible && same_key)

@@ -676,8 +676,8 @@ has_large_message(const EddySourceWorker *worker)
 	return false;
 }
 
-/* The batch has exceeded the time limit: report it, and restart with a smaller one. */
-static EddyOutcome
+/* The batch has exceeded the time limit: reports it; a smaller one follows. */
+static void
 retry_smaller(EddySourceWorker *worker)
 {
 	char	   *error = describe_message(worker, 0, eddy_clock_describe());
@@ -688,7 +688,6 @@ retry_smaller(EddySourceWorker *worker)
 	shrink(worker);
 	worker->work->release(worker);
 	worker->work->report(worker, error, ERRCODE_QUERY_CANCELED);
-	return EDDY_RESTART;
 }
 
 /* Resolves the messages, or raises the error of the decoder, which concerns none of them alone. */
@@ -715,6 +714,91 @@ report_groups(void)
 	eddy_slots_set_groups(lookups, hits);
 }
 
+/* The time limit of a batch with one message: the error names what has exceeded it. */
+static void
+describe_slow_message(EddySourceWorker *worker, ErrorData *error)
+{
+	error->message = worker->alone && strstr(error->message, "continuous view") ?
+		psprintf("%s; %s", error->message, eddy_clock_describe()) :
+		eddy_clock_describe();
+}
+
+/* True if an error was caused by concurrent transactions, which the next attempt takes into account. */
+static bool
+note_transient(EddySourceWorker *worker, const ErrorData *error)
+{
+	if (!eddy_batch_is_transient(error->sqlerrcode))
+		return false;
+	if (error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION)
+		worker->contended = CONTENDED_BATCHES;
+	return true;
+}
+
+/* Raises the error because of which a batch cannot be committed; smaller ones follow. */
+static void
+give_up(EddySourceWorker *worker, ErrorData *error)
+{
+	if (worker->nmessages == 1 && worker->definition)
+		error->message = describe_message(worker, 0, error->message);
+	shrink(worker);
+	worker->work->release(worker);
+	ReThrowError(error);
+}
+
+/*
+ * Repeats a batch after errors that may not recur, and once in careful mode after others, until it is committed
+ * or the last error is raised. False if it was released instead, because it must not or cannot be repeated now.
+ * *outcome: what the transaction has found out. *careful: it was committed in that mode.
+ */
+static bool
+repeat_until_committed(EddySourceWorker *worker, EddyOutcome *outcome, bool *careful)
+{
+	ErrorData  *error = NULL;
+	int			transient = 0;
+
+	*careful = false;
+	for (;;)
+	{
+		EddyAttemptResult result;
+
+		eddy_attempt_announce(worker);
+		resolve_batch(worker);
+		result = try_batch(worker, *careful, outcome, &error);
+		eddy_attempt_finish(worker, result == ATTEMPT_COMMITTED);
+		if (result == ATTEMPT_COMMITTED)
+			return true;
+		CHECK_FOR_INTERRUPTS();
+		if (result == ATTEMPT_UNRESOLVED)
+			continue;
+		if (result == ATTEMPT_LOST)
+		{
+			/* the stored offset wins */
+			worker->work->release(worker);
+			return false;
+		}
+		if (eddy_clock_expired())
+		{
+			if (worker->nmessages > 1)
+			{
+				FreeErrorData(error);
+				retry_smaller(worker);
+				return false;
+			}
+			describe_slow_message(worker, error);
+		}
+		else if (transient < TRANSIENT_RETRIES && note_transient(worker, error))
+		{
+			transient++;
+			FreeErrorData(error);
+			continue;
+		}
+		if (*careful)
+			give_up(worker, error);
+		*careful = true;
+		FreeErrorData(error);
+	}
+}
+
 /*
  * eddy_batch_apply commits the batch, or raises the error because of which it cannot be
  * committed. In both cases the messages are released.
@@ -723,63 +807,13 @@ EddyOutcome
 eddy_batch_apply(EddySourceWorker *worker)
 {
 	EddyOutcome outcome = EDDY_CONTINUE;
-	ErrorData  *error = NULL;
-	bool		careful = false;
+	bool		careful;
 	bool		large = has_large_message(worker);
 	TimestampTz start = GetCurrentTimestamp();
 
 	eddy_pace_start(worker);
-	for (int transient = 0;;)
-	{
-		EddyAttemptResult result;
-
-		eddy_attempt_announce(worker);
-		resolve_batch(worker);
-		result = try_batch(worker, careful, &outcome, &error);
-		eddy_attempt_finish(worker, result == ATTEMPT_COMMITTED);
-		if (result == ATTEMPT_COMMITTED)
-			break;
-		CHECK_FOR_INTERRUPTS();
-		if (result == ATTEMPT_UNRESOLVED)
-			continue;
-		if (result == ATTEMPT_LOST)
-		{
-			/* the stored offset wins */
-			worker->work->release(worker);
-			return EDDY_RESTART;
-		}
-		if (eddy_clock_expired())
-		{
-			if (worker->nmessages > 1)
-			{
-				FreeErrorData(error);
-				return retry_smaller(worker);
-			}
-			error->message = worker->alone && strstr(error->message, "continuous view") ?
-				psprintf("%s; %s", error->message, eddy_clock_describe()) :
-				eddy_clock_describe();
-		}
-		else if (eddy_batch_is_transient(error->sqlerrcode) && transient++ < TRANSIENT_RETRIES)
-		{
-			if (error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION)
-				worker->contended = CONTENDED_BATCHES;
-			FreeErrorData(error);
-			continue;
-		}
-		if (!careful)
-		{
-			careful = true;
-			FreeErrorData(error);
-		}
-		else
-		{
-			if (worker->nmessages == 1 && worker->definition)
-				error->message = describe_message(worker, 0, error->message);
-			shrink(worker);
-			worker->work->release(worker);
-			ReThrowError(error);
-		}
-	}
+	if (!repeat_until_committed(worker, &outcome, &careful))
+		return EDDY_RESTART;
 	if (worker->contended > 0)
 		worker->contended--;
 	if (outcome == EDDY_CONTINUE && !careful &&
