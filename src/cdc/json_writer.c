@@ -68,77 +68,63 @@ eddy_cdc_describe_type(EddyCdcType *type, Oid oid)
 	describe_type(type, oid, 0);
 }
 
-static void
-describe_type(EddyCdcType *type, Oid oid, int nesting)
+/* The kind of a type whose values this file writes itself; EDDY_CDC_OTHER: of all others. */
+static EddyCdcKind
+get_kind(Oid oid)
 {
-	Oid			element;
-	Oid			function;
-	bool		varlena;
-
-	memset(type, 0, sizeof(*type));
-	type->oid = getBaseType(oid);
-	get_typlenbyvalalign(type->oid, &type->len, &type->byval, &type->align);
-
-	switch (type->oid)
+	switch (oid)
 	{
 		case BOOLOID:
-			type->kind = EDDY_CDC_BOOL;
-			return;
+			return EDDY_CDC_BOOL;
 		case INT2OID:
-			type->kind = EDDY_CDC_INT2;
-			return;
+			return EDDY_CDC_INT2;
 		case INT4OID:
-			type->kind = EDDY_CDC_INT4;
-			return;
+			return EDDY_CDC_INT4;
 		case INT8OID:
-			type->kind = EDDY_CDC_INT8;
-			return;
+			return EDDY_CDC_INT8;
 		case FLOAT4OID:
-			type->kind = EDDY_CDC_FLOAT4;
-			return;
+			return EDDY_CDC_FLOAT4;
 		case FLOAT8OID:
-			type->kind = EDDY_CDC_FLOAT8;
-			return;
+			return EDDY_CDC_FLOAT8;
 		case NUMERICOID:
-			type->kind = EDDY_CDC_NUMERIC;
-			return;
+			return EDDY_CDC_NUMERIC;
 		case TEXTOID:
 		case VARCHAROID:
 		case BPCHAROID:
-			type->kind = EDDY_CDC_TEXT;
-			return;
+			return EDDY_CDC_TEXT;
 		case DATEOID:
 		case TIMESTAMPOID:
 		case TIMESTAMPTZOID:
-			type->kind = EDDY_CDC_DATETIME;
-			return;
+			return EDDY_CDC_DATETIME;
 		case JSONOID:
-			type->kind = EDDY_CDC_JSON;
-			return;
+			return EDDY_CDC_JSON;
 		case JSONBOID:
-			type->kind = EDDY_CDC_JSONB;
-			type->can_fail = true;	/* a number can have more digits than bytes */
-			return;
+			return EDDY_CDC_JSONB;
 		default:
-			break;
+			return OidIsValid(get_element_type(oid)) ? EDDY_CDC_ARRAY : EDDY_CDC_OTHER;
 	}
+}
 
-	element = get_element_type(type->oid);
-	if (OidIsValid(element))
-	{
-		type->kind = EDDY_CDC_ARRAY;
-		if (nesting == MAX_NESTING)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("arrays are nested more than %d levels deep", MAX_NESTING)));
-		type->element = palloc(sizeof(EddyCdcType));
-		describe_type(type->element, element, nesting + 1);
-		type->needs_settings = type->element->needs_settings;
-		type->can_fail = true;	/* as above, and NULLs take a bit each */
-		return;
-	}
+static void
+describe_array(EddyCdcType *type, int nesting)
+{
+	if (nesting == MAX_NESTING)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("arrays are nested more than %d levels deep", MAX_NESTING)));
+	type->element = palloc(sizeof(EddyCdcType));
+	describe_type(type->element, get_element_type(type->oid), nesting + 1);
+	type->needs_settings = type->element->needs_settings;
+	type->can_fail = true;		/* as jsonb, and NULLs take a bit each */
+}
 
-	type->kind = EDDY_CDC_OTHER;
+/* A type whose values its output function writes. */
+static void
+describe_other(EddyCdcType *type)
+{
+	Oid			function;
+	bool		varlena;
+
 	switch (type->oid)
 	{
 		case CHAROID:
@@ -170,6 +156,29 @@ describe_type(EddyCdcType *type, Oid oid, int nesting)
 	}
 	getTypeOutputInfo(type->oid, &function, &varlena);
 	fmgr_info(function, &type->output);
+}
+
+static void
+describe_type(EddyCdcType *type, Oid oid, int nesting)
+{
+	memset(type, 0, sizeof(*type));
+	type->oid = getBaseType(oid);
+	get_typlenbyvalalign(type->oid, &type->len, &type->byval, &type->align);
+	type->kind = get_kind(type->oid);
+	switch (type->kind)
+	{
+		case EDDY_CDC_JSONB:
+			type->can_fail = true;	/* a number can have more digits than bytes */
+			break;
+		case EDDY_CDC_ARRAY:
+			describe_array(type, nesting);
+			break;
+		case EDDY_CDC_OTHER:
+			describe_other(type);
+			break;
+		default:
+			break;
+	}
 }
 
 /*

@@ -384,6 +384,31 @@ make_version(RangePass *pass, TupleTableSlot *row)
 	return make_values(pass, row) ? pass->version : NULL;
 }
 
+/*
+ * Applies the action to a row. True if that is a change; not if the row was deleted by its owner meanwhile. id: of
+ * the group, if its kept values go; otherwise 0.
+ */
+static bool
+act_on_row(RangePass *pass, EddyUpsert *upsert, TupleTableSlot *row, Datum id)
+{
+	ItemPointerData place = row->tts_tid;
+	TupleTableSlot *version;
+
+	if (pass->action == CLOSE_REMOVE)
+		return eddy_upsert_delete(upsert, &place);
+	if (eddy_emit_removes(pass->plan, row))
+	{
+		/* it is not in the view, or not any more */
+		if (eddy_upsert_delete(upsert, &place))
+			(*pass->budget)--;
+		return false;
+	}
+	version = make_version(pass, row);
+	if (version != NULL)
+		return eddy_upsert_update(upsert, &place, version);
+	return pass->action == CLOSE_FORGET && id != (Datum) 0;
+}
+
 /* Applies the action to the rows that are read, from a first end on. True if these are all. */
 static bool
 act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
@@ -397,11 +422,8 @@ act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
 	while ((row = eddy_upsert_next(upsert)) != NULL)
 	{
 		TimestampTz end = DatumGetTimestampTz(row->tts_values[plan->keys[0].column - 1]);
-		ItemPointerData place = row->tts_tid;
 		Datum		id = plan->id_column && pass->action != CLOSE_MARK ?
 			datumCopy(row->tts_values[plan->id_column - 1], false, UUID_LEN) : (Datum) 0;
-		TupleTableSlot *version;
-		bool		done;
 
 		CHECK_FOR_INTERRUPTS();
 		/* it is removed together with the session that it has become */
@@ -416,23 +438,7 @@ act_on_rows(RangePass *pass, EddyUpsert *upsert, TimestampTz after)
 				pass->complete = current;
 			current = end;
 		}
-		if (pass->action == CLOSE_REMOVE)
-			done = eddy_upsert_delete(upsert, &place);
-		else if (eddy_emit_removes(plan, row))
-		{
-			/* it is not in the view, or not any more */
-			if (eddy_upsert_delete(upsert, &place))
-				(*pass->budget)--;
-			continue;
-		}
-		else if ((version = make_version(pass, row)) != NULL)
-			done = eddy_upsert_update(upsert, &place, version);
-		else if (pass->action == CLOSE_FORGET && id != (Datum) 0)
-			done = true;		/* only its kept values go */
-		else
-			continue;
-		/* deleted by its owner meanwhile: then there is nothing to do */
-		if (!done)
+		if (!act_on_row(pass, upsert, row, id))
 			continue;
 		(*pass->changed)++;
 		if (id != (Datum) 0)
