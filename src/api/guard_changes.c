@@ -160,7 +160,7 @@ note_drop(Oid class_id, Oid object)
 	note(class_id, object, table, EDDY_CHANGE_DROPPED, false);
 }
 
-/* Adds to a list of the current command; outside of commands nobody reads it. */
+/* Adds to a list of the current command; outside of commands it is not read. */
 static void
 add_to_frame(List **list, Oid relid)
 {

@@ -18,7 +18,7 @@
  *
  * Closing windows changes rows after those that the batch of the same transaction has locked. It holds the exclusive
  * lock on the windows of the streams whose windows close (close.c), which no other batch of these streams holds. If a
- * view follows from these and from others, batches of the others could still hold rows of it. So whoever
+ * view follows from these and from others, batches of the others could still hold rows of it. So a transaction that
  * changes something from which such a view follows first joins the windows of all of its streams
  * (eddy_view_joined).
  *

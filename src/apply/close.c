@@ -8,8 +8,8 @@
  *
  * - A batch is judged by the watermark of the state that is committed when it takes a lock on the
  *   windows of its stream, in share mode. The lock is held until the transaction ends.
- * - Windows are closed under the same lock in exclusive mode: nobody then has added rows, not yet
- *   committed, that were judged by an earlier watermark. Whoever judges later reads the watermark
+ * - Windows are closed under the same lock in exclusive mode: no transaction then has added rows, not yet
+ *   committed, that were judged by an earlier watermark. A later judgment reads the watermark
  *   by which they were closed, or a later one.
  *
  * Windows close at the end of the transaction that has advanced the watermark, before it commits,
@@ -25,7 +25,7 @@
  * enough to keep these windows open. Each transaction that may have moved the minimum tries to close them.
  *
  * When the windows of a stream close, rows are added to views that others reach, too, if these read views. So that
- * nobody else is adding to such views meanwhile, batches take the locks of all of their streams
+ * no other transaction is adding to such views meanwhile, batches take the locks of all of their streams
  * (cascade.c), and so does closing, the others in share mode.
  *
  * Locking: the lock described above, an object lock on eddy._watermark and the stream, after the
@@ -468,7 +468,7 @@ close_streams(TickStep *step, int64 *budget)
 	(void) lock_for_closing(streams, true);
 	step->waiting = false;
 	step->waited = eddy_monotonic_real() - start;
-	/* nobody adds rows now, and those that did may have moved it */
+	/* no transaction adds rows now, and those that did may have moved it */
 	return close_locked(streams, budget);
 }
 

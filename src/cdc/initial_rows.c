@@ -4,7 +4,7 @@
  *    All rows of a view, which eddy.send_snapshot has written for the slot of this decoding.
  *
  * They are rows of a table of pg_eddy, whose label (label.h) only superusers can set, and which belongs to
- * a superuser; a trigger refuses writes by all roles. So nobody else can make a consumer receive such
+ * a superuser; a trigger refuses writes by all roles. So no other role can make a consumer receive such
  * rows, nor bytes that are not a row of the state table. The number for the types of its columns is
  * compared nevertheless.
  *

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * changes.h
- *    The changes that maintenance makes to the rows of a view, for whoever observes them.
+ *    The changes that maintenance makes to the rows of a view, for their observers.
  *
  * An observer is registered once per process. It is asked for each view that is about to be written
  * whether it wants the changes, and receives those of each view when all merges of the batch into that
  * view are done, still in the transaction of the batch (apply/cascade.c). Rows have the columns of the
  * view, and only rows that are in the view are shown: HAVING and emit => 'on_close' have been applied,
- * as for the output plugin. A view that nobody observes costs one call for each batch.
+ * as for the output plugin. A view without observers costs one call for each batch.
  *
  *-------------------------------------------------------------------------
  */
@@ -87,7 +87,7 @@ typedef struct EddyChangeObserver
 /* From _PG_init only; observer must remain valid. */
 extern void eddy_changes_register(const EddyChangeObserver *observer);
 
-/* True if somebody wants the changes of a view. */
+/* True if an observer wants the changes of a view. */
 extern bool eddy_changes_wanted(Oid view);
 
 /* Passes changes to all who want them. */

@@ -533,7 +533,7 @@ typedef struct CloseRun
 	TimestampTz watermark;
 	int64	   *budget;
 	bool		complete;
-	EddyChanges *changes;		/* NULL: nobody observes the view */
+	EddyChanges *changes;		/* NULL: the view is not observed */
 } CloseRun;
 
 static void

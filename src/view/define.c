@@ -330,7 +330,7 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 
 /*
  * eddy_view_watch_deletes makes sure that rows that users delete through a view are recorded for its
- * observers (changes.h). The trigger stays when nobody observes the view any more. The caller holds a
+ * observers (changes.h). The trigger stays when the view has no observers any more. The caller holds a
  * lock on the main state table that conflicts with writers.
  */
 void

@@ -61,7 +61,7 @@ typedef enum EddyStep
 extern EddyViewPlan *eddy_maintain_lock_view(Oid view, bool suspends);
 
 /*
- * Makes an empty record for the changes of a view, in the current memory context, if somebody wants
+ * Makes an empty record for the changes of a view, in the current memory context, if an observer wants
  * them; otherwise NULL.
  */
 extern EddyChanges *eddy_maintain_make_record(const EddyViewPlan *plan, EddyChangeCause cause);

@@ -5,8 +5,8 @@
  *
  * State tables have REPLICA IDENTITY FULL: consumers of changes need the old row, for "before", for rows
  * that HAVING starts or ceases to show, and to leave out updates that they cannot see. With wal_level =
- * logical that is half of the WAL of an update. Without a logical slot in the database nobody can ever
- * read it, so it is left out.
+ * logical that is half of the WAL of an update. Without a logical slot in the database it is never
+ * read, so it is left out.
  *
  * That is exact. A slot never returns changes of a transaction whose ID was assigned before the slot existed:
  * decoding begins at a record of the running transactions that is written after the slot was entered into shared memory, and

@@ -17,7 +17,7 @@
  * stored, and added to the middle. The head is one of the sums of the last panes of its block,
  * which are computed from the panes once for each block; then the middle is summed up from the
  * blocks again. With blocks of about the square root of the number of panes, a window costs a
- * constant number of additions, and beginning anew (in the next transaction, or after a crash)
+ * constant number of additions, and beginning again (in the next transaction, or after a crash)
  * costs each key about three times that square root of rows to be read. Nothing is subtracted,
  * because most aggregates cannot be. Cumulating windows have a head only when a range begins
  * within a cycle.

@@ -260,7 +260,7 @@ split_layers(EddyReplacement *r, Query *parsed)
 	eddy_define_describe(&r->new_view, &r->layout, &r->layers);
 }
 
-/* Checks that the current user may replace the query of a view, and locks it; nobody else replaces it then. */
+/* Checks that the current user may replace the query of a view, and locks it; no other session replaces it then. */
 static EddyView *
 lock_for_replacement(Oid relid)
 {

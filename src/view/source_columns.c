@@ -7,7 +7,7 @@
  * are all that the query mentions, at any depth. So nothing has to be planned, and a view that
  * cannot be planned any more still has its columns.
  *
- * No locks: whoever holds a lock on the stream knows all views that are maintained. Memory: the
+ * No locks: a process that holds a lock on the stream knows all views that are maintained. Memory: the
  * caller's context.
  *
  *-------------------------------------------------------------------------

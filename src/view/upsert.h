@@ -63,7 +63,7 @@ typedef struct EddyStateTable
 	Oid			index;			/* unique index over the key */
 	Oid			order_index;	/* index over order, if it is not NULL */
 	struct ScanKeyData *scan_keys;	/* one for each key column, in the order of ranges: equal to a value */
-	struct EddyChanges *changes;	/* records what is written (changes.h); NULL: nobody observes it */
+	struct EddyChanges *changes;	/* records what is written (changes.h); NULL: it is not observed */
 } EddyStateTable;
 
 /* The columns of the key in the order in which ranges of rows are read. */

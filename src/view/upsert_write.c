@@ -150,7 +150,7 @@ record(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row)
 	{
 		if (upsert->replaced == NULL)
 			upsert->replaced = table_slot_create(upsert->rel, NULL);
-		/* nobody can have removed it: the transaction that has replaced it is still running */
+		/* it cannot have been removed: the transaction that has replaced it is still running */
 		if (!table_tuple_fetch_row_version(upsert->rel, place, SnapshotAny, upsert->replaced))
 			elog(ERROR, "replaced row of state table \"%s\" is missing",
 				 RelationGetRelationName(upsert->rel));

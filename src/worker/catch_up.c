@@ -640,7 +640,7 @@ finish_filling(void)
 		ereport(DEBUG1,
 				(errmsg("continuous view %u is not handed over yet: %s", view_oid,
 						failure->message)));
-	/* whoever holds a lock must not make others wait most of the time */
+	/* a process that holds a lock must not make others wait most of the time */
 	finish_interval = Min(finish_interval * 2, FINISH_INTERVAL_MAX);
 	return STEP_NOTHING;
 }

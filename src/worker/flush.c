@@ -3,7 +3,7 @@
  * flush.c
  *    Flushing the WAL of batches that do not wait for it.
  *
- * A batch of Kafka messages is visible when it has been committed; nobody waits for the message
+ * A batch of Kafka messages is visible when it has been committed; no session waits for the message
  * that it is on disk, and a crash that takes it back takes back its offsets, too. So a worker need
  * not wait for the disk, and does not unless pg_eddy.synchronous_commit is on; subscriptions of
  * PostgreSQL do not by default, for the same reason. While other files are written, those of a checkpoint or of
