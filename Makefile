@@ -177,6 +177,7 @@ OBJS = \
 	src/view/set_returning.o \
 	src/view/signature.o \
 	src/view/source_columns.o \
+	src/view/state_table.o \
 	src/view/suspend.o \
 	src/view/trial.o \
 	src/view/ttl.o \

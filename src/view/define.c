@@ -18,12 +18,10 @@
 #include "postgres.h"
 
 #include "access/relation.h"
-#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/tablecmds.h"
 #include "commands/trigger.h"
@@ -53,16 +51,15 @@
 #include "view/kind_deferred.h"
 #include "view/layer.h"
 #include "view/session.h"
+#include "view/state_table.h"
 #include "view/view.h"
-
-/* By which deleted rows are recorded. */
-#define DELETE_TRIGGER "pg_eddy_capture_delete"
 
 /* The trigger on a public view, see eddy_define_set_delete_trigger. */
 #define INSTEAD_OF_DELETE_TRIGGER "pg_eddy_delete"
 
-static void
-execute(const char *sql)
+/* eddy_define_execute executes an SQL command; SPI is connected. */
+void
+eddy_define_execute(const char *sql)
 {
 	int			rc = SPI_execute(sql, false, 0);
 
@@ -154,226 +151,6 @@ eddy_define_definition(RangeVar *name, const char *query)
 	return address.objectId;
 }
 
-/* ---- state tables ---- */
-
-/* eddy_define_append_column appends a column as in CREATE TABLE. */
-void
-eddy_define_append_column(StringInfo sql, const EddyStateColumn *column)
-{
-	appendStringInfo(sql, "%s %s", quote_identifier(column->name),
-					 format_type_extended(column->type, column->typmod,
-										  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
-	if (OidIsValid(column->collation) && column->collation != get_typcollation(column->type))
-		appendStringInfo(sql, " COLLATE %s", generate_collation_name(column->collation));
-	if (column->not_null)
-		appendStringInfoString(sql, " NOT NULL");
-
-}
-
-/* eddy_define_column_name returns the quoted name of a column. */
-const char *
-eddy_define_column_name(const EddyStateTable *table, AttrNumber column)
-{
-	return quote_identifier(table->columns[column - 1].name);
-}
-
-/*
- * True if ANALYZE would call a function of a user for a column of this type: the subtype_diff of a
- * range type, with the privileges of the table's owner. Neither the types of columns nor the
- * functions of a range type ever change; all other support functions are created by superusers.
- */
-static bool
-is_unsafe_to_analyze(Oid type)
-{
-	Oid			base = getBaseType(type);
-	char		typtype = get_typtype(base);
-
-	return base >= FirstNormalObjectId &&
-		(typtype == TYPTYPE_RANGE || typtype == TYPTYPE_MULTIRANGE);
-}
-
-static void
-create_index(const EddyStateTable *table, const char *qualified_name, const char *what,
-			 const EddyStateKey *columns, const char *nulls)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE %s ON %s (", what, qualified_name);
-	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
-						 eddy_define_column_name(table, columns[i].column));
-	appendStringInfo(&sql, ") %s", nulls);
-	execute(sql.data);
-	pfree(sql.data);
-}
-
-static void
-create_time_index(const EddyStateTable *table, const char *qualified_name,
-				  const EddyTimeIndex *time)
-{
-	if (time->column == 0)
-		return;
-	execute(psprintf("CREATE INDEX ON %s (%s)%s%s", qualified_name, eddy_define_column_name(table, time->column),
-					 time->where ? " WHERE " : "",
-					 time->where ? eddy_define_column_name(table, time->where) : ""));
-}
-
-/*
- * Half-empty pages leave room for HOT updates, which need no new index entries. Most
- * writes are updates, so autovacuum must start early. Neither is true of rows that are
- * only appended; rows that are rarely updated, but removed, do not need the space.
- */
-static void
-append_storage(StringInfo sql, const EddyStateTable *table)
-{
-	appendStringInfoString(sql, " USING heap");
-	if (table->passing)
-		appendStringInfoString(sql, " WITH (autovacuum_vacuum_scale_factor = 0.0,"
-							   " autovacuum_vacuum_threshold = 10000)");
-	else if (!table->append_only)
-		appendStringInfo(sql, " WITH (fillfactor = %d,"
-						 " autovacuum_vacuum_scale_factor = 0.01,"
-						 " autovacuum_vacuum_insert_scale_factor = 0.1)", table->settled ? 100 : 50);
-}
-
-static void
-create_table(const EddyStateTable *table, const char *qualified_name)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE TABLE %s (", qualified_name);
-	for (int i = 0; i < table->ncolumns; i++)
-	{
-		if (i > 0)
-			appendStringInfoString(&sql, ", ");
-		eddy_define_append_column(&sql, &table->columns[i]);
-	}
-	appendStringInfoChar(&sql, ')');
-	append_storage(&sql, table);
-	execute(sql.data);
-
-	for (int i = 0; i < table->ncolumns; i++)
-	{
-		const char *column = quote_identifier(table->columns[i].name);
-
-		if (is_unsafe_to_analyze(table->columns[i].type))
-			execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STATISTICS 0", qualified_name,
-							 column));
-		if (table->columns[i].uncompressed)
-			execute(psprintf("ALTER TABLE %s ALTER COLUMN %s SET STORAGE EXTERNAL", qualified_name,
-							 column));
-	}
-}
-
-/* A trigger with the name of its function for DELETE by users, also where session_replication_role is replica. */
-static void
-create_delete_trigger(const char *qualified_name, const char *function, const char *argument)
-{
-	execute(psprintf("CREATE TRIGGER pg_eddy_%s AFTER DELETE ON %s"
-					 " REFERENCING OLD TABLE AS deleted"
-					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._%s(%s)",
-					 function, qualified_name, EDDY_SCHEMA, function, argument));
-	execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER pg_eddy_%s", qualified_name,
-					 function));
-}
-
-/* id_column: of a table whose groups have parts in other tables, otherwise 0. */
-static void
-create_triggers(const EddyStateTable *table, const char *qualified_name, AttrNumber id_column)
-{
-	execute(psprintf("CREATE TRIGGER pg_eddy_refuse BEFORE INSERT OR UPDATE OR TRUNCATE ON %s"
-					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._refuse_state_change()",
-					 qualified_name, EDDY_SCHEMA));
-	if (id_column > 0)
-		create_delete_trigger(qualified_name, "delete_values",
-							  quote_literal_cstr(table->columns[id_column - 1].name));
-	if (table->superseded > 0)
-		create_delete_trigger(qualified_name, "delete_sessions", "");
-}
-
-/* Creates a state table as the owner of the extension. id_column: see create_triggers. */
-static Oid
-create_state_table(const EddyStateTable *table, const char *view_name, AttrNumber id_column)
-{
-	Oid			schema = eddy_catalog_schema();
-	char	   *name = ChooseRelationName(psprintf("_%s", view_name), NULL, table->suffix, schema,
-										  false);
-	const char *qualified_name = quote_qualified_identifier(EDDY_SCHEMA, name);
-	EddyOwnerSwitch save;
-	Oid			relid;
-
-	eddy_owner_become(&save, eddy_catalog_extension_owner());
-	SPI_connect();
-	create_table(table, qualified_name);
-	create_index(table, qualified_name, "UNIQUE INDEX", table->keys, "NULLS NOT DISTINCT");
-	if (table->order)
-		create_index(table, qualified_name, "INDEX", table->order, "");
-
-	/*
-	 * Keys can be NULL, so only FULL identifies a deleted group to consumers. Changes of parts of
-	 * groups, and of deltas, are not sent.
-	 */
-	execute(psprintf("ALTER TABLE %s REPLICA IDENTITY %s", qualified_name,
-					 table->parts || table->passing || table->unsent ? "NOTHING" : "FULL"));
-	create_triggers(table, qualified_name, id_column);
-	create_time_index(table, qualified_name, &table->shown);
-	create_time_index(table, qualified_name, &table->touched);
-	relid = get_relname_relid(name, schema);
-	SPI_finish();
-	eddy_owner_end(&save);
-	CommandCounterIncrement();
-	eddy_view_seize(relid);
-	return relid;
-}
-
-/*
- * eddy_view_watch_deletes makes sure that rows that users delete through a view are recorded for its
- * observers (changes.h). The trigger stays when the view has no observers any more. The caller holds a
- * lock on the main state table that conflicts with writers.
- */
-void
-eddy_view_watch_deletes(const EddyView *view)
-{
-	const char *qualified = quote_qualified_identifier(EDDY_SCHEMA,
-													   get_rel_name(view->state_table));
-	EddyOwnerSwitch save;
-
-	if (OidIsValid(get_trigger_oid(view->state_table, DELETE_TRIGGER, true)))
-		return;
-	eddy_owner_become(&save, eddy_catalog_extension_owner());
-	SPI_connect();
-	execute(psprintf("CREATE TRIGGER " DELETE_TRIGGER " AFTER DELETE ON %s"
-					 " REFERENCING OLD TABLE AS deleted"
-					 " FOR EACH STATEMENT EXECUTE FUNCTION %s._capture_delete()",
-					 qualified, EDDY_SCHEMA));
-	/* also where session_replication_role is replica */
-	execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " DELETE_TRIGGER, qualified));
-	SPI_finish();
-	eddy_owner_end(&save);
-	CommandCounterIncrement();
-}
-
-/* Creates the state tables of a layout that have no Oid yet, and returns all: List of Oid. */
-List *
-eddy_define_state_tables(EddyViewPlan *layout, const char *view_name)
-{
-	List	   *relids = NIL;
-	ListCell   *lc;
-
-	foreach(lc, layout->state_tables)
-	{
-		EddyStateTable *table = lfirst(lc);
-
-		if (!OidIsValid(table->relid))
-			table->relid = create_state_table(table, view_name,
-											  table->parts ? 0 : layout->id_column);
-		relids = lappend_oid(relids, table->relid);
-	}
-	return relids;
-}
-
 /* ---- the public view ---- */
 
 /* The names of the columns of a table of deltas that are the key of the group, with a prefix. */
@@ -386,7 +163,7 @@ list_delta_keys(const EddyViewPlan *plan, const char *prefix)
 	initStringInfo(&names);
 	for (int i = 0; i < eddy_deferred_nkeys(plan); i++)
 		appendStringInfo(&names, "%s%s%s", i > 0 ? ", " : "", prefix,
-						 eddy_define_column_name(deltas, deltas->keys[i].column));
+						 eddy_state_table_column_name(deltas, deltas->keys[i].column));
 	return names.data;
 }
 
@@ -406,7 +183,7 @@ append_not_deferred(StringInfo sql, const EddyViewPlan *plan)
 					 " (SELECT ROW(d.ctid, d.id) FROM %s AS d LIMIT 1)",
 					 table, EDDY_SCHEMA, quote_literal_cstr(table), table);
 	for (int i = 0; i < state->nkeys; i++)
-		appendStringInfo(sql, ", s.%s", eddy_define_column_name(state, state->keys[i].column));
+		appendStringInfo(sql, ", s.%s", eddy_state_table_column_name(state, state->keys[i].column));
 	appendStringInfoString(sql, "))");
 }
 
@@ -428,8 +205,8 @@ append_deferred_groups(StringInfo sql, const EddyViewPlan *plan)
 		appendStringInfo(sql, "%s%s.%s", i > 0 ? ", " : "",
 						 output->kind == EDDY_OUTPUT_KEY ? "k" : "w",
 						 output->kind == EDDY_OUTPUT_KEY ?
-						 eddy_define_column_name(deltas, deltas->keys[output->index].column) :
-						 eddy_define_column_name(state, output->column));
+						 eddy_state_table_column_name(deltas, deltas->keys[output->index].column) :
+						 eddy_state_table_column_name(state, output->column));
 	}
 	appendStringInfo(sql, " FROM (SELECT DISTINCT ON (%s) %s, d.ctid AS place, d.id FROM %s AS d) AS k,"
 					 " LATERAL %s._deferred_group(%s::pg_catalog.regclass, k.place, k.id) AS w (",
@@ -438,7 +215,7 @@ append_deferred_groups(StringInfo sql, const EddyViewPlan *plan)
 	{
 		if (i > 0)
 			appendStringInfoString(sql, ", ");
-		eddy_define_append_column(sql, &state->columns[plan->outputs[i].column - 1]);
+		eddy_state_table_append_column(sql, &state->columns[plan->outputs[i].column - 1]);
 	}
 	appendStringInfoChar(sql, ')');
 }
@@ -454,13 +231,13 @@ eddy_define_rows_query(const EddyViewPlan *plan)
 	appendStringInfoString(&sql, "SELECT ");
 	for (int i = 0; i < plan->noutputs; i++)
 		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
-						 eddy_define_column_name(table, plan->outputs[i].column));
+						 eddy_state_table_column_name(table, plan->outputs[i].column));
 	appendStringInfo(&sql, " FROM %s",
 					 quote_qualified_identifier(EDDY_SCHEMA, get_rel_name(table->relid)));
 	if (eddy_deferred_is_shown(plan))
 		appendStringInfoString(&sql, " AS s");
 	if (plan->visible_column)
-		appendStringInfo(&sql, " WHERE %s", eddy_define_column_name(table, plan->visible_column));
+		appendStringInfo(&sql, " WHERE %s", eddy_state_table_column_name(table, plan->visible_column));
 	if (eddy_deferred_is_shown(plan))
 	{
 		appendStringInfoString(&sql, plan->visible_column ? " AND " : " WHERE ");
@@ -531,7 +308,7 @@ eddy_define_set_delete_trigger(Oid view, const EddyViewPlan *plan, const EddyLay
 	/* the function can be used by no other role */
 	eddy_owner_become(&save, eddy_catalog_extension_owner());
 	SPI_connect();
-	execute(needed ? psprintf("CREATE TRIGGER " INSTEAD_OF_DELETE_TRIGGER " INSTEAD OF DELETE ON %s"
+	eddy_define_execute(needed ? psprintf("CREATE TRIGGER " INSTEAD_OF_DELETE_TRIGGER " INSTEAD OF DELETE ON %s"
 							  " FOR EACH ROW EXECUTE FUNCTION %s._delete_group()",
 							  qualified, EDDY_SCHEMA) :
 			psprintf("DROP TRIGGER " INSTEAD_OF_DELETE_TRIGGER " ON %s", qualified));
@@ -548,7 +325,7 @@ create_public_view(const EddyViewPlan *plan, EddyLayers *layers, Oid schema, con
 	Oid			relid;
 
 	SPI_connect();
-	execute(psprintf("CREATE VIEW %s AS %s",
+	eddy_define_execute(psprintf("CREATE VIEW %s AS %s",
 					 quote_qualified_identifier(get_namespace_name(schema), name),
 					 layers->reader ? eddy_define_empty_query(layers->reader) : rows_query));
 	SPI_finish();
@@ -848,7 +625,7 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	eddy_plan_set_policy(&layout, &row);
 	eddy_analyze_query(&layout, parsed);
 	eddy_define_check_options(&layout, parsed, &row);
-	row.state_tables = eddy_define_state_tables(&layout, rangevar->relname);
+	row.state_tables = eddy_state_tables_create(&layout, rangevar->relname);
 
 	eddy_layer_split(&layers, copyObject(parsed));
 	eddy_define_describe(&row, &layout, &layers);

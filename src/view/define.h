@@ -23,12 +23,8 @@ extern Oid	eddy_define_definition(RangeVar *name, const char *query);
 extern void eddy_define_set_streams(EddyView *row, Query *definition);
 extern void eddy_define_check_streams(const EddyView *row);
 
-/* Creates the state tables that have no Oid yet; returns all. */
-extern List *eddy_define_state_tables(EddyViewPlan *layout, const char *view_name);
-
-/* Parts of SQL commands about a state table. */
-extern void eddy_define_append_column(StringInfo sql, const EddyStateColumn *column);
-extern const char *eddy_define_column_name(const EddyStateTable *table, AttrNumber column);
+/* Executes an SQL command; SPI is connected. */
+extern void eddy_define_execute(const char *sql);
 
 /* The queries of the public view. */
 extern char *eddy_define_rows_query(const EddyViewPlan *plan);

@@ -44,12 +44,12 @@
 #include "view/analyze.h"
 #include "view/chain.h"
 #include "view/combine.h"
-#include "view/define.h"
 #include "view/kind.h"
 #include "view/kind_combining.h"
 #include "view/kind_panes.h"
 #include "view/late_pairs.h"
 #include "view/refuse.h"
+#include "view/state_table.h"
 
 /* Windows that contain a row, at most, for each of which a view that shows early rows has a row. */
 #define MAX_EARLY_WINDOWS 10
@@ -432,14 +432,14 @@ append_reader(const EddyViewPlan *plan, StringInfo sql)
 	appendStringInfoString(sql, " UNION ALL SELECT ");
 	for (int i = 0; i < plan->noutputs; i++)
 		appendStringInfo(sql, "%sw.%s", i > 0 ? ", " : "",
-						 eddy_define_column_name(results, plan->outputs[i].column));
+						 eddy_state_table_column_name(results, plan->outputs[i].column));
 	appendStringInfo(sql, " FROM %s._open_windows(%s::pg_catalog.regclass) AS w (", EDDY_SCHEMA,
 					 quote_literal_cstr(table));
 	for (int i = 0; i < plan->noutputs; i++)
 	{
 		if (i > 0)
 			appendStringInfoString(sql, ", ");
-		eddy_define_append_column(sql, &results->columns[plan->outputs[i].column - 1]);
+		eddy_state_table_append_column(sql, &results->columns[plan->outputs[i].column - 1]);
 	}
 	appendStringInfoChar(sql, ')');
 }

@@ -37,6 +37,7 @@
 
 #include "compat.h"
 #include "owner.h"
+#include "view/define.h"
 #include "view/plan.h"
 #include "view/view.h"
 
@@ -46,15 +47,6 @@
  * Debezium does not store, a connector that was killed would refuse to continue.
  */
 #define HEARTBEAT_PREFIX "pg_eddy_heartbeat"
-
-static void
-execute(const char *sql)
-{
-	int			rc = SPI_execute(sql, false, 0);
-
-	if (rc < 0)
-		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(rc));
-}
 
 /*
  * The columns of the state table that identify a row. A view without GROUP BY has one row: then it is the
@@ -431,7 +423,7 @@ add_tables(const char *name, List *views)
 	/* as the owner of the tables, and a superuser, as publications of other roles require */
 	eddy_owner_become(&save, eddy_catalog_extension_owner());
 	SPI_connect();
-	execute(text.data);
+	eddy_define_execute(text.data);
 	SPI_finish();
 	eddy_owner_end(&save);
 }
@@ -486,7 +478,7 @@ eddy_view_publish(const char *name, const Oid *relids, int count)
 
 	/* as the user, who becomes the owner and must have the privilege CREATE on the database */
 	SPI_connect();
-	execute(psprintf("CREATE PUBLICATION %s", quote_identifier(name)));
+	eddy_define_execute(psprintf("CREATE PUBLICATION %s", quote_identifier(name)));
 	SPI_finish();
 
 	add_tables(name, views);

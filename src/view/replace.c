@@ -70,6 +70,7 @@
 #include "view/net_change.h"
 #include "view/old_row.h"
 #include "view/replace_check.h"
+#include "view/state_table.h"
 #include "view/view.h"
 
 /* ms for which a lock is waited for while another one is held; less than deadlock_timeout */
@@ -312,7 +313,7 @@ eddy_view_replace_begin(Oid relid, const char *query, bool keeps)
 		eddy_replace_check_emit(&r->layout, relid);
 	if (r->keep == NULL || !r->keep->same)
 		eddy_replace_check_changes(view);
-	row->state_tables = eddy_define_state_tables(&r->layout, get_rel_name(relid));
+	row->state_tables = eddy_state_tables_create(&r->layout, get_rel_name(relid));
 	split_layers(r, parsed);
 	row->format = EDDY_SERVER_MAJOR;
 	row->aggregates = eddy_signature_make(parsed);
@@ -379,7 +380,7 @@ create_sent_table(EddyReplacement *r)
 	table.relid = InvalidOid;
 	layout.state_tables = list_make1(&table);
 	sent.state_table =
-		linitial_oid(eddy_define_state_tables(&layout, get_rel_name(r->new_view.relid)));
+		linitial_oid(eddy_state_tables_create(&layout, get_rel_name(r->new_view.relid)));
 	sent.state_tables = list_copy(r->new_view.state_tables);
 	linitial_oid(sent.state_tables) = sent.state_table;
 	CommandCounterIncrement();

@@ -33,18 +33,10 @@
 #include "owner.h"
 #include "view/analyze.h"
 #include "view/chain.h"
+#include "view/define.h"
 #include "view/kind.h"
 #include "view/plan.h"
 #include "view/view.h"
-
-static void
-execute(const char *sql)
-{
-	int			rc = SPI_execute(sql, false, 0);
-
-	if (rc < 0)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
-}
 
 /* The layout of the state tables as this version of the server lays them out. */
 static List *
@@ -120,7 +112,7 @@ upgrade_view(EddyView *view)
 	forboth(lc, make_layout(view, query), lo, view->state_tables)
 		commands = convert_table(commands, lfirst_oid(lo), lfirst(lc));
 	foreach(lc, commands)
-		execute(lfirst(lc));
+		eddy_define_execute(lfirst(lc));
 	view->format = EDDY_SERVER_MAJOR;
 	eddy_catalog_set_view_aggregates(view, eddy_signature_make(eddy_plan_definition_query(view->definition)));
 	CommandCounterIncrement();
