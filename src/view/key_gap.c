@@ -7,6 +7,10 @@
  * are new. So when a group is not found, the index is read up to the next row: the groups until there
  * are new as well, and are not looked for. A window without any rows costs one descent of the index.
  *
+ * Reading on costs more than looking for one key: all keys that follow on the page of the index are
+ * compared, and the next row is fetched. Where new groups are scattered among others, no gap contains
+ * a second one. So gaps that were not used are followed by a growing number of keys for which none is looked for.
+ *
  * This is what one snapshot sees. If a concurrent transaction inserts such a row, inserting it fails, as
  * it does when the row was looked for.
  *
@@ -22,11 +26,15 @@
 
 #include "view/key_gap.h"
 
+#define LONGEST_PAUSE 63
+
 struct EddyKeyGap
 {
 	Relation	index;
 	MemoryContext mcxt;
 	int			nkeys;
+	int			pause;			/* number of keys until a gap is looked for */
+	int			next_pause;		/* after that, unless the gap is used */
 	bool		valid;			/* the rest is set */
 	Datum	   *first;			/* the first key */
 	bool	   *first_nulls;
@@ -60,8 +68,8 @@ compare(const EddyKeyGap *gap, int column, Datum left, Datum right)
 										   gap->index->rd_indcollation[column], left, right));
 }
 
-bool
-eddy_key_gap_covers(const EddyKeyGap *gap, const Datum *keys, const bool *nulls)
+static bool
+covers(const EddyKeyGap *gap, const Datum *keys, const bool *nulls)
 {
 	int			last = gap->nkeys - 1;
 
@@ -73,6 +81,28 @@ eddy_key_gap_covers(const EddyKeyGap *gap, const Datum *keys, const bool *nulls)
 			return false;
 	return compare(gap, last, keys[last], gap->first[last]) >= 0 &&
 		(!gap->bounded || compare(gap, last, keys[last], gap->next) < 0);
+}
+
+bool
+eddy_key_gap_covers(EddyKeyGap *gap, const Datum *keys, const bool *nulls)
+{
+	if (!covers(gap, keys, nulls))
+		return false;
+	gap->pause = gap->next_pause = 0;
+	return true;
+}
+
+bool
+eddy_key_gap_is_due(EddyKeyGap *gap)
+{
+	if (gap->pause > 0)
+	{
+		gap->pause--;
+		return false;
+	}
+	gap->pause = gap->next_pause;
+	gap->next_pause = Min(2 * gap->next_pause + 1, LONGEST_PAUSE);
+	return true;
 }
 
 static void

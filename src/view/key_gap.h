@@ -15,8 +15,14 @@ typedef struct EddyKeyGap EddyKeyGap;
 /* For the keys of an index, in the current memory context; NULL if its order is not usable. */
 extern EddyKeyGap *eddy_key_gap_make(Relation index);
 
-/* True if the table has no row with this key. */
-extern bool eddy_key_gap_covers(const EddyKeyGap *gap, const Datum *keys, const bool *nulls);
+/* True if the table has no row with this key, as the gap shows. */
+extern bool eddy_key_gap_covers(EddyKeyGap *gap, const Datum *keys, const bool *nulls);
+
+/*
+ * Called for each key that is looked for in the index: true if the rows that follow should be read, so
+ * that a gap is found if the key is not there.
+ */
+extern bool eddy_key_gap_is_due(EddyKeyGap *gap);
 
 /*
  * Notes that there is no row from a key on up to another one with the same columns but the last, whose

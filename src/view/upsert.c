@@ -628,28 +628,21 @@ find_cached(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 	return true;
 }
 
-/*
- * Finds a row in the index. If there is none, notes up to which key there is none, provided that the
- * key before was not found either: the scan that finds the next key compares all that follow on the
- * page of the index, so it is only worth while where many keys are new.
- */
+/* Finds a row in the index. If there is none, may note up to which key there is none. */
 static TupleTableSlot *
 find_in_index(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 {
 	int			last = upsert->table->nkeys - 1;
 	TupleTableSlot *next;
 
-	if (upsert->gap == NULL || nulls[last] || upsert->found_in_index)
+	if (upsert->gap == NULL || nulls[last] || !eddy_key_gap_is_due(upsert->gap))
 	{
 		eddy_upsert_seek(upsert, upsert->table->nkeys, keys, nulls);
-		next = eddy_upsert_next(upsert);
-		upsert->found_in_index = next != NULL;
-		return next;
+		return eddy_upsert_next(upsert);
 	}
 	eddy_upsert_seek_from(upsert, last, true, keys, nulls);
 	next = eddy_upsert_next(upsert);
-	upsert->found_in_index = next != NULL && has_key(upsert, keys, nulls);
-	if (upsert->found_in_index)
+	if (next && has_key(upsert, keys, nulls))
 		return next;
 	eddy_key_gap_set(upsert->gap, keys, nulls, next == NULL ? NULL :
 					 &next->tts_values[eddy_upsert_order(upsert->table)[last].column - 1]);

@@ -54,7 +54,6 @@ struct EddyUpsert
 	uint64		found_hash;		/* of the key that was looked for last */
 	ItemPointerData found_place;	/* of the row with it, invalid if there is none */
 	EddyKeyGap *gap;			/* keys that no row has; NULL: not noted */
-	bool		found_in_index; /* the key before that was looked for in the index was there */
 };
 
 extern void eddy_upsert_open_key_indexes(EddyUpsert *upsert);
