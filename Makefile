@@ -68,6 +68,7 @@ OBJS = \
 	src/catalog/view_start_table.o \
 	src/catalog/view_table.o \
 	src/catalog/watermark_table.o \
+	src/clock.o \
 	src/kafka_library.o \
 	src/local_setting.o \
 	src/monotonic.o \
@@ -221,7 +222,6 @@ KAFKA_OBJS = \
 	src/worker/catch_up.o \
 	src/worker/catch_up_batch.o \
 	src/worker/catch_up_reader.o \
-	src/worker/clock.o \
 	src/worker/definition.o \
 	src/worker/idle.o \
 	src/worker/mapping.o \

@@ -98,7 +98,7 @@ eddy_settings_define(void)
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_eddy.batch_time_limit",
-							"Maximum time to process a Kafka batch.",
+							"Maximum time to process a Kafka batch, or to close a window.",
 							"A batch that exceeds it is cancelled and retried in smaller parts, "
 							"until the message that causes it is found.",
 							&eddy_settings_batch_time_limit,

@@ -31,6 +31,7 @@
 
 #include "apply/published.h"
 #include "apply/steps.h"
+#include "clock.h"
 #include "view/changes.h"
 #include "view/view.h"
 
@@ -102,6 +103,12 @@ eddy_apply_make_child(EddyChanges *changes, List *applies)
 		batch->contended = root->batch.contended;
 		batch->start_clock = root->batch.start_clock;
 		batch->clock_expired = root->batch.clock_expired;
+	}
+	else if (eddy_clock_enabled())
+	{
+		/* what the clock changes must not wait for a function without end; the caller stops it */
+		batch->start_clock = eddy_clock_start;
+		batch->clock_expired = eddy_clock_expired;
 	}
 	return apply;
 }

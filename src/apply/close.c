@@ -50,9 +50,11 @@
 #include "apply/close_holders.h"
 #include "apply/close_pace.h"
 #include "apply/steps.h"
+#include "clock.h"
 #include "compat.h"
 #include "local_setting.h"
 #include "monotonic.h"
+#include "settings.h"
 #include "subtransaction.h"
 #include "view/view.h"
 
@@ -342,6 +344,21 @@ compare_lengths(const ListCell *a, const ListCell *b)
 	return list_length(lfirst(a)) - list_length(lfirst(b));
 }
 
+static void
+close_all(List *streams)
+{
+	List	   *unions = NIL;
+	ListCell   *lc;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	foreach(lc, streams)
+		unions = close_stream(lfirst(lc), unions);
+	list_sort(unions, compare_lengths);
+	foreach(lc, unions)
+		close_if_alone(lfirst(lc), get_watermark(lfirst(lc)));
+	PopActiveSnapshot();
+}
+
 /*
  * eddy_close_at_commit closes windows of the streams that the transaction has added rows to. With
  * an old snapshot rows of others could not be updated: that is left to the database worker.
@@ -350,19 +367,24 @@ void
 eddy_close_at_commit(void)
 {
 	List	   *streams = closing;
-	List	   *unions = NIL;
-	ListCell   *lc;
+
+	bool		limited;
 
 	closing = NIL;
 	if (streams == NIL || IsolationUsesXactSnapshot())
 		return;
-	PushActiveSnapshot(GetLatestSnapshot());
-	foreach(lc, streams)
-		unions = close_stream(lfirst(lc), unions);
-	list_sort(unions, compare_lengths);
-	foreach(lc, unions)
-		close_if_alone(lfirst(lc), get_watermark(lfirst(lc)));
-	PopActiveSnapshot();
+	limited = eddy_clock_enable(true);
+	PG_TRY();
+	{
+		close_all(streams);
+	}
+	PG_FINALLY();
+	{
+		/* the messages of a batch are not what takes too long now */
+		eddy_clock_reset();
+		(void) eddy_clock_enable(limited);
+	}
+	PG_END_TRY();
 }
 
 /* ---- the database worker ---- */
@@ -395,6 +417,7 @@ add_streams(const EddyView *view, void *arg)
 typedef struct TickStep
 {
 	List	   *streams;		/* of Oid, sorted */
+	void		(*function) (void *);
 	bool		complete;
 	bool		waiting;		/* for transactions that add rows */
 	bool		worked;			/* there were groups to be closed or removed */
@@ -495,6 +518,13 @@ step_expire(void *arg)
 	step->worked = budget < CLOSE_BUDGET;
 }
 
+static void
+run_limited(void *arg)
+{
+	eddy_clock_start();
+	((TickStep *) arg)->function(arg);
+}
+
 /*
  * Leaves the CPUs to others between two steps. A latch that is set stays so; the process returns to its loop
  * when all is closed.
@@ -520,7 +550,7 @@ static bool
 run_steps(List *streams, void (*function) (void *), int64 begin, int64 *work)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	TickStep	step = {.streams = streams};
+	TickStep	step = {.streams = streams,.function = function};
 	bool		locked = false;
 
 	while (!step.complete)
@@ -539,9 +569,10 @@ run_steps(List *streams, void (*function) (void *), int64 begin, int64 *work)
 		/* a stream that is being changed or dropped is left for the next call */
 		locked = eddy_close_lock_streams(streams);
 		if (locked)
-			error = eddy_subtransaction_run(function, &step);
+			error = eddy_subtransaction_run(run_limited, &step);
 		else
 			step.complete = true;
+		eddy_clock_stop();
 		if (error && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && step.waiting)
 			note_holders(streams);
 
@@ -565,12 +596,16 @@ run_steps(List *streams, void (*function) (void *), int64 begin, int64 *work)
 		}
 		if (step.worked)
 			*work += eddy_monotonic_real() - start;
-		if (error == NULL)
+		if (error == NULL && eddy_monotonic_real() - start - step.waited <
+			eddy_settings_batch_time_limit * INT64CONST(1000))
 			continue;
+		/* other streams have their turn */
+		if (error == NULL)
+			return step.complete && locked;
 		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 			ereport(LOG,
 					(errcode(error->sqlerrcode),
-					 errmsg("could not close windows: %s", error->message)));
+					 errmsg("could not close windows: %s", eddy_clock_explain(error))));
 		FreeErrorData(error);
 		return false;
 	}

@@ -31,6 +31,7 @@
 #include "utils/timestamp.h"
 
 #include "apply/steps.h"
+#include "clock.h"
 #include "local_setting.h"
 #include "monotonic.h"
 #include "settings.h"
@@ -127,6 +128,7 @@ static void
 run_fold(void *arg)
 {
 	eddy_local_lock_timeout(LOCK_WAIT);
+	eddy_clock_start();
 	eddy_view_fold(arg);
 }
 
@@ -135,6 +137,8 @@ static bool
 fold_part(const DeferredView *view, EddyViewFold *part, MemoryContext mcxt)
 {
 	ErrorData  *error = NULL;
+	int64		start = eddy_monotonic_real();
+	int64		taken;
 	bool		locked;
 
 	SetCurrentStatementStartTimestamp();
@@ -145,9 +149,14 @@ fold_part(const DeferredView *view, EddyViewFold *part, MemoryContext mcxt)
 	locked = ConditionalLockRelationOid(view->stream, RowExclusiveLock);
 	if (locked)
 		error = eddy_subtransaction_run(run_fold, part);
+	eddy_clock_stop();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(mcxt);
+	taken = eddy_monotonic_real() - start;
+	/* others have their turn for as long */
+	if (taken >= eddy_settings_batch_time_limit * INT64CONST(1000))
+		get_clock(view->view)->retry_at = eddy_monotonic_real() + taken;
 	if (error == NULL)
 		return locked && part->next != InvalidBlockNumber;
 	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
@@ -155,7 +164,7 @@ fold_part(const DeferredView *view, EddyViewFold *part, MemoryContext mcxt)
 	{
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
-				 errmsg("could not merge the deltas of a continuous view: %s", error->message),
+				 errmsg("could not merge the deltas of a continuous view: %s", eddy_clock_explain(error)),
 				 error->context ? errcontext("%s", error->context) : 0));
 		get_clock(view->view)->retry_at = eddy_monotonic_real() + INTERVAL_ERROR;
 	}

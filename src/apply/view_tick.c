@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "apply/steps.h"
+#include "clock.h"
 #include "interval.h"
 #include "local_setting.h"
 #include "monotonic.h"
@@ -98,6 +99,7 @@ run_step(void *arg)
 	List	   *changes = NIL;
 
 	eddy_local_lock_timeout(LOCK_WAIT);
+	eddy_clock_start();
 	step->complete = true;
 	if (step->view->emits)
 	{
@@ -131,6 +133,7 @@ run_steps(const TimedView *view, MemoryContext mcxt)
 		locked = eddy_close_lock_streams(view->streams);
 		if (locked)
 			error = eddy_subtransaction_run(run_step, &step);
+		eddy_clock_stop();
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(mcxt);
@@ -142,7 +145,7 @@ run_steps(const TimedView *view, MemoryContext mcxt)
 			break;
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
-				 errmsg("could not maintain continuous view by the clock: %s", error->message)));
+				 errmsg("could not maintain continuous view by the clock: %s", eddy_clock_explain(error))));
 		return false;
 	}
 	return true;

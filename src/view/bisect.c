@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "clock.h"
 #include "view/maintain.h"
 
 /* A batch is searched in chunks of this size, so that many failing rows remain cheap. */
@@ -43,7 +44,7 @@ reject_row(EddyWork *work, int64 row, ErrorData *error)
 	rejection->row = row;
 	rejection->view = work->plan->view;
 	rejection->sqlerrcode = error->sqlerrcode;
-	rejection->message = pstrdup(error->message ? error->message : "");
+	rejection->message = eddy_clock_explain(error);
 	work->batch->view_rejections = lappend(work->batch->view_rejections, rejection);
 	MemoryContextSwitchTo(old);
 	FreeErrorData(error);

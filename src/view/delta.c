@@ -25,6 +25,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "owner.h"
 #include "subtransaction.h"
@@ -88,6 +89,23 @@ eddy_delta_run_for(EddyViewPlan *plan, void (*function) (void *), void *arg,
 	error_context_stack = callback.previous;
 	if (error)
 		plan->pure = false;
+	return error;
+}
+
+/*
+ * eddy_delta_run_limited does so in a subtransaction, for a limited time where that is enabled: the caller stops the clock.
+ * *by_row: a row causes the error, or takes too long.
+ */
+ErrorData *
+eddy_delta_run_limited(EddyViewPlan *plan, void (*function) (void *), void *arg, bool *by_row)
+{
+	ErrorData  *error;
+
+	if (eddy_clock_enabled())
+		eddy_clock_start();
+	error = eddy_delta_run_for(plan, function, arg, true);
+	*by_row = error && (eddy_batch_is_row_error(error) ||
+						(eddy_clock_enabled() && eddy_clock_caused(error)));
 	return error;
 }
 

@@ -13,6 +13,9 @@
  * in a subtransaction. One that fails on its own becomes a dead letter of the view, whose key is the
  * delta as JSON, without a payload: the rows of the statement are not known any more.
  *
+ * So does one that takes longer than pg_eddy.batch_time_limit on its own. The others then stay until the next call, so
+ * that other views have their turn.
+ *
  * The owner of a view can delete groups of it in a transaction that stays open. A lock on such a group
  * is waited for a short time, once in a call. Then the rows of all groups of the range are locked without
  * waiting, and the deltas of those that another transaction has locked stay where they are until the next
@@ -46,6 +49,7 @@
 #include "utils/sortsupport.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "local_setting.h"
 #include "owner.h"
 #include "view/changes.h"
@@ -56,6 +60,9 @@
 
 /* Deltas that one call merges, unless a page has more. */
 #define FOLD_ROWS 10000
+
+/* Parts of a range that has taken too long. */
+#define FOLD_PARTS 32
 
 /* How many ms a group that another transaction has locked is waited for: the first one of a call, and others. */
 #define FOLD_LOCK_WAIT 20
@@ -82,6 +89,7 @@ typedef struct Fold
 	SortSupport sort;			/* of the columns of its key */
 	EddyJudgment judgment;
 	bool		waited;			/* for a lock, in vain */
+	bool		stopped;		/* after a delta that took too long: the rest stays */
 } Fold;
 
 /* ---- reading deltas ---- */
@@ -362,7 +370,7 @@ reject_row(Fold *fold, int number, ErrorData *error)
 		.view = plan->view,
 		.partition = -1,
 		.offset = -1,
-		.error = error->message,
+		.error = eddy_clock_explain(error),
 		.sqlerrcode = error->sqlerrcode
 	};
 	ErrorData  *unprintable;
@@ -448,21 +456,28 @@ fold_range(Fold *fold, int from, int to)
 	MemoryContext scratch;
 	MemoryContext old;
 	ErrorData  *error;
+	bool		by_row;
 	bool		locked;
+	bool		late;
 	int			kept;
+	int			step;
 
-	if (from >= to)
+	if (from >= to || fold->stopped)
 		return;
 	check_stack_depth();
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy range of deltas",
 									ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(scratch);
-	error = eddy_delta_run_for(fold->plan, run_fold, &range, true);
+	error = eddy_delta_run_limited(fold->plan, run_fold, &range, &by_row);
 	locked = error && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-	if (error && !locked && !eddy_batch_is_row_error(error))
+	late = error && eddy_clock_caused(error);
+	if (error && !locked && !by_row)
 		ReThrowError(error);
 	if (error && !locked && to - from == 1)
+	{
 		reject_row(fold, from, error);
+		fold->stopped = late;
+	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
 
@@ -480,6 +495,13 @@ fold_range(Fold *fold, int from, int to)
 			fold_range(fold, from, kept);
 			return;
 		}
+	}
+	if (late)
+	{
+		step = Max((to - from) / FOLD_PARTS, 1);
+		for (int i = from; i < to; i += step)
+			fold_range(fold, i, Min(i + step, to));
+		return;
 	}
 	fold_range(fold, from, split(fold, from, to));
 	fold_range(fold, split(fold, from, to), to);
@@ -554,7 +576,7 @@ eddy_deferred_settle(EddyViewPlan *plan, TimestampTz until, int64 *budget)
 		PushActiveSnapshot(GetLatestSnapshot());
 		left = eddy_deferred_first_end(plan);
 		/* again if only memory was short, but not if deltas stay because of locks */
-	} while (left <= until && *budget > 0 && is_enough(&fold));
+	} while (left <= until && *budget > 0 && is_enough(&fold) && !fold.stopped);
 	end_fold(&fold);
 	PopActiveSnapshot();
 	return left <= until ? left - 1 : until;

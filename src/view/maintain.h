@@ -103,6 +103,8 @@ extern void eddy_late_collect(EddyWork *work);
 
 extern ErrorData *eddy_delta_run_for(EddyViewPlan *plan, void (*function) (void *), void *arg,
 									 bool in_subtransaction);
+extern ErrorData *eddy_delta_run_limited(EddyViewPlan *plan, void (*function) (void *), void *arg,
+										 bool *by_row);
 extern ErrorData *eddy_delta_run(EddyWork *work, void (*function) (void *), void *arg,
 								 bool in_subtransaction);
 extern Tuplestorestate *eddy_delta_make_store(EddyWork *work);

@@ -29,6 +29,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "view/kind.h"
 #include "view/kind_panes.h"
 #include "view/maintain.h"
@@ -109,7 +110,7 @@ compute_one(void *arg)
 static void
 suspend(EddyPaneSums *c, ErrorData *error)
 {
-	eddy_view_suspend(c->plan->view, error->message, error->sqlerrcode);
+	eddy_view_suspend(c->plan->view, eddy_clock_explain(error), error->sqlerrcode);
 }
 
 /*
@@ -118,11 +119,12 @@ suspend(EddyPaneSums *c, ErrorData *error)
 static bool
 run_step(EddyPaneSums *c, void (*step) (void *))
 {
-	ErrorData  *error = eddy_delta_run_for(c->plan, step, c, true);
+	bool		by_row;
+	ErrorData  *error = eddy_delta_run_limited(c->plan, step, c, &by_row);
 
 	if (error == NULL)
 		return true;
-	if (!eddy_batch_is_row_error(error))
+	if (!by_row)
 		ReThrowError(error);
 	suspend(c, error);
 	return false;
@@ -140,11 +142,15 @@ write_dead_letter(const EddyPaneSums *c, const ErrorData *error)
 	};
 
 	letter.error = psprintf("closing a window that ends at %s: %s", timestamptz_to_str(c->end),
+							eddy_clock_caused(error) ? eddy_clock_describe() :
 							eddy_batch_describe_error(error));
 	eddy_catalog_insert_dead_letter(&letter);
 }
 
-/* Computes the rows one by one, after it has failed for one of them. */
+/*
+ * Computes the rows one by one, after it has failed for one of them. Those after one that has taken too long are left
+ * to the next transaction.
+ */
 static bool
 compute_carefully(EddyPaneSums *c)
 {
@@ -156,12 +162,13 @@ compute_carefully(EddyPaneSums *c)
 		 sums = eddy_pane_sums_next(&walk))
 	{
 		ErrorData  *error;
+		bool		by_row;
 
 		if (eddy_pane_sums_is_empty(sums))
 			continue;
 		c->one = sums;
-		error = eddy_delta_run_for(c->plan, compute_one, c, true);
-		if (error && !eddy_batch_is_row_error(error))
+		error = eddy_delta_run_limited(c->plan, compute_one, c, &by_row);
+		if (error && !by_row)
 			ReThrowError(error);
 		if (error && !c->plan->dead_letters)
 		{
@@ -172,6 +179,8 @@ compute_carefully(EddyPaneSums *c)
 			write_dead_letter(c, error);
 		c->ncomputed++;
 		c->last = sums;
+		if (error && eddy_clock_caused(error))
+			c->limit = c->ncomputed;
 	}
 	return true;
 }
@@ -179,11 +188,12 @@ compute_carefully(EddyPaneSums *c)
 static bool
 compute(EddyPaneSums *c)
 {
-	ErrorData  *error = eddy_delta_run_for(c->plan, compute_rows, c, true);
+	bool		by_row;
+	ErrorData  *error = eddy_delta_run_limited(c->plan, compute_rows, c, &by_row);
 
 	if (error == NULL)
 		return true;
-	if (!eddy_batch_is_row_error(error))
+	if (!by_row)
 		ReThrowError(error);
 	return compute_carefully(c);
 }
@@ -395,7 +405,7 @@ close_window(EddyPaneSums *c, bool first, int64 *budget, int64 *closed, bool *do
 	if (!compute(c))
 		return false;
 	write_rows(c);
-	*budget -= c->ncomputed;
+	*budget = c->limit - c->ncomputed;
 	*closed += c->ncomputed;
 	eddy_pane_sums_remove_empty(c);
 	partial = c->overflow || (*budget <= 0 && c->ncomputed < c->nsums);

@@ -36,6 +36,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "settings.h"
 #include "transaction_error.h"
 #include "view/view.h"

@@ -27,6 +27,7 @@
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
+#include "clock.h"
 #include "owner.h"
 #include "worker/process.h"
 
@@ -47,6 +48,7 @@ eddy_process_connect(Oid database)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	eddy_owner_pin_process();
+	(void) eddy_clock_enable(true);
 	eddy_process_set_name(MyBgworkerEntry->bgw_name);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

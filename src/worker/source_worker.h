@@ -10,7 +10,6 @@
  * batch.c       one batch: from messages to COMMIT
  * pace.c        how many messages a batch takes; pace_rule.c: the rule
  * attempt.c     crashes of the process, and rejecting the message that causes them
- * clock.c       the time limit of a batch
  * progress.c    the ends of the partitions, and whether the source makes progress
  * idle.c        which partitions are idle
  * source_worker.c  the process: loop, waiting, back-off, status
@@ -284,13 +283,6 @@ extern char *eddy_attempt_describe(const EddySourceWorker *worker);
 extern int	eddy_attempt_crashed(const EddySourceWorker *worker, const EddyKafkaMessage *message);
 extern List *eddy_attempt_ranges(const EddySourceWorker *worker);	/* of EddyRange */
 extern bool eddy_attempt_within(const EddySourceWorker *worker, List *ranges, bool committed);
-
-/* ---- clock.c ---- */
-
-extern void eddy_clock_start(void);
-extern void eddy_clock_stop(void);
-extern bool eddy_clock_expired(void);
-extern char *eddy_clock_describe(void);
 
 /* ---- progress.c ---- */
 

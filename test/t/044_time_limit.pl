@@ -1,5 +1,6 @@
 # 044_time_limit.pl: a batch that exceeds pg_eddy.batch_time_limit is cancelled and retried in smaller
-# parts, until the message that takes too long becomes a dead letter of the view in which it does.
+# parts, until the message that takes too long becomes a dead letter of the view in which it does. So are deltas
+# that are merged later, and groups of windows that are closed.
 
 use strict;
 use warnings;
@@ -205,5 +206,63 @@ DROP VIEW waits_strict;
 SELECT eddy.resume('waits');
 COMMIT});
 wait_for_state($node, 'waits', 'running');
+
+#
+# Deltas that are merged later: the database worker has more to do than to wait for one of them
+#
+
+my $letters_of = q{SELECT count(*), min(sqlstate), min(substring(error from 'processing exceeded.*'))
+	FROM eddy.dead_letters WHERE view = };
+my $too_long = '57014|processing exceeded "pg_eddy.batch_time_limit" (1000 ms)';
+
+sql($node, q{
+CREATE UNLOGGED TABLE merged (k int, id bigint);
+CREATE UNLOGGED TABLE other (at timestamptz);
+SELECT eddy.create_stream('merged');
+SELECT eddy.create_stream('other', event_time => 'at');
+SELECT eddy.create_continuous_view('merged_slow',
+	'SELECT k, slow(sum(id)::bigint, 77) AS ids FROM merged GROUP BY k', maintenance => 'deferred');
+SELECT eddy.create_continuous_view('other_closed', $$SELECT w.window_end, count(*) AS n
+	FROM other, eddy.tumble(at, '1 minute') AS w GROUP BY w.window_end$$, emit => 'on_close');
+INSERT INTO merged SELECT i, i FROM generate_series(1, 200) i;
+});
+# its row is in a window that it keeps open, and does not close itself
+$session = $node->background_psql('postgres', on_error_stop => 0);
+$session->query_safe(q{BEGIN; INSERT INTO other VALUES ('2026-01-01')});
+sql($node, q{INSERT INTO other VALUES ('2026-01-01'), ('2026-01-02')});
+$session->query_safe('COMMIT');
+$session->quit;
+wait_until($node, q{SELECT count(*) > 0 FROM eddy.dead_letters WHERE view = 'merged_slow'::regclass},
+	'a delta takes too long');
+is(sql($node, "$letters_of 'merged_slow'::regclass"), "1|$too_long", 'it is a dead letter, with the reason');
+is(sql($node, q{SELECT convert_from(key, 'UTF8')::json ->> 'k' FROM eddy.dead_letters
+		WHERE view = 'merged_slow'::regclass}), '77', 'it is the one that takes too long');
+wait_until($node, 'SELECT count(*) = 199 AND sum(ids) = 20100 - 77 FROM merged_slow', 'the others are merged');
+wait_until($node, 'SELECT n = 2 FROM other_closed', 'windows of another stream are closed');
+
+#
+# Groups of windows that are closed, and rows of closed windows
+#
+
+sql($node, q{
+CREATE UNLOGGED TABLE closed (at timestamptz, k text, id bigint);
+SELECT eddy.create_stream('closed', event_time => 'at');
+SELECT eddy.create_continuous_view('closed_panes', $$SELECT w.window_end, k, slow(sum(id)::bigint, 77) AS ids
+	FROM closed, eddy.hop(at, '10 seconds', '30 seconds') AS w GROUP BY w.window_end, k$$, emit => 'on_close');
+SELECT eddy.create_continuous_view('closed_plain', $$SELECT w.window_end, k, sum(id)::bigint AS ids
+	FROM closed, eddy.tumble(at, '30 seconds') AS w GROUP BY w.window_end, k$$, emit => 'on_close');
+SELECT eddy.create_continuous_view('closed_child', 'SELECT count(*) AS n, sum(slow(ids, 77)) AS ids FROM closed_plain');
+INSERT INTO closed VALUES ('2026-01-01 00:00:05', 'a', 70), ('2026-01-01 00:00:05', 'b', 1);
+INSERT INTO closed VALUES ('2026-01-01 00:00:15', 'a', 7), ('2026-01-01 00:00:15', 'c', 2);
+SET statement_timeout = '60s';
+INSERT INTO closed VALUES ('2026-01-01 00:10', 'd', 1);
+});
+wait_until($node, q{SELECT closed_until = '2026-01-01 00:10' FROM eddy.continuous_views WHERE view = 'closed_panes'::regclass},
+	'the windows are closed');
+is(sql($node, q{SELECT extract(second FROM window_end)::int, string_agg(k || ids, ',' ORDER BY k) FROM closed_panes GROUP BY 1
+		ORDER BY 1}), "10|a70,b1\n20|b1,c2\n30|b1,c2\n40|a7,c2", 'groups that take too long are left out');
+is(sql($node, "$letters_of 'closed_panes'::regclass"), "2|$too_long", 'they are dead letters, with the reason');
+is(sql($node, 'SELECT * FROM closed_child'), '2|3', 'a row of a closed window that takes too long is left out');
+is(sql($node, "$letters_of 'closed_child'::regclass"), "1|$too_long", 'it is a dead letter, with the reason');
 
 done_testing();

@@ -1,7 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * clock.c
- *    The time limit of a batch (pg_eddy.batch_time_limit).
+ *    The time limit of a batch, and of other steps of workers (pg_eddy.batch_time_limit).
+ *
+ * The processes of the extension limit the time of their work, and so does a transaction that closes windows when it
+ * commits: what takes too long is not its own. Users wait for their own statements.
  *
  * A timeout of the server's framework ticks while a batch is applied. Ticks are
  * counted, rather than comparing the time with a deadline, so that only time counts in
@@ -23,12 +26,13 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "settings.h"
-#include "worker/source_worker.h"
 
 #define TICKS 16				/* in which the limit is counted */
 #define FINAL_LIMITS 3			/* limits after which the process is ended */
 
+static bool enabled = false;
 static bool registered = false;
 static TimeoutId timeout;
 static bool running = false;
@@ -50,6 +54,22 @@ tick(void)
 	if (ticks >= TICKS * FINAL_LIMITS)
 		ProcDiePending = true;
 	InterruptPending = true;
+}
+
+/* eddy_clock_enable begins or ends limiting the time of what this process does; returns the state before. */
+bool
+eddy_clock_enable(bool enable)
+{
+	bool		before = enabled;
+
+	enabled = enable;
+	return before;
+}
+
+bool
+eddy_clock_enabled(void)
+{
+	return enabled;
 }
 
 /* eddy_clock_start starts the limit from the beginning. */
@@ -93,6 +113,30 @@ eddy_clock_expired(void)
 	if (expired)
 		eddy_clock_stop();
 	return expired;
+}
+
+/* eddy_clock_reset ends counting, and forgets that the limit was reached: what has taken too long was left out. */
+void
+eddy_clock_reset(void)
+{
+	eddy_clock_stop();
+	expired = false;
+}
+
+/* eddy_clock_caused returns whether the time limit has caused an error. */
+bool
+eddy_clock_caused(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && eddy_clock_expired();
+}
+
+/* eddy_clock_explain returns the message of an error, or that the time limit has caused it, palloc'ed. */
+char *
+eddy_clock_explain(const ErrorData *error)
+{
+	if (eddy_clock_caused(error))
+		return eddy_clock_describe();
+	return pstrdup(error->message ? error->message : "");
 }
 
 /* eddy_clock_describe returns the reason for a rejection, palloc'ed. */
