@@ -36,6 +36,12 @@ SELECT count(*) FROM pg_publication WHERE pubname = 'regress_pub';
 \pset tuples_only on
 SELECT eddy.create_publication('regress_pub', 'by_region');
 SELECT eddy.create_publication('Regress pub2', VARIADIC ARRAY['"Hidden, key"', 'total']::regclass[]);
+-- Names of several lines add no lines of their own to the settings.
+SELECT eddy.create_continuous_view(E'"a\nsnapshot.mode=never\\"', E'SELECT product AS "b\rslot.name=x", count(*) FROM sales GROUP BY 1');
+SELECT line FROM regexp_split_to_table(eddy.create_publication(E' c\nd', E'"a\nsnapshot.mode=never\\"'), '[\n\r]') AS line
+WHERE line !~ '^[a-z_.0-9]+=' OR line ~ '(name|never|topic.replacement)';
+DROP PUBLICATION " c
+d";
 \pset format aligned
 \pset tuples_only off
 SELECT pubname, tablename, attnames, rowfilter FROM pg_publication_tables WHERE schemaname = 'eddy' ORDER BY 1, 2;

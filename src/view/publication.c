@@ -168,16 +168,43 @@ append_topic_pattern(StringInfo out, const char *name)
 	}
 }
 
-/* Appends a value to a Java properties file, where a backslash begins an escape. */
+/*
+ * Appends a character to a Java properties file, where a backslash begins an escape. A name must not end the line:
+ * what follows would be read as another property.
+ */
+static void
+append_property_char(StringInfo out, char c)
+{
+	switch (c)
+	{
+		case '\n':
+			appendStringInfoString(out, "\\n");
+			break;
+		case '\r':
+			appendStringInfoString(out, "\\r");
+			break;
+		case '\t':
+			appendStringInfoString(out, "\\t");
+			break;
+		case '\f':
+			appendStringInfoString(out, "\\f");
+			break;
+		case '\\':
+			appendStringInfoString(out, "\\\\");
+			break;
+		default:
+			appendStringInfoChar(out, c);
+	}
+}
+
+/* Appends a value to a Java properties file, where blanks before it are ignored. */
 static void
 append_property(StringInfo out, const char *value)
 {
+	if (*value == ' ')
+		appendStringInfoChar(out, '\\');
 	for (const char *p = value; *p != '\0'; p++)
-	{
-		if (*p == '\\')
-			appendStringInfoChar(out, '\\');
-		appendStringInfoChar(out, *p == '\n' ? ' ' : *p);
-	}
+		append_property_char(out, *p);
 }
 
 /* Appends a name to a replacement of a regular expression, where a dollar sign refers to a group. */
@@ -188,9 +215,7 @@ append_replacement(StringInfo out, const char *name)
 	{
 		if (*p == '\\' || *p == '$')
 			appendStringInfoString(out, "\\\\");
-		if (*p == '\\')
-			appendStringInfoChar(out, *p);
-		appendStringInfoChar(out, *p == '\n' ? ' ' : *p);
+		append_property_char(out, *p);
 	}
 }
 
@@ -200,9 +225,9 @@ append_property_name(StringInfo out, const char *name)
 {
 	for (const char *p = name; *p != '\0'; p++)
 	{
-		if (strchr("\\ =:", *p) != NULL)
+		if (strchr(" =:", *p) != NULL)
 			appendStringInfoChar(out, '\\');
-		appendStringInfoChar(out, *p);
+		append_property_char(out, *p);
 	}
 }
 
@@ -353,6 +378,20 @@ describe_debezium(StringInfo out, const char *name, List *views)
 	appendStringInfoString(out, lists.routes.data);
 }
 
+/* Appends lines as comments, also where a name in them has several lines. */
+static void
+append_comment(StringInfo out, const char *text)
+{
+	appendStringInfoString(out, "# ");
+	for (const char *p = text; *p != '\0'; p++)
+	{
+		appendStringInfoChar(out, *p);
+		if (*p == '\n' || *p == '\r')
+			appendStringInfoString(out, "# ");
+	}
+	appendStringInfoChar(out, '\n');
+}
+
 /* The tables of a subscriber. */
 static void
 describe_subscriber(StringInfo out, List *views)
@@ -368,15 +407,17 @@ describe_subscriber(StringInfo out, List *views)
 		List	   *columns = published_columns(view);
 		List	   *keys = published_keys(view);
 		bool		nullable = false;
+		StringInfoData command;
 		ListCell   *cell;
 
-		appendStringInfo(out, "# CREATE TABLE %s (", state_table_name(view));
+		initStringInfo(&command);
+		appendStringInfo(&command, "CREATE TABLE %s (", state_table_name(view));
 		foreach(cell, columns)
 		{
 			Form_pg_attribute attribute =
 				TupleDescAttr(RelationGetDescr(table), lfirst_int(cell) - 1);
 
-			appendStringInfo(out, "%s%s %s", foreach_current_index(cell) > 0 ? ", " : "",
+			appendStringInfo(&command, "%s%s %s", foreach_current_index(cell) > 0 ? ", " : "",
 							 quote_identifier(NameStr(attribute->attname)),
 							 format_type_with_typemod(attribute->atttypid, attribute->atttypmod));
 		}
@@ -384,11 +425,12 @@ describe_subscriber(StringInfo out, List *views)
 			nullable |= !TupleDescAttr(RelationGetDescr(table), lfirst_int(cell) - 1)->attnotnull;
 		if (keys != NIL)
 		{
-			appendStringInfoString(out, nullable ? ", UNIQUE NULLS NOT DISTINCT (" : ", PRIMARY KEY (");
-			append_columns(out, view, keys);
-			appendStringInfoChar(out, ')');
+			appendStringInfoString(&command, nullable ? ", UNIQUE NULLS NOT DISTINCT (" : ", PRIMARY KEY (");
+			append_columns(&command, view, keys);
+			appendStringInfoChar(&command, ')');
 		}
-		appendStringInfoString(out, ");\n");
+		appendStringInfoString(&command, ");");
+		append_comment(out, command.data);
 		if (nullable)
 			appendStringInfoString(out, "# (with PRIMARY KEY instead of UNIQUE, which is faster up to version 15, if no value is NULL)\n");
 		table_close(table, AccessShareLock);
