@@ -366,7 +366,7 @@ CREATE TABLE eddy.late_rows (
     row_data        jsonb,
     at              timestamptz NOT NULL
 );
-COMMENT ON TABLE eddy.late_rows IS 'rows that arrived after their window was final, for views with late => ''keep''';
+COMMENT ON TABLE eddy.late_rows IS 'rows that arrived after their window was final, of views with late => ''keep'' or ''update''';
 ALTER TABLE eddy.late_rows ENABLE ROW LEVEL SECURITY;
 CREATE POLICY purge ON eddy.late_rows FOR DELETE
     USING (pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = view), 'USAGE'));
@@ -1066,6 +1066,26 @@ CROSS JOIN LATERAL (
                 WHEN l.catalog_xmin_age > current_setting('autovacuum_freeze_max_age')::bigint / 2
                 THEN 'the slot delays the freezing of system catalogs' END AS warning) w;
 COMMENT ON VIEW eddy.stat_slots IS 'replication slots of this database with an output plugin of pg_eddy, and problems with them';
+
+COMMENT ON TABLE eddy._stream IS 'internal: streams, shown by eddy.streams';
+COMMENT ON TABLE eddy._segment IS 'internal: tables that hold rows from Kafka';
+COMMENT ON TABLE eddy._source IS 'internal: sources, shown by eddy.sources';
+COMMENT ON TABLE eddy._source_status IS 'internal: status of the workers of sources, shown by eddy.sources';
+COMMENT ON TABLE eddy._installation IS 'internal: identifies this installation of the extension';
+COMMENT ON TABLE eddy._partition IS 'internal: offsets, shown by eddy.partitions';
+COMMENT ON TABLE eddy._user_partition IS 'internal: counts of users'' rows, shown by eddy.partitions';
+COMMENT ON TABLE eddy._watermark IS 'internal: watermarks of streams, besides those of their partitions';
+COMMENT ON TABLE eddy._attempt IS 'internal: batches that crashes may have interrupted';
+COMMENT ON TABLE eddy._view IS 'internal: continuous views, shown by eddy.continuous_views';
+COMMENT ON TABLE eddy._view_status IS 'internal: views that are suspended or are filled, shown by eddy.continuous_views';
+COMMENT ON TABLE eddy._view_start IS 'internal: views that are filled from Kafka, shown by eddy.view_starts';
+COMMENT ON TABLE eddy._view_offset IS 'internal: offsets of views that are filled from Kafka';
+COMMENT ON TABLE eddy._view_progress IS 'internal: until when windows of views are closed, shown by eddy.continuous_views';
+COMMENT ON TABLE eddy._late_row_count IS 'internal: numbers of late rows, shown by eddy.stat_continuous_views';
+COMMENT ON TABLE eddy._change IS 'internal: changes of views, returned by eddy.changes';
+COMMENT ON TABLE eddy._change_marker IS 'internal: times of kept changes, by which they are removed';
+COMMENT ON TABLE eddy._initial_row IS 'internal: rows that eddy.send_snapshot sends, empty for all transactions';
+COMMENT ON VIEW eddy._writer IS 'internal: transactions that keep windows open, shown by eddy.continuous_views';
 
 /*
  * Privileges. Functions check the privileges of the caller (ownership of a stream
