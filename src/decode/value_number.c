@@ -194,12 +194,14 @@ static EddyValueResult
 store_numeric(const EddyValueColumn *column, const char *s, uint32 len,
 			  const EddyNumber *number, Datum *value)
 {
-	int			scale = number->fraction - number->exponent;
+	int			number_scale = number->fraction - number->exponent;
+	int			scale;
 	int			digits = number->digits;
 	int64		mantissa = (int64) number->mantissa;
 
-	if (digits == 0 && scale < 0)
-		scale = 0;				/* zero, whatever its exponent */
+	if (digits == 0 && number_scale < 0)
+		number_scale = 0;		/* zero, whatever its exponent */
+	scale = number_scale;
 	if (scale < 0 && digits <= SAFE_DIGITS && digits - scale <= SAFE_DIGITS)
 	{
 		mantissa *= eddy_value_powers_of_ten[-scale];
@@ -235,8 +237,15 @@ store_numeric(const EddyValueColumn *column, const char *s, uint32 len,
 		return EDDY_VALUE_OK;
 	}
 
-	if (number->digits - scale > NUMERIC_INTEGER_DIGITS || scale > NUMERIC_FRACTION_DIGITS ||
-		number->fraction > NUMERIC_FRACTION_DIGITS)
+	/* too large for the column, or for numeric, which raises an error, also when it is rounded */
+	if (number->digits - number_scale >
+		(column->precision > 0 ? column->precision - column->scale : NUMERIC_INTEGER_DIGITS))
+		return EDDY_VALUE_RANGE;
+	/* numeric_in refuses so many decimal places before it would round them to zero */
+	if (column->precision > 0 && number_scale > NUMERIC_FRACTION_DIGITS &&
+		number->digits - number_scale < -column->scale)
+		return numeric_from_text(column, "0", 1, value);
+	if (number_scale > NUMERIC_FRACTION_DIGITS || number->fraction > NUMERIC_FRACTION_DIGITS)
 		return EDDY_VALUE_RANGE;
 	return numeric_from_text(column, s, len, value);
 }
