@@ -422,7 +422,7 @@ sanitize:
 	@test/sanitize/run $(T)
 
 fuzz:
-	@test/fuzz/run $(SECONDS)
+	@test/fuzz/run $(T) $(SECONDS)
 
 bench:
 	@test/bench/run
@@ -458,7 +458,7 @@ help:
 	@echo "make random N=5000   compares N random views with their SELECT; SEED=n repeats a run"
 	@echo "make test-clients    runs the tests of all examples of consumers, also those that are built first or need a browser"
 	@echo "make sanitize        runs the tests on a server built with assertions and AddressSanitizer"
-	@echo "make fuzz            fuzzes the JSON parser for one minute, or SECONDS=n"
+	@echo "make fuzz            fuzzes the decoder, the writers of JSON and the SQL functions, each for one minute, or SECONDS=n"
 	@echo "make demo            demonstrates the pipeline from Kafka to a CDC consumer; installs required packages"
 	@echo "  ... BROKER=kafka           uses Apache Kafka instead of a mock broker"
 	@echo "  ... BROKERS=host:port      uses an existing broker"
