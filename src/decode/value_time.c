@@ -3,7 +3,7 @@
  * value_time.c
  *    Dates and timestamps from ISO 8601 texts and from epoch numbers.
  *
- * The form is YYYY-MM-DD[(T| )hh:mm[:ss[.f...]][Z|(+|-)hh[[:]mm[[:]ss]]]],
+ * The form is YYYY-MM-DD[(T| )hh:mm[:ss[.f...]][Z|(+|-)hh[mm|:mm[:ss]]]],
  * years of four to six digits; infinity and -infinity are valid as well. Names of months and zones,
  * BC and "now" are not supported: what they mean depends on settings or on the clock, and a message
  * that is decoded twice must give the same row twice.
@@ -90,6 +90,7 @@ parse_zone(const char *p, const char *end, int *seconds)
 {
 	int			parts[3] = {0, 0, 0};
 	bool		negative;
+	bool		colon = false;
 
 	*seconds = 0;
 	if (p == end || (end - p == 1 && (*p == 'Z' || *p == 'z')))
@@ -100,7 +101,12 @@ parse_zone(const char *p, const char *end, int *seconds)
 
 	for (int i = 0; i < 3 && p < end; i++)
 	{
-		if (i > 0 && *p == ':')
+		/* as in PostgreSQL, +hhmmss is not valid, and colons are between all parts or none */
+		if (i == 1)
+			colon = *p == ':';
+		if (i == 2 && (!colon || *p != ':'))
+			return EDDY_VALUE_INVALID;
+		if (i > 0 && colon)
 			p++;
 		parts[i] = two_digits(p, end);
 		if (parts[i] < 0)

@@ -163,8 +163,8 @@ expect_input(Expected *expected, Target *target, const char *text)
 	expected->value = call.value;
 	if (expected->verdict == MUST_BE_VALUE && target->is_time)
 		expected->verdict = MAY_BE_VALUE;
-	/* hexadecimal numbers and underscores, which messages do not have */
-	if (expected->verdict == MUST_BE_VALUE && text && strpbrk(text, "_xXoObB") &&
+	/* hexadecimal numbers, underscores, and blanks within a number, which messages do not have */
+	if (expected->verdict == MUST_BE_VALUE && text && strpbrk(text, "_xXoObB \t\n\r") &&
 		(target->att->atttypid == INT2OID || target->att->atttypid == INT4OID ||
 		 target->att->atttypid == INT8OID || target->att->atttypid == NUMERICOID))
 		expected->verdict = MAY_BE_VALUE;
