@@ -120,6 +120,12 @@ CREATE DOMAIN moment AS text;
 INSERT INTO payments VALUES (1, 2.5, '2026-01-03Z');
 SELECT * FROM last_payments ORDER BY k;
 TABLE last_payments EXCEPT TABLE deferred_payments;
+-- A constraint that is added to a domain does not concern values that were accepted before.
+ALTER DOMAIN old_amount ADD CHECK (VALUE > 3) NOT VALID;
+INSERT INTO payments VALUES (1, 7, '2026-01-01Z'), (2, 4, NULL);
+SELECT * FROM last_payments ORDER BY k;
+TABLE last_payments EXCEPT TABLE deferred_payments;
+SELECT view, error FROM eddy.dead_letters WHERE stream = 'payments'::regclass;
 
 SET client_min_messages = warning;
 DROP TABLE ticks, payments CASCADE;

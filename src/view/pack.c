@@ -136,7 +136,10 @@ add_context(void *arg pg_attribute_unused())
 	errcontext("reading a value that the state of an aggregate has as text");
 }
 
-/* The text of a value, read as one of the given type. What the input function leaves is freed. */
+/*
+ * The text of a value, read as one of the given type; of a domain, without its constraints, which can have been
+ * added since the value was accepted. What the input function leaves is freed.
+ */
 static Datum
 read_text(char *text, Oid type)
 {
@@ -151,7 +154,7 @@ read_text(char *text, Oid type)
 	bool		byval;
 
 	error_context_stack = &callback;
-	getTypeInputInfo(type, &input, &ioparam);
+	getTypeInputInfo(getBaseType(type), &input, &ioparam);
 	value = OidInputFunctionCall(input, text, ioparam, -1);
 	error_context_stack = callback.previous;
 	MemoryContextSwitchTo(old);
