@@ -172,6 +172,8 @@ SELECT eddy.create_continuous_view('refused', 'SELECT date_trunc(''hour'', w.win
 SELECT eddy.create_continuous_view('refused', 'SELECT w.window_start, max(w.window_end) FROM clicks, eddy.session(at, ''10 s'') w GROUP BY 1');
 SELECT eddy.create_continuous_view('refused', 'SELECT w.window_start, count(*) FROM clicks, eddy.session(at, ''10 s'') w WHERE w.window_end > ''2026-01-01'' GROUP BY 1');
 SELECT eddy.create_continuous_view('refused', 'SELECT w.window_start, count(*) FROM clicks, eddy.session(at, ''10 s'') w, eddy.tumble(w.window_start, ''1 min'') t GROUP BY 1');
+SELECT eddy.create_continuous_view('refused', 'SELECT w.window_start, x, count(*) FROM clicks, eddy.session(at, ''10 s'') w,
+    XMLTABLE(''/a'' PASSING xmlelement(name a, w.window_end) COLUMNS x text PATH ''.'') GROUP BY 1, x');
 SELECT eddy.create_continuous_view('refused', 'SELECT w.window_start, v.window_end FROM clicks, eddy.session(at, ''10 s'') w, eddy.session(at, ''20 s'') v GROUP BY 1, 2');
 SELECT eddy.create_continuous_view('refused', 'SELECT w.window_start, count(*) FROM clicks LEFT JOIN eddy.session(at, ''10 s'') w ON true GROUP BY 1');
 SELECT eddy.create_continuous_view('refused', 'SELECT who, (SELECT min(s.window_end) FROM eddy.session(timestamp ''2026-01-01'', ''10 s'') s) FROM clicks GROUP BY who');

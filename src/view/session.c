@@ -221,6 +221,7 @@ check_uses(Query *query, const EddySession *session)
 		context.level = (rte->rtekind == RTE_SUBQUERY) ? 1 : 0;
 		if (uses_session((Node *) rte->functions, &context) ||
 			uses_session((Node *) rte->values_lists, &context) ||
+			uses_session((Node *) rte->tablefunc, &context) ||
 			(rte->subquery && query_tree_walker(rte->subquery, uses_session, &context, 0)))
 			refuse_use("FROM");
 	}
