@@ -75,6 +75,7 @@ OBJS = \
 	src/owner.o \
 	src/pg_eddy.o \
 	src/relation_acl.o \
+	src/relcache_watch.o \
 	src/rows_since.o \
 	src/settings.o \
 	src/stream/append.o \

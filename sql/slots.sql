@@ -17,5 +17,21 @@ SELECT lag_bytes > :lag + 500000 AS grows, level FROM eddy.stat_slots WHERE slot
 SELECT pg_replication_slot_advance('regress_eddy_cdc', pg_current_wal_lsn()) IS NOT NULL AS advanced;
 SELECT lag_bytes < 500000 AS shrinks FROM eddy.stat_slots WHERE slot_name = 'regress_eddy_cdc';
 
+-- a session that maintains views can read slots with all plugins: they share the server's ten places for callbacks
+CREATE UNLOGGED TABLE visits (page text);
+SELECT eddy.create_stream('visits');
+SELECT eddy.create_continuous_view('visits_of_pages', 'SELECT page, count(*) FROM visits GROUP BY page');
+SELECT eddy.create_publication('visits_of_pages'::regclass) <> '' AS created;
+SELECT pg_create_logical_replication_slot('regress_eddy_pgoutput', 'pgoutput') IS NOT NULL AS created;
+INSERT INTO visits VALUES ('home');
+SELECT data::json->'after' FROM pg_logical_slot_get_changes('regress_eddy_cdc', NULL, NULL, 'views', 'public.visits_of_pages');
+SELECT data FROM pg_logical_slot_get_changes('regress_eddy_wal2json', NULL, NULL, 'format-version', '2', 'add-tables',
+    'public.visits_of_pages', 'include-transaction', 'off', 'include-types', 'off', 'filter-msg-prefixes', 'regress');
+SELECT count(*) FROM pg_logical_slot_get_binary_changes('regress_eddy_pgoutput', NULL, NULL, 'proto_version', '1',
+    'publication_names', 'visits_of_pages') WHERE substr(data, 1, 1) IN ('I', 'U');
+DROP PUBLICATION visits_of_pages;
+DROP VIEW visits_of_pages;
+DROP TABLE visits;
+
 SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name ~ '^regress';
 DROP ROLE regress_eddy_monitor;

@@ -13,11 +13,11 @@
 #include "postgres.h"
 
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 
 #include "apply/stream_cache.h"
 #include "catalog/eddy_catalog.h"
+#include "relcache_watch.h"
 
 struct EddyStreamCache
 {
@@ -67,7 +67,7 @@ eddy_stream_cache_create(const char *name, Size entry_size)
 
 	cache->entry_size = entry_size;
 	cache->entries = hash_create(name, 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	CacheRegisterRelcacheCallback(at_relcache_change, PointerGetDatum(cache));
+	eddy_relcache_watch(at_relcache_change, PointerGetDatum(cache));
 	return cache;
 }
 

@@ -22,10 +22,10 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 
 #include "catalog/table.h"
+#include "relcache_watch.h"
 
 PG_FUNCTION_INFO_V1(eddy_catalog_changed);
 
@@ -176,7 +176,7 @@ refresh(void)
 		return false;
 	if (!watching)
 	{
-		CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
+		eddy_relcache_watch(at_relcache_change, (Datum) 0);
 		watching = true;
 	}
 	/* again if the catalog was changed meanwhile; at some point the latest reading has to do */

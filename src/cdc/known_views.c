@@ -31,7 +31,6 @@
 #include "catalog/pg_seclabel.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -63,16 +62,14 @@ static void check_view(EddyCdcState *state, const char *id, Oid relid, const cha
 static void deactivate(void *arg);
 static void load_view(EddyCdcState *state, const char *id, Oid relid, const char *schema,
 					  const char *name, Oid namespace);
-static void mark_suspect(Datum arg, Oid relid);
 static EddyCdcView *select_view(EddyCdcState *state, const char *id, Oid relid,
 								const char *schema, const char *name);
 static void visit_views(EddyCdcState *state, VisitView visit);
 
-/* Creates the empty list and registers its invalidation. */
+/* Creates the empty list. eddy_cdc_init_cache registers its invalidation. */
 void
 eddy_cdc_init_views(EddyCdcState *state)
 {
-	static bool registered = false;
 	MemoryContextCallback *callback = MemoryContextAllocZero(state->context,
 															 sizeof(MemoryContextCallback));
 
@@ -84,12 +81,6 @@ eddy_cdc_init_views(EddyCdcState *state)
 	MemoryContextRegisterResetCallback(state->context, callback);
 	active = state->views;
 	state->select = select_view;
-
-	if (!registered)
-	{
-		CacheRegisterRelcacheCallback(mark_suspect, (Datum) 0);
-		registered = true;
-	}
 }
 
 static void
@@ -100,8 +91,8 @@ deactivate(void *arg)
 }
 
 /* Notes that a relation has changed; it may be a view that was dropped. */
-static void
-mark_suspect(Datum arg pg_attribute_unused(), Oid relid)
+void
+eddy_cdc_suspect_view(Oid relid)
 {
 	ListCell   *cell;
 

@@ -41,6 +41,7 @@ typedef struct EddyCdcView
 
 extern void eddy_cdc_init_views(EddyCdcState *state);
 extern void eddy_cdc_load_views(EddyCdcState *state);
+extern void eddy_cdc_suspect_view(Oid relid);
 extern void eddy_cdc_check_views(EddyCdcState *state);
 
 extern EddyCdcView *eddy_cdc_find_known_view(EddyCdcState *state, const char *id, Oid relid);

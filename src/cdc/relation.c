@@ -32,6 +32,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "cdc/known_views.h"
 #include "cdc/relation.h"
 #include "cdc/view_label.h"
 #include "compat.h"
@@ -98,6 +99,7 @@ eddy_cdc_init_cache(EddyCdcState *state)
 
 	if (!registered)
 	{
+		/* one for both lists: all libraries of a process share ten */
 		CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
 		CacheRegisterSyscacheCallback(NAMESPACEOID, invalidate_syscache, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHMEMMEMROLE, invalidate_syscache, (Datum) 0);
@@ -238,6 +240,7 @@ invalidate_relation(Datum arg pg_attribute_unused(), Oid relid)
 	EddyCdcRelation *entry;
 	dlist_iter	iter;
 
+	eddy_cdc_suspect_view(relid);
 	if (active == NULL || active->relations == NULL)
 		return;
 	if (!OidIsValid(relid))

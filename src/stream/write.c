@@ -34,13 +34,13 @@
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "interval.h"
+#include "relcache_watch.h"
 #include "stream/chunk.h"
 #include "stream/pages.h"
 #include "stream/row_data.h"
@@ -299,7 +299,7 @@ verify_segment(Relation segment, Oid stream)
 
 	if (!watching)
 	{
-		CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
+		eddy_relcache_watch(at_relcache_change, (Datum) 0);
 		watching = true;
 	}
 	if (verified)

@@ -25,10 +25,10 @@
 
 #include "common/hashfn.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 
+#include "relcache_watch.h"
 #include "settings.h"
 #include "view/group_cache.h"
 #include "view/upsert.h"
@@ -93,7 +93,7 @@ eddy_view_cache_groups(void)
 		return;
 	caches = hash_create("pg_eddy group caches", 16, &control,
 						 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
+	eddy_relcache_watch(at_relcache_change, (Datum) 0);
 }
 
 /* Makes a cache that is empty, or notes that the table cannot have one. */

@@ -31,6 +31,7 @@
 
 #include "interval.h"
 #include "owner.h"
+#include "relcache_watch.h"
 #include "view/analyze.h"
 #include "view/chain.h"
 #include "view/followers.h"
@@ -199,7 +200,7 @@ eddy_plan_watch(void)
 
 	if (!callbacks_registered)
 	{
-		CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
+		eddy_relcache_watch(invalidate_relation, (Datum) 0);
 		CacheRegisterSyscacheCallback(PROCOID, invalidate_object, (Datum) 0);
 		CacheRegisterSyscacheCallback(TYPEOID, invalidate_object, (Datum) 0);
 		CacheRegisterSyscacheCallback(AGGFNOID, invalidate_all, (Datum) 0);

@@ -32,6 +32,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "relcache_watch.h"
 #include "worker/process.h"
 #include "worker/source_worker.h"
 
@@ -91,7 +92,7 @@ at_type_change(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(
 void
 eddy_definition_watch(void)
 {
-	CacheRegisterRelcacheCallback(at_relcache_change, (Datum) 0);
+	eddy_relcache_watch(at_relcache_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, at_server_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, at_server_change, (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, at_function_change, (Datum) 0);
