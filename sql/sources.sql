@@ -27,11 +27,13 @@ SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     on_error => 'dead_leter');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     on_offset_lost => 'ignore');
+SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders', on_offset_lost => 'STOP');
 
 -- the start position: a word, a timestamp, or offsets by partition
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders', start => 'lastest');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     start => '2026-01-01 25:00');
+SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders', start => '');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     start => 'infinity');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
@@ -42,6 +44,10 @@ SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     start_offsets => '{"0": -5}');
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
     start_offsets => '{"0": 1.5}');
+SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
+    start_offsets => '{"0": 9223372036854775808}');
+SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',
+    start_offsets => '{"0": 1, "00": 2}');
 
 -- the mapping of columns to JSON pointers, or to metadata of the message
 SELECT eddy.attach_kafka('orders', server => 'sources_kafka', topic => 'orders',

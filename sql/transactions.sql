@@ -115,6 +115,41 @@ TABLE all_kinds;
 SELECT (SELECT sum(count) FROM by_kind) = (SELECT count FROM all_kinds) AS counts,
        (SELECT sum(sum) FROM by_kind) = (SELECT sum FROM all_kinds) AS sums;
 
+-- A read-only transaction changes neither rows nor definitions.
+CREATE FUNCTION message_of(command text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE command;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    RETURN sqlerrm;
+END $$;
+BEGIN READ ONLY;
+SELECT count(*) FROM by_kind;
+SELECT eddy.watermark('events') IS NULL AS has_none;
+SELECT message_of('SELECT eddy.' || call) FROM unnest(ARRAY[
+    $$create_stream('incoming')$$,
+    $$drop_stream('events')$$,
+    $$set_staged_columns('events', '{}')$$,
+    $$attach_kafka('events', 'nowhere', 'topic')$$,
+    $$detach_kafka('events', 'topic')$$,
+    $$seek('events', 'topic', '"latest"')$$,
+    $$pause('events')$$,
+    $$resume('events')$$,
+    $$advance_watermark('events', '2026-01-01')$$,
+    $$replay_dead_letters('events')$$,
+    $$create_continuous_view('kinds', 'SELECT DISTINCT kind FROM events')$$,
+    $$replace_continuous_view('by_kind', 'SELECT kind, count(*), sum(value) FROM events GROUP BY kind')$$,
+    $$drop_continuous_view('by_kind')$$,
+    $$pause('by_kind')$$,
+    $$resume('by_kind')$$,
+    $$keep_changes('by_kind', NULL)$$,
+    $$create_publication('by_kind'::regclass)$$,
+    $$create_publication('kinds', 'by_kind')$$,
+    $$send_snapshot('slot', 'by_kind')$$,
+    $$upgrade_states()$$]) AS call;
+COMMIT;
+DROP FUNCTION message_of;
+
 SET client_min_messages = warning;
 DROP TABLE events CASCADE;
 DROP TABLE incoming;

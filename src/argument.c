@@ -112,9 +112,38 @@ eddy_argument_refuse_option(const char *argument, const char *option, const char
 			 closest ? errhint("Perhaps you meant the option \"%s\".", closest) : 0));
 }
 
+static void
+describe_argument(void *arg)
+{
+	EddyArgumentInput *input = arg;
+
+	errdetail("Valid values of argument \"%s\" are %s.", input->name,
+			  eddy_quoted_list(input->choices, input->others));
+}
+
+void
+eddy_argument_begin_input(EddyArgumentInput *input, const char *name, const char *const *choices,
+						  const char *others)
+{
+	input->name = name;
+	input->choices = choices;
+	input->others = others;
+	input->callback.callback = describe_argument;
+	input->callback.arg = input;
+	input->callback.previous = error_context_stack;
+	error_context_stack = &input->callback;
+}
+
+void
+eddy_argument_end_input(EddyArgumentInput *input)
+{
+	error_context_stack = input->callback.previous;
+}
+
 char *
 eddy_argument_time_or_word(const char *name, char *value, const char *const *words)
 {
+	EddyArgumentInput input;
 	TimestampTz time;
 	struct pg_tm tm;
 	fsec_t		fsec;
@@ -127,9 +156,11 @@ eddy_argument_time_or_word(const char *name, char *value, const char *const *wor
 			return value;
 	if (word)
 		eddy_argument_refuse_choice("argument", name, value, words, "timestamps");
+	eddy_argument_begin_input(&input, name, words, "timestamps");
 	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(value),
 												   ObjectIdGetDatum(InvalidOid),
 												   Int32GetDatum(-1)));
+	eddy_argument_end_input(&input);
 	if (TIMESTAMP_NOT_FINITE(time) || timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),

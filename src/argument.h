@@ -30,6 +30,22 @@ extern void eddy_argument_refuse_option(const char *argument, const char *option
 										const char *const *options);
 
 /*
+ * While the text of an argument is converted by an input function: its errors name the argument and its
+ * valid values (others may be NULL), which the function does not know. End it before returning.
+ */
+typedef struct EddyArgumentInput
+{
+	ErrorContextCallback callback;
+	const char *name;
+	const char *const *choices;
+	const char *others;
+} EddyArgumentInput;
+
+extern void eddy_argument_begin_input(EddyArgumentInput *input, const char *name,
+									  const char *const *choices, const char *others);
+extern void eddy_argument_end_input(EddyArgumentInput *input);
+
+/*
  * A point in time, in a form that does not depend on settings, or one of a NULL-terminated list of
  * words.
  */

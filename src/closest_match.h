@@ -44,6 +44,13 @@ eddy_closest_update(EddyClosestMatch *state, const char *candidate)
 	int			limit = Min(state->limit, (Max(name_len, candidate_len) - 1) / 2);
 	int			distance;
 
+	/* upper and lower case are no different words */
+	if (state->limit >= 0 && pg_strcasecmp(state->name, candidate) == 0)
+	{
+		state->match = candidate;
+		state->limit = -1;
+		return;
+	}
 	/* if half of the letters differ, it is a different word */
 	if (limit < 0 || name_len > EDDY_CLOSEST_MAX_LENGTH || candidate_len > EDDY_CLOSEST_MAX_LENGTH)
 		return;

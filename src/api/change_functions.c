@@ -9,6 +9,7 @@
 
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -32,6 +33,7 @@ eddy_keep_changes(PG_FUNCTION_ARGS)
 	char	   *channel = PG_ARGISNULL(2) ? NULL : NameStr(*PG_GETARG_NAME(2));
 	Oid			relid;
 
+	PreventCommandIfReadOnly("eddy.keep_changes()");
 	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
 	relid = PG_GETARG_OID(0);
 	if (retention)

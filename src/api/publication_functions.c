@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -48,6 +49,7 @@ eddy_create_publication(PG_FUNCTION_ARGS)
 	Oid		   *views;
 	int			count;
 
+	PreventCommandIfReadOnly("eddy.create_publication()");
 	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
 	views = get_views(fcinfo, 1, &count);
 	PG_RETURN_TEXT_P(cstring_to_text(eddy_view_publish(NameStr(*PG_GETARG_NAME(0)), views, count)));
@@ -60,6 +62,7 @@ eddy_create_publication_of_view(PG_FUNCTION_ARGS)
 	static const char *const names[] = {"view"};
 	Oid			view;
 
+	PreventCommandIfReadOnly("eddy.create_publication()");
 	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
 	view = PG_GETARG_OID(0);
 	PG_RETURN_TEXT_P(cstring_to_text(eddy_view_publish(NULL, &view, 1)));
@@ -72,6 +75,7 @@ eddy_send_snapshot(PG_FUNCTION_ARGS)
 	Oid		   *views;
 	int			count;
 
+	PreventCommandIfReadOnly("eddy.send_snapshot()");
 	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
 	views = get_views(fcinfo, 1, &count);
 	PG_RETURN_INT64(eddy_view_send_rows(NameStr(*PG_GETARG_NAME(0)), views, count));

@@ -186,7 +186,8 @@ parse_partition(const char *name, int32 *partition)
 	char	   *end;
 	long		number;
 
-	if (name[0] < '0' || name[0] > '9')
+	/* one form of each number: an object cannot have two values for a partition */
+	if (name[0] < '0' || name[0] > '9' || (name[0] == '0' && name[1] != '\0'))
 		return false;
 	errno = 0;
 	number = strtol(name, &end, 10);
@@ -203,13 +204,19 @@ parse_offset(const char *argument, const char *name, const JsonbValue *value)
 	if (value->type == jbvNumeric)
 	{
 		Datum		number = NumericGetDatum(value->val.numeric);
-		Datum		whole = DirectFunctionCall1(numeric_int8, number);
+		Datum		largest = DirectFunctionCall1(int8_numeric, Int64GetDatum(PG_INT64_MAX));
 
-		/* the conversion rounds: a fraction is not equal to the result */
-		if (DatumGetInt64(whole) >= 0 &&
-			DatumGetBool(DirectFunctionCall2(numeric_eq, number,
-											 DirectFunctionCall1(int8_numeric, whole))))
-			return DatumGetInt64(whole);
+		if (DatumGetBool(DirectFunctionCall2(numeric_le, number, largest)) &&
+			DatumGetBool(DirectFunctionCall2(numeric_ge, number,
+											 DirectFunctionCall1(int8_numeric, Int64GetDatum(0)))))
+		{
+			Datum		whole = DirectFunctionCall1(numeric_int8, number);
+
+			/* the conversion rounds: a fraction is not equal to the result */
+			if (DatumGetBool(DirectFunctionCall2(numeric_eq, number,
+												 DirectFunctionCall1(int8_numeric, whole))))
+				return DatumGetInt64(whole);
+		}
 	}
 	if (value->type == jbvString)
 	{
@@ -251,7 +258,8 @@ visit_offsets(const char *argument, Jsonb *json, OffsetVisitor visit, void *arg)
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("\"%s\" in argument \"%s\" is not a partition number",
-								name, argument)));
+								name, argument),
+						 errdetail("Partitions are numbered from 0, without leading zeros.")));
 		}
 		else if (token == WJB_VALUE)
 		{
@@ -271,6 +279,7 @@ eddy_attach_kafka(PG_FUNCTION_ARGS)
 	EddySource	source = {0};
 	Relation	rel;
 
+	PreventCommandIfReadOnly("eddy.attach_kafka()");
 	eddy_argument_check_not_null(fcinfo, argument_names, ARG_COUNT);
 	source.stream = PG_GETARG_OID(ARG_STREAM);
 	(void) eddy_stream_check_owner(source.stream);
@@ -366,13 +375,16 @@ lock_source(Oid stream, const char *topic)
 Datum
 eddy_detach_kafka(PG_FUNCTION_ARGS)
 {
-	EddySource *source = lock_source(PG_GETARG_OID(0),
-									 text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	EddyStream *stream = eddy_catalog_get_stream(source->stream);
+	EddySource *source;
+	EddyStream *stream;
 	EddyWatermarkChange none = {.user_event_time = DT_NOBEGIN};
-	TimestampTz before = eddy_watermark_get(stream);
+	TimestampTz before;
 	TimestampTz watermark;
 
+	PreventCommandIfReadOnly("eddy.detach_kafka()");
+	source = lock_source(PG_GETARG_OID(0), text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	stream = eddy_catalog_get_stream(source->stream);
+	before = eddy_watermark_get(stream);
 	eddy_catalog_delete_source(source->source);
 	watermark = eddy_watermark_next(stream, &none);
 	watermark = Max(before, watermark);
@@ -416,6 +428,7 @@ eddy_pause(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
 
+	PreventCommandIfReadOnly("eddy.pause()");
 	if (!eddy_view_pause(relid))
 		set_enabled(relid, false);
 	PG_RETURN_VOID();
@@ -429,6 +442,7 @@ eddy_resume(PG_FUNCTION_ARGS)
 	List	   *changes = NIL;
 	ListCell   *lc;
 
+	PreventCommandIfReadOnly("eddy.resume()");
 	if (!eddy_view_resume(relid, &emptied, &changes))
 		set_enabled(relid, true);
 	else
@@ -507,6 +521,7 @@ eddy_seek(PG_FUNCTION_ARGS)
 	char	   *word = scalar_word(offsets);
 	SeekTarget	target;
 
+	PreventCommandIfReadOnly("eddy.seek()");
 	if (word)
 		(void) eddy_argument_choice("argument", "offsets", word, start_values);
 	else

@@ -87,6 +87,7 @@ eddy_create_stream(PG_FUNCTION_ARGS)
 {
 	EddyStream	stream = {0};
 
+	PreventCommandIfReadOnly("eddy.create_stream()");
 	eddy_argument_check_not_null(fcinfo, argument_names, ARG_COUNT);
 	stream.relid = PG_GETARG_OID(ARG_RELATION);
 	if (!PG_ARGISNULL(ARG_EVENT_TIME))
@@ -112,6 +113,7 @@ eddy_create_stream(PG_FUNCTION_ARGS)
 Datum
 eddy_drop_stream(PG_FUNCTION_ARGS)
 {
+	PreventCommandIfReadOnly("eddy.drop_stream()");
 	eddy_stream_drop(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
@@ -123,6 +125,7 @@ eddy_set_staged_columns(PG_FUNCTION_ARGS)
 	static const char *const names[] = {"stream", NULL};
 	bool		omits = !PG_ARGISNULL(1);
 
+	PreventCommandIfReadOnly("eddy.set_staged_columns()");
 	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
 	if (InSecurityRestrictedOperation())
 		ereport(ERROR,
@@ -176,7 +179,8 @@ eddy_watermark(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a stream", name)));
+				 errmsg("\"%s\" is not a stream", name),
+				 errhint("Only streams and continuous views have a watermark.")));
 	}
 	watermark = list_length(streams) > 1 ?
 		eddy_watermark_of_union(eddy_catalog_root_view(relid), streams) :

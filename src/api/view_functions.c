@@ -106,9 +106,14 @@ get_emit(FunctionCallInfo fcinfo)
 {
 	static const char *const choices[] = {"changes", "on_close", "every 5 s", NULL};
 	char	   *emit = text_to_cstring(PG_GETARG_TEXT_PP(ARG_EMIT));
+	EddyArgumentInput input;
 	int64		interval;
+	bool		every;
 
-	if (!eddy_view_parse_emit(emit, &interval))
+	eddy_argument_begin_input(&input, "emit", choices, NULL);
+	every = eddy_view_parse_emit(emit, &interval);
+	eddy_argument_end_input(&input);
+	if (!every)
 		return get_choice(fcinfo, ARG_EMIT, choices);
 	if (interval <= 0)
 		ereport(ERROR,
@@ -261,6 +266,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 	bool		created;
 	Oid			view;
 
+	PreventCommandIfReadOnly("eddy.create_continuous_view()");
 	eddy_argument_check_not_null(fcinfo, argument_names, ARG_COUNT);
 	options.emit = get_emit(fcinfo);
 	options.late = get_choice(fcinfo, ARG_LATE, late_choices);
@@ -301,6 +307,7 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 Datum
 eddy_drop_continuous_view(PG_FUNCTION_ARGS)
 {
+	PreventCommandIfReadOnly("eddy.drop_continuous_view()");
 	eddy_view_drop(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
@@ -380,6 +387,7 @@ eddy_replace_continuous_view(PG_FUNCTION_ARGS)
 	List	   *histories;
 	bool		keeps;
 
+	PreventCommandIfReadOnly("eddy.replace_continuous_view()");
 	eddy_argument_check_not_null(fcinfo, names, REPLACE_COUNT);
 	view = PG_GETARG_OID(REPLACE_VIEW);
 	start = text_to_cstring(PG_GETARG_TEXT_PP(REPLACE_START));
@@ -435,6 +443,7 @@ eddy_refuse_state_change(PG_FUNCTION_ARGS)
 Datum
 eddy_upgrade_states(PG_FUNCTION_ARGS)
 {
+	PreventCommandIfReadOnly("eddy.upgrade_states()");
 	if (!superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -126,7 +126,8 @@ check_table(Relation rel)
 				 errmsg("cannot make \"%s\" a stream", name),
 				 errdetail_internal("%s", problem.detail),
 				 problem.hint ? errhint("%s", problem.hint) : 0));
-	if (has_subclass(RelationGetRelid(rel)))
+	/* not has_subclass: relhassubclass remains set when the children, such as segments, are dropped */
+	if (find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot make \"%s\" a stream", name),
