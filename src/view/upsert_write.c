@@ -67,6 +67,36 @@ note_update(EddyUpsert *upsert, ItemPointer old, ItemPointer place)
 /* ---- what a row can have ---- */
 
 /*
+ * The size of the index entry of a key, or that of the largest index tuple if the key does not fit into one: its
+ * error does not say what the key is of.
+ */
+static Size
+entry_size(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile Size size = INDEX_SIZE_MASK;
+
+	PG_TRY();
+	{
+		IndexTuple	entry = index_form_tuple(RelationGetDescr(upsert->index),
+											 unconstify(Datum *, keys), unconstify(bool *, nulls));
+
+		size = IndexTupleSize(entry);
+		pfree(entry);
+	}
+	PG_CATCH();
+	{
+		/* it is raised when nothing is open any more */
+		if (geterrcode() != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return size;
+}
+
+/*
  * eddy_upsert_check_key raises an error for a key that the index cannot hold. Callers check
  * before anything is written, because a row causes it. The limit is that of nbtree.h, less
  * what a place in the table takes.
@@ -81,7 +111,6 @@ eddy_upsert_check_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 	const EddyStateTable *table = upsert->table;
 	const EddyStateKey *columns = eddy_upsert_order(table);
 	Size		size = 0;
-	IndexTuple	entry;
 
 	for (int i = 0; i < table->nkeys; i++)
 	{
@@ -98,10 +127,7 @@ eddy_upsert_check_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 		return;
 	/* compression can make it smaller */
 	eddy_upsert_open_key_indexes(upsert);
-	entry = index_form_tuple(RelationGetDescr(upsert->index), unconstify(Datum *, keys),
-							 unconstify(bool *, nulls));
-	size = IndexTupleSize(entry);
-	pfree(entry);
+	size = entry_size(upsert, keys, nulls);
 	if (size > limit)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -109,8 +135,8 @@ eddy_upsert_check_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 				 errmsg("value for an aggregate of continuous view \"%s\" is too long",
 						upsert->view_name) :
 				 errmsg("group key of continuous view \"%s\" is too long", upsert->view_name),
-				 errdetail("It takes %zu bytes in an index, where at most %zu are possible.",
-						   size, limit)));
+				 errdetail("It takes %s%zu bytes in an index, where at most %zu are possible.",
+						   size == INDEX_SIZE_MASK ? "more than " : "", size, limit)));
 }
 
 /*

@@ -235,7 +235,7 @@ describe_loss(const EddySource *source, int32 partition, int64 offset, const Wat
 						INT64_FORMAT,
 						offset, marks->low - 1, source->topic, partition, marks->low);
 	return psprintf("offset " INT64_FORMAT " of topic \"%s\", partition %d, does not exist: "
-					"the topic ends at " INT64_FORMAT ", so it was recreated or truncated",
+					"the topic ends at " INT64_FORMAT ", and may have been recreated or truncated",
 					offset, source->topic, partition, marks->high);
 }
 
