@@ -134,6 +134,14 @@ SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM moments, eddy.tumb
 \set VERBOSITY default
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM moments, eddy.hop(at, ''1 s'', ''1 week'') w');
 
+-- Windows with gaps are valid, and probably a mistake.
+BEGIN;
+SELECT eddy.create_continuous_view('gaps', 'SELECT window_start, count(*) FROM moments, eddy.hop(at, ''10 minutes'', ''3 minutes'') GROUP BY 1');
+SELECT eddy.create_continuous_view('touching', 'SELECT window_start, count(*) FROM moments, eddy.hop(at, ''3 minutes'', ''3 minutes'') GROUP BY 1');
+SELECT eddy.create_continuous_view('most_months', 'SELECT window_start, count(*) FROM moments, eddy.hop(at, ''1 month'', ''30 days'') GROUP BY 1');
+SELECT eddy.create_continuous_view('all_months', 'SELECT window_start, count(*) FROM moments, eddy.hop(at, ''1 month'', ''31 days'') GROUP BY 1');
+ROLLBACK;
+
 -- eddy.tumble is inlined: the plan has no function scan.
 EXPLAIN (COSTS OFF, VERBOSE) SELECT w.* FROM stored, eddy.tumble(at, '5 minutes') w;
 

@@ -78,21 +78,13 @@ get_choice(FunctionCallInfo fcinfo, int arg, const char *const *choices)
 	return value;
 }
 
-static void
-check_length(const char *name, const Interval *length)
-{
-	if (eddy_interval_usec(length) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"%s\" must not be negative", name)));
-}
-
 /* An interval that must be positive. */
 static Interval *
 get_length(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	Interval   *length = PG_GETARG_INTERVAL_P(arg);
 
+	eddy_argument_check_interval(name, length);
 	if (eddy_interval_usec(length) <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -285,9 +277,9 @@ eddy_create_continuous_view(PG_FUNCTION_ARGS)
 
 	source = get_source(fcinfo, options.start, ARG_HISTORY, &histories);
 	options.unlocked = source != EDDY_FILL_NOTHING;
-	check_length("allowed_lateness", &options.allowed_lateness);
+	eddy_argument_check_interval("allowed_lateness", &options.allowed_lateness);
 	if (options.retention)
-		check_length("retention", options.retention);
+		eddy_argument_check_interval("retention", options.retention);
 
 	view = eddy_view_create(text_to_cstring(PG_GETARG_TEXT_PP(ARG_NAME)),
 							text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY)), &options, &created);

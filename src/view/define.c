@@ -53,6 +53,7 @@
 #include "view/session.h"
 #include "view/state_table.h"
 #include "view/view.h"
+#include "view/window.h"
 
 /* The trigger on a public view, see eddy_define_set_delete_trigger. */
 #define INSTEAD_OF_DELETE_TRIGGER "pg_eddy_delete"
@@ -576,6 +577,18 @@ eddy_define_check_streams(const EddyView *row)
 					 errmsg("stream was dropped concurrently")));
 }
 
+static bool
+has_gaps(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncExpr) && eddy_window_check((FuncExpr *) node))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, has_gaps, context, 0);
+	return expression_tree_walker(node, has_gaps, context);
+}
+
 /*
  * eddy_view_create creates a continuous view with the privileges of the current user and returns
  * its Oid. *created is false if it already exists. It has no content yet, not even the row of a
@@ -637,5 +650,10 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 		eddy_define_label_tables(&row, &layout, eddy_view_label(row.relid));
 
 	eddy_view_sync(row.relid);
+	if (has_gaps((Node *) parsed, NULL))
+		ereport(WARNING,
+				(errmsg("windows of continuous view \"%s\" leave gaps", rangevar->relname),
+				 errdetail("Their slide is longer than their size. Rows between two windows are not counted."),
+				 errhint("Specify the slide first, as in eddy.hop(ts, '1 minute', '5 minutes').")));
 	return row.relid;
 }

@@ -220,7 +220,7 @@ check_node(Node *node, void *context)
 		return false;
 	eddy_function_check(node);
 	if (IsA(node, FuncExpr))
-		eddy_window_check((FuncExpr *) node);
+		(void) eddy_window_check((FuncExpr *) node);
 	if (IsA(node, Var) && ((Var *) node)->varattno < 0)
 		eddy_refuse("system columns cannot be used in a continuous view",
 					"Rows are aggregated before they are stored.",

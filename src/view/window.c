@@ -563,11 +563,25 @@ constant_interval(List *args, int argno)
 	return DatumGetIntervalP(value->constvalue);
 }
 
+/* True if hop windows leave gaps in some months at least. */
+static bool
+leaves_gaps(EddyLength slide, EddyLength size)
+{
+	const double longest_month = 31;
+	const double shortest_month = 28;
+
+	if (size.months > 0)
+		return slide.months > size.months || slide.days > size.months * shortest_month;
+	return (slide.months * longest_month + slide.days) * USECS_PER_DAY + slide.usec >
+		size.days * (double) USECS_PER_DAY + size.usec;
+}
+
 /*
  * eddy_window_check raises the error that a call of a window function would raise for every row,
- * from those of its arguments that are constant. Ignores other functions.
+ * from those of its arguments that are constant. Ignores other functions. Returns whether some times
+ * are in no window.
  */
-void
+bool
 eddy_window_check(FuncExpr *call)
 {
 	const char *name;
@@ -579,25 +593,25 @@ eddy_window_check(FuncExpr *call)
 	Grid		grid;
 
 	if (get_func_namespace(call->funcid) != eddy_catalog_schema())
-		return;
+		return false;
 	name = get_func_name(call->funcid);
 	if (strcmp(name, "tumble") == 0)
 		nlengths = 1;
 	else if (strcmp(name, "hop") == 0 || strcmp(name, "cumulate") == 0)
 		nlengths = 2;
 	else
-		return;
+		return false;
 
 	/* fold constants, add defaults and put named arguments into order */
 	call = (FuncExpr *) eval_const_expressions(NULL, (Node *) copyObject(call));
 	if (!IsA(call, FuncExpr) || list_length(call->args) < nlengths + 2)
-		return;
+		return false;
 	if (list_length(call->args) > nlengths + 2)
 	{
 		Const	   *value = list_nth(call->args, nlengths + 2);
 
 		if (!IsA(value, Const))
-			return;				/* which lengths are valid depends on it */
+			return false;		/* which lengths are valid depends on it */
 		if (!value->constisnull)
 			zone = eddy_calendar_zone(TextDatumGetCString(value->constvalue));
 	}
@@ -608,7 +622,7 @@ eddy_window_check(FuncExpr *call)
 			constant = false;
 	interval = constant_interval(call->args, nlengths + 1);
 	if (!constant || interval == NULL)
-		return;
+		return false;
 	if (strcmp(name, "hop") == 0)
 		lengths[0] = align_slide(lengths[0], lengths[1]);
 	else if (strcmp(name, "cumulate") == 0)
@@ -617,4 +631,5 @@ eddy_window_check(FuncExpr *call)
 	parse_grid(&grid, lengths[strcmp(name, "cumulate") == 0 ? 1 : 0], interval, zone);
 	if (strcmp(name, "hop") == 0 && grid.usec > 0)
 		check_hop(grid.usec, lengths[1].usec);
+	return strcmp(name, "hop") == 0 && leaves_gaps(lengths[0], lengths[1]);
 }

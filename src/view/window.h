@@ -11,7 +11,7 @@
 #include "datatype/timestamp.h"
 #include "nodes/primnodes.h"
 
-extern void eddy_window_check(FuncExpr *call);
+extern bool eddy_window_check(FuncExpr *call);
 
 /* A length in microseconds; errors for one that no window can have. */
 extern int64 eddy_window_length(const Interval *interval);
