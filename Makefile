@@ -170,6 +170,7 @@ OBJS = \
 	src/view/replace_check.o \
 	src/view/row_bytes.o \
 	src/view/row_id.o \
+	src/view/row_number.o \
 	src/view/scan.o \
 	src/view/send_rows.o \
 	src/view/session.o \

@@ -28,15 +28,12 @@
 #include "postgres.h"
 
 #include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
-#include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
@@ -44,6 +41,7 @@
 #include "view/flatten.h"
 #include "view/layer.h"
 #include "view/refuse.h"
+#include "view/row_number.h"
 #include "view/session.h"
 
 /* Levels of sub-selects above a core. */
@@ -458,149 +456,20 @@ split_query(Query *query)
 	return outer;
 }
 
-/* ---- keeping one row of each key ---- */
-
-/* The condition n = 1 or n <= 1 or n < 2 for a column n of a sub-select. */
-static bool
-selects_first(Node *qual, Index *rti, AttrNumber *column)
-{
-	OpExpr	   *op = (OpExpr *) qual;
-	Var		   *var;
-	Const	   *value;
-	int64		number;
-
-	/* WHERE may be a list of conditions, or one */
-	if (qual && IsA(qual, List) && list_length((List *) qual) == 1)
-		op = linitial((List *) qual);
-	if (op == NULL || !IsA(op, OpExpr) || list_length(op->args) != 2)
-		return false;
-	var = linitial(op->args);
-	value = lsecond(op->args);
-	if (!IsA(var, Var) || var->varlevelsup != 0 || var->vartype != INT8OID ||
-		!IsA(value, Const) || value->constisnull)
-		return false;
-	if (value->consttype == INT4OID)
-		number = DatumGetInt32(value->constvalue);
-	else if (value->consttype == INT8OID)
-		number = DatumGetInt64(value->constvalue);
-	else
-		return false;
-	*rti = var->varno;
-	*column = var->varattno;
-	switch (get_opcode(op->opno))
-	{
-		case F_INT84EQ:
-		case F_INT84LE:
-		case F_INT8EQ:
-		case F_INT8LE:
-			return number == 1;
-		case F_INT84LT:
-		case F_INT8LT:
-			return number == 2;
-		default:
-			return false;
-	}
-}
-
-/* Adds a reference to a column of the sub-select to the select list, for DISTINCT ON and ORDER BY. */
-static SortGroupClause *
-add_clause(Query *query, Index rti, TargetEntry *column, SortGroupClause *like)
-{
-	SortGroupClause *clause = copyObject(like);
-	Node	   *expr = (Node *) column->expr;
-	TargetEntry *tle;
-	Index		ref = 0;
-	ListCell   *lc;
-
-	foreach(lc, query->targetList)
-		ref = Max(ref, lfirst_node(TargetEntry, lc)->ressortgroupref);
-	tle = makeTargetEntry((Expr *) makeVar(rti, column->resno, exprType(expr), exprTypmod(expr),
-										   exprCollation(expr), 0),
-						  list_length(query->targetList) + 1, NULL, true);
-	tle->ressortgroupref = ref + 1;
-	query->targetList = lappend(query->targetList, tle);
-	clause->tleSortGroupRef = ref + 1;
-	return clause;
-}
-
 /*
- * SELECT ... FROM (SELECT ..., row_number() OVER (PARTITION BY k ORDER BY o) AS n FROM s) q
- * WHERE n = 1 is SELECT DISTINCT ON (k) ... ORDER BY k, o: which keeps one row of each key instead
- * of all rows. True if the query was of that form, and has been changed.
+ * A query that keeps the first row of each key by row_number() becomes one with DISTINCT ON (row_number.c), if
+ * its sub-select can be pulled up otherwise. True if it was changed.
  */
 static bool
 replace_row_number(Query *query)
 {
-	Index		rti;
-	AttrNumber	number;
-	RangeTblEntry *rte;
-	Query	   *sub;
-	TargetEntry *tle;
-	WindowFunc *function;
-	WindowClause *window;
-	ListCell   *lc;
+	EddyRowNumber found;
 
-	if (is_grouped(query) || query->hasWindowFuncs || query->distinctClause ||
-		query->sortClause || query->limitCount || query->limitOffset || query->setOperations ||
-		query->hasTargetSRFs ||
-		list_length(query->jointree->fromlist) != 1 ||
-		!IsA(linitial(query->jointree->fromlist), RangeTblRef) ||
-		!selects_first(query->jointree->quals, &rti, &number) ||
-		linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex != (int) rti)
+	if (is_grouped(query) || !eddy_row_number_find(query, &found))
 		return false;
-	rte = rt_fetch(rti, query->rtable);
-	if (rte->rtekind != RTE_SUBQUERY)
+	if (is_grouped(found.rte->subquery) || !reads_rows(found.rte->subquery))
 		return false;
-	sub = rte->subquery;
-	if (is_grouped(sub) || sub->distinctClause || sub->sortClause || sub->limitCount ||
-		sub->limitOffset || list_length(sub->windowClause) != 1 || !reads_rows(sub))
-		return false;
-	/* they would make several rows of the first one */
-	if (sub->hasTargetSRFs)
-		return false;
-	tle = list_nth(sub->targetList, number - 1);
-	function = (WindowFunc *) tle->expr;
-	window = linitial_node(WindowClause, sub->windowClause);
-	if (!IsA(function, WindowFunc) || function->winfnoid != F_ROW_NUMBER ||
-		window->partitionClause == NIL)
-		return false;
-	foreach(lc, sub->targetList)
-		if (lfirst(lc) != tle && contain_windowfuncs((Node *) lfirst_node(TargetEntry, lc)->expr))
-			return false;
-
-	/* the columns that the window refers to become visible; n is 1 in all rows that remain */
-	tle->expr = (Expr *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(1), false,
-								   FLOAT8PASSBYVAL);
-	foreach(lc, sub->targetList)
-	{
-		TargetEntry *column = lfirst_node(TargetEntry, lc);
-
-		if (!column->resjunk)
-			continue;
-		column->resjunk = false;
-		column->resname = pstrdup("_order");
-		while (list_length(rte->eref->colnames) < column->resno)
-			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup("_order")));
-	}
-	foreach(lc, window->partitionClause)
-	{
-		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
-
-		clause = add_clause(query, rti, get_sortgroupclause_tle(clause, sub->targetList), clause);
-		query->distinctClause = lappend(query->distinctClause, clause);
-		query->sortClause = lappend(query->sortClause, copyObject(clause));
-	}
-	foreach(lc, window->orderClause)
-	{
-		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
-
-		clause = add_clause(query, rti, get_sortgroupclause_tle(clause, sub->targetList), clause);
-		query->sortClause = lappend(query->sortClause, clause);
-	}
-	query->hasDistinctOn = true;
-	query->jointree->quals = NULL;
-	sub->windowClause = NIL;
-	sub->hasWindowFuncs = false;
+	eddy_row_number_replace(query, &found);
 	return true;
 }
 
