@@ -447,6 +447,9 @@ check-includes:
 check-messages:
 	@test/check_messages
 
+check-names:
+	@test/check_names
+
 # for the scripts: the value of a variable
 print-%:
 	@echo "$($*)"
@@ -471,7 +474,8 @@ help:
 	@echo "make bench-writes    measures what views cost users' statements, also of hand-written triggers"
 	@echo "make check-includes  checks the direction of includes between the folders of src/"
 	@echo "make check-messages  checks that docs/sql-reference.md lists all refusals, functions and arguments"
+	@echo "make check-names     checks that files and functions that comments and docs/internals.md name exist"
 	@echo "make clean           removes built files"
 
 .PHONY: all install install-libraries uninstall-libraries tools test test-clients random sanitize fuzz demo bench bench-all \
-	bench-cdc bench-cost bench-writes check-includes check-messages help
+	bench-cdc bench-cost bench-writes check-includes check-messages check-names help

@@ -4,7 +4,7 @@
  *    Rows of eddy._change: changes of views that are kept for eddy.changes.
  *
  * Rows are inserted many at a time. They are read and removed with SQL, see view/change_read.c and
- * view/change_prune.c.
+ * view/change_keep.c.
  *
  * Locking, memory and crash behaviour: see table.c.
  *

@@ -247,7 +247,7 @@ start(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *errstr, size_t size)
 
 /*
  * eddy_kafka_connect opens a connection in the current process. options is a List of DefElem (of
- * server and user mapping) that eddy_kafka_check_option has checked. Fails with EDDY_KAFKA_CONFIG,
+ * server and user mapping) that eddy_kafka_check_options has checked. Fails with EDDY_KAFKA_CONFIG,
  * and then frees what it has allocated.
  */
 bool

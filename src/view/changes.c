@@ -6,7 +6,7 @@
  * Changes are recorded where rows of the main state table are written (upsert_write.c), if the layout of the
  * table has a record (EddyStateTable.changes), which is the case while a view that is observed is
  * maintained (maintain.c), closed (closing.c) or rebuilt (suspend.c); and by a trigger on the table when
- * a user deletes rows (api/view_triggers.c). So no kind of view has to know of it.
+ * a user deletes rows (api/view_functions.c). So no kind of view has to know of it.
  *
  * A write that is rolled back with its subtransaction is repeated from the beginning, with an empty
  * record (eddy_changes_clear).
