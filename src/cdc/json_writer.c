@@ -52,10 +52,20 @@
  */
 #define MAX_NESTING 32
 
+/* The elements of an array, of which those before next are written. */
+typedef struct ArrayElements
+{
+	EddyCdcType *type;
+	int			ndims;
+	const int  *dims;
+	Datum	   *values;
+	bool	   *nulls;
+	int			next;
+} ArrayElements;
+
 static void append_array(StringInfo out, EddyCdcType *type, Datum value);
 static void append_datetime(StringInfo out, EddyCdcType *type, Datum value);
-static void append_dimension(StringInfo out, EddyCdcType *element, int dim, int ndims,
-							 const int *dims, const Datum *values, const bool *nulls, int *next);
+static void append_dimension(StringInfo out, ArrayElements *elements, int dim);
 static int	append_high_run(StringInfo out, const char *data, const char *end);
 static void append_json(StringInfo out, const char *data, int len);
 static void append_number(StringInfo out, const char *text, int len);
@@ -428,10 +438,8 @@ append_array(StringInfo out, EddyCdcType *type, Datum value)
 {
 	ArrayType  *array = DatumGetArrayTypeP(value);
 	EddyCdcType *element = type->element;
-	Datum	   *values;
-	bool	   *nulls;
+	ArrayElements elements = {.type = element,.ndims = ARR_NDIM(array),.dims = ARR_DIMS(array)};
 	int			nvalues;
-	int			next = 0;
 
 	if (ARR_NDIM(array) == 0)
 	{
@@ -440,31 +448,30 @@ append_array(StringInfo out, EddyCdcType *type, Datum value)
 	}
 	/* the elements of an array over a domain are stored as those of its base type */
 	deconstruct_array(array, ARR_ELEMTYPE(array), element->len, element->byval, element->align,
-					  &values, &nulls, &nvalues);
-	append_dimension(out, element, 0, ARR_NDIM(array), ARR_DIMS(array), values, nulls, &next);
+					  &elements.values, &elements.nulls, &nvalues);
+	append_dimension(out, &elements, 0);
 }
 
 /* Appends one dimension of an array, and those within it. At most MAXDIM levels deep. */
 static void
-append_dimension(StringInfo out, EddyCdcType *element, int dim, int ndims, const int *dims,
-				 const Datum *values, const bool *nulls, int *next)
+append_dimension(StringInfo out, ArrayElements *elements, int dim)
 {
 	eddy_cdc_append_literal(out, "[");
-	for (int i = 0; i < dims[dim]; i++)
+	for (int i = 0; i < elements->dims[dim]; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (i > 0)
 			eddy_cdc_append_literal(out, ",");
-		if (dim + 1 < ndims)
+		if (dim + 1 < elements->ndims)
 		{
-			append_dimension(out, element, dim + 1, ndims, dims, values, nulls, next);
+			append_dimension(out, elements, dim + 1);
 			continue;
 		}
-		if (nulls[*next])
+		if (elements->nulls[elements->next])
 			eddy_cdc_append_literal(out, "null");
 		else
-			eddy_cdc_append_value(out, element, values[*next]);
-		(*next)++;
+			eddy_cdc_append_value(out, elements->type, elements->values[elements->next]);
+		elements->next++;
 	}
 	eddy_cdc_append_literal(out, "]");
 }
