@@ -17,7 +17,18 @@
 
 #include "tool.h"
 
-ToolOptions options;
+ToolOptions options = {
+	.partition = -1,
+	.partitions = 1,
+	.offset = -1,
+	.end = -1,
+	.count = -1,
+	.wait = 30,
+	.seed = 1,
+	.users = 20,
+	.message_size = 100,
+	.density = 10000
+};
 volatile sig_atomic_t stop_requested = 0;
 
 typedef struct Command
@@ -215,101 +226,111 @@ request_stop(int signal_number)
 	stop_requested = 1;
 }
 
+/* Where the value of an option is stored; a flag has none. */
+typedef struct OptionField
+{
+	char		name;
+	enum
+	{
+		OPTION_FLAG, OPTION_TEXT, OPTION_INT, OPTION_INT64, OPTION_UINT64, OPTION_DOUBLE
+	}			type;
+	void	   *field;
+} OptionField;
+
+static const OptionField option_fields[] = {
+	{'a', OPTION_FLAG, &options.acknowledged},
+	{'b', OPTION_TEXT, &options.brokers},
+	{'d', OPTION_INT, &options.disorder},
+	{'e', OPTION_INT64, &options.end},
+	{'f', OPTION_TEXT, &options.fields},
+	{'k', OPTION_FLAG, &options.keys},
+	{'l', OPTION_TEXT, &options.ledger},
+	{'m', OPTION_INT, &options.message_size},
+	{'n', OPTION_INT64, &options.count},
+	{'o', OPTION_INT64, &options.offset},
+	{'p', OPTION_INT, &options.partitions},
+	{'P', OPTION_INT, &options.partition},
+	{'r', OPTION_DOUBLE, &options.rate},
+	{'s', OPTION_UINT64, &options.seed},
+	{'t', OPTION_TEXT, &options.topic},
+	{'u', OPTION_INT, &options.users},
+	{'U', OPTION_FLAG, &options.uncommitted},
+	{'v', OPTION_DOUBLE, &options.density},
+	{'w', OPTION_DOUBLE, &options.wait},
+	{'x', OPTION_TEXT, &options.transaction},
+	{'X', OPTION_FLAG, &options.hex},
+	{'z', OPTION_TEXT, &options.codec},
+};
+
+#define NOPTIONS (sizeof(option_fields) / sizeof(option_fields[0]))
+
+static void
+set_option(const OptionField *option, const char *text)
+{
+	switch (option->type)
+	{
+		case OPTION_FLAG:
+			*(bool *) option->field = true;
+			break;
+		case OPTION_TEXT:
+			*(const char **) option->field = text;
+			break;
+		case OPTION_INT:
+			*(int *) option->field = (int) parse_integer(option->name, text);
+			break;
+		case OPTION_INT64:
+			*(int64_t *) option->field = parse_integer(option->name, text);
+			break;
+		case OPTION_UINT64:
+			*(uint64_t *) option->field = (uint64_t) parse_integer(option->name, text);
+			break;
+		case OPTION_DOUBLE:
+			*(double *) option->field = parse_number(option->name, text);
+			break;
+	}
+}
+
+/* The options in the form of getopt. Option -c can be given several times. */
+static const char *
+list_options(void)
+{
+	static char list[2 * NOPTIONS + 3] = "c:";
+	char	   *end = list + 2;
+
+	for (size_t i = 0; i < NOPTIONS; i++)
+	{
+		*end++ = option_fields[i].name;
+		if (option_fields[i].type != OPTION_FLAG)
+			*end++ = ':';
+	}
+	return list;
+}
+
 static void
 read_options(int argc, char **argv)
 {
-	int			option;
+	const char *list = list_options();
+	int			name;
 
-	options.partition = -1;
-	options.partitions = 1;
-	options.offset = -1;
-	options.end = -1;
-	options.count = -1;
-	options.wait = 30;
-	options.seed = 1;
-	options.users = 20;
-	options.message_size = 100;
-	options.density = 10000;
-
-	while ((option = getopt(argc, argv, "ab:c:d:e:f:kl:m:n:o:p:P:r:s:t:u:Uv:w:x:Xz:")) != -1)
+	while ((name = getopt(argc, argv, list)) != -1)
 	{
-		switch (option)
+		const OptionField *option = option_fields;
+
+		if (name == 'c')
 		{
-			case 'a':
-				options.acknowledged = true;
-				break;
-			case 'b':
-				options.brokers = optarg;
-				break;
-			case 'c':
-				if (options.nconfigs == TOOL_MAX_CONFIGS)
-					die("too many -c options");
-				options.configs[options.nconfigs++] = optarg;
-				break;
-			case 'd':
-				options.disorder = (int) parse_integer(option, optarg);
-				break;
-			case 'e':
-				options.end = parse_integer(option, optarg);
-				break;
-			case 'f':
-				options.fields = optarg;
-				break;
-			case 'k':
-				options.keys = true;
-				break;
-			case 'l':
-				options.ledger = optarg;
-				break;
-			case 'm':
-				options.message_size = (int) parse_integer(option, optarg);
-				break;
-			case 'n':
-				options.count = parse_integer(option, optarg);
-				break;
-			case 'o':
-				options.offset = parse_integer(option, optarg);
-				break;
-			case 'p':
-				options.partitions = (int) parse_integer(option, optarg);
-				break;
-			case 'P':
-				options.partition = (int) parse_integer(option, optarg);
-				break;
-			case 'r':
-				options.rate = parse_number(option, optarg);
-				break;
-			case 's':
-				options.seed = (uint64_t) parse_integer(option, optarg);
-				break;
-			case 't':
-				options.topic = optarg;
-				break;
-			case 'u':
-				options.users = (int) parse_integer(option, optarg);
-				break;
-			case 'U':
-				options.uncommitted = true;
-				break;
-			case 'v':
-				options.density = parse_number(option, optarg);
-				break;
-			case 'w':
-				options.wait = parse_number(option, optarg);
-				break;
-			case 'x':
-				options.transaction = optarg;
-				break;
-			case 'X':
-				options.hex = true;
-				break;
-			case 'z':
-				options.codec = optarg;
-				break;
-			default:
-				print_help(stderr);
-				exit(2);
+			if (options.nconfigs == TOOL_MAX_CONFIGS)
+				die("too many -c options");
+			options.configs[options.nconfigs++] = optarg;
+			continue;
 		}
+		while (option < option_fields + NOPTIONS && option->name != name)
+			option++;
+		if (option == option_fields + NOPTIONS)
+		{
+			print_help(stderr);
+			exit(2);
+		}
+		set_option(option, optarg);
 	}
 	if (optind != argc)
 		die("unexpected argument \"%s\"", argv[optind]);
