@@ -161,28 +161,21 @@ parse_field_integer(const Field *field, int64_t missing)
 	return value;
 }
 
+/* Splits a line into as many fields as there are letters in order. */
 static void
-produce_line(rd_kafka_t *producer, char *line, size_t size)
+split_line(char *line, size_t size, const char *order, Field *parts)
 {
-	const char *order = options.fields;
-	Field		parts[MAX_FIELDS];
-	Field		key = {NULL, 0};
-	Field		value = {NULL, 0};
+	int			wanted = (int) strlen(order);
 	int			nparts = 0;
-	int32_t		partition = options.partition >= 0 ? options.partition :
-		RD_KAFKA_PARTITION_UA;
-	int64_t		timestamp = 0;
-	rd_kafka_headers_t *headers = NULL;
 
-	if (order == NULL)
-		order = memchr(line, '\t', size) ? "kv" : "v";
-
+	if (wanted > MAX_FIELDS)
+		die("option -f has more than %d fields", MAX_FIELDS);
 	/* the last field takes the rest of the line, including tabs */
 	for (char *start = line, *end = line + size;;)
 	{
 		char	   *tab = NULL;
 
-		if (nparts + 1 < (int) strlen(order))
+		if (nparts + 1 < wanted)
 			tab = memchr(start, '\t', end - start);
 		parts[nparts].data = start;
 		parts[nparts].size = (tab ? tab : end) - start;
@@ -191,63 +184,102 @@ produce_line(rd_kafka_t *producer, char *line, size_t size)
 			break;
 		start = tab + 1;
 	}
-	if (nparts != (int) strlen(order))
-		die("%d fields expected in an input line, %d found", (int) strlen(order), nparts);
+	if (nparts != wanted)
+		die("%d fields expected in an input line, %d found", wanted, nparts);
+}
 
-	for (int i = 0; i < nparts; i++)
+/* A message that is to be produced. */
+typedef struct Message
+{
+	Field		key;
+	Field		value;
+	int32_t		partition;
+	int64_t		timestamp;		/* 0: now */
+	rd_kafka_headers_t *headers;	/* may be NULL */
+} Message;
+
+static void
+set_field(Message *message, char name, Field *field)
+{
+	switch (name)
 	{
-		switch (order[i])
-		{
-			case 'k':
-				key = parts[i];
-				break;
-			case 'v':
-				value = parts[i];
-				break;
-			case 'p':
-				partition = (int32_t) parse_field_integer(&parts[i], RD_KAFKA_PARTITION_UA);
-				break;
-			case 't':
-				timestamp = parse_field_integer(&parts[i], 0);
-				break;
-			case 'h':
-				headers = parse_headers(&parts[i]);
-				break;
-			default:
-				die("unrecognized field \"%c\" in option -f", order[i]);
-		}
+		case 'k':
+			message->key = *field;
+			break;
+		case 'v':
+			message->value = *field;
+			break;
+		case 'p':
+			message->partition = (int32_t) parse_field_integer(field, RD_KAFKA_PARTITION_UA);
+			break;
+		case 't':
+			message->timestamp = parse_field_integer(field, 0);
+			break;
+		case 'h':
+			message->headers = parse_headers(field);
+			break;
+		default:
+			die("unrecognized field \"%c\" in option -f", name);
 	}
+}
 
+/* Takes the headers if it succeeds. */
+static rd_kafka_resp_err_t
+try_to_send(rd_kafka_t *producer, const Message *message, rd_kafka_headers_t *headers)
+{
+	if (headers != NULL)
+		return rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(options.topic),
+								 RD_KAFKA_V_PARTITION(message->partition),
+								 RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+								 RD_KAFKA_V_KEY(message->key.data, message->key.size),
+								 RD_KAFKA_V_VALUE(message->value.data, message->value.size),
+								 RD_KAFKA_V_TIMESTAMP(message->timestamp),
+								 RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
+	return rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(options.topic),
+							 RD_KAFKA_V_PARTITION(message->partition),
+							 RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+							 RD_KAFKA_V_KEY(message->key.data, message->key.size),
+							 RD_KAFKA_V_VALUE(message->value.data, message->value.size),
+							 RD_KAFKA_V_TIMESTAMP(message->timestamp), RD_KAFKA_V_END);
+}
+
+/* Waits while the queue is full. */
+static void
+send_message(rd_kafka_t *producer, const Message *message)
+{
 	for (;;)
 	{
-		rd_kafka_resp_err_t error;
-		rd_kafka_headers_t *copy = headers ? rd_kafka_headers_copy(headers) : NULL;
+		rd_kafka_headers_t *headers = message->headers ?
+			rd_kafka_headers_copy(message->headers) : NULL;
+		rd_kafka_resp_err_t error = try_to_send(producer, message, headers);
 
-		if (copy != NULL)
-			error = rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(options.topic),
-									  RD_KAFKA_V_PARTITION(partition),
-									  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-									  RD_KAFKA_V_KEY(key.data, key.size),
-									  RD_KAFKA_V_VALUE(value.data, value.size),
-									  RD_KAFKA_V_TIMESTAMP(timestamp),
-									  RD_KAFKA_V_HEADERS(copy), RD_KAFKA_V_END);
-		else
-			error = rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(options.topic),
-									  RD_KAFKA_V_PARTITION(partition),
-									  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-									  RD_KAFKA_V_KEY(key.data, key.size),
-									  RD_KAFKA_V_VALUE(value.data, value.size),
-									  RD_KAFKA_V_TIMESTAMP(timestamp), RD_KAFKA_V_END);
 		if (!error)
-			break;
-		if (copy != NULL)
-			rd_kafka_headers_destroy(copy);
+			return;
+		if (headers != NULL)
+			rd_kafka_headers_destroy(headers);
 		if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL)
 			die("%s", rd_kafka_err2str(error));
 		rd_kafka_poll(producer, 100);
 	}
-	if (headers != NULL)
-		rd_kafka_headers_destroy(headers);
+}
+
+static void
+produce_line(rd_kafka_t *producer, char *line, size_t size)
+{
+	const char *order = options.fields;
+	Field		parts[MAX_FIELDS];
+	Message		message = {
+		.partition = options.partition >= 0 ? options.partition : RD_KAFKA_PARTITION_UA
+	};
+
+	if (order == NULL)
+		order = memchr(line, '\t', size) ? "kv" : "v";
+	split_line(line, size, order, parts);
+	for (int i = 0; order[i] != '\0'; i++)
+		set_field(&message, order[i], &parts[i]);
+	send_message(producer, &message);
+	if (message.headers != NULL)
+		rd_kafka_headers_destroy(message.headers);
 	rd_kafka_poll(producer, 0);
 }
 
