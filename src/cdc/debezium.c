@@ -206,7 +206,6 @@ append_failed(EddyCdcState *state, const EddyCdcChange *change, const ErrorData 
 	DebeziumView *view = describe(state, relation);
 	Debezium   *debezium = state->format_state;
 	StringInfo	out = &state->records;
-	const char *sqlstate = unpack_sql_state(error->sqlerrcode);
 
 	eddy_cdc_start_record(relation);
 	eddy_cdc_append_bytes(out, view->topic, view->topic_len);
@@ -217,10 +216,8 @@ append_failed(EddyCdcState *state, const EddyCdcChange *change, const ErrorData 
 		eddy_cdc_append_literal(out, "null");
 	eddy_cdc_append_literal(out, ",\"value\":{\"before\":null,\"after\":null");
 	append_source(state, view->source, view->source_len, false);
-	eddy_cdc_append_literal(out, ",\"op\":\"e\",\"sqlstate\":\"");
-	eddy_cdc_append_bytes(out, sqlstate, strlen(sqlstate));
-	eddy_cdc_append_literal(out, "\",\"error\":");
-	eddy_cdc_append_string(out, error->message, strlen(error->message));
+	eddy_cdc_append_literal(out, ",\"op\":\"e\"");
+	eddy_cdc_append_error(out, error);
 	eddy_cdc_append_literal(out, ",");
 	eddy_cdc_append_bytes(out, debezium->times.data, debezium->times.len);
 	append_transaction(state, relation);

@@ -23,21 +23,6 @@
 static void append_view(EddyCdcState *state, const EddyCdcView *view, const char *op);
 
 static void
-start_native(EddyCdcState *state)
-{
-	EddyCdcTail *tail = palloc(sizeof(EddyCdcTail));
-
-	initStringInfo(&tail->text);
-	state->format_state = tail;
-}
-
-static void
-begin_native(EddyCdcState *state, ReorderBufferTXN *txn)
-{
-	eddy_cdc_make_tail(state, state->format_state, txn);
-}
-
-static void
 append_change(EddyCdcState *state, const EddyCdcChange *change)
 {
 	static const char ops[] = {
@@ -73,7 +58,7 @@ append_change(EddyCdcState *state, const EddyCdcChange *change)
 		}
 	}
 	eddy_cdc_append_marks(state, change);
-	eddy_cdc_append_tail(state, state->format_state, true);
+	eddy_cdc_append_tail(state, true);
 }
 
 static void
@@ -82,7 +67,6 @@ append_failed(EddyCdcState *state, const EddyCdcChange *change, const ErrorData 
 {
 	EddyCdcRelation *relation = change->relation;
 	StringInfo	out = &state->records;
-	const char *sqlstate = unpack_sql_state(error->sqlerrcode);
 
 	eddy_cdc_start_record(relation);
 	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
@@ -95,11 +79,8 @@ append_failed(EddyCdcState *state, const EddyCdcChange *change, const ErrorData 
 		eddy_cdc_append_literal(out, ",\"key\":");
 		eddy_cdc_append_key(state, relation, change->values, change->nulls);
 	}
-	eddy_cdc_append_literal(out, ",\"sqlstate\":\"");
-	eddy_cdc_append_bytes(out, sqlstate, strlen(sqlstate));
-	eddy_cdc_append_literal(out, "\",\"error\":");
-	eddy_cdc_append_string(out, error->message, strlen(error->message));
-	eddy_cdc_append_tail(state, state->format_state, true);
+	eddy_cdc_append_error(out, error);
+	eddy_cdc_append_tail(state, true);
 }
 
 static void
@@ -107,14 +88,14 @@ append_truncate(EddyCdcState *state, EddyCdcRelation *relation)
 {
 	eddy_cdc_append_literal(&state->records, "{\"op\":\"t\",\"view\":");
 	eddy_cdc_append_bytes(&state->records, relation->name, relation->name_len);
-	eddy_cdc_append_tail(state, state->format_state, true);
+	eddy_cdc_append_tail(state, true);
 }
 
 static void
 append_snapshot(EddyCdcState *state, EddyCdcRelation *relation)
 {
 	append_view(state, relation->known, "snapshot");
-	eddy_cdc_append_tail(state, state->format_state, true);
+	eddy_cdc_append_tail(state, true);
 }
 
 /* Appends the record of a transaction that changed no row, with option skip-empty-xacts off. */
@@ -122,14 +103,14 @@ static void
 append_empty(EddyCdcState *state)
 {
 	eddy_cdc_append_literal(&state->records, "{\"op\":\"x\"");
-	eddy_cdc_append_tail(state, state->format_state, true);
+	eddy_cdc_append_tail(state, true);
 }
 
 static void
 append_begin(EddyCdcState *state)
 {
 	eddy_cdc_append_literal(&state->records, "{\"op\":\"begin\"");
-	eddy_cdc_append_tail(state, state->format_state, false);
+	eddy_cdc_append_tail(state, false);
 }
 
 static void
@@ -137,7 +118,7 @@ append_commit(EddyCdcState *state)
 {
 	eddy_cdc_append_literal(&state->records, "{\"op\":\"commit\",\"records\":");
 	eddy_cdc_append_int64(&state->records, state->nrecords);
-	eddy_cdc_append_tail(state, state->format_state, false);
+	eddy_cdc_append_tail(state, false);
 }
 
 static void
@@ -158,7 +139,7 @@ append_outcome(EddyCdcState *state, EddyCdcOutcome outcome)
 		eddy_cdc_append_literal(out, ",\"records\":");
 		eddy_cdc_append_int64(out, state->nrecords);
 	}
-	eddy_cdc_append_tail(state, state->format_state, false);
+	eddy_cdc_append_tail(state, false);
 }
 
 static void
@@ -184,14 +165,14 @@ append_schema(EddyCdcState *state, const EddyCdcView *view)
 {
 	append_view(state, view, "schema");
 	eddy_cdc_append_bytes(&state->records, view->schema, view->schema_len);
-	eddy_cdc_append_tail(state, state->format_state, false);
+	eddy_cdc_append_tail(state, false);
 }
 
 static void
 append_dropped(EddyCdcState *state, const EddyCdcView *view)
 {
 	append_view(state, view, "dropped");
-	eddy_cdc_append_tail(state, state->format_state, false);
+	eddy_cdc_append_tail(state, false);
 }
 
 static void
@@ -201,7 +182,7 @@ append_progress(EddyCdcState *state, const EddyCdcView *view, TimestampTz closed
 	eddy_cdc_append_bytes(&state->records, view->name, view->name_len);
 	eddy_cdc_append_literal(&state->records, ",");
 	eddy_cdc_append_closed(&state->records, closed_until);
-	eddy_cdc_append_tail(state, state->format_state, true);
+	eddy_cdc_append_tail(state, true);
 }
 
 static void
@@ -218,8 +199,8 @@ append_view(EddyCdcState *state, const EddyCdcView *view, const char *op)
 }
 
 const EddyCdcFormat eddy_cdc_native_format = {
-	.startup = start_native,
-	.begin = begin_native,
+	.startup = eddy_cdc_start_tail,
+	.begin = eddy_cdc_begin_tail,
 	.change = append_change,
 	.empty = append_empty,
 	.failed = append_failed,

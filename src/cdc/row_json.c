@@ -16,6 +16,13 @@
 
 #include "cdc/row_json.h"
 
+/* The end of the records of a transaction. */
+typedef struct Tail
+{
+	StringInfoData text;
+	int			seq_at;			/* where in it the sequence number belongs */
+} Tail;
+
 static void append_field(EddyCdcState *state, EddyCdcColumn *column, bool *first,
 						 const Datum *values, const bool *nulls);
 
@@ -108,10 +115,33 @@ eddy_cdc_append_marks(EddyCdcState *state, const EddyCdcChange *change)
 	}
 }
 
+void
+eddy_cdc_append_error(StringInfo out, const ErrorData *error)
+{
+	const char *sqlstate = unpack_sql_state(error->sqlerrcode);
+
+	eddy_cdc_append_literal(out, ",\"sqlstate\":\"");
+	eddy_cdc_append_bytes(out, sqlstate, strlen(sqlstate));
+	eddy_cdc_append_literal(out, "\",\"error\":");
+	eddy_cdc_append_string(out, error->message, strlen(error->message));
+}
+
+/* ---- the end of a record ---- */
+
+void
+eddy_cdc_start_tail(EddyCdcState *state)
+{
+	Tail	   *tail = palloc(sizeof(Tail));
+
+	initStringInfo(&tail->text);
+	state->format_state = tail;
+}
+
 /* Prepares the end of the records of a transaction. */
 void
-eddy_cdc_make_tail(EddyCdcState *state, EddyCdcTail *tail, ReorderBufferTXN *txn)
+eddy_cdc_begin_tail(EddyCdcState *state, ReorderBufferTXN *txn)
 {
+	Tail	   *tail = state->format_state;
 	EddyCdcOptions *options = &state->options;
 	StringInfo	text = &tail->text;
 
@@ -137,8 +167,10 @@ eddy_cdc_make_tail(EddyCdcState *state, EddyCdcTail *tail, ReorderBufferTXN *txn
 
 /* Ends a record. */
 void
-eddy_cdc_append_tail(EddyCdcState *state, const EddyCdcTail *tail, bool with_seq)
+eddy_cdc_append_tail(EddyCdcState *state, bool with_seq)
 {
+	const Tail *tail = state->format_state;
+
 	eddy_cdc_append_bytes(&state->records, tail->text.data, tail->seq_at);
 	if (with_seq && state->options.include_seq)
 	{

@@ -26,17 +26,16 @@ extern void eddy_cdc_append_time(StringInfo out, TimestampTz time);
 /* The field "closed_until" of records of progress: a time, or null if it is DT_NOBEGIN. */
 extern void eddy_cdc_append_closed(StringInfo out, TimestampTz closed_until);
 
+/* The fields "sqlstate" and "error" of a record of a row that cannot be sent. */
+extern void eddy_cdc_append_error(StringInfo out, const ErrorData *error);
+
 /*
  * The end of the records of a transaction in formats that have lsn, seq, xid and ts as fields of
- * each record: only the sequence number differs.
+ * each record: only the sequence number differs. The first two are operations of such a format, whose state
+ * is the end alone.
  */
-typedef struct EddyCdcTail
-{
-	StringInfoData text;
-	int			seq_at;			/* where in it the sequence number belongs */
-} EddyCdcTail;
-
-extern void eddy_cdc_make_tail(EddyCdcState *state, EddyCdcTail *tail, ReorderBufferTXN *txn);
-extern void eddy_cdc_append_tail(EddyCdcState *state, const EddyCdcTail *tail, bool with_seq);
+extern void eddy_cdc_start_tail(EddyCdcState *state);
+extern void eddy_cdc_begin_tail(EddyCdcState *state, ReorderBufferTXN *txn);
+extern void eddy_cdc_append_tail(EddyCdcState *state, bool with_seq);
 
 #endif							/* EDDY_CDC_ROW_JSON_H */

@@ -15,21 +15,6 @@
 #include "cdc/row_json.h"
 
 static void
-start_upsert(EddyCdcState *state)
-{
-	EddyCdcTail *tail = palloc(sizeof(EddyCdcTail));
-
-	initStringInfo(&tail->text);
-	state->format_state = tail;
-}
-
-static void
-begin_upsert(EddyCdcState *state, ReorderBufferTXN *txn)
-{
-	eddy_cdc_make_tail(state, state->format_state, txn);
-}
-
-static void
 append_head(EddyCdcState *state, EddyCdcRelation *relation)
 {
 	eddy_cdc_start_record(relation);
@@ -52,7 +37,7 @@ append_change(EddyCdcState *state, const EddyCdcChange *change)
 	else
 		eddy_cdc_append_row(state, relation, change->values, change->nulls);
 	eddy_cdc_append_marks(state, change);
-	eddy_cdc_append_tail(state, state->format_state, true);
+	eddy_cdc_append_tail(state, true);
 }
 
 /* Appends a record with an error instead of the value. */
@@ -61,18 +46,14 @@ append_failed(EddyCdcState *state, const EddyCdcChange *change, const ErrorData 
 			  bool with_key)
 {
 	StringInfo	out = &state->records;
-	const char *sqlstate = unpack_sql_state(error->sqlerrcode);
 
 	append_head(state, change->relation);
 	if (with_key)
 		eddy_cdc_append_key(state, change->relation, change->values, change->nulls);
 	else
 		eddy_cdc_append_literal(out, "null");
-	eddy_cdc_append_literal(out, ",\"sqlstate\":\"");
-	eddy_cdc_append_bytes(out, sqlstate, strlen(sqlstate));
-	eddy_cdc_append_literal(out, "\",\"error\":");
-	eddy_cdc_append_string(out, error->message, strlen(error->message));
-	eddy_cdc_append_tail(state, state->format_state, true);
+	eddy_cdc_append_error(out, error);
+	eddy_cdc_append_tail(state, true);
 }
 
 /* Appends a record without a key: all rows of the view are deleted, or all of them follow. */
@@ -81,7 +62,7 @@ append_truncate(EddyCdcState *state, EddyCdcRelation *relation)
 {
 	append_head(state, relation);
 	eddy_cdc_append_literal(&state->records, "null,\"value\":null");
-	eddy_cdc_append_tail(state, state->format_state, true);
+	eddy_cdc_append_tail(state, true);
 }
 
 /* Appends the record of a transaction that changed no row, with option skip-empty-xacts off. */
@@ -89,7 +70,7 @@ static void
 append_empty(EddyCdcState *state)
 {
 	eddy_cdc_append_literal(&state->records, "{\"view\":null");
-	eddy_cdc_append_tail(state, state->format_state, true);
+	eddy_cdc_append_tail(state, true);
 }
 
 /*
@@ -103,12 +84,12 @@ append_progress(EddyCdcState *state, const EddyCdcView *view, TimestampTz closed
 	eddy_cdc_append_bytes(&state->records, view->name, view->name_len);
 	eddy_cdc_append_literal(&state->records, ",");
 	eddy_cdc_append_closed(&state->records, closed_until);
-	eddy_cdc_append_tail(state, state->format_state, true);
+	eddy_cdc_append_tail(state, true);
 }
 
 const EddyCdcFormat eddy_cdc_upsert_format = {
-	.startup = start_upsert,
-	.begin = begin_upsert,
+	.startup = eddy_cdc_start_tail,
+	.begin = eddy_cdc_begin_tail,
 	.change = append_change,
 	.empty = append_empty,
 	.failed = append_failed,
