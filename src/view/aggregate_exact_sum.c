@@ -35,6 +35,9 @@ PG_FUNCTION_INFO_V1(eddy_exact_sum_avg);
 /* Numerics have from 0 to 16383 decimal places. */
 #define MAX_SCALES 16384
 
+/* The base of their digits. */
+#define NUMERIC_BASE 10000
+
 typedef struct ScaleCount
 {
 	int64		scale;			/* decimal places */
@@ -97,7 +100,7 @@ is_finite_numeric(const char *sum, Size size)
 		int16		value;
 
 		memcpy(&value, digit, sizeof(value));
-		if (value < 0 || value >= 10000)
+		if (value < 0 || value >= NUMERIC_BASE)
 			return false;
 	}
 	return true;

@@ -40,6 +40,7 @@ PG_FUNCTION_INFO_V1(eddy_percentile_final_array);
 #define RELATIVE_ERROR 0.01
 #define GAMMA ((1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR))
 #define SMALLEST 1e-300
+#define MAX_BUCKET 100000		/* beyond those of all numbers */
 #define STATE_VERSION 1
 
 /* Counts of the buckets from first to first + n - 1. */
@@ -405,7 +406,7 @@ receive_buckets(StringInfo buffer, PercentileState *state, Buckets *buckets)
 			count |= (int64) (byte & 0x7f) << shift;
 			shift += 7;
 		} while ((byte & 0x80) && shift < 63);
-		if (bucket < -100000 || bucket > 100000)
+		if (bucket < -MAX_BUCKET || bucket > MAX_BUCKET)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("invalid state of eddy.approx_percentile")));

@@ -45,7 +45,6 @@
 #include "worker/slots.h"
 #include "worker/source_worker.h"
 
-#define POLL_CHUNK 2000			/* messages taken from librdkafka at once */
 #define POLL_WAIT 5				/* ms; how long a single call may wait inside librdkafka */
 #define FEW_BEHIND 100			/* offsets for which a small batch does not wait */
 #define BATCH_CELLS (4 * 1024 * 1024)	/* rows times columns; 10 bytes each */
@@ -119,7 +118,7 @@ static int
 next_chunk(const EddySourceWorker *worker, int limit, int64 bytes)
 {
 	int64		max_bytes = (int64) eddy_settings_batch_bytes * 1024;
-	int			chunk = Min(limit - worker->nmessages, POLL_CHUNK);
+	int			chunk = Min(limit - worker->nmessages, EDDY_POLL_CHUNK);
 	int64		average;
 
 	if (chunk <= 0 || bytes >= max_bytes)
@@ -167,7 +166,7 @@ eddy_batch_collect(EddySourceWorker *worker, EddyKafkaError *error)
 		{
 			int64		behind = count_behind(worker);
 
-			waits = worker->nmessages >= POLL_CHUNK || behind > FEW_BEHIND;
+			waits = worker->nmessages >= EDDY_POLL_CHUNK || behind > FEW_BEHIND;
 			if (behind == 0 || (!waits && worker->nmessages == before))
 				return true;
 		}

@@ -256,7 +256,7 @@ eddy_reader_receive(EddyReader *reader, EddyKafkaError *error)
 	{
 		int			before = reader->npending;
 
-		if (!eddy_kafka_poll(worker->client, 0, Min(EDDY_READER_ROWS - before, 2000),
+		if (!eddy_kafka_poll(worker->client, 0, Min(EDDY_READER_ROWS - before, EDDY_POLL_CHUNK),
 							 reader->pending, &reader->npending, error))
 		{
 			if (error->kind != EDDY_KAFKA_BAD_MESSAGE || error->offset < 0 ||

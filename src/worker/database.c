@@ -56,6 +56,7 @@
 #define RETRY_INTERVAL 5000L	/* ms between attempts while sources wait for a worker */
 #define RESTORE_INTERVAL 1000L	/* ms between checks whether a restore has ended */
 #define DEFERRED_INTERVAL 60000L	/* ms, while no view is maintained later */
+#define EXIT_INTERVAL 1000L		/* ms between checks whether the other workers have exited */
 
 /* A worker of a source that should run. */
 typedef struct WantedWorker
@@ -203,7 +204,7 @@ report_waiting(List *waiting)
 		CHECK_FOR_INTERRUPTS();
 		if (!shown[foreach_current_index(lc)])
 			eddy_process_set_status(entry->source, entry->shard, "waiting", entry->problem,
-									"53400");
+									unpack_sql_state(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED));
 	}
 }
 
@@ -310,7 +311,8 @@ start_filling(List *starts)
 
 		if (problem)
 		{
-			eddy_process_set_start_error(entry->view, problem, "53400");
+			eddy_process_set_start_error(entry->view, problem,
+										 unpack_sql_state(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED));
 			wait = Min(wait, RETRY_INTERVAL);
 		}
 	}
@@ -524,7 +526,7 @@ wait_for_exit(void)
 	static uint32 wait_event = 0;
 
 	/* source workers were woken by the same commit; each sets our latch when it exits */
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000L,
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, EXIT_INTERVAL,
 					 eddy_compat_wait_event(&wait_event, "EddyDatabaseMain"));
 }
 

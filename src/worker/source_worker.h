@@ -35,6 +35,9 @@
  */
 #define EDDY_REQUEST_TIMEOUT 1000
 
+/* Messages that are taken from librdkafka at once. */
+#define EDDY_POLL_CHUNK 2000
+
 /* What the process does after a step. */
 typedef enum EddyOutcome
 {

@@ -247,7 +247,7 @@ stop(EddySourceWorker *worker, const char *message)
 					worker->topic_name, message)));
 	eddy_catalog_set_source_status(worker->id.id, worker->id.shard, "stopped",
 								   psprintf("%s; use eddy.seek to set where to continue", message),
-								   "55000");
+								   unpack_sql_state(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE));
 	/* the other workers of the source have to stop, too */
 	eddy_worker_wakeup_at_commit();
 	return EDDY_LEAVE;
