@@ -29,6 +29,44 @@ stores_utf8(void)
 	return encoding == PG_UTF8 || encoding == PG_SQL_ASCII;
 }
 
+/* The type modifier of numeric: 16 bits of precision, then 11 bits of scale with sign. */
+static void
+set_precision(EddyValueColumn *column)
+{
+	int32		packed = column->typmod - VARHDRSZ;
+
+	if (column->typmod < (int32) VARHDRSZ)
+		return;
+	column->precision = (packed >> 16) & 0xffff;
+	column->scale = ((packed & 0x7ff) ^ 1024) - 1024;
+}
+
+static void
+set_text_kind(EddyValueColumn *column, Oid type)
+{
+	column->kind = EDDY_VALUE_TEXT;
+	if (type == TEXTOID || column->typmod < (int32) VARHDRSZ)
+		return;
+	column->limit = column->typmod - VARHDRSZ;
+	column->kind = type == VARCHAROID ? EDDY_VALUE_VARCHAR : EDDY_VALUE_BPCHAR;
+}
+
+/* Types whose values their input function makes, which gets arrays and JSON values in the form of their type. */
+static void
+set_input_kind(EddyValueColumn *column, Oid base)
+{
+	Oid			element = get_element_type(base);
+
+	if (OidIsValid(element))
+	{
+		element = getBaseType(element);
+		column->kind = EDDY_VALUE_INPUT_ARRAY;
+		column->json_elements = (element == JSONOID || element == JSONBOID);
+	}
+	else if (base == JSONOID || base == JSONBOID)
+		column->kind = EDDY_VALUE_INPUT_JSON;
+}
+
 /*
  * eddy_value_init_column decides by the type of an attribute how its values are made.
  */
@@ -37,7 +75,6 @@ eddy_value_init_column(EddyValueColumn *column, Form_pg_attribute att, MemoryCon
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(mcxt);
 	Oid			base = getBaseType(att->atttypid);
-	Oid			element;
 
 	column->attnum = att->attnum;
 	column->name = pstrdup(NameStr(att->attname));
@@ -72,27 +109,13 @@ eddy_value_init_column(EddyValueColumn *column, Form_pg_attribute att, MemoryCon
 			break;
 		case NUMERICOID:
 			column->kind = EDDY_VALUE_NUMERIC;
-			if (column->typmod >= (int32) VARHDRSZ)
-			{
-				int32		packed = column->typmod - VARHDRSZ;
-
-				/* 16 bits of precision, then 11 bits of scale with sign */
-				column->precision = (packed >> 16) & 0xffff;
-				column->scale = ((packed & 0x7ff) ^ 1024) - 1024;
-			}
+			set_precision(column);
 			break;
 		case TEXTOID:
 		case VARCHAROID:
 		case BPCHAROID:
-			if (!stores_utf8())
-				break;
-			column->kind = EDDY_VALUE_TEXT;
-			if (column->typmod >= (int32) VARHDRSZ && att->atttypid != TEXTOID)
-			{
-				column->limit = column->typmod - VARHDRSZ;
-				column->kind = att->atttypid == VARCHAROID ?
-					EDDY_VALUE_VARCHAR : EDDY_VALUE_BPCHAR;
-			}
+			if (stores_utf8())
+				set_text_kind(column, att->atttypid);
 			break;
 		case DATEOID:
 			column->kind = EDDY_VALUE_DATE;
@@ -115,15 +138,7 @@ eddy_value_init_column(EddyValueColumn *column, Form_pg_attribute att, MemoryCon
 			column->kind = stores_utf8() ? EDDY_VALUE_JSON : EDDY_VALUE_INPUT_JSON;
 			break;
 		default:
-			element = get_element_type(base);
-			if (OidIsValid(element))
-			{
-				element = getBaseType(element);
-				column->kind = EDDY_VALUE_INPUT_ARRAY;
-				column->json_elements = (element == JSONOID || element == JSONBOID);
-			}
-			else if (base == JSONOID || base == JSONBOID)
-				column->kind = EDDY_VALUE_INPUT_JSON;
+			set_input_kind(column, base);
 			break;
 	}
 
