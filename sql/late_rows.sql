@@ -167,7 +167,7 @@ SELECT eddy.create_continuous_view('s_long', $$
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM a', late => 'update');
 SELECT eddy.create_continuous_view('v', 'SELECT count(*) FROM a', allowed_lateness => '1 min');
 
--- A value of type json can contain what jsonb cannot: the text of the row is stored then. A type whose cast fails leaves nothing.
+-- A value of type json can contain what jsonb cannot: the text of the row is stored then. Casts to json are not called.
 CREATE TYPE odd AS ENUM ('0', '1');
 CREATE FUNCTION odd_json(o odd) RETURNS json LANGUAGE sql IMMUTABLE AS $$ SELECT to_json(1 / o::text::int) $$;
 CREATE CAST (odd AS json) WITH FUNCTION odd_json(odd);
