@@ -40,6 +40,7 @@
 #include "view/kind_deferred.h"
 #include "view/kind_retracting.h"
 #include "view/layer.h"
+#include "view/pack.h"
 #include "view/refuse.h"
 #include "view/scan.h"
 
