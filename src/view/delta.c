@@ -54,9 +54,21 @@ eddy_view_maintaining(void)
 	return maintaining > 0;
 }
 
+/* The view in whose part of the maintenance a function was cancelled first; reset when another part begins. */
+static Oid	canceled = InvalidOid;
+
+Oid
+eddy_view_canceled(void)
+{
+	return maintaining > 0 ? canceled : InvalidOid;
+}
+
 static void
 name_view(void *arg)
 {
+	/* the function may catch the error: it is noted when it is raised */
+	if (geterrcode() == ERRCODE_QUERY_CANCELED && !OidIsValid(canceled))
+		canceled = ((EddyViewPlan *) arg)->view;
 	errcontext("maintenance of continuous view \"%s\"", ((EddyViewPlan *) arg)->name);
 }
 
@@ -73,6 +85,8 @@ eddy_delta_run_for(EddyViewPlan *plan, void (*function) (void *), void *arg,
 	int			depth = maintaining;
 
 	error_context_stack = &callback;
+	if (depth == 0)
+		canceled = InvalidOid;
 	PG_TRY();
 	{
 		maintaining = depth + 1;

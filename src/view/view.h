@@ -26,6 +26,10 @@ extern List *eddy_view_apply(List *batches, int level, bool repeatable);	/* List
 extern List *eddy_view_fill(Oid view, EddyBatch *batch);
 extern bool eddy_view_maintaining(void);
 
+/* The view that is being maintained, if a function was cancelled in it, and has not ended; otherwise InvalidOid. */
+extern Oid	eddy_view_canceled(void);
+
+
 /* The views that read a stream, or a view, and are maintained: List of Oid, sorted. */
 extern List *eddy_view_list(Oid source);
 

@@ -43,6 +43,7 @@
 
 #include "apply/apply.h"
 #include "catalog/eddy_catalog.h"
+#include "clock.h"
 #include "compat.h"
 #include "stream/stream.h"
 #include "settings.h"
@@ -374,6 +375,26 @@ remove_token_files(void)
 		FreeDir(dir);
 }
 
+/*
+ * A function that catches the cancel after the time limit ends the process. Nothing else would stop the next one from
+ * ending in the same way, and with it the streams of all owners: the view is suspended.
+ */
+static void
+suspend_suspect(void)
+{
+	Oid			view = eddy_slots_take_suspect();
+
+	if (!OidIsValid(view))
+		return;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (eddy_catalog_installed())
+		eddy_view_suspend(view, eddy_clock_describe(), ERRCODE_QUERY_CANCELED);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
 static void
 run_upgrade(void *arg pg_attribute_unused())
 {
@@ -550,6 +571,7 @@ eddy_database_worker_main(Datum arg)
 								   get_database_name(MyDatabaseId)));
 	remove_token_files();
 	CommitTransactionCommand();
+	suspend_suspect();
 
 	for (;;)
 	{

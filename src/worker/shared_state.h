@@ -30,6 +30,7 @@ typedef struct EddySlot
 	char		problem[128];	/* why it does not run, empty if there is no problem */
 	bool		polls;			/* of a source, RUNNING: receives what its partitions have */
 	int64		busy_since;		/* start of its batch on the monotonic clock; 0: there is none */
+	Oid			suspect;		/* of a database worker, FAILED: the view whose function did not end */
 	int64		group_lookups;	/* of a source worker, see view/group_cache.c */
 	int64		group_hits;
 } EddySlot;

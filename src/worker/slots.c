@@ -23,10 +23,12 @@
 #include "utils/timestamp.h"
 
 #include "catalog/eddy_catalog.h"
+#include "clock.h"
 #include "compat.h"
 #include "kafka_library.h"
 #include "monotonic.h"
 #include "settings.h"
+#include "view/view.h"
 #include "worker/shared_state.h"
 #include "worker/slots.h"
 
@@ -432,6 +434,7 @@ worker_exit(int code, Datum arg pg_attribute_unused())
 
 	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
 	starter = my_slot->starter;
+	my_slot->suspect = eddy_clock_expired() ? eddy_view_canceled() : InvalidOid;
 	if (finished || code == 0)
 	{
 		my_slot->state = EDDY_SLOT_DONE;
@@ -484,6 +487,18 @@ eddy_slots_attach(Datum arg)
 	 */
 	on_shmem_exit(worker_exit, (Datum) 0);
 	return handover.id;
+}
+
+Oid
+eddy_slots_take_suspect(void)
+{
+	Oid			suspect;
+
+	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
+	suspect = my_slot->suspect;
+	my_slot->suspect = InvalidOid;
+	LWLockRelease(eddy_shared->lock);
+	return suspect;
 }
 
 void

@@ -95,6 +95,9 @@ extern void eddy_slots_check_starting(void);
  */
 extern EddyWorkerId eddy_slots_attach(Datum arg);
 
+/* The view whose function has ended the previous process of this slot, by exceeding the time limit; once. InvalidOid: none. */
+extern Oid	eddy_slots_take_suspect(void);
+
 /* Marks the end of this process as regular. */
 extern void eddy_slots_finish(void);
 

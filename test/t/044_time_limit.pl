@@ -240,6 +240,17 @@ is(sql($node, q{SELECT convert_from(key, 'UTF8')::json ->> 'k' FROM eddy.dead_le
 wait_until($node, 'SELECT count(*) = 199 AND sum(ids) = 20100 - 77 FROM merged_slow', 'the others are merged');
 wait_until($node, 'SELECT n = 2 FROM other_closed', 'windows of another stream are closed');
 
+# A function that catches the cancel ends the process; the next one suspends the view.
+sql($node, q{
+SELECT eddy.create_continuous_view('merged_stubborn',
+	'SELECT k, stubborn(sum(id)::bigint, 1000) AS ids FROM merged GROUP BY k', maintenance => 'deferred');
+SELECT eddy.create_continuous_view('merged_others', 'SELECT count(*) AS n FROM merged',
+	maintenance => 'deferred');
+INSERT INTO merged VALUES (1000, 1000)});
+wait_until($node, q{SELECT error ~ 'batch_time_limit' FROM eddy.continuous_views
+	WHERE view = 'merged_stubborn'::regclass AND state = 'suspended'}, 'a view that cannot be cancelled is suspended');
+wait_until($node, 'SELECT count(*) = 0 FROM eddy._merged_others_deltas', 'deltas of other views are merged');
+
 #
 # Groups of windows that are closed, and rows of closed windows
 #
