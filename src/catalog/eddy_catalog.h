@@ -381,6 +381,9 @@ typedef struct EddyView
 } EddyView;
 
 extern EddyView *eddy_catalog_get_view(Oid relid);
+
+/* As a snapshot sees it, without its status. */
+extern EddyView *eddy_catalog_get_view_as_of(Oid relid, Snapshot as_of);
 extern List *eddy_catalog_list_views(Oid source);	/* of EddyView that read it, by relid */
 extern List *eddy_catalog_list_all_views(void);
 extern void eddy_catalog_insert_view(const EddyView *view);

@@ -221,6 +221,17 @@ read_statuses(List *views)
 }
 
 EddyView *
+eddy_catalog_get_view_as_of(Oid relid, Snapshot as_of)
+{
+	ScanKeyData key;
+	List	   *views;
+
+	eddy_catalog_key_oid(&key, VIEW_VIEW, relid);
+	views = eddy_catalog_scan_as_of(&eddy_catalog_view_table, 1, &key, true, as_of);
+	return views ? linitial(views) : NULL;
+}
+
+EddyView *
 eddy_catalog_get_view(Oid relid)
 {
 	ScanKeyData key;

@@ -401,6 +401,51 @@ delete_letters(Oid view)
 	PopActiveSnapshot();
 }
 
+/* True if a relation exists, as a snapshot sees it. */
+static bool
+exists_as_of(Oid relid, Snapshot as_of)
+{
+	Relation	rel = table_open(RelationRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		exists;
+
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, ClassOidIndexId, true, as_of, 1, &key);
+	exists = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return exists;
+}
+
+static bool
+lacks_object(const EddyView *view, Snapshot as_of)
+{
+	ListCell   *lc;
+
+	foreach(lc, view->state_tables)
+		if (!exists_as_of(lfirst_oid(lc), as_of))
+			return true;
+	return !exists_as_of(view->relid, as_of) || !exists_as_of(view->definition, as_of);
+}
+
+/*
+ * The row of a view of which an object was dropped; NULL if the view has all of them, or was dropped by
+ * another transaction. Row and objects are read with one snapshot: another transaction can replace the
+ * query of the view at any time, and then the old objects are gone, but not the view.
+ */
+static EddyView *
+get_incomplete(Oid relid)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	EddyView   *view = eddy_catalog_get_view_as_of(relid, snapshot);
+
+	if (view && !lacks_object(view, snapshot))
+		view = NULL;
+	UnregisterSnapshot(snapshot);
+	return view;
+}
+
 /*
  * eddy_view_cleanup_dropped drops the remaining objects of views whose public view, definition or
  * state table was dropped: by DROP VIEW, DROP TABLE stream CASCADE, DROP OWNED or DROP SCHEMA.
@@ -426,11 +471,9 @@ eddy_view_cleanup_dropped(DropBehavior behavior,
 		if (has_view && has_state_tables(view) &&
 			OidIsValid(eddy_owner_of_relation(view->definition)))
 			continue;
-		/*
-		 * A concurrent transaction that has dropped it may be committing: its changes are visible, but
-		 * not all of our caches know of them yet. It has deleted this row.
-		 */
-		if (eddy_catalog_get_view(view->relid) == NULL)
+		/* the list and the caches are of different times */
+		view = get_incomplete(view->relid);
+		if (view == NULL)
 			continue;
 		eddy_catalog_delete_view(view->relid);
 		if (reads_view(view, views))
