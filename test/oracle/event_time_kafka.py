@@ -105,12 +105,14 @@ class KafkaRun(StreamRun):
     def kill_worker(self, psql):
         pid = psql.run("SELECT pid FROM eddy.sources WHERE stream = '%s'::regclass AND pid IS NOT NULL;"
                        % self.configuration.name)
-        psql.close()
-        if pid:
-            try:
+        try:
+            if pid:
                 os.kill(int(pid[0][0]), 9)
-            except (ProcessLookupError, PermissionError):
-                pass
+                # until the server has noticed it accepts connections
+                psql.wait_until_ended(DEADLINE)
+        except (ProcessLookupError, PermissionError):
+            pass
+        psql.close()
         return self.reconnect()
 
     def restart(self, psql):

@@ -45,6 +45,12 @@ class Psql:
             rows.append(line.split('|'))
         raise SystemExit('psql ended:\n%s' % '\n'.join('|'.join(r) for r in rows))
 
+    def wait_until_ended(self, deadline):
+        """Waits until the server ends the session."""
+        self.process.stdin.write('SELECT pg_sleep(%d);\n' % deadline)
+        self.process.stdin.flush()
+        self.process.stdout.read()
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()
