@@ -367,7 +367,6 @@ void
 eddy_close_at_commit(void)
 {
 	List	   *streams = closing;
-
 	bool		limited;
 
 	closing = NIL;

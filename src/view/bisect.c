@@ -44,7 +44,9 @@ reject_row(EddyWork *work, int64 row, ErrorData *error)
 	rejection->row = row;
 	rejection->view = work->plan->view;
 	rejection->sqlerrcode = error->sqlerrcode;
-	rejection->message = eddy_clock_explain(error);
+	/* that of the time limit, if the error is a cancel */
+	rejection->message = error->sqlerrcode == ERRCODE_QUERY_CANCELED ? eddy_clock_describe() :
+		pstrdup(error->message ? error->message : "");
 	work->batch->view_rejections = lappend(work->batch->view_rejections, rejection);
 	MemoryContextSwitchTo(old);
 	FreeErrorData(error);
