@@ -151,7 +151,9 @@ current_snapshot(void)
 	initStringInfo(&text);
 	appendStringInfo(&text, UINT64_FORMAT ":" UINT64_FORMAT ":", FULL(snapshot->xmin),
 					 FULL(snapshot->xmax));
-	memcpy(sorted, xids, sizeof(TransactionId) * count);
+	/* without transactions in progress, a snapshot can have no array */
+	if (count > 0)
+		memcpy(sorted, xids, sizeof(TransactionId) * count);
 	/* snapshots do not list the own transaction, which is in progress as well */
 	if (TransactionIdIsValid(own))
 		sorted[count++] = own;
