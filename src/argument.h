@@ -30,8 +30,8 @@ extern void eddy_argument_refuse_option(const char *argument, const char *option
 										const char *const *options);
 
 /*
- * While the text of an argument is converted by an input function: its errors name the argument and its
- * valid values (others may be NULL), which the function does not know. End it before returning.
+ * While the text of an argument is converted by an input function: its errors name the argument and
+ * its valid values (others may be NULL), which the function does not know. End it before returning.
  */
 typedef struct EddyArgumentInput
 {
@@ -62,7 +62,10 @@ extern const char *eddy_argument_closest(const char *name, const char *const *na
 /* The names of the columns of a table, for these two: NULL-terminated. */
 extern const char **eddy_argument_columns(TupleDesc desc);
 
-/* The names of such a list for a detail, which has one of them at least: the first ones, and the number of others. */
+/*
+ * The names of such a list for a detail, which has one of them at least: the first ones, and the
+ * number of others.
+ */
 extern char *eddy_argument_list(const char *const *names);
 
 #endif							/* EDDY_ARGUMENT_H */

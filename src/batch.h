@@ -42,7 +42,9 @@ typedef struct EddyBatch
 
 	int64		nrows;			/* rows in values or store, rejected ones included */
 
-	/* the changes of a continuous view, for the views that read it, otherwise NULL; then in store */
+	/*
+	 * the changes of a continuous view, for the views that read it, otherwise NULL; then in store
+	 */
 	const AttrNumber *columns;	/* of each attribute in the state table that is scanned instead */
 	int			nshown;			/* columns of the view; others follow. 0: all are */
 	const char *marks;			/* EddyChangeMark of each row: which are added, which are taken back */
@@ -69,16 +71,16 @@ typedef struct EddyBatch
 	TimestampTz watermark;
 
 	/*
-	 * Afterwards, the same for a view that reads several streams (List of Oid): whose watermark is the
-	 * minimum of theirs.
+	 * Afterwards, the same for a view that reads several streams (List of Oid): whose watermark is
+	 * the minimum of theirs.
 	 */
 	TimestampTz (*union_watermark) (Oid view, List *streams);
 	bool		closes;			/* a row was accepted for a window that ends before the watermark */
 	List	   *late_rows;		/* of EddyLateRows, in mcxt */
 
 	/*
-	 * Other writers add to the same new groups: merges of such batches into a view take turns, until
-	 * the end of each transaction.
+	 * Other writers add to the same new groups: merges of such batches into a view take turns,
+	 * until the end of each transaction.
 	 */
 	bool		contended;
 

@@ -3,8 +3,9 @@
  * clock.c
  *    The time limit of a batch, and of other steps of workers (pg_eddy.batch_time_limit).
  *
- * The processes of the extension limit the time of their work, and so does a transaction that closes windows when it
- * commits: what takes too long is not its own. Users wait for their own statements.
+ * The processes of the extension limit the time of their work, and so does a transaction that
+ * closes windows when it commits: what takes too long is not its own. Users wait for their own
+ * statements.
  *
  * A timeout of the server's framework ticks while a batch is applied. Ticks are
  * counted, rather than comparing the time with a deadline, so that only time counts in
@@ -56,7 +57,10 @@ tick(void)
 	InterruptPending = true;
 }
 
-/* eddy_clock_enable begins or ends limiting the time of what this process does; returns the state before. */
+/*
+ * eddy_clock_enable begins or ends limiting the time of what this process does; returns the state
+ * before.
+ */
 bool
 eddy_clock_enable(bool enable)
 {
@@ -115,7 +119,10 @@ eddy_clock_expired(void)
 	return expired;
 }
 
-/* eddy_clock_reset ends counting, and forgets that the limit was reached: what has taken too long was left out. */
+/*
+ * eddy_clock_reset ends counting, and forgets that the limit was reached: what has taken too long
+ * was left out.
+ */
 void
 eddy_clock_reset(void)
 {
@@ -130,7 +137,10 @@ eddy_clock_caused(const ErrorData *error)
 	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && eddy_clock_expired();
 }
 
-/* eddy_clock_explain returns the message of an error, or that the time limit has caused it, palloc'ed. */
+/*
+ * eddy_clock_explain returns the message of an error, or that the time limit has caused it,
+ * palloc'ed.
+ */
 char *
 eddy_clock_explain(const ErrorData *error)
 {

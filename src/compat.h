@@ -45,7 +45,9 @@
 #include "nodes/miscnodes.h"
 #endif
 
-/* Before a declaration, as pg_noreturn since 18; the attribute of earlier servers comes after it. */
+/*
+ * Before a declaration, as pg_noreturn since 18; the attribute of earlier servers comes after it.
+ */
 #if PG_VERSION_NUM >= 180000
 #define eddy_compat_noreturn pg_noreturn
 #else
@@ -53,8 +55,8 @@
 #endif
 
 /*
- * eddy_compat_completed_transactions returns how many transactions that may have changed anything have ended since the start
- * of the server, in all databases. The variable was renamed in 17.
+ * eddy_compat_completed_transactions returns how many transactions that may have changed anything
+ * have ended since the start of the server, in all databases. The variable was renamed in 17.
  */
 static inline uint64
 eddy_compat_completed_transactions(void)
@@ -95,8 +97,9 @@ eddy_compat_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot, C
 }
 
 /*
- * eddy_compat_try_heap_update replaces a row without waiting: false if another transaction is changing it,
- * or has changed it. Since 16 heap_update has an argument for what HeapTupleIsHeapOnly shows as well.
+ * eddy_compat_try_heap_update replaces a row without waiting: false if another transaction is
+ * changing it, or has changed it. Since 16 heap_update has an argument for what HeapTupleIsHeapOnly
+ * shows as well.
  */
 static inline bool
 eddy_compat_try_heap_update(Relation rel, ItemPointer otid, HeapTuple tuple)
@@ -188,8 +191,8 @@ eddy_compat_flatten_group(Query *query)
 }
 
 /*
- * Returns a copy of a query in which the columns of a relation are replaced by expressions. Since 18
- * ReplaceVarsFromTargetList has an argument for RETURNING.
+ * Returns a copy of a query in which the columns of a relation are replaced by expressions. Since
+ * 18 ReplaceVarsFromTargetList has an argument for RETURNING.
  */
 static inline Node *
 eddy_compat_replace_vars(Node *query, Index rti, RangeTblEntry *rte, List *targetlist)
@@ -237,7 +240,10 @@ eddy_compat_strip_query_privileges(Query *query)
 #endif
 }
 
-/* Appends the range table of one query to that of another. Since 16 privileges are in a second list. */
+/*
+ * Appends the range table of one query to that of another. Since 16 privileges are in a second
+ * list.
+ */
 static inline void
 eddy_compat_append_range_table(Query *query, Query *other)
 {
@@ -249,8 +255,8 @@ eddy_compat_append_range_table(Query *query, Query *other)
 }
 
 /*
- * Makes an entry for a relation in the range table of a query, and returns its index; each call adds
- * the columns that an entry of another query reads.
+ * Makes an entry for a relation in the range table of a query, and returns its index; each call
+ * adds the columns that an entry of another query reads.
  */
 static inline Index
 eddy_compat_add_relation(Query *query, Index rti, Query *other, const RangeTblEntry *like)
@@ -299,8 +305,9 @@ eddy_compat_selected_columns(Query *query, RangeTblEntry *rte)
 }
 
 /*
- * Makes an entry in the range table of a query a table, for which the user needs no privileges. Since
- * 16 each table of a query must have an entry in the second list, so it names the table's owner.
+ * Makes an entry in the range table of a query a table, for which the user needs no privileges.
+ * Since 16 each table of a query must have an entry in the second list, so it names the table's
+ * owner.
  */
 static inline void
 eddy_compat_read_table(Query *query, RangeTblEntry *rte, Oid relid)
@@ -507,8 +514,8 @@ typedef RangeTblEntry EddyCompatPermission;
 #define EDDY_COMPAT_CHECK_PERMS_LIST permissions
 
 /*
- * Checks whether the current user can insert columns of the relation of an item, which is the only one of
- * pstate. Since 16 the privileges that are required are in a list of their own.
+ * Checks whether the current user can insert columns of the relation of an item, which is the only
+ * one of pstate. Since 16 the privileges that are required are in a list of their own.
  */
 static inline void
 eddy_compat_check_insert(ParseState *pstate, ParseNamespaceItem *item, Bitmapset *columns)
@@ -628,7 +635,9 @@ eddy_compat_wait_event(uint32 *cached, const char *name)
 	return *cached;
 }
 
-/* Returns the next value of a sort as a copy; tuplesort_getdatum has an argument for that since 16. */
+/*
+ * Returns the next value of a sort as a copy; tuplesort_getdatum has an argument for that since 16.
+ */
 static inline bool
 eddy_compat_tuplesort_getdatum(Tuplesortstate *sort, Datum *value, bool *isnull)
 {
@@ -654,8 +663,9 @@ eddy_compat_form_minimal_tuple(TupleDesc desc, const Datum *values, const bool *
 #define EDDY_COMPAT_STANDBYS_DECODE (PG_VERSION_NUM >= 160000)
 
 /*
- * eddy_compat_expanded_view returns the view whose query a sub-select is, InvalidOid if it is another one. Before 16 the
- * entry of the view, with the rights to be checked, is the first one of its query, where only rules have it.
+ * eddy_compat_expanded_view returns the view whose query a sub-select is, InvalidOid if it is
+ * another one. Before 16 the entry of the view, with the rights to be checked, is the first one of
+ * its query, where only rules have it.
  */
 static inline Oid
 eddy_compat_expanded_view(const RangeTblEntry *rte)

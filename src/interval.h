@@ -15,7 +15,8 @@
 
 /*
  * The length in microseconds; a month has 30 days, a day 24 hours. It is clamped to a quarter of
- * the range of int64, which exceeds all timestamps, so that adding it to a timestamp cannot overflow.
+ * the range of int64, which exceeds all timestamps, so that adding it to a timestamp cannot
+ * overflow.
  */
 static inline int64
 eddy_interval_usec(const Interval *interval)

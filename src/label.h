@@ -3,13 +3,13 @@
  * label.h
  *    The security labels by which the output plugins recognize continuous views.
  *
- * The plugin reads the catalogs as of a past point of the WAL. A table of our own could be
- * read only as a user_catalog_table, which fails for good once its files were rewritten or
- * the extension was dropped: the server maps only system catalogs to their current files.
- * pg_seclabel is a system catalog. A label is written when a view is created or its query is replaced,
- * is dropped with its object, is dumped and restored with it, and can be set by superusers
- * alone (view/label.c). Still, a dump can have been edited: what does not match this grammar,
- * or names columns that the table does not have, is refused (cdc/view_label.c).
+ * The plugin reads the catalogs as of a past point of the WAL. A table of our own could be read
+ * only as a user_catalog_table, which fails for good once its files were rewritten or the extension
+ * was dropped: the server maps only system catalogs to their current files. pg_seclabel is a system
+ * catalog. A label is written when a view is created or its query is replaced, is dropped with its
+ * object, is dumped and restored with it, and can be set by superusers alone (view/label.c). Still,
+ * a dump can have been edited: what does not match this grammar, or names columns that the table
+ * does not have, is refused (cdc/view_label.c).
  *
  *   label   = "2 " ID " " role
  *   role    = "view"                                                 the view that users read
@@ -39,9 +39,10 @@
  * windows are closed, and that until when closed windows have expired. The ID is not that of a
  * view; the install script sets this label. Changes of the table are sent as progress of the views.
  *
- * "initial": the numbers are those of four columns: the name of a slot, the OID of a table with role
- * "rows", the layout of its columns (row_layout.h), and a row of it as bytes. Rows that are inserted are
- * sent by that slot as rows of the view. The table must belong to a superuser, as the bytes are trusted.
+ * "initial": the numbers are those of four columns: the name of a slot, the OID of a table with
+ * role "rows", the layout of its columns (row_layout.h), and a row of it as bytes. Rows that are
+ * inserted are sent by that slot as rows of the view. The table must belong to a superuser, as the
+ * bytes are trusted.
  *
  * "auxiliary": changes of the table are not sent. A view may have any number of such tables, and
  * any number of tables with role "rows", also none.

@@ -10,7 +10,8 @@
 
 /*
  * Limits the wait for each lock to so many milliseconds, 0: not at all; until the end of the
- * transaction or subtransaction, if that is rolled back. A longer wait is an error with SQLSTATE 55P03.
+ * transaction or subtransaction, if that is rolled back. A longer wait is an error with SQLSTATE
+ * 55P03.
  */
 extern void eddy_local_lock_timeout(int msec);
 

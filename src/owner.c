@@ -43,8 +43,8 @@ eddy_owner_init(void)
 }
 
 /*
- * True if a setting is one of a library that is not loaded, as the setting before it in the list is:
- * looking it up by its name would take longer than comparing all others.
+ * True if a setting is one of a library that is not loaded, as the setting before it in the list
+ * is: looking it up by its name would take longer than comparing all others.
  */
 static inline bool
 is_absent(const EddyPinnedSetting *setting, const EddyPinnedSetting *absent)

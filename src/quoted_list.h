@@ -13,8 +13,8 @@
 #include "lib/stringinfo.h"
 
 /*
- * The names of a NULL-terminated list, as in: "a", "b" and "c"; or, if there are others (otherwise NULL):
- * "a", "b" and others.
+ * The names of a NULL-terminated list, as in: "a", "b" and "c"; or, if there are others (otherwise
+ * NULL): "a", "b" and others.
  */
 static inline char *
 eddy_quoted_list(const char *const *names, const char *others)

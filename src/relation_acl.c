@@ -3,12 +3,14 @@
  * relation_acl.c
  *    Privileges on the relations behind streams and continuous views.
  *
- * These relations contain rows of the streams and views of other roles than the one that creates them, the
- * owner of the extension. Its ALTER DEFAULT PRIVILEGES must not grant access to them. GRANT and REVOKE would need
- * the names of all grantees, and the privileges of all grantors, so the ACL is replaced.
+ * These relations contain rows of the streams and views of other roles than the one that creates
+ * them, the owner of the extension. Its ALTER DEFAULT PRIVILEGES must not grant access to them.
+ * GRANT and REVOKE would need the names of all grantees, and the privileges of all grantors, so the
+ * ACL is replaced.
  *
- * Locking: none; without a lock of the caller, VACUUM could update the pg_class tuple in place meanwhile, and
- * that update would be lost. Memory: the caller's context. All of it is part of the caller's transaction.
+ * Locking: none; without a lock of the caller, VACUUM could update the pg_class tuple in place
+ * meanwhile, and that update would be lost. Memory: the caller's context. All of it is part of the
+ * caller's transaction.
  *
  *-------------------------------------------------------------------------
  */

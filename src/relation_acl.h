@@ -19,7 +19,10 @@ extern Acl *eddy_acl_read(Oid relid);
  */
 extern void eddy_acl_write(Oid relid, const Acl *acl);
 
-/* Revokes all privileges but those of the owner: ALTER DEFAULT PRIVILEGES has granted them when it was created. */
+/*
+ * Revokes all privileges but those of the owner: ALTER DEFAULT PRIVILEGES has granted them when it
+ * was created.
+ */
 extern void eddy_acl_reset(Oid relid);
 
 #endif							/* EDDY_RELATION_ACL_H */

@@ -3,12 +3,13 @@
  * relcache_watch.c
  *    Functions that are called when a relation may have changed.
  *
- * The server has a fixed number of places for such functions, ten, which all libraries of a
- * process share, and ends the process (FATAL) when there are none left. Each library of pg_eddy therefore takes
- * one of them, and calls its own functions in turn.
+ * The server has a fixed number of places for such functions, ten, which all libraries of a process
+ * share, and ends the process (FATAL) when there are none left. Each library of pg_eddy therefore
+ * takes one of them, and calls its own functions in turn.
  *
- * The list is for the life of the process. Invalidations are processed in any state of a transaction, so
- * that the functions must not raise errors or access catalogs. Registering from within one of them is not possible.
+ * The list is for the life of the process. Invalidations are processed in any state of a
+ * transaction, so that the functions must not raise errors or access catalogs. Registering from
+ * within one of them is not possible.
  *
  *-------------------------------------------------------------------------
  */

@@ -10,7 +10,10 @@
 
 #include "utils/inval.h"
 
-/* As CacheRegisterRelcacheCallback, without its limit. Register each function once for each argument. */
+/*
+ * As CacheRegisterRelcacheCallback, without its limit. Register each function once for each
+ * argument.
+ */
 extern void eddy_relcache_watch(RelcacheCallbackFunction function, Datum arg);
 
 #endif							/* EDDY_RELCACHE_WATCH_H */

@@ -3,11 +3,11 @@
  * rows_since.c
  *    What transactions have changed in a table since a snapshot was taken.
  *
- * The whole table is read, but of nearly all rows only the header: a row whose transaction has ended before
- * the first snapshot, and that has not been deleted, is the same in both.
+ * The whole table is read, but of nearly all rows only the header: a row whose transaction has
+ * ended before the first snapshot, and that has not been deleted, is the same in both.
  *
- * Locking: the caller has locked the table; each page is locked shortly. Memory: a slot. Needs tables with the
- * access method "heap", which streams, segments and state tables have.
+ * Locking: the caller has locked the table; each page is locked shortly. Memory: a slot. Needs
+ * tables with the access method "heap", which streams, segments and state tables have.
  *
  *-------------------------------------------------------------------------
  */

@@ -16,9 +16,10 @@
 typedef void (*EddyRowFunction) (TupleTableSlot *row, bool present, void *arg);
 
 /*
- * Both snapshots must be registered, the first one since it was taken: then no version is vacuumed or frozen
- * that it does not see. "inserted" calls the function for each row that was inserted between both, even if it has been
- * deleted; "changed" for each version that one of them sees and the other does not. Returns the number of calls.
+ * Both snapshots must be registered, the first one since it was taken: then no version is vacuumed
+ * or frozen that it does not see. "inserted" calls the function for each row that was inserted
+ * between both, even if it has been deleted; "changed" for each version that one of them sees and
+ * the other does not. Returns the number of calls.
  */
 extern int64 eddy_rows_inserted_since(Relation rel, Snapshot since, Snapshot now,
 									  EddyRowFunction function, void *arg);

@@ -16,9 +16,9 @@
 
 /*
  * eddy_subtransaction_run calls function(arg) in a subtransaction, in the current memory context.
- * It returns NULL if the function succeeded. Otherwise the effects of the function are undone and the
- * error is returned, in that context. The subtransaction needs a transaction ID only if the function
- * writes. Locks that the function takes are kept if it succeeds, and released if it fails.
+ * It returns NULL if the function succeeded. Otherwise the effects of the function are undone and
+ * the error is returned, in that context. The subtransaction needs a transaction ID only if the
+ * function writes. Locks that the function takes are kept if it succeeds, and released if it fails.
  */
 static inline ErrorData *
 eddy_subtransaction_run(void (*function) (void *), void *arg)

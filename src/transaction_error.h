@@ -3,8 +3,9 @@
  * transaction_error.h
  *    Handling an error outside of transactions, in a process that starts and ends them itself.
  *
- * For PG_CATCH(). Interrupts are held until the transaction is aborted, because another error before that
- * would end the process. The memory context of the caller is the current one afterwards.
+ * For PG_CATCH(). Interrupts are held until the transaction is aborted, because another error
+ * before that would end the process. The memory context of the caller is the current one
+ * afterwards.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,8 +17,8 @@
 #include "utils/memutils.h"
 
 /*
- * eddy_transaction_error returns the error, in the caller's memory context. It can still be logged (EmitErrorReport)
- * before eddy_transaction_abort, which must follow.
+ * eddy_transaction_error returns the error, in the caller's memory context. It can still be logged
+ * (EmitErrorReport) before eddy_transaction_abort, which must follow.
  */
 static inline ErrorData *
 eddy_transaction_error(MemoryContext caller)

@@ -3,11 +3,12 @@
  * copy_input.c
  *    Faster input functions for COPY into a stream.
  *
- * The server's input functions of times take half of the instructions of a COPY that has one such column:
- * they accept everything that a date can look like. Here, the form in which PostgreSQL writes times is
- * read directly: YYYY-MM-DD, hh:mm:ss with up to six further digits, and for timestamps with time zone
- * a numeric displacement. Its meaning depends on no setting. All other texts, and those that may be
- * errors, are passed to the server's function, so that results and errors are always the server's.
+ * The server's input functions of times take half of the instructions of a COPY that has one such
+ * column: they accept everything that a date can look like. Here, the form in which PostgreSQL
+ * writes times is read directly: YYYY-MM-DD, hh:mm:ss with up to six further digits, and for
+ * timestamps with time zone a numeric displacement. Its meaning depends on no setting. All other
+ * texts, and those that may be errors, are passed to the server's function, so that results and
+ * errors are always the server's.
  *
  * No locks, no memory.
  *
@@ -30,7 +31,9 @@
 static char last_day[DAY_LENGTH] = {'2', '0', '0', '0', '-', '0', '1', '-', '0', '1'};
 static int	last_day_number = 0;
 
-/* Reads two digits, whose place must not be beyond the end of the text; -1 if these are not digits. */
+/*
+ * Reads two digits, whose place must not be beyond the end of the text; -1 if these are not digits.
+ */
 static inline int
 read_two(const char *p)
 {

@@ -3,23 +3,25 @@
  * copy_stream.c
  *    COPY into a stream.
  *
- * The server's COPY stores the rows, writes each of them to the transition table of the capture trigger, and
- * checks for each of them whether a row trigger fires. With a text format it converts times in
- * a general way, which alone takes half of its instructions. All of that costs more than maintaining a
- * view. So COPY FROM into a stream is executed here, with the server's functions: BeginCopyFrom and NextCopyFrom
- * read and convert rows of any format, with faster input functions (copy_input.c); rows are stored in
- * chunks, as COPY does, and passed to src/apply without a trigger.
+ * The server's COPY stores the rows, writes each of them to the transition table of the capture
+ * trigger, and checks for each of them whether a row trigger fires. With a text format it converts
+ * times in a general way, which alone takes half of its instructions. All of that costs more than
+ * maintaining a view. So COPY FROM into a stream is executed here, with the server's functions:
+ * BeginCopyFrom and NextCopyFrom read and convert rows of any format, with faster input functions
+ * (copy_input.c); rows are stored in chunks, as COPY does, and passed to src/apply without a
+ * trigger.
  *
- * Where a stream has more than that, by triggers, indexes or generated columns of its user, or where the
- * command has options that need more, the server stores the rows (CopyFrom), and the triggers fire as for any table.
- * Commands that this file does not execute at all are left to the server, which checks
- * them and raises its errors.
+ * Where a stream has more than that, by triggers, indexes or generated columns of its user, or
+ * where the command has options that need more, the server stores the rows (CopyFrom), and the
+ * triggers fire as for any table. Commands that this file does not execute at all are left to the
+ * server, which checks them and raises its errors.
  *
  * Privileges are checked as the server does: INSERT on the columns; reading files is left to
- * superusers, others are checked by the server. A stream with row-level security for the user is left to it.
+ * superusers, others are checked by the server. A stream with row-level security for the user is
+ * left to it.
  *
- * Locking: RowExclusiveLock on the stream, until the transaction ends. Memory: a chunk of rows; all rows
- * together in a tuplestore, which spills. All is part of the user's transaction.
+ * Locking: RowExclusiveLock on the stream, until the transaction ends. Memory: a chunk of rows; all
+ * rows together in a tuplestore, which spills. All is part of the user's transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -99,7 +101,10 @@ can_store(CopyFromState cstate, Relation rel)
 
 /* ---- privileges ---- */
 
-/* Adds the stream to the range table of the command, and checks whether its columns can be inserted. */
+/*
+ * Adds the stream to the range table of the command, and checks whether its columns can be
+ * inserted.
+ */
 static void
 check_privileges(ParseState *pstate, Relation rel, const CopyStmt *stmt)
 {

@@ -3,9 +3,9 @@
  * dead_letter_functions.c
  *    SQL-callable function that applies dead letters again.
  *
- * The letters are deleted and applied in the transaction of the caller, so that each is applied once
- * or remains. What is rejected again becomes a new letter. This file selects the letters; applying
- * them needs the decoders, which are in pg_eddy_kafka (src/worker/replay.c).
+ * The letters are deleted and applied in the transaction of the caller, so that each is applied
+ * once or remains. What is rejected again becomes a new letter. This file selects the letters;
+ * applying them needs the decoders, which are in pg_eddy_kafka (src/worker/replay.c).
  *
  * Locking: the stream, with ShareUpdateExclusiveLock, which conflicts with DDL and with itself, but
  * not with batches and INSERT; then the rows of eddy.dead_letters; then as a batch. Memory: the
@@ -61,8 +61,8 @@ make_selection(Oid stream)
 }
 
 /*
- * True if a letter can be applied again: its source is still attached, its view is maintained, and it
- * has content. Not if the message has crashed a process: it would crash this one.
+ * True if a letter can be applied again: its source is still attached, its view is maintained, and
+ * it has content. Not if the message has crashed a process: it would crash this one.
  */
 static bool
 can_apply(const EddyDeadLetter *letter, void *arg)
@@ -105,8 +105,8 @@ check_state(Oid stream)
 }
 
 /*
- * A view that is filled from Kafka leaves out messages that are dead letters: it would count them with
- * the other views when they are replayed, which needs it to be complete.
+ * A view that is filled from Kafka leaves out messages that are dead letters: it would count them
+ * with the other views when they are replayed, which needs it to be complete.
  */
 static void
 check_starts(Oid stream)

@@ -18,7 +18,10 @@
 
 PG_FUNCTION_INFO_V1(eddy_kafka_fdw_validator);
 
-/* eddy_kafka_fdw_validator is called by CREATE and ALTER with all options that the object would have. */
+/*
+ * eddy_kafka_fdw_validator is called by CREATE and ALTER with all options that the object would
+ * have.
+ */
 Datum
 eddy_kafka_fdw_validator(PG_FUNCTION_ARGS)
 {

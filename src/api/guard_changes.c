@@ -13,8 +13,8 @@
  * half done. Changes that C code of other extensions makes outside of commands are checked before
  * commit.
  *
- * Tables that TRUNCATE empties, and relations of which a column is altered, are noted in lists of their own, which
- * hooks.c reads when the command has ended.
+ * Tables that TRUNCATE empties, and relations of which a column is altered, are noted in lists of
+ * their own, which hooks.c reads when the command has ended.
  *
  * Cost: an ordinary command calls the hook, which does nothing; one that drops a table looks it up
  * in a hash table (catalog/member.c). No locks but AccessShareLock on system catalogs.
@@ -125,7 +125,9 @@ eddy_guard_is_our_trigger(const FormData_pg_trigger *form)
 	return get_func_namespace(form->tgfoid) == eddy_catalog_schema();
 }
 
-/* Called while the object still exists in the system catalogs: notes also the table it belongs to. */
+/*
+ * Called while the object still exists in the system catalogs: notes also the table it belongs to.
+ */
 static void
 note_drop(Oid class_id, Oid object)
 {

@@ -31,7 +31,10 @@ typedef struct EddyChange
 	char	   *name;			/* of a dropped continuous view, quoted; else NULL */
 } EddyChange;
 
-/* What one utility command has done so far; on the stack of its caller, its lists in TopTransactionContext. */
+/*
+ * What one utility command has done so far; on the stack of its caller, its lists in
+ * TopTransactionContext.
+ */
 typedef struct EddyGuardFrame
 {
 	List	   *changes;		/* of EddyChange */

@@ -98,8 +98,9 @@ add_relation(Findings *findings, Oid relid, const EddyChange *change, bool itsel
 }
 
 /*
- * A relation was created or altered; indexes belong to their table. An index of a state table changes
- * nothing that has to be followed, and two sessions of pg_restore may create indexes of one table.
+ * A relation was created or altered; indexes belong to their table. An index of a state table
+ * changes nothing that has to be followed, and two sessions of pg_restore may create indexes of one
+ * table.
  */
 static void
 resolve_relation(Findings *findings, const EddyChange *change)
@@ -250,10 +251,10 @@ refuse_trigger_change(const char *message, const char *trigger, Oid stream)
 static Oid	refused_stream = InvalidOid;
 
 /*
- * eddy_guard_check_copy refuses COPY into a stream right after the command that should have disabled
- * its triggers: pg_restore --disable-triggers continues after that error, with rows that the restored
- * views have counted. Called at the start of each utility command; stmt is NULL unless it is COPY
- * FROM.
+ * eddy_guard_check_copy refuses COPY into a stream right after the command that should have
+ * disabled its triggers: pg_restore --disable-triggers continues after that error, with rows that
+ * the restored views have counted. Called at the start of each utility command; stmt is NULL unless
+ * it is COPY FROM.
  */
 void
 eddy_guard_check_copy(const CopyStmt *stmt)

@@ -72,7 +72,9 @@ get_public_view(Oid relid)
 	return eddy_catalog_get_view(relid);
 }
 
-/* The continuous view that a state table belongs to, or NULL. Cheap for tables outside schema eddy. */
+/*
+ * The continuous view that a state table belongs to, or NULL. Cheap for tables outside schema eddy.
+ */
 static EddyView *
 get_view_of_state(Oid relid)
 {
@@ -164,7 +166,10 @@ check_options(Oid relid)
 				   "Grant SELECT on the continuous view instead.");
 }
 
-/* A column was renamed: the columns of the state table follow, so hidden ones must have other names. */
+/*
+ * A column was renamed: the columns of the state table follow, so hidden ones must have other
+ * names.
+ */
 static void
 check_column_name(const EddyView *view, AttrNumber attnum)
 {
@@ -337,7 +342,10 @@ check_locked_query(Node *node, void *view)
 	return expression_tree_walker(node, check_locked_query, view);
 }
 
-/* True for a table that the streams of all owners share. A segment belongs to the owner of its stream. */
+/*
+ * True for a table that the streams of all owners share. A segment belongs to the owner of its
+ * stream.
+ */
 static bool
 is_shared_table(Oid relid)
 {
@@ -385,7 +393,10 @@ is_locked(Oid relid, LOCKMODE mode)
 	return eddy_compat_lock_held(&tag, mode);
 }
 
-/* The state tables, and the tables that all streams share (of Oid), that this process has locked in a mode. */
+/*
+ * The state tables, and the tables that all streams share (of Oid), that this process has locked in
+ * a mode.
+ */
 static List *
 list_locked(LOCKMODE mode)
 {
@@ -411,8 +422,8 @@ is_guarded_lock(const LockStmt *stmt)
 }
 
 /*
- * eddy_guard_lock_end checks what LOCK TABLE has locked: while it waited, its names may have got another meaning.
- * held: what eddy_guard_lock has returned.
+ * eddy_guard_lock_end checks what LOCK TABLE has locked: while it waited, its names may have got
+ * another meaning. held: what eddy_guard_lock has returned.
  */
 void
 eddy_guard_lock_end(const LockStmt *stmt, const List *held)
@@ -425,7 +436,10 @@ eddy_guard_lock_end(const LockStmt *stmt, const List *held)
 		check_lock(lfirst_oid(lc));
 }
 
-/* eddy_guard_lock returns the tables behind views, and those of all streams (of Oid), that are locked in this mode before the command. */
+/*
+ * eddy_guard_lock returns the tables behind views, and those of all streams (of Oid), that are
+ * locked in this mode before the command.
+ */
 List *
 eddy_guard_lock(const LockStmt *stmt)
 {

@@ -141,9 +141,9 @@ is_commit_prepared(Node *parsetree)
 }
 
 /*
- * True if a prepared transaction that is about to be committed may have changed a stream, a source or a view. Only its
- * locks show that: a writer of one of these tables keeps its lock, so if the table cannot be locked, there is
- * one. Other transactions need not wake any worker.
+ * True if a prepared transaction that is about to be committed may have changed a stream, a source
+ * or a view. Only its locks show that: a writer of one of these tables keeps its lock, so if the
+ * table cannot be locked, there is one. Other transactions need not wake any worker.
  */
 static bool
 commits_prepared_definition(void)
@@ -186,7 +186,10 @@ concerns_workers(Node *parsetree)
 	}
 }
 
-/* A column of a relation was renamed: changes the name in the event time, in mappings and in lists of columns. */
+/*
+ * A column of a relation was renamed: changes the name in the event time, in mappings and in lists
+ * of columns.
+ */
 static void
 follow_column_rename(Oid relid, const char *old_name, const char *new_name)
 {
@@ -231,7 +234,10 @@ has_all_segments(const List *tables, Oid stream)
 	return true;
 }
 
-/* After TRUNCATE of these tables, which it has locked: if all of a stream are empty, no row lacks a column. */
+/*
+ * After TRUNCATE of these tables, which it has locked: if all of a stream are empty, no row lacks a
+ * column.
+ */
 static void
 forget_truncated(const List *tables)
 {
@@ -298,8 +304,8 @@ follow_server_rename(const char *old_name, const char *new_name)
 
 /*
  * Notes the table of ALTER TABLE: some forms, such as ENABLE ROW LEVEL SECURITY, do not call
- * object_access_hook. Called before and after the command, because the name may mean another table then, which
- * is nothing to the command if its user does not own it.
+ * object_access_hook. Called before and after the command, because the name may mean another table
+ * then, which is nothing to the command if its user does not own it.
  */
 static void
 note_alter_table(Node *parsetree)
@@ -422,7 +428,10 @@ run_utility(Command *command)
 		command->params, command->query_env, command->dest, command->qc);
 }
 
-/* COPY FROM. What other libraries do around the server's command, such as statistics, is not left out. */
+/*
+ * COPY FROM. What other libraries do around the server's command, such as statistics, is not left
+ * out.
+ */
 static void
 run_copy(Command *command)
 {
@@ -436,8 +445,8 @@ run_copy(Command *command)
 }
 
 /*
- * run_utility for ALTER TABLE: an error about a column that a continuous view uses names that view, not the
- * object behind it.
+ * run_utility for ALTER TABLE: an error about a column that a continuous view uses names that view,
+ * not the object behind it.
  */
 static void
 run_alter_table(Command *command)

@@ -19,7 +19,10 @@ extern void eddy_guard_view_init(void);
 /* True for roles that the guards do not apply to. */
 extern bool eddy_guard_is_trusted(void);
 
-/* Before and after LOCK TABLE: refuses modes that block the writers of a stream, on a continuous view. */
+/*
+ * Before and after LOCK TABLE: refuses modes that block the writers of a stream, on a continuous
+ * view.
+ */
 extern List *eddy_guard_lock(const LockStmt *stmt);
 extern void eddy_guard_lock_end(const LockStmt *stmt, const List *held);
 

@@ -3,9 +3,9 @@
  * source_functions.c
  *    SQL-callable functions about sources: attach, detach, pause, resume, seek.
  *
- * They check arguments and privileges, change the catalog, and wake the workers when the transaction
- * commits. They never connect to a broker: the worker determines what only a broker knows
- * (the offset of "latest", whether a topic exists), and reports it in eddy.sources.
+ * They check arguments and privileges, change the catalog, and wake the workers when the
+ * transaction commits. They never connect to a broker: the worker determines what only a broker
+ * knows (the offset of "latest", whether a topic exists), and reports it in eddy.sources.
  *
  * Locking: the stream, with ShareUpdateExclusiveLock, which conflicts with DDL and with these
  * functions but not with batches and INSERT; then each source that is changed, which
@@ -450,8 +450,8 @@ eddy_resume(PG_FUNCTION_ARGS)
 	foreach(lc, emptied)
 	{
 		/*
-		 * Itself last, with its changes and those of its children, which follow it. These are filled from what
-		 * else they read: what was emptied has no rows yet.
+		 * Itself last, with its changes and those of its children, which follow it. These are
+		 * filled from what else they read: what was emptied has no rows yet.
 		 */
 		eddy_apply_fill(lfirst_oid(lc), EDDY_FILL_STAGED, lfirst_oid(lc) == relid ? changes : NIL);
 	}

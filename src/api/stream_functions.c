@@ -137,8 +137,8 @@ eddy_set_staged_columns(PG_FUNCTION_ARGS)
 }
 
 /*
- * eddy_omitted_columns(regclass), for eddy.streams: NULL if the stream stores all columns, or does not exist. Without
- * a lock, as that would wait for DDL.
+ * eddy_omitted_columns(regclass), for eddy.streams: NULL if the stream stores all columns, or does
+ * not exist. Without a lock, as that would wait for DDL.
  */
 Datum
 eddy_omitted_columns(PG_FUNCTION_ARGS)
@@ -162,7 +162,9 @@ eddy_omitted_columns(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(array);
 }
 
-/* eddy_watermark returns the watermark of a stream, or of that of a view; NULL if it has none yet. */
+/*
+ * eddy_watermark returns the watermark of a stream, or of that of a view; NULL if it has none yet.
+ */
 Datum
 eddy_watermark(PG_FUNCTION_ARGS)
 {
@@ -191,9 +193,9 @@ eddy_watermark(PG_FUNCTION_ARGS)
 }
 
 /*
- * eddy_advance_watermark(regclass, timestamptz) closes what the watermark passes when the transaction commits,
- * as far as eddy_close_at_commit can; the database worker closes the rest. An infinite watermark could never be
- * passed by a row.
+ * eddy_advance_watermark(regclass, timestamptz) closes what the watermark passes when the
+ * transaction commits, as far as eddy_close_at_commit can; the database worker closes the rest. An
+ * infinite watermark could never be passed by a row.
  */
 Datum
 eddy_advance_watermark(PG_FUNCTION_ARGS)

@@ -114,7 +114,10 @@ get_emit(FunctionCallInfo fcinfo)
 	return emit;
 }
 
-/* The stream with a name as in SQL. An error if no relation has it; others are refused when the view is known. */
+/*
+ * The stream with a name as in SQL. An error if no relation has it; others are refused when the
+ * view is known.
+ */
 static Oid
 find_stream(const char *name)
 {
@@ -197,8 +200,8 @@ get_histories(Jsonb *argument)
 }
 
 /*
- * The source that start, history and histories, which follows it, specify; *histories is NIL unless start
- * is 'query' (List of EddyHistoryQuery).
+ * The source that start, history and histories, which follows it, specify; *histories is NIL unless
+ * start is 'query' (List of EddyHistoryQuery).
  */
 static EddyFillSource
 get_source(FunctionCallInfo fcinfo, const char *start, int history_arg, List **histories)
@@ -305,8 +308,8 @@ eddy_drop_continuous_view(PG_FUNCTION_ARGS)
 }
 
 /*
- * eddy_capture_delete: AFTER DELETE trigger, for each statement, of the main state table of a view that
- * is observed.
+ * eddy_capture_delete: AFTER DELETE trigger, for each statement, of the main state table of a view
+ * that is observed.
  */
 Datum
 eddy_capture_delete(PG_FUNCTION_ARGS)
@@ -327,8 +330,8 @@ eddy_capture_delete(PG_FUNCTION_ARGS)
 }
 
 /*
- * eddy_delete_sessions: AFTER DELETE trigger, for each statement, of the main state table of a view over
- * sessions with emit => 'every ...'.
+ * eddy_delete_sessions: AFTER DELETE trigger, for each statement, of the main state table of a view
+ * over sessions with emit => 'every ...'.
  */
 Datum
 eddy_delete_sessions(PG_FUNCTION_ARGS)

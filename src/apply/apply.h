@@ -66,18 +66,21 @@ extern TimestampTz eddy_watermark_get(const EddyStream *stream);
 extern TimestampTz eddy_watermark_of_event_time(TimestampTz time, const Interval *delay);
 
 /*
- * The watermark of a view that reads several streams (List of Oid): the minimum of theirs, or what it was
- * raised to. Never decreases.
+ * The watermark of a view that reads several streams (List of Oid): the minimum of theirs, or what
+ * it was raised to. Never decreases.
  */
 extern TimestampTz eddy_watermark_of_union(Oid view, List *streams);
 
 /*
- * The watermark by which the windows of views of these streams (List of Oid) are closed: that of the stream
- * or, of several, the minimum over those that are not idle. views: that read them.
+ * The watermark by which the windows of views of these streams (List of Oid) are closed: that of
+ * the stream or, of several, the minimum over those that are not idle. views: that read them.
  */
 extern TimestampTz eddy_watermark_for_closing(List *streams, List *views);
 
-/* Raises the watermarks of views that read several streams. With wait false, a locked one is left out. */
+/*
+ * Raises the watermarks of views that read several streams. With wait false, a locked one is left
+ * out.
+ */
 extern void eddy_watermark_raise_views(List *views, TimestampTz until, bool wait);
 
 /* What a transaction is about to store, for eddy_watermark_next. */
@@ -139,16 +142,17 @@ extern bool eddy_watermark_raise(const EddyStream *stream, TimestampTz until,
 
 /*
  * Work that is due by the clock, for all streams; called by the database worker outside of
- * transactions. Never waits for locks. Returns the milliseconds until it should be called again. force: something
- * else than a transaction may have made work due.
+ * transactions. Never waits for locks. Returns the milliseconds until it should be called again.
+ * force: something else than a transaction may have made work due.
  */
 extern long eddy_apply_tick(bool force);
 
 /* ---- deferred.c ---- */
 
 /*
- * Merges what users' statements have added to views with deferred maintenance, in transactions of its own; called
- * by the database worker. Returns the milliseconds until it should be called again, -1: there is no such view.
+ * Merges what users' statements have added to views with deferred maintenance, in transactions of
+ * its own; called by the database worker. Returns the milliseconds until it should be called again,
+ * -1: there is no such view.
  */
 extern long eddy_deferred_tick(void);
 
@@ -296,8 +300,9 @@ extern void eddy_statement_leave(void);
 extern void eddy_statement_add(Relation rel, Tuplestorestate *rows);
 
 /*
- * True if a COPY need not fire the triggers of a stream: nothing but the maintenance happens after it, and
- * it waits for the end of no other statement. Its rows are then passed to eddy_statement_apply_copy.
+ * True if a COPY need not fire the triggers of a stream: nothing but the maintenance happens after
+ * it, and it waits for the end of no other statement. Its rows are then passed to
+ * eddy_statement_apply_copy.
  */
 extern bool eddy_statement_can_copy(Relation rel);
 
@@ -334,23 +339,25 @@ typedef struct EddyHistoryQuery
 } EddyHistoryQuery;
 
 /*
- * Gives a view, whose state is empty, its first content: no rows, or staged ones. The caller holds a lock on the
- * streams that keeps writers out. changes: what was removed from it before (List of EddyChanges).
+ * Gives a view, whose state is empty, its first content: no rows, or staged ones. The caller holds
+ * a lock on the streams that keeps writers out. changes: what was removed from it before (List of
+ * EddyChanges).
  */
 extern void eddy_apply_fill(Oid view, EddyFillSource source, List *changes);
 
 /*
- * The same for a view that was created with the option unlocked, and for the new state of a view whose query is
- * replaced: no lock keeps writers out until nearly all of it is there. histories: for EDDY_FILL_HISTORY (List of
- * EddyHistoryQuery). Ends with the locks of eddy_view_create, or with eddy_view_replace_lock. replaces: InvalidOid, or a view
- * whose query a worker replaces by that of the new one, after it has added messages that the streams do not store.
+ * The same for a view that was created with the option unlocked, and for the new state of a view
+ * whose query is replaced: no lock keeps writers out until nearly all of it is there. histories:
+ * for EDDY_FILL_HISTORY (List of EddyHistoryQuery). Ends with the locks of eddy_view_create, or
+ * with eddy_view_replace_lock. replaces: InvalidOid, or a view whose query a worker replaces by
+ * that of the new one, after it has added messages that the streams do not store.
  */
 extern void eddy_apply_fill_new(Oid view, Oid replaces, EddyFillSource source,
 								const List *histories);
 
 /*
- * True if the streams of a view do not store the messages that arrive while a history is counted, and it is known where
- * they begin, so that they can be read from Kafka again.
+ * True if the streams of a view do not store the messages that arrive while a history is counted,
+ * and it is known where they begin, so that they can be read from Kafka again.
  */
 extern bool eddy_apply_misses_messages(Oid relid);
 extern void eddy_apply_refill(EddyReplacement *replacement, EddyFillSource source,
@@ -362,16 +369,17 @@ extern void eddy_apply_refill(EddyReplacement *replacement, EddyFillSource sourc
 extern void eddy_apply_init(void);
 
 /*
- * Maintains the views of some batches of streams (List of EddyApply), those that read these, or the views of changes
- * that were made before (List of EddyChanges, which are freed), and so on; writes all late rows, and the dead letters
- * of batches of views, and passes all changes to their observers; in the current transaction. repeatable: as
- * for eddy_view_apply.
+ * Maintains the views of some batches of streams (List of EddyApply), those that read these, or the
+ * views of changes that were made before (List of EddyChanges, which are freed), and so on; writes
+ * all late rows, and the dead letters of batches of views, and passes all changes to their
+ * observers; in the current transaction. repeatable: as for eddy_view_apply.
  */
 extern void eddy_apply_maintain(List *applies, List *changes, bool repeatable);
 
 /*
- * Closes the windows of all views that exactly these streams (List of Oid, sorted) reach, and maintains the views
- * that follow: each view is closed after the rows of its parents have arrived. For the rest see eddy_view_close.
+ * Closes the windows of all views that exactly these streams (List of Oid, sorted) reach, and
+ * maintains the views that follow: each view is closed after the rows of its parents have arrived.
+ * For the rest see eddy_view_close.
  */
 extern bool eddy_apply_close(List *streams, TimestampTz watermark, int64 *budget);
 

@@ -4,26 +4,27 @@
  *    The views that follow from a batch, level by level: those of streams, those that read these, and so on,
  *    and whatever observers do with their changes, in the transaction that has made them.
  *
- * Changes come from the maintenance of views (eddy_view_apply), from closing and expiry, and from users
- * who delete rows through a view (statement.c). Those of one view are a batch for all views that read
- * it. The views that read streams alone are level 0, and a view that reads others has the level after the last
- * of these. All views of a level are maintained together, each once, with the batches of all that it reads:
- * streams, and views of any earlier level. So a view that a batch reaches by several ways changes once. When windows
- * are closed, each level is closed after the rows of the levels before have arrived.
+ * Changes come from the maintenance of views (eddy_view_apply), from closing and expiry, and from
+ * users who delete rows through a view (statement.c). Those of one view are a batch for all views
+ * that read it. The views that read streams alone are level 0, and a view that reads others has the
+ * level after the last of these. All views of a level are maintained together, each once, with the
+ * batches of all that it reads: streams, and views of any earlier level. So a view that a batch
+ * reaches by several ways changes once. When windows are closed, each level is closed after the
+ * rows of the levels before have arrived.
  *
- * Locking: views, and their rows, in the order of (level, Oid). The level of a view is fixed, because its
- * query is not replaced while it reads views, or is read. The Oids alone would do in the database in which the views
- * were created, but not after a restore, which creates them in the order of their names. Late rows and dead
- * letters after the last level.
+ * Locking: views, and their rows, in the order of (level, Oid). The level of a view is fixed,
+ * because its query is not replaced while it reads views, or is read. The Oids alone would do in
+ * the database in which the views were created, but not after a restore, which creates them in the
+ * order of their names. Late rows and dead letters after the last level.
  *
- * Closing windows changes rows after those that the batch of the same transaction has locked. It holds the exclusive
- * lock on the windows of the streams whose windows close (close.c), which no other batch of these streams holds. If a
- * view follows from these and from others, batches of the others could still hold rows of it. So a transaction that
- * changes something from which such a view follows first joins the windows of all of its streams
- * (eddy_view_joined).
+ * Closing windows changes rows after those that the batch of the same transaction has locked. It
+ * holds the exclusive lock on the windows of the streams whose windows close (close.c), which no
+ * other batch of these streams holds. If a view follows from these and from others, batches of the
+ * others could still hold rows of it. So a transaction that changes something from which such a
+ * view follows first joins the windows of all of its streams (eddy_view_joined).
  *
- * Memory: the caller's; the changes of each level spill beyond work_mem. An error, or a crash, leaves
- * nothing, as the transaction is rolled back.
+ * Memory: the caller's; the changes of each level spill beyond work_mem. An error, or a crash,
+ * leaves nothing, as the transaction is rolled back.
  *
  *-------------------------------------------------------------------------
  */
@@ -134,8 +135,8 @@ find_record(List *records, Oid view)
 }
 
 /*
- * Takes what has changed in views. A view that has several records, because rows of it were deleted and merged, and
- * windows closed, say, has one batch: a view that reads it is maintained once.
+ * Takes what has changed in views. A view that has several records, because rows of it were deleted
+ * and merged, and windows closed, say, has one batch: a view that reads it is maintained once.
  */
 static void
 take_changes(Cascade *cascade, List *changes)

@@ -13,20 +13,22 @@
  *   by which they were closed, or a later one.
  *
  * Windows close at the end of the transaction that has advanced the watermark, before it commits,
- * so that a transaction that stays open keeps no others from adding rows. The lock is only taken
- * if it is free. Otherwise, and if there are more windows to be closed than one transaction
- * should, the database worker closes them shortly afterwards (eddy_close_tick). It waits for a
- * short time, in which later batches queue behind it, so that it gets its turn among writers that
- * overlap, but not for transactions that it has waited for in vain before (close_holders.c). How long a transaction
- * may close windows, and how long the worker rests between two of them, is the rule of close_pace.c.
+ * so that a transaction that stays open keeps no others from adding rows. The lock is only taken if
+ * it is free. Otherwise, and if there are more windows to be closed than one transaction should,
+ * the database worker closes them shortly afterwards (eddy_close_tick). It waits for a short time,
+ * in which later batches queue behind it, so that it gets its turn among writers that overlap, but
+ * not for transactions that it has waited for in vain before (close_holders.c). How long a
+ * transaction may close windows, and how long the worker rests between two of them, is the rule of
+ * close_pace.c.
  *
- * Windows of views that several streams reach, by UNION ALL, close together, by the minimum of the watermarks,
- * under the locks of all of these streams. A batch of one of the streams takes its lock alone, which is
- * enough to keep these windows open. Each transaction that may have moved the minimum tries to close them.
+ * Windows of views that several streams reach, by UNION ALL, close together, by the minimum of the
+ * watermarks, under the locks of all of these streams. A batch of one of the streams takes its lock
+ * alone, which is enough to keep these windows open. Each transaction that may have moved the
+ * minimum tries to close them.
  *
- * When the windows of a stream close, rows are added to views that others reach, too, if these read views. So that
- * no other transaction is adding to such views meanwhile, batches take the locks of all of their streams
- * (cascade.c), and so does closing, the others in share mode.
+ * When the windows of a stream close, rows are added to views that others reach, too, if these read
+ * views. So that no other transaction is adding to such views meanwhile, batches take the locks of
+ * all of their streams (cascade.c), and so does closing, the others in share mode.
  *
  * Locking: the lock described above, an object lock on eddy._watermark and the stream, after the
  * state tables of batches; see view/closing.c. Memory: TopTransactionContext for the list of
@@ -59,8 +61,9 @@
 #include "view/view.h"
 
 /*
- * Groups that one transaction closes at most, which takes up to a tenth of a second. That of a worker is limited in
- * time as well; a user who has added rows, or advanced the watermark, expects to see the final results next.
+ * Groups that one transaction closes at most, which takes up to a tenth of a second. That of a
+ * worker is limited in time as well; a user who has added rows, or advanced the watermark, expects
+ * to see the final results next.
  */
 #define CLOSE_BUDGET 20000
 
@@ -133,8 +136,8 @@ join_others(List *streams, bool wait)
 }
 
 /*
- * Locks the windows of streams (List of Oid, sorted) for closing; all or, without wait, perhaps none. Others are
- * joined until the end of the transaction, which is near.
+ * Locks the windows of streams (List of Oid, sorted) for closing; all or, without wait, perhaps
+ * none. Others are joined until the end of the transaction, which is near.
  */
 static bool
 lock_for_closing(List *streams, bool wait)
@@ -161,7 +164,10 @@ join_windows(Oid stream)
 	(void) lock_windows(stream, ShareLock, true);
 }
 
-/* eddy_close_join_all does so for several streams, in the order of their Oids, as closing locks them. */
+/*
+ * eddy_close_join_all does so for several streams, in the order of their Oids, as closing locks
+ * them.
+ */
 void
 eddy_close_join_all(List *streams)
 {
@@ -270,7 +276,10 @@ identify(List *streams)
 	return Max(hash, 1);
 }
 
-/* What a transaction closes: see close_pace.c. A user sees what the own statement has closed, as far as the budget goes. */
+/*
+ * What a transaction closes: see close_pace.c. A user sees what the own statement has closed, as
+ * far as the budget goes.
+ */
 static void
 limit_time(List *streams)
 {
@@ -282,8 +291,8 @@ limit_time(List *streams)
 }
 
 /*
- * Closes what is due, of the windows that are locked. The watermark of views over several streams may wait
- * for less than all of these, and must not go back afterwards.
+ * Closes what is due, of the windows that are locked. The watermark of views over several streams
+ * may wait for less than all of these, and must not go back afterwards.
  */
 static bool
 close_locked(List *streams, int64 *budget)
@@ -423,7 +432,10 @@ typedef struct TickStep
 	int64		waited;			/* for them, in microseconds */
 } TickStep;
 
-/* eddy_close_lock_streams locks streams as batches do, without waiting; false if one is not available. */
+/*
+ * eddy_close_lock_streams locks streams as batches do, without waiting; false if one is not
+ * available.
+ */
 bool
 eddy_close_lock_streams(List *streams)
 {
@@ -451,7 +463,10 @@ is_held(List *streams)
 	return false;
 }
 
-/* Remembers the transactions that are adding rows. Called within a transaction: the tag of the lock has the Oid of a table. */
+/*
+ * Remembers the transactions that are adding rows. Called within a transaction: the tag of the lock
+ * has the Oid of a table.
+ */
 static void
 note_holders(List *streams)
 {
@@ -525,8 +540,8 @@ run_limited(void *arg)
 }
 
 /*
- * Leaves the CPUs to others between two steps. A latch that is set stays so; the process returns to its loop
- * when all is closed.
+ * Leaves the CPUs to others between two steps. A latch that is set stays so; the process returns to
+ * its loop when all is closed.
  */
 static void
 rest(int64 usec)
@@ -542,8 +557,8 @@ rest(int64 usec)
 
 /*
  * Runs a step until there is nothing left to do. A lock that is not available in time is left for
- * the next call; other errors are reported and not repeated within this one. Returns false if something is left.
- * begin: of the call, on the monotonic clock.
+ * the next call; other errors are reported and not repeated within this one. Returns false if
+ * something is left. begin: of the call, on the monotonic clock.
  */
 static bool
 run_steps(List *streams, void (*function) (void *), int64 begin, int64 *work)

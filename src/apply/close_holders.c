@@ -3,14 +3,15 @@
  * close_holders.c
  *    Transactions that closing windows need not wait for again.
  *
- * The database worker waits for a short time for the lock under which it closes windows, and batches queue
- * behind it. That is worth while if those who hold the lock come and go. A transaction that has held it during
- * all of that time, such as one of a user who has inserted rows and is thinking, will probably
- * hold it the next time, too; then each tick would delay batches, and no window would be closed. So the
- * holders are noted when waiting was in vain, and while one of them still holds the lock, it is not waited for.
+ * The database worker waits for a short time for the lock under which it closes windows, and
+ * batches queue behind it. That is worth while if those who hold the lock come and go. A
+ * transaction that has held it during all of that time, such as one of a user who has inserted rows
+ * and is thinking, will probably hold it the next time, too; then each tick would delay batches,
+ * and no window would be closed. So the holders are noted when waiting was in vain, and while one
+ * of them still holds the lock, it is not waited for.
  *
- * Locking: none is taken; the tables of the lock manager are read. Memory: TopMemoryContext, one entry for each
- * holder of the last time. A crash forgets them, and each is waited for once more.
+ * Locking: none is taken; the tables of the lock manager are read. Memory: TopMemoryContext, one
+ * entry for each holder of the last time. A crash forgets them, and each is waited for once more.
  *
  *-------------------------------------------------------------------------
  */
@@ -51,7 +52,10 @@ forget(const LOCKTAG *tag)
 	}
 }
 
-/* eddy_close_holders_note is called when a lock was waited for in vain: those who hold it now are noted. */
+/*
+ * eddy_close_holders_note is called when a lock was waited for in vain: those who hold it now are
+ * noted.
+ */
 void
 eddy_close_holders_note(const LOCKTAG *tag)
 {
@@ -71,7 +75,10 @@ eddy_close_holders_note(const LOCKTAG *tag)
 	MemoryContextSwitchTo(old_context);
 }
 
-/* eddy_close_holders_remain: true if one of those that were noted still holds the lock. Else they are forgotten. */
+/*
+ * eddy_close_holders_remain: true if one of those that were noted still holds the lock. Else they
+ * are forgotten.
+ */
 bool
 eddy_close_holders_remain(const LOCKTAG *tag)
 {

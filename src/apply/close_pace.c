@@ -3,8 +3,9 @@
  * close_pace.c
  *    The rule by which closing windows is spread over time.
  *
- * Batches wait for the transaction that closes windows, and need the CPUs that it uses. A window of ten seconds
- * can have more groups than can be closed in a moment, so closing is cut into short transactions.
+ * Batches wait for the transaction that closes windows, and need the CPUs that it uses. A window of
+ * ten seconds can have more groups than can be closed in a moment, so closing is cut into short
+ * transactions.
  *
  * - Closing takes a short time, or a fourth of what the transaction has taken before: for its rows, or
  *   waiting for those that add rows. So while batches are small none of them waits for long, however
@@ -14,12 +15,12 @@
  *   has waited for batches: these had the CPUs then. It does so for half a second, and not while it is behind, so
  *   that a large window is closed in time.
  *
- * Whether closing is behind is remembered for each set of streams whose windows close together: streams that
- * keep up say nothing about others. This is a hint. If there are too many sets, the one that was noted first is
- * forgotten, as if it kept up.
+ * Whether closing is behind is remembered for each set of streams whose windows close together:
+ * streams that keep up say nothing about others. This is a hint. If there are too many sets, the
+ * one that was noted first is forgotten, as if it kept up.
  *
- * Computes only: no clock, no locks, no memory. All times are in microseconds. test/unit/close_pace_test.c runs it
- * without a server.
+ * Computes only: no clock, no locks, no memory. All times are in microseconds.
+ * test/unit/close_pace_test.c runs it without a server.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,7 +53,10 @@ is_behind(const EddyClosePace *pace, uint64 set, TimestampTz now)
 	return entry && now - entry->since >= BEHIND_TIME;
 }
 
-/* eddy_close_pace_note is called after closing. set: of streams, not 0; complete: nothing is left to be closed. */
+/*
+ * eddy_close_pace_note is called after closing. set: of streams, not 0; complete: nothing is left
+ * to be closed.
+ */
 void
 eddy_close_pace_note(EddyClosePace *pace, uint64 set, bool complete, TimestampTz now)
 {
@@ -77,8 +81,8 @@ eddy_close_pace_note(EddyClosePace *pace, uint64 set, bool complete, TimestampTz
 }
 
 /*
- * eddy_close_pace_time returns how long a worker may close windows in a transaction that has taken a time before
- * that.
+ * eddy_close_pace_time returns how long a worker may close windows in a transaction that has taken
+ * a time before that.
  */
 int64
 eddy_close_pace_time(const EddyClosePace *pace, uint64 set, int64 taken, TimestampTz now)
@@ -87,8 +91,8 @@ eddy_close_pace_time(const EddyClosePace *pace, uint64 set, int64 taken, Timesta
 }
 
 /*
- * eddy_close_pace_rest returns how long the database worker rests after a transaction that has worked and waited
- * for others, when it has been closing windows for a time (elapsed).
+ * eddy_close_pace_rest returns how long the database worker rests after a transaction that has
+ * worked and waited for others, when it has been closing windows for a time (elapsed).
  */
 int64
 eddy_close_pace_rest(const EddyClosePace *pace, uint64 set, int64 worked, int64 waited,

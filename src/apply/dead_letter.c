@@ -54,8 +54,8 @@ compare_rejections(const ListCell *a, const ListCell *b)
 }
 
 /*
- * True if row_to_json would call a function for values of a type: a cast to json, which the owner of the type
- * has created. If it failed, so would the batch, whatever the policy for its rows.
+ * True if row_to_json would call a function for values of a type: a cast to json, which the owner
+ * of the type has created. If it failed, so would the batch, whatever the policy for its rows.
  */
 static bool
 has_json_cast(Oid type)
@@ -98,8 +98,9 @@ make_text(TupleDesc desc, int i, Datum *values, const bool *nulls)
 }
 
 /*
- * eddy_dead_letter_row returns a row in the form in which letters and late rows show it: row_to_json calls no
- * function of a user for it. The caller has switched to the owner of the stream.
+ * eddy_dead_letter_row returns a row in the form in which letters and late rows show it:
+ * row_to_json calls no function of a user for it. The caller has switched to the owner of the
+ * stream.
  */
 Datum
 eddy_dead_letter_row(const EddyBatch *batch, TupleTableSlot *row)

@@ -3,17 +3,18 @@
  * deferred.c
  *    When the deltas of views with maintenance => 'deferred' are merged.
  *
- * The database worker calls this every pg_eddy.fold_interval while there is such a view. For each view it merges
- * deltas, part by part (view/fold.c), until all that were there have been read, or until the interval has
- * passed: other views and the closing of windows have their turn.
+ * The database worker calls this every pg_eddy.fold_interval while there is such a view. For each
+ * view it merges deltas, part by part (view/fold.c), until all that were there have been read, or
+ * until the interval has passed: other views and the closing of windows have their turn.
  *
- * Merged deltas leave dead rows, many more than autovacuum could remove in time. The worker therefore
- * vacuums a table of deltas after it has merged many of them, for at most a part of the time. An empty
- * end of the table is only truncated when hardly any deltas come, because that takes a lock.
+ * Merged deltas leave dead rows, many more than autovacuum could remove in time. The worker
+ * therefore vacuums a table of deltas after it has merged many of them, for at most a part of the
+ * time. An empty end of the table is only truncated when hardly any deltas come, because that takes
+ * a lock.
  *
- * Locking: each part is a transaction that does not wait for locks on the stream, and for other locks a
- * short time only. Errors are logged, and the view is not tried again for a minute. Memory: what is known of
- * each view is in a context of its own. Nothing here outlives the process.
+ * Locking: each part is a transaction that does not wait for locks on the stream, and for other
+ * locks a short time only. Errors are logged, and the view is not tried again for a minute. Memory:
+ * what is known of each view is in a context of its own. Nothing here outlives the process.
  *
  *-------------------------------------------------------------------------
  */

@@ -4,24 +4,28 @@
  *    The first content of a continuous view: from the rows that its streams have staged, from queries, and
  *    from the rows of the views that it reads.
  *
- * The staged rows, users' own and those of the segments, become one batch for each stream, with which the
- * view is maintained as with any other: a row on which the view fails becomes a dead letter, and the rights
- * and policies are those of the view's owner. Rows that the stream has rejected are still in its
- * table and are omitted again. All rows were counted when they were added.
+ * The staged rows, users' own and those of the segments, become one batch for each stream, with
+ * which the view is maintained as with any other: a row on which the view fails becomes a dead
+ * letter, and the rights and policies are those of the view's owner. Rows that the stream has
+ * rejected are still in its table and are omitted again. All rows were counted when they were
+ * added.
  *
- * The rows of a query (history.c), one for each stream, become batches of the same kind, one after the other. They are no
- * rows of the stream: they are not stored, not counted, and do not move the watermark. One without an
- * event time becomes a dead letter of the view.
+ * The rows of a query (history.c), one for each stream, become batches of the same kind, one after
+ * the other. They are no rows of the stream: they are not stored, not counted, and do not move the
+ * watermark. One without an event time becomes a dead letter of the view.
  *
- * When a view is created, or its query is replaced, others do not know the new state before it is complete, so that writers
- * continue (fill_beside): it is filled first with what a snapshot sees, then with the rows that were added to the stream
- * since that snapshot, in several passes. Only for the last one, which has few rows, writers are locked out. The rows that batches
- * of Kafka have added to a stream without retention are not there; a new view gets them from Kafka (seam.c), also one that
- * replaces another. Writers are locked out from the beginning before a source of such a stream knows its offsets, and if a
- * stream with argument staged_columns may not store columns that only this view needs.
+ * When a view is created, or its query is replaced, others do not know the new state before it is
+ * complete, so that writers continue (fill_beside): it is filled first with what a snapshot sees,
+ * then with the rows that were added to the stream since that snapshot, in several passes. Only for
+ * the last one, which has few rows, writers are locked out. The rows that batches of Kafka have
+ * added to a stream without retention are not there; a new view gets them from Kafka (seam.c), also
+ * one that replaces another. Writers are locked out from the beginning before a source of such a
+ * stream knows its offsets, and if a stream with argument staged_columns may not store columns that
+ * only this view needs.
  *
- * Locking: the caller has locked writers out, except in eddy_apply_fill_new and eddy_apply_refill; AccessShareLock on the segments,
- * which are not emptied meanwhile. Memory: the caller's; the rows spill to a temporary file beyond work_mem.
+ * Locking: the caller has locked writers out, except in eddy_apply_fill_new and eddy_apply_refill;
+ * AccessShareLock on the segments, which are not emptied meanwhile. Memory: the caller's; the rows
+ * spill to a temporary file beyond work_mem.
  *
  *-------------------------------------------------------------------------
  */
@@ -92,8 +96,8 @@ read_all_rows(RowReader *reader, Relation rel)
 }
 
 /*
- * Adds the rows of the stream's table or of one of its segments, in the stream's shape: all, or those that were
- * inserted since a snapshot.
+ * Adds the rows of the stream's table or of one of its segments, in the stream's shape: all, or
+ * those that were inserted since a snapshot.
  */
 static void
 read_rows(EddyBatch *batch, Relation rel, Snapshot since)
@@ -150,8 +154,8 @@ check_columns(const Filling *filling)
 }
 
 /*
- * Adds the rows of the stream to its batch, all or those since a snapshot, without those that the stream has
- * rejected.
+ * Adds the rows of the stream to its batch, all or those since a snapshot, without those that the
+ * stream has rejected.
  */
 static void
 read_stream(const Filling *filling, EddyApply *apply, Snapshot since)
@@ -165,7 +169,9 @@ read_stream(const Filling *filling, EddyApply *apply, Snapshot since)
 		read_rows(&apply->batch, part, since);
 		table_close(part, NoLock);
 	}
-	/* after reading, so that the lists of segments contain what those rows lack that were read last */
+	/*
+	 * after reading, so that the lists of segments contain what those rows lack that were read last
+	 */
 	check_columns(filling);
 	eddy_event_time_take(apply);
 	/* these have their dead letters already */
@@ -377,7 +383,9 @@ lock_writers(const EddyView *view, EddyReplacement *replacement)
 		eddy_view_lock_sources(view);
 }
 
-/* Fills a view, which reads these streams, while writers continue, and locks them out at the end. */
+/*
+ * Fills a view, which reads these streams, while writers continue, and locks them out at the end.
+ */
 static void
 fill_beside(const EddyView *view, Oid replaces, Filling *fillings, int count, EddyFillSource source,
 			const List *histories)
@@ -425,7 +433,10 @@ fill_beside(const EddyView *view, Oid replaces, Filling *fillings, int count, Ed
 	UnregisterSnapshot(since);
 }
 
-/* replacement: of the query of the view; replaces: a view that this one, a new one, will replace; or neither. */
+/*
+ * replacement: of the query of the view; replaces: a view that this one, a new one, will replace;
+ * or neither.
+ */
 static void
 fill_unlocked(const EddyView *view, EddyReplacement *replacement, Oid replaces, EddyFillSource source,
 			  const List *histories)
@@ -550,8 +561,8 @@ read_view(const EddyView *view, bool wanted)
 }
 
 /*
- * A view over a view whose rows change must have counted all of them: what it has not counted could not
- * be taken back. One that combines what its parent keeps finds it no more.
+ * A view over a view whose rows change must have counted all of them: what it has not counted could
+ * not be taken back. One that combines what its parent keeps finds it no more.
  */
 static void
 fill_from_view(const EddyView *view, const EddyView *parent, bool staged, List *changes)

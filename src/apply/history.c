@@ -4,12 +4,12 @@
  *    Rows of a stream from a query over ordinary tables, for the first content of a view.
  *
  * The query is parsed with the settings of its user, as the query of the view is. It is planned and
- * executed as the owner of the view, with pinned settings, like the expressions of views. Its columns
- * are those of the stream, by name, and are converted as INSERT converts them; columns of the stream
- * that it does not have are NULL.
+ * executed as the owner of the view, with pinned settings, like the expressions of views. Its
+ * columns are those of the stream, by name, and are converted as INSERT converts them; columns of
+ * the stream that it does not have are NULL.
  *
- * Locking: what the query reads is locked as for a SELECT, until the end of the transaction. Memory:
- * one context for the execution; rows are read in parts. A crash leaves nothing.
+ * Locking: what the query reads is locked as for a SELECT, until the end of the transaction.
+ * Memory: one context for the execution; rows are read in parts. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */

@@ -16,8 +16,8 @@
 typedef struct EddyHistory EddyHistory;
 
 /*
- * Starts a query, as a role, with the active snapshot. Its columns are matched with those of the stream, by
- * name.
+ * Starts a query, as a role, with the active snapshot. Its columns are matched with those of the
+ * stream, by name.
  */
 extern EddyHistory *eddy_history_begin(const EddyHistoryQuery *query, Oid role, Relation stream);
 

@@ -98,9 +98,9 @@ try_conversion(void (*function) (void *), RowData *data)
 }
 
 /*
- * The row in the slot as jsonb. A value of type json can contain what jsonb cannot, such as \u0000 or a number that is
- * too large; then the text of the row becomes a string. The row is late all the same: nobody could
- * repeat the batch without it. 0 if a type of the row has no text.
+ * The row in the slot as jsonb. A value of type json can contain what jsonb cannot, such as \u0000
+ * or a number that is too large; then the text of the row becomes a string. The row is late all the
+ * same: nobody could repeat the batch without it. 0 if a type of the row has no text.
  */
 static Datum
 row_as_jsonb(const LateReader *reader)

@@ -4,10 +4,10 @@
  *    The driver of a batch: rows, staging, views, dead letters, end.
  *
  * Every batch takes these steps, in one transaction, which is the source worker's or that of the
- * user's statement. What differs between the two are the operations of the input (apply.h).
- * A statement that has written to several streams has one batch for each; they go through each
- * step together, because maintenance locks views in one order over all of them (cascade.c). What observers of
- * views do with the changes comes after the last view.
+ * user's statement. What differs between the two are the operations of the input (apply.h). A
+ * statement that has written to several streams has one batch for each; they go through each step
+ * together, because maintenance locks views in one order over all of them (cascade.c). What
+ * observers of views do with the changes comes after the last view.
  *
  * Locking: the caller has locked the streams; after them, in this order, segment, state tables and
  * their rows, dead letters, and what the inputs store. Memory: batch.mcxt. An error, or a

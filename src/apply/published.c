@@ -4,19 +4,19 @@
  *    The watermarks of streams in shared memory.
  *
  * Every statement that adds rows to a stream with windows is judged by the watermark of the stream.
- * Reading it from the tables that store it (watermark.c) costs more than merging a row, so
- * the value is also published in shared memory: by the first process that has read it, and raised by each
- * transaction that has stored a later one, when it has committed.
+ * Reading it from the tables that store it (watermark.c) costs more than merging a row, so the
+ * value is also published in shared memory: by the first process that has read it, and raised by
+ * each transaction that has stored a later one, when it has committed.
  *
- * A transaction publishes after its changes have become visible, and before it releases its locks. So
- * a process that has obtained the lock on the windows (close.c) sees what those have stored that have
- * closed windows. Between the two moments others can see the watermark before; that only accepts rows
- * that are not late for any closed window. The value never decreases: it is a maximum, as in the
- * tables.
+ * A transaction publishes after its changes have become visible, and before it releases its locks.
+ * So a process that has obtained the lock on the windows (close.c) sees what those have stored that
+ * have closed windows. Between the two moments others can see the watermark before; that only
+ * accepts rows that are not late for any closed window. The value never decreases: it is a maximum,
+ * as in the tables.
  *
- * A process that reads the tables makes the entry first. What is published while it reads
- * is therefore not lost; if the entry is given to another stream, or reset, meanwhile, the value is not
- * published. What the transaction itself has stored counts for it alone, and vanishes with its
+ * A process that reads the tables makes the entry first. What is published while it reads is
+ * therefore not lost; if the entry is given to another stream, or reset, meanwhile, the value is
+ * not published. What the transaction itself has stored counts for it alone, and vanishes with its
  * subtransaction.
  *
  * On a standby the tables change by the replay of WAL, which publishes nothing. So the entries are
@@ -26,8 +26,8 @@
  * database, as do transactions that were prepared: their commit runs in another session.
  *
  * Locking: a spinlock for each entry. The number of entries is fixed, and the place of a stream is
- * given by its hash: streams with the same place read the tables more often. Memory: shared memory, and
- * TopTransactionContext. After a crash of the server there are no entries.
+ * given by its hash: streams with the same place read the tables more often. Memory: shared memory,
+ * and TopTransactionContext. After a crash of the server there are no entries.
  *
  *-------------------------------------------------------------------------
  */

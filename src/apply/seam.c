@@ -3,16 +3,17 @@
  * seam.c
  *    Where a history ends and the messages of Kafka begin, in streams that do not store messages.
  *
- * A new view is filled with what a snapshot sees, and then with the rows that its streams received since
- * (fill.c). Without retention a stream does not have the rows that batches of Kafka have added meanwhile. But the
- * same snapshot sees the offsets up to which these batches had come, since offsets and rows are committed together. So
- * when writers are locked out, and the offsets have advanced, the view is left to the worker that fills views from
- * Kafka (src/worker/catch_up.c): it reads the messages from these offsets on again, and hands the view over to the
- * sources where they are then. Rows of users, which are not in Kafka, were added by then. That worker also replaces the query of
- * a view: the new query gets a view of its own first, which is filled like this.
+ * A new view is filled with what a snapshot sees, and then with the rows that its streams received
+ * since (fill.c). Without retention a stream does not have the rows that batches of Kafka have
+ * added meanwhile. But the same snapshot sees the offsets up to which these batches had come, since
+ * offsets and rows are committed together. So when writers are locked out, and the offsets have
+ * advanced, the view is left to the worker that fills views from Kafka (src/worker/catch_up.c): it
+ * reads the messages from these offsets on again, and hands the view over to the sources where they
+ * are then. Rows of users, which are not in Kafka, were added by then. That worker also replaces
+ * the query of a view: the new query gets a view of its own first, which is filled like this.
  *
- * Locking: the caller's. Memory: the caller's. A crash leaves nothing, as the offsets of the view are stored in the
- * transaction of its creation.
+ * Locking: the caller's. Memory: the caller's. A crash leaves nothing, as the offsets of the view
+ * are stored in the transaction of its creation.
  *
  *-------------------------------------------------------------------------
  */

@@ -6,10 +6,11 @@
  * The capture trigger passes the rows that a statement has added. They are copied, because the
  * transition table is freed when the triggers of the statement have run. They wait until the
  * outermost statement ends, as reported by the executor and utility hooks; then all views of all
- * affected streams are maintained at once, in one order. So a statement that fires a thousand
- * inner INSERTs writes each group once. Rows that still wait when the transaction commits are
- * applied then. The rows of a COPY that is not part of another statement, into a table without further
- * triggers, are applied at once (api/copy_stream.c, or the capture trigger), which saves the copy of them.
+ * affected streams are maintained at once, in one order. So a statement that fires a thousand inner
+ * INSERTs writes each group once. Rows that still wait when the transaction commits are applied
+ * then. The rows of a COPY that is not part of another statement, into a table without further
+ * triggers, are applied at once (api/copy_stream.c, or the capture trigger), which saves the copy
+ * of them.
  *
  * Rows belong to the subtransaction that added them and vanish with it.
  *
@@ -157,8 +158,8 @@ is_ours(const Trigger *trigger)
 }
 
 /*
- * True if the current COPY waits for the end of no other statement, and no trigger of the user fires: none at
- * all, or none after the rows.
+ * True if the current COPY waits for the end of no other statement, and no trigger of the user
+ * fires: none at all, or none after the rows.
  */
 static bool
 ends_statement(Relation rel, bool after_only)
@@ -179,7 +180,10 @@ ends_statement(Relation rel, bool after_only)
 	return true;
 }
 
-/* True if the rows are to be counted: a restore loads the rows of a table before it creates the triggers. */
+/*
+ * True if the rows are to be counted: a restore loads the rows of a table before it creates the
+ * triggers.
+ */
 static bool
 is_captured(Relation rel)
 {
@@ -200,8 +204,8 @@ eddy_statement_can_copy(Relation rel)
 static void flush_pending(void);
 
 /*
- * Applies the rows of a transition table, without a copy of them, after those that functions have added to other
- * streams while they were read, in constraints for example.
+ * Applies the rows of a transition table, without a copy of them, after those that functions have
+ * added to other streams while they were read, in constraints for example.
  */
 void
 eddy_statement_apply_copy(Relation rel, Tuplestorestate *rows, const EddyCopyTimes *times)

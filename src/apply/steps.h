@@ -39,8 +39,8 @@ extern Datum eddy_dead_letter_row(const EddyBatch *batch, TupleTableSlot *row);
 extern void eddy_close_note(const EddyApply *apply);
 
 /*
- * Calls a function for each view, in a transaction of its own, and in the caller's memory context. The view itself lives until the
- * transaction ends.
+ * Calls a function for each view, in a transaction of its own, and in the caller's memory context.
+ * The view itself lives until the transaction ends.
  */
 typedef void (*EddyViewFunction) (const EddyView *view, void *arg);
 extern void eddy_apply_each_view(EddyViewFunction function, void *arg);

@@ -3,8 +3,8 @@
  * stream_cache.c
  *    Caches of what is known of streams, by the OID of their table.
  *
- * An entry is valid until the relcache entry of the stream is invalidated, or that of eddy._view, as
- * each change of a row of our catalog about the stream does.
+ * An entry is valid until the relcache entry of the stream is invalidated, or that of eddy._view,
+ * as each change of a row of our catalog about the stream does.
  *
  * No locks. Memory: CacheMemoryContext, for the life of the process.
  *

@@ -21,8 +21,8 @@ extern EddyStreamCache *eddy_stream_cache_create(const char *name, Size entry_si
 extern void *eddy_stream_cache_find(EddyStreamCache *cache, Oid stream);
 
 /*
- * Around reading what is not valid, so that neither a change meanwhile nor an error leaves an entry valid
- * that is not: before = changes(); read; entry->valid = (before == changes()).
+ * Around reading what is not valid, so that neither a change meanwhile nor an error leaves an entry
+ * valid that is not: before = changes(); read; entry->valid = (before == changes()).
  */
 extern uint64 eddy_stream_cache_changes(void);
 

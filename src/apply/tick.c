@@ -18,8 +18,9 @@
  * With auto_advance the watermark would move each second for ever, on a server without any
  * traffic. It is therefore raised in steps that grow with the time without rows, of 1/64 of it.
  *
- * On a server without traffic most ticks do nothing: nothing has become due if no transaction has changed anything since
- * a tick that had found nothing, and nothing depends on the clock alone. Still, one of ten ticks is made.
+ * On a server without traffic most ticks do nothing: nothing has become due if no transaction has
+ * changed anything since a tick that had found nothing, and nothing depends on the clock alone.
+ * Still, one of ten ticks is made.
  *
  * The clocks are in local memory. A worker that has just started has seen nothing before, and
  * therefore measures less than the true time.
@@ -210,8 +211,8 @@ list_united(List *views)
 }
 
 /*
- * Determines what is due in a stream; false if nothing is. Sets *waiting if something may become due by the
- * passing of time alone.
+ * Determines what is due in a stream; false if nothing is. Sets *waiting if something may become
+ * due by the passing of time alone.
  */
 static bool
 examine(const EddyStream *stream, List *united, int64 now, Due *due, bool *waiting)
@@ -267,7 +268,9 @@ needs_ticks(const EddyStream *stream, List *views)
 		Max(eddy_catalog_get_watermark(stream->relid).idle_user_rows, 0);
 }
 
-/* Lists what is due, of Due in mcxt. Sets *ticking if a stream needs ticks; *waiting: see examine. */
+/*
+ * Lists what is due, of Due in mcxt. Sets *ticking if a stream needs ticks; *waiting: see examine.
+ */
 static List *
 list_due(MemoryContext mcxt, bool *ticking, bool *waiting)
 {

@@ -12,9 +12,10 @@
  * Work is done in transactions of a limited number of groups. They lock groups without waiting,
  * so that batches wait for one of them at most, and never the other way round.
  *
- * Locking: if other views read the view, the share lock on the windows of the stream before any row, as
- * for a batch (close.c). What is not available within a short time is left for the next call. Errors are logged, and the view is not tried again for a minute. Memory: a context
- * that is deleted at the end. A crash leaves nothing.
+ * Locking: if other views read the view, the share lock on the windows of the stream before any
+ * row, as for a batch (close.c). What is not available within a short time is left for the next
+ * call. Errors are logged, and the view is not tried again for a minute. Memory: a context that is
+ * deleted at the end. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */

@@ -40,12 +40,13 @@
  * If no partition is live, W stays. A stream without event time uses processing time: W is the time
  * of the last batch.
  *
- * The watermark of a view over UNION ALL of several streams is the minimum over those that are not idle:
- * one of whose partitions is live. Without sources, a stream is idle once the tick has found that no rows
- * came for idle_timeout; until then it holds the windows of such views, even if it never had a row. The
- * watermark of such a view is at least the minimum of all of its streams, which never decreases, and what
- * eddy._watermark.raised of the view says. Whatever closes its windows without waiting for an idle stream
- * stores that watermark there first: when the stream becomes live again, the view's watermark remains.
+ * The watermark of a view over UNION ALL of several streams is the minimum over those that are not
+ * idle: one of whose partitions is live. Without sources, a stream is idle once the tick has found
+ * that no rows came for idle_timeout; until then it holds the windows of such views, even if it
+ * never had a row. The watermark of such a view is at least the minimum of all of its streams,
+ * which never decreases, and what eddy._watermark.raised of the view says. Whatever closes its
+ * windows without waiting for an idle stream stores that watermark there first: when the stream
+ * becomes live again, the view's watermark remains.
  *
  * A transaction that judges rows, or closes windows, reads W under a lock of its stream (close.c).
  * As W does not decrease, and is stored by the transaction that closes windows by it, no row is

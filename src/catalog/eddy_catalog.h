@@ -77,7 +77,10 @@ extern pg_uuid_t eddy_catalog_get_installation(void);
 /* A copy of the row with that Oid of a system catalog without a syscache for it, or NULL. */
 extern HeapTuple eddy_catalog_find_by_oid(Oid catalog, Oid index, AttrNumber attnum, Oid object);
 
-/* True if an object has a dependency of a type (pg_depend.deptype) on a relation, or a column of it. */
+/*
+ * True if an object has a dependency of a type (pg_depend.deptype) on a relation, or a column of
+ * it.
+ */
 extern bool eddy_catalog_depends(Oid classid, Oid object, Oid relid, bool on_column, char deptype);
 
 /* ---- streams (_stream) ---- */
@@ -129,13 +132,16 @@ extern List *eddy_catalog_list_all_segments(void);
 extern void eddy_catalog_insert_segment(const EddySegment *segment);
 
 /*
- * False if the row was concurrently changed or deleted since it was read. Names in omitted are added to those that are
- * stored; all are removed with EMPTY.
+ * False if the row was concurrently changed or deleted since it was read. Names in omitted are
+ * added to those that are stored; all are removed with EMPTY.
  */
 extern bool eddy_catalog_update_segment(const EddySegment *segment);
 extern void eddy_catalog_delete_segment(Oid relid);
 
-/* After a column was renamed: changes the name in the segments of the stream; after TRUNCATE: removes all names. */
+/*
+ * After a column was renamed: changes the name in the segments of the stream; after TRUNCATE:
+ * removes all names.
+ */
 extern void eddy_catalog_rename_omitted(Oid stream, const char *old_name, const char *new_name);
 extern void eddy_catalog_forget_omitted(Oid stream);
 
@@ -389,9 +395,10 @@ extern List *eddy_catalog_list_all_views(void);
 extern void eddy_catalog_insert_view(const EddyView *view);
 
 /*
- * The streams that a source is: itself, or those that a view reads, directly or through others. List of
- * Oid, sorted. ancestors: the views in between, of several sources (List of Oid), in no order. root_view: the
- * view whose watermark applies, because it is the first one that reads all of the streams; InvalidOid for a stream.
+ * The streams that a source is: itself, or those that a view reads, directly or through others.
+ * List of Oid, sorted. ancestors: the views in between, of several sources (List of Oid), in no
+ * order. root_view: the view whose watermark applies, because it is the first one that reads all of
+ * the streams; InvalidOid for a stream.
  */
 extern List *eddy_catalog_root_streams(Oid source);
 extern List *eddy_catalog_ancestors(List *sources);
@@ -488,7 +495,9 @@ typedef struct EddyChangeEntry
 	bytea	   *content;
 } EddyChangeEntry;
 
-/* The changes of some groups, which the caller has locked. Gives them a position after all others. */
+/*
+ * The changes of some groups, which the caller has locked. Gives them a position after all others.
+ */
 extern void eddy_catalog_insert_changes(int64 log, int64 layout, const EddyChangeEntry *entries,
 										int count);
 

@@ -3,7 +3,8 @@
  * late_row_count_table.c
  *    Rows of eddy._late_row_count: how many late rows each view has had.
  *
- * The counts are stripes (stripe.c), so that writers whose rows are late do not wait for each other.
+ * The counts are stripes (stripe.c), so that writers whose rows are late do not wait for each
+ * other.
  *
  * Locking, memory and crash behaviour: see stripe.c.
  *

@@ -74,7 +74,10 @@ find_view(List *views, Oid relid)
 	return NULL;
 }
 
-/* A view, after those that it reads: its streams are theirs. Views never read each other in a circle. */
+/*
+ * A view, after those that it reads: its streams are theirs. Views never read each other in a
+ * circle.
+ */
 static const Member *
 add_view(List *views, const EddyView *view)
 {
@@ -198,7 +201,9 @@ refresh(void)
 	return true;
 }
 
-/* A relation that was dropped in this command is known until its rows are deleted from our catalog. */
+/*
+ * A relation that was dropped in this command is known until its rows are deleted from our catalog.
+ */
 EddyMember
 eddy_catalog_member(Oid relid)
 {
@@ -212,8 +217,8 @@ eddy_catalog_member(Oid relid)
 }
 
 /*
- * eddy_catalog_is_segment is for DML, which must not fail in tables of all kinds when our catalog is
- * of another version. Batches, triggers of streams and DDL do fail then.
+ * eddy_catalog_is_segment is for DML, which must not fail in tables of all kinds when our catalog
+ * is of another version. Batches, triggers of streams and DDL do fail then.
  */
 bool
 eddy_catalog_is_segment(Oid relid)

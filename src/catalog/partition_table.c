@@ -161,7 +161,9 @@ eddy_catalog_advance_partition(const EddyPartition *partition, int64 expected_of
 	return hit;
 }
 
-/* Whatever the row contains: a batch that has read it fails at its compare-and-set, by the epoch. */
+/*
+ * Whatever the row contains: a batch that has read it fails at its compare-and-set, by the epoch.
+ */
 void
 eddy_catalog_seek_partition(int32 source, int32 partition, int64 next_offset)
 {

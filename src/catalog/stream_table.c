@@ -232,7 +232,8 @@ stored_omitted(Relation rel, HeapTuple tuple)
 
 /*
  * eddy_catalog_update_segment waits for a concurrent transaction that has changed the row: another
- * process has rotated the segments then. Other writers may have added omitted columns since it was read.
+ * process has rotated the segments then. Other writers may have added omitted columns since it was
+ * read.
  */
 bool
 eddy_catalog_update_segment(const EddySegment *segment)

@@ -4,12 +4,12 @@
  *    Counts that concurrent transactions add to without waiting for each other.
  *
  * A single row per stream or view would make concurrent writers wait for each other until they
- * commit. There are therefore several rows, called stripes, whose sum counts. A transaction adds
- * to a stripe that no other transaction is updating, by an update that does not wait; if there is
- * none, it inserts another one. So there are never more stripes than there were concurrent
- * writers. Each process remembers which stripe it used last, and where its row is, which usually saves
- * the search in the index. That place is only a hint: the row there is checked, and if it is not
- * the latest version of that stripe, the index is used. So it is when the page becomes full, because
+ * commit. There are therefore several rows, called stripes, whose sum counts. A transaction adds to
+ * a stripe that no other transaction is updating, by an update that does not wait; if there is
+ * none, it inserts another one. So there are never more stripes than there were concurrent writers.
+ * Each process remembers which stripe it used last, and where its row is, which usually saves the
+ * search in the index. That place is only a hint: the row there is checked, and if it is not the
+ * latest version of that stripe, the index is used. So it is when the page becomes full, because
  * searching removes old versions from it.
  *
  * Under REPEATABLE READ and SERIALIZABLE a stripe that was changed since the snapshot was taken
@@ -96,8 +96,8 @@ insert_index_entries(Relation rel, HeapTuple tuple)
 }
 
 /*
- * Adds to a stripe; false if another transaction is updating it, or has updated it meanwhile. *place
- * is set to that of the new version.
+ * Adds to a stripe; false if another transaction is updating it, or has updated it meanwhile.
+ * *place is set to that of the new version.
  */
 static bool
 add_to_stripe(const EddyStripeTable *table, Relation rel, HeapTuple old, const void *added,
@@ -143,8 +143,8 @@ number_of_stripe(Relation rel, HeapTuple tuple)
 }
 
 /*
- * Adds to the first of the stripes that the keys match and that can be updated now, which *used
- * is set to; false if there is none. With any_version, those changed since the snapshot was taken are
+ * Adds to the first of the stripes that the keys match and that can be updated now, which *used is
+ * set to; false if there is none. With any_version, those changed since the snapshot was taken are
  * used as well. *count is the number of stripes.
  */
 static bool
@@ -181,8 +181,8 @@ is_stripe(Relation rel, HeapTuple tuple, Oid owner, int64 stripe)
 }
 
 /*
- * Adds to the stripe that this process used last, at the place where it has written it. False if it is
- * not there any more, if it cannot be updated now, or if its page has little space.
+ * Adds to the stripe that this process used last, at the place where it has written it. False if it
+ * is not there any more, if it cannot be updated now, or if its page has little space.
  */
 static bool
 add_at_place(const EddyStripeTable *table, Relation rel, Oid owner, const void *added,

@@ -60,8 +60,8 @@ static const char *const table_names[EDDY_CATALOG_NTABLES] = {
 };
 
 /*
- * Tables that were found by name, until an invalidation of the server's caches of relations or schemas by name. Each user's statement
- * needs several of them.
+ * Tables that were found by name, until an invalidation of the server's caches of relations or
+ * schemas by name. Each user's statement needs several of them.
  */
 static Oid	found_relids[lengthof(table_names)];
 static uint64 name_changes = 0;

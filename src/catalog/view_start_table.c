@@ -3,9 +3,9 @@
  * view_start_table.c
  *    Rows of eddy._view_start and eddy._view_offset: views that are filled from Kafka.
  *
- * Both have rows from the creation of such a view until it has caught up: one row of _view_start, and
- * one of _view_offset for each partition that its worker reads. The offsets advance in the transactions
- * that change the view, by compare-and-set.
+ * Both have rows from the creation of such a view until it has caught up: one row of _view_start,
+ * and one of _view_offset for each partition that its worker reads. The offsets advance in the
+ * transactions that change the view, by compare-and-set.
  *
  * Locking, memory and crash behaviour: see table.c.
  *

@@ -405,7 +405,9 @@ write_view(const EddyView *view, Datum *values, bool *nulls)
 	write_changes(view, values, nulls);
 }
 
-/* Invalidates the caches about the sources of a view: which views follow from them, through others. */
+/*
+ * Invalidates the caches about the sources of a view: which views follow from them, through others.
+ */
 static void
 invalidate_sources(const EddyView *view)
 {
@@ -559,8 +561,8 @@ find_status(Relation rel, Oid view, const char *state, bool *same)
 }
 
 /*
- * Waits for a concurrent transaction that suspends or resumes the same view. A view that is starting
- * is not filled any more.
+ * Waits for a concurrent transaction that suspends or resumes the same view. A view that is
+ * starting is not filled any more.
  */
 bool
 eddy_catalog_suspend_view(const EddyView *view, const char *error, const char *sqlstate)

@@ -12,8 +12,8 @@
  * the view: its text is prepared when the transaction begins.
  *
  * Progress has the form that Debezium gives to logical decoding messages, which belong to no table
- * either: a topic of their own, operation "m", and content in base64. Logical messages themselves are
- * not sent, so that such a record cannot be forged.
+ * either: a topic of their own, operation "m", and content in base64. Logical messages themselves
+ * are not sent, so that such a record cannot be forged.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,7 +32,9 @@
 #define MESSAGE_SOURCE "\"schema\":\"\",\"table\":\"\","
 #define MESSAGES "LOGICAL_DECODING_MESSAGE"
 
-/* The first part of the prefix of a message that reports the progress of a view; its name follows. */
+/*
+ * The first part of the prefix of a message that reports the progress of a view; its name follows.
+ */
 #define PROGRESS_PREFIX "pg_eddy.progress."
 
 /* Microseconds from the epoch of Unix to that of PostgreSQL. */
@@ -382,7 +384,9 @@ append_transaction(EddyCdcState *state, EddyCdcRelation *relation)
 	append_order(state, view->count);
 }
 
-/* Appends the place of an event in its transaction, counted from 1: of all, and of its collection. */
+/*
+ * Appends the place of an event in its transaction, counted from 1: of all, and of its collection.
+ */
 static void
 append_order(EddyCdcState *state, int64 collection_order)
 {

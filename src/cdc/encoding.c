@@ -112,8 +112,8 @@ append_escapes(StringInfo out, const unsigned char *utf8, int len)
 }
 
 /*
- * Finds the server's own conversion to UTF-8, regardless of search_path; NULL if it does not exist, as
- * for MULE_INTERNAL. It is cached: a database does not change its encoding.
+ * Finds the server's own conversion to UTF-8, regardless of search_path; NULL if it does not exist,
+ * as for MULE_INTERNAL. It is cached: a database does not change its encoding.
  */
 static FmgrInfo *
 find_conversion(void)

@@ -3,23 +3,25 @@
  * in_progress.c
  *    Transactions that are sent before they commit: options "streaming" and "two-phase".
  *
- * With "two-phase", a transaction is sent when it is prepared. Its records have the position of PREPARE
- * and "gid"; COMMIT PREPARED and ROLLBACK PREPARED are records of their own. All of its changes are
- * known, so net changes are those of other transactions. If it was rolled back before it is decoded, the
- * server passes its changes only until catalogs have to be read, leaves the transaction in which it reads them,
- * and reports PREPARE nevertheless: what is not complete, and net changes, are then dropped.
+ * With "two-phase", a transaction is sent when it is prepared. Its records have the position of
+ * PREPARE and "gid"; COMMIT PREPARED and ROLLBACK PREPARED are records of their own. All of its
+ * changes are known, so net changes are those of other transactions. If it was rolled back before
+ * it is decoded, the server passes its changes only until catalogs have to be read, leaves the
+ * transaction in which it reads them, and reports PREPARE nevertheless: what is not complete, and
+ * net changes, are then dropped.
  *
  * With "streaming", the server passes parts of large transactions while these are in progress, and
  * reports later whether they, or some of their subtransactions, were aborted. The records have no
- * position, as that of the commit is not known; they have "xid", and "subxid" if a subtransaction has
- * made the change. Changes of different subtransactions cannot be combined before it is known which of
- * them remain, so "net" is off. The numbers continue from part to part.
+ * position, as that of the commit is not known; they have "xid", and "subxid" if a subtransaction
+ * has made the change. Changes of different subtransactions cannot be combined before it is known
+ * which of them remain, so "net" is off. The numbers continue from part to part.
  *
- * A part can end within any change, if the transaction was aborted meanwhile and catalogs cannot be read any
- * more: then an incomplete record is dropped. emit.c notes until where the pending ones are complete.
+ * A part can end within any change, if the transaction was aborted meanwhile and catalogs cannot be
+ * read any more: then an incomplete record is dropped. emit.c notes until where the pending ones
+ * are complete.
  *
- * Memory: a few bytes for each transaction in progress that was sent in part, in ctx->context, until it
- * ends.
+ * Memory: a few bytes for each transaction in progress that was sent in part, in ctx->context,
+ * until it ends.
  *
  *-------------------------------------------------------------------------
  */
@@ -77,7 +79,9 @@ eddy_cdc_set_in_progress(OutputPluginCallbacks *callbacks)
 	callbacks->stream_truncate_cb = stream_truncate;
 }
 
-/* Both are used only if the client has asked for them; a slot can be marked for two-phase decoding. */
+/*
+ * Both are used only if the client has asked for them; a slot can be marked for two-phase decoding.
+ */
 void
 eddy_cdc_start_in_progress(LogicalDecodingContext *ctx)
 {
@@ -117,8 +121,9 @@ prepare(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		begin_prepare(ctx, txn);
 
 	/*
-	 * The server has a historic snapshot unless the transaction was found to be rolled back, perhaps in a first
-	 * call of this function. ROLLBACK PREPARED follows, so it is enough that what was sent gets an outcome.
+	 * The server has a historic snapshot unless the transaction was found to be rolled back,
+	 * perhaps in a first call of this function. ROLLBACK PREPARED follows, so it is enough that
+	 * what was sent gets an outcome.
 	 */
 	if (HistoricSnapshotActive())
 		eddy_cdc_end_changes(ctx);

@@ -3,13 +3,14 @@
  * initial_rows.c
  *    All rows of a view, which eddy.send_snapshot has written for the slot of this decoding.
  *
- * They are rows of a table of pg_eddy, whose label (label.h) only superusers can set, and which belongs to
- * a superuser; a trigger refuses writes by all roles. So no other role can make a consumer receive such
- * rows, nor bytes that are not a row of the state table. The number for the types of its columns is
- * compared nevertheless.
+ * They are rows of a table of pg_eddy, whose label (label.h) only superusers can set, and which
+ * belongs to a superuser; a trigger refuses writes by all roles. So no other role can make a
+ * consumer receive such rows, nor bytes that are not a row of the state table. The number for the
+ * types of its columns is compared nevertheless.
  *
- * The transaction that has written them holds a lock against writers of the view. Changes of the view
- * that it has made itself before are sent first. The rows are visible ones, selected as all others.
+ * The transaction that has written them holds a lock against writers of the view. Changes of the
+ * view that it has made itself before are sent first. The rows are visible ones, selected as all
+ * others.
  *
  *-------------------------------------------------------------------------
  */

@@ -8,8 +8,8 @@
  * another name, and clients can be informed when the columns of a view have changed or it was
  * dropped.
  *
- * Views that are listed by name are looked for where the session begins, so that they are followed also
- * if they were renamed before their first change.
+ * Views that are listed by name are looked for where the session begins, so that they are followed
+ * also if they were renamed before their first change.
  *
  * A dropped view is detected at the end of the transaction that drops it: the server then has
  * processed the invalidation of its pg_class row. For that, the views that exist when the session
@@ -235,8 +235,8 @@ eddy_cdc_find_known_view(EddyCdcState *state, const char *id, Oid relid)
 }
 
 /*
- * Returns a view as the changes of its rows would find it, with its present name; NULL if the client has
- * not asked for it, or may not read it, or the relation is not a view with a label.
+ * Returns a view as the changes of its rows would find it, with its present name; NULL if the
+ * client has not asked for it, or may not read it, or the relation is not a view with a label.
  */
 EddyCdcView *
 eddy_cdc_select_view(EddyCdcState *state, Oid relid)
@@ -291,7 +291,9 @@ eddy_cdc_nth_view(EddyCdcState *state, int n)
 	return n < list_length(state->views->views) ? list_nth(state->views->views, n) : NULL;
 }
 
-/* Sets the name of a view. Its schema, which includes the name, has to be sent again if it differs. */
+/*
+ * Sets the name of a view. Its schema, which includes the name, has to be sent again if it differs.
+ */
 void
 eddy_cdc_name_view(EddyCdcView *view, const char *schema, const char *name)
 {

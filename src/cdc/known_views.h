@@ -20,7 +20,10 @@ typedef struct EddyCdcView
 	bool		shown;			/* the client may read it, and knows it or can do so */
 	bool		suspect;		/* may have been dropped */
 
-	/* rows of windows that end until this time expire if this transaction, or subtransaction, deletes them */
+	/*
+	 * rows of windows that end until this time expire if this transaction, or subtransaction,
+	 * deletes them
+	 */
 	TimestampTz expired_until;
 	TransactionId expired_by;	/* invalid: none */
 

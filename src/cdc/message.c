@@ -4,8 +4,8 @@
  *    Messages to the client, and signs of life while there are none. Both output plugins of pg_eddy
  *    contain this file.
  *
- * Records are collected in EddyCdcState.records. The caller sets ctx->write_location where the position
- * of the message is not that of the current change.
+ * Records are collected in EddyCdcState.records. The caller sets ctx->write_location where the
+ * position of the message is not that of the current change.
  *
  * Memory: the buffer of the records, which is released after a large message.
  *

@@ -451,7 +451,9 @@ eddy_cdc_net_discard(EddyCdcState *state)
 		empty(state->net);
 }
 
-/* The files of a sort are closed by tuplesort_end, or were at the end of the server's transaction. */
+/*
+ * The files of a sort are closed by tuplesort_end, or were at the end of the server's transaction.
+ */
 static void
 empty(EddyCdcNet *net)
 {

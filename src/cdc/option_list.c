@@ -3,8 +3,8 @@
  * option_list.c
  *    Options that a client of an output plugin gives, as a list of names and values.
  *
- * For both plugins, each of which has a table of its options. An unrecognized option, an invalid value
- * and an option given twice are errors. Memory: the caller's context.
+ * For both plugins, each of which has a table of its options. An unrecognized option, an invalid
+ * value and an option given twice are errors. Memory: the caller's context.
  *
  *-------------------------------------------------------------------------
  */

@@ -35,7 +35,8 @@ typedef struct EddyCdcOptionTable
 
 /*
  * Fills the struct of options from the defaults and from a list of DefElem. Sets seen[] for the
- * options that the client has given. Errors have SQLSTATE 22023, unless a parser raises another one.
+ * options that the client has given. Errors have SQLSTATE 22023, unless a parser raises another
+ * one.
  */
 extern void eddy_cdc_parse_list(const EddyCdcOptionTable *table, List *list, bool *seen,
 								void *options);
@@ -44,8 +45,8 @@ extern void eddy_cdc_parse_list(const EddyCdcOptionTable *table, List *list, boo
 extern void eddy_cdc_parse_boolean(const EddyCdcOption *option, const char *value, void *options);
 
 /*
- * Raises the error for a value that is not valid, or missing. The detail says which values are; hint can
- * be NULL.
+ * Raises the error for a value that is not valid, or missing. The detail says which values are;
+ * hint can be NULL.
  */
 extern void eddy_cdc_refuse_value(const EddyCdcOption *option, const char *value,
 								  const char *detail, const char *hint);

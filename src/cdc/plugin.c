@@ -128,7 +128,9 @@ eddy_cdc_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	}
 }
 
-/* Decodes a change of any table. A state table's role decides what the change means for its view. */
+/*
+ * Decodes a change of any table. A state table's role decides what the change means for its view.
+ */
 void
 eddy_cdc_decode_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused(),
 					   Relation relation, ReorderBufferChange *change)
@@ -164,7 +166,9 @@ eddy_cdc_decode_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_att
 	eddy_cdc_report_progress(ctx);
 }
 
-/* Decodes a TRUNCATE; each of its tables takes a number. Only superusers can truncate state tables. */
+/*
+ * Decodes a TRUNCATE; each of its tables takes a number. Only superusers can truncate state tables.
+ */
 void
 eddy_cdc_decode_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused(),
 						 int nrelations, Relation relations[],

@@ -3,12 +3,12 @@
  * plugin.h
  *    The state of one decoding, which all files of the output plugin share.
  *
- * plugin.c has the callbacks, in_progress.c those for transactions in progress, plugin_options.c the
- * client's options. view_label.c determines which tables are state tables, and relation.c caches their
- * descriptions. view_row.c turns changes of
- * their rows into changes of views, net.c combines these within a transaction, and emit.c adds them
- * as records of a format (format.h) to messages (message.c). view_filter.c has the option "views", known_views.c the views
- * of the session. row_json.c and json_writer.c turn values into JSON, and encoding.c text into UTF-8.
+ * plugin.c has the callbacks, in_progress.c those for transactions in progress, plugin_options.c
+ * the client's options. view_label.c determines which tables are state tables, and relation.c
+ * caches their descriptions. view_row.c turns changes of their rows into changes of views, net.c
+ * combines these within a transaction, and emit.c adds them as records of a format (format.h) to
+ * messages (message.c). view_filter.c has the option "views", known_views.c the views of the
+ * session. row_json.c and json_writer.c turn values into JSON, and encoding.c text into UTF-8.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,8 +35,8 @@ typedef struct EddyCdcState
 	struct EddyCdcViews *views; /* known_views.c */
 
 	/*
-	 * Returns the view with an ID if the client has asked for it; NULL: eddy_cdc_wants_view decides,
-	 * and progress is not described.
+	 * Returns the view with an ID if the client has asked for it; NULL: eddy_cdc_wants_view
+	 * decides, and progress is not described.
 	 */
 	struct EddyCdcView *(*select) (struct EddyCdcState *state, const char *id, Oid relid,
 								   const char *schema, const char *name);
@@ -69,9 +69,9 @@ typedef struct EddyCdcState
 extern void eddy_cdc_pin_settings(EddyCdcState *state);
 
 /*
- * Calls a function that may raise an error because of a value or of the catalogs, in a subtransaction.
- * Returns NULL, or the error, allocated in the current context. Errors for which neither is the cause,
- * such as a cancel request, are raised.
+ * Calls a function that may raise an error because of a value or of the catalogs, in a
+ * subtransaction. Returns NULL, or the error, allocated in the current context. Errors for which
+ * neither is the cause, such as a cancel request, are raised.
  */
 static inline ErrorData *
 eddy_cdc_attempt(void (*function) (void *arg), void *arg)

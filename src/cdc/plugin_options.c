@@ -80,8 +80,8 @@ static void check_format(const EddyCdcOption *option, const EddyCdcOptions *opti
 static void check_streaming(const EddyCdcOptions *options);
 
 /*
- * Fills *options from the client's list of DefElem, and from the defaults. Errors have SQLSTATE 22023,
- * or 0A000 for what the protocol has reserved.
+ * Fills *options from the client's list of DefElem, and from the defaults. Errors have SQLSTATE
+ * 22023, or 0A000 for what the protocol has reserved.
  */
 void
 eddy_cdc_parse_options(List *list, EddyCdcOptions *options)

@@ -7,14 +7,16 @@
  * would not do: every role can write them with pg_logical_emit_message().
  *
  * A record of progress says that the windows of the view that end until this time are final, and
- * that their rows have been sent. It is therefore sent after the rows of its transaction, and has a number
- * above those of all changes. The numbers count all such changes, whether they are sent or not.
+ * that their rows have been sent. It is therefore sent after the rows of its transaction, and has a
+ * number above those of all changes. The numbers count all such changes, whether they are sent or
+ * not.
  *
- * Rows of windows that have expired are deleted after the table was updated, by the same transaction, or the same
- * subtransaction; see view_row.c. So neither an update of another session nor one that was rolled back matters.
+ * Rows of windows that have expired are deleted after the table was updated, by the same
+ * transaction, or the same subtransaction; see view_row.c. So neither an update of another session
+ * nor one that was rolled back matters.
  *
- * While parts of a transaction are sent, it is not known which of its subtransactions will remain: the
- * progress of each is dropped when it is rolled back (in_progress.c).
+ * While parts of a transaction are sent, it is not known which of its subtransactions will remain:
+ * the progress of each is dropped when it is rolled back (in_progress.c).
  *
  *-------------------------------------------------------------------------
  */

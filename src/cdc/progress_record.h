@@ -15,8 +15,8 @@ extern void eddy_cdc_change_progress(EddyCdcState *state, EddyCdcRelation *entry
 									 Relation relation, ReorderBufferChange *change);
 
 /*
- * Adds the progress of a part of a transaction to a list, in the current memory context, and takes it
- * from such a list at the end.
+ * Adds the progress of a part of a transaction to a list, in the current memory context, and takes
+ * it from such a list at the end.
  */
 extern List *eddy_cdc_take_progress(EddyCdcState *state, List *list);
 extern void eddy_cdc_restore_progress(EddyCdcState *state, const List *list);

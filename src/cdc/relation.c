@@ -174,7 +174,10 @@ eddy_cdc_get_relation(EddyCdcState *state, Relation relation)
 		if (error != NULL)
 		{
 			clear_entry(entry);
-			/* not the fault of the table: the decoding may continue, after a transaction that was rolled back */
+			/*
+			 * not the fault of the table: the decoding may continue, after a transaction that was
+			 * rolled back
+			 */
 			if (eddy_subtransaction_is_disturbed(error))
 			{
 				entry->generation = 0;
@@ -351,7 +354,9 @@ describe_own_table(EddyCdcState *state, EddyCdcRelation *entry, Relation relatio
 {
 	MemoryContext old_context;
 
-	/* only superusers can set labels, but another role may own the table: it could write any bytes */
+	/*
+	 * only superusers can set labels, but another role may own the table: it could write any bytes
+	 */
 	if (label->role == EDDY_TABLE_INITIAL && !superuser_arg(relation->rd_rel->relowner))
 		return;
 	entry->context = AllocSetContextCreate(state->cache->context, "pg_eddy_cdc relation",

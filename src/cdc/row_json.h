@@ -31,8 +31,8 @@ extern void eddy_cdc_append_error(StringInfo out, const ErrorData *error);
 
 /*
  * The end of the records of a transaction in formats that have lsn, seq, xid and ts as fields of
- * each record: only the sequence number differs. The first two are operations of such a format, whose state
- * is the end alone.
+ * each record: only the sequence number differs. The first two are operations of such a format,
+ * whose state is the end alone.
  */
 extern void eddy_cdc_start_tail(EddyCdcState *state);
 extern void eddy_cdc_begin_tail(EddyCdcState *state, ReorderBufferTXN *txn);

@@ -45,8 +45,9 @@ static bool skip(const char **cursor, const char *text);
 static Oid	view_of_rule(Oid rule);
 
 /*
- * Returns the Oid of the view that a table is a state table of, or InvalidOid; *label is what the label of
- * the table says, with role EDDY_TABLE_AUXILIARY if there is none. A label that is not valid is a warning, as the slot has to advance.
+ * Returns the Oid of the view that a table is a state table of, or InvalidOid; *label is what the
+ * label of the table says, with role EDDY_TABLE_AUXILIARY if there is none. A label that is not
+ * valid is a warning, as the slot has to advance.
  */
 Oid
 eddy_cdc_find_view(Relation relation, EddyTableLabel *label)
@@ -140,8 +141,8 @@ skip(const char **cursor, const char *text)
 }
 
 /*
- * Parses attribute numbers of at least min, each after one space; false if one is not valid or there
- * are too many.
+ * Parses attribute numbers of at least min, each after one space; false if one is not valid or
+ * there are too many.
  */
 static bool
 parse_numbers(const char **cursor, AttrNumber *numbers, int max, int *count, int min)

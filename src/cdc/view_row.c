@@ -85,7 +85,10 @@ insert_row(LogicalDecodingContext *ctx, EddyCdcRelation *entry, Relation relatio
 		eddy_cdc_emit(ctx, &created);
 }
 
-/* Fills in values of the new row that the WAL has only in the old one: a pointer to an out-of-line value means that it was not changed. */
+/*
+ * Fills in values of the new row that the WAL has only in the old one: a pointer to an out-of-line
+ * value means that it was not changed.
+ */
 static void
 fill_unchanged(EddyCdcRelation *entry)
 {
@@ -262,8 +265,8 @@ get_options(LogicalDecodingContext *ctx)
 }
 
 /*
- * True if the client sees the row: it satisfies HAVING, where NULL counts as false, and it is final if
- * the client has asked for final rows only.
+ * True if the client sees the row: it satisfies HAVING, where NULL counts as false, and it is final
+ * if the client has asked for final rows only.
  */
 bool
 eddy_cdc_sees_row(const EddyCdcOptions *options, const EddyCdcRelation *entry, const Datum *values,
@@ -282,8 +285,8 @@ eddy_cdc_is_final(const EddyCdcRelation *entry, const Datum *values, const bool 
 }
 
 /*
- * True if the deleted row, of which the WAL holds all columns, belongs to a window that has expired. The transaction
- * has said so before.
+ * True if the deleted row, of which the WAL holds all columns, belongs to a window that has
+ * expired. The transaction has said so before.
  */
 static bool
 has_expired(const EddyCdcRelation *entry, TransactionId xid)
@@ -295,8 +298,8 @@ has_expired(const EddyCdcRelation *entry, TransactionId xid)
 }
 
 /*
- * True if the old and the new row of an entry have the same values in the columns of the view. A row
- * that becomes final is a difference for clients that want to know.
+ * True if the old and the new row of an entry have the same values in the columns of the view. A
+ * row that becomes final is a difference for clients that want to know.
  */
 bool
 eddy_cdc_same_row(const EddyCdcOptions *options, EddyCdcRelation *entry)

@@ -8,9 +8,9 @@
  * in one order, so each node remembers which one followed it last time; the name is only hashed
  * when that guess fails. If a field occurs twice, the last one wins, as in jsonb.
  *
- * Memory: a message is copied once into the caller's space, and short texts stay in that copy:
- * the quote before a string has room for the one-byte header of a short varlena. So a row of
- * numbers and short texts costs no allocation of its own. Larger messages are copied into a buffer that is
+ * Memory: a message is copied once into the caller's space, and short texts stay in that copy: the
+ * quote before a string has room for the one-byte header of a short varlena. So a row of numbers
+ * and short texts costs no allocation of its own. Larger messages are copied into a buffer that is
  * reused, as is the index of simdjson (json_shim.h).
  *
  *-------------------------------------------------------------------------

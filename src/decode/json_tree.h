@@ -56,8 +56,9 @@ eddy_json_tree_hash(const char *key, uint32 len)
 }
 
 /*
- * eddy_json_tree_is_key returns whether a text begins with the key of a node, which is plain, and the
- * quote after it. sizeof(uint64) bytes of the text are readable, and what follows is terminated.
+ * eddy_json_tree_is_key returns whether a text begins with the key of a node, which is plain, and
+ * the quote after it. sizeof(uint64) bytes of the text are readable, and what follows is
+ * terminated.
  */
 static inline bool
 eddy_json_tree_is_key(const EddyJsonNode *node, const char *text)

@@ -51,7 +51,10 @@ set_text_kind(EddyValueColumn *column, Oid type)
 	column->kind = type == VARCHAROID ? EDDY_VALUE_VARCHAR : EDDY_VALUE_BPCHAR;
 }
 
-/* Types whose values their input function makes, which gets arrays and JSON values in the form of their type. */
+/*
+ * Types whose values their input function makes, which gets arrays and JSON values in the form of
+ * their type.
+ */
 static void
 set_input_kind(EddyValueColumn *column, Oid base)
 {

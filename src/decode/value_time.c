@@ -188,7 +188,9 @@ parse_clock(const char **pp, const char *end, int64 *microseconds)
 	return EDDY_VALUE_OK;
 }
 
-/* The day that was read last, in the form YYYY-MM-DD: that of the next message is mostly the same. */
+/*
+ * The day that was read last, in the form YYYY-MM-DD: that of the next message is mostly the same.
+ */
 static char last_day[DAY_LENGTH] = {'2', '0', '0', '0', '-', '0', '1', '-', '0', '1'};
 static int	last_day_number = 0;
 

@@ -216,10 +216,10 @@ close_pipe(int fds[2])
 /*
  * start is rd_kafka_new with all signals blocked. NULL leaves conf to the caller.
  *
- * librdkafka rounds the time until its next timer down to milliseconds, and spends the rest calling clock_gettime:
- * nearly a millisecond each second (seen in 2.0.2). Its threads inherit the slack of the timers of the one that
- * starts them. If the kernel may wake them somewhat later, the time has come. This concerns timeouts only,
- * not the arrival of messages.
+ * librdkafka rounds the time until its next timer down to milliseconds, and spends the rest calling
+ * clock_gettime: nearly a millisecond each second (seen in 2.0.2). Its threads inherit the slack of
+ * the timers of the one that starts them. If the kernel may wake them somewhat later, the time has
+ * come. This concerns timeouts only, not the arrival of messages.
  */
 static rd_kafka_t *
 start(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *errstr, size_t size)
@@ -417,7 +417,9 @@ eddy_kafka_serve_events(EddyKafkaConnection *connection, EddyKafkaError *error)
 	rd_kafka_event_t *event;
 	bool		ok = true;
 
-	/* writing a log line checks for interrupts: the process must not exit before events are freed */
+	/*
+	 * writing a log line checks for interrupts: the process must not exit before events are freed
+	 */
 	HOLD_INTERRUPTS();
 	while ((event = rd_kafka_queue_poll(connection->events, 0)) != NULL)
 	{

@@ -3,8 +3,8 @@
  * connection.h
  *    A connection of librdkafka to the brokers of a Kafka server, whatever it is used for.
  *
- * The only header that includes rdkafka.h, for files that send or receive messages in a way of their
- * own. What only consumes a topic uses client.h.
+ * The only header that includes rdkafka.h, for files that send or receive messages in a way of
+ * their own. What only consumes a topic uses client.h.
  *
  *-------------------------------------------------------------------------
  */

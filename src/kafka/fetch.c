@@ -100,8 +100,8 @@ eddy_kafka_assign(EddyKafkaClient *client, const char *topic, const EddyKafkaSta
 }
 
 /*
- * eddy_kafka_unassign ends fetching, and what inquiry.c does. Requests that follow then wait for one
- * fetch at most.
+ * eddy_kafka_unassign ends fetching, and what inquiry.c does. Requests that follow then wait for
+ * one fetch at most.
  */
 void
 eddy_kafka_unassign(EddyKafkaClient *client)

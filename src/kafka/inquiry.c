@@ -10,9 +10,9 @@
  * there is one inquiry at a time.
  *
  * The thread calls librdkafka only: nothing of the server, no palloc, no ereport. It blocks all
- * signals. What it shares with the worker is read by one of them at a time: the worker waits for the
- * end of the thread before it reads the result. The thread announces its end by a byte in the pipe
- * on which the worker sleeps. If the process exits, eddy_kafka_close waits for it.
+ * signals. What it shares with the worker is read by one of them at a time: the worker waits for
+ * the end of the thread before it reads the result. The thread announces its end by a byte in the
+ * pipe on which the worker sleeps. If the process exits, eddy_kafka_close waits for it.
  *
  *-------------------------------------------------------------------------
  */
@@ -94,8 +94,8 @@ free_inquiry(EddyKafkaInquiry *inquiry)
 }
 
 /*
- * eddy_kafka_ask requests the number of partitions of a topic, and the ends of the given ones, count
- * of them in ascending order. eddy_kafka_fd() becomes readable with the response, and
+ * eddy_kafka_ask requests the number of partitions of a topic, and the ends of the given ones,
+ * count of them in ascending order. eddy_kafka_fd() becomes readable with the response, and
  * eddy_kafka_answered then returns true. False if the process cannot start a thread.
  */
 bool
@@ -147,8 +147,8 @@ eddy_kafka_answered(EddyKafkaClient *client)
 }
 
 /*
- * eddy_kafka_answer returns the response: see eddy_kafka_partition_count for the number of partitions and
- * the cluster, eddy_kafka_list_offsets for the ends.
+ * eddy_kafka_answer returns the response: see eddy_kafka_partition_count for the number of
+ * partitions and the cluster, eddy_kafka_list_offsets for the ends.
  */
 bool
 eddy_kafka_answer(EddyKafkaClient *client, int *npartitions, char **cluster_id, int64 *ends,

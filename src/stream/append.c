@@ -3,9 +3,10 @@
  * append.c
  *    Storing the rows of a user's COPY in the table of a stream.
  *
- * Users' rows are stored in the table itself, where its owner expects them, and on pages that retention
- * has made free. So they are inserted as COPY does it, through shared buffers. Tuples are formed as
- * for Kafka (row_data.c). The caller has completed and checked the rows; the table has no indexes.
+ * Users' rows are stored in the table itself, where its owner expects them, and on pages that
+ * retention has made free. So they are inserted as COPY does it, through shared buffers. Tuples are
+ * formed as for Kafka (row_data.c). The caller has completed and checked the rows; the table has no
+ * indexes.
  *
  * Locking: the caller holds RowExclusiveLock on the stream. Memory: a chunk of rows; the copy of
  * all rows, for the views, is the caller's.
@@ -49,7 +50,10 @@ eddy_stream_begin_append(Relation rel)
 	return appender;
 }
 
-/* Forms a row without NULLs and without values that need more than being copied; NULL for other rows. */
+/*
+ * Forms a row without NULLs and without values that need more than being copied; NULL for other
+ * rows.
+ */
 static HeapTupleHeader
 form_common_row(EddyAppender *appender, const Datum *values, const bool *nulls, Size *len)
 {

@@ -3,8 +3,8 @@
  * chunk.c
  *    Rows that are inserted into a table at once.
  *
- * Tuples are formed by the caller, in the memory of the chunk or elsewhere, and handed to the table access
- * method together. Slots and the ring of shared buffers are kept from chunk to chunk.
+ * Tuples are formed by the caller, in the memory of the chunk or elsewhere, and handed to the table
+ * access method together. Slots and the ring of shared buffers are kept from chunk to chunk.
  *
  * Locking: the caller has locked the table. Memory: a chunk of rows, in a context of its own.
  *

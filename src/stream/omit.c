@@ -12,14 +12,15 @@
  *   readers         the names in staged_columns
  *
  * The set is determined when a batch has locked the stream (worker/definition.c), under a lock that
- * conflicts with the creation of a view. So a view never counts a row that lacks one of its columns,
- * unless it is filled with rows that are older than it. Therefore each segment has a list of the columns
- * that some of its rows lack, which is written with the first of these rows and removed when the
- * segment is emptied; filling checks it (eddy_stream_missing_column). Rows that users insert have all columns.
+ * conflicts with the creation of a view. So a view never counts a row that lacks one of its
+ * columns, unless it is filled with rows that are older than it. Therefore each segment has a list
+ * of the columns that some of its rows lack, which is written with the first of these rows and
+ * removed when the segment is emptied; filling checks it (eddy_stream_missing_column). Rows that
+ * users insert have all columns.
  *
- * Locking: the stream is locked by the caller; the row of eddy._segment is locked when a name is added, until
- * the transaction ends. Memory: the caller's context. After a crash segments are empty, and the lists remain, which
- * is noticed by the size of a segment.
+ * Locking: the stream is locked by the caller; the row of eddy._segment is locked when a name is
+ * added, until the transaction ends. Memory: the caller's context. After a crash segments are
+ * empty, and the lists remain, which is noticed by the size of a segment.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,7 +45,10 @@
 /* Attempts to add names to a segment while other workers do. */
 #define NOTE_ATTEMPTS 10
 
-/* The number of an attribute in sets, which are offset as those of the server are: 0 stands for all. */
+/*
+ * The number of an attribute in sets, which are offset as those of the server are: 0 stands for
+ * all.
+ */
 #define MEMBER(attnum) ((attnum) - FirstLowInvalidHeapAttributeNumber)
 
 /* ---- what the table itself needs ---- */
@@ -175,8 +179,9 @@ invert(const Bitmapset *columns, Relation rel)
 }
 
 /*
- * eddy_stream_omitted_columns returns the attributes that rows from Kafka do not get at present: those that
- * nothing needs or, with a view, that neither this view nor the table does. NULL if they get all.
+ * eddy_stream_omitted_columns returns the attributes that rows from Kafka do not get at present:
+ * those that nothing needs or, with a view, that neither this view nor the table does. NULL if they
+ * get all.
  */
 Bitmapset *
 eddy_stream_omitted_columns(const EddyStream *stream, Relation rel, const EddyView *only)
@@ -193,7 +198,10 @@ eddy_stream_omitted_columns(const EddyStream *stream, Relation rel, const EddyVi
 	return invert(columns, rel);
 }
 
-/* eddy_stream_lacks_columns returns whether the rows that arrive before a view exists lack columns that it needs. */
+/*
+ * eddy_stream_lacks_columns returns whether the rows that arrive before a view exists lack columns
+ * that it needs.
+ */
 bool
 eddy_stream_lacks_columns(const EddyStream *stream, Relation rel, const EddyView *view)
 {
@@ -206,7 +214,10 @@ eddy_stream_lacks_columns(const EddyStream *stream, Relation rel, const EddyView
 	return !bms_is_subset(invert(columns, rel), eddy_stream_omitted_columns(stream, rel, view));
 }
 
-/* eddy_stream_shows_late_rows returns whether a view stores late rows, with all of their columns: late => 'keep' and 'update'. */
+/*
+ * eddy_stream_shows_late_rows returns whether a view stores late rows, with all of their columns:
+ * late => 'keep' and 'update'.
+ */
 bool
 eddy_stream_shows_late_rows(const EddyStream *stream)
 {
@@ -232,8 +243,8 @@ find_segment(Oid stream, Oid relid)
 }
 
 /*
- * eddy_stream_note_omitted adds the columns that the rows of a batch lack to the list of the segment, which the
- * caller has locked, before they are written.
+ * eddy_stream_note_omitted adds the columns that the rows of a batch lack to the list of the
+ * segment, which the caller has locked, before they are written.
  */
 void
 eddy_stream_note_omitted(const EddyBatch *batch, Oid relid)
@@ -260,8 +271,8 @@ eddy_stream_note_omitted(const EddyBatch *batch, Oid relid)
 }
 
 /*
- * eddy_stream_missing_column returns the name of a column that a view needs and some stored row lacks, NULL if there
- * is none. The segments are locked, so that none is emptied.
+ * eddy_stream_missing_column returns the name of a column that a view needs and some stored row
+ * lacks, NULL if there is none. The segments are locked, so that none is emptied.
  */
 const char *
 eddy_stream_missing_column(const EddyStream *stream, Relation rel, const EddyView *view)
@@ -327,8 +338,8 @@ eddy_stream_check_staged_columns(Relation rel, const List *names)
 }
 
 /*
- * eddy_stream_stage_columns changes the list of a stream. The lock waits for batches in progress: all rows that
- * arrive after the commit have the columns.
+ * eddy_stream_stage_columns changes the list of a stream. The lock waits for batches in progress:
+ * all rows that arrive after the commit have the columns.
  */
 void
 eddy_stream_stage_columns(Oid relid, bool omits, List *names)

@@ -109,7 +109,10 @@ is_changeable(Oid function, void *context pg_attribute_unused())
 	return function >= FirstUnpinnedObjectId;
 }
 
-/* True if an expression calls a function that can be replaced, or checks the constraints of a domain. */
+/*
+ * True if an expression calls a function that can be replaced, or checks the constraints of a
+ * domain.
+ */
 static bool
 find_changeable(Node *node, void *context)
 {
@@ -212,8 +215,8 @@ compile_checks(EddyRowPreparer *preparer)
 
 /*
  * eddy_stream_begin_prepare compiles defaults, generated columns and constraints of the stream; the
- * preparer lives in mcxt. It has to be replaced when the relcache entry of the stream, a type of its
- * columns or, if eddy_stream_calls_functions, any function was invalidated. decoded[a - 1]: the
+ * preparer lives in mcxt. It has to be replaced when the relcache entry of the stream, a type of
+ * its columns or, if eddy_stream_calls_functions, any function was invalidated. decoded[a - 1]: the
  * attribute comes from the message or its metadata.
  */
 EddyRowPreparer *

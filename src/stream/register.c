@@ -126,7 +126,9 @@ check_table(Relation rel)
 				 errmsg("cannot make \"%s\" a stream", name),
 				 errdetail_internal("%s", problem.detail),
 				 problem.hint ? errhint("%s", problem.hint) : 0));
-	/* not has_subclass: relhassubclass remains set when the children, such as segments, are dropped */
+	/*
+	 * not has_subclass: relhassubclass remains set when the children, such as segments, are dropped
+	 */
 	if (find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -199,7 +201,9 @@ check_triggers(Oid relid)
 	relation_close(rel, NoLock);
 }
 
-/* Creates the triggers with the rights of the extension's owner: only it may use their functions. */
+/*
+ * Creates the triggers with the rights of the extension's owner: only it may use their functions.
+ */
 static void
 create_triggers(Oid relid, const char *event_time)
 {

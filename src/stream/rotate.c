@@ -23,13 +23,13 @@
  * notes are in memory; a restart of the worker only delays the deletion. Rows are deleted below
  * the level of triggers, so views are not affected; autovacuum reclaims the space.
  *
- * Locking: all locks are conditional, and are tried again after a second if they are not
- * available. An object lock on the stream before segments are emptied, which those take in share mode
- * who must see all rows from now on. AccessExclusiveLock on a segment, ShareUpdateExclusiveLock on a
- * stream that gets or loses a segment, RowExclusiveLock on a stream whose rows are deleted.
- * The one exception: when readers have kept segments from being emptied so that
- * one had to be added, we wait a short time for the next one, because readers that
- * always overlap would otherwise let the stream grow without bound.
+ * Locking: all locks are conditional, and are tried again after a second if they are not available.
+ * An object lock on the stream before segments are emptied, which those take in share mode who must
+ * see all rows from now on. AccessExclusiveLock on a segment, ShareUpdateExclusiveLock on a stream
+ * that gets or loses a segment, RowExclusiveLock on a stream whose rows are deleted. The one
+ * exception: when readers have kept segments from being emptied so that one had to be added, we
+ * wait a short time for the next one, because readers that always overlap would otherwise let the
+ * stream grow without bound.
  *
  *-------------------------------------------------------------------------
  */

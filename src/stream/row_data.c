@@ -3,10 +3,11 @@
  * row_data.c
  *    Forming the data of common rows.
  *
- * heap_compute_data_size and heap_fill_tuple take more than a tenth of the time of a worker that stores
- * rows, because they handle everything that a tuple can contain. Rows from Kafka mostly consist of
- * values of fixed length and short texts, without NULLs but for columns that are NULL in each row. Such rows are formed
- * here, with the same result. Values that are stored elsewhere, or in an expanded form, are not expected here.
+ * heap_compute_data_size and heap_fill_tuple take more than a tenth of the time of a worker that
+ * stores rows, because they handle everything that a tuple can contain. Rows from Kafka mostly
+ * consist of values of fixed length and short texts, without NULLs but for columns that are NULL in
+ * each row. Such rows are formed here, with the same result. Values that are stored elsewhere, or
+ * in an expanded form, are not expected here.
  *
  * No locks. Memory: the caller's context.
  *

@@ -3,12 +3,12 @@
  * segment.c
  *    Staging segments as objects: creating them, their dependencies, dropping them.
  *
- * A segment is an UNLOGGED inheritance child of the user's table in schema eddy. Users do
- * not have CREATE there, so the extension's owner creates it and then changes its owner to the
- * stream's owner. Other roles have no privileges on it: they read it through the user's table, whose
+ * A segment is an UNLOGGED inheritance child of the user's table in schema eddy. Users do not have
+ * CREATE there, so the extension's owner creates it and then changes its owner to the stream's
+ * owner. Other roles have no privileges on it: they read it through the user's table, whose
  * privileges and policies apply. It is not a member of the extension (dropping the user's table
- * would try to drop the extension); instead it has an AUTO dependency on its
- * parent in addition to the NORMAL one of inheritance, so that DROP TABLE drops it as well.
+ * would try to drop the extension); instead it has an AUTO dependency on its parent in addition to
+ * the NORMAL one of inheritance, so that DROP TABLE drops it as well.
  *
  * Autovacuum is off for segments: their rows are inserted once, never updated
  * and removed by emptying the whole segment, so a vacuum would not remove anything
@@ -194,8 +194,8 @@ create_command(Relation parent, const char *segment_name)
 }
 
 /*
- * The command names the parent, whose lock does not keep its schema from being renamed: the segment must not become a
- * child of another table.
+ * The command names the parent, whose lock does not keep its schema from being renamed: the segment
+ * must not become a child of another table.
  */
 static void
 check_new_segment(Oid segment, Relation parent)

@@ -60,7 +60,10 @@ extern const char *eddy_stream_check_segment(Oid relid, Relation stream);
 
 /* ---- columns that rows from Kafka do not get (omit.c) ---- */
 
-/* The attributes that nothing needs; with a view: neither this view nor the table. NULL: there are none. */
+/*
+ * The attributes that nothing needs; with a view: neither this view nor the table. NULL: there are
+ * none.
+ */
 extern Bitmapset *eddy_stream_omitted_columns(const EddyStream *stream, Relation rel,
 											  const EddyView *only);
 
@@ -113,8 +116,8 @@ typedef struct EddyAppender EddyAppender;
 extern EddyAppender *eddy_stream_begin_append(Relation rel);
 
 /*
- * Takes a complete row, of which copy receives one. True: eddy_stream_flush_append must be called before the
- * next row. It stores the rows, and returns the number of rows so far.
+ * Takes a complete row, of which copy receives one. True: eddy_stream_flush_append must be called
+ * before the next row. It stores the rows, and returns the number of rows so far.
  */
 extern bool eddy_stream_append(EddyAppender *appender, Datum *values, bool *nulls,
 							   Tuplestorestate *copy);
@@ -123,7 +126,9 @@ extern void eddy_stream_end_append(EddyAppender *appender);
 
 /* ---- retention (rotate.c) ---- */
 
-/* Called by the database's worker outside a transaction; returns milliseconds until the next call. */
+/*
+ * Called by the database's worker outside a transaction; returns milliseconds until the next call.
+ */
 extern long eddy_stream_housekeep(void);
 
 /* Until the transaction ends, no segment of a stream is emptied or dropped. Writers continue. */

@@ -3,10 +3,10 @@
  * write.c
  *    The hot path: appending a batch's rows to the current staging segment.
  *
- * Rows are formed on pages that are appended to the segment as a whole (pages.c). What remains of
- * a batch, less than a page, and large rows are handed to the table access method, in chunks. Nothing
- * is allocated per row. Slots, pages and the ring of shared buffers are kept for as
- * long as the process writes to the same segment.
+ * Rows are formed on pages that are appended to the segment as a whole (pages.c). What remains of a
+ * batch, less than a page, and large rows are handed to the table access method, in chunks. Nothing
+ * is allocated per row. Slots, pages and the ring of shared buffers are kept for as long as the
+ * process writes to the same segment.
  *
  * A segment has the columns of its stream; after ADD and DROP COLUMN their order can differ,
  * and they are then matched by name. Before the first row is written after any change of the

@@ -3,11 +3,11 @@
  * aggregate_exact_sum.c
  *    eddy._exact_sum(numeric): a sum from which values can be taken back exactly.
  *
- * A view whose source takes rows back (kind_retracting.c) computes sum and avg of integers and numerics
- * from it. What sum(numeric) of the server gives is not only the sum: infinite values and NaN hide it
- * while they are there, and the number of decimal places is the largest one of all values. So the state has
- * the sum of the finite values, the numbers of the others, and how many values have which number of decimal
- * places, which are few.
+ * A view whose source takes rows back (kind_retracting.c) computes sum and avg of integers and
+ * numerics from it. What sum(numeric) of the server gives is not only the sum: infinite values and
+ * NaN hide it while they are there, and the number of decimal places is the largest one of all
+ * values. So the state has the sum of the finite values, the numbers of the others, and how many
+ * values have which number of decimal places, which are few.
  *
  * The state is NULL until the first value, and a bytea with a header and a numeric afterwards.
  *
@@ -75,9 +75,10 @@ zero(void)
 }
 
 /*
- * Whether a value that is stored in size bytes is a finite numeric. A numeric has its sign, decimal places and weight in
- * a header of two bytes, or of four if the first bit is not set, and then digits to the base 10000. The server
- * trusts that the header is complete, and computes the number of digits from it.
+ * Whether a value that is stored in size bytes is a finite numeric. A numeric has its sign, decimal
+ * places and weight in a header of two bytes, or of four if the first bit is not set, and then
+ * digits to the base 10000. The server trusts that the header is complete, and computes the number
+ * of digits from it.
  */
 static bool
 is_finite_numeric(const char *sum, Size size)

@@ -8,8 +8,9 @@
  * last to arrive for the largest. Combining keeps that rule if the left state is that of the
  * earlier rows.
  *
- * The state has the value and the order of one row. It is serialized as pack.c describes, and resolved before
- * anything looks at its values: when it is deserialized, or in an Agg node when it is combined.
+ * The state has the value and the order of one row. It is serialized as pack.c describes, and
+ * resolved before anything looks at its values: when it is deserialized, or in an Agg node when it
+ * is combined.
  *
  * No locks. Memory: the aggregate's context.
  *

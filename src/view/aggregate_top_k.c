@@ -17,8 +17,9 @@
  * Counters are in an array; a hash table finds them by value, and a heap of their indexes has the
  * smallest count at its top.
  *
- * No locks. Memory: the aggregate's context, of at most m counters and values. Combining makes a new state, and
- * frees the one that it replaces; a state that was deserialized belongs to the caller's context.
+ * No locks. Memory: the aggregate's context, of at most m counters and values. Combining makes a
+ * new state, and frees the one that it replaces; a state that was deserialized belongs to the
+ * caller's context.
  *
  *-------------------------------------------------------------------------
  */

@@ -46,8 +46,8 @@
 
 /*
  * eddy_analyze_flatten returns the part of a definition that is maintained, as one SELECT that has
- * the stream in its own FROM clause, and plain GROUP BY if any: what applies to the rows of one stream, if
- * UNION ALL reads several. A copy.
+ * the stream in its own FROM clause, and plain GROUP BY if any: what applies to the rows of one
+ * stream, if UNION ALL reads several. A copy.
  */
 Query *
 eddy_analyze_flatten(Query *definition, Oid stream)
@@ -74,7 +74,10 @@ list_sources(Query *definition)
 	return eddy_flatten_list_sources(layers.core);
 }
 
-/* eddy_analyze_sources returns the streams, and the views in the place of streams, that a definition reads. */
+/*
+ * eddy_analyze_sources returns the streams, and the views in the place of streams, that a
+ * definition reads.
+ */
 List *
 eddy_analyze_sources(Query *definition)
 {
@@ -125,8 +128,9 @@ final_values_add_up(Oid aggfnoid)
 }
 
 /*
- * Describes the arguments of an aggregate after those of a function that it calls, so that the function knows
- * the types of the values in its states (pack.c), which a stored state cannot say reliably.
+ * Describes the arguments of an aggregate after those of a function that it calls, so that the
+ * function knows the types of the values in its states (pack.c), which a stored state cannot say
+ * reliably.
  */
 static void
 add_argument_types(Expr *call, const Oid *types, int ntypes)
@@ -178,7 +182,10 @@ analyze_aggregate(EddyAggregate *agg, Aggref *aggref)
 		agg->state_typmod = -1;
 	}
 
-	/* a combine function is a transition function whose one input is a state; see add_argument_types */
+	/*
+	 * a combine function is a transition function whose one input is a state; see
+	 * add_argument_types
+	 */
 	fmgr_info(form->aggcombinefn, &agg->combine);
 	build_aggregate_transfn_expr(&agg->transtype, 1, 0, false, agg->transtype,
 								 aggref->inputcollid, form->aggcombinefn, InvalidOid, &expr,
@@ -616,7 +623,10 @@ analyze_source(EddyViewPlan *plan, Query *definition, Oid source)
 	PG_END_TRY();
 }
 
-/* The keys, aggregates and state tables must be those of the first source: only the delta query differs. */
+/*
+ * The keys, aggregates and state tables must be those of the first source: only the delta query
+ * differs.
+ */
 static void
 check_same_layout(const EddyViewPlan *plan, const EddyViewPlan *other)
 {
@@ -634,9 +644,9 @@ check_same_layout(const EddyViewPlan *plan, const EddyViewPlan *other)
 }
 
 /*
- * eddy_analyze_query takes a definition apart into *plan, all in the current memory context. The kind
- * is chosen if the plan has none. Raises
- * ERRCODE_FEATURE_NOT_SUPPORTED with reason and hint for what cannot be maintained incrementally.
+ * eddy_analyze_query takes a definition apart into *plan, all in the current memory context. The
+ * kind is chosen if the plan has none. Raises ERRCODE_FEATURE_NOT_SUPPORTED with reason and hint
+ * for what cannot be maintained incrementally.
  */
 void
 eddy_analyze_query(EddyViewPlan *plan, Query *definition)

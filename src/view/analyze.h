@@ -11,8 +11,8 @@
 #include "view/plan.h"
 
 /*
- * The streams that a definition reads: List of Oid, in the order of its branches; errors for shapes that
- * cannot be maintained.
+ * The streams that a definition reads: List of Oid, in the order of its branches; errors for shapes
+ * that cannot be maintained.
  */
 extern List *eddy_analyze_sources(Query *query);
 
@@ -20,8 +20,8 @@ extern List *eddy_analyze_sources(Query *query);
 extern Query *eddy_analyze_flatten(Query *definition, Oid stream);
 
 /*
- * All of it, into a plan, and those of further streams (plan->others); of its kind, or of the first one that
- * accepts the definition.
+ * All of it, into a plan, and those of further streams (plan->others); of its kind, or of the first
+ * one that accepts the definition.
  */
 extern void eddy_analyze_query(EddyViewPlan *plan, Query *query);
 

@@ -3,18 +3,18 @@
  * batch_aggregate.c
  *    Scanning and aggregating a batch in one step.
  *
- * Most delta queries group by columns of common types and by tumbling windows, and compute count, sum,
- * min and max of integers and times. For these, one custom node replaces the scan, the expressions
- * and the aggregation of the server. It works column by column on blocks of rows: keys, hash values
- * and groups of a block are found first, then each aggregate takes its column. The results are those
- * of the server's functions, and so are the errors.
+ * Most delta queries group by columns of common types and by tumbling windows, and compute count,
+ * sum, min and max of integers and times. For these, one custom node replaces the scan, the
+ * expressions and the aggregation of the server. It works column by column on blocks of rows: keys,
+ * hash values and groups of a block are found first, then each aggregate takes its column. The
+ * results are those of the server's functions, and so are the errors.
  *
  * Everything else (conditions, FILTER, joins, expressions, other types and aggregates) is left to
  * the server: eddy_batch_aggregate_path returns no path.
  *
- * Groups are returned in the order of their keys, because merging sorts them, and sorting what is in
- * order is cheap. When the groups of a batch exceed work_mem, those found so far are returned, and
- * a group can then be returned again with what follows: merging combines them.
+ * Groups are returned in the order of their keys, because merging sorts them, and sorting what is
+ * in order is cheap. When the groups of a batch exceed work_mem, those found so far are returned,
+ * and a group can then be returned again with what follows: merging combines them.
  *
  * No locks. Memory: that of the execution, of the size of work_mem.
  *
@@ -122,7 +122,10 @@ value_type(Oid type)
 	}
 }
 
-/* The index of a column of the stream in program->columns, which is added; -1 for other expressions. */
+/*
+ * The index of a column of the stream in program->columns, which is added; -1 for other
+ * expressions.
+ */
 static int
 take_column(Program *program, Index relid, const Node *expr)
 {

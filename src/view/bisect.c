@@ -99,8 +99,8 @@ find_failing_row(EddyWork *work, EddyScanRange *range, EddyStep step, ErrorData 
 }
 
 /*
- * True if a row can be left out. A view whose source takes rows back must recognize it when it comes
- * again, by failing in the same way: alone, and not because it took too long.
+ * True if a row can be left out. A view whose source takes rows back must recognize it when it
+ * comes again, by failing in the same way: alone, and not because it took too long.
  */
 static bool
 can_reject(EddyWork *work, EddyScanRange *range, EddyStep step, int64 row, ErrorData *error)

@@ -4,7 +4,8 @@
  *    Windows of days and months, in a time zone.
  *
  * Such windows start at local times: at midnight of each n-th day, or of the first day of each n-th
- * month, plus an offset. Their length in hours varies: a day on which the clock is changed has 23 or
+ * month, plus an offset. Their length in hours varies: a day on which the clock is changed has 23
+ * or
  * 25. A window ends where the next one starts.
  *
  * A local time that the clock skips is the time at which it is changed. Of a local time that occurs

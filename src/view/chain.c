@@ -3,29 +3,32 @@
  * chain.c
  *    Continuous views that read other continuous views, their parents, in the place of streams.
  *
- * A batch of such a view are the changes that the same transaction has made to the rows of its parent
- * (view/changes.h, apply/cascade.c). The delta query reads the main state table of the parent, and a scan
- * of that table returns the rows of the batch (scan.c); so nothing else of the maintenance differs.
+ * A batch of such a view are the changes that the same transaction has made to the rows of its
+ * parent (view/changes.h, apply/cascade.c). The delta query reads the main state table of the
+ * parent, and a scan of that table returns the rows of the batch (scan.c); so nothing else of the
+ * maintenance differs.
  *
  * The rows of some parents only appear: those of views without aggregates, and with emit =>
- * 'on_close', where a row appears when its window closes. For these a child is as over a stream. The
- * rows of all other parents change: a child has to take back what it has counted (kind_retracting.c),
- * which must be possible exactly, so its query may depend on nothing but the row.
+ * 'on_close', where a row appears when its window closes. For these a child is as over a stream.
+ * The rows of all other parents change: a child has to take back what it has counted
+ * (kind_retracting.c), which must be possible exactly, so its query may depend on nothing but the
+ * row.
  *
- * Event time: a column of the parent is an event time if it is known until when all of its rows have
- * arrived. That is the end of the windows of the parent, which are closed in the order of their ends; the
- * start, if it follows from the end; and in a view without aggregates, a column that is the event
- * time of what that view reads. Only then do windows of the child close. Closing goes from parents to
- * children in one transaction, and the watermark of the child is what its parent has really closed, not
- * what it should have: so a child never closes a window before all rows of it have arrived. A parent that
- * other streams reach than the child closes in another transaction: what it still has open counts.
+ * Event time: a column of the parent is an event time if it is known until when all of its rows
+ * have arrived. That is the end of the windows of the parent, which are closed in the order of
+ * their ends; the start, if it follows from the end; and in a view without aggregates, a column
+ * that is the event time of what that view reads. Only then do windows of the child close. Closing
+ * goes from parents to children in one transaction, and the watermark of the child is what its
+ * parent has really closed, not what it should have: so a child never closes a window before all
+ * rows of it have arrived. A parent that other streams reach than the child closes in another
+ * transaction: what it still has open counts.
  *
- * Several sources, views and streams, can be the branches of UNION ALL, as several streams can be (union.c). If the
- * rows of one of them change, the child is one that takes rows back; those of the others are only added to it. Its
- * windows close when those of all of its parents have closed.
+ * Several sources, views and streams, can be the branches of UNION ALL, as several streams can be
+ * (union.c). If the rows of one of them change, the child is one that takes rows back; those of the
+ * others are only added to it. Its windows close when those of all of its parents have closed.
  *
- * Which relations are the sources is decided by the definition alone: in each branch, the streams, if it reads one;
- * otherwise the continuous view in its FROM clause. Others are ordinary relations.
+ * Which relations are the sources is decided by the definition alone: in each branch, the streams,
+ * if it reads one; otherwise the continuous view in its FROM clause. Others are ordinary relations.
  *
  * Locking: a child is maintained after its parents, and its parents were locked before it, in each
  * transaction. Memory: the caller's.
@@ -89,7 +92,9 @@ typedef struct Scope
 	struct Scope *outer;
 } Scope;
 
-/* What a relation of a FROM clause selects from: a sub-select or a CTE; NULL: it is something else. */
+/*
+ * What a relation of a FROM clause selects from: a sub-select or a CTE; NULL: it is something else.
+ */
 static Query *
 query_behind(const RangeTblEntry *rte, Scope *scope, Scope **outer)
 {
@@ -114,7 +119,10 @@ query_behind(const RangeTblEntry *rte, Scope *scope, Scope **outer)
 	return NULL;
 }
 
-/* True if a relation of a FROM clause is a stream, or reads one in its own FROM clause, at any depth. */
+/*
+ * True if a relation of a FROM clause is a stream, or reads one in its own FROM clause, at any
+ * depth.
+ */
 static bool
 item_reads_stream(const RangeTblEntry *rte, Scope *scope)
 {
@@ -133,8 +141,8 @@ item_reads_stream(const RangeTblEntry *rte, Scope *scope)
 }
 
 /*
- * Marks the sources of a query among the continuous views in its FROM clause, at any depth: none beside a
- * stream. Each branch of a set operation is for itself.
+ * Marks the sources of a query among the continuous views in its FROM clause, at any depth: none
+ * beside a stream. Each branch of a set operation is for itself.
  */
 static void
 mark_views(Query *query, Scope *outer)
@@ -503,8 +511,8 @@ make_time_param(Oid type)
 }
 
 /*
- * The start of the window that contains a time, if the windows of a view follow each other, and all are of
- * one size. All windows that end later begin there, or later.
+ * The start of the window that contains a time, if the windows of a view follow each other, and all
+ * are of one size. All windows that end later begin there, or later.
  */
 static Expr *
 make_start(const EddyViewPlan *plan, const Query *query)
@@ -699,7 +707,10 @@ settled_by(const EddyViewPlan *plan, TimestampTz watermark)
 							 plan->lateness);
 }
 
-/* The last watermark, at most the given one, by which a view and those that it follows have nothing left to close. */
+/*
+ * The last watermark, at most the given one, by which a view and those that it follows have nothing
+ * left to close.
+ */
 static TimestampTz
 find_undisturbed(EddyViewPlan *plan, TimestampTz watermark)
 {
@@ -722,9 +733,9 @@ find_undisturbed(EddyViewPlan *plan, TimestampTz watermark)
 }
 
 /*
- * The same for a view that closes in another step, because other streams reach it. It closes by the watermark of these,
- * and what it has closed says nothing where it had no windows, or while its streams are idle: then it has what is still
- * open, and other rows will be late.
+ * The same for a view that closes in another step, because other streams reach it. It closes by the
+ * watermark of these, and what it has closed says nothing where it had no windows, or while its
+ * streams are idle: then it has what is still open, and other rows will be late.
  */
 static TimestampTz
 settled_before(Oid view, TimestampTz watermark)

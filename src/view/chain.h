@@ -20,7 +20,10 @@ extern bool eddy_chain_is_source(const RangeTblEntry *rte);
 
 /* ---- the parent ---- */
 
-/* Fills what a plan records of all of its sources (List of Oid): plan->sources, chained, changing, retracts. */
+/*
+ * Fills what a plan records of all of its sources (List of Oid): plan->sources, chained, changing,
+ * retracts.
+ */
 extern void eddy_chain_note_sources(EddyViewPlan *plan, List *sources);
 
 /*
@@ -31,8 +34,9 @@ extern void eddy_chain_note_sources(EddyViewPlan *plan, List *sources);
 extern void eddy_chain_analyze_source(EddyViewPlan *plan);
 
 /*
- * The hint of an error for a view that reads changing rows, which recommends emit => 'on_close' for the other view:
- * another one if that has it, so that its rows only change because it accepts late rows.
+ * The hint of an error for a view that reads changing rows, which recommends emit => 'on_close' for
+ * the other view: another one if that has it, so that its rows only change because it accepts late
+ * rows.
  */
 extern const char *eddy_chain_hint(const EddyViewPlan *plan, const char *hint);
 
@@ -40,23 +44,29 @@ extern const char *eddy_chain_hint(const EddyViewPlan *plan, const char *hint);
 extern void eddy_chain_check_query(EddyViewPlan *plan, Query *query);
 
 /*
- * Makes the delta query read the main state table of the parent, whose rows a batch has. Returns the
- * query. eddy_chain_map changes references to columns of the parent alone, in a copy of a query or
- * expression.
+ * Makes the delta query read the main state table of the parent, whose rows a batch has. Returns
+ * the query. eddy_chain_map changes references to columns of the parent alone, in a copy of a query
+ * or expression.
  */
 extern Query *eddy_chain_read_state(EddyViewPlan *plan, Query *delta);
 extern Node *eddy_chain_map(const EddyViewPlan *plan, Node *node);
 
-/* Raises an error unless the owner of a view may read the columns of the parent of a plan that it uses. */
+/*
+ * Raises an error unless the owner of a view may read the columns of the parent of a plan that it
+ * uses.
+ */
 extern void eddy_chain_check_privileges(const EddyViewPlan *plan);
 
 /*
- * Locks what changes the rows of the sources of a view, streams and parents (List of Oid): for creating,
- * rebuilding and dropping views that read them.
+ * Locks what changes the rows of the sources of a view, streams and parents (List of Oid): for
+ * creating, rebuilding and dropping views that read them.
  */
 extern void eddy_chain_lock_sources(List *sources);
 
-/* Waits until the queries of views (List of Oid) are not being replaced, in the order in which all do so. */
+/*
+ * Waits until the queries of views (List of Oid) are not being replaced, in the order in which all
+ * do so.
+ */
 extern void eddy_chain_lock_queries(List *views);
 
 /* ---- event time ---- */
@@ -76,8 +86,8 @@ typedef enum EddyChainUse
 } EddyChainUse;
 
 /*
- * The watermark that the windows of a view are judged and closed by, from that of its streams: that of
- * the streams, or a time until which all rows of the parents have arrived.
+ * The watermark that the windows of a view are judged and closed by, from that of its streams: that
+ * of the streams, or a time until which all rows of the parents have arrived.
  */
 extern TimestampTz eddy_chain_watermark(const EddyViewPlan *plan, TimestampTz watermark,
 										EddyChainUse use);

@@ -3,23 +3,24 @@
  * chain_combine.c
  *    eddy.combine(column): aggregates over what a parent has kept of its aggregates.
  *
- * An average of averages is not the average of all rows. eddy.combine(p.average) in a view over p is: it
- * combines the transition states that p has kept of its groups, or, of aggregates that are computed from
- * kept values, their values. The result is what the aggregate of p would give over all rows of these
- * groups.
+ * An average of averages is not the average of all rows. eddy.combine(p.average) in a view over p
+ * is: it combines the transition states that p has kept of its groups, or, of aggregates that are
+ * computed from kept values, their values. The result is what the aggregate of p would give over
+ * all rows of these groups.
  *
- * The query of the child is analyzed as if it had the aggregate of the parent. Only its input differs:
- * the delta query returns a list of states (eddy._collect), or lists of kept values, which a
- * sub-select reads from the parent's table of values (eddy._values, eddy._concat_values). The columns of
- * the state table of the parent that are not columns of the view are columns of the batch for this
- * purpose (changes.h), and their references in the query are numbered after those of the view
- * (eddy_chain_map).
+ * The query of the child is analyzed as if it had the aggregate of the parent. Only its input
+ * differs: the delta query returns a list of states (eddy._collect), or lists of kept values, which
+ * a sub-select reads from the parent's table of values (eddy._values, eddy._concat_values). The
+ * columns of the state table of the parent that are not columns of the view are columns of the
+ * batch for this purpose (changes.h), and their references in the query are numbered after those of
+ * the view (eddy_chain_map).
  *
- * The parent must be one whose rows appear when its windows close, because a state cannot be taken back.
- * Closing leaves states and values in place until windows are closed the next time, so that they are
- * still there when the children are maintained, in the same transaction.
+ * The parent must be one whose rows appear when its windows close, because a state cannot be taken
+ * back. Closing leaves states and values in place until windows are closed the next time, so that
+ * they are still there when the children are maintained, in the same transaction.
  *
- * Locking: AccessShareLock on the tables of values of the parent, as for a SELECT. Memory: the caller's.
+ * Locking: AccessShareLock on the tables of values of the parent, as for a SELECT. Memory: the
+ * caller's.
  *
  *-------------------------------------------------------------------------
  */
@@ -89,7 +90,9 @@ refuse(const char *detail, const char *hint)
 	eddy_refuse("eddy.combine is not possible here", detail, hint);
 }
 
-/* The plan of the parent, whose state tables are locked. It is pinned until the analysis has ended. */
+/*
+ * The plan of the parent, whose state tables are locked. It is pinned until the analysis has ended.
+ */
 static EddyViewPlan *
 parent_plan(const EddyViewPlan *plan)
 {

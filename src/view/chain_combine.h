@@ -12,9 +12,9 @@
 #include "view/plan.h"
 
 /*
- * In a flat query, eddy.combine is replaced by the aggregate of the parent, with this number, less the
- * index of the aggregate in the plan of the parent, as aggno: the arguments are those of the parent's
- * query.
+ * In a flat query, eddy.combine is replaced by the aggregate of the parent, with this number, less
+ * the index of the aggregate in the plan of the parent, as aggno: the arguments are those of the
+ * parent's query.
  */
 #define EDDY_COMBINED_AGGNO (-100)
 

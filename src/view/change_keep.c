@@ -6,12 +6,12 @@
  * Changes are removed by transactions, not by their own age: readers recognize what they have by
  * snapshots, and a transaction can commit long after it has written a change. A marker notes, for a
  * time, that all transactions with an ID less than "before" had ended then. Every snapshot that is
- * taken after that time sees what these transactions have changed. When the marker is older than the
- * retention, their changes are removed. A token whose snapshot does not see all of them, because it
- * was taken earlier, is then refused (change_read.c).
+ * taken after that time sees what these transactions have changed. When the marker is older than
+ * the retention, their changes are removed. A token whose snapshot does not see all of them,
+ * because it was taken earlier, is then refused (change_read.c).
  *
- * The database worker does this. A log that no view has any more, because the view was dropped or its
- * changes are no longer kept, is removed as well.
+ * The database worker does this. A log that no view has any more, because the view was dropped or
+ * its changes are no longer kept, is removed as well.
  *
  * Locking: eddy.keep_changes takes ShareRowExclusiveLock on the stream, so that it happens between
  * two batches. Removing takes no locks that others wait for. Memory: the caller's context.
@@ -228,9 +228,9 @@ prune(void)
 }
 
 /*
- * eddy_view_prune_changes removes changes that have been kept long enough, when it is time. Called by
- * the database worker; returns the ms until it is time again. An error is logged: the changes are kept
- * until a later attempt succeeds.
+ * eddy_view_prune_changes removes changes that have been kept long enough, when it is time. Called
+ * by the database worker; returns the ms until it is time again. An error is logged: the changes
+ * are kept until a later attempt succeeds.
  */
 long
 eddy_view_prune_changes(void)

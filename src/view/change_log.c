@@ -17,12 +17,12 @@
  * The row is stored as the bytes of a tuple of the state table, with the columns of the view and of
  * the key; the others are NULL. No output function runs in the transactions of writers, and a
  * reader knows the types from the state table, whose columns do not change. As a tuple must only be
- * read with the columns that it was made with, it is stored with a number that identifies them. Only
- * this file writes the table: a trigger refuses others.
+ * read with the columns that it was made with, it is stored with a number that identifies them.
+ * Only this file writes the table: a trigger refuses others.
  *
- * Locking: RowExclusiveLock on eddy._change until the end of the transaction. Memory: the context in
- * which the log was made, at most MAX_SIZE and the largest row. A crash leaves nothing: all of it is
- * part of the writer's transaction.
+ * Locking: RowExclusiveLock on eddy._change until the end of the transaction. Memory: the context
+ * in which the log was made, at most MAX_SIZE and the largest row. A crash leaves nothing: all of
+ * it is part of the writer's transaction.
  *
  *-------------------------------------------------------------------------
  */

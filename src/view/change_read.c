@@ -4,24 +4,24 @@
  *    Reads the changes that are kept of a view: eddy.changes and eddy.change_token.
  *
  * A token stands for a snapshot S: the changes of transactions that S sees have been received. The
- * next changes are those of transactions that the current snapshot sees and S does not, in the order
- * of their positions. Snapshots see transactions in an order in which the changes of each group are
- * made (change_log.c), so this order is right for each group, within one call and from one call to
- * the next. Each change is in exactly one difference of consecutive snapshots, no matter how long a
- * transaction was in progress, and no transaction in progress delays others.
+ * next changes are those of transactions that the current snapshot sees and S does not, in the
+ * order of their positions. Snapshots see transactions in an order in which the changes of each
+ * group are made (change_log.c), so this order is right for each group, within one call and from
+ * one call to the next. Each change is in exactly one difference of consecutive snapshots, no
+ * matter how long a transaction was in progress, and no transaction in progress delays others.
  *
  * Finding them. L is a position that is read after S was taken. Changes with positions after L were
  * written later, and S does not see them. The others that S does not see are of transactions that
  * were in progress, with IDs not less than the xmin of S; the index over IDs finds them.
  *
  * If there are more changes than the limit, the token of a change has both snapshots and its
- * position; the following calls continue with the same difference. The last change of a difference has a token
- * with the later snapshot alone.
+ * position; the following calls continue with the same difference. The last change of a difference
+ * has a token with the later snapshot alone.
  *
  *   token = log ";" S ";" L [ ";" S' ";" L' ";" position ";" number ]
  *
- * A crash must not make transaction IDs or positions that a token contains be used again: the WAL is
- * flushed before a token is returned. So a reader also never receives a change that a crash
+ * A crash must not make transaction IDs or positions that a token contains be used again: the WAL
+ * is flushed before a token is returned. So a reader also never receives a change that a crash
  * undoes.
  *
  * Rows are converted to JSON as the owner of the view, as conversions of a type can be functions of
@@ -331,9 +331,9 @@ check_retention(const EddyView *view, const Position *position)
 }
 
 /*
- * Reads changes of the current difference into SPI_tuptable, in order, one more than limit. The second
- * part of the query is for the index over IDs: conditions on positions are hidden from the planner, which
- * would otherwise read all of the log in the order of positions.
+ * Reads changes of the current difference into SPI_tuptable, in order, one more than limit. The
+ * second part of the query is for the index over IDs: conditions on positions are hidden from the
+ * planner, which would otherwise read all of the log in the order of positions.
  */
 static void
 fetch_changes(const EddyView *view, const Position *position, int limit)
@@ -348,7 +348,9 @@ fetch_changes(const EddyView *view, const Position *position, int limit)
 		Int32GetDatum(position->number), snapshot_datum(position->next_snapshot),
 		Int64GetDatum(position->last), snapshot_datum(position->snapshot),
 		Int64GetDatum((int64) limit + 1),
-		/* one condition, as the index uses one: past the last change that was received, or past L */
+		/*
+		 * one condition, as the index uses one: past the last change that was received, or past L
+		 */
 		Int64GetDatum(inside ? position->position : position->last),
 		Int32GetDatum(inside ? position->number : position->last > 0 ? PG_INT32_MAX : 0)
 	};

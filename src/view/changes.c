@@ -3,16 +3,17 @@
  * changes.c
  *    Records the changes that maintenance makes to the rows of a view, and passes them to observers.
  *
- * Changes are recorded where rows of the main state table are written (upsert_write.c), if the layout of the
- * table has a record (EddyStateTable.changes), which is the case while a view that is observed is
- * maintained (maintain.c), closed (closing.c) or rebuilt (suspend.c); and by a trigger on the table when
- * a user deletes rows (api/view_functions.c). So no kind of view has to know of it.
+ * Changes are recorded where rows of the main state table are written (upsert_write.c), if the
+ * layout of the table has a record (EddyStateTable.changes), which is the case while a view that is
+ * observed is maintained (maintain.c), closed (closing.c) or rebuilt (suspend.c); and by a trigger
+ * on the table when a user deletes rows (api/view_functions.c). So no kind of view has to know of
+ * it.
  *
  * A write that is rolled back with its subtransaction is repeated from the beginning, with an empty
  * record (eddy_changes_clear).
  *
- * No locks. Memory: rows are in a tuplestore, which uses temporary files beyond work_mem; two bytes for
- * each of them remain in memory, in the context of the record. A crash leaves nothing.
+ * No locks. Memory: rows are in a tuplestore, which uses temporary files beyond work_mem; two bytes
+ * for each of them remain in memory, in the context of the record. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -96,7 +97,10 @@ eddy_changes_deliver(EddyChanges *changes)
 
 /* ---- recording ---- */
 
-/* The columns of the view as it is now. Takes no lock: one on a state table keeps it from being dropped. */
+/*
+ * The columns of the view as it is now. Takes no lock: one on a state table keeps it from being
+ * dropped.
+ */
 static TupleDesc
 describe_view(Oid view)
 {
@@ -328,7 +332,9 @@ eddy_changes_unite(EddyChanges *first, EddyChanges *second)
 
 	append(changes, first);
 	append(changes, second);
-	/* their rows are locked by this transaction: what is kept of them can be written in this order */
+	/*
+	 * their rows are locked by this transaction: what is kept of them can be written in this order
+	 */
 	if (first->log)
 		eddy_change_log_write(first->log);
 	if (second->log)

@@ -4,10 +4,11 @@
  *    The changes that maintenance makes to the rows of a view, for their observers.
  *
  * An observer is registered once per process. It is asked for each view that is about to be written
- * whether it wants the changes, and receives those of each view when all merges of the batch into that
- * view are done, still in the transaction of the batch (apply/cascade.c). Rows have the columns of the
- * view, and only rows that are in the view are shown: HAVING and emit => 'on_close' have been applied,
- * as for the output plugin. A view without observers costs one call for each batch.
+ * whether it wants the changes, and receives those of each view when all merges of the batch into
+ * that view are done, still in the transaction of the batch (apply/cascade.c). Rows have the
+ * columns of the view, and only rows that are in the view are shown: HAVING and emit => 'on_close'
+ * have been applied, as for the output plugin. A view without observers costs one call for each
+ * batch.
  *
  *-------------------------------------------------------------------------
  */
@@ -113,7 +114,9 @@ extern EddyChanges *eddy_changes_make(Oid view, EddyChangeCause cause, const Att
 									  int ncolumns, AttrNumber visible_column,
 									  AttrNumber final_column);
 
-/* Adds the other columns of the state table to an empty record: they are not columns of the view. */
+/*
+ * Adds the other columns of the state table to an empty record: they are not columns of the view.
+ */
 extern void eddy_changes_add_hidden(EddyChanges *changes, Oid state_table);
 
 /* Adds a change of a row of the main state table: NULL for a version that does not exist. */

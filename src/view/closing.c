@@ -16,12 +16,13 @@
  * with many groups is read once. Another process, which does not have it, reads the window from
  * its beginning, and skips what is done.
  *
- * Expired groups are removed in the same order, after they were closed and have shrunk. Each transaction that
- * removes some updates eddy._view_progress before, which tells consumers of changes why they are deleted.
- * The values that aggregates keep of a group are deleted when the group shrinks or is removed.
+ * Expired groups are removed in the same order, after they were closed and have shrunk. Each
+ * transaction that removes some updates eddy._view_progress before, which tells consumers of
+ * changes why they are deleted. The values that aggregates keep of a group are deleted when the
+ * group shrinks or is removed.
  *
- * A view whose kind merges rows later (settle) closes windows after all of their rows were merged, and only
- * in the database worker: no other process merges them.
+ * A view whose kind merges rows later (settle) closes windows after all of their rows were merged,
+ * and only in the database worker: no other process merges them.
  *
  * Locking: RowExclusiveLock on the state tables and the row of the view in eddy._view_progress,
  * view after view in order of their Oid. Memory: a context that is deleted at the end. A crash
@@ -90,9 +91,10 @@ struct EddyClosePosition
 };
 
 /*
- * eddy_view_lateness returns for how many microseconds final rows of a view accept late rows. The option
- * "allowed_lateness" limits it, and "late" says what happens to later ones. With late => 'update'
- * alone, rows are accepted for all windows that the view still has, so that only its retention limits it.
+ * eddy_view_lateness returns for how many microseconds final rows of a view accept late rows. The
+ * option "allowed_lateness" limits it, and "late" says what happens to later ones. With late =>
+ * 'update' alone, rows are accepted for all windows that the view still has, so that only its
+ * retention limits it.
  */
 int64
 eddy_view_lateness(const EddyView *view)
@@ -168,8 +170,8 @@ next_end(EddyViewPlan *plan, TimestampTz after, bool *final)
 }
 
 /*
- * eddy_view_next_due returns the watermark at which windows of the view have to be closed, or their groups to
- * shrink.
+ * eddy_view_next_due returns the watermark at which windows of the view have to be closed, or their
+ * groups to shrink.
  */
 TimestampTz
 eddy_view_next_due(EddyViewPlan *plan)
@@ -385,8 +387,8 @@ make_version(RangePass *pass, TupleTableSlot *row)
 }
 
 /*
- * Applies the action to a row. True if that is a change; not if the row was deleted by its owner meanwhile. id: of
- * the group, if its kept values go; otherwise 0.
+ * Applies the action to a row. True if that is a change; not if the row was deleted by its owner
+ * meanwhile. id: of the group, if its kept values go; otherwise 0.
  */
 static bool
 act_on_row(RangePass *pass, EddyUpsert *upsert, TupleTableSlot *row, Datum id)
@@ -467,7 +469,10 @@ begin_reading(EddyUpsert *upsert, const EddyClosePosition *position, TimestampTz
 		eddy_upsert_seek_range(upsert, position ? Max(after, position->until) : after, until);
 }
 
-/* One pass, which sees what the one before has changed. True if it has reached the end of the range. */
+/*
+ * One pass, which sees what the one before has changed. True if it has reached the end of the
+ * range.
+ */
 static bool
 run_pass(RangePass *pass, const EddyClosePosition *position, TimestampTz after, TimestampTz until)
 {
@@ -645,8 +650,8 @@ expire_view(CloseRun *run)
 	if (progress == NULL)
 		return;
 	/*
-	 * Before the first row is deleted, so that consumers of changes know why it is, and also if the time is the
-	 * same as in the transaction before: a consumer may begin to read after that.
+	 * Before the first row is deleted, so that consumers of changes know why it is, and also if the
+	 * time is the same as in the transaction before: a consumer may begin to read after that.
 	 */
 	progress->expired_until = Max(until, progress->expired_until);
 	eddy_catalog_set_view_progress(progress);
@@ -680,10 +685,11 @@ run_on_view(void (*function) (CloseRun *), CloseRun *run)
 /* ---- all views of some streams ---- */
 
 /*
- * The plans of the views that exactly these streams reach and that have windows, with their state tables
- * locked, in order of level and Oid; only those of a level, unless it is -1. Without those that another process
- * has to settle. They are pinned until the memory context is deleted: making the plan of one makes that of a view
- * that it reads again, if a concurrent change has invalidated it, and frees the one before.
+ * The plans of the views that exactly these streams reach and that have windows, with their state
+ * tables locked, in order of level and Oid; only those of a level, unless it is -1. Without those
+ * that another process has to settle. They are pinned until the memory context is deleted: making
+ * the plan of one makes that of a view that it reads again, if a concurrent change has invalidated
+ * it, and frees the one before.
  */
 static List *
 windowed_plans(List *streams, int level, MemoryContext mcxt)
@@ -813,10 +819,11 @@ run_on_views(List *streams, int level, TimestampTz watermark, int64 *budget,
 }
 
 /*
- * eddy_view_close closes the windows of the views of a level that exactly these streams reach and that end until
- * the watermark, in the current transaction, at most *budget groups. Returns true if no more have to be closed. The caller
- * ensures that no other transaction judges rows of the streams by an earlier watermark. Changes of
- * views that are observed are added to *changes, in the current memory context.
+ * eddy_view_close closes the windows of the views of a level that exactly these streams reach and
+ * that end until the watermark, in the current transaction, at most *budget groups. Returns true if
+ * no more have to be closed. The caller ensures that no other transaction judges rows of the
+ * streams by an earlier watermark. Changes of views that are observed are added to *changes, in the
+ * current memory context.
  */
 bool
 eddy_view_close(List *streams, int level, TimestampTz watermark, int64 *budget, List **changes)

@@ -12,9 +12,9 @@
  *   once, with their number.
  * - For all others each value is kept, numbered in the order of arrival.
  *
- * Of views whose source takes rows back, all values are kept with their numbers. Equal values can look different
- * (1.0, 1.00, texts of a collation without case), and when one of them is taken back the others must
- * remain: a hash of its text is a further column.
+ * Of views whose source takes rows back, all values are kept with their numbers. Equal values can
+ * look different (1.0, 1.00, texts of a collation without case), and when one of them is taken back
+ * the others must remain: a hash of its text is a further column.
  *
  * Takes no locks; works in the caller's memory context. The layout depends on the definition alone.
  *
@@ -230,7 +230,10 @@ depends_on_values(const Aggref *aggref)
 	return false;
 }
 
-/* True for aggregates of the server that list their input, in an order that only ORDER BY determines. */
+/*
+ * True for aggregates of the server that list their input, in an order that only ORDER BY
+ * determines.
+ */
 static bool
 lists_values(const Aggref *aggref)
 {
@@ -241,8 +244,8 @@ lists_values(const Aggref *aggref)
 }
 
 /*
- * For views whose source takes rows back: only values with numbers can be taken back, and they have no
- * order of arrival.
+ * For views whose source takes rows back: only values with numbers can be taken back, and they have
+ * no order of arrival.
  */
 static EddyCollectKind
 choose_counts(const EddyViewPlan *plan, const Aggref *aggref, List *exprs)
@@ -294,8 +297,9 @@ make_hash(Expr *value)
 }
 
 /*
- * The columns of values, followed by those that tell equal ones apart. Only of types of the server: the text of
- * others can change, as the labels of an enum do, and the value would not be found again.
+ * The columns of values, followed by those that tell equal ones apart. Only of types of the server:
+ * the text of others can change, as the labels of an enum do, and the value would not be found
+ * again.
  */
 static List *
 tell_equal_apart(List *exprs)

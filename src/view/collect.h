@@ -83,10 +83,10 @@ extern EddyCollector *eddy_collect_begin(EddyViewPlan *plan, EddyMerge *merge,
 extern void eddy_collect_end(EddyCollector *collector);
 
 /*
- * For each group, again after a collision: start_group, prepare, then one compute for each aggregate that
- * has a collection, then store, after the change of the group's own row was passed to the merge. Before
- * prepare, add_row for each of several rows of the delta, and absorb for each stored group that becomes a part
- * of this one.
+ * For each group, again after a collision: start_group, prepare, then one compute for each
+ * aggregate that has a collection, then store, after the change of the group's own row was passed
+ * to the merge. Before prepare, add_row for each of several rows of the delta, and absorb for each
+ * stored group that becomes a part of this one.
  */
 extern void eddy_collect_start_group(EddyCollector *collector);
 extern void eddy_collect_add_row(EddyCollector *collector, const EddyState *partials);

@@ -8,8 +8,8 @@
  * the lock on that row protects them: its counts change whenever a value is added. Aggregates are
  * computed again, from all values, only for groups that have new ones.
  *
- * Groups can be joined (sessions): the values of a group that is absorbed are new values of the other
- * one, and its rows are removed.
+ * Groups can be joined (sessions): the values of a group that is absorbed are new values of the
+ * other one, and its rows are removed.
  *
  * Locking: that of the group's row. Memory: the combiner's context, which is reset for each group;
  * values beyond work_mem that are read again use temporary files. Errors of aggregate functions,
@@ -780,8 +780,9 @@ eddy_collect_count_values(const EddyCollector *collector, TupleTableSlot *stored
 /*
  * eddy_collect_prepare adds the values of the batch to those of a group, in memory, and computes
  * the aggregates that changed. partials: what the delta query gave for rows that are added, NULL if
- * there are none, or if eddy_collect_add_row was called for each; removed: for rows that are taken back;
- * stored: the group's row, or NULL; result: its new version, in which the hidden columns are set.
+ * there are none, or if eddy_collect_add_row was called for each; removed: for rows that are taken
+ * back; stored: the group's row, or NULL; result: its new version, in which the hidden columns are
+ * set.
  */
 void
 eddy_collect_prepare(EddyCollector *collector, const EddyState *partials,

@@ -167,7 +167,9 @@ eddy_collect_count(PG_FUNCTION_ARGS)
 					((EddyValuesHeader *) ((StringInfo) PG_GETARG_POINTER(0))->data)->count);
 }
 
-/* The final function of eddy._values: all values as one bytea, in the form of a serialized state. */
+/*
+ * The final function of eddy._values: all values as one bytea, in the form of a serialized state.
+ */
 Datum
 eddy_collect_bytea(PG_FUNCTION_ARGS)
 {

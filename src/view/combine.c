@@ -5,13 +5,13 @@
  *
  * Combine, serialize and final functions may require to be called by an aggregate
  * (AggCheckCallContext) and may change their first argument in place. So they get an AggState as
- * context, which has what functions can ask for, and copies of stored states. The rules for NULLs are
- * those of nodeAgg.c for AGGSPLIT_FINAL_DESERIAL.
+ * context, which has what functions can ask for, and copies of stored states. The rules for NULLs
+ * are those of nodeAgg.c for AGGSPLIT_FINAL_DESERIAL.
  *
  * No locks. Memory: states live in the aggregate context of that node, which the caller resets
- * after each group. A group can have many rows, so what is needed for one of them only is in the node's
- * context for one row, as in nodeAgg.c, and a value that another one replaces is freed. Errors of
- * user-defined functions are raised.
+ * after each group. A group can have many rows, so what is needed for one of them only is in the
+ * node's context for one row, as in nodeAgg.c, and a value that another one replaces is freed.
+ * Errors of user-defined functions are raised.
  *
  *-------------------------------------------------------------------------
  */
@@ -177,8 +177,9 @@ free_value(const EddyState *state, bool byval)
 
 /*
  * eddy_combine_partial combines two results of the delta query: partial += more. Both are of
- * partial_type. partial is in the combiner's context, and freed when it is replaced. States in the form that
- * functions expect belong to this call: its context for one row is their aggregate context.
+ * partial_type. partial is in the combiner's context, and freed when it is replaced. States in the
+ * form that functions expect belong to this call: its context for one row is their aggregate
+ * context.
  */
 void
 eddy_combine_partial(EddyCombiner *combiner, EddyAggregate *agg, EddyState *partial,
@@ -272,8 +273,8 @@ eddy_combine_stored(EddyCombiner *combiner, EddyAggregate *agg, const EddyState 
 /* ---- accumulators ---- */
 
 /*
- * Combines a state with another one, which is not copied: functions do not change it, but may return it
- * as it is, and would change what they have returned later.
+ * Combines a state with another one, which is not copied: functions do not change it, but may
+ * return it as it is, and would change what they have returned later.
  */
 static void
 combine_borrowed(EddyCombiner *combiner, EddyAggregate *agg, FmgrInfo *combine, EddyState *left,
@@ -353,9 +354,9 @@ eddy_combine_add_stored(EddyCombiner *combiner, EddyAggregate *agg,
 }
 
 /*
- * eddy_combine_add_in_place adds a stored state to a sum, which the function may change in place, for
- * aggregates whose stored states are not serialized. The result can be the sum, the state, or a value in
- * the combiner's context.
+ * eddy_combine_add_in_place adds a stored state to a sum, which the function may change in place,
+ * for aggregates whose stored states are not serialized. The result can be the sum, the state, or a
+ * value in the combiner's context.
  */
 EddyState
 eddy_combine_add_in_place(EddyCombiner *combiner, EddyAggregate *agg, const EddyState *sum,

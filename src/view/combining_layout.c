@@ -109,7 +109,10 @@ lay_out_marks(EddyViewPlan *plan, EddyStateTable *table)
 {
 	bool		waits = plan->windowed && plan->on_close;
 	bool		paced = plan->emit_interval > 0;
-	/* a group without rows waits to be removed, and a session to be shown, as one that HAVING excludes */
+	/*
+	 * a group without rows waits to be removed, and a session to be shown, as one that HAVING
+	 * excludes
+	 */
 	bool		has_having = plan->having || (paced && (plan->retracts || plan->session));
 
 	if (has_having)
@@ -257,8 +260,8 @@ eddy_combining_delta_expr(const EddyViewPlan *plan, int i)
 }
 
 /*
- * True if the delta query can return final values of its aggregates: they are the transition states,
- * or accepted instead. A query returns one or the other for all.
+ * True if the delta query can return final values of its aggregates: they are the transition
+ * states, or accepted instead. A query returns one or the other for all.
  */
 static bool
 returns_finals(const EddyViewPlan *plan)

@@ -3,20 +3,21 @@
  * deferred_delete.c
  *    DELETE on a view with maintenance => 'deferred'.
  *
- * The public view combines two tables, so the server cannot delete through it. An INSTEAD OF trigger
- * deletes the stored row of a group and all of its deltas that are committed, or are the
+ * The public view combines two tables, so the server cannot delete through it. An INSTEAD OF
+ * trigger deletes the stored row of a group and all of its deltas that are committed, or are the
  * transaction's own. Rows that are added later recreate the group, as in any view.
  *
  * The row of the view must identify the group, so a view that does not show its key cannot be
  * deleted from.
  *
- * The trigger that records deletes through other views (eddy_capture_delete) is not fired, as the rows
- * are deleted below the executor. So what the observers of the view want to know is recorded here, and
- * delivered with each row. Groups that only have deltas were not recorded when they were added.
+ * The trigger that records deletes through other views (eddy_capture_delete) is not fired, as the
+ * rows are deleted below the executor. So what the observers of the view want to know is recorded
+ * here, and delivered with each row. Groups that only have deltas were not recorded when they were
+ * added.
  *
  * Locking: RowExclusiveLock on the state tables and a row lock on each deleted row. The database
- * worker, which merges deltas, does not wait for them. Memory: the caller's. A crash leaves nothing:
- * all of it is part of the user's transaction.
+ * worker, which merges deltas, does not wait for them. Memory: the caller's. A crash leaves
+ * nothing: all of it is part of the user's transaction.
  *
  *-------------------------------------------------------------------------
  */

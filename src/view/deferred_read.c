@@ -3,24 +3,25 @@
  * deferred_read.c
  *    Reads groups of views with maintenance => 'deferred' together with their deltas.
  *
- * The public view of such a view shows the rows of the main table whose group has no deltas, and for
- * each group with deltas the row that eddy._deferred_group computes from the stored row and all of the
- * deltas, without writing it. eddy._is_deferred decides between them. All is read with the snapshot of the
- * query, which sees a delta either in its table or merged, so the view is exact in each snapshot.
+ * The public view of such a view shows the rows of the main table whose group has no deltas, and
+ * for each group with deltas the row that eddy._deferred_group computes from the stored row and all
+ * of the deltas, without writing it. eddy._is_deferred decides between them. All is read with the
+ * snapshot of the query, which sees a delta either in its table or merged, so the view is exact in
+ * each snapshot.
  *
- * As long as there are no deltas, the query of the view calls neither of them. eddy._is_deferred searches the
- * index for the first rows of a query; then it reads the keys of all deltas into a sorted array, if
- * work_mem is enough.
+ * As long as there are no deltas, the query of the view calls neither of them. eddy._is_deferred
+ * searches the index for the first rows of a query; then it reads the keys of all deltas into a
+ * sorted array, if work_mem is enough.
  *
- * Both functions can be called by all roles, because functions in a view are called by its reader, who
- * may have rights on another view around it only. They answer to callers who know the ID and the place
- * of a delta, which cannot be guessed, and which only the query of the view, with the privileges of its
- * owner, and that owner can read.
+ * Both functions can be called by all roles, because functions in a view are called by its reader,
+ * who may have rights on another view around it only. They answer to callers who know the ID and
+ * the place of a delta, which cannot be guessed, and which only the query of the view, with the
+ * privileges of its owner, and that owner can read.
  *
  * A delta on which an expression fails is left out, as when it is merged (fold.c).
  *
- * Locking: RowExclusiveLock on the state tables, as for all users of a plan. Memory: the array lives as
- * long as the expression of the query; a group is computed in a context of its own.
+ * Locking: RowExclusiveLock on the state tables, as for all users of a plan. Memory: the array
+ * lives as long as the expression of the query; a group is computed in a context of its own.
  *
  *-------------------------------------------------------------------------
  */
@@ -95,8 +96,8 @@ refuse_caller(const char *function)
 }
 
 /*
- * Reads a delta, deformed, into a slot of the table. Raises an error unless the caller knows its ID,
- * and its snapshot sees it.
+ * Reads a delta, deformed, into a slot of the table. Raises an error unless the caller knows its
+ * ID, and its snapshot sees it.
  */
 static void
 fetch_delta(const EddyStateTable *table, Relation rel, ItemPointer place, const pg_uuid_t *id,
@@ -308,8 +309,8 @@ is_in_index(const EddyStateTable *table, const Datum *values, const bool *nulls)
 }
 
 /*
- * eddy._is_deferred(deltas, delta, VARIADIC key): whether a table has deltas of a group. delta is the place and the
- * ID of one of its rows.
+ * eddy._is_deferred(deltas, delta, VARIADIC key): whether a table has deltas of a group. delta is
+ * the place and the ID of one of its rows.
  */
 Datum
 eddy_is_deferred(PG_FUNCTION_ARGS)
@@ -507,8 +508,9 @@ read_group(GroupRead *r, ItemPointer place, const pg_uuid_t *id, ReturnSetInfo *
 }
 
 /*
- * eddy._deferred_group(deltas, place, id): the row of a group that has deltas, in the columns of the view that has
- * this table of deltas; none if it is not in the view. place and id are those of one of the deltas.
+ * eddy._deferred_group(deltas, place, id): the row of a group that has deltas, in the columns of
+ * the view that has this table of deltas; none if it is not in the view. place and id are those of
+ * one of the deltas.
  */
 Datum
 eddy_deferred_group(PG_FUNCTION_ARGS)

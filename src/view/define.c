@@ -9,9 +9,9 @@
  * the public view are created with the privileges of the user alone; the definition is then moved
  * and changes its owner.
  *
- * Locking: ShareRowExclusiveLock on the streams, in the order of their Oids, which conflicts with writers,
- * so that a view begins between two batches. Memory: the caller's context. All of it is one transaction:
- * creation is atomic.
+ * Locking: ShareRowExclusiveLock on the streams, in the order of their Oids, which conflicts with
+ * writers, so that a view begins between two batches. Memory: the caller's context. All of it is
+ * one transaction: creation is atomic.
  *
  *-------------------------------------------------------------------------
  */
@@ -71,8 +71,8 @@ eddy_define_execute(const char *sql)
 /* ---- the definition ---- */
 
 /*
- * eddy_view_point_into_query is a callback for errors, whose argument is a query: makes the position of
- * an error refer to it, not to the call of the function.
+ * eddy_view_point_into_query is a callback for errors, whose argument is a query: makes the
+ * position of an error refer to it, not to the call of the function.
  */
 void
 eddy_view_point_into_query(void *arg)
@@ -87,7 +87,9 @@ eddy_view_point_into_query(void *arg)
 	}
 }
 
-/* eddy_view_parse_select parses the text of a query, which must be a single SELECT; what: its name. */
+/*
+ * eddy_view_parse_select parses the text of a query, which must be a single SELECT; what: its name.
+ */
 RawStmt *
 eddy_view_parse_select(const char *query, const char *what)
 {
@@ -169,8 +171,8 @@ list_delta_keys(const EddyViewPlan *plan, const char *prefix)
 }
 
 /*
- * The condition for rows of the main table, s, whose group has no deltas. As long as there are none at
- * all, the function is not called.
+ * The condition for rows of the main table, s, whose group has no deltas. As long as there are none
+ * at all, the function is not called.
  */
 static void
 append_not_deferred(StringInfo sql, const EddyViewPlan *plan)
@@ -292,9 +294,9 @@ eddy_define_store_reader(Oid view, EddyLayers *layers, const char *rows_query)
 }
 
 /*
- * eddy_define_set_delete_trigger lets users delete rows of the public view by a trigger where the server
- * cannot delete through the view, although each row of it is that of a group; elsewhere it removes the
- * trigger.
+ * eddy_define_set_delete_trigger lets users delete rows of the public view by a trigger where the
+ * server cannot delete through the view, although each row of it is that of a group; elsewhere it
+ * removes the trigger.
  */
 void
 eddy_define_set_delete_trigger(Oid view, const EddyViewPlan *plan, const EddyLayers *layers)
@@ -488,8 +490,9 @@ find_never_final(const EddyViewPlan *layout)
 }
 
 /*
- * Raises an error if late rows are accepted for ever, and which stored rows they concern is not limited. Sessions without
- * a maximum length are read one by one; with one, all from the event time of the row on.
+ * Raises an error if late rows are accepted for ever, and which stored rows they concern is not
+ * limited. Sessions without a maximum length are read one by one; with one, all from the event time
+ * of the row on.
  */
 static void
 check_lateness(const EddyViewPlan *layout)
@@ -542,8 +545,8 @@ eddy_define_check_options(const EddyViewPlan *layout, Query *definition, const E
 }
 
 /*
- * eddy_define_set_streams determines the sources of a view from its query: the first one, and all in
- * order.
+ * eddy_define_set_streams determines the sources of a view from its query: the first one, and all
+ * in order.
  */
 void
 eddy_define_set_streams(EddyView *row, Query *definition)
@@ -555,7 +558,10 @@ eddy_define_set_streams(EddyView *row, Query *definition)
 	list_sort(row->streams, list_oid_cmp);
 }
 
-/* eddy_view_lock_sources locks writers of the streams of a view out, whose creation has not done so. */
+/*
+ * eddy_view_lock_sources locks writers of the streams of a view out, whose creation has not done
+ * so.
+ */
 void
 eddy_view_lock_sources(const EddyView *view)
 {
@@ -563,7 +569,9 @@ eddy_view_lock_sources(const EddyView *view)
 	eddy_define_check_streams(view);
 }
 
-/* eddy_define_check_streams raises an error if a source is not one any more, after it was locked. */
+/*
+ * eddy_define_check_streams raises an error if a source is not one any more, after it was locked.
+ */
 void
 eddy_define_check_streams(const EddyView *row)
 {
@@ -593,7 +601,8 @@ has_gaps(Node *node, void *context)
  * eddy_view_create creates a continuous view with the privileges of the current user and returns
  * its Oid. *created is false if it already exists. It has no content yet, not even the row of a
  * view without GROUP BY: the caller fills it with eddy_apply_fill, under the locks on the streams
- * that are taken here, or, with the option unlocked, for a view over streams, with eddy_apply_fill_new, which takes them.
+ * that are taken here, or, with the option unlocked, for a view over streams, with
+ * eddy_apply_fill_new, which takes them.
  */
 Oid
 eddy_view_create(const char *name, const char *query, const EddyViewOptions *options,

@@ -19,7 +19,10 @@
 /* Creates the definition: a view in schema eddy, of the owner of the extension. */
 extern Oid	eddy_define_definition(RangeVar *name, const char *query);
 
-/* The sources of a view, in its catalog row; and an error if one of them was dropped before it was locked. */
+/*
+ * The sources of a view, in its catalog row; and an error if one of them was dropped before it was
+ * locked.
+ */
 extern void eddy_define_set_streams(EddyView *row, Query *definition);
 extern void eddy_define_check_streams(const EddyView *row);
 

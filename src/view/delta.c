@@ -54,7 +54,10 @@ eddy_view_maintaining(void)
 	return maintaining > 0;
 }
 
-/* The view in whose part of the maintenance a function was cancelled first; reset when another part begins. */
+/*
+ * The view in whose part of the maintenance a function was cancelled first; reset when another part
+ * begins.
+ */
 static Oid	canceled = InvalidOid;
 
 Oid
@@ -107,8 +110,8 @@ eddy_delta_run_for(EddyViewPlan *plan, void (*function) (void *), void *arg,
 }
 
 /*
- * eddy_delta_run_limited does so in a subtransaction, for a limited time where that is enabled: the caller stops the clock.
- * *by_row: a row causes the error, or takes too long.
+ * eddy_delta_run_limited does so in a subtransaction, for a limited time where that is enabled: the
+ * caller stops the clock. *by_row: a row causes the error, or takes too long.
  */
 ErrorData *
 eddy_delta_run_limited(EddyViewPlan *plan, void (*function) (void *), void *arg, bool *by_row)
@@ -148,8 +151,8 @@ eddy_delta_make_store(EddyWork *work)
 }
 
 /*
- * eddy_delta_execute runs a planned query over range, into a tuplestore of the work. The caller acts
- * as the owner of the view. *starting is set to false when the first row is going to be read.
+ * eddy_delta_execute runs a planned query over range, into a tuplestore of the work. The caller
+ * acts as the owner of the view. *starting is set to false when the first row is going to be read.
  */
 void
 eddy_delta_execute(EddyWork *work, PlannedStmt *statement, EddyScanRange *range,

@@ -48,8 +48,8 @@ refuse_inlined_streams(PlannedStmt *statement)
 }
 
 /*
- * eddy_delta_plan_query rewrites and plans a query over a batch, which it changes. The caller acts as
- * the owner of the view.
+ * eddy_delta_plan_query rewrites and plans a query over a batch, which it changes. The caller acts
+ * as the owner of the view.
  */
 PlannedStmt *
 eddy_delta_plan_query(EddyViewPlan *plan, Query *query)
@@ -71,7 +71,10 @@ eddy_delta_plan_query(EddyViewPlan *plan, Query *query)
 	return statement;
 }
 
-/* Locks the relations that the plan reads, as the server does with its cached plans. The batch has mostly locked its stream. */
+/*
+ * Locks the relations that the plan reads, as the server does with its cached plans. The batch has
+ * mostly locked its stream.
+ */
 static void
 lock_relations(PlannedStmt *statement)
 {

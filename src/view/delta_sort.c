@@ -3,14 +3,15 @@
  * delta_sort.c
  *    Sorting the rows of a delta into the order of their groups.
  *
- * The key of a view with windows begins with the bounds of the window, of which a batch has few. The
- * server's sort keeps the first column of each row at hand and fetches the others from the tuples
- * for each comparison of rows that agree in it, here nearly every one: that cost more than looking up
- * the groups. The rows of such views are therefore sorted with all their keys at hand, as long as they fit
- * into work_mem. If they do not, and for all other views, the server's sort is used.
+ * The key of a view with windows begins with the bounds of the window, of which a batch has few.
+ * The server's sort keeps the first column of each row at hand and fetches the others from the
+ * tuples for each comparison of rows that agree in it, here nearly every one: that cost more than
+ * looking up the groups. The rows of such views are therefore sorted with all their keys at hand,
+ * as long as they fit into work_mem. If they do not, and for all other views, the server's sort is
+ * used.
  *
- * No locks. Memory: a context below that in which the sort began, and temporary files of the server's
- * sort. A crash leaves nothing.
+ * No locks. Memory: a context below that in which the sort began, and temporary files of the
+ * server's sort. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */

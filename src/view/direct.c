@@ -9,8 +9,9 @@
  * transition functions are prepared once, and kept with the plan. Each row of the batch then gives
  * a row of the delta; the merge combines those of the same group.
  *
- * Privileges are checked as the executor does when it starts: those on the relations each time, those on
- * functions when they are prepared. Changes of either, as of all that the plan depends on, invalidate it.
+ * Privileges are checked as the executor does when it starts: those on the relations each time,
+ * those on functions when they are prepared. Changes of either, as of all that the plan depends on,
+ * invalidate it.
  *
  * Locking: none, the caller has locked what the plan reads. Memory: with the plan; values live
  * until the next row. An error leaves nothing that the next row does not reset.
@@ -252,8 +253,8 @@ prepare(EddyViewPlan *plan, PlannedStmt *statement, const EddyBatch *batch, Plan
 }
 
 /*
- * The plan of the delta query with separate nodes for scan and aggregation, in the current memory context,
- * which their expressions are taken from.
+ * The plan of the delta query with separate nodes for scan and aggregation, in the current memory
+ * context, which their expressions are taken from.
  */
 static PlannedStmt *
 plan_separately(EddyViewPlan *plan)
@@ -310,8 +311,8 @@ make(EddyViewPlan *plan, const EddyBatch *batch)
 
 /*
  * eddy_direct_get returns what computes the delta of a range of a batch without the executor; NULL
- * if the plan of the delta query or the batch do not suit. The plan is valid, and the caller acts as
- * the owner of the view.
+ * if the plan of the delta query or the batch do not suit. The plan is valid, and the caller acts
+ * as the owner of the view.
  */
 EddyDirect *
 eddy_direct_get(EddyViewPlan *plan, const EddyScanRange *range)
@@ -477,8 +478,8 @@ eddy_direct_clear(EddyDirect *direct)
 }
 
 /*
- * eddy_direct_compute returns the row of the delta for a range of one row, or NULL. It is valid until
- * eddy_direct_clear is called.
+ * eddy_direct_compute returns the row of the delta for a range of one row, or NULL. It is valid
+ * until eddy_direct_clear is called.
  */
 TupleTableSlot *
 eddy_direct_compute(EddyDirect *direct, EddyScanRange *range)
@@ -493,8 +494,8 @@ eddy_direct_compute(EddyDirect *direct, EddyScanRange *range)
 }
 
 /*
- * eddy_direct_execute computes the delta of a range of a batch, into store. *starting is set to false
- * when the first row is going to be read.
+ * eddy_direct_execute computes the delta of a range of a batch, into store. *starting is set to
+ * false when the first row is going to be read.
  */
 void
 eddy_direct_execute(EddyDirect *direct, EddyScanRange *range, Tuplestorestate *store,

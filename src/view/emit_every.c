@@ -15,10 +15,10 @@
  * new index entries, so between them updates are HOT. All of it is in the row itself: a crash
  * loses nothing.
  *
- * A view whose source takes rows back removes groups. The row of a group without rows remains, as one
- * that is not in the view (_having), until its interval is over: so the group does not appear and vanish
- * more often than once in an interval. A group that was never shown, or whose window closes, is removed at
- * once.
+ * A view whose source takes rows back removes groups. The row of a group without rows remains, as
+ * one that is not in the view (_having), until its interval is over: so the group does not appear
+ * and vanish more often than once in an interval. A group that was never shown, or whose window
+ * closes, is removed at once.
  *
  * Sessions are not one row each: see session_emit.c.
  *
@@ -345,8 +345,8 @@ show_due(EddyViewPlan *plan, int64 *budget)
 /*
  * eddy_view_emit_due shows the changes of a view that have waited for the interval, of at most
  * *budget groups, in the current transaction. Returns true if no more are due, as far as rows are
- * not locked. They are added to *changes, a List of EddyChanges in the current memory context, if the view
- * is observed.
+ * not locked. They are added to *changes, a List of EddyChanges in the current memory context, if
+ * the view is observed.
  */
 bool
 eddy_view_emit_due(Oid view, int64 *budget, List **changes)

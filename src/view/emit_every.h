@@ -35,8 +35,9 @@ extern void eddy_emit_pace(const EddyViewPlan *plan, TimestampTz now, TupleTable
 extern bool eddy_emit_removes(const EddyViewPlan *plan, TupleTableSlot *row);
 
 /*
- * Parts of that, for sessions, which are not one row each: whether the interval since a change was shown
- * is over; a version that shows its latest values, or that is not in the view, and pending: shall be later.
+ * Parts of that, for sessions, which are not one row each: whether the interval since a change was
+ * shown is over; a version that shows its latest values, or that is not in the view, and pending:
+ * shall be later.
  */
 extern bool eddy_emit_is_over(const EddyViewPlan *plan, TimestampTz shown_at, TimestampTz now);
 extern bool eddy_emit_is_in_view(const EddyViewPlan *plan, TupleTableSlot *version);

@@ -3,11 +3,11 @@
  * empty_sets.c
  *    The rows of grouping sets without columns, which a view has from its creation on.
  *
- * GROUP BY ROLLUP (a), GROUPING SETS ((a), ()) and CUBE give a row for the set () even if there are no
- * rows to aggregate, as a query without GROUP BY does. grouping.c makes the number of the set a key
- * and notes which sets are empty. When a view is created or rebuilt, the delta query runs once for
- * each of them, without GROUP BY and over no rows: it gives the partial results of nothing, which
- * are merged like the groups of a batch.
+ * GROUP BY ROLLUP (a), GROUPING SETS ((a), ()) and CUBE give a row for the set () even if there are
+ * no rows to aggregate, as a query without GROUP BY does. grouping.c makes the number of the set a
+ * key and notes which sets are empty. When a view is created or rebuilt, the delta query runs once
+ * for each of them, without GROUP BY and over no rows: it gives the partial results of nothing,
+ * which are merged like the groups of a batch.
  *
  * No locks. Memory: that of the work. Nothing survives a crash of the creation.
  *

@@ -5,9 +5,9 @@
  *
  * A group of such a view is final when the watermark reaches the end of its window. That holds only
  * if the argument of the window function is the event time of the stream itself: the watermark says
- * nothing about other times. The end of the window must be a grouping expression, so that each group
- * has one. A start determines the end if the window has a constant length, as those of eddy.tumble and
- * eddy.hop have; then the end is added to the grouping, which changes no group.
+ * nothing about other times. The end of the window must be a grouping expression, so that each
+ * group has one. A start determines the end if the window has a constant length, as those of
+ * eddy.tumble and eddy.hop have; then the end is added to the grouping, which changes no group.
  *
  * No locks. Memory: the caller's context.
  *

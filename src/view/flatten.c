@@ -40,9 +40,9 @@
 /* ---- which queries read a stream ---- */
 
 /*
- * eddy_flatten_reads_stream returns true if a query reads a stream in its FROM clause, or in that of
- * a sub-select there or of one of its CTEs, at any depth. CTEs of outer queries that do so must have
- * been replaced by sub-selects.
+ * eddy_flatten_reads_stream returns true if a query reads a stream in its FROM clause, or in that
+ * of a sub-select there or of one of its CTEs, at any depth. CTEs of outer queries that do so must
+ * have been replaced by sub-selects.
  */
 bool
 eddy_flatten_reads_stream(Query *query)
@@ -83,7 +83,10 @@ collect_sources(Query *query, List **sources)
 	}
 }
 
-/* eddy_flatten_list_sources returns the streams of a query: List of Oid, in the order of its branches. */
+/*
+ * eddy_flatten_list_sources returns the streams of a query: List of Oid, in the order of its
+ * branches.
+ */
 List *
 eddy_flatten_list_sources(Query *query)
 {
@@ -144,8 +147,8 @@ inline_walker(Node *node, InlineContext *context)
 }
 
 /*
- * eddy_flatten_inline_ctes replaces the CTEs that read the stream by sub-selects; with all, also the
- * others, which could not remain where the query is pulled up to.
+ * eddy_flatten_inline_ctes replaces the CTEs that read the stream by sub-selects; with all, also
+ * the others, which could not remain where the query is pulled up to.
  */
 void
 eddy_flatten_inline_ctes(Query *query, bool all)
@@ -340,9 +343,9 @@ flatten(Query *query, Oid stream, bool top)
 }
 
 /*
- * eddy_flatten_query makes one flat query of a definition: that for the rows of one of its streams. What
- * is not evaluated row by row is refused (ERRCODE_FEATURE_NOT_SUPPORTED). The query is changed, and must
- * not be used again.
+ * eddy_flatten_query makes one flat query of a definition: that for the rows of one of its streams.
+ * What is not evaluated row by row is refused (ERRCODE_FEATURE_NOT_SUPPORTED). The query is
+ * changed, and must not be used again.
  */
 Query *
 eddy_flatten_query(Query *query, Oid stream)

@@ -3,31 +3,31 @@
  * fold.c
  *    Merges the deltas of views with maintenance => 'deferred' into their main tables.
  *
- * Users' statements append deltas (kind_deferred.c). The database worker calls eddy_view_fold, which
- * reads a number of them in the order of the table, sorts them by key, deletes them and merges them
- * into the main table as any batch is merged. Both are one transaction, so that each row is in one of
- * the two tables in every snapshot.
+ * Users' statements append deltas (kind_deferred.c). The database worker calls eddy_view_fold,
+ * which reads a number of them in the order of the table, sorts them by key, deletes them and
+ * merges them into the main table as any batch is merged. Both are one transaction, so that each
+ * row is in one of the two tables in every snapshot.
  *
  * An error of an expression over a group, or of an aggregate, must neither stop the view nor take
- * other rows with it. The deltas that cause it are searched by halving the range that fails, each part
- * in a subtransaction. One that fails on its own becomes a dead letter of the view, whose key is the
- * delta as JSON, without a payload: the rows of the statement are not known any more.
+ * other rows with it. The deltas that cause it are searched by halving the range that fails, each
+ * part in a subtransaction. One that fails on its own becomes a dead letter of the view, whose key
+ * is the delta as JSON, without a payload: the rows of the statement are not known any more.
  *
- * So does one that takes longer than pg_eddy.batch_time_limit on its own. The others then stay until the next call, so
- * that other views have their turn.
+ * So does one that takes longer than pg_eddy.batch_time_limit on its own. The others then stay
+ * until the next call, so that other views have their turn.
  *
- * The owner of a view can delete groups of it in a transaction that stays open. A lock on such a group
- * is waited for a short time, once in a call. Then the rows of all groups of the range are locked without
- * waiting, and the deltas of those that another transaction has locked stay where they are until the next
- * call. A group can also be locked in other ways, for example because it is being inserted: such a range is
- * split by group, after waits that are as short as possible.
+ * The owner of a view can delete groups of it in a transaction that stays open. A lock on such a
+ * group is waited for a short time, once in a call. Then the rows of all groups of the range are
+ * locked without waiting, and the deltas of those that another transaction has locked stay where
+ * they are until the next call. A group can also be locked in other ways, for example because it is
+ * being inserted: such a range is split by group, after waits that are as short as possible.
  *
  * Before windows close, what was deferred of them is merged in the same transaction (settle): the
  * caller has made sure that no transaction is adding rows.
  *
  * Locking: RowExclusiveLock on the state tables; row locks on the deltas, which are not waited for,
- * then on groups, in the order of keys within a range. Memory: a context for each call, which work_mem
- * limits. A crash leaves nothing: all of it is part of one transaction.
+ * then on groups, in the order of keys within a range. Memory: a context for each call, which
+ * work_mem limits. A crash leaves nothing: all of it is part of one transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -64,7 +64,10 @@
 /* Parts of a range that has taken too long. */
 #define FOLD_PARTS 32
 
-/* How many ms a group that another transaction has locked is waited for: the first one of a call, and others. */
+/*
+ * How many ms a group that another transaction has locked is waited for: the first one of a call,
+ * and others.
+ */
 #define FOLD_LOCK_WAIT 20
 #define FOLD_LOCK_WAIT_NEXT 1
 
@@ -180,7 +183,10 @@ read_windows(Fold *fold, TimestampTz until, int64 limit)
 	eddy_upsert_close(upsert);
 }
 
-/* eddy_deferred_first_end: the earliest end of a window that a delta is for; DT_NOEND if there is none. */
+/*
+ * eddy_deferred_first_end: the earliest end of a window that a delta is for; DT_NOEND if there is
+ * none.
+ */
 TimestampTz
 eddy_deferred_first_end(const EddyViewPlan *plan)
 {
@@ -270,8 +276,9 @@ take_row(Fold *fold, FoldRow *row)
 }
 
 /*
- * Merges deltas, in two passes: a group that a concurrent transaction inserts is no error. What observers
- * record of it belongs to the subtransaction of the range, so that closing keeps a record of its own.
+ * Merges deltas, in two passes: a group that a concurrent transaction inserts is no error. What
+ * observers record of it belongs to the subtransaction of the range, so that closing keeps a record
+ * of its own.
  */
 static void
 merge_deltas(Fold *fold, Tuplestorestate *store)
@@ -382,8 +389,8 @@ reject_row(Fold *fold, int number, ErrorData *error)
 	if (unprintable && !eddy_batch_is_row_error(unprintable))
 		ReThrowError(unprintable);
 	/*
-	 * not as the payload, which would be the rows: it cannot be applied again. A delta does not say of
-	 * which stream its rows are, which decides who may read them.
+	 * not as the payload, which would be the rows: it cannot be applied again. A delta does not say
+	 * of which stream its rows are, which decides who may read them.
 	 */
 	if (range.json && plan->others == NIL)
 	{
@@ -427,8 +434,8 @@ try_lock_group(EddyUpsert *groups, const FoldRow *row)
 }
 
 /*
- * Takes the deltas of groups that cannot be locked out of a range. Returns its new end. The locks last until the end
- * of the transaction, which is to write these rows.
+ * Takes the deltas of groups that cannot be locked out of a range. Returns its new end. The locks
+ * last until the end of the transaction, which is to write these rows.
  */
 static int
 leave_out_locked(Fold *fold, int from, int to)

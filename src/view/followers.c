@@ -3,13 +3,14 @@
  * followers.c
  *    Which views follow from a stream, or from a view, cached in each backend.
  *
- * A source has the views that read it, each of which has a level (apply/cascade.c). A stream also has the views that it reaches
- * through others, by the sets of streams that reach them together: the windows of these close in one step. All of it is read from
- * the catalog at the first use, and again after a change of a row of eddy._view that concerns it, which
- * invalidates the relcache entries of all that the view follows from.
+ * A source has the views that read it, each of which has a level (apply/cascade.c). A stream also
+ * has the views that it reaches through others, by the sets of streams that reach them together:
+ * the windows of these close in one step. All of it is read from the catalog at the first use, and
+ * again after a change of a row of eddy._view that concerns it, which invalidates the relcache
+ * entries of all that the view follows from.
  *
- * Takes no locks. Memory: one context for each source, below CacheMemoryContext. Nothing here outlives the
- * process.
+ * Takes no locks. Memory: one context for each source, below CacheMemoryContext. Nothing here
+ * outlives the process.
  *
  *-------------------------------------------------------------------------
  */
@@ -233,8 +234,8 @@ get_source(Oid source)
 }
 
 /*
- * eddy_followers_list returns the views that read a stream, or a view, and are maintained: all but suspended
- * ones. List of Oid, sorted, in the current memory context.
+ * eddy_followers_list returns the views that read a stream, or a view, and are maintained: all but
+ * suspended ones. List of Oid, sorted, in the current memory context.
  */
 List *
 eddy_followers_list(Oid source)
@@ -278,7 +279,10 @@ eddy_followers_at(Oid source, int level)
 	return select_level(entry->views, entry->levels, level);
 }
 
-/* eddy_followers_next_level returns the first level of such views that is not less than a level; -1: there is none. */
+/*
+ * eddy_followers_next_level returns the first level of such views that is not less than a level;
+ * -1: there is none.
+ */
 int
 eddy_followers_next_level(Oid source, int level)
 {
@@ -288,9 +292,9 @@ eddy_followers_next_level(Oid source, int level)
 }
 
 /*
- * eddy_followers_of returns the views that exactly these streams reach, directly or through other views that
- * are all maintained. List of Oid, by level and Oid, in the current memory context. level: those of this one
- * alone, unless it is -1. streams: of Oid, sorted.
+ * eddy_followers_of returns the views that exactly these streams reach, directly or through other
+ * views that are all maintained. List of Oid, by level and Oid, in the current memory context.
+ * level: those of this one alone, unless it is -1. streams: of Oid, sorted.
  */
 List *
 eddy_followers_of(const List *streams, int level)
@@ -302,7 +306,10 @@ eddy_followers_of(const List *streams, int level)
 	return level < 0 ? list_copy(set->views) : select_level(set->views, set->levels, level);
 }
 
-/* eddy_followers_next_level_of returns the first level of such views that is not less than a level; -1: there is none. */
+/*
+ * eddy_followers_next_level_of returns the first level of such views that is not less than a level;
+ * -1: there is none.
+ */
 int
 eddy_followers_next_level_of(const List *streams, int level)
 {
@@ -312,8 +319,9 @@ eddy_followers_next_level_of(const List *streams, int level)
 }
 
 /*
- * eddy_followers_roots returns those of such views that have a watermark of their own, as all have that read several
- * sources: the others have that of the view that they read. List of Oid in the current memory context.
+ * eddy_followers_roots returns those of such views that have a watermark of their own, as all have
+ * that read several sources: the others have that of the view that they read. List of Oid in the
+ * current memory context.
  */
 List *
 eddy_followers_roots(const List *streams)
@@ -324,8 +332,8 @@ eddy_followers_roots(const List *streams)
 }
 
 /*
- * eddy_followers_unions returns the sets of streams that reach views together with a stream: List of List of Oid,
- * sorted, in the current memory context.
+ * eddy_followers_unions returns the sets of streams that reach views together with a stream: List
+ * of List of Oid, sorted, in the current memory context.
  */
 List *
 eddy_followers_unions(Oid stream)
@@ -340,9 +348,10 @@ eddy_followers_unions(Oid stream)
 }
 
 /*
- * eddy_followers_joined returns the streams on whose windows a writer of a stream, or of a view, takes a share lock
- * before it locks any view: those of all views that follow from it and that read a view and something else. Rows of
- * such a view change when windows of one of these streams close, and when rows are added to another one.
+ * eddy_followers_joined returns the streams on whose windows a writer of a stream, or of a view,
+ * takes a share lock before it locks any view: those of all views that follow from it and that read
+ * a view and something else. Rows of such a view change when windows of one of these streams close,
+ * and when rows are added to another one.
  */
 List *
 eddy_followers_joined(Oid source)
@@ -351,8 +360,8 @@ eddy_followers_joined(Oid source)
 }
 
 /*
- * eddy_followers_is_starting returns true for a view of a stream that is filled from Kafka: batches of
- * sources do not concern it yet, and its windows do not close.
+ * eddy_followers_is_starting returns true for a view of a stream that is filled from Kafka: batches
+ * of sources do not concern it yet, and its windows do not close.
  */
 bool
 eddy_followers_is_starting(Oid stream, Oid view)

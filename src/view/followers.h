@@ -12,7 +12,9 @@
 
 #include "nodes/pg_list.h"
 
-/* The views that read a source and are maintained (List of Oid, sorted), of all levels or of one. */
+/*
+ * The views that read a source and are maintained (List of Oid, sorted), of all levels or of one.
+ */
 extern List *eddy_followers_list(Oid source);
 extern List *eddy_followers_at(Oid source, int level);
 extern int	eddy_followers_next_level(Oid source, int level);

@@ -391,9 +391,9 @@ check_used_argument(const OwnAggregate *own, const Aggref *aggref)
 }
 
 /*
- * An aggregate of pg_eddy must be able to do with its arguments what it does with each row. Values in its state
- * are read again, which is not possible for rows without a type of their own; of kept values, the fields of
- * such rows are kept (collect.c).
+ * An aggregate of pg_eddy must be able to do with its arguments what it does with each row. Values
+ * in its state are read again, which is not possible for rows without a type of their own; of kept
+ * values, the fields of such rows are kept (collect.c).
  */
 static void
 check_own_aggregate(const EddyAggregate *agg)

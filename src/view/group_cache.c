@@ -6,18 +6,19 @@
  * A group that has just been merged is often merged again by the next batch. A source worker
  * remembers the places of such rows, so that it finds them without a descent of the index.
  *
- * An entry is only a hint. Concurrent transactions update, delete and vacuum rows, transactions abort, and
- * tables are truncated and rewritten, none of which is noticed here. So the row at the place is
- * fetched with the snapshot of the merge and its key is compared: keys are unique, so the row with
- * the key that is visible is the row of the group, whatever has happened. If there is no such row,
- * the index decides. For the same reason two keys with the same hash replace each other without harm.
+ * An entry is only a hint. Concurrent transactions update, delete and vacuum rows, transactions
+ * abort, and tables are truncated and rewritten, none of which is noticed here. So the row at the
+ * place is fetched with the snapshot of the merge and its key is compared: keys are unique, so the
+ * row with the key that is visible is the row of the group, whatever has happened. If there is no
+ * such row, the index decides. For the same reason two keys with the same hash replace each other
+ * without harm.
  *
  * The table of entries doubles, while a quarter is used, up to pg_eddy.group_cache_memory; then new
  * entries replace old ones.
  *
- * Memory: a context for each state table, deleted when its relcache entry is invalidated, for instance
- * because the table was dropped. No locks. Only source workers have caches: statements of users touch
- * few groups. Nothing survives the process.
+ * Memory: a context for each state table, deleted when its relcache entry is invalidated, for
+ * instance because the table was dropped. No locks. Only source workers have caches: statements of
+ * users touch few groups. Nothing survives the process.
  *
  *-------------------------------------------------------------------------
  */

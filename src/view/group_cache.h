@@ -20,8 +20,8 @@ extern uint64 eddy_group_cache_hash(const EddyGroupCache *cache, const Datum *ke
 									const bool *nulls);
 
 /*
- * False if the place is not known. Otherwise the caller must check that the row there is visible and
- * has the key, and count it with eddy_group_cache_hit if it is.
+ * False if the place is not known. Otherwise the caller must check that the row there is visible
+ * and has the key, and count it with eddy_group_cache_hit if it is.
  */
 extern bool eddy_group_cache_find(EddyGroupCache *cache, uint64 hash, ItemPointer place);
 extern void eddy_group_cache_hit(EddyGroupCache *cache);

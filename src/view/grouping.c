@@ -181,8 +181,8 @@ replace_mutator(Node *node, SetsContext *context)
 }
 
 /*
- * Adds (VALUES (0, false), (1, true), ...) to the FROM clause, and its first column to the keys. The
- * second one is read by empty_sets.c.
+ * Adds (VALUES (0, false), (1, true), ...) to the FROM clause, and its first column to the keys.
+ * The second one is read by empty_sets.c.
  */
 static void
 add_numbers(Query *query, SetsContext *context)

@@ -17,14 +17,14 @@
  * needs one of these, whose result the old view does not show, is NULL for such windows, and HAVING
  * leaves them as they were.
  *
- * If only the part of the query that is applied when reading differs, all tables remain as they are;
- * then the kind of the view does not matter.
+ * If only the part of the query that is applied when reading differs, all tables remain as they
+ * are; then the kind of the view does not matter.
  *
- * Batches continue to maintain the old state meanwhile, so groups that they have changed are converted again,
- * the last ones when the caller has locked writers out.
+ * Batches continue to maintain the old state meanwhile, so groups that they have changed are
+ * converted again, the last ones when the caller has locked writers out.
  *
- * Locking: RowExclusiveLock on the state tables. Memory: one context, which is reset for each group. A crash
- * leaves nothing.
+ * Locking: RowExclusiveLock on the state tables. Memory: one context, which is reset for each
+ * group. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -529,7 +529,9 @@ convert_forgotten(Conversion *c, int i, TupleTableSlot *row)
 	c->any_unknown |= c->unknown[i];
 }
 
-/* The state of an aggregate in a row of the old table; one that is new there has the initial state. */
+/*
+ * The state of an aggregate in a row of the old table; one that is new there has the initial state.
+ */
 static EddyState
 read_state(Conversion *c, int i, TupleTableSlot *row)
 {

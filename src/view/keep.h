@@ -32,8 +32,9 @@ extern EddyKeep *eddy_keep_compare(EddyViewPlan *old, Query *old_definition, Edd
 								   Query *new_definition, const char **reason);
 
 /*
- * Fills the new main state table from the rows of the old one that the active snapshot sees, and follows later changes of
- * these: those that the active snapshot sees and "since" does not. Returns their number.
+ * Fills the new main state table from the rows of the old one that the active snapshot sees, and
+ * follows later changes of these: those that the active snapshot sees and "since" does not. Returns
+ * their number.
  */
 extern void eddy_keep_convert(EddyKeep *keep);
 extern int64 eddy_keep_convert_changed(EddyKeep *keep, Snapshot since);

@@ -3,16 +3,18 @@
  * key_gap.c
  *    A range of keys that a state table is known not to have.
  *
- * A merge looks for its groups in the order of the index. Most groups of a window that has just begun
- * are new. So when a group is not found, the index is read up to the next row: the groups until there
- * are new as well, and are not looked for. A window without any rows costs one descent of the index.
+ * A merge looks for its groups in the order of the index. Most groups of a window that has just
+ * begun are new. So when a group is not found, the index is read up to the next row: the groups
+ * until there are new as well, and are not looked for. A window without any rows costs one descent
+ * of the index.
  *
  * Reading on costs more than looking for one key: all keys that follow on the page of the index are
- * compared, and the next row is fetched. Where new groups are scattered among others, no gap contains
- * a second one. So gaps that were not used are followed by a growing number of keys for which none is looked for.
+ * compared, and the next row is fetched. Where new groups are scattered among others, no gap
+ * contains a second one. So gaps that were not used are followed by a growing number of keys for
+ * which none is looked for.
  *
- * This is what one snapshot sees. If a concurrent transaction inserts such a row, inserting it fails, as
- * it does when the row was looked for.
+ * This is what one snapshot sees. If a concurrent transaction inserts such a row, inserting it
+ * fails, as it does when the row was looked for.
  *
  * No locks. Memory: that of the merge.
  *

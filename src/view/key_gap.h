@@ -19,14 +19,15 @@ extern EddyKeyGap *eddy_key_gap_make(Relation index);
 extern bool eddy_key_gap_covers(EddyKeyGap *gap, const Datum *keys, const bool *nulls);
 
 /*
- * Called for each key that is looked for in the index: true if the rows that follow should be read, so
- * that a gap is found if the key is not there.
+ * Called for each key that is looked for in the index: true if the rows that follow should be read,
+ * so that a gap is found if the key is not there.
  */
 extern bool eddy_key_gap_is_due(EddyKeyGap *gap);
 
 /*
- * Notes that there is no row from a key on up to another one with the same columns but the last, whose
- * last column is *next, or up to the last such key if next is NULL. The last column is not null.
+ * Notes that there is no row from a key on up to another one with the same columns but the last,
+ * whose last column is *next, or up to the last such key if next is NULL. The last column is not
+ * null.
  */
 extern void eddy_key_gap_set(EddyKeyGap *gap, const Datum *keys, const bool *nulls,
 							 const Datum *next);

@@ -38,7 +38,9 @@ struct EddyViewKind
 	 */
 	void		(*layout) (EddyViewPlan *plan, Query *query);
 
-	/* Turns a copy of the definition into the delta query: its select list, and plan->delta_desc. */
+	/*
+	 * Turns a copy of the definition into the delta query: its select list, and plan->delta_desc.
+	 */
 	void		(*make_delta) (EddyViewPlan *plan, Query *delta);
 
 	/*
@@ -53,17 +55,17 @@ struct EddyViewKind
 	void		(*merge) (EddyViewPlan *plan, EddyMerge *merge);
 
 	/*
-	 * True if all rows of a group of the delta are late. NULL: if the window has closed that ends at
-	 * its first key. With finds_late, the kind finds late rows itself while it merges, and notes them
-	 * with eddy_merge_note_late.
+	 * True if all rows of a group of the delta are late. NULL: if the window has closed that ends
+	 * at its first key. With finds_late, the kind finds late rows itself while it merges, and notes
+	 * them with eddy_merge_note_late.
 	 */
 	bool		(*is_late) (const EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group);
 	bool		finds_late;
 
 	/*
-	 * For kinds whose windows depend on more than the row, otherwise NULL: adapts the query that finds
-	 * the late rows of a batch (late_pairs.h), and selects from its result, which is freed, the pairs
-	 * that are late.
+	 * For kinds whose windows depend on more than the row, otherwise NULL: adapts the query that
+	 * finds the late rows of a batch (late_pairs.h), and selects from its result, which is freed,
+	 * the pairs that are late.
 	 */
 	void		(*adapt_late_query) (EddyViewPlan *plan, Query *query, TimestampTz until);
 	Tuplestorestate *(*select_late) (struct EddyWork *work, Tuplestorestate *pairs,
@@ -86,8 +88,8 @@ struct EddyViewKind
 
 	/*
 	 * For kinds whose final rows are not rows of the main table that get a mark, otherwise NULL:
-	 * the watermark at which windows have to be closed, DT_NOEND if there are none; and closing those
-	 * that end until a watermark, in order of (end, key), at most *budget groups. close sets
+	 * the watermark at which windows have to be closed, DT_NOEND if there are none; and closing
+	 * those that end until a watermark, in order of (end, key), at most *budget groups. close sets
 	 * progress->closed_until and progress->closed_groups, and returns true if no more have to be
 	 * closed.
 	 */
@@ -97,8 +99,8 @@ struct EddyViewKind
 
 	/*
 	 * For kinds that merge rows later than they are added, otherwise NULL: merges those of windows
-	 * that end until a time, at most *budget. Returns until when no such rows are left, at most that
-	 * time. Called before windows are closed, by the database worker alone.
+	 * that end until a time, at most *budget. Returns until when no such rows are left, at most
+	 * that time. Called before windows are closed, by the database worker alone.
 	 */
 	TimestampTz (*settle) (EddyViewPlan *plan, TimestampTz until, int64 *budget);
 };

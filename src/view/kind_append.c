@@ -7,17 +7,18 @@
  *
  *    columns of the view | _row [ | _touched_at ]
  *
- * _row is the key, a UUID that the row gets here. Nothing else identifies it: joins can make several
- * rows of one message, messages can be counted again on purpose (eddy.seek), and rows of users have
- * no origin at all. That each message gives its rows exactly once is ensured by the transaction,
- * which also stores the offset. An ID consists of the time, random bits, both per batch, and a
- * counter: IDs are never used twice, also after a crash and in a copy of the database, so that rows
- * are inserted without searching the index; and neighbours in time are neighbours in the index. A
- * sequence would do the same, but would change lastval() of the session that inserts.
+ * _row is the key, a UUID that the row gets here. Nothing else identifies it: joins can make
+ * several rows of one message, messages can be counted again on purpose (eddy.seek), and rows of
+ * users have no origin at all. That each message gives its rows exactly once is ensured by the
+ * transaction, which also stores the offset. An ID consists of the time, random bits, both per
+ * batch, and a counter: IDs are never used twice, also after a crash and in a copy of the database,
+ * so that rows are inserted without searching the index; and neighbours in time are neighbours in
+ * the index. A sequence would do the same, but would change lastval() of the session that inserts.
  *
  * The delta query is the definition itself, and all that can fail happens in it.
  *
- * Locking: see upsert_write.c; no row is ever waited for. Memory: the caller's. A crash leaves nothing.
+ * Locking: see upsert_write.c; no row is ever waited for. Memory: the caller's. A crash leaves
+ * nothing.
  *
  *-------------------------------------------------------------------------
  */

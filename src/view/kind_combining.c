@@ -3,11 +3,12 @@
  * kind_combining.c
  *    Views that combine transition states: one row for each group, in one state table.
  *
- * The delta query gives one row of transition states for each group of the batch. These are combined
- * with what is stored of the group, and finalized. The state table and the delta query are described
- * in combining_layout.c.
+ * The delta query gives one row of transition states for each group of the batch. These are
+ * combined with what is stored of the group, and finalized. The state table and the delta query are
+ * described in combining_layout.c.
  *
- * Locking: see upsert_write.c. Memory: one context that is reset for each group. A crash leaves nothing.
+ * Locking: see upsert_write.c. Memory: one context that is reset for each group. A crash leaves
+ * nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -63,8 +64,8 @@ accepts(const Query *query)
 }
 
 /*
- * A view whose rows are combined here can also take sums instead of the internal states in which they
- * were computed: sums are cheaper to return, and to combine.
+ * A view whose rows are combined here can also take sums instead of the internal states in which
+ * they were computed: sums are cheaper to return, and to combine.
  */
 static void
 make_delta(EddyViewPlan *plan, Query *delta)
@@ -160,8 +161,8 @@ add_to_group(Combining *c, TupleTableSlot *row)
 /* ---- computing the new version ---- */
 
 /*
- * eddy_combining_compute_keys sets the keys of a group in its new version and in finals. stored: its
- * version in the table, or NULL.
+ * eddy_combining_compute_keys sets the keys of a group in its new version and in finals. stored:
+ * its version in the table, or NULL.
  */
 void
 eddy_combining_compute_keys(const EddyViewPlan *plan, const Datum *keys, const bool *key_nulls,
@@ -280,8 +281,8 @@ eddy_combining_compute_outputs(EddyViewPlan *plan, ExprContext *econtext, TupleT
 }
 
 /*
- * eddy_combining_get_marks returns the marks of a row, of a view that has windows, that say whether it is
- * final, and in the view. At most EDDY_MAX_MARKS; returns their number.
+ * eddy_combining_get_marks returns the marks of a row, of a view that has windows, that say whether
+ * it is final, and in the view. At most EDDY_MAX_MARKS; returns their number.
  */
 int
 eddy_combining_get_marks(const EddyViewPlan *plan, const TupleTableSlot *row, bool final,
@@ -309,8 +310,8 @@ eddy_combining_mark(const EddyViewPlan *plan, TupleTableSlot *row, bool final)
 }
 
 /*
- * eddy_combining_compute_marks sets the marks of the new version of a group. A late row that is accepted
- * leaves its group final.
+ * eddy_combining_compute_marks sets the marks of the new version of a group. A late row that is
+ * accepted leaves its group final.
  */
 void
 eddy_combining_compute_marks(const EddyViewPlan *plan, TimestampTz final_until, const Datum *keys,
@@ -486,8 +487,9 @@ eddy_combining_merge(EddyViewPlan *plan, EddyMerge *merge)
 /* ---- one group at a time ---- */
 
 /*
- * Groups whose places a process remembers for each view: sets of a few, by the hash of the key, the one used last first. A
- * group that is not remembered is looked up in the index, and the server then also prunes its page.
+ * Groups whose places a process remembers for each view: sets of a few, by the hash of the key, the
+ * one used last first. A group that is not remembered is looked up in the index, and the server
+ * then also prunes its page.
  */
 #define PLACE_SETS 256
 #define PLACE_WAYS 4
@@ -505,8 +507,8 @@ struct EddyGroup
 };
 
 /*
- * eddy_combining_group_start makes a row of the delta the current group of a view. What is needed to
- * compute its version is kept with the plan. state_desc: of the main state table.
+ * eddy_combining_group_start makes a row of the delta the current group of a view. What is needed
+ * to compute its version is kept with the plan. state_desc: of the main state table.
  */
 EddyGroup *
 eddy_combining_group_start(EddyViewPlan *plan, TupleDesc state_desc, TimestampTz final_until,
@@ -535,7 +537,10 @@ eddy_combining_group_start(EddyViewPlan *plan, TupleDesc state_desc, TimestampTz
 	return plan->group;
 }
 
-/* The entry of a hash in a set, which becomes the first one. A new one replaces the one that was not used for longest. */
+/*
+ * The entry of a hash in a set, which becomes the first one. A new one replaces the one that was
+ * not used for longest.
+ */
 static ItemPointer
 find_place(GroupPlace *set, uint32 hash)
 {
@@ -555,8 +560,8 @@ find_place(GroupPlace *set, uint32 hash)
 }
 
 /*
- * eddy_combining_group_place returns where the place of the row of the group is remembered. What is there
- * can be invalid, outdated or of another group.
+ * eddy_combining_group_place returns where the place of the row of the group is remembered. What is
+ * there can be invalid, outdated or of another group.
  */
 ItemPointer
 eddy_combining_group_place(EddyGroup *group)
@@ -598,8 +603,8 @@ eddy_combining_group_compute(EddyGroup *group, TupleTableSlot *stored)
 
 /*
  * eddy_combining_read computes the row of one group, in the current memory context, without writing
- * it: from the stored row, NULL if there is none, and at least one row of the delta, all of the same
- * group. final_until: new groups whose window ends until then are final.
+ * it: from the stored row, NULL if there is none, and at least one row of the delta, all of the
+ * same group. final_until: new groups whose window ends until then are final.
  */
 MinimalTuple
 eddy_combining_read(EddyViewPlan *plan, TupleDesc state_desc, TimestampTz final_until,

@@ -3,16 +3,17 @@
  * kind_deferred.c
  *    Views with maintenance => 'deferred': users' statements append their deltas.
  *
- * Such a view is one of the kind "combining", with a second state table, the table of deltas. A user's
- * statement inserts the result of its delta query there, one row for each group that it has touched,
- * and neither reads nor writes a row that another transaction could lock. The database worker merges
- * these rows into the main table shortly afterwards and deletes them in the same transaction (fold.c),
- * so that each snapshot contains a row either there or in its group. Readers combine both
- * (deferred_read.c).
+ * Such a view is one of the kind "combining", with a second state table, the table of deltas. A
+ * user's statement inserts the result of its delta query there, one row for each group that it has
+ * touched, and neither reads nor writes a row that another transaction could lock. The database
+ * worker merges these rows into the main table shortly afterwards and deletes them in the same
+ * transaction (fold.c), so that each snapshot contains a row either there or in its group. Readers
+ * combine both (deferred_read.c).
  *
  * What can fail on a row of the stream fails in the delta query, in the user's statement. What can
  * fail on a group (expressions over aggregates, HAVING, an overflow) fails later, when there is no
- * statement that could fail: the delta then becomes a dead letter, so on_error => 'stop' is refused.
+ * statement that could fail: the delta then becomes a dead letter, so on_error => 'stop' is
+ * refused.
  *
  * Rows are judged by the watermark when they are inserted; a window closes after all deltas of it
  * were merged.

@@ -8,12 +8,13 @@
  *    columns of the view | keys that it does not show | columns of ORDER BY that it does not show
  *
  * The delta query is the definition itself, with all these columns: it gives the first row of each
- * key among those of the batch. It replaces the stored one if it precedes it by ORDER BY. So
- * ORDER BY key, time keeps the first row of each key, ORDER BY key, time DESC the last one. Of rows
- * that are equal by ORDER BY, the one that was stored stays, and without columns after the keys, the
- * one that came first.
+ * key among those of the batch. It replaces the stored one if it precedes it by ORDER BY. So ORDER
+ * BY key, time keeps the first row of each key, ORDER BY key, time DESC the last one. Of rows that
+ * are equal by ORDER BY, the one that was stored stays, and without columns after the keys, the one
+ * that came first.
  *
- * Locking: see upsert_write.c. Memory: one context that is reset for each key. A crash leaves nothing.
+ * Locking: see upsert_write.c. Memory: one context that is reset for each key. A crash leaves
+ * nothing.
  *
  *-------------------------------------------------------------------------
  */

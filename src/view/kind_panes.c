@@ -23,9 +23,9 @@
  *
  * A view that shows early rows computes them from panes when it is read (pane_read.c).
  *
- * Locking: see upsert_write.c. Rows are written in order of (end of the pane, key), which is a total
- * order of the rows of the table. Memory: one context that is reset for each pane. A crash leaves
- * nothing.
+ * Locking: see upsert_write.c. Rows are written in order of (end of the pane, key), which is a
+ * total order of the rows of the table. Memory: one context that is reset for each pane. A crash
+ * leaves nothing.
  *
  *-------------------------------------------------------------------------
  */

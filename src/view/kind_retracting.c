@@ -3,23 +3,24 @@
  * kind_retracting.c
  *    Views whose source takes rows back: they group the rows of a view that change.
  *
- * When a row of the source changes, its old version is taken back and its new one is added. The state
- * table is that of the kind "combining", with the number of rows of each group: a group without rows is
- * removed. Aggregates are maintained in two ways:
+ * When a row of the source changes, its old version is taken back and its new one is added. The
+ * state table is that of the kind "combining", with the number of rows of each group: a group
+ * without rows is removed. Aggregates are maintained in two ways:
  *
  * - count, and sum and avg of integers and numerics: what is taken back is subtracted. sum and avg
  *   become expressions over eddy._exact_sum, for which this is exact.
  * - all others: the values of the group are kept with their numbers (collect.h), and the aggregate
  *   is computed from them when they change. Its result must not depend on the order of its input.
  *
- * The delta query also groups by whether rows are added or taken back, which a scan of a batch returns
- * as tableoid; so there are several rows of the delta for each group.
+ * The delta query also groups by whether rows are added or taken back, which a scan of a batch
+ * returns as tableoid; so there are several rows of the delta for each group.
  *
  * Rows on which an expression over the row fails become dead letters when they are added, and fail
  * in the same way when they are taken back. An error that depends on the other rows of the group
  * suspends the view: which rows it has counted would not be known.
  *
- * Locking: see upsert_write.c. Memory: one context that is reset for each group. A crash leaves nothing.
+ * Locking: see upsert_write.c. Memory: one context that is reset for each group. A crash leaves
+ * nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -437,7 +438,10 @@ set_having(const Retracting *r, bool having)
 	r->result->tts_isnull[column] = false;
 }
 
-/* Fills r->result from the current group and the stored version. False if the group is to be removed. */
+/*
+ * Fills r->result from the current group and the stored version. False if the group is to be
+ * removed.
+ */
 static bool
 compute_result(Retracting *r, TupleTableSlot *stored)
 {

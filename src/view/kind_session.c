@@ -23,11 +23,11 @@
  * late is known when the new session is complete, because a session that is not final saves older
  * rows that it is combined with.
  *
- * The values that aggregates keep (collect.h) are those of the session that has most of them, of the
- * sessions that are combined; the values of the others are added to these.
+ * The values that aggregates keep (collect.h) are those of the session that has most of them, of
+ * the sessions that are combined; the values of the others are added to these.
  *
- * With emit => 'every ...', rows of sessions that are shown can remain for a while, as superseded ones,
- * which are not read here (session_emit.c).
+ * With emit => 'every ...', rows of sessions that are shown can remain for a while, as superseded
+ * ones, which are not read here (session_emit.c).
  *
  * Locking: the sessions of a key, as a whole, are locked before they are read (group_lock.c).
  * Memory: a context for each key and one for each session; the rows of a key are in a tuplestore,

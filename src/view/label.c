@@ -3,8 +3,8 @@
  * label.c
  *    Writes the security labels that describe a continuous view to the output plugin.
  *
- * label.h has their format, and why they are labels. Locking: the caller has created the
- * relations in its transaction, or has locked them, so no other session uses them. Memory: the caller's
+ * label.h has their format, and why they are labels. Locking: the caller has created the relations
+ * in its transaction, or has locked them, so no other session uses them. Memory: the caller's
  * context. Crash: the labels are rows of the caller's transaction.
  *
  *-------------------------------------------------------------------------

@@ -6,8 +6,8 @@
  * A row is late for a window that was final when the batch was judged. All rows of a batch that are
  * in a group of such a window are late, so a merge recognizes late rows by their group, which costs
  * nothing while there are none. Only then does the query here run over the batch, as the delta
- * query without its aggregation: it returns each pair of a row and a final window. One row can be late
- * for one window and be counted in another.
+ * query without its aggregation: it returns each pair of a row and a final window. One row can be
+ * late for one window and be counted in another.
  *
  * If the windows of a kind of views depend on more than the row, its operations adapt the query and
  * select the pairs.
@@ -15,8 +15,9 @@
  * Rows that the view has rejected are left out, so that accepted, late and rejected pairs are
  * all. The query runs with the privileges of the owner of the view.
  *
- * Locking: what the query reads is locked as for a SELECT. Memory: batch->mcxt for the result, which
- * is as large as the number of late pairs if the view stores them; the rest goes with the call.
+ * Locking: what the query reads is locked as for a SELECT. Memory: batch->mcxt for the result,
+ * which is as large as the number of late pairs if the view stores them; the rest goes with the
+ * call.
  *
  *-------------------------------------------------------------------------
  */
@@ -89,7 +90,9 @@ make_distinct(Query *query)
 	}
 }
 
-/* The delta query without aggregation, for the pairs of a row and a window that ends until a time. */
+/*
+ * The delta query without aggregation, for the pairs of a row and a window that ends until a time.
+ */
 static Query *
 make_query(EddyViewPlan *plan, TimestampTz until)
 {

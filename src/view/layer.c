@@ -129,8 +129,8 @@ is_used(TargetEntry *tle, List *clauses)
 }
 
 /*
- * True if set-returning functions run over the rows that DISTINCT ON keeps: the server evaluates them after it
- * has sorted, unless it sorts by one of them.
+ * True if set-returning functions run over the rows that DISTINCT ON keeps: the server evaluates
+ * them after it has sorted, unless it sorts by one of them.
  */
 static bool
 expands_first_rows(Query *query)
@@ -457,8 +457,8 @@ split_query(Query *query)
 }
 
 /*
- * A query that keeps the first row of each key by row_number() becomes one with DISTINCT ON (row_number.c), if
- * its sub-select can be pulled up otherwise. True if it was changed.
+ * A query that keeps the first row of each key by row_number() becomes one with DISTINCT ON
+ * (row_number.c), if its sub-select can be pulled up otherwise. True if it was changed.
  */
 static bool
 replace_row_number(Query *query)
@@ -501,8 +501,8 @@ is_correlated(Query *query)
 }
 
 /*
- * Collects the sub-selects that are cores. aggregates: the queries around it do, or sort; depth: the
- * number of these.
+ * Collects the sub-selects that are cores. aggregates: the queries around it do, or sort; depth:
+ * the number of these.
  */
 static void
 collect_cores(Query *query, bool aggregates, int depth, List **places)
@@ -586,7 +586,9 @@ make_names_unique(Query *core)
 	}
 }
 
-/* A stream that the reader itself would read is not the one that is maintained, nor are sessions. */
+/*
+ * A stream that the reader itself would read is not the one that is maintained, nor are sessions.
+ */
 static bool
 check_reader(Node *node, EddyLayers *layers)
 {
@@ -678,7 +680,10 @@ eddy_layer_split(EddyLayers *layers, Query *definition)
 
 /* ---- the public view ---- */
 
-/* True if the reader does no more than select columns of the core, order them, or limit their number. */
+/*
+ * True if the reader does no more than select columns of the core, order them, or limit their
+ * number.
+ */
 static bool
 is_merged(const EddyLayers *layers)
 {
@@ -690,9 +695,9 @@ is_merged(const EddyLayers *layers)
 }
 
 /*
- * eddy_layer_is_updatable returns true if the server could delete through the public view, were it one
- * over the state table alone: each row of the view is one of the core. Otherwise a row can show values
- * that are not those of its group, such as the NULLs of an outer join.
+ * eddy_layer_is_updatable returns true if the server could delete through the public view, were it
+ * one over the state table alone: each row of the view is one of the core. Otherwise a row can show
+ * values that are not those of its group, such as the NULLs of an outer join.
  */
 bool
 eddy_layer_is_updatable(const EddyLayers *layers)

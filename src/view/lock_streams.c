@@ -3,12 +3,14 @@
  * lock_streams.c
  *    Locks several streams against writers.
  *
- * A view over UNION ALL of several streams is created, rebuilt and dropped under a lock on each of them.
- * A statement that writes to several streams takes its locks in the order in which it names them, which
- * need not be that of the Oids. So while one of the locks is held, the others are waited for only for a
- * short time; then all are released, and the one that was not available is waited for first.
+ * A view over UNION ALL of several streams is created, rebuilt and dropped under a lock on each of
+ * them. A statement that writes to several streams takes its locks in the order in which it names
+ * them, which need not be that of the Oids. So while one of the locks is held, the others are
+ * waited for only for a short time; then all are released, and the one that was not available is
+ * waited for first.
  *
- * Locking: ShareRowExclusiveLock on the streams until the end of the transaction. Memory: the caller's.
+ * Locking: ShareRowExclusiveLock on the streams until the end of the transaction. Memory: the
+ * caller's.
  *
  *-------------------------------------------------------------------------
  */

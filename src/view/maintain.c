@@ -3,11 +3,11 @@
  * maintain.c
  *    Maintaining the views of sources: all views of one level that batches concern, in their order.
  *
- * For each view the delta query runs over the batch (delta.c), and its result is merged into
- * the state tables (merge.c). All views of all streams concerned are maintained in one total order,
- * by level (apply/cascade.c) and Oid, and their groups by key, so that maintenance never deadlocks with
- * maintenance. A view that reads several of these sources is maintained once, with the deltas of all of
- * their batches.
+ * For each view the delta query runs over the batch (delta.c), and its result is merged into the
+ * state tables (merge.c). All views of all streams concerned are maintained in one total order, by
+ * level (apply/cascade.c) and Oid, and their groups by key, so that maintenance never deadlocks
+ * with maintenance. A view that reads several of these sources is maintained once, with the deltas
+ * of all of their batches.
  *
  * Everything that can fail because of a row is done before anything is written, in internal
  * subtransactions that only read: running the delta query, combining with what is stored, and
@@ -21,8 +21,8 @@
  * Locking: RowExclusiveLock on each view's state tables until the end of the transaction, in order
  * of the views' Oid; so a view cannot be dropped meanwhile. A contended batch takes an object lock
  * on each view before it locks rows of it. Then, in the same order, the groups of views whose kind
- * locks them, and after all of these the rows of state tables. Memory: one context, which is deleted
- * at the end.
+ * locks them, and after all of these the rows of state tables. Memory: one context, which is
+ * deleted at the end.
  *
  *-------------------------------------------------------------------------
  */
@@ -262,8 +262,8 @@ eddy_maintain_keep_record(List *records, EddyChanges *changes)
 
 /*
  * What the view has closed already. That is also how rows of a parent that have appeared when its
- * windows closed are judged: its progress is then ahead of them, but this view closes afterwards. Not by an
- * old snapshot, which would show less than was closed.
+ * windows closed are judged: its progress is then ahead of them, but this view closes afterwards.
+ * Not by an old snapshot, which would show less than was closed.
  */
 static void
 judge_by_progress(EddyWork *work)
@@ -398,9 +398,10 @@ lock_state_tables(const EddyViewPlan *plan)
 }
 
 /*
- * eddy_maintain_lock_view returns the plan of a view that is to be maintained, with its state tables
- * locked. NULL if the view was dropped or cannot be maintained; with suspends it is then suspended.
- * Only for rows that are missing in the view otherwise: during a restore, views are incomplete.
+ * eddy_maintain_lock_view returns the plan of a view that is to be maintained, with its state
+ * tables locked. NULL if the view was dropped or cannot be maintained; with suspends it is then
+ * suspended. Only for rows that are missing in the view otherwise: during a restore, views are
+ * incomplete.
  */
 EddyViewPlan *
 eddy_maintain_lock_view(Oid view, bool suspends)
@@ -450,8 +451,8 @@ compare_views(const ListCell *a, const ListCell *b)
 }
 
 /*
- * The views of a level to maintain, in the order of all writers, state tables locked: List of EddyWork.
- * Records for observers are made in records_mcxt.
+ * The views of a level to maintain, in the order of all writers, state tables locked: List of
+ * EddyWork. Records for observers are made in records_mcxt.
  */
 static List *
 make_works(List *batches, int level, MemoryContext records_mcxt)
@@ -644,10 +645,10 @@ keep_records(List *works)
 }
 
 /*
- * eddy_view_apply maintains every view of a level that reads one of the sources of some batches. A row that a view fails on
- * is left out for that view and noted in view_rejections of its batch, if the view's policy is
- * dead_letter; with policy stop the error is raised. The caller holds RowExclusiveLock on the
- * streams.
+ * eddy_view_apply maintains every view of a level that reads one of the sources of some batches. A
+ * row that a view fails on is left out for that view and noted in view_rejections of its batch, if
+ * the view's policy is dead_letter; with policy stop the error is raised. The caller holds
+ * RowExclusiveLock on the streams.
  *
  * With repeatable the caller can and must repeat the whole transaction after an error: rows that
  * make the merge with stored groups fail are not searched, and 23505 is raised if a concurrent
@@ -675,9 +676,10 @@ eddy_view_apply(List *batches, int level, bool repeatable)
 }
 
 /*
- * eddy_maintain_fill does the same for one view, with a batch that may be empty: a view without GROUP
- * BY then gets its one row, and so does a grouping set without columns. Errors of the view are raised instead of suspending it.
- * With beside, only this transaction knows the state tables of the plan.
+ * eddy_maintain_fill does the same for one view, with a batch that may be empty: a view without
+ * GROUP BY then gets its one row, and so does a grouping set without columns. Errors of the view
+ * are raised instead of suspending it. With beside, only this transaction knows the state tables of
+ * the plan.
  */
 List *
 eddy_maintain_fill(EddyViewPlan *plan, EddyBatch *batch, bool beside)

@@ -26,8 +26,8 @@ typedef struct EddyWork
 	EddyBatch  *batch;
 
 	/*
-	 * The batch of another source that the same statement has changed and the view also reads, or NULL:
-	 * a work of its own until the deltas are merged, which is done for all of them together.
+	 * The batch of another source that the same statement has changed and the view also reads, or
+	 * NULL: a work of its own until the deltas are merged, which is done for all of them together.
 	 */
 	struct EddyWork *next;
 	bool	   *skip;			/* rows that this view rejects, or NULL */
@@ -61,8 +61,8 @@ typedef enum EddyStep
 extern EddyViewPlan *eddy_maintain_lock_view(Oid view, bool suspends);
 
 /*
- * Makes an empty record for the changes of a view, in the current memory context, if an observer wants
- * them; otherwise NULL.
+ * Makes an empty record for the changes of a view, in the current memory context, if an observer
+ * wants them; otherwise NULL.
  */
 extern EddyChanges *eddy_maintain_make_record(const EddyViewPlan *plan, EddyChangeCause cause);
 
@@ -86,8 +86,8 @@ extern TimestampTz eddy_view_closes_until(const EddyViewPlan *plan, TimestampTz 
 										  EddyChainUse use);
 
 /*
- * The watermark at which windows of a view have to be closed, or their groups to shrink; DT_NOEND: none has. The
- * state tables are locked.
+ * The watermark at which windows of a view have to be closed, or their groups to shrink; DT_NOEND:
+ * none has. The state tables are locked.
  */
 extern TimestampTz eddy_view_next_due(EddyViewPlan *plan);
 

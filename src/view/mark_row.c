@@ -4,8 +4,8 @@
  *    New versions of rows of which only marks change.
  *
  * A window that closes changes one boolean of each of its rows. To form these rows again from their
- * values would cost more than writing them, so the stored tuple is copied, and the byte of the mark is
- * set in the copy.
+ * values would cost more than writing them, so the stored tuple is copied, and the byte of the mark
+ * is set in the copy.
  *
  * No locks. Memory: the copy belongs to the slot.
  *

@@ -22,8 +22,8 @@ typedef struct EddyMark
 #define EDDY_MAX_MARKS 2
 
 /*
- * Makes the new version in a slot with TTSOpsHeapTuple, from a stored row. False if it has to be made
- * from its values instead.
+ * Makes the new version in a slot with TTSOpsHeapTuple, from a stored row. False if it has to be
+ * made from its values instead.
  */
 extern bool eddy_mark_row(TupleTableSlot *stored, const EddyMark *marks, int nmarks,
 						  TupleTableSlot *version);

@@ -20,8 +20,8 @@
  *
  * Groups of several rows are changed in merge_rows.c.
  *
- * Locking: see upsert_write.c. Memory: one context for each merge; what the first pass has computed lives
- * in the caller's. A crash leaves nothing.
+ * Locking: see upsert_write.c. Memory: one context for each merge; what the first pass has computed
+ * lives in the caller's. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,7 +49,10 @@ eddy_merge_judgment(EddyMerge *merge)
 	return merge->judgment;
 }
 
-/* eddy_merge_is_late returns true for a group of the delta all rows of which are late, and notes that. */
+/*
+ * eddy_merge_is_late returns true for a group of the delta all rows of which are late, and notes
+ * that.
+ */
 bool
 eddy_merge_is_late(EddyViewPlan *plan, EddyJudgment *judgment, TupleTableSlot *group)
 {

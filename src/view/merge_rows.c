@@ -6,12 +6,12 @@
  * A group can consist of one row (merge.c) or of several rows, which are changed together: all of
  * them, or none if a concurrent transaction has changed one since it was read. So where several
  * existing rows change, they are locked before the first one is written. The kind of the view reads
- * the rows of its groups here as ranges of a state table, and passes changes; those of one group are
- * collected, and made by the pass that writes.
+ * the rows of its groups here as ranges of a state table, and passes changes; those of one group
+ * are collected, and made by the pass that writes.
  *
- * Locking: see upsert_write.c. Memory: changes and versions of the current group live in a context of the
- * merge that is reset after each group; those of the first of two passes in its result. A crash
- * leaves nothing.
+ * Locking: see upsert_write.c. Memory: changes and versions of the current group live in a context
+ * of the merge that is reset after each group; those of the first of two passes in its result. A
+ * crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -353,9 +353,9 @@ eddy_merge_make_changes(EddyMerge *merge)
 }
 
 /*
- * eddy_merge_make_computed_changes makes the changes of the current group that the first pass has computed.
- * False if there was no first pass, or if a concurrent transaction has written one of the rows
- * since: then nothing was changed.
+ * eddy_merge_make_computed_changes makes the changes of the current group that the first pass has
+ * computed. False if there was no first pass, or if a concurrent transaction has written one of the
+ * rows since: then nothing was changed.
  */
 bool
 eddy_merge_make_computed_changes(EddyMerge *merge)

@@ -107,7 +107,9 @@ struct EddyMerge
 	MergeTable	tables[FLEXIBLE_ARRAY_MEMBER];
 };
 
-/* eddy_merge_show_tried returns a slot with a version that an earlier step of the trial has made. */
+/*
+ * eddy_merge_show_tried returns a slot with a version that an earlier step of the trial has made.
+ */
 extern TupleTableSlot *eddy_merge_show_tried(MergeTable *target, MinimalTuple tuple);
 
 #endif							/* EDDY_MERGE_STATE_H */

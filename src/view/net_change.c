@@ -3,30 +3,32 @@
  * net_change.c
  *    What consumers of changes receive when the state of a view is replaced: the net difference.
  *
- * The rows of the new state are copied into a table of their own, which becomes the main state table: the sent
- * table. It is written before consumers know it: while it has neither a security label nor a publication, logical decoding sends
- * none of its changes. Rows that are the same in both states therefore cause no records. The others are
- * prepared so that the WAL contains their change:
+ * The rows of the new state are copied into a table of their own, which becomes the main state
+ * table: the sent table. It is written before consumers know it: while it has neither a security
+ * label nor a publication, logical decoding sends none of its changes. Rows that are the same in
+ * both states therefore cause no records. The others are prepared so that the WAL contains their
+ * change:
  *
  *   only in the old view    the row is deleted from the old table
  *   only in the new view    the row is not in the sent table, and is inserted into it
  *   in both, and different  the row in the sent table has the columns of the old row, and is updated
  *
- * The inserts and updates come after the sent table has become that of the view (eddy_net_change_end); each of
- * them is one write.
- * Rows are the same if they have the same key, which consumers know by the names of its columns. If
- * these differ, all old rows are deleted and all new ones inserted.
+ * The inserts and updates come after the sent table has become that of the view
+ * (eddy_net_change_end); each of them is one write. Rows are the same if they have the same key,
+ * which consumers know by the names of its columns. If these differ, all old rows are deleted and
+ * all new ones inserted.
  *
- * All rows are compared and copied while writers continue (eddy_net_change_compare), as of a snapshot. Once writers are
- * locked out, only the rows of either table that were changed since that snapshot (src/rows_since.c) are compared again. The
- * writes that send the difference must come after the lock: a transaction that commits before this one is sent before it, and
- * with it the value that such a write would have to replace.
+ * All rows are compared and copied while writers continue (eddy_net_change_compare), as of a
+ * snapshot. Once writers are locked out, only the rows of either table that were changed since that
+ * snapshot (src/rows_since.c) are compared again. The writes that send the difference must come
+ * after the lock: a transaction that commits before this one is sent before it, and with it the
+ * value that such a write would have to replace.
  *
  * Without a consumer nothing is compared, and nothing written.
  *
- * Locking: while rows are compared first, RowExclusiveLock on both tables, as for maintaining them; afterwards the
- * caller has locked both against all others. Memory: the caller's; the places of rows that differ, 6 or 12 bytes each.
- * A crash leaves nothing.
+ * Locking: while rows are compared first, RowExclusiveLock on both tables, as for maintaining them;
+ * afterwards the caller has locked both against all others. Memory: the caller's; the places of
+ * rows that differ, 6 or 12 bytes each. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -80,7 +82,10 @@ struct EddyNetChange
 	AttrNumber *own_keys;		/* columns of a new row by which a row of the sent table is found */
 	Snapshot	since;			/* registered: of the first comparison */
 
-	/* what has to be written, in the order of places; rows that have other versions now are left out */
+	/*
+	 * what has to be written, in the order of places; rows that have other versions now are left
+	 * out
+	 */
 	Places		deleted;		/* of the old table */
 	Places		inserted;		/* of the new table */
 	Update	   *updates;
@@ -116,7 +121,10 @@ find_column(TupleDesc desc, Form_pg_attribute like)
 	return InvalidAttrNumber;
 }
 
-/* The columns of another table that have the key of this one, in its order; NULL if one is not in that key. */
+/*
+ * The columns of another table that have the key of this one, in its order; NULL if one is not in
+ * that key.
+ */
 static AttrNumber *
 map_keys(const EddyStateTable *table, TupleDesc desc, const EddyStateTable *other,
 		 TupleDesc other_desc)
@@ -371,7 +379,10 @@ has_place(const Places *places, const ItemPointerData *place)
 		bsearch(place, places->items, places->count, sizeof(ItemPointerData), compare_places) != NULL;
 }
 
-/* The place of a row of the sent table that is added next, for an update that makes it the row at another place. */
+/*
+ * The place of a row of the sent table that is added next, for an update that makes it the row at
+ * another place.
+ */
 static ItemPointer
 add_update(EddyNetChange *net, const ItemPointerData *row)
 {
@@ -477,7 +488,10 @@ note_stale(EddyNetChange *net, TupleTableSlot *new_row)
 		add_place(&net->stale, &sent_row->tts_tid);
 }
 
-/* A version of a row of the new table was written or removed: the row and the old row of its key are taken again. */
+/*
+ * A version of a row of the new table was written or removed: the row and the old row of its key
+ * are taken again.
+ */
 static void
 note_new_change(TupleTableSlot *row, bool present, void *arg)
 {
@@ -571,7 +585,10 @@ forget_places(Places *places, const Places *changed)
 	places->count = kept;
 }
 
-/* Deletes the rows that the new view does not have; those that have other versions now were noted again. */
+/*
+ * Deletes the rows that the new view does not have; those that have other versions now were noted
+ * again.
+ */
 static void
 delete_old_rows(EddyNetChange *net)
 {

@@ -177,8 +177,9 @@ sync_state_table(const EddyView *view, Oid state_table, Oid view_owner, Oid exte
 
 /*
  * eddy_view_sync corrects owners, privileges and dependencies of the objects behind a view, after
- * ALTER ... OWNER and after a restore: of the view that part belongs to, but of its state tables only part, if part is
- * one. The sessions of pg_restore -j hold locks on different state tables, and would wait for each other.
+ * ALTER ... OWNER and after a restore: of the view that part belongs to, but of its state tables
+ * only part, if part is one. The sessions of pg_restore -j hold locks on different state tables,
+ * and would wait for each other.
  */
 void
 eddy_view_sync(Oid part)
@@ -305,7 +306,10 @@ eddy_view_list_definitions(void)
 	return names;
 }
 
-/* eddy_view_show_names replaces the objects behind views in the detail of an error; true if there are any. */
+/*
+ * eddy_view_show_names replaces the objects behind views in the detail of an error; true if there
+ * are any.
+ */
 bool
 eddy_view_show_names(ErrorData *error, const List *names)
 {
@@ -390,8 +394,9 @@ reads_view(const EddyView *view, const List *views)
 }
 
 /*
- * Deletes the dead letters of a view that was dropped and has read other views: they are rows of these, which are
- * shown to roles that may read them as long as it is known which these are. They cannot be replayed.
+ * Deletes the dead letters of a view that was dropped and has read other views: they are rows of
+ * these, which are shown to roles that may read them as long as it is known which these are. They
+ * cannot be replayed.
  */
 static void
 delete_letters(Oid view)
@@ -430,9 +435,10 @@ lacks_object(const EddyView *view, Snapshot as_of)
 }
 
 /*
- * The row of a view of which an object was dropped; NULL if the view has all of them, or was dropped by
- * another transaction. Row and objects are read with one snapshot: another transaction can replace the
- * query of the view at any time, and then the old objects are gone, but not the view.
+ * The row of a view of which an object was dropped; NULL if the view has all of them, or was
+ * dropped by another transaction. Row and objects are read with one snapshot: another transaction
+ * can replace the query of the view at any time, and then the old objects are gone, but not the
+ * view.
  */
 static EddyView *
 get_incomplete(Oid relid)
@@ -495,8 +501,8 @@ eddy_view_cleanup_dropped(DropBehavior behavior,
 }
 
 /*
- * eddy_view_drop_parts drops the definition and the state tables of a view that has others now, unless
- * objects of users depend on these tables.
+ * eddy_view_drop_parts drops the definition and the state tables of a view that has others now,
+ * unless objects of users depend on these tables.
  */
 void
 eddy_view_drop_parts(const EddyView *old, const EddyView *new)

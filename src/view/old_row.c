@@ -3,24 +3,26 @@
  * old_row.c
  *    Whether the WAL needs the old rows of updates.
  *
- * State tables have REPLICA IDENTITY FULL: consumers of changes need the old row, for "before", for rows
- * that HAVING starts or ceases to show, and to leave out updates that they cannot see. With wal_level =
- * logical that is half of the WAL of an update. Without a logical slot in the database it is never
- * read, so it is left out.
+ * State tables have REPLICA IDENTITY FULL: consumers of changes need the old row, for "before", for
+ * rows that HAVING starts or ceases to show, and to leave out updates that they cannot see. With
+ * wal_level = logical that is half of the WAL of an update. Without a logical slot in the database
+ * it is never read, so it is left out.
  *
- * That is exact. A slot never returns changes of a transaction whose ID was assigned before the slot existed:
- * decoding begins at a record of the running transactions that is written after the slot was entered into shared memory, and
- * waits for those that it lists. So the slots are searched after the ID of the current transaction was
- * assigned; what is found then holds until the transaction ends. A slot that is created meanwhile does not return
- * its changes. This includes prepared transactions, which are running until they are committed.
+ * That is exact. A slot never returns changes of a transaction whose ID was assigned before the
+ * slot existed: decoding begins at a record of the running transactions that is written after the
+ * slot was entered into shared memory, and waits for those that it lists. So the slots are searched
+ * after the ID of the current transaction was assigned; what is found then holds until the
+ * transaction ends. A slot that is created meanwhile does not return its changes. This includes
+ * prepared transactions, which are running until they are committed.
  *
- * Servers that allow logical decoding on standbys (16 and later) do not know the slots there: old rows are written as
- * long as there is a slot of any kind, which standbys have. The setting pg_eddy.log_old_rows is for standbys
- * without one. The old rows of deletes are always written, because they have the keys.
+ * Servers that allow logical decoding on standbys (16 and later) do not know the slots there: old
+ * rows are written as long as there is a slot of any kind, which standbys have. The setting
+ * pg_eddy.log_old_rows is for standbys without one. The old rows of deletes are always written,
+ * because they have the keys.
  *
- * The replica identity is a property of the table; changing that would need a lock against all writers. What
- * heap_update reads is its copy in the relation cache of this process, which is changed during the
- * call.
+ * The replica identity is a property of the table; changing that would need a lock against all
+ * writers. What heap_update reads is its copy in the relation cache of this process, which is
+ * changed during the call.
  *
  * Locking: ReplicationSlotControlLock, shared, once per transaction. No memory.
  *
@@ -63,7 +65,9 @@ has_slot(void)
 	return found;
 }
 
-/* eddy_old_row_needed returns true if changes of the current transaction may be returned by a slot. */
+/*
+ * eddy_old_row_needed returns true if changes of the current transaction may be returned by a slot.
+ */
 bool
 eddy_old_row_needed(void)
 {

@@ -7,10 +7,11 @@
  * are stored as they are in memory, with the OID of their type, which is the same everywhere.
  * Values of all other types are stored as text, with the qualified name of the type.
  *
- * That name only tells people what it was: the type can have been renamed since, and another one can
- * have its name. The type of a value is that of the aggregate's argument, which the definition of the
- * view knows by OID, so a value that was unpacked is unresolved until it is read as one of that type.
- * Reading can fail, for example if the label of an enum was renamed; then so does the statement.
+ * That name only tells people what it was: the type can have been renamed since, and another one
+ * can have its name. The type of a value is that of the aggregate's argument, which the definition
+ * of the view knows by OID, so a value that was unpacked is unresolved until it is read as one of
+ * that type. Reading can fail, for example if the label of an enum was renamed; then so does the
+ * statement.
  *
  * No locks. Memory: the caller's context.
  *
@@ -137,8 +138,8 @@ add_context(void *arg pg_attribute_unused())
 }
 
 /*
- * The text of a value, read as one of the given type; of a domain, without its constraints, which can have been
- * added since the value was accepted. What the input function leaves is freed.
+ * The text of a value, read as one of the given type; of a domain, without its constraints, which
+ * can have been added since the value was accepted. What the input function leaves is freed.
  */
 static Datum
 read_text(char *text, Oid type)
@@ -165,8 +166,8 @@ read_text(char *text, Oid type)
 }
 
 /*
- * eddy_pack_resolve makes a value one of the given type, that of the argument of the aggregate: reads an
- * unresolved one, and converts one of another type by its text.
+ * eddy_pack_resolve makes a value one of the given type, that of the argument of the aggregate:
+ * reads an unresolved one, and converts one of another type by its text.
  */
 void
 eddy_pack_resolve(EddyValue *value, Oid type)
@@ -193,9 +194,9 @@ eddy_pack_resolve(EddyValue *value, Oid type)
 
 /*
  * eddy_pack_argument_type returns the type of an argument of the aggregate that calls a combine or
- * deserialize function. analyze.c describes them after the two arguments that both functions have. In an Agg node
- * only the combine function can ask for the aggregate; the deserialize function gets InvalidOid there, and the
- * values remain unresolved until they are combined.
+ * deserialize function. analyze.c describes them after the two arguments that both functions have.
+ * In an Agg node only the combine function can ask for the aggregate; the deserialize function gets
+ * InvalidOid there, and the values remain unresolved until they are combined.
  */
 Oid
 eddy_pack_argument_type(FunctionCallInfo fcinfo, int number, bool combines)

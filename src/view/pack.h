@@ -11,7 +11,10 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 
-/* A value of any type. One that was unpacked can be unresolved: a text of which the type is not known yet. */
+/*
+ * A value of any type. One that was unpacked can be unresolved: a text of which the type is not
+ * known yet.
+ */
 typedef struct EddyValue
 {
 	Oid			type;			/* InvalidOid: unresolved */
@@ -25,7 +28,9 @@ extern void eddy_unpack_value(StringInfo buffer, EddyValue *value);
 extern void eddy_pack_resolve(EddyValue *value, Oid type);
 extern void eddy_pack_copy(EddyValue *to, const EddyValue *from);
 
-/* Arguments of combine and deserialize functions, after which those of the aggregate are described. */
+/*
+ * Arguments of combine and deserialize functions, after which those of the aggregate are described.
+ */
 #define EDDY_PACK_OWN_ARGUMENTS 2
 
 extern Oid eddy_pack_argument_type(FunctionCallInfo fcinfo, int number, bool combines);

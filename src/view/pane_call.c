@@ -3,12 +3,12 @@
  * pane_call.c
  *    Calls of eddy._open_windows in queries, and who may make them.
  *
- * The public view of a view with panes calls the function for its open windows. Whoever may read the
- * view may do so, also through other views that they have rights on instead: the server checks relations
- * in a view as its owner, but functions as the user of the query. So before a query is planned, while
- * it still shows which part of it is which view, the calls that are part of the public view that has the
- * panes are marked; the server checks the rights on that view when the query is executed.
- * Other calls, which a user has written, require the right to read the view.
+ * The public view of a view with panes calls the function for its open windows. Whoever may read
+ * the view may do so, also through other views that they have rights on instead: the server checks
+ * relations in a view as its owner, but functions as the user of the query. So before a query is
+ * planned, while it still shows which part of it is which view, the calls that are part of the
+ * public view that has the panes are marked; the server checks the rights on that view when the
+ * query is executed. Other calls, which a user has written, require the right to read the view.
  *
  * The mark is a position in the text of the query that no parser returns. Stored and parsed queries
  * cannot contain it.

@@ -10,7 +10,10 @@
 
 #include "nodes/parsenodes.h"
 
-/* The call for a constant table that is all of an entry of a range table; NULL if it is something else. */
+/*
+ * The call for a constant table that is all of an entry of a range table; NULL if it is something
+ * else.
+ */
 extern FuncExpr *eddy_pane_find_call(const RangeTblEntry *rte);
 
 /* The table of panes that it names, which need not be one. */

@@ -148,8 +148,8 @@ write_dead_letter(const EddyPaneSums *c, const ErrorData *error)
 }
 
 /*
- * Computes the rows one by one, after it has failed for one of them. Those after one that has taken too long are left
- * to the next transaction.
+ * Computes the rows one by one, after it has failed for one of them. Those after one that has taken
+ * too long are left to the next transaction.
  */
 static bool
 compute_carefully(EddyPaneSums *c)

@@ -3,11 +3,11 @@
  * pane_read.c
  *    Reads windows that are still open from their panes.
  *
- * A view with emit => 'changes' shows early rows. If its windows are combined from panes, no table has
- * these rows: the public view calls eddy._open_windows, which the planner replaces by a scan that
- * knows the conditions of the query (pane_scan.c). The panes are read in order of keys, and all windows
- * of a key that are not closed are computed from those of the key. All is read with the snapshot of the
- * query, so that each window is shown once, as an early row or as the final one.
+ * A view with emit => 'changes' shows early rows. If its windows are combined from panes, no table
+ * has these rows: the public view calls eddy._open_windows, which the planner replaces by a scan
+ * that knows the conditions of the query (pane_scan.c). The panes are read in order of keys, and
+ * all windows of a key that are not closed are computed from those of the key. All is read with the
+ * snapshot of the query, so that each window is shown once, as an early row or as the final one.
  *
  * Each window is combined from two sums: that of its first panes up to a point, and that of the
  * panes after it. The first one is one of a list of sums that are computed backwards from that
@@ -20,8 +20,8 @@
  * The function can be called by all roles, as functions in views are called by the readers of the
  * view. It reads for roles that have SELECT on the continuous view itself, and checks all types.
  *
- * Locking: RowExclusiveLock on the state tables, as for all users of a plan. Memory: one context for
- * each key, as large as its panes, and one for some rows of the result.
+ * Locking: RowExclusiveLock on the state tables, as for all users of a plan. Memory: one context
+ * for each key, as large as its panes, and one for some rows of the result.
  *
  *-------------------------------------------------------------------------
  */
@@ -163,8 +163,8 @@ set_key(const EddyPaneRead *r, int key, const EddyPaneCondition *condition, Scan
 }
 
 /*
- * The strategy of a condition that bounds the ends of windows, InvalidStrategy if it does not. shift:
- * what has to be added to its value.
+ * The strategy of a condition that bounds the ends of windows, InvalidStrategy if it does not.
+ * shift: what has to be added to its value.
  */
 static StrategyNumber
 bound_strategy(const EddyPaneRead *r, int key, const EddyPaneCondition *condition, int64 *shift)
@@ -241,7 +241,9 @@ set_time_key(const EddyPaneRead *r, ScanKey key, StrategyNumber strategy, Timest
 						   TimestampTzGetDatum(time));
 }
 
-/* The index expects conditions in the order of its columns, whatever their order in the query is. */
+/*
+ * The index expects conditions in the order of its columns, whatever their order in the query is.
+ */
 static int
 compare_scan_keys(const void *a, const void *b)
 {
@@ -620,8 +622,8 @@ eddy_pane_read_end(EddyPaneRead *r)
 }
 
 /*
- * eddy._open_windows(panes): the windows that are not closed, in the columns of the view that has this
- * table of panes. For the calls that the planner does not replace.
+ * eddy._open_windows(panes): the windows that are not closed, in the columns of the view that has
+ * this table of panes. For the calls that the planner does not replace.
  */
 Datum
 eddy_open_windows(PG_FUNCTION_ARGS)

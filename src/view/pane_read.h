@@ -24,8 +24,8 @@ typedef struct EddyPaneCondition
 typedef struct EddyPaneRead EddyPaneRead;
 
 /*
- * The view that has a table of panes, if the current user may read it, or the call was permitted (pane_call.h);
- * an error otherwise.
+ * The view that has a table of panes, if the current user may read it, or the call was permitted
+ * (pane_call.h); an error otherwise.
  */
 extern EddyView *eddy_pane_read_view(Oid table, bool permitted);
 
@@ -42,9 +42,9 @@ extern bool eddy_pane_read_is_key(const EddyPaneRead *r, int column);
 extern bool eddy_pane_read_searches(const EddyPaneRead *r, const EddyPaneCondition *condition);
 
 /*
- * The keys and bounds of windows that the result depends on; others may be left out. accept, if it is
- * not NULL, is called with the row of each key, in which only the columns of keys are set, and says
- * whether the key is wanted.
+ * The keys and bounds of windows that the result depends on; others may be left out. accept, if it
+ * is not NULL, is called with the row of each key, in which only the columns of keys are set, and
+ * says whether the key is wanted.
  */
 extern void eddy_pane_read_start(EddyPaneRead *r, const EddyPaneCondition *conditions, int nconditions,
 								 bool (*accept) (void *arg, const Datum *values, const bool *nulls),

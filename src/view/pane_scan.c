@@ -3,17 +3,17 @@
  * pane_scan.c
  *    Reading open windows in a query, with the conditions of the query.
  *
- * The public view of a view whose early rows are combined from panes calls eddy._open_windows for all
- * keys. Planner hooks replace that call, wherever it is in FROM, by a custom scan. The scan passes
- * conditions that compare a column with a value that does not depend on rows to pane_read.c, which reads
- * the panes of these keys and times only. Other conditions on keys are evaluated once for each key,
- * before its windows are computed; and all conditions for each row.
+ * The public view of a view whose early rows are combined from panes calls eddy._open_windows for
+ * all keys. Planner hooks replace that call, wherever it is in FROM, by a custom scan. The scan
+ * passes conditions that compare a column with a value that does not depend on rows to pane_read.c,
+ * which reads the panes of these keys and times only. Other conditions on keys are evaluated once
+ * for each key, before its windows are computed; and all conditions for each row.
  *
- * Which columns are keys is looked up when the query is executed: the plan of the query can be older
- * than that of the view.
+ * Which columns are keys is looked up when the query is executed: the plan of the query can be
+ * older than that of the view.
  *
- * Locking: see pane_read.c. Memory: the executor's. An error leaves nothing: the plan of the view is
- * pinned for the memory context of the query.
+ * Locking: see pane_read.c. Memory: the executor's. An error leaves nothing: the plan of the view
+ * is pinned for the memory context of the query.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,8 +43,9 @@
 #include "view/view.h"
 
 /*
- * The private list of a scan: the table of panes, whether the call is permitted (pane_call.c), the numbers of
- * conditions that may be evaluated before the others, and for each condition that may select panes
+ * The private list of a scan: the table of panes, whether the call is permitted (pane_call.c), the
+ * numbers of conditions that may be evaluated before the others, and for each condition that may
+ * select panes
  */
 enum
 {

@@ -240,8 +240,8 @@ seek_after_position(EddyPaneSums *c, EddyUpsert *upsert, TimestampTz first_end, 
 }
 
 /*
- * Calls a function for each row of a table whose first column is in a range, except for keys that are done
- * or not in memory: of those one row for each value of that column.
+ * Calls a function for each row of a table whose first column is in a range, except for keys that
+ * are done or not in memory: of those one row for each value of that column.
  */
 void
 eddy_pane_sums_read_range(EddyPaneSums *c, int table, TimestampTz after, TimestampTz until,

@@ -93,7 +93,9 @@ set_null(const EddyPaneWork *work, int i, EddyState *state)
 	state->isnull = true;
 }
 
-/* True if the states of an aggregate are added by one call of a function that may change the first. */
+/*
+ * True if the states of an aggregate are added by one call of a function that may change the first.
+ */
 static bool
 adds_in_place(const EddyAggregate *agg)
 {

@@ -341,8 +341,8 @@ eddy_plan_set_policy(EddyViewPlan *plan, const EddyView *view)
 }
 
 /*
- * eddy_plan_make makes the plan of a view, in a context of its own below the current one; the plan is not
- * in the cache. NULL if the view was dropped. Locks the state tables, as eddy_plan_get does.
+ * eddy_plan_make makes the plan of a view, in a context of its own below the current one; the plan
+ * is not in the cache. NULL if the view was dropped. Locks the state tables, as eddy_plan_get does.
  */
 EddyViewPlan *
 eddy_plan_make(const EddyView *view)
@@ -441,7 +441,9 @@ eddy_plan_get(Oid view)
 	return get_plan(view);
 }
 
-/* eddy_plan_for_source returns the plan whose delta query reads rows of a stream, or of a parent. */
+/*
+ * eddy_plan_for_source returns the plan whose delta query reads rows of a stream, or of a parent.
+ */
 EddyViewPlan *
 eddy_plan_for_source(EddyViewPlan *plan, Oid source)
 {
@@ -487,8 +489,8 @@ unpin_for(void *arg)
 }
 
 /*
- * eddy_plan_pin_for pins a plan until a memory context is reset or deleted, also by an error. For queries,
- * which end with their transaction at the latest.
+ * eddy_plan_pin_for pins a plan until a memory context is reset or deleted, also by an error. For
+ * queries, which end with their transaction at the latest.
  */
 void
 eddy_plan_pin_for(EddyViewPlan *plan, MemoryContext mcxt)
@@ -545,8 +547,8 @@ eddy_plan_at_xact_end(void)
 }
 
 /*
- * eddy_plan_check_result raises an error unless the rows that the caller of an SQL function expects are
- * those of the view.
+ * eddy_plan_check_result raises an error unless the rows that the caller of an SQL function expects
+ * are those of the view.
  */
 void
 eddy_plan_check_result(const EddyViewPlan *plan, TupleDesc expected, const char *function)

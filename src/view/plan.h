@@ -19,7 +19,10 @@
 #include "utils/rel.h"
 #include "view/upsert.h"
 
-/* One GROUP BY expression. The end of a window is the first key and its start the next, if they are keys. */
+/*
+ * One GROUP BY expression. The end of a window is the first key and its start the next, if they are
+ * keys.
+ */
 typedef struct EddyKey
 {
 	Expr	   *expr;			/* over the FROM clause of the definition */

@@ -8,11 +8,11 @@
  * belong to the owner of the extension, so that owners of views cannot add them to publications
  * themselves.
  *
- * The server refuses DELETE on a table whose replica identity has columns that the column list leaves
- * out (42P10), as a subscriber might not be able to find the row. REPLICA IDENTITY FULL includes the
- * transition states; the key suffices, and is always in the list. eddy_view_allow_delete removes
- * that restriction for DELETE on a continuous view. Maintenance does not use the executor, which
- * makes that check.
+ * The server refuses DELETE on a table whose replica identity has columns that the column list
+ * leaves out (42P10), as a subscriber might not be able to find the row. REPLICA IDENTITY FULL
+ * includes the transition states; the key suffices, and is always in the list.
+ * eddy_view_allow_delete removes that restriction for DELETE on a continuous view. Maintenance does
+ * not use the executor, which makes that check.
  *
  * Locking: ShareUpdateExclusiveLock on the state tables, by ALTER PUBLICATION. Memory: the caller's
  * context.
@@ -42,16 +42,17 @@
 #include "view/view.h"
 
 /*
- * Of the logical messages that Debezium emits while no view changes, to receive a position that it can store
- * and confirm. If the driver confirmed positions of keepalive messages instead (lsn.flush.mode), which
- * Debezium does not store, a connector that was killed would refuse to continue.
+ * Of the logical messages that Debezium emits while no view changes, to receive a position that it
+ * can store and confirm. If the driver confirmed positions of keepalive messages instead
+ * (lsn.flush.mode), which Debezium does not store, a connector that was killed would refuse to
+ * continue.
  */
 #define HEARTBEAT_PREFIX "pg_eddy_heartbeat"
 
 /*
- * The columns of the state table that identify a row. A view without GROUP BY has one row: then it is the
- * column of the unique index, which has the same value in all rows. Debezium takes the key from that
- * index, and a subscriber can have a primary key.
+ * The columns of the state table that identify a row. A view without GROUP BY has one row: then it
+ * is the column of the unique index, which has the same value in all rows. Debezium takes the key
+ * from that index, and a subscriber can have a primary key.
  */
 static List *
 published_keys(const EddyView *view)
@@ -79,7 +80,9 @@ published_keys(const EddyView *view)
 	return keys;
 }
 
-/* The columns of the state table that are sent: those of the view, and keys that it does not show. */
+/*
+ * The columns of the state table that are sent: those of the view, and keys that it does not show.
+ */
 static List *
 published_columns(const EddyView *view)
 {
@@ -111,8 +114,8 @@ append_columns(StringInfo out, const EddyView *view, List *columns)
 /* ---- the settings of consumers, as text ---- */
 
 /*
- * Appends a name to a list of regular expressions in a Java properties file. Characters that could have
- * a meaning in either, or end an element of the list, are replaced by escapes.
+ * Appends a name to a list of regular expressions in a Java properties file. Characters that could
+ * have a meaning in either, or end an element of the list, are replaced by escapes.
  */
 static void
 append_pattern(StringInfo out, const char *name)
@@ -153,8 +156,8 @@ append_column_pattern(StringInfo out, const char *table, const char *column, Tup
 }
 
 /*
- * Appends the name of a table to the regular expression of a topic. Debezium replaces characters that
- * topics cannot have, so that any character matches there.
+ * Appends the name of a table to the regular expression of a topic. Debezium replaces characters
+ * that topics cannot have, so that any character matches there.
  */
 static void
 append_topic_pattern(StringInfo out, const char *name)
@@ -169,8 +172,8 @@ append_topic_pattern(StringInfo out, const char *name)
 }
 
 /*
- * Appends a character to a Java properties file, where a backslash begins an escape. A name must not end the line:
- * what follows would be read as another property.
+ * Appends a character to a Java properties file, where a backslash begins an escape. A name must
+ * not end the line: what follows would be read as another property.
  */
 static void
 append_property_char(StringInfo out, char c)
@@ -207,7 +210,9 @@ append_property(StringInfo out, const char *value)
 		append_property_char(out, *p);
 }
 
-/* Appends a name to a replacement of a regular expression, where a dollar sign refers to a group. */
+/*
+ * Appends a name to a replacement of a regular expression, where a dollar sign refers to a group.
+ */
 static void
 append_replacement(StringInfo out, const char *name)
 {
@@ -282,7 +287,10 @@ add_keys(DebeziumLists *lists, const char *table, TupleDesc desc, const List *co
 	}
 }
 
-/* Debezium reads the first rows by this query: without rows that HAVING or emit => 'on_close' hides. */
+/*
+ * Debezium reads the first rows by this query: without rows that HAVING or emit => 'on_close'
+ * hides.
+ */
 static void
 add_query(DebeziumLists *lists, const EddyView *view, List *columns)
 {

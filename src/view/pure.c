@@ -4,17 +4,17 @@
  *    Views whose maintenance depends on neither the current user nor settings.
  *
  * The expressions of a view run with the privileges of its owner and with pinned settings
- * (src/owner.c). For a single row, that switch costs more than the expressions. Most views need neither:
- * all that they call are immutable functions of the server over numbers and times, comparisons, and the
- * aggregates of the server. Such functions read no tables and check no privileges, and the settings do not
- * change what they return.
+ * (src/owner.c). For a single row, that switch costs more than the expressions. Most views need
+ * neither: all that they call are immutable functions of the server over numbers and times,
+ * comparisons, and the aggregates of the server. Such functions read no tables and check no
+ * privileges, and the settings do not change what they return.
  *
  * That a function is marked as immutable is not sufficient: those that convert values to or from
  * text depend on settings, such as extra_float_digits, although they are marked so. Functions that
  * take or return text are therefore only accepted if they compare.
  *
- * If something fails, it is repeated with the switch, so that the text of the error is the same as for all
- * views.
+ * If something fails, it is repeated with the switch, so that the text of the error is the same as
+ * for all views.
  *
  * No locks besides those of reading the catalog. No memory of its own.
  *
@@ -71,7 +71,9 @@ is_text_type(Oid type)
 	return type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == BYTEAOID;
 }
 
-/* Texts may be compared: by functions that return a boolean, or the one that comes first or last. */
+/*
+ * Texts may be compared: by functions that return a boolean, or the one that comes first or last.
+ */
 static bool
 takes_plain_types(Oid function, const Form_pg_proc form)
 {
@@ -90,7 +92,9 @@ takes_plain_types(Oid function, const Form_pg_proc form)
 	return true;
 }
 
-/* Our window functions, which the server would not let other roles create, and those of the server. */
+/*
+ * Our window functions, which the server would not let other roles create, and those of the server.
+ */
 static bool
 is_pure_function(Oid function)
 {
@@ -222,8 +226,9 @@ has_pure_indexes(const EddyViewPlan *plan)
 }
 
 /*
- * eddy_pure_check returns true if the maintenance of a view depends on neither user nor settings. agg
- * and scan are the aggregation of its delta query and what is below. The state tables are locked.
+ * eddy_pure_check returns true if the maintenance of a view depends on neither user nor settings.
+ * agg and scan are the aggregation of its delta query and what is below. The state tables are
+ * locked.
  */
 bool
 eddy_pure_check(const EddyViewPlan *plan, const Plan *agg, const Plan *scan)

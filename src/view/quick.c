@@ -4,19 +4,20 @@
  *    The maintenance of a view by a statement that has added one row.
  *
  * What maintain.c does for a batch of any size consists of parts that cost more than one row: a
- * subtransaction for each step that can fail because of a row, tuplestores between the steps, and two
- * passes over the state table. One row of a pure view (pure.h) needs none of them. The row of
+ * subtransaction for each step that can fail because of a row, tuplestores between the steps, and
+ * two passes over the state table. One row of a pure view (pure.h) needs none of them. The row of
  * the delta is computed without the executor (direct.h), its group is read, and the new version is
  * computed; after that has been done for all views, the versions are written, in the order of all
  * writers.
  *
- * The functions that a pure view calls are the server's, over plain types. They hold no locks, pins or
- * other resources when they raise an error, and have no effects. So an error that they raise is
- * caught without a subtransaction; the view is then maintained in the general way, which finds out what
- * the error means. Any other error is raised again, and the transaction is aborted.
+ * The functions that a pure view calls are the server's, over plain types. They hold no locks, pins
+ * or other resources when they raise an error, and have no effects. So an error that they raise is
+ * caught without a subtransaction; the view is then maintained in the general way, which finds out
+ * what the error means. Any other error is raised again, and the transaction is aborted.
  *
- * Views with HAVING, or with expressions over aggregates, are left to the general way: a version that
- * has to be computed again, because a concurrent transaction has changed the group, could fail.
+ * Views with HAVING, or with expressions over aggregates, are left to the general way: a version
+ * that has to be computed again, because a concurrent transaction has changed the group, could
+ * fail.
  *
  * Locking: as maintain.c. Memory: the work's; the state of the computation is kept with the plan. A
  * crash leaves nothing.
@@ -107,8 +108,9 @@ run_compute(void *arg)
 }
 
 /*
- * eddy_quick_compute computes what a batch of one row changes in a view. False if that has to be done in
- * the general way; nothing was done then. The active snapshot sees what this transaction has written.
+ * eddy_quick_compute computes what a batch of one row changes in a view. False if that has to be
+ * done in the general way; nothing was done then. The active snapshot sees what this transaction
+ * has written.
  */
 bool
 eddy_quick_compute(EddyWork *work)

@@ -7,9 +7,9 @@
  * WHERE, GROUP BY and HAVING; aggregates that combine or keep their values, and expressions over
  * them. All other queries get an error with the reason and an alternative. Nothing is approximated.
  *
- * Most checks are made on the definition, after sub-selects were pulled up (flatten.c). Whether a stream is read inside a view, a policy or a
- * function is known only after rewriting and planning, and can change later, so that check is
- * repeated for each plan.
+ * Most checks are made on the definition, after sub-selects were pulled up (flatten.c). Whether a
+ * stream is read inside a view, a policy or a function is known only after rewriting and planning,
+ * and can change later, so that check is repeated for each plan.
  *
  * Takes no locks; works in the caller's memory context.
  *
@@ -174,7 +174,10 @@ find_table(Node *node, Oid *table)
 	return expression_tree_walker(node, find_table, table);
 }
 
-/* eddy_refuse_without_stream raises the error of a query that reads no stream (ERRCODE_WRONG_OBJECT_TYPE). */
+/*
+ * eddy_refuse_without_stream raises the error of a query that reads no stream
+ * (ERRCODE_WRONG_OBJECT_TYPE).
+ */
 void
 eddy_refuse_without_stream(Query *query)
 {
@@ -202,7 +205,9 @@ find_stream(Query *query)
 
 /* ---- clauses that cannot be maintained ---- */
 
-/* eddy_refuse_inner_stream raises the error of a sub-select of an expression that reads a stream. */
+/*
+ * eddy_refuse_inner_stream raises the error of a sub-select of an expression that reads a stream.
+ */
 void
 eddy_refuse_inner_stream(void)
 {

@@ -3,9 +3,9 @@
  * replace.c
  *    Replaces the query of a continuous view.
  *
- * The public view remains: its OID, name, owner, grants and comments, the objects that depend on it,
- * and the ID by which consumers of changes know it. As with CREATE OR REPLACE VIEW, its columns must
- * stay, and more can follow. Definition and state tables are new ones:
+ * The public view remains: its OID, name, owner, grants and comments, the objects that depend on
+ * it, and the ID by which consumers of changes know it. As with CREATE OR REPLACE VIEW, its columns
+ * must stay, and more can follow. Definition and state tables are new ones:
  *
  *   eddy_view_replace_begin    creates them beside the old ones
  *   eddy_view_replace_fill     (called for each batch of rows) or eddy_view_replace_keep fills the state
@@ -19,21 +19,23 @@
  * The state of the old query can serve the new one (keep.c). Then it is converted instead of being
  * filled, or its tables are not replaced at all.
  *
- * To be filled from Kafka, or with a history that messages from Kafka follow, the new query gets a view of its own first,
- * the successor, which is created as any view that is filled so, but without the labels by which consumers know it. In the
- * transaction that would hand it over to the sources (src/worker/catch_up.c), its definition and state become those of the
- * view instead (eddy_view_succeed).
+ * To be filled from Kafka, or with a history that messages from Kafka follow, the new query gets a
+ * view of its own first, the successor, which is created as any view that is filled so, but without
+ * the labels by which consumers know it. In the transaction that would hand it over to the sources
+ * (src/worker/catch_up.c), its definition and state become those of the view instead
+ * (eddy_view_succeed).
  *
- * Otherwise all of it is one transaction, and others know nothing of the new objects before it commits. Batches before
- * the lock maintain the old state, batches after it the new one.
+ * Otherwise all of it is one transaction, and others know nothing of the new objects before it
+ * commits. Batches before the lock maintain the old state, batches after it the new one.
  *
- * Locking: first an object lock, which one replacement of a view has, and AccessShareLock on the view and what
- * it reads, so that DROP waits for us before it locks anything else. At the end ShareRowExclusiveLock on the streams,
- * as for creation, and AccessExclusiveLock on the public view, the definition and the state tables.
- * Transactions of users take the lock on the stream and those on the view in either order. So while one of
- * them is held the other is waited for only for a short time, then both are released, and requested in the
- * other order: a transaction that has written to the stream can read the view and end, and the other way round.
- * Memory: the caller's context. A crash leaves nothing.
+ * Locking: first an object lock, which one replacement of a view has, and AccessShareLock on the
+ * view and what it reads, so that DROP waits for us before it locks anything else. At the end
+ * ShareRowExclusiveLock on the streams, as for creation, and AccessExclusiveLock on the public
+ * view, the definition and the state tables. Transactions of users take the lock on the stream and
+ * those on the view in either order. So while one of them is held the other is waited for only for
+ * a short time, then both are released, and requested in the other order: a transaction that has
+ * written to the stream can read the view and end, and the other way round. Memory: the caller's
+ * context. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -90,7 +92,9 @@ struct EddyReplacement
 	Query	   *query;			/* the new one, as it was parsed */
 };
 
-/* Passes over changed groups while writers continue: until there are few of them, at most so many. */
+/*
+ * Passes over changed groups while writers continue: until there are few of them, at most so many.
+ */
 #define KEEP_PASSES 10
 #define KEEP_FEW_GROUPS 2000
 
@@ -261,7 +265,10 @@ split_layers(EddyReplacement *r, Query *parsed)
 	eddy_define_describe(&r->new_view, &r->layout, &r->layers);
 }
 
-/* Checks that the current user may replace the query of a view, and locks it; no other session replaces it then. */
+/*
+ * Checks that the current user may replace the query of a view, and locks it; no other session
+ * replaces it then.
+ */
 static EddyView *
 lock_for_replacement(Oid relid)
 {
@@ -352,8 +359,8 @@ eddy_view_replace_fill(EddyReplacement *r, EddyBatch *batch)
 }
 
 /*
- * Follows what batches have changed in the old state since a snapshot was registered, which is replaced by a newer
- * one. Returns the number of changes.
+ * Follows what batches have changed in the old state since a snapshot was registered, which is
+ * replaced by a newer one. Returns the number of changes.
  */
 static int64
 follow_changes(EddyReplacement *r, Snapshot *since)
@@ -369,7 +376,10 @@ follow_changes(EddyReplacement *r, Snapshot *since)
 	return changed;
 }
 
-/* Creates another main table, which gets the place of that of the new state; returns the view with it. */
+/*
+ * Creates another main table, which gets the place of that of the new state; returns the view with
+ * it.
+ */
 static EddyView
 create_sent_table(EddyReplacement *r)
 {
@@ -388,8 +398,9 @@ create_sent_table(EddyReplacement *r)
 }
 
 /*
- * eddy_view_replace_compare compares the new state, which is nearly complete, with the old one, while writers continue. Both are
- * followed afterwards. False if there are no consumers, so that nothing was compared.
+ * eddy_view_replace_compare compares the new state, which is nearly complete, with the old one,
+ * while writers continue. Both are followed afterwards. False if there are no consumers, so that
+ * nothing was compared.
  */
 bool
 eddy_view_replace_compare(EddyReplacement *r)
@@ -406,7 +417,10 @@ eddy_view_replace_compare(EddyReplacement *r)
 	return true;
 }
 
-/* eddy_view_replace_keep makes the new state from the old one, and ends with eddy_view_replace_lock. */
+/*
+ * eddy_view_replace_keep makes the new state from the old one, and ends with
+ * eddy_view_replace_lock.
+ */
 void
 eddy_view_replace_keep(EddyReplacement *r)
 {
@@ -445,8 +459,8 @@ is_unchanged(const EddyReplacement *r, const EddyView *now)
 }
 
 /*
- * eddy_view_replace_lock locks out writers of the stream and readers of the view. From now on the catalog has the
- * new objects.
+ * eddy_view_replace_lock locks out writers of the stream and readers of the view. From now on the
+ * catalog has the new objects.
  */
 void
 eddy_view_replace_lock(EddyReplacement *r)
@@ -648,8 +662,8 @@ create_successor(const EddyView *view, const char *query, const char *start, boo
 }
 
 /*
- * eddy_view_create_successor creates a view with a new query for a view that the current user owns. It is dropped with
- * that view. unlocked: see EddyViewOptions.
+ * eddy_view_create_successor creates a view with a new query for a view that the current user owns.
+ * It is dropped with that view. unlocked: see EddyViewOptions.
  */
 Oid
 eddy_view_create_successor(Oid relid, const char *query, const char *start, bool unlocked)
@@ -694,8 +708,8 @@ lock_view(Oid relid)
 }
 
 /*
- * eddy_view_lock_replaced locks a view and its successor, with their tables, against all others, before the streams;
- * those that were dropped are left out.
+ * eddy_view_lock_replaced locks a view and its successor, with their tables, against all others,
+ * before the streams; those that were dropped are left out.
  */
 void
 eddy_view_lock_replaced(Oid relid, Oid successor)
@@ -759,8 +773,9 @@ make_succession(Oid successor, Oid relid)
 }
 
 /*
- * eddy_view_succeed_begin compares the results of a view with those of its successor, for consumers of changes, while others
- * write to both. Returns NULL if there are no consumers, or if the view was dropped. The query of the view is locked.
+ * eddy_view_succeed_begin compares the results of a view with those of its successor, for consumers
+ * of changes, while others write to both. Returns NULL if there are no consumers, or if the view
+ * was dropped. The query of the view is locked.
  */
 EddyReplacement *
 eddy_view_succeed_begin(Oid successor, Oid relid)
@@ -777,8 +792,9 @@ eddy_view_succeed_begin(Oid successor, Oid relid)
 }
 
 /*
- * eddy_view_succeed gives a view the query and the state of its successor, which has been filled. The caller has
- * locked the streams and the views against all others. r: of eddy_view_succeed_begin, or NULL.
+ * eddy_view_succeed gives a view the query and the state of its successor, which has been filled.
+ * The caller has locked the streams and the views against all others. r: of
+ * eddy_view_succeed_begin, or NULL.
  */
 void
 eddy_view_succeed(EddyReplacement *r, Oid successor, Oid relid)

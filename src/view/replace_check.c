@@ -3,9 +3,9 @@
  * replace_check.c
  *    Which queries can take the place of that of a continuous view, and when.
  *
- * Each function raises the error if the query cannot be replaced. Locking: the query of the view is locked
- * (eddy_view_lock_query); the columns are checked under AccessShareLock on the view. Memory: the caller's
- * context. Nothing is changed.
+ * Each function raises the error if the query cannot be replaced. Locking: the query of the view is
+ * locked (eddy_view_lock_query); the columns are checked under AccessShareLock on the view. Memory:
+ * the caller's context. Nothing is changed.
  *
  *-------------------------------------------------------------------------
  */
@@ -73,8 +73,8 @@ eddy_replace_check_columns(Oid relid, Query *query)
 }
 
 /*
- * Views over views: the children of a view have counted its rows one by one, and a child all rows of
- * its parent.
+ * Views over views: the children of a view have counted its rows one by one, and a child all rows
+ * of its parent.
  */
 void
 eddy_replace_check_chain(const EddyView *view, const EddyView *new)

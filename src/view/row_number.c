@@ -67,7 +67,9 @@ selects_first(Node *qual, Index *rti, AttrNumber *column)
 	}
 }
 
-/* Adds a reference to a column of the sub-select to the select list, for DISTINCT ON and ORDER BY. */
+/*
+ * Adds a reference to a column of the sub-select to the select list, for DISTINCT ON and ORDER BY.
+ */
 static SortGroupClause *
 add_clause(Query *query, Index rti, TargetEntry *column, SortGroupClause *like)
 {
@@ -88,7 +90,10 @@ add_clause(Query *query, Index rti, TargetEntry *column, SortGroupClause *like)
 	return clause;
 }
 
-/* True if a query has a single sub-select in FROM, and nothing but its condition that depends on the number of rows. */
+/*
+ * True if a query has a single sub-select in FROM, and nothing but its condition that depends on
+ * the number of rows.
+ */
 static bool
 is_plain(const Query *query)
 {
@@ -115,7 +120,9 @@ numbers_rows(const Query *query, const TargetEntry *number, const WindowClause *
 	return true;
 }
 
-/* eddy_row_number_find: true if a query without aggregates is of that form; *found has its parts. */
+/*
+ * eddy_row_number_find: true if a query without aggregates is of that form; *found has its parts.
+ */
 bool
 eddy_row_number_find(Query *query, EddyRowNumber *found)
 {

@@ -141,8 +141,8 @@ sign_of(const EddyBatch *batch, int64 row)
 }
 
 /*
- * Advances to the next row of the range that is read; false after the last one. A row of a tuplestore
- * is then in store_slot.
+ * Advances to the next row of the range that is read; false after the last one. A row of a
+ * tuplestore is then in store_slot.
  */
 static inline bool
 advance(EddyBatchReader *reader)
@@ -265,7 +265,9 @@ eddy_scan_end_read(EddyBatchReader *reader)
 	reader->store_slot = NULL;
 }
 
-/* The index of a column of the relation that a batch stands for in the rows of the batch; -1: none. */
+/*
+ * The index of a column of the relation that a batch stands for in the rows of the batch; -1: none.
+ */
 static int
 find_column(const EddyBatch *batch, AttrNumber column)
 {
@@ -314,8 +316,8 @@ gather_column(const EddyBatch *batch, int from, int n, const int64 *rows, Datum 
 
 /*
  * eddy_scan_read_columns reads at most max rows of the range, column by column: of row number n,
- * column i is values[i][n], and rows[n] its index. Returns the number of rows, 0 after the last one.
- * Values by reference are valid only for batches from Kafka.
+ * column i is values[i][n], and rows[n] its index. Returns the number of rows, 0 after the last
+ * one. Values by reference are valid only for batches from Kafka.
  */
 int
 eddy_scan_read_columns(EddyBatchReader *reader, int max, int ncolumns, const AttrNumber *columns,
@@ -385,8 +387,8 @@ static const CustomScanMethods scan_methods = {
 };
 
 /*
- * eddy_scan_separate makes the planner leave scan and aggregation of a batch to two nodes, for callers that
- * need the expressions of both; until it is called again.
+ * eddy_scan_separate makes the planner leave scan and aggregation of a batch to two nodes, for
+ * callers that need the expressions of both; until it is called again.
  */
 void
 eddy_scan_separate(bool value)

@@ -51,8 +51,8 @@ eddy_scan_row(const ItemPointerData *place)
 }
 
 /*
- * The tableoid of a row tells whether the changes of a view have added the row, or it is taken back.
- * Rows of streams are added.
+ * The tableoid of a row tells whether the changes of a view have added the row, or it is taken
+ * back. Rows of streams are added.
  */
 #define EDDY_SCAN_ADDED ((Oid) 1)
 #define EDDY_SCAN_REMOVED ((Oid) 2)

@@ -5,8 +5,8 @@
  *
  * The rows are inserted into eddy._initial_row, and deleted again in the same transaction: the slot
  * receives them from the WAL. The output plugin of that slot sends them as rows of the views, which
- * it can as they are written by pg_eddy alone (cdc/initial_rows.c). Messages in the WAL would not do,
- * as every role can write them.
+ * it can as they are written by pg_eddy alone (cdc/initial_rows.c). Messages in the WAL would not
+ * do, as every role can write them.
  *
  * The transaction locks the main state tables against writers. So all changes that the rows contain
  * have committed before it, and all others commit after it: the place of the rows in the stream of

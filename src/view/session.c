@@ -56,7 +56,10 @@ eddy_session(PG_FUNCTION_ARGS pg_attribute_unused())
 
 /* ---- recognizing the call ---- */
 
-/* eddy_session_refuse_call raises the error of a call that is not the one of the view, in its FROM clause. */
+/*
+ * eddy_session_refuse_call raises the error of a call that is not the one of the view, in its FROM
+ * clause.
+ */
 void
 eddy_session_refuse_call(void)
 {
@@ -307,8 +310,8 @@ list_position(List *list, const void *member)
 }
 
 /*
- * Makes the grouping complete and sorts it: end and start of the session, which identify it together with
- * the key that follows, and its last event.
+ * Makes the grouping complete and sorts it: end and start of the session, which identify it
+ * together with the key that follows, and its last event.
  */
 static void
 complete_groups(Query *query, EddySession *session)

@@ -3,22 +3,23 @@
  * session_emit.c
  *    emit => 'every ...' of sessions: rows that are shown in the place of others.
  *
- * A row that extends a session or merges sessions makes rows with other keys of them, so what is shown
- * cannot be stored in the row itself, as for other groups (emit_every.c). While a change waits, the rows of
- * the sessions that are shown remain, as superseded ones: readers and consumers see them, and nothing else
- * uses them. The row of the session that they have become is not shown yet, and has the list of their bounds.
- * When it is shown, they are deleted, in the same transaction.
+ * A row that extends a session or merges sessions makes rows with other keys of them, so what is
+ * shown cannot be stored in the row itself, as for other groups (emit_every.c). While a change
+ * waits, the rows of the sessions that are shown remain, as superseded ones: readers and consumers
+ * see them, and nothing else uses them. The row of the session that they have become is not shown
+ * yet, and has the list of their bounds. When it is shown, they are deleted, in the same
+ * transaction.
  *
  * hidden columns: _superseded, and _replaces, an array of starts and ends in microseconds
  *
- * Superseded rows belong to the session that replaces them: they are written by transactions that have
- * locked its row, and by users, who can delete them through the view. A user deletes the session that is
- * seen, together with all that has become of it: a trigger on the state table deletes the session that
- * would be shown, and what else it would have replaced.
+ * Superseded rows belong to the session that replaces them: they are written by transactions that
+ * have locked its row, and by users, who can delete them through the view. A user deletes the
+ * session that is seen, together with all that has become of it: a trigger on the state table
+ * deletes the session that would be shown, and what else it would have replaced.
  *
- * Locking: see above; rows are deleted after the row of their session was locked. Users' deletions find the
- * session without that lock, and search again after a concurrent change. Memory: the current context. A
- * crash leaves nothing.
+ * Locking: see above; rows are deleted after the row of their session was locked. Users' deletions
+ * find the session without that lock, and search again after a concurrent change. Memory: the
+ * current context. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -124,7 +125,10 @@ eddy_session_set_replaced(const EddyStateTable *table, TupleTableSlot *version, 
 
 /* ---- deleting superseded rows ---- */
 
-/* Reads the key of a session, with which ranges of its rows begin. Returns the number of its columns. */
+/*
+ * Reads the key of a session, with which ranges of its rows begin. Returns the number of its
+ * columns.
+ */
 static int
 get_key(const EddyStateTable *table, const TupleTableSlot *row, Datum *keys, bool *nulls)
 {
@@ -236,8 +240,8 @@ find_session(EddyUpsert *upsert, const EddyStateTable *table, const TupleTableSl
 }
 
 /*
- * After the row of a session that is not shown was deleted: deletes the other rows in the place of which
- * it would be, and its kept values.
+ * After the row of a session that is not shown was deleted: deletes the other rows in the place of
+ * which it would be, and its kept values.
  */
 static void
 delete_rest(const EddyViewPlan *plan, EddyUpsert *upsert, HeapTuple session,
@@ -266,7 +270,10 @@ delete_rest(const EddyViewPlan *plan, EddyUpsert *upsert, HeapTuple session,
 	ExecDropSingleTupleTableSlot(row);
 }
 
-/* Deletes what a superseded row that was deleted would have become; again while it is being changed. */
+/*
+ * Deletes what a superseded row that was deleted would have become; again while it is being
+ * changed.
+ */
 static void
 delete_successor(EddyViewPlan *plan, const TupleTableSlot *superseded, Tuplestorestate *others)
 {

@@ -36,8 +36,8 @@ extern void eddy_session_set_replaced(const EddyStateTable *table, TupleTableSlo
 									  List *replaced);
 
 /*
- * Deletes superseded rows, which are shown in the place of a session whose row is locked. Without wait,
- * false if one of them is locked: then none is deleted.
+ * Deletes superseded rows, which are shown in the place of a session whose row is locked. Without
+ * wait, false if one of them is locked: then none is deleted.
  */
 extern bool eddy_session_delete_replaced(const EddyViewPlan *plan, const TupleTableSlot *session,
 										 List *replaced, bool wait);

@@ -4,8 +4,8 @@
  *    Finds the late rows of views over sessions.
  *
  * A row of a session is late by itself only if no session that is not final has saved it. The merge
- * has noted the late rows of the delta, by which the pairs of the query (late_pairs.c) are filtered: both
- * are sorted by the key of the session and the bounds that the row has alone.
+ * has noted the late rows of the delta, by which the pairs of the query (late_pairs.c) are
+ * filtered: both are sorted by the key of the session and the bounds that the row has alone.
  *
  * Locking: none. Memory: of the call; a crash leaves nothing.
  *
@@ -102,8 +102,8 @@ make_comparators(const EddyViewPlan *plan)
 }
 
 /*
- * eddy_session_select_late returns the pairs whose rows the merge has found late. store, with rows for
- * the slot pair, is freed.
+ * eddy_session_select_late returns the pairs whose rows the merge has found late. store, with rows
+ * for the slot pair, is freed.
  */
 Tuplestorestate *
 eddy_session_select_late(EddyWork *work, Tuplestorestate *store, TupleTableSlot *pair)

@@ -3,9 +3,9 @@
  * session_write.c
  *    Writing the sessions that a merge has combined, and what is shown of them.
  *
- * A session that keeps its bounds is replaced; otherwise the sessions that it consists of are removed and
- * it is inserted. With emit => 'every ...', its row is not shown until the interval is over, and rows of
- * the others that are shown remain as superseded ones (session_emit.c).
+ * A session that keeps its bounds is replaced; otherwise the sessions that it consists of are
+ * removed and it is inserted. With emit => 'every ...', its row is not shown until the interval is
+ * over, and rows of the others that are shown remain as superseded ones (session_emit.c).
  *
  * Locking, memory, crash: see kind_session.c.
  *
@@ -218,8 +218,8 @@ supersede(EddySessions *s, const EddyStoredSession *stored, TupleTableSlot *row)
 }
 
 /*
- * A new session, or one that other sessions have become: decides whether it is shown, and what happens
- * with their rows.
+ * A new session, or one that other sessions have become: decides whether it is shown, and what
+ * happens with their rows.
  */
 static void
 pace_session(EddySessions *s)
@@ -316,7 +316,10 @@ insert_noted(EddySessions *s, HeapTuple session)
 		eddy_merge_insert(s->merge, EDDY_SESSION_TABLE, result);
 }
 
-/* eddy_session_complete_key does what is left when all sessions of the current key have been combined. */
+/*
+ * eddy_session_complete_key does what is left when all sessions of the current key have been
+ * combined.
+ */
 void
 eddy_session_complete_key(EddySessions *s)
 {

@@ -113,7 +113,10 @@ eddy_signature_make(Query *query)
 /* PostgreSQL 17 gave the state of avg(interval) another type. */
 #define INTERVAL_STATE_VERSION 17
 
-/* True if the serialized states of one of the server's aggregates have the same form in all versions. */
+/*
+ * True if the serialized states of one of the server's aggregates have the same form in all
+ * versions.
+ */
 static bool
 has_stable_state(const Aggref *aggref)
 {

@@ -3,12 +3,12 @@
  * source_columns.c
  *    Which columns of a stream the query of a view reads.
  *
- * The parser notes for each relation of a query the columns whose privileges have to be checked, which
- * are all that the query mentions, at any depth. So nothing has to be planned, and a view that
- * cannot be planned any more still has its columns.
+ * The parser notes for each relation of a query the columns whose privileges have to be checked,
+ * which are all that the query mentions, at any depth. So nothing has to be planned, and a view
+ * that cannot be planned any more still has its columns.
  *
- * No locks: a process that holds a lock on the stream knows all views that are maintained. Memory: the
- * caller's context.
+ * No locks: a process that holds a lock on the stream knows all views that are maintained. Memory:
+ * the caller's context.
  *
  *-------------------------------------------------------------------------
  */
@@ -53,8 +53,8 @@ search(Node *node, ColumnSearch *s)
 }
 
 /*
- * eddy_view_source_columns returns the columns of a stream that the query of a view reads, offset by
- * FirstLowInvalidHeapAttributeNumber; attribute 0 stands for all.
+ * eddy_view_source_columns returns the columns of a stream that the query of a view reads, offset
+ * by FirstLowInvalidHeapAttributeNumber; attribute 0 stands for all.
  */
 Bitmapset *
 eddy_view_source_columns(const EddyView *view, Oid stream)

@@ -3,9 +3,9 @@
  * state_table.c
  *    Creates the state tables of continuous views, with their indexes and triggers.
  *
- * They are created with SQL commands, as the owner of the extension. Locking: of CREATE TABLE; the caller has
- * locked the streams. Memory: the caller's context. After an error nothing remains, as the transaction is
- * rolled back.
+ * They are created with SQL commands, as the owner of the extension. Locking: of CREATE TABLE; the
+ * caller has locked the streams. Memory: the caller's context. After an error nothing remains, as
+ * the transaction is rolled back.
  *
  *-------------------------------------------------------------------------
  */
@@ -138,7 +138,10 @@ create_table(const EddyStateTable *table, const char *qualified_name)
 	}
 }
 
-/* A trigger with the name of its function for DELETE by users, also where session_replication_role is replica. */
+/*
+ * A trigger with the name of its function for DELETE by users, also where session_replication_role
+ * is replica.
+ */
 static void
 create_delete_trigger(const char *qualified_name, const char *function, const char *argument)
 {
@@ -200,9 +203,9 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 }
 
 /*
- * eddy_view_watch_deletes makes sure that rows that users delete through a view are recorded for its
- * observers (changes.h). The trigger stays when the view has no observers any more. The caller holds a
- * lock on the main state table that conflicts with writers.
+ * eddy_view_watch_deletes makes sure that rows that users delete through a view are recorded for
+ * its observers (changes.h). The trigger stays when the view has no observers any more. The caller
+ * holds a lock on the main state table that conflicts with writers.
  */
 void
 eddy_view_watch_deletes(const EddyView *view)

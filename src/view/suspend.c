@@ -45,8 +45,8 @@
 /* ---- privileges ---- */
 
 /*
- * eddy_view_denied_source returns a source of a view, a stream or its parent, on which the owner of the
- * view has lost the TRIGGER privilege; InvalidOid: none. It costs a few syscache look-ups.
+ * eddy_view_denied_source returns a source of a view, a stream or its parent, on which the owner of
+ * the view has lost the TRIGGER privilege; InvalidOid: none. It costs a few syscache look-ups.
  */
 Oid
 eddy_view_denied_source(const EddyViewPlan *plan)
@@ -80,8 +80,9 @@ check_source(Oid stream, Oid role)
 }
 
 /*
- * eddy_view_check_sources raises an error unless a role has the TRIGGER privilege on the streams of a view,
- * or on its parent (List of Oid): like a trigger, a view runs in the transactions of the writers.
+ * eddy_view_check_sources raises an error unless a role has the TRIGGER privilege on the streams of
+ * a view, or on its parent (List of Oid): like a trigger, a view runs in the transactions of the
+ * writers.
  */
 void
 eddy_view_check_sources(List *sources, Oid role)
@@ -167,8 +168,8 @@ eddy_view_check_delete(const EddyView *view)
 
 /*
  * eddy_view_check_reader raises an error unless the current user may read a view, including its
- * changes: as for SELECT, with USAGE on the schema, and all columns. Row-level security of the state
- * table, which superusers can enable, is not evaluated.
+ * changes: as for SELECT, with USAGE on the schema, and all columns. Row-level security of the
+ * state table, which superusers can enable, is not evaluated.
  */
 void
 eddy_view_check_reader(const EddyView *view)
@@ -347,8 +348,9 @@ list_sources_of_all(const EddyView *view)
 /* ---- filling from Kafka ---- */
 
 /*
- * eddy_view_start marks a new view as one that is filled from Kafka, by a worker of its own, and then replaces another one,
- * unless that is InvalidOid. The caller has created it in this transaction.
+ * eddy_view_start marks a new view as one that is filled from Kafka, by a worker of its own, and
+ * then replaces another one, unless that is InvalidOid. The caller has created it in this
+ * transaction.
  */
 void
 eddy_view_start(Oid relid, Oid replaces)
@@ -407,10 +409,10 @@ get_existing(Oid relid)
 }
 
 /*
- * eddy_view_resume empties a suspended view, with all views that follow it, and marks it as maintained,
- * for its owner, who must have the privileges that its creation needs. Takes the locks that creation
- * takes. The caller must fill the views of *emptied with eddy_apply_fill, in that order, and pass it
- * *changes, to which the removal of rows was added, with the last one.
+ * eddy_view_resume empties a suspended view, with all views that follow it, and marks it as
+ * maintained, for its owner, who must have the privileges that its creation needs. Takes the locks
+ * that creation takes. The caller must fill the views of *emptied with eddy_apply_fill, in that
+ * order, and pass it *changes, to which the removal of rows was added, with the last one.
  */
 bool
 eddy_view_resume(Oid relid, List **emptied, List **changes)

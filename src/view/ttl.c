@@ -9,9 +9,10 @@
  * alone (HOT): a group is removed when it has not been touched for that length, and at most an
  * eighth of it later.
  *
- * The database worker removes groups in order of that time. As for retention, each transaction that removes
- * some updates eddy._view_progress before, which tells consumers of changes why they are deleted. The values
- * that aggregates keep of a group are deleted with it. A row that comes later begins a new group.
+ * The database worker removes groups in order of that time. As for retention, each transaction that
+ * removes some updates eddy._view_progress before, which tells consumers of changes why they are
+ * deleted. The values that aggregates keep of a group are deleted with it. A row that comes later
+ * begins a new group.
  *
  * The time is that of the clock of the server.
  *
@@ -102,7 +103,10 @@ remove_groups(EddyViewPlan *plan, TimestampTz until, int64 *budget)
 
 			if (progress == NULL)
 				break;
-			/* also if the clock was set back: each transaction tells consumers that it removes groups */
+			/*
+			 * also if the clock was set back: each transaction tells consumers that it removes
+			 * groups
+			 */
 			progress->expired_until = Max(until, progress->expired_until);
 			eddy_catalog_set_view_progress(progress);
 			recorded = true;

@@ -15,9 +15,9 @@
  *
  *    FROM z, LATERAL (SELECT z.c) u
  *
- * In the branches, an entry that gives one row without columns takes the place of the stream, also on
- * the left side of joins. The query around them refers to the columns of u, whichever stream the rows
- * are of: keys, aggregates and therefore the state tables are the same for all streams.
+ * In the branches, an entry that gives one row without columns takes the place of the stream, also
+ * on the left side of joins. The query around them refers to the columns of u, whichever stream the
+ * rows are of: keys, aggregates and therefore the state tables are the same for all streams.
  *
  * UNION is SELECT DISTINCT over UNION ALL.
  *
@@ -135,7 +135,10 @@ keep_duplicates(Node *node)
 	}
 }
 
-/* Adds the columns of a query to its DISTINCT: those that are sorted first, as the server expects it. */
+/*
+ * Adds the columns of a query to its DISTINCT: those that are sorted first, as the server expects
+ * it.
+ */
 static void
 add_distinct(Query *query, List *clauses)
 {
@@ -170,8 +173,8 @@ distinct_of_all(Query *query)
 }
 
 /*
- * eddy_union_to_distinct replaces each UNION of rows of streams, in a query and its sub-selects in FROM,
- * by SELECT DISTINCT over a UNION ALL, in place. Returns the query, or the one around it.
+ * eddy_union_to_distinct replaces each UNION of rows of streams, in a query and its sub-selects in
+ * FROM, by SELECT DISTINCT over a UNION ALL, in place. Returns the query, or the one around it.
  */
 Query *
 eddy_union_to_distinct(Query *query)
@@ -358,8 +361,8 @@ passes_event_time(Query *branch, int column)
 }
 
 /*
- * A column of a flat branch that is the event time here, but not in the branches of other streams, must
- * not be taken for it: it is wrapped in an expression with the same value.
+ * A column of a flat branch that is the event time here, but not in the branches of other streams,
+ * must not be taken for it: it is wrapped in an expression with the same value.
  */
 static void
 hide_event_times(Query *sub, Query *branch, Index stream_rti, List *others)
@@ -391,8 +394,8 @@ hide_event_times(Query *sub, Query *branch, Index stream_rti, List *others)
 }
 
 /*
- * Gives the columns of the only branch that is left the types of the columns of the union, as the server
- * does it.
+ * Gives the columns of the only branch that is left the types of the columns of the union, as the
+ * server does it.
  */
 static void
 coerce_columns(Query *branch, const SetOperationStmt *operation)
@@ -514,7 +517,9 @@ eddy_union_flatten(Query *query, Index rti, Oid stream)
 
 /* ---- planning ---- */
 
-/* The entry in the FROM clause of a branch that takes the place of the stream, 0 if there is none. */
+/*
+ * The entry in the FROM clause of a branch that takes the place of the stream, 0 if there is none.
+ */
 static Index
 find_placeholder(const Query *branch, const Node *node)
 {
@@ -566,8 +571,9 @@ remove_stream(Node *node, Index stream_rti)
 }
 
 /*
- * eddy_union_pull_up makes a delta query in which a union has one branch a join of the stream itself with
- * the relations of the branch. The planner would do so, unless there are outer joins. Returns the query.
+ * eddy_union_pull_up makes a delta query in which a union has one branch a join of the stream
+ * itself with the relations of the branch. The planner would do so, unless there are outer joins.
+ * Returns the query.
  */
 Query *
 eddy_union_pull_up(Query *query, Index stream_rti)
@@ -599,8 +605,8 @@ eddy_union_pull_up(Query *query, Index stream_rti)
 static AttrNumber find_column(const Query *query, Index stream_rti, Index level, const Node *expr);
 
 /*
- * The same for a column of a sub-select that is some levels below the stream; node: its set operations,
- * or one of them.
+ * The same for a column of a sub-select that is some levels below the stream; node: its set
+ * operations, or one of them.
  */
 static AttrNumber
 find_in_branches(const Query *sub, const Node *node, Index stream_rti, Index level, int column)
@@ -643,8 +649,8 @@ find_column(const Query *query, Index stream_rti, Index level, const Node *expr)
 }
 
 /*
- * eddy_union_find_column returns the column of the stream that an expression over a flat query is, in
- * all branches of a union; 0: none. A column can be of a domain.
+ * eddy_union_find_column returns the column of the stream that an expression over a flat query is,
+ * in all branches of a union; 0: none. A column can be of a domain.
  */
 AttrNumber
 eddy_union_find_column(const Query *query, Index stream_rti, const Node *expr)

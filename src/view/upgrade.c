@@ -4,10 +4,10 @@
  *    eddy.upgrade_states(): completes an upgrade to another major version of the server.
  *
  * Views continue after pg_upgrade, and after a dump is restored in another version, as the forms of
- * nearly all states are the same (signature.c). The database worker calls this function when it starts;
- * it can also be called by hand, after a dump was restored. It converts those that are not, records
- * the new version, and records the dependencies of definitions, which pg_upgrade does not copy, as
- * hooks are not active during the upgrade.
+ * nearly all states are the same (signature.c). The database worker calls this function when it
+ * starts; it can also be called by hand, after a dump was restored. It converts those that are not,
+ * records the new version, and records the dependencies of definitions, which pg_upgrade does not
+ * copy, as hooks are not active during the upgrade.
  *
  * The one form that has changed is that of avg(interval), in PostgreSQL 17: an array with the sum
  * and the count, which became a serialized state with the same two numbers and the numbers of

@@ -3,14 +3,14 @@
  * upsert.c
  *    Opening a state table, and reading its rows by key.
  *
- * Rows are found through the unique index over the key. What the columns mean is not known here: what a row
- * becomes is computed by the kind of the view, and written by upsert_write.c.
+ * Rows are found through the unique index over the key. What the columns mean is not known here:
+ * what a row becomes is computed by the kind of the view, and written by upsert_write.c.
  *
  * All reads are made with the active snapshot, which the caller pushes before it opens the table
  * and pops after closing it.
  *
- * Locking: RowExclusiveLock on table and index, until the end of the transaction. Memory: the context in which the
- * table was opened. A crash leaves nothing.
+ * Locking: RowExclusiveLock on table and index, until the end of the transaction. Memory: the
+ * context in which the table was opened. A crash leaves nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -180,7 +180,9 @@ eddy_upsert_find_indexes(Relation rel, EddyStateTable *table)
 	keep_scan_keys(table);
 }
 
-/* eddy_upsert_open_key_indexes opens the indexes by which rows are found, if that was not done yet. */
+/*
+ * eddy_upsert_open_key_indexes opens the indexes by which rows are found, if that was not done yet.
+ */
 void
 eddy_upsert_open_key_indexes(EddyUpsert *upsert)
 {
@@ -194,8 +196,9 @@ eddy_upsert_open_key_indexes(EddyUpsert *upsert)
 }
 
 /*
- * eddy_upsert_open_lazily opens a table for a caller that mostly finds its row at a place. Indexes are opened when they are
- * needed, with the resource owner of that time, which must not be another one when the table is closed.
+ * eddy_upsert_open_lazily opens a table for a caller that mostly finds its row at a place. Indexes
+ * are opened when they are needed, with the resource owner of that time, which must not be another
+ * one when the table is closed.
  */
 EddyUpsert *
 eddy_upsert_open_lazily(const EddyStateTable *table, const char *view_name)
@@ -563,7 +566,10 @@ has_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 	return true;
 }
 
-/* Reads the row at a place, which the table has; false if it is not visible, or does not have the key. */
+/*
+ * Reads the row at a place, which the table has; false if it is not visible, or does not have the
+ * key.
+ */
 static bool
 read_place(EddyUpsert *upsert, ItemPointer place, const Datum *keys, const bool *nulls)
 {
@@ -588,8 +594,8 @@ page_is_full(const EddyUpsert *upsert)
 
 /*
  * Removes old versions from a page, as index scans do, so that the next updates of its rows need no
- * new entries in the indexes. Nothing can be removed from a page that is pinned twice, so no row of it
- * may be read at that time.
+ * new entries in the indexes. Nothing can be removed from a page that is pinned twice, so no row of
+ * it may be read at that time.
  */
 static void
 prune_page(EddyUpsert *upsert, BlockNumber block)
@@ -679,9 +685,9 @@ eddy_upsert_find(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 }
 
 /*
- * eddy_upsert_find_at returns the row with a key if it is at a place, which may be outdated or invalid;
- * otherwise NULL. Also if its page has little space: searching the row by the index then removes old
- * versions from it, so that they are removed many at a time.
+ * eddy_upsert_find_at returns the row with a key if it is at a place, which may be outdated or
+ * invalid; otherwise NULL. Also if its page has little space: searching the row by the index then
+ * removes old versions from it, so that they are removed many at a time.
  */
 TupleTableSlot *
 eddy_upsert_find_at(EddyUpsert *upsert, ItemPointer place, const Datum *keys, const bool *nulls)

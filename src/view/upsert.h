@@ -142,15 +142,15 @@ extern bool eddy_upsert_lock(EddyUpsert *upsert, ItemPointer place);
 extern bool eddy_upsert_try_lock(EddyUpsert *upsert, ItemPointer place);	/* never waits */
 
 /*
- * After that: waits for the latest version of the row at a place and locks it, so that it can be replaced
- * for certain. Returns it as eddy_upsert_find does, NULL if it was deleted.
+ * After that: waits for the latest version of the row at a place and locks it, so that it can be
+ * replaced for certain. Returns it as eddy_upsert_find does, NULL if it was deleted.
  */
 extern TupleTableSlot *eddy_upsert_lock_latest(EddyUpsert *upsert, ItemPointer place);
 extern void eddy_upsert_renew(EddyUpsert *upsert);
 
 /*
- * Insert many rows; one that a concurrent transaction has inserted first is an error (23505). eddy_upsert_add_at stores the
- * place of the row when it is inserted.
+ * Insert many rows; one that a concurrent transaction has inserted first is an error (23505).
+ * eddy_upsert_add_at stores the place of the row when it is inserted.
  */
 extern void eddy_upsert_add(EddyUpsert *upsert, TupleTableSlot *row);
 extern void eddy_upsert_add_at(EddyUpsert *upsert, TupleTableSlot *row, ItemPointer place);

@@ -67,8 +67,8 @@ note_update(EddyUpsert *upsert, ItemPointer old, ItemPointer place)
 /* ---- what a row can have ---- */
 
 /*
- * The size of the index entry of a key, or that of the largest index tuple if the key does not fit into one: its
- * error does not say what the key is of.
+ * The size of the index entry of a key, or that of the largest index tuple if the key does not fit
+ * into one: its error does not say what the key is of.
  */
 static Size
 entry_size(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
@@ -166,7 +166,9 @@ eddy_upsert_check_row(EddyUpsert *upsert, const TupleTableSlot *row)
 
 /* ---- writing ---- */
 
-/* Records a change, if the table is observed. place: of the version that was replaced or deleted. */
+/*
+ * Records a change, if the table is observed. place: of the version that was replaced or deleted.
+ */
 static void
 record(EddyUpsert *upsert, ItemPointer place, TupleTableSlot *row)
 {

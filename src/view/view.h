@@ -20,13 +20,19 @@
 extern void eddy_view_init(void);
 extern void eddy_view_register_labels(void);
 
-/* ---- maintenance (maintain.c, delta.c): batches are a List of EddyBatch, one per stream or view ---- */
+/*
+ * ---- maintenance (maintain.c, delta.c): batches are a List of EddyBatch, one per stream or view
+ * ----
+ */
 
 extern List *eddy_view_apply(List *batches, int level, bool repeatable);	/* List of EddyChanges */
 extern List *eddy_view_fill(Oid view, EddyBatch *batch);
 extern bool eddy_view_maintaining(void);
 
-/* The view that is being maintained, if a function was cancelled in it, and has not ended; otherwise InvalidOid. */
+/*
+ * The view that is being maintained, if a function was cancelled in it, and has not ended;
+ * otherwise InvalidOid.
+ */
 extern Oid	eddy_view_canceled(void);
 
 
@@ -34,14 +40,14 @@ extern Oid	eddy_view_canceled(void);
 extern List *eddy_view_list(Oid source);
 
 /*
- * Those that exactly these streams (List of Oid, sorted) reach, also through other views, if these are maintained,
- * too; and that have a watermark of their own, if there are several streams.
+ * Those that exactly these streams (List of Oid, sorted) reach, also through other views, if these
+ * are maintained, too; and that have a watermark of their own, if there are several streams.
  */
 extern List *eddy_view_list_roots_of(List *streams);
 
 /*
- * The first level of views that exactly these streams reach, and of views that read a source, that is not less than
- * a level; -1: there is none.
+ * The first level of views that exactly these streams reach, and of views that read a source, that
+ * is not less than a level; -1: there is none.
  */
 extern int	eddy_view_next_level(Oid source, int level);
 extern int	eddy_view_next_level_of(List *streams, int level);
@@ -50,8 +56,8 @@ extern int	eddy_view_next_level_of(List *streams, int level);
 extern List *eddy_view_unions(Oid stream);
 
 /*
- * The streams whose windows a writer of a source keeps from being closed, because a view follows from them that reads a
- * view and something else: List of Oid, sorted.
+ * The streams whose windows a writer of a source keeps from being closed, because a view follows
+ * from them that reads a view and something else: List of Oid, sorted.
  */
 extern List *eddy_view_joined(Oid source);
 
@@ -60,7 +66,9 @@ extern List *eddy_view_joined(Oid source);
  * List of EddyChanges, to which is added ----
  */
 
-/* From now on this process, the database worker, merges what was deferred before it closes windows. */
+/*
+ * From now on this process, the database worker, merges what was deferred before it closes windows.
+ */
 extern void eddy_view_settle_here(void);
 extern bool eddy_view_may_close(List *streams, TimestampTz watermark);
 extern bool eddy_view_close_due(List *streams, TimestampTz watermark, bool remember);
@@ -72,7 +80,10 @@ extern bool eddy_view_expire(List *streams, int level, TimestampTz watermark, in
 							 List **changes);
 extern TimestampTz eddy_view_earlier(TimestampTz watermark, int64 usec);
 
-/* The lateness of a view that accepts rows for all windows that were ever final; no window is final for good. */
+/*
+ * The lateness of a view that accepts rows for all windows that were ever final; no window is final
+ * for good.
+ */
 #define EDDY_LATENESS_UNLIMITED PG_INT64_MAX
 
 extern int64 eddy_view_lateness(const EddyView *view);
@@ -125,9 +136,10 @@ extern Oid	eddy_view_create(const char *name, const char *query, const EddyViewO
 /*
  * ---- replacing the query (replace.c) ----
  *
- * eddy_view_replace_begin makes the new objects. Then the state is converted by eddy_view_replace_keep, or filled by the
- * caller with eddy_view_replace_fill, any number of times, and eddy_view_replace_compare and eddy_view_replace_lock in
- * between: before the latter, writers continue with the old state.
+ * eddy_view_replace_begin makes the new objects. Then the state is converted by
+ * eddy_view_replace_keep, or filled by the caller with eddy_view_replace_fill, any number of times,
+ * and eddy_view_replace_compare and eddy_view_replace_lock in between: before the latter, writers
+ * continue with the old state.
  */
 
 typedef struct EddyReplacement EddyReplacement;
@@ -142,9 +154,10 @@ extern void eddy_view_replace_end(EddyReplacement *replacement);
 extern bool eddy_view_is_replaced(Oid view);
 
 /*
- * With another view that is filled from Kafka first, the successor: its creation, which returns it, and the end, when the caller
- * has filled it: eddy_view_succeed_begin can be called while others write to both, eddy_view_succeed after
- * eddy_view_lock_replaced and the locks on the streams. These raise errors.
+ * With another view that is filled from Kafka first, the successor: its creation, which returns it,
+ * and the end, when the caller has filled it: eddy_view_succeed_begin can be called while others
+ * write to both, eddy_view_succeed after eddy_view_lock_replaced and the locks on the streams.
+ * These raise errors.
  */
 extern Oid	eddy_view_create_successor(Oid relid, const char *query, const char *start,
 									   bool unlocked);
@@ -153,16 +166,16 @@ extern void eddy_view_lock_replaced(Oid relid, Oid successor);
 extern void eddy_view_succeed(EddyReplacement *replacement, Oid successor, Oid relid);
 
 /*
- * Waits until no other transaction replaces the query of a view, before any other lock is taken. For all that
- * locks the stream, and then the view or its tables, against others.
+ * Waits until no other transaction replaces the query of a view, before any other lock is taken.
+ * For all that locks the stream, and then the view or its tables, against others.
  */
 extern void eddy_view_lock_query(Oid view);
 
 /* ---- deletion by users of sessions whose changes wait (session_emit.c) ---- */
 
 /*
- * Deletes what the deleted rows of a state table would have become, and returns other rows that are deleted
- * with that; NULL: none.
+ * Deletes what the deleted rows of a state table would have become, and returns other rows that are
+ * deleted with that; NULL: none.
  */
 extern Tuplestorestate *eddy_view_delete_sessions(const EddyView *view, TupleDesc desc,
 												  Tuplestorestate *deleted);
@@ -176,12 +189,14 @@ extern bool eddy_view_resume(Oid relid, List **emptied, List **changes);
 extern void eddy_view_check_delete(const EddyView *view);
 
 /*
- * The columns of a stream that the query of a view reads, offset by FirstLowInvalidHeapAttributeNumber; attribute 0
- * stands for all (source_columns.c).
+ * The columns of a stream that the query of a view reads, offset by
+ * FirstLowInvalidHeapAttributeNumber; attribute 0 stands for all (source_columns.c).
  */
 extern Bitmapset *eddy_view_source_columns(const EddyView *view, Oid stream);
 
-/* True if rows of a view only ever appear, apart from users' DELETE and from retention (chain.c). */
+/*
+ * True if rows of a view only ever appear, apart from users' DELETE and from retention (chain.c).
+ */
 extern bool eddy_view_rows_appear(const EddyView *view);
 
 /* True if a view combines what the view that it reads keeps of its groups (chain_combine.c). */

@@ -332,7 +332,9 @@ parse_tumble(FunctionCallInfo fcinfo, Grid *grid)
 			   interval_argument(fcinfo, 2), zone);
 }
 
-/* eddy._window_start(ts, size, offset, time_zone): start of the tumbling window that contains ts. */
+/*
+ * eddy._window_start(ts, size, offset, time_zone): start of the tumbling window that contains ts.
+ */
 Datum
 eddy_window_start(PG_FUNCTION_ARGS)
 {
@@ -447,7 +449,9 @@ hop_by_calendar(ReturnSetInfo *result, Timestamp time, const Grid *slide, const 
 				   eddy_calendar_after(calendar, number, size, 1));
 }
 
-/* eddy.hop(ts, slide, size, offset, time_zone): windows of length size, one starting every slide. */
+/*
+ * eddy.hop(ts, slide, size, offset, time_zone): windows of length size, one starting every slide.
+ */
 Datum
 eddy_hop(PG_FUNCTION_ARGS)
 {
@@ -578,8 +582,8 @@ leaves_gaps(EddyLength slide, EddyLength size)
 
 /*
  * eddy_window_check raises the error that a call of a window function would raise for every row,
- * from those of its arguments that are constant. Ignores other functions. Returns whether some times
- * are in no window.
+ * from those of its arguments that are constant. Ignores other functions. Returns whether some
+ * times are in no window.
  */
 bool
 eddy_window_check(FuncExpr *call)

@@ -97,8 +97,8 @@ append_change(EddyCdcState *state, EddyW2jTable *table, const EddyCdcChange *cha
 }
 
 /*
- * Appends a column of the row, unless it has no value or, if that is asked for, its value is one that
- * cannot be converted. False if nothing was appended.
+ * Appends a column of the row, unless it has no value or, if that is asked for, its value is one
+ * that cannot be converted. False if nothing was appended.
  */
 static bool
 append_column(EddyCdcState *state, EddyW2jColumn *column, const Datum *values, const bool *nulls,

@@ -3,17 +3,17 @@
  * callbacks.c
  *    pg_eddy_wal2json, an output plugin for clients of wal2json: the callbacks of logical decoding.
  *
- * A library of its own, as small and inert as pg_eddy_cdc: it has no _PG_init, starts nothing, opens
- * nothing and links nothing but the server. It sends changes of continuous views, and
+ * A library of its own, as small and inert as pg_eddy_cdc: it has no _PG_init, starts nothing,
+ * opens nothing and links nothing but the server. It sends changes of continuous views, and
  * messages of pg_logical_emit_message as wal2json does; nothing of other tables.
  *
  * Positions. The last message of a transaction has the position before the end of its commit
  * record, for the reason that cdc/plugin.c gives.
  *
  * Errors. A record that cannot be made must not keep the slot from advancing: values that raise an
- * error, or do not fit, are left out, as wal2json leaves out values that the WAL does not hold, and a
- * warning is issued. A transaction whose document of version 1 would be larger than a
- * message can be is sent as several documents.
+ * error, or do not fit, are left out, as wal2json leaves out values that the WAL does not hold, and
+ * a warning is issued. A transaction whose document of version 1 would be larger than a message can
+ * be is sent as several documents.
  *
  * Memory: pending text is in EddyCdcState.records: one record, and with version 1 all those of a
  * transaction, as its clients expect one document. All else is in ctx->context or below, which is

@@ -193,8 +193,8 @@ append_values(EddyW2jState *w2j, StringInfo out, EddyW2jTable *table, const Datu
 }
 
 /*
- * As append_values, but values that raise errors or do not fit are left out, and no longer marked as
- * present. Returns the length of the text.
+ * As append_values, but values that raise errors or do not fit are left out, and no longer marked
+ * as present. Returns the length of the text.
  */
 static int
 collect_values(EddyW2jState *w2j, StringInfo out, EddyW2jTable *table, const Datum *values,

@@ -337,8 +337,8 @@ append_json_name(StringInfo out, const char *name)
 }
 
 /*
- * Appends the name of a type as a JSON string. wal2json takes a name that begins with a double quote
- * for a JSON string already. That is valid only if the name consists of one quoted part
+ * Appends the name of a type as a JSON string. wal2json takes a name that begins with a double
+ * quote for a JSON string already. That is valid only if the name consists of one quoted part
  * ("char"); other names are written as strings here.
  */
 static void

@@ -3,8 +3,8 @@
  * value_text.c
  *    Values as wal2json writes them.
  *
- * The type of the column decides, for domains the domain itself: numbers and booleans are written as
- * such, all others as strings with the result of the type's output function, under the session's
+ * The type of the column decides, for domains the domain itself: numbers and booleans are written
+ * as such, all others as strings with the result of the type's output function, under the session's
  * settings. NaN and infinities are null. bytea is hexadecimal without prefix.
  *
  * Memory: temporary allocations are in the current context, which is reset after each change.
@@ -18,7 +18,9 @@
 
 #include "wal2json/w2j.h"
 
-/* Room that is left for the fixed texts of a record when values are left out because of its size. */
+/*
+ * Room that is left for the fixed texts of a record when values are left out because of its size.
+ */
 #define RESERVE (16 * 1024 * 1024)
 
 typedef struct Attempt

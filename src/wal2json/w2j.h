@@ -10,8 +10,9 @@
  * version 2, one for each change. value_text.c writes values.
  *
  * Recognizing views and their visible rows is shared with pg_eddy_cdc: relation.c, view_label.c,
- * view_row.c, known_views.c and view_filter.c of src/cdc/ are linked into both libraries. These call
- * functions that each library defines: eddy_cdc_emit and eddy_cdc_pin_settings. The output depends on the session's settings, as that of wal2json does, so none is pinned here. Views are
+ * view_row.c, known_views.c and view_filter.c of src/cdc/ are linked into both libraries. These
+ * call functions that each library defines: eddy_cdc_emit and eddy_cdc_pin_settings. The output
+ * depends on the session's settings, as that of wal2json does, so none is pinned here. Views are
  * selected here, by filter-tables and add-tables; the option "views" of pg_eddy_cdc is not set.
  *
  * docs/wal2json.md is the specification.

@@ -258,9 +258,9 @@ take_origin(const EddyCdcOption *option, char *element, EddyW2jOptions *options)
 }
 
 /*
- * Calls a function for each element of a comma-separated list, without surrounding blanks. A missing
- * or blank list has none. As in wal2json, an element is not empty and contains no blanks, except
- * after a backslash, which remains part of the element.
+ * Calls a function for each element of a comma-separated list, without surrounding blanks. A
+ * missing or blank list has none. As in wal2json, an element is not empty and contains no blanks,
+ * except after a backslash, which remains part of the element.
  */
 static void
 for_each_element(const EddyCdcOption *option, const char *value, EddyW2jOptions *options,
@@ -293,8 +293,8 @@ for_each_element(const EddyCdcOption *option, const char *value, EddyW2jOptions 
 
 /*
  * Parses a comma-separated list of schema.table, where either may be "*". Names are case-sensitive,
- * and a backslash makes the next character part of the name; the table may contain further periods. An
- * empty list matches no table.
+ * and a backslash makes the next character part of the name; the table may contain further periods.
+ * An empty list matches no table.
  */
 static void
 parse_tables(const EddyCdcOption *option, const char *value, void *arg)

@@ -33,12 +33,12 @@
  * A process that is ended by an error of level FATAL during a batch, without having been
  * terminated, also counts as crashed.
  *
- * The worker that fills a view from Kafka reads all sources of its stream, and each of them has a row, a token and
- * a file for it.
+ * The worker that fills a view from Kafka reads all sources of its stream, and each of them has a
+ * row, a token and a file for it.
  *
- * Locking: the source (see worker.h) in each of the transactions. Memory: each attempt
- * is kept in a context of its own; what belongs to a source lives as long as the process. Called on the main thread; the signal handler uses
- * write() and static variables only.
+ * Locking: the source (see worker.h) in each of the transactions. Memory: each attempt is kept in a
+ * context of its own; what belongs to a source lives as long as the process. Called on the main
+ * thread; the signal handler uses write() and static variables only.
  *
  *-------------------------------------------------------------------------
  */
@@ -68,7 +68,10 @@
 #define QUARANTINE_ALONE 2		/* of these, with only this message in the batch */
 #define DELAY_MIN 1000L			/* ms, after the second crash */
 
-/* What this process knows of a source that it reads. The rest is read by signal handlers and at exit. */
+/*
+ * What this process knows of a source that it reads. The rest is read by signal handlers and at
+ * exit.
+ */
 struct EddyAttemptState
 {
 	EddyWorkerId id;
@@ -330,7 +333,10 @@ add_range(List *ranges, int32 partition, int64 first, int64 rows)
 	return lappend(ranges, range);
 }
 
-/* eddy_attempt_max_messages returns the largest number of messages of a batch that is not limited by a failure. */
+/*
+ * eddy_attempt_max_messages returns the largest number of messages of a batch that is not limited
+ * by a failure.
+ */
 int64
 eddy_attempt_max_messages(const EddySourceWorker *worker)
 {
@@ -338,8 +344,8 @@ eddy_attempt_max_messages(const EddySourceWorker *worker)
 }
 
 /*
- * All messages that can have been in the batch of a crash that was not announced: it may have taken back batches that had
- * been committed before.
+ * All messages that can have been in the batch of a crash that was not announced: it may have taken
+ * back batches that had been committed before.
  */
 static List *
 possible_ranges(const EddySourceWorker *worker)
@@ -407,8 +413,8 @@ is_wanted(int32 source, Oid view)
 
 /*
  * eddy_attempt_begin records the process that consumes the source, and determines how the previous
- * one ended. In *delay it returns how long to wait before the first batch, in ms. Called again by the same process,
- * it does nothing.
+ * one ended. In *delay it returns how long to wait before the first batch, in ms. Called again by
+ * the same process, it does nothing.
  */
 EddyOutcome
 eddy_attempt_begin(EddySourceWorker *worker, long *delay)

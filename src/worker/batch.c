@@ -3,20 +3,22 @@
  * batch.c
  *    One batch of one source: from polled messages to COMMIT.
  *
- * The worker of a source consumes what it has polled; what else a batch is, and what it does in its transaction, are the
- * operations of EddyBatchWork, so that a worker that fills a view from Kafka retries, shrinks and rejects likewise.
+ * The worker of a source consumes what it has polled; what else a batch is, and what it does in its
+ * transaction, are the operations of EddyBatchWork, so that a worker that fills a view from Kafka
+ * retries, shrinks and rejects likewise.
  *
  * Before the transaction the decoder resolves what the messages need, which may wait for the
  * network. The transaction locks stream and source, reads the definition if it has changed, and
  * takes the steps of src/apply/pipeline.c, of which the last advances the offsets by
  * compare-and-set. A crash at any line leaves all of the batch or nothing; the worker then starts
- * from the stored offsets. If the commit does not wait for the disk (flush.c), a crash can take back the last
- * batches, with their offsets. Messages belong to librdkafka and are kept until the commit, so a batch
- * that failed is retried from memory.
+ * from the stored offsets. If the commit does not wait for the disk (flush.c), a crash can take
+ * back the last batches, with their offsets. Messages belong to librdkafka and are kept until the
+ * commit, so a batch that failed is retried from memory.
  *
  * Several workers of a source, or of several sources of a stream, add to the same groups. While
  * these exist already, they wait for each other's rows. A group that two of them insert fails the
- * later batch, which is retried, and the worker then lets its merges take turns with those of others.
+ * later batch, which is retried, and the worker then lets its merges take turns with those of
+ * others.
  *
  * Locks, in this order: stream (RowExclusiveLock), source (object lock), segment, state
  * tables and their rows in the order of the views, dead letters, rows of _partition in order of
@@ -88,8 +90,8 @@ make_room(EddySourceWorker *worker, int room)
 }
 
 /*
- * The number of offsets that the broker has and we have not taken. Not all of them are messages that
- * can be fetched: there are also control records, and messages of open transactions.
+ * The number of offsets that the broker has and we have not taken. Not all of them are messages
+ * that can be fetched: there are also control records, and messages of open transactions.
  */
 static int64
 count_behind(EddySourceWorker *worker)
@@ -524,10 +526,10 @@ const EddyBatchWork eddy_batch_consume = {
 };
 
 /*
- * Commits the batch. Its results become visible before they are on disk, because a crash that takes them back
- * takes back the offsets, too: the messages are read again. Not so after a crash of the worker,
- * when progress must be known to the next process; nor if a crash could take back more messages than the next process
- * would be careful with.
+ * Commits the batch. Its results become visible before they are on disk, because a crash that takes
+ * them back takes back the offsets, too: the messages are read again. Not so after a crash of the
+ * worker, when progress must be known to the next process; nor if a crash could take back more
+ * messages than the next process would be careful with.
  */
 static void
 commit_batch(EddySourceWorker *worker)
@@ -723,7 +725,10 @@ describe_slow_message(EddySourceWorker *worker, ErrorData *error)
 		eddy_clock_describe();
 }
 
-/* True if an error was caused by concurrent transactions, which the next attempt takes into account. */
+/*
+ * True if an error was caused by concurrent transactions, which the next attempt takes into
+ * account.
+ */
 static bool
 note_transient(EddySourceWorker *worker, const ErrorData *error)
 {
@@ -746,9 +751,10 @@ give_up(EddySourceWorker *worker, ErrorData *error)
 }
 
 /*
- * Repeats a batch after errors that may not recur, and once in careful mode after others, until it is committed
- * or the last error is raised. False if it was released instead, because it must not or cannot be repeated now.
- * *outcome: what the transaction has found out. *careful: it was committed in that mode.
+ * Repeats a batch after errors that may not recur, and once in careful mode after others, until it
+ * is committed or the last error is raised. False if it was released instead, because it must not
+ * or cannot be repeated now. *outcome: what the transaction has found out. *careful: it was
+ * committed in that mode.
  */
 static bool
 repeat_until_committed(EddySourceWorker *worker, EddyOutcome *outcome, bool *careful)

@@ -3,37 +3,40 @@
  * catch_up.c
  *    The process that fills a new view from Kafka: start => 'earliest' or a time, and the end of other starts (src/apply/seam.c).
  *
- * It reads the topics of its streams from the beginning, or from a time, with clients and offsets of its
- * own (eddy._view_offset), and maintains this view alone, in transactions that also advance these
- * offsets. The workers of the sources leave the view out meanwhile. Nothing is staged, no row is late, and
- * no window closes: rows of all windows are still to come. Users' statements maintain the view
- * from its creation, as their rows are not in Kafka.
+ * It reads the topics of its streams from the beginning, or from a time, with clients and offsets
+ * of its own (eddy._view_offset), and maintains this view alone, in transactions that also advance
+ * these offsets. The workers of the sources leave the view out meanwhile. Nothing is staged, no row
+ * is late, and no window closes: rows of all windows are still to come. Users' statements maintain
+ * the view from its creation, as their rows are not in Kafka.
  *
- * The worker applies a message only if its offset is below the next one of the source, which its own
- * workers have stored: these messages are never delivered to the live view again. Messages after that
- * are kept in memory. When it has received all messages up to the stored offsets, it locks the
- * stream, so that no batch is in progress, and reads these offsets again. If it has the messages up to
- * there, it applies them and ends in the same transaction: the next batch of the source concerns the view.
- * Otherwise it releases the lock. The broker is never waited for under the lock. A view over UNION ALL of
- * several streams is handed over by all sources of all streams at once, under the locks of all of them.
+ * The worker applies a message only if its offset is below the next one of the source, which its
+ * own workers have stored: these messages are never delivered to the live view again. Messages
+ * after that are kept in memory. When it has received all messages up to the stored offsets, it
+ * locks the stream, so that no batch is in progress, and reads these offsets again. If it has the
+ * messages up to there, it applies them and ends in the same transaction: the next batch of the
+ * source concerns the view. Otherwise it releases the lock. The broker is never waited for under
+ * the lock. A view over UNION ALL of several streams is handed over by all sources of all streams
+ * at once, under the locks of all of them.
  *
- * A view that gets the query and the results of another one (start => 'earliest' of eddy.replace_continuous_view): its results are
- * compared with those before the locks, for consumers of changes. If more messages arrive meanwhile than are kept in memory,
- * several times, they are compared under the locks, so that the filling ends.
+ * A view that gets the query and the results of another one (start => 'earliest' of
+ * eddy.replace_continuous_view): its results are compared with those before the locks, for
+ * consumers of changes. If more messages arrive meanwhile than are kept in memory, several times,
+ * they are compared under the locks, so that the filling ends.
  *
- * A message that is a dead letter of the stream is left out, because it is applied to all views, this one
- * included, when it is replayed, which is refused until then. Others that cannot be processed become dead
- * letters of the view.
+ * A message that is a dead letter of the stream is left out, because it is applied to all views,
+ * this one included, when it is replayed, which is refused until then. Others that cannot be
+ * processed become dead letters of the view.
  *
- * A crash leaves all of a batch or nothing, and the next worker continues at the stored offsets. Batches that fail, crash
- * the worker or take too long are repeated in parts, until a single message is rejected, as those of a source (batch.c,
- * attempt.c).
+ * A crash leaves all of a batch or nothing, and the next worker continues at the stored offsets.
+ * Batches that fail, crash the worker or take too long are repeated in parts, until a single
+ * message is rejected, as those of a source (batch.c, attempt.c).
  *
  * catch_up_reader.c reads the sources, and catch_up_batch.c applies a batch.
  *
  * Locking: as a batch of the source (batch.c), without segments and partitions; at the end
- * ShareRowExclusiveLock on the streams, for each of which it waits a short time only. Memory: messages are
- * librdkafka's, and limited by pg_eddy.batch_bytes; rows live in a context that is reset.
+ * ShareRowExclusiveLock on the streams, for each of which it waits a short time only. Memory:
+ * messages are librdkafka's, and limited by pg_eddy.batch_bytes; rows live in a context that is
+ * reset.
  *
  *-------------------------------------------------------------------------
  */
@@ -142,8 +145,9 @@ at_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 }
 
 /*
- * The start of the view as a time. DT_NOBEGIN for 'earliest', and if it has got the offsets at which it begins when it was created
- * (src/apply/seam.c): then only partitions that are added later are read from their beginning.
+ * The start of the view as a time. DT_NOBEGIN for 'earliest', and if it has got the offsets at
+ * which it begins when it was created (src/apply/seam.c): then only partitions that are added later
+ * are read from their beginning.
  */
 static TimestampTz
 read_start_time(const EddyView *view)
@@ -184,8 +188,8 @@ add_readers(Oid stream, List *sources)
 }
 
 /*
- * Reads the view, and makes readers for the sources of its streams, in the current context. False if it is not to
- * be filled any more.
+ * Reads the view, and makes readers for the sources of its streams, in the current context. False
+ * if it is not to be filled any more.
  */
 static bool
 read_view(TimestampTz *start)
@@ -257,8 +261,8 @@ typedef struct Finish
 } Finish;
 
 /*
- * Locks the view's streams, and the view that it replaces, against others; none of these locks is waited for
- * longer than LOCK_WAIT.
+ * Locks the view's streams, and the view that it replaces, against others; none of these locks is
+ * waited for longer than LOCK_WAIT.
  */
 static void
 lock_for_finish(void *arg)
@@ -275,8 +279,8 @@ lock_for_finish(void *arg)
 }
 
 /*
- * Takes these locks; an error if they are not available. When the results were compared before, which would have to be
- * repeated, they are requested several times.
+ * Takes these locks; an error if they are not available. When the results were compared before,
+ * which would have to be repeated, they are requested several times.
  */
 static void
 take_locks(Finish *finish)
@@ -293,7 +297,9 @@ take_locks(Finish *finish)
 	}
 }
 
-/* Compares the results with those of the view that is replaced, while writers and batches continue. */
+/*
+ * Compares the results with those of the view that is replaced, while writers and batches continue.
+ */
 static void
 prepare_replacement(Finish *finish)
 {
@@ -302,7 +308,10 @@ prepare_replacement(Finish *finish)
 	eddy_local_lock_timeout(0);
 }
 
-/* True if there is a reader for each source of the view's streams: sources can be attached meanwhile. */
+/*
+ * True if there is a reader for each source of the view's streams: sources can be attached
+ * meanwhile.
+ */
 static bool
 reads_all_sources(const EddyView *view)
 {
@@ -327,8 +336,8 @@ reads_all_sources(const EddyView *view)
 }
 
 /*
- * Applies the last messages of all sources, whose streams are open and locked, and hands the view over, or makes its
- * state that of the view that it replaces.
+ * Applies the last messages of all sources, whose streams are open and locked, and hands the view
+ * over, or makes its state that of the view that it replaces.
  */
 static void
 hand_over(const Finish *finish)
@@ -402,7 +411,10 @@ step_finish(void *arg)
 		prepare_replacement(&finish);
 	take_locks(&finish);
 	PopActiveSnapshot();
-	/* no batch is in progress, and no source is being attached; with what was committed before the locks */
+	/*
+	 * no batch is in progress, and no source is being attached; with what was committed before the
+	 * locks
+	 */
 	PushActiveSnapshot(GetLatestSnapshot());
 	result = open_streams(&finish);
 	/* it may have been dropped, or suspended, before the locks */
@@ -517,8 +529,8 @@ handle_broker_error(EddyReader *reader, bool received, const EddyKafkaError *err
 }
 
 /*
- * Applies a batch of a reader, which can be empty. An error because of which it cannot be applied is shown, and the
- * messages are tried again.
+ * Applies a batch of a reader, which can be empty. An error because of which it cannot be applied
+ * is shown, and the messages are tried again.
  */
 static StepResult
 apply_batch(EddyReader *reader)
@@ -599,8 +611,8 @@ advance(EddyReader *reader, bool *idle)
 }
 
 /*
- * True if everything that the workers of the sources have consumed was received, and no message is to be
- * feared, which would be processed while writers wait.
+ * True if everything that the workers of the sources have consumed was received, and no message is
+ * to be feared, which would be processed while writers wait.
  */
 static bool
 may_finish(void)

@@ -3,8 +3,8 @@
  * catch_up_batch.c
  *    One batch of messages for a view that is filled from Kafka.
  *
- * A batch takes the steps of src/apply/pipeline.c for one view: nothing is staged and no row is judged.
- * The offsets of the view advance in the same transaction.
+ * A batch takes the steps of src/apply/pipeline.c for one view: nothing is staged and no row is
+ * judged. The offsets of the view advance in the same transaction.
  *
  * Locking: see catch_up.c. Memory: the batch's context. A crash leaves all of a batch or nothing.
  *
@@ -109,8 +109,8 @@ static const EddyInput catch_up_input = {
 };
 
 /*
- * A message that could not be fetched, whose position has been reached, becomes a dead letter of the view.
- * False if there is none.
+ * A message that could not be fetched, whose position has been reached, becomes a dead letter of
+ * the view. False if there is none.
  */
 static bool
 pass_bad_message(EddyReader *reader)
@@ -234,7 +234,10 @@ eddy_reader_error_is_shown(void)
 	error_shown = true;
 }
 
-/* eddy_reader_show_error shows in eddy.view_starts what keeps the worker waiting, outside of transactions. */
+/*
+ * eddy_reader_show_error shows in eddy.view_starts what keeps the worker waiting, outside of
+ * transactions.
+ */
 void
 eddy_reader_show_error(EddySourceWorker *worker, const char *error, int sqlerrcode)
 {
@@ -251,8 +254,8 @@ const EddyBatchWork eddy_reader_work = {
 };
 
 /*
- * eddy_reader_apply_last applies all messages below the bounds in a transaction that ends the filling, and has
- * locked stream and source. False if the offsets were changed.
+ * eddy_reader_apply_last applies all messages below the bounds in a transaction that ends the
+ * filling, and has locked stream and source. False if the offsets were changed.
  */
 bool
 eddy_reader_apply_last(EddyReader *reader, Relation stream)

@@ -3,12 +3,12 @@
  * catch_up_reader.c
  *    One source of a stream, as it is read for a view that is filled from Kafka.
  *
- * It has a client of its own. Its offsets are those of the view, in eddy._view_offset. Messages that
- * were received wait in memory until the worker of the source has consumed them as well, which its
- * stored offsets, the bounds, show.
+ * It has a client of its own. Its offsets are those of the view, in eddy._view_offset. Messages
+ * that were received wait in memory until the worker of the source has consumed them as well, which
+ * its stored offsets, the bounds, show.
  *
- * Locking: see catch_up.c. Memory: the reader's context, and a limited number of messages, which are
- * librdkafka's. A crash leaves the stored offsets.
+ * Locking: see catch_up.c. Memory: the reader's context, and a limited number of messages, which
+ * are librdkafka's. A crash leaves the stored offsets.
  *
  *-------------------------------------------------------------------------
  */
@@ -80,8 +80,8 @@ first_offset(int64 low, int64 high, int64 by_time, bool timed)
 }
 
 /*
- * Determines the offsets of all partitions: those that are stored, and first ones, which are stored now.
- * A part that Kafka has removed meanwhile is left out.
+ * Determines the offsets of all partitions: those that are stored, and first ones, which are stored
+ * now. A part that Kafka has removed meanwhile is left out.
  */
 static EddyOutcome
 settle_offsets(EddyReader *reader, const int64 *low, const int64 *high, const int64 *by_time,
@@ -190,9 +190,9 @@ settle_reader(EddyReader *reader, TimestampTz start, EddyOutcome *outcome, EddyK
 }
 
 /*
- * eddy_reader_open opens a source for a reader that is zeroed but for view, stream, source and mcxt, and is to be
- * closed in any case. start: DT_NOBEGIN for the beginning of the topic. Returns EDDY_CONTINUE, or fills
- * in the error.
+ * eddy_reader_open opens a source for a reader that is zeroed but for view, stream, source and
+ * mcxt, and is to be closed in any case. start: DT_NOBEGIN for the beginning of the topic. Returns
+ * EDDY_CONTINUE, or fills in the error.
  */
 EddyOutcome
 eddy_reader_open(EddyReader *reader, TimestampTz start, EddyKafkaError *error)
@@ -244,7 +244,10 @@ bytes_of(const EddyKafkaMessage *messages, int count)
 	return bytes;
 }
 
-/* eddy_reader_receive takes what has arrived, without waiting. False with an error; messages before it are valid. */
+/*
+ * eddy_reader_receive takes what has arrived, without waiting. False with an error; messages before
+ * it are valid.
+ */
 bool
 eddy_reader_receive(EddyReader *reader, EddyKafkaError *error)
 {
@@ -273,7 +276,10 @@ eddy_reader_receive(EddyReader *reader, EddyKafkaError *error)
 	return true;
 }
 
-/* eddy_reader_received_until returns the offset up to which all messages of a partition were received. */
+/*
+ * eddy_reader_received_until returns the offset up to which all messages of a partition were
+ * received.
+ */
 int64
 eddy_reader_received_until(EddyReader *reader, const EddyPartitionState *state)
 {
@@ -327,8 +333,8 @@ read_letters(EddyReader *reader)
 }
 
 /*
- * eddy_reader_read_bounds reads the next offsets of the source, and its dead letters below them, in a transaction that has
- * locked the source. False if the topic has got partitions.
+ * eddy_reader_read_bounds reads the next offsets of the source, and its dead letters below them, in
+ * a transaction that has locked the source. False if the topic has got partitions.
  */
 bool
 eddy_reader_read_bounds(EddyReader *reader)
@@ -343,7 +349,10 @@ eddy_reader_read_bounds(EddyReader *reader)
 
 		if (eddy_partitions_find(&worker->partitions, partition->partition) == NULL)
 			return false;
-		/* eddy.seek stores other values than offsets, until the worker of the source has replaced them */
+		/*
+		 * eddy.seek stores other values than offsets, until the worker of the source has replaced
+		 * them
+		 */
 		if (partition->next_offset < 0 ||
 			partition->next_offset == reader->bounds[partition->partition])
 			continue;
@@ -356,7 +365,10 @@ eddy_reader_read_bounds(EddyReader *reader)
 	return true;
 }
 
-/* eddy_reader_take_batch makes messages below the bounds, at most so many, the batch; returns their number. */
+/*
+ * eddy_reader_take_batch makes messages below the bounds, at most so many, the batch; returns their
+ * number.
+ */
 int
 eddy_reader_take_batch(EddyReader *reader, int limit)
 {
@@ -428,7 +440,10 @@ eddy_reader_has_received_all(EddyReader *reader)
 	return true;
 }
 
-/* eddy_reader_has_received_now is the same, with what librdkafka has fetched meanwhile; without waiting. */
+/*
+ * eddy_reader_has_received_now is the same, with what librdkafka has fetched meanwhile; without
+ * waiting.
+ */
 bool
 eddy_reader_has_received_now(EddyReader *reader)
 {

@@ -11,8 +11,9 @@
  * ... TEMPLATE and a restored dump wait for eddy.resume, because the original may
  * still be consuming. Two readers would each be correct, but they are not expected.
  *
- * Batches wait for what this process closes or changes. If pg_eddy.synchronous_commit is off, it does not wait for the
- * disk while it holds locks, but has its commits flushed as those of batches (flush.c). A crash takes back what is done again.
+ * Batches wait for what this process closes or changes. If pg_eddy.synchronous_commit is off, it
+ * does not wait for the disk while it holds locks, but has its commits flushed as those of batches
+ * (flush.c). A crash takes back what is done again.
  *
  * Locking: see shared_state.c, and short reads; housekeeping never waits. After a crash
  * the launcher starts it again.
@@ -120,8 +121,8 @@ read_starts(MemoryContext mcxt)
 }
 
 /*
- * The workers that should run: List of WantedWorker in the caller's context, and *starts, likewise. Sets
- * *installed.
+ * The workers that should run: List of WantedWorker in the caller's context, and *starts, likewise.
+ * Sets *installed.
  */
 static List *
 read_wanted(bool *installed, List **starts)
@@ -224,7 +225,10 @@ is_wanted(List *wanted, const EddyWorkerId *id)
 	return false;
 }
 
-/* The ms until a worker of a kind that has failed, or had nothing to do, may be started again; at most wait. */
+/*
+ * The ms until a worker of a kind that has failed, or had nothing to do, may be started again; at
+ * most wait.
+ */
 static long
 until_restart(EddyWorkerKind kind, long wait)
 {
@@ -341,8 +345,8 @@ release_all(void)
 }
 
 /*
- * Removes the token files (attempt.c) of sources and databases that no longer exist, and of views that are not filled any more.
- * Needs a transaction.
+ * Removes the token files (attempt.c) of sources and databases that no longer exist, and of views
+ * that are not filled any more. Needs a transaction.
  */
 static void
 remove_token_files(void)
@@ -376,8 +380,9 @@ remove_token_files(void)
 }
 
 /*
- * A function that catches the cancel after the time limit ends the process. Nothing else would stop the next one from
- * ending in the same way, and with it the streams of all owners: the view is suspended.
+ * A function that catches the cancel after the time limit ends the process. Nothing else would stop
+ * the next one from ending in the same way, and with it the streams of all owners: the view is
+ * suspended.
  */
 static void
 suspend_suspect(void)

@@ -127,9 +127,9 @@ eddy_definition_invalidate(void)
 }
 
 /*
- * Columns that nothing needs are not converted from messages; late rows are shown with all of them. The messages may be
- * for one view, which then counts also those with values for other columns that cannot be converted, as it would
- * have done when they arrived.
+ * Columns that nothing needs are not converted from messages; late rows are shown with all of them.
+ * The messages may be for one view, which then counts also those with values for other columns that
+ * cannot be converted, as it would have done when they arrived.
  */
 static void
 omit_columns(EddyDefinition *definition, Relation rel, Oid view)

@@ -133,8 +133,8 @@ eddy_idle_ask(EddySourceWorker *worker)
 
 /*
  * eddy_idle_confirm compares the ends that the broker has returned (in the order of states) with
- * the positions. If it sets worker->idle.changed, a batch must store the marks. Nothing is confirmed if
- * there was trouble since the request: the broker may have responded before.
+ * the positions. If it sets worker->idle.changed, a batch must store the marks. Nothing is
+ * confirmed if there was trouble since the request: the broker may have responded before.
  */
 void
 eddy_idle_confirm(EddySourceWorker *worker, const int64 *ends)

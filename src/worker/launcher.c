@@ -11,8 +11,8 @@
  * (CREATE EXTENSION wakes the launcher). New databases are found when CREATE DATABASE wakes the
  * launcher, and by a scan every ten seconds.
  *
- * A wake-up does not tell its reason. If there was something to flush, that is taken for the reason; should there have been
- * another one too, it is served a fifth of a second later.
+ * A wake-up does not tell its reason. If there was something to flush, that is taken for the
+ * reason; should there have been another one too, it is served a fifth of a second later.
  *
  * Locking: see shared_state.c; pg_database is read in a short transaction. Memory: the list of
  * databases, which is rebuilt after a restart. The launcher starts after recovery only, so not

@@ -16,8 +16,8 @@
  * - The first batches of a process take the target time at once: it has probably much to catch up
  *   with.
  *
- * The target time is that of a stream with few views. With more of them the same time would be spent
- * on fewer messages, of which fewer belong to the same group, so it grows with their number.
+ * The target time is that of a stream with few views. With more of them the same time would be
+ * spent on fewer messages, of which fewer belong to the same group, so it grows with their number.
  *
  * Computes only: no clock, no locks, no memory. test/unit/pace_test.c runs it without a server.
  *
@@ -34,8 +34,8 @@
 #define MAX_FACTOR 5			/* it is not longer than this times the setting */
 
 /*
- * eddy_pace_target returns the time that a full batch should take, which a number of views share. It
- * stays well below the time limit of a batch (limit). All in microseconds.
+ * eddy_pace_target returns the time that a full batch should take, which a number of views share.
+ * It stays well below the time limit of a batch (limit). All in microseconds.
  */
 int64
 eddy_pace_target(int64 target, int nviews, int64 limit)
@@ -54,7 +54,8 @@ eddy_pace_rows(const EddyPace *pace)
 
 /*
  * eddy_pace_learn is called after each batch to which nothing unusual has happened, with its number
- * of messages and the time that it has taken. target is 0 if batches are limited by other settings only.
+ * of messages and the time that it has taken. target is 0 if batches are limited by other settings
+ * only.
  */
 void
 eddy_pace_learn(EddyPace *pace, EddyPaceEnd end, int64 rows, int64 taken, int64 target)

@@ -11,7 +11,9 @@
 #include "catalog/eddy_catalog.h"
 #include "worker/worker.h"
 
-/* Name of a worker's file in PG_STAT_TMP_DIR, of database, source, shard and view: see attempt.c. */
+/*
+ * Name of a worker's file in PG_STAT_TMP_DIR, of database, source, shard and view: see attempt.c.
+ */
 #define EDDY_TOKEN_FILE "pg_eddy.%u.%d.%d.%u"
 
 /* Signals, connection and pinned settings of a worker process; application_name is its bgw_name. */

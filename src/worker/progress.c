@@ -5,9 +5,9 @@
  *
  * The ends of partitions are requested, not only learned from fetched messages: otherwise a
  * partition from which no message can be fetched would seem to be consumed. Batches are not kept
- * waiting for the response. The ends are stored as high_offset, so that eddy.partitions shows the true lag. With isolation level
- * read_committed the broker returns the last stable offset: messages after the beginning of an open
- * transaction cannot be fetched yet, which is not an error.
+ * waiting for the response. The ends are stored as high_offset, so that eddy.partitions shows the
+ * true lag. With isolation level read_committed the broker returns the last stable offset: messages
+ * after the beginning of an open transaction cannot be fetched yet, which is not an error.
  *
  * A partition is stalled if it has messages but none is received, although librdkafka's
  * queue was empty meanwhile. The source is then waiting, with an error that contains what is
@@ -42,7 +42,10 @@ eddy_progress_reset(EddySourceWorker *worker)
 	worker->stalled = false;
 }
 
-/* eddy_progress_position returns the position after all that was consumed or is in the current batch. */
+/*
+ * eddy_progress_position returns the position after all that was consumed or is in the current
+ * batch.
+ */
 int64
 eddy_progress_position(EddySourceWorker *worker, const EddyPartitionState *state)
 {
@@ -154,9 +157,9 @@ eddy_progress_ask(EddySourceWorker *worker, EddyKafkaError *error)
 }
 
 /*
- * eddy_progress_check evaluates the response: whether partitions or the cluster have changed, and the
- * ends of all partitions, which it stores. error is set if there was no response, or if a partition
- * is stalled. *watch: the next check should come soon.
+ * eddy_progress_check evaluates the response: whether partitions or the cluster have changed, and
+ * the ends of all partitions, which it stores. error is set if there was no response, or if a
+ * partition is stalled. *watch: the next check should come soon.
  */
 EddyOutcome
 eddy_progress_check(EddySourceWorker *worker, bool *watch, EddyKafkaError *error)

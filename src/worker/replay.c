@@ -3,15 +3,16 @@
  * replay.c
  *    Applying the messages of dead letters again.
  *
- * Runs in the session of the user who calls eddy.replay_dead_letters, not in a worker, but takes the
- * same way as a batch from Kafka: letters that follow each other and have the same source and view
- * become one batch, whose messages are decoded as the definition of the source is now. Rows of users'
- * statements were stored as JSON objects by column name, so they are decoded as such messages.
+ * Runs in the session of the user who calls eddy.replay_dead_letters, not in a worker, but takes
+ * the same way as a batch from Kafka: letters that follow each other and have the same source and
+ * view become one batch, whose messages are decoded as the definition of the source is now. Rows of
+ * users' statements were stored as JSON objects by column name, so they are decoded as such
+ * messages.
  *
  * A letter of the whole stream becomes a row that all views count. A letter of one view was counted
  * by all others, so it is applied to that view alone. A message that is rejected again becomes
- * another letter. The offsets do not move, and neither does the watermark: the rows are judged by it
- * like all others, and can be late.
+ * another letter. The offsets do not move, and neither does the watermark: the rows are judged by
+ * it like all others, and can be late.
  *
  * Locking: as a batch (batch.c), except for the source; the caller has locked the stream. Memory: a
  * context that is deleted at the end, and arrays of rows.c, which are freed at the end and after an

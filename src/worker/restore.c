@@ -3,16 +3,17 @@
  * restore.c
  *    What must not happen while a dump is being restored.
  *
- * A restore commits each table separately, in any order: views are known before their states, deltas of
- * views with deferred maintenance before the groups, the watermark before the windows. If the worker of the database merged
- * deltas or closed windows in between, groups would exist before they are loaded, and windows would be passed that are
- * still missing. So a session that loads one of our tables takes a lock that it holds until it ends, and the
- * worker leaves this work while another session holds it. With pg_restore -j, each session loads tables until
- * the last one is loaded.
+ * A restore commits each table separately, in any order: views are known before their states,
+ * deltas of views with deferred maintenance before the groups, the watermark before the windows. If
+ * the worker of the database merged deltas or closed windows in between, groups would exist before
+ * they are loaded, and windows would be passed that are still missing. So a session that loads one
+ * of our tables takes a lock that it holds until it ends, and the worker leaves this work while
+ * another session holds it. With pg_restore -j, each session loads tables until the last one is
+ * loaded.
  *
- * Locking: an advisory lock, as the server releases these at the end of a session; in share mode for sessions, and in
- * exclusive mode, without waiting, for an instant, to find out whether one holds it. No memory. A crash ends the
- * sessions.
+ * Locking: an advisory lock, as the server releases these at the end of a session; in share mode
+ * for sessions, and in exclusive mode, without waiting, for an instant, to find out whether one
+ * holds it. No memory. A crash ends the sessions.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,7 +31,10 @@ set_tag(LOCKTAG *tag)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, 0, 3);
 }
 
-/* eddy_worker_note_restore is called when this session writes to a table of pg_eddy by COPY or INSERT. */
+/*
+ * eddy_worker_note_restore is called when this session writes to a table of pg_eddy by COPY or
+ * INSERT.
+ */
 void
 eddy_worker_note_restore(void)
 {

@@ -9,8 +9,8 @@
  * pointers to local memory nor descriptors: processes are known by pid, which an exiting
  * process removes itself, so a pid read under the lock is a live process of ours.
  *
- * Locking: one LWLock (tranche "Eddy") guards everything but the atomics of flush.c; it is held for loops over
- * the arrays only, never while waiting.
+ * Locking: one LWLock (tranche "Eddy") guards everything but the atomics of flush.c; it is held for
+ * loops over the arrays only, never while waiting.
  *
  * After a crash of the server the memory is reinitialized and all slots are free.
  *

@@ -538,7 +538,10 @@ eddy_slots_set_polls(bool polls)
 		return;
 	LWLockAcquire(eddy_shared->lock, LW_EXCLUSIVE);
 	my_slot->polls = polls;
-	/* marks of idle partitions are valid again, though no transaction has changed anything: see tick.c */
+	/*
+	 * marks of idle partitions are valid again, though no transaction has changed anything: see
+	 * tick.c
+	 */
 	if (polls)
 		eddy_shared_wake_database(my_slot->id.database);
 	LWLockRelease(eddy_shared->lock);

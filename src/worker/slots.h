@@ -41,10 +41,10 @@ typedef struct EddySlotView
 } EddySlotView;
 
 /*
- * Identities. A source has as many workers as its option "workers" says, shards 0 and up. Each consumes
- * the partitions that eddy_partitions_owned gives it, in transactions of its own, and has its own
- * row in eddy._source_status and eddy._attempt. Slots, wake-ups and eviction make no difference
- * between shards.
+ * Identities. A source has as many workers as its option "workers" says, shards 0 and up. Each
+ * consumes the partitions that eddy_partitions_owned gives it, in transactions of its own, and has
+ * its own row in eddy._source_status and eddy._attempt. Slots, wake-ups and eviction make no
+ * difference between shards.
  */
 static inline EddyWorkerId
 eddy_worker_of_database(Oid database)
@@ -95,7 +95,10 @@ extern void eddy_slots_check_starting(void);
  */
 extern EddyWorkerId eddy_slots_attach(Datum arg);
 
-/* The view whose function has ended the previous process of this slot, by exceeding the time limit; once. InvalidOid: none. */
+/*
+ * The view whose function has ended the previous process of this slot, by exceeding the time limit;
+ * once. InvalidOid: none.
+ */
 extern Oid	eddy_slots_take_suspect(void);
 
 /* Marks the end of this process as regular. */

@@ -51,8 +51,9 @@
 #define GAP_INTERVAL 1000L		/* ms after which an offset without messages is stored */
 
 /*
- * While messages keep arriving, the next batch begins so many ms after the one before, if that was small. Each
- * batch costs CPU time, also of the broker, for its request, its commit and writing the groups that it touches.
+ * While messages keep arriving, the next batch begins so many ms after the one before, if that was
+ * small. Each batch costs CPU time, also of the broker, for its request, its commit and writing the
+ * groups that it touches.
  */
 #define BATCH_INTERVAL 4L
 #define SMALL_BATCH 1000		/* messages */
@@ -282,8 +283,8 @@ handle_poll_error(const EddyKafkaError *error)
 }
 
 /*
- * Checks for new partitions and new messages, and whether the broker is reachable again: evaluates the
- * response to the request of eddy_progress_ask, or error if that has failed.
+ * Checks for new partitions and new messages, and whether the broker is reachable again: evaluates
+ * the response to the request of eddy_progress_ask, or error if that has failed.
  */
 static EddyOutcome
 check_progress(EddyKafkaError *error, long *interval)
@@ -385,8 +386,8 @@ collect_batch(ConsumeLoop *loop, EddyKafkaError *error)
 }
 
 /*
- * Applies what was collected until now, also if that is offsets without messages, which are stored once in a
- * while. *gap: there are such offsets, *applied: the batch was applied.
+ * Applies what was collected until now, also if that is offsets without messages, which are stored
+ * once in a while. *gap: there are such offsets, *applied: the batch was applied.
  */
 static EddyOutcome
 apply_collected(ConsumeLoop *loop, TimestampTz now, bool *gap, bool *applied)
@@ -443,7 +444,10 @@ probe_broker(ConsumeLoop *loop, TimestampTz now, EddyKafkaError *error)
 	return EDDY_CONTINUE;
 }
 
-/* Sleeps until there may be messages, or until the next work by the clock. gap: an offset is to be stored. */
+/*
+ * Sleeps until there may be messages, or until the next work by the clock. gap: an offset is to be
+ * stored.
+ */
 static void
 sleep_until_event(ConsumeLoop *loop, WaitEventSet *set, bool applied, bool gap)
 {

@@ -30,8 +30,8 @@
 #include "worker/worker.h"
 
 /*
- * ms for one request to the broker, which may have to wait for the end of a fetch (start.c). A request
- * of many partitions at once is for EDDY_KAFKA_REQUEST_PARTITIONS of them.
+ * ms for one request to the broker, which may have to wait for the end of a fetch (start.c). A
+ * request of many partitions at once is for EDDY_KAFKA_REQUEST_PARTITIONS of them.
  */
 #define EDDY_REQUEST_TIMEOUT 1000
 
@@ -108,8 +108,8 @@ typedef struct EddyDefinition
 typedef struct EddySourceWorker EddySourceWorker;
 
 /*
- * What batch.c does for a worker: by source_worker.c for one that consumes a source, by catch_up_batch.c for one that
- * fills a view.
+ * What batch.c does for a worker: by source_worker.c for one that consumes a source, by
+ * catch_up_batch.c for one that fills a view.
  */
 typedef struct EddyBatchWork
 {
@@ -117,8 +117,8 @@ typedef struct EddyBatchWork
 	EddyOutcome (*lock) (EddySourceWorker *worker, Relation *stream);
 
 	/*
-	 * Applies the messages. False if others have changed the offsets. Another outcome than EDDY_CONTINUE is
-	 * returned after the commit.
+	 * Applies the messages. False if others have changed the offsets. Another outcome than
+	 * EDDY_CONTINUE is returned after the commit.
 	 */
 	bool		(*run) (EddySourceWorker *worker, Relation stream, bool careful,
 						EddyOutcome *outcome);

@@ -39,8 +39,8 @@
 #include "worker/source_worker.h"
 
 /*
- * ms that the broker waits for messages before it responds that there are none. Messages that arrive
- * end the wait. Each response without messages costs CPU time on both sides.
+ * ms that the broker waits for messages before it responds that there are none. Messages that
+ * arrive end the wait. Each response without messages costs CPU time on both sides.
  */
 #define FETCH_WAIT 500
 
@@ -494,7 +494,10 @@ eddy_start_assign(EddySourceWorker *worker, EddyKafkaError *error)
 	return EDDY_CONTINUE;
 }
 
-/* eddy_start_changed: true if the broker has another number of partitions, or is of another cluster. */
+/*
+ * eddy_start_changed: true if the broker has another number of partitions, or is of another
+ * cluster.
+ */
 bool
 eddy_start_changed(const EddySourceWorker *worker, int npartitions, const char *cluster_id)
 {

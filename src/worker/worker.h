@@ -68,9 +68,9 @@ typedef struct EddyWorkerInfo
 } EddyWorkerInfo;
 
 /*
- * Whether all workers of a source of this database, of which there should be so many, run, have the broker's confirmation of what its
- * partitions contain, and are not delayed by a batch. Otherwise a partition without messages is
- * not idle.
+ * Whether all workers of a source of this database, of which there should be so many, run, have the
+ * broker's confirmation of what its partitions contain, and are not delayed by a batch. Otherwise a
+ * partition without messages is not idle.
  */
 extern bool eddy_worker_polls(int32 source, int workers);
 

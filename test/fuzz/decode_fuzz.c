@@ -5,17 +5,18 @@
  *
  *   decode_fuzz(relation regclass, pointers text[], time_format text, seed bigint, seconds float8)
  *
- * Loaded into a server by test/fuzz/run, as the oracle is that server: each message is made from texts,
- * one for each column of the relation, and the value of a column must be what the input function of its
- * type returns for the text; where that raises an error, the message must be refused, and because of that
- * column. Numbers for dates and times are computed with numeric. Further checks:
+ * Loaded into a server by test/fuzz/run, as the oracle is that server: each message is made from
+ * texts, one for each column of the relation, and the value of a column must be what the input
+ * function of its type returns for the text; where that raises an error, the message must be
+ * refused, and because of that column. Numbers for dates and times are computed with numeric.
+ * Further checks:
  *
  *   - a message with changed bytes is valid JSON to the decoder if, and only if, it is to json_in;
  *   - the same message decodes to the same row by a decoder that has not seen others, and when it is too
  *     long to be decoded in place.
  *
- * Dates and times accept less than their input functions, so that it is no failure if they are refused.
- * Each message is in memory of its own of exactly its size, for the sanitizer.
+ * Dates and times accept less than their input functions, so that it is no failure if they are
+ * refused. Each message is in memory of its own of exactly its size, for the sanitizer.
  *
  * Returns the number of messages; a failure is an error with the seed and the message.
  *
@@ -336,7 +337,9 @@ make_field(Fuzz *fuzz, StringInfo out, int number, bool hostile, Made *made, boo
 			   OidIsValid(target->element) && fuzz_chance(random, 90), hostile);
 	expect(fuzz, expected, target, &value);
 	expected->json = value.json;
-	/* of a field that occurs several times, the last one counts; an earlier one must be valid, too */
+	/*
+	 * of a field that occurs several times, the last one counts; an earlier one must be valid, too
+	 */
 	if (fuzz_chance(random, 3) && expected->verdict == MUST_BE_VALUE)
 		append_field(fuzz, out, target->pointer ? target->pointer : target->name,
 					 fuzz_chance(random, 50) && target->att->atttypid == getBaseType(target->att->atttypid) ?

@@ -3,9 +3,9 @@
  * fuzz_text.c
  *    Random texts of values, and JSON texts made of them, for the fuzzers that run in a server.
  *
- * A text is made for a type (FuzzShape), so that most are valid and reach the code for valid ones, with
- * numbers of digits at which the code changes its way. A hostile one is another text, or has some bytes of it
- * changed. All texts are valid UTF-8 without NUL, until fuzz_change_bytes.
+ * A text is made for a type (FuzzShape), so that most are valid and reach the code for valid ones,
+ * with numbers of digits at which the code changes its way. A hostile one is another text, or has
+ * some bytes of it changed. All texts are valid UTF-8 without NUL, until fuzz_change_bytes.
  *
  * Memory: the caller's context.
  *

@@ -6,10 +6,10 @@
  *   writer_fuzz(relation regclass, seed bigint, seconds float8)
  *   string_fuzz(seed bigint, seconds float8)
  *
- * writer_fuzz makes values of the types of the relation's columns from random texts; the writer's text must be
- * that of to_json, with line ends within values of type json as blanks. string_fuzz writes random bytes, which need
- * not be text of the database's encoding, as a string, which must be valid JSON in UTF-8; run in databases
- * of several encodings.
+ * writer_fuzz makes values of the types of the relation's columns from random texts; the writer's
+ * text must be that of to_json, with line ends within values of type json as blanks. string_fuzz
+ * writes random bytes, which need not be text of the database's encoding, as a string, which must
+ * be valid JSON in UTF-8; run in databases of several encodings.
  *
  * Both return the number of values; a failure is an error with the value.
  *

@@ -421,9 +421,9 @@ open_producer(void)
 }
 
 /*
- * Aborts the transaction. A broker that was killed may have done so without being able to answer; the
- * same request again is then a fatal error of the producer. Another producer with the same ID first
- * aborts whatever the one before has left.
+ * Aborts the transaction. A broker that was killed may have done so without being able to answer;
+ * the same request again is then a fatal error of the producer. Another producer with the same ID
+ * first aborts whatever the one before has left.
  */
 static void
 abort_transaction(rd_kafka_t **producer)

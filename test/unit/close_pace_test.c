@@ -59,7 +59,10 @@ check_streams(void)
 	   "of too many, the one that was noted first is forgotten");
 }
 
-/* How many microseconds closing takes that works so long in all, in transactions that wait so long for others. */
+/*
+ * How many microseconds closing takes that works so long in all, in transactions that wait so long
+ * for others.
+ */
 static int64
 run(int64 work, int64 waited)
 {
