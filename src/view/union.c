@@ -435,31 +435,54 @@ prune(Node *node, List *selected)
 	return operation->rarg ? node : operation->larg;
 }
 
-/* Leaves some of the branches, at least two, in a query with set operations. */
+/* Numbers the branches of a tree in the order of a list that contains them. */
 static void
-keep_branches(Query *sub, List *branches, List *selected)
+renumber(Node *node, List *branches)
+{
+	if (IsA(node, RangeTblRef))
+	{
+		RangeTblRef *ref = (RangeTblRef *) node;
+
+		for (int i = 0; i < list_length(branches); i++)
+			if (list_nth_int(branches, i) == ref->rtindex)
+			{
+				ref->rtindex = i + 1;
+				return;
+			}
+		Assert(false);
+	}
+	else
+	{
+		SetOperationStmt *operation = castNode(SetOperationStmt, node);
+
+		renumber(operation->larg, branches);
+		renumber(operation->rarg, branches);
+	}
+}
+
+/*
+ * Leaves some of the branches, at least two, in a query with set operations. The planner requires
+ * that nothing else is in its range table.
+ */
+static void
+keep_branches(Query *sub, List *selected)
 {
 	const SetOperationStmt *all = castNode(SetOperationStmt, sub->setOperations);
 	SetOperationStmt *top = castNode(SetOperationStmt, prune(sub->setOperations, selected));
+	List	   *rtable = NIL;
 	ListCell   *lc;
 
 	top->colTypes = all->colTypes;
 	top->colTypmods = all->colTypmods;
 	top->colCollations = all->colCollations;
+	renumber((Node *) top, selected);
 	sub->setOperations = (Node *) top;
-	foreach(lc, branches)
-	{
-		RangeTblEntry *branch = rt_fetch(lfirst_int(lc), sub->rtable);
-
-		if (list_member_int(selected, lfirst_int(lc)))
-			continue;
-		branch->rtekind = RTE_RESULT;
-		branch->subquery = NULL;
-		branch->lateral = false;
-	}
+	foreach(lc, selected)
+		rtable = lappend(rtable, rt_fetch(lfirst_int(lc), sub->rtable));
+	sub->rtable = rtable;
 	/* by convention these refer to the first branch */
 	foreach(lc, sub->targetList)
-		castNode(Var, lfirst_node(TargetEntry, lc)->expr)->varno = linitial_int(selected);
+		castNode(Var, lfirst_node(TargetEntry, lc)->expr)->varno = 1;
 }
 
 /*
@@ -508,7 +531,7 @@ eddy_union_flatten(Query *query, Index rti, Oid stream)
 	if (list_length(selected) == 1)
 		rte->subquery = rt_fetch(linitial_int(selected), sub->rtable)->subquery;
 	else if (others != NIL)
-		keep_branches(sub, branches, selected);
+		keep_branches(sub, selected);
 	rte->lateral = true;
 	stream_ref->rtindex = stream_rti;
 	union_ref->rtindex = rti;
