@@ -158,9 +158,6 @@ PEER_SELECT = f"""
 
 def measure(bench):
     bench.reference.load("bids", "bid", BID_COLUMNS)
-    if bench.wants_system("pg_eddy"):
-        # a new server touches its shared memory and creates its first WAL segments
-        bench.record("throughput", "staged", "pg_eddy", {**run_eddy(bench, "staged"), "warm": False})
     for _ in range(bench.options.runs):
         if bench.wants_system("librdkafka"):
             bench.record("throughput", "limit", "librdkafka", run_limit(bench))
