@@ -566,12 +566,8 @@ has_key(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 	return true;
 }
 
-/*
- * Reads the row at a place, which the table has; false if it is not visible, or does not have the
- * key.
- */
 static bool
-read_place(EddyUpsert *upsert, ItemPointer place, const Datum *keys, const bool *nulls)
+read_version(EddyUpsert *upsert, ItemPointer place, const Datum *keys, const bool *nulls)
 {
 	if (!table_tuple_fetch_row_version(upsert->rel, place, GetActiveSnapshot(), upsert->stored))
 		return false;
@@ -608,6 +604,25 @@ prune_page(EddyUpsert *upsert, BlockNumber block)
 }
 
 /*
+ * Reads the row at a place, which the table has; false if it is not visible, or does not have the
+ * key. From a page that is full, old versions are removed first, many at a time.
+ */
+static bool
+read_place(EddyUpsert *upsert, ItemPointer place, const Datum *keys, const bool *nulls)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(place);
+
+	if (!read_version(upsert, place, keys, nulls))
+		return false;
+	if (block == upsert->pruned || !page_is_full(upsert))
+		return true;
+	ExecClearTuple(upsert->stored);
+	prune_page(upsert, block);
+	/* the row has kept its place, unless it was updated or deleted in the meantime */
+	return read_version(upsert, place, keys, nulls);
+}
+
+/*
  * Reads the row at the place that the cache knows for a key. False if it does not know one, or if
  * that is not the place of the row any more.
  */
@@ -622,14 +637,6 @@ find_cached(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 	if (ItemPointerGetBlockNumber(&place) >= upsert->nblocks ||
 		!read_place(upsert, &place, keys, nulls))
 		return false;
-	if (ItemPointerGetBlockNumber(&place) != upsert->pruned && page_is_full(upsert))
-	{
-		ExecClearTuple(upsert->stored);
-		prune_page(upsert, ItemPointerGetBlockNumber(&place));
-		/* the row has kept its place, unless it was updated or deleted in the meantime */
-		if (!read_place(upsert, &place, keys, nulls))
-			return false;
-	}
 	eddy_group_cache_hit(upsert->cache);
 	return true;
 }
@@ -686,20 +693,14 @@ eddy_upsert_find(EddyUpsert *upsert, const Datum *keys, const bool *nulls)
 
 /*
  * eddy_upsert_find_at returns the row with a key if it is at a place, which may be outdated or
- * invalid; otherwise NULL. Also if its page has little space: searching the row by the index then
- * removes old versions from it, so that they are removed many at a time.
+ * invalid; otherwise NULL.
  */
 TupleTableSlot *
 eddy_upsert_find_at(EddyUpsert *upsert, ItemPointer place, const Datum *keys, const bool *nulls)
 {
-	bool		found;
-
-	if (!ItemPointerIsValid(place) ||
-		ItemPointerGetBlockNumber(place) >= RelationGetNumberOfBlocks(upsert->rel))
-		return NULL;
-	found = read_place(upsert, place, keys, nulls) && TTS_IS_BUFFERTUPLE(upsert->stored) &&
-		!page_is_full(upsert);
-	if (found)
+	if (ItemPointerIsValid(place) &&
+		ItemPointerGetBlockNumber(place) < RelationGetNumberOfBlocks(upsert->rel) &&
+		read_place(upsert, place, keys, nulls))
 		return upsert->stored;
 	/* nothing can be removed from a page that is pinned twice */
 	ExecClearTuple(upsert->stored);
