@@ -362,7 +362,7 @@ describe_failure(EddySourceWorker *worker, ErrorData *error)
 {
 	char	   *description;
 
-	if (worker->alone && error->sqlerrcode == ERRCODE_QUERY_CANCELED && eddy_clock_expired())
+	if (worker->alone && eddy_clock_caused(error))
 		return eddy_clock_describe();
 	if (!eddy_batch_is_row_error(error))
 		ReThrowError(error);
