@@ -28,7 +28,6 @@ typedef struct Watcher
 static Watcher *watchers = NULL;
 static int	nwatchers = 0;
 static int	capacity = 0;
-static bool registered = false;
 
 static void
 call_watchers(Datum arg pg_attribute_unused(), Oid relid)
@@ -44,16 +43,12 @@ eddy_relcache_watch(RelcacheCallbackFunction function, Datum arg)
 	{
 		watchers = MemoryContextAlloc(TopMemoryContext, 8 * sizeof(Watcher));
 		capacity = 8;
+		CacheRegisterRelcacheCallback(call_watchers, (Datum) 0);
 	}
-	if (nwatchers == capacity)
+	else if (nwatchers == capacity)
 	{
 		watchers = repalloc(watchers, 2 * capacity * sizeof(Watcher));
 		capacity *= 2;
-	}
-	if (!registered)
-	{
-		CacheRegisterRelcacheCallback(call_watchers, (Datum) 0);
-		registered = true;
 	}
 	watchers[nwatchers].function = function;
 	watchers[nwatchers].arg = arg;
