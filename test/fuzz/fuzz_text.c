@@ -76,6 +76,33 @@ fuzz_attempt(void (*call) (void *arg), void *arg)
 	return done;
 }
 
+typedef struct InputCall
+{
+	FmgrInfo   *input;
+	char	   *text;
+	Oid			ioparam;
+	int32		typmod;
+	Datum		value;
+} InputCall;
+
+static void
+run_input(void *arg)
+{
+	InputCall  *call = arg;
+
+	call->value = InputFunctionCall(call->input, call->text, call->ioparam, call->typmod);
+}
+
+bool
+fuzz_input(FmgrInfo *input, char *text, Oid ioparam, int32 typmod, Datum *value)
+{
+	InputCall	call = {input, text, ioparam, typmod, (Datum) 0};
+	bool		done = fuzz_attempt(run_input, &call);
+
+	*value = call.value;
+	return done;
+}
+
 #define PICK(random, array) ((array)[fuzz_below((random), lengthof(array))])
 
 /* ---- texts of types ---- */

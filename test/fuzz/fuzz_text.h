@@ -9,6 +9,7 @@
 #define FUZZ_TEXT_H
 
 #include "common/pg_prng.h"
+#include "fmgr.h"
 #include "lib/stringinfo.h"
 
 typedef struct FuzzRandom
@@ -58,6 +59,9 @@ extern bool fuzz_chance(FuzzRandom *random, int percent);
 
 extern char fuzz_error[];
 extern bool fuzz_attempt(void (*call) (void *arg), void *arg);
+
+/* The value that an input function makes of a text, or of NULL; false if it raises an error. */
+extern bool fuzz_input(FmgrInfo *input, char *text, Oid ioparam, int32 typmod, Datum *value);
 
 extern FuzzShape fuzz_shape_of(Oid type);
 extern char *fuzz_text(FuzzRandom *random, FuzzShape shape, bool hostile);
