@@ -389,7 +389,7 @@ uninstall-libraries:
 -include $(wildcard $(OBJS:.o=.d) $(KAFKA_OBJS:.o=.d) $(PLUGIN_OBJS:.o=.d) $(WAL2JSON_OBJS:.o=.d))
 
 # Programs of the tests, the benchmark and the demo; they need no server files.
-TOOLS = build/eddy-kafka-tool build/eddy-load build/eddy-mock-broker
+TOOLS = build/eddy-kafka-tool build/eddy-load build/eddy-mock-broker build/eddy-hiccups
 TOOL_CFLAGS = -O2 -g -std=gnu99 $(WARNINGS)
 
 build/eddy-kafka-tool: $(wildcard test/kafka/tool/*.[ch])
@@ -403,6 +403,10 @@ build/eddy-load: test/oracle/load.c
 build/eddy-mock-broker: test/kafka/mock_broker.c
 	mkdir -p build
 	$(CC) $(TOOL_CFLAGS) -o $@ $< -lrdkafka -lpthread
+
+build/eddy-hiccups: test/bench/hiccups.c
+	mkdir -p build
+	$(CC) $(TOOL_CFLAGS) -o $@ $< -lpthread
 
 tools: $(TOOLS)
 

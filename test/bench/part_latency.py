@@ -9,8 +9,13 @@ its events up to t have arrived.
 
 Beside them a client of librdkafka receives the events of one partition and does nothing with them. Its latency is
 that of the generator, the broker and the machine in the same seconds: what pg_eddy adds is the difference. The broker is
-warmed up before, because the compiler of its virtual machine competes for the CPUs for about a minute. How
-much of the CPUs was left idle is reported with each rate.
+warmed up before, because the compiler of its virtual machine competes for the CPUs for about a minute; what it still compiles
+then has low priority. How much of the CPUs was left idle is reported with each rate.
+
+The times in which the host of a virtual machine did not let it run are found, and events that they did not delay are also
+summarized without the others, see hiccups.py.
+
+Checkpoints begin every 30 seconds, and are spread over that time as those of a production server are.
 """
 
 import json
@@ -28,7 +33,8 @@ import psycopg2
 import psycopg2.extras
 
 from cluster import TOOL, cpu_of, exact_cpu_of
-from measure import BID_COLUMNS, WORKERS, attach, bid_view, drop_slot, open_database
+from hiccups import Hiccups, disturbed_times, undisturbed
+from measure import BID_COLUMNS, WORKERS, attach, bid_view, drop_slot, open_database, setting
 
 PARTITIONS = 4
 FRACTIONS = (0.25, 0.50, 0.75, 0.90)
@@ -150,20 +156,21 @@ class Usage:
         return {name: (value - self.before[name]) / seconds for name, value in self.read().items()}
 
 
-def latencies(seen, rate, start, end):
-    """The latency of each event, in seconds, that should be sent between two times."""
+def observed_events(seen, rate, start, end):
+    """The times in seconds at which each event should be sent, and was seen, of those due between two times."""
     interval = PARTITIONS / rate  # between two events of a partition
-    found = []
+    sent_times, seen_times = [], []
     for now, _, before, sent in seen:
         first = max(before + interval * 1e6, start * 1e6) if before else sent
         last = min(sent, end * 1e6)
         if last < first:
             continue
         count = int(round((last - first) / (interval * 1e6))) + 1
-        found.append(now - numpy.linspace(first, last, count) / 1e6)
-    if not found:
+        sent_times.append(numpy.linspace(first, last, count) / 1e6)
+        seen_times.append(numpy.full(count, now))
+    if not sent_times:
         sys.exit("no event was observed")
-    return numpy.concatenate(found)
+    return numpy.concatenate(sent_times), numpy.concatenate(seen_times)
 
 
 def summary(values):
@@ -237,6 +244,8 @@ def warm_up(bench, cursor, rate):
 def measure_rate(bench, cursor, rate, fraction):
     seconds = bench.options.seconds
     cursor.execute("SELECT pg_create_logical_replication_slot('bench', 'pg_eddy_cdc')")
+    bench.broker.calm_compilers()
+    hiccups = Hiccups()
     observers = {
         "client": Client(bench.broker.address),
         "visible": Observer(poll_view, bench.server.dsn("eddy")),
@@ -250,8 +259,6 @@ def measure_rate(bench, cursor, rate, fraction):
     position = cursor.fetchone()[0]
     start = time.time()
     process = produce(bench, rate * fraction, seconds + WARM_UP)
-    time.sleep(WARM_UP + seconds / 2)
-    cursor.execute("CHECKPOINT")  # one is always in the interval that is measured
     process.wait()
     deadline = time.monotonic() + 60
     while counted(cursor) < target and time.monotonic() < deadline:
@@ -260,11 +267,18 @@ def measure_rate(bench, cursor, rate, fraction):
     cursor.execute("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), %s)", (position,))
     wal = float(cursor.fetchone()[0]) / events
     time.sleep(0.2)  # for the observers
-    for name, observer in observers.items():
-        seen = observer.finish()
-        values = latencies(seen, rate * fraction, start + WARM_UP, start + WARM_UP + seconds)
-        result = {"rate": rate * fraction, "fraction": fraction, "sustainable": rate, **summary(values)}
+    seen = {name: observer.finish() for name, observer in observers.items()}
+    found = hiccups.finish()
+    begin, end = start + WARM_UP, start + WARM_UP + seconds
+    stolen = sum(max(0.0, min(last, end) - max(first, begin)) for first, last in found) / seconds
+    for name in observers:
+        sent, arrived = observed_events(seen[name], rate * fraction, begin, end)
+        result = {"rate": rate * fraction, "fraction": fraction, "sustainable": rate, **summary(arrived - sent)}
         result["seconds"] = seconds
+        result["hiccups"] = stolen
+        calm = undisturbed(sent, arrived, disturbed_times(found, fraction))
+        if calm.any():
+            result["undisturbed"] = summary((arrived - sent)[calm])
         if name == "visible":
             result["cores"] = used["worker"]
             result["used"] = used
@@ -307,7 +321,8 @@ def measure(bench):
     rate = sustainable_rate(bench, cursor)
     if bench.options.rate:
         warm_up(bench, cursor, rate / 2)
-    for fraction in FRACTIONS:
-        measure_rate(bench, cursor, rate, fraction)
+    with setting(bench, "checkpoint_timeout", "'30s'"):
+        for fraction in FRACTIONS:
+            measure_rate(bench, cursor, rate, fraction)
     measure_idle(bench, cursor)
     bench.drop_topic("paced")

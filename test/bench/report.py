@@ -66,6 +66,14 @@ def megabytes(kilobytes):
     return f"{kilobytes / 1024:,.0f} MB"
 
 
+def undisturbed_latency(item):
+    """p50 and p99 of the events that no hiccup of the machine delayed, and their share."""
+    calm = item.get("undisturbed")
+    if calm is None:
+        return "", "", ""
+    return milliseconds(calm["p50"]), milliseconds(calm["p99"]), f"{calm['events'] / item['events']:.0%}"
+
+
 def milliseconds(seconds):
     return f"{seconds * 1e3:.1f}" if seconds < 0.1 else f"{seconds * 1e3:,.0f}"
 
@@ -227,11 +235,13 @@ class Figures:
                     f"{item['fraction']:.0%}: {item['rate']:,.0f}",
                     item["case"].split(", ")[1],
                     *(milliseconds(item[key]) for key in ("p50", "p90", "p99", "p99.9", "max")),
+                    *undisturbed_latency(item),
                 )
             )
         text = f"Sustainable rate: {found[0]['sustainable']:,.0f} events/s.\n\n"
         head = ("rate (events/s)", "until", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms")
-        text += table(head, rows)
+        text += table((*head, "no hiccup: p50 ms", "p99 ms", "of the events"), rows)
+        text += self.hiccups(found)
         text += self.latency_limits(found)
         idle = self.groups.get(("idle", "pg_eddy", "worker"))
         if idle:
@@ -243,6 +253,13 @@ class Figures:
                 text += f", and all processes of pg_eddy together {cores:.2%}"
             text += "."
         return text
+
+    def hiccups(self, found):
+        shares = {item["fraction"]: item["hiccups"] for item in found if "hiccups" in item}
+        if not shares:
+            return ""
+        shown = ", ".join(f"{share:.1%} at {fraction:.0%}" for fraction, share in shares.items())
+        return f"\n\nTime in which the CPUs of this machine were more than 5 times slower than usual: {shown}."
 
     def latency_limits(self, found):
         """What is not due to pg_eddy: the client beside it, and CPUs that were not idle."""

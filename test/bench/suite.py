@@ -89,6 +89,10 @@ class Bench:
         if "p99" in result:
             text += f" p50 {result['p50'] * 1e3:.1f} ms, p99 {result['p99'] * 1e3:.1f} ms"
             text += f" at {result['rate']:,.0f} events/s"
+            if "undisturbed" in result:
+                calm = result["undisturbed"]
+                text += f"; without hiccups ({result['hiccups']:.1%} of the time) p50 {calm['p50'] * 1e3:.1f} ms,"
+                text += f" p99 {calm['p99'] * 1e3:.1f} ms of {calm['events'] / result['events']:.0%} of the events"
             if "used" in result:
                 text += ", CPUs: " + ", ".join(f"{name} {value:.2f}" for name, value in result["used"].items())
                 text += f", {result['wal']:.0f} bytes of WAL per event"

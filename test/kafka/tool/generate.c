@@ -12,20 +12,18 @@
  * broker is slow, events are sent late, but their intended times do not change,
  * so that the delay counts as latency (no coordinated omission). What has become
  * due is sent every 5 ms, the default linger time of producers: the time that it has
- * waited is part of the latency, too. librdkafka's thread would wait for a linger time
- * of 1 ms by polling without a timeout, and take a third of a CPU from what is measured.
+ * waited is part of the latency, too. See wire.c for how it is sent.
  *
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
-#include <sys/prctl.h>
 
 #include "generate.h"
+#include "wire.h"
 
 #define BATCH 1000
 #define INTERVAL_US 5000		/* between two times at which paced events are sent */
-#define LINGER_MS "2"			/* until all of them are in the queue */
-#define SLACK_NS 1000000ul		/* later than 1 ms, a timeout of librdkafka's thread has passed its timer */
+#define MAX_REQUEST 2000		/* paced events: of 512 bytes at most, 1 MB is what brokers accept for a partition */
 
 char *
 append_time(char *out, TimeText *cache, int64_t milliseconds)
@@ -96,74 +94,25 @@ clock_us(clockid_t clock)
 	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-void
-run_generator(MakeEvent make, void *generator, size_t max_payload)
+/* Sends events as fast as possible. */
+static void
+send_unpaced(rd_kafka_t *producer, int partitions, MakeEvent make, void *generator, size_t max_payload)
 {
-	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	rd_kafka_message_t *messages = calloc(BATCH, sizeof(rd_kafka_message_t));
 	char	   *payloads = malloc((size_t) BATCH * max_payload);
-	bool		paced = options.rate > 0;
-	rd_kafka_t *producer;
-	rd_kafka_topic_t *topic;
-	int			partitions;
-	int64_t		start_us;
-	int64_t		wall_us;
+	rd_kafka_topic_t *topic = rd_kafka_topic_new(producer, options.topic, NULL);
 
 	if (messages == NULL || payloads == NULL)
 		die("out of memory");
-	if (options.count < 0)
-		die("option -n, the number of events, is missing");
-	rd_kafka_conf_set_dr_msg_cb(conf, event_delivered);
-	set_property(conf, "delivery.report.only.error", "true");
-	set_property(conf, "linger.ms", paced ? LINGER_MS : "20");
-	set_property(conf, "batch.num.messages", "10000");
-	/* threads inherit it */
-	(void) prctl(PR_SET_TIMERSLACK, paced ? SLACK_NS : 0);
-	producer = new_producer(conf);
-	(void) prctl(PR_SET_TIMERSLACK, 0);
-	partitions = count_partitions(producer, options.topic);
-	topic = rd_kafka_topic_new(producer, options.topic, NULL);
-
-	/* durations are those of the monotonic clock */
-	start_us = clock_us(CLOCK_MONOTONIC);
-	wall_us = clock_us(CLOCK_REALTIME);
 	for (int64_t sent = 0; sent < options.count && !stop_requested;)
 	{
-		int64_t		due = options.count;
 		int			count = 0;
 
-		if (paced)
-		{
-			int64_t		passed_us = clock_us(CLOCK_MONOTONIC) - start_us;
-
-			due = (int64_t) ((passed_us - passed_us % INTERVAL_US) / 1e6 * options.rate);
-			if (due <= sent)
-			{
-				int64_t		next_us = (int64_t) ((sent + 1) * 1e6 / options.rate);
-				int64_t		rest_us = next_us - passed_us;
-				struct timespec delay;
-
-				/* to the end of the interval in which the next one becomes due */
-				rest_us += INTERVAL_US - next_us % INTERVAL_US;
-				rest_us = rest_us > 100000 ? 100000 : rest_us < 100 ? 100 : rest_us;
-				delay = (struct timespec) {0, rest_us * 1000};
-				nanosleep(&delay, NULL);
-				rd_kafka_poll(producer, 0);
-				continue;
-			}
-			if (due > options.count)
-				due = options.count;
-		}
-		for (; count < BATCH && sent < due; count++, sent++)
+		for (; count < BATCH && sent < options.count; count++, sent++)
 		{
 			char	   *payload = payloads + (size_t) count * max_payload;
 			Event		event = {.number = sent};
 
-			if (paced)
-			{
-				event.sent_us = wall_us + (int64_t) (sent * 1e6 / options.rate);
-				event.time_ms = event.sent_us / 1000;
-			}
 			memset(&messages[count], 0, sizeof(messages[count]));
 			messages[count].payload = payload;
 			messages[count].len = make(generator, &event, payload);
@@ -172,11 +121,87 @@ run_generator(MakeEvent make, void *generator, size_t max_payload)
 		send_batch(producer, topic, messages, count);
 	}
 	flush_producer(producer);
-	fprintf(stderr, "%.0f events per second\n",
-			options.count / ((clock_us(CLOCK_MONOTONIC) - start_us) / 1e6));
-
 	rd_kafka_topic_destroy(topic);
-	rd_kafka_destroy(producer);
 	free(messages);
 	free(payloads);
+}
+
+/* Waits to the end of the interval in which the next event becomes due; passed_us is the time since the start. */
+static void
+wait_for_next(int64_t next, int64_t passed_us)
+{
+	int64_t		next_us = (int64_t) ((next + 1) * 1e6 / options.rate);
+	int64_t		rest_us = next_us - passed_us + INTERVAL_US - next_us % INTERVAL_US;
+
+	rest_us = rest_us > 100000 ? 100000 : rest_us < 100 ? 100 : rest_us;
+	nanosleep(&(struct timespec) {0, rest_us * 1000}, NULL);
+}
+
+/* Sends the events that are due, whatever has become of those before. Durations are those of the monotonic clock. */
+static void
+send_paced(int partitions, MakeEvent make, void *generator, size_t max_payload)
+{
+	WireProducer *producer = new_wire_producer(options.brokers, partitions);
+	char	   *payload = malloc(max_payload);
+	int64_t		start_us = clock_us(CLOCK_MONOTONIC);
+	int64_t		wall_us = clock_us(CLOCK_REALTIME);
+
+	if (payload == NULL)
+		die("out of memory");
+	if (options.codec != NULL)
+		die("paced events cannot be compressed");
+	for (int64_t sent = 0; sent < options.count && !stop_requested;)
+	{
+		int64_t		passed_us = clock_us(CLOCK_MONOTONIC) - start_us;
+		int64_t		due = (int64_t) ((passed_us - passed_us % INTERVAL_US) / 1e6 * options.rate);
+
+		if (due <= sent)
+		{
+			wait_for_next(sent, passed_us);
+			continue;
+		}
+		due = due > options.count ? options.count : due;
+		for (int count = 0; count < MAX_REQUEST && sent < due; count++, sent++)
+		{
+			Event		event = {.number = sent, .sent_us = wall_us + (int64_t) (sent * 1e6 / options.rate)};
+
+			event.time_ms = event.sent_us / 1000;
+			add_wire_event(producer, (int) (sent % partitions), payload, make(generator, &event, payload));
+		}
+		send_wire_events(producer, options.topic, clock_us(CLOCK_REALTIME) / 1000);
+	}
+	close_wire_producer(producer);
+	free(payload);
+}
+
+void
+run_generator(MakeEvent make, void *generator, size_t max_payload)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	rd_kafka_t *producer;
+	int			partitions;
+	int64_t		start_us;
+
+	if (options.count < 0)
+		die("option -n, the number of events, is missing");
+	rd_kafka_conf_set_dr_msg_cb(conf, event_delivered);
+	set_property(conf, "delivery.report.only.error", "true");
+	set_property(conf, "linger.ms", "20");
+	set_property(conf, "batch.num.messages", "10000");
+	producer = new_producer(conf);
+	partitions = count_partitions(producer, options.topic);
+
+	start_us = clock_us(CLOCK_MONOTONIC);
+	if (options.rate > 0)
+	{
+		rd_kafka_destroy(producer);
+		send_paced(partitions, make, generator, max_payload);
+	}
+	else
+	{
+		send_unpaced(producer, partitions, make, generator, max_payload);
+		rd_kafka_destroy(producer);
+	}
+	fprintf(stderr, "%.0f events per second\n",
+			options.count / ((clock_us(CLOCK_MONOTONIC) - start_us) / 1e6));
 }
