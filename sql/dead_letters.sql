@@ -97,6 +97,19 @@ SELECT row_data FROM eddy.late_rows WHERE view = 'per_hour'::regclass;
 DELETE FROM eddy.dead_letters WHERE stream = 'minds'::regclass;
 DELETE FROM eddy.late_rows WHERE view = 'per_hour'::regclass;
 
+-- rejected rows of a statement, by the stream and by a view, whose rows are too many for work_mem
+CREATE UNLOGGED TABLE many (id integer, parts integer, note text, at timestamptz);
+SELECT eddy.create_stream('many', event_time => 'at');
+SELECT eddy.create_continuous_view('shares', 'SELECT sum(100 / parts) AS share FROM many');
+SET work_mem = '64kB';
+INSERT INTO many SELECT i, nullif(i % 100, 50) % 99, 'note ' || i, CASE WHEN i % 60 > 0 THEN timestamptz '2026-01-01 12:00Z' END FROM generate_series(1, 3000) i;
+RESET work_mem;
+SELECT view, count(*) AS letters, sum((row_data ->> 'id')::integer) AS ids, bool_and(row_data ->> 'note' = 'note ' || (row_data ->> 'id')) AS notes
+FROM eddy.dead_letters, CAST(convert_from(payload, 'UTF8') AS json) AS row_data WHERE stream = 'many'::regclass GROUP BY view ORDER BY view;
+SELECT count(*) FILTER (WHERE i % 60 > 0) AS view, sum(i) FILTER (WHERE i % 60 > 0) AS ids, 3000 / 60 AS stream FROM generate_series(1, 3000) i WHERE i % 100 IN (0, 99);
+DELETE FROM eddy.dead_letters WHERE stream = 'many'::regclass;
+DROP TABLE many CASCADE;
+
 DROP VIEW payments_letters;
 DROP TABLE payments CASCADE;
 DROP TABLE rate;

@@ -18,6 +18,7 @@
 
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
+#include "executor/tuptable.h"
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "utils/tuplestore.h"
@@ -118,6 +119,21 @@ typedef struct EddyLateRows
 	int64		count;
 	EddyLateRow *rows;			/* NULL: the view only counts them */
 } EddyLateRows;
+
+/*
+ * eddy_batch_next_stored reads the next row of the tuplestore into a slot; false after the last one.
+ * A row that comes from a temporary file is allocated with the slot, which frees it when it gets
+ * another one: the current memory context can be reset before, or deleted after an error.
+ */
+static inline bool
+eddy_batch_next_stored(const EddyBatch *batch, TupleTableSlot *slot)
+{
+	MemoryContext old = MemoryContextSwitchTo(slot->tts_mcxt);
+	bool		found = tuplestore_gettupleslot(batch->store, true, false, slot);
+
+	MemoryContextSwitchTo(old);
+	return found;
+}
 
 /* True if the rows have the columns of desc: the stream has not been altered since. */
 static inline bool

@@ -132,11 +132,7 @@ row_as_json(RowReader *reader, int64 row)
 {
 	char	   *json;
 
-	for (; reader->row < row; reader->row++)
-	{
-		if (!tuplestore_gettupleslot(reader->batch->store, true, false, reader->slot))
-			elog(ERROR, "row " INT64_FORMAT " is not in the batch", row);
-	}
+	eddy_apply_read_row(reader->batch, reader->slot, &reader->row, row);
 	json = TextDatumGetCString(OidFunctionCall1(F_ROW_TO_JSON_RECORD,
 												eddy_dead_letter_row(reader->batch,
 																	 reader->slot)));

@@ -123,7 +123,7 @@ take_store(EddyApply *apply, TimestampTz latest)
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(batch->tupdesc, &TTSOpsMinimalTuple);
 
 	eddy_apply_rewind(batch);
-	for (int64 row = 0; tuplestore_gettupleslot(batch->store, true, false, slot); row++)
+	for (int64 row = 0; eddy_batch_next_stored(batch, slot); row++)
 	{
 		bool		isnull;
 		Datum		value = slot_getattr(slot, apply->event_time->attnum, &isnull);

@@ -40,11 +40,7 @@ read_row(LateReader *reader, int64 row)
 	TupleTableSlot *slot = reader->slot;
 
 	if (batch->store)
-	{
-		for (; reader->row < row; reader->row++)
-			if (!tuplestore_gettupleslot(batch->store, true, false, slot))
-				elog(ERROR, "row " INT64_FORMAT " is not in the batch", row);
-	}
+		eddy_apply_read_row(batch, slot, &reader->row, row);
 	else
 	{
 		ExecClearTuple(slot);

@@ -54,4 +54,16 @@ eddy_apply_rewind(const EddyBatch *batch)
 	tuplestore_rescan(batch->store);
 }
 
+/*
+ * Reads a row of a tuplestore that is not before the last one that was read; *last: its number, -1
+ * after eddy_apply_rewind.
+ */
+static inline void
+eddy_apply_read_row(const EddyBatch *batch, TupleTableSlot *slot, int64 *last, int64 row)
+{
+	for (; *last < row; (*last)++)
+		if (!eddy_batch_next_stored(batch, slot))
+			elog(ERROR, "row " INT64_FORMAT " is not in the batch", row);
+}
+
 #endif							/* EDDY_APPLY_STEPS_H */

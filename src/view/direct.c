@@ -340,7 +340,7 @@ next_row(EddyDirect *direct, const EddyScanRange *range, int64 number, TupleTabl
 
 	if (batch->store)
 	{
-		if (!tuplestore_gettupleslot(batch->store, true, false, direct->stored))
+		if (!eddy_batch_next_stored(batch, direct->stored))
 			return false;
 		*row = direct->stored;
 	}

@@ -154,7 +154,7 @@ advance(EddyBatchReader *reader)
 	{
 		int64		row = reader->next++;
 
-		if (batch->store && !tuplestore_gettupleslot(batch->store, true, false, reader->store_slot))
+		if (batch->store && !eddy_batch_next_stored(batch, reader->store_slot))
 			return false;
 		if ((batch->rejected && batch->rejected[row]) || (range->skip && range->skip[row]) ||
 			(batch->marks && batch->marks[row] == EDDY_CHANGE_FINAL))
