@@ -65,6 +65,14 @@ SELECT eddy.create_stream('clicks', max_future_skew => '-1 month');
 SELECT eddy.create_stream('clicks', delay => NULL);
 SELECT eddy.create_stream('clicks', null_event_time => 'dead_leter');
 SELECT eddy.create_stream('clicks', null_event_time => 'nothing alike');
+-- arguments that have no effect without event time
+SELECT eddy.create_stream('clicks', delay => '5 seconds');
+SELECT eddy.create_stream('clicks', max_future_skew => '0');
+SELECT eddy.create_stream('clicks', null_event_time => 'stop', auto_advance => true);
+SELECT eddy.create_stream('clicks', auto_advance => true);
+CREATE UNLOGGED TABLE timeless (page text);
+SELECT eddy.create_stream('timeless', auto_advance => true);
+DROP TABLE timeless;
 -- creation is atomic: none of these objects exists
 SELECT count(*) FROM eddy.streams WHERE stream = 'clicks'::regclass;
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'clicks'::regclass;

@@ -94,9 +94,9 @@ INSERT INTO local_times VALUES ('2026-01-01 00:00:07');
 SET TimeZone = 'UTC';
 SELECT w('local_times');
 
--- without an event time: processing time, the time of the last batch
+-- without an event time: processing time, the time of the last batch; arguments about event times can have their defaults
 CREATE UNLOGGED TABLE pings (host text);
-SELECT eddy.create_stream('pings', delay => '1 hour');
+SELECT eddy.create_stream('pings', delay => '0', max_future_skew => '5 minutes', null_event_time => 'dead_letter', auto_advance => false);
 SELECT eddy.watermark('pings');
 SELECT clock_timestamp() AS before \gset
 INSERT INTO pings VALUES ('a');
@@ -143,7 +143,7 @@ RESET ROLE;
 BEGIN READ ONLY;
 SELECT eddy.advance_watermark('manual', at(100));
 ROLLBACK;
-SELECT eddy.create_stream('plain', auto_advance => true, idle_timeout => '0');
+SELECT eddy.create_stream('plain', event_time => 'ts', auto_advance => true, idle_timeout => '0');
 
 -- not while a view is maintained: a batch does not start within another one
 CREATE FUNCTION advance(at timestamptz) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$

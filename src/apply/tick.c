@@ -68,7 +68,7 @@ typedef struct StreamClock
 	int64		rows_at;
 	int64		user_rows;		/* of partition -1 */
 	int64		user_rows_at;
-	TimestampTz latest;			/* event time of all partitions, or time of the last batch */
+	TimestampTz latest;			/* event time of all partitions */
 	int64		latest_at;
 	int64		retry_at;		/* after an error; 0: none */
 } StreamClock;
@@ -137,7 +137,7 @@ static void
 observe(StreamClock *clock, const EddyStream *stream, const EddyUserPartition *users, int64 now)
 {
 	int64		rows = users->rows;
-	TimestampTz latest = stream->event_time ? users->max_event_time : users->updated_at;
+	TimestampTz latest = users->max_event_time;
 	ListCell   *lc;
 	ListCell   *lp;
 
@@ -148,8 +148,7 @@ observe(StreamClock *clock, const EddyStream *stream, const EddyUserPartition *u
 			const EddyPartition *partition = lfirst(lp);
 
 			rows += partition->rows;
-			latest = Max(latest, stream->event_time ? partition->max_event_time :
-						 partition->updated_at);
+			latest = Max(latest, partition->max_event_time);
 		}
 	}
 	if (rows != clock->rows)
@@ -182,8 +181,7 @@ follow_clock(const StreamClock *clock, const EddyStream *stream, TimestampTz wat
 		/* without sources partition -1 is always live, but there are no rows */
 		(eddy_watermark_sources(stream) != NIL && !eddy_watermark_all_idle(stream)))
 		return DT_NOBEGIN;
-	until = stream->event_time ? eddy_watermark_of_event_time(clock->latest, &stream->delay) :
-		clock->latest;
+	until = eddy_watermark_of_event_time(clock->latest, &stream->delay);
 	if (TIMESTAMP_NOT_FINITE(until) || until >= END_TIMESTAMP - since)
 		return DT_NOBEGIN;
 	until += since;
@@ -255,10 +253,10 @@ needs_ticks(const EddyStream *stream, List *views)
 {
 	ListCell   *lc;
 
-	if (stream->auto_advance)
-		return true;
 	if (stream->event_time == NULL)
 		return false;
+	if (stream->auto_advance)
+		return true;
 	foreach(lc, views)
 		if (list_member_oid(((EddyView *) lfirst(lc))->streams, stream->relid))
 			return true;

@@ -48,7 +48,11 @@
 #include "stream/segment.h"
 #include "stream/stream.h"
 
+/* The first one is the default. */
 static const char *const null_policies[] = {"dead_letter", "skip_watermark", "stop", NULL};
+
+/* As in the install script: 5 minutes. */
+#define DEFAULT_MAX_FUTURE_SKEW (INT64CONST(5) * SECS_PER_MINUTE * USECS_PER_SEC)
 
 /* The quoted name of a relation. */
 static char *
@@ -137,13 +141,21 @@ check_table(Relation rel)
 				 errhint("Use a table without parents and children.")));
 }
 
+/* True for a column that can be the event time. */
+static bool
+is_event_time(Form_pg_attribute att)
+{
+	Oid			type = att->attisdropped ? InvalidOid : getBaseType(att->atttypid);
+
+	return type == TIMESTAMPTZOID || type == TIMESTAMPOID;
+}
+
 static void
 check_event_time(Relation rel, const char *event_time)
 {
 	TupleDesc	tupdesc = RelationGetDescr(rel);
 	const char **names = eddy_argument_columns(tupdesc);
 	const char *closest;
-	Oid			type;
 
 	for (int i = 0; i < tupdesc->natts; i++)
 	{
@@ -151,8 +163,7 @@ check_event_time(Relation rel, const char *event_time)
 
 		if (att->attisdropped || strcmp(NameStr(att->attname), event_time) != 0)
 			continue;
-		type = getBaseType(att->atttypid);
-		if (type != TIMESTAMPTZOID && type != TIMESTAMPOID)
+		if (!is_event_time(att))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" cannot be the event time", event_time),
@@ -168,6 +179,42 @@ check_event_time(Relation rel, const char *event_time)
 			 names[0] ? errdetail("Columns of the table are %s.", eddy_argument_list(names)) :
 			 errdetail("The table has no columns."),
 			 closest ? errhint("Perhaps you meant the column \"%s\".", closest) : 0));
+}
+
+/* The name of an argument that only concerns event times, if it does not have its default. */
+static const char *
+get_event_time_argument(const EddyStream *stream)
+{
+	if (eddy_interval_usec(&stream->delay) != 0)
+		return "delay";
+	if (eddy_interval_usec(&stream->max_future_skew) != DEFAULT_MAX_FUTURE_SKEW)
+		return "max_future_skew";
+	if (strcmp(stream->null_event_time, null_policies[0]) != 0)
+		return "null_event_time";
+	if (stream->auto_advance)
+		return "auto_advance";
+	return NULL;
+}
+
+/* Without event time, arguments about it must have their defaults: others have no effect. */
+static void
+check_no_event_time(Relation rel, const EddyStream *stream)
+{
+	const char *argument = get_event_time_argument(stream);
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	const char *column = NULL;
+
+	if (argument == NULL)
+		return;
+	for (int i = 0; i < tupdesc->natts && column == NULL; i++)
+		if (is_event_time(TupleDescAttr(tupdesc, i)))
+			column = NameStr(TupleDescAttr(tupdesc, i)->attname);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("argument \"%s\" requires argument \"event_time\"", argument),
+			 errdetail("It has no effect on a stream without event time."),
+			 column ? errhint("Specify the event time, as in event_time => %s.", quote_literal_cstr(column)) :
+			 errhint("Add a column of type timestamp with time zone to the table, and specify it as the event time.")));
 }
 
 static bool
@@ -279,6 +326,8 @@ eddy_stream_create(const EddyStream *stream)
 	check_table(rel);
 	if (stream->event_time)
 		check_event_time(rel, stream->event_time);
+	else
+		check_no_event_time(rel, stream);
 	eddy_stream_check_staged_columns(rel, stream->staged_columns);
 	CheckTableNotInUse(rel, "eddy.create_stream");
 	relation_close(rel, NoLock);	/* DDL refuses tables that are open */
