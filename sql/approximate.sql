@@ -38,6 +38,13 @@ SELECT eddy.approx_percentile(x, x / 10.0) FROM (VALUES (1), (2)) v(x);
 -- eddy.top_k: exact with few values; otherwise counts are at most n / max(10 k, 100) too large.
 SELECT eddy.top_k(x, 2) FROM (VALUES ('a'), ('b'), ('a'), (NULL), ('c'), ('a'), ('b')) v(x);
 SELECT eddy.top_k(x, 3), eddy.top_k(x > 1, 1), eddy.top_k(date '2026-01-01' + x::int, 1) FROM (VALUES (1.50), (1.5), ('2')) v(x);
+-- values of domains are shown as those of their base types
+CREATE DOMAIN cents AS numeric(9,2);
+CREATE DOMAIN price AS cents CHECK (VALUE > 0);
+CREATE DOMAIN flag AS boolean;
+CREATE DOMAIN word AS text;
+SELECT eddy.top_k(x::price, 1) AS price, eddy.top_k((x > 1)::flag, 1) AS flag, eddy.top_k(x::text::word, 1) AS word FROM (VALUES (1.5), (1.50)) v(x);
+DROP DOMAIN price, cents, flag, word;
 -- Values that are equally frequent are in the order of their texts, whatever the order of the rows.
 SELECT eddy.top_k(x, 2), eddy.top_k(x, 2 ORDER BY x DESC) FROM (VALUES ('b'), ('c'), ('a')) v(x);
 SELECT eddy.top_k(x, 1) FROM (VALUES (NULL::int)) v(x);

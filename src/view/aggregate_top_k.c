@@ -476,7 +476,7 @@ make_json_value(const TopKState *state, const char *text)
 {
 	JsonbValue	result;
 
-	switch (state->type)
+	switch (getBaseType(state->type))
 	{
 		case BOOLOID:
 			result.type = jbvBool;
