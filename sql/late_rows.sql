@@ -180,6 +180,16 @@ INSERT INTO j VALUES (at(1), '{"a": "x"}', '1'), (at(2), '{"a": "\u0000"}', NULL
     (at(4), '"\ud800"', NULL), (at(5), '{}', '0'), (at(6), '[]', '1');
 SELECT row_data FROM eddy.late_rows WHERE view = 'j_keep'::regclass ORDER BY coalesce(row_data ->> 'ts', row_data #>> '{}');
 SELECT late_rows FROM eddy.stat_continuous_views WHERE view = 'j_keep'::regclass;
+-- each of many rows is stored, whichever of them are such rows, also if they are too many for work_mem
+DELETE FROM eddy.late_rows WHERE view = 'j_keep'::regclass;
+SET work_mem = '64kB';
+INSERT INTO j SELECT at(i % 10), CASE WHEN i % 7 = 0 OR i BETWEEN 300 AND 310 THEN '{"i": ' || i || ', "x": "\u0000"}' ELSE '{"i": ' || i || '}' END::json
+FROM generate_series(1, 1500) i;
+RESET work_mem;
+SELECT jsonb_typeof(row_data), count(*), count(DISTINCT i), sum(i) FROM eddy.late_rows,
+    CAST(coalesce(row_data -> 'doc' ->> 'i', substring(row_data #>> '{}' FROM '"i": (\d+)')) AS int) AS i
+WHERE view = 'j_keep'::regclass GROUP BY 1 ORDER BY 1;
+SELECT count(*), sum(i) FROM generate_series(1, 1500) i WHERE i % 7 = 0 OR i BETWEEN 300 AND 310;
 
 SET client_min_messages = warning;
 DROP SCHEMA late_rows CASCADE;

@@ -7,7 +7,7 @@
  * batch, so that accepted, late and rejected rows together are always all rows.
  *
  * Locking: RowExclusiveLock on eddy.late_rows and eddy._late_row_count; no row is waited for.
- * Memory: a context that is reset after each row.
+ * Memory: a context that is reset after each chunk of rows.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +15,7 @@
 
 #include "executor/executor.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/json.h"
@@ -23,6 +24,10 @@
 
 #include "apply/steps.h"
 #include "owner.h"
+
+/* Rows whose conversion shares a subtransaction: so many, and none after so many bytes. */
+#define CHUNK_ROWS 256
+#define CHUNK_SIZE (1024 * 1024)
 
 /* The rows of a batch, read in order. */
 typedef struct LateReader
@@ -51,42 +56,56 @@ read_row(LateReader *reader, int64 row)
 	}
 }
 
-/* A row that is being converted. */
-typedef struct RowData
+/* Rows that are converted together. */
+typedef struct Chunk
 {
-	const EddyBatch *batch;
-	TupleTableSlot *slot;
-	char	   *json;			/* its text, if that could be made */
-	Datum		result;			/* of type jsonb */
-} RowData;
+	LateReader *reader;
+	const EddyLateRow *rows;
+	int64		count;			/* of rows */
+	int			done;			/* so many of them are converted */
+	Size		size;			/* of their texts */
+	char	   *json;			/* text of the next row, if that could be made */
+	Datum		results[CHUNK_ROWS];	/* of type jsonb */
+} Chunk;
 
+/* Converts rows until the chunk is full, or none is left. */
 static void
 run_convert(void *arg)
 {
-	RowData    *data = arg;
+	Chunk	   *chunk = arg;
+	LateReader *reader = chunk->reader;
 
-	data->json = TextDatumGetCString(OidFunctionCall1(F_ROW_TO_JSON_RECORD,
-													  eddy_dead_letter_row(data->batch, data->slot)));
-	data->result = DirectFunctionCall1(jsonb_in, CStringGetDatum(data->json));
+	while (chunk->done < Min(chunk->count, CHUNK_ROWS) && chunk->size < CHUNK_SIZE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		chunk->json = NULL;
+		read_row(reader, chunk->rows[chunk->done].row);
+		chunk->json = TextDatumGetCString(OidFunctionCall1(F_ROW_TO_JSON_RECORD,
+														   eddy_dead_letter_row(reader->batch,
+																				reader->slot)));
+		chunk->results[chunk->done] = DirectFunctionCall1(jsonb_in, CStringGetDatum(chunk->json));
+		chunk->size += strlen(chunk->json);
+		chunk->done++;
+	}
 }
 
-/* The text as a string of JSON. */
+/* The text of the next row as a string of JSON. */
 static void
 run_quote(void *arg)
 {
-	RowData    *data = arg;
+	Chunk	   *chunk = arg;
 	StringInfoData quoted;
 
 	initStringInfo(&quoted);
-	escape_json(&quoted, data->json);
-	data->result = DirectFunctionCall1(jsonb_in, CStringGetDatum(quoted.data));
+	escape_json(&quoted, chunk->json);
+	chunk->results[chunk->done] = DirectFunctionCall1(jsonb_in, CStringGetDatum(quoted.data));
 }
 
-/* Runs a part of the conversion; false if it fails because of the row. */
+/* Runs a part of the conversion; false if it fails because of the next row. */
 static bool
-try_conversion(void (*function) (void *), RowData *data)
+try_conversion(void (*function) (void *), Chunk *chunk)
 {
-	ErrorData  *error = eddy_subtransaction_run(function, data);
+	ErrorData  *error = eddy_subtransaction_run(function, chunk);
 
 	if (error && !eddy_batch_is_row_error(error))
 		ReThrowError(error);
@@ -94,19 +113,21 @@ try_conversion(void (*function) (void *), RowData *data)
 }
 
 /*
- * The row in the slot as jsonb. A value of type json can contain what jsonb cannot, such as \u0000
- * or a number that is too large; then the text of the row becomes a string. The row is late all the
- * same: nobody could repeat the batch without it. 0 if a type of the row has no text.
+ * Converts the first rows to jsonb: up to one that cannot be converted, as nearly all can. A value
+ * of type json can contain what jsonb cannot, such as \u0000 or a number that is too large; then
+ * the text of the row becomes a string. The row is late all the same: nobody could repeat the batch
+ * without it. 0 if a type of the row has no text.
  */
-static Datum
-row_as_jsonb(const LateReader *reader)
+static void
+convert_rows(Chunk *chunk)
 {
-	RowData		data = {reader->batch, reader->slot, NULL, (Datum) 0};
-
-	if (try_conversion(run_convert, &data) ||
-		(data.json && try_conversion(run_quote, &data)))
-		return data.result;
-	return (Datum) 0;
+	chunk->done = 0;
+	chunk->size = 0;
+	if (try_conversion(run_convert, chunk))
+		return;
+	if (chunk->json == NULL || !try_conversion(run_quote, chunk))
+		chunk->results[chunk->done] = (Datum) 0;
+	chunk->done++;
 }
 
 /* Where a row came from. */
@@ -123,11 +144,28 @@ describe_origin(EddyApply *apply, int64 row, EddyLateRowEntry *entry)
 	entry->offset = letter.offset;
 }
 
+/* row_data: of type jsonb, or 0 */
+static void
+write_row(EddyApply *apply, const EddyLateRows *late, const EddyLateRow *row, Datum row_data)
+{
+	EddyLateRowEntry entry = {
+		.view = late->view,
+		.window_start = row->window_start,
+		.window_end = row->window_end,
+		.watermark = late->watermark,
+		.row_data = row_data
+	};
+
+	describe_origin(apply, row->row, &entry);
+	eddy_catalog_insert_late_row(&entry);
+}
+
 static void
 write_rows(EddyApply *apply, const EddyLateRows *late)
 {
 	EddyBatch  *batch = &apply->batch;
 	LateReader	reader = {.batch = batch, .row = -1};
+	Chunk		chunk = {.reader = &reader, .rows = late->rows, .count = late->count};
 	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_eddy late row",
 											   ALLOCSET_DEFAULT_SIZES);
 	EddyOwnerSwitch save;
@@ -138,21 +176,15 @@ write_rows(EddyApply *apply, const EddyLateRows *late)
 										   &TTSOpsVirtual);
 	if (batch->store)
 		eddy_apply_rewind(batch);
-	for (int64 i = 0; i < late->count; i++)
+	while (chunk.count > 0)
 	{
-		const EddyLateRow *row = &late->rows[i];
 		MemoryContext old = MemoryContextSwitchTo(mcxt);
-		EddyLateRowEntry entry = {
-			.view = late->view,
-			.window_start = row->window_start,
-			.window_end = row->window_end,
-			.watermark = late->watermark
-		};
 
-		describe_origin(apply, row->row, &entry);
-		read_row(&reader, row->row);
-		entry.row_data = row_as_jsonb(&reader);
-		eddy_catalog_insert_late_row(&entry);
+		convert_rows(&chunk);
+		for (int i = 0; i < chunk.done; i++)
+			write_row(apply, late, &chunk.rows[i], chunk.results[i]);
+		chunk.rows += chunk.done;
+		chunk.count -= chunk.done;
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(mcxt);
 	}
