@@ -21,7 +21,9 @@
  * the oldest running transaction and the time at intervals: rows of transactions before that
  * horizon were written before that time, and are deleted when retention has passed since. The
  * notes are in memory; a restart of the worker only delays the deletion. Rows are deleted below
- * the level of triggers, so views are not affected; autovacuum reclaims the space.
+ * the level of triggers, so views are not affected; autovacuum reclaims the space. If more than
+ * 2^32 transactions run within the retention, rows that were frozen are not recognized as old, and
+ * stay.
  *
  * Locking: all locks are conditional, and are tried again after a second if they are not available.
  * An object lock on the stream before segments are emptied, which those take in share mode who must
@@ -58,6 +60,7 @@
 
 #include "interval.h"
 #include "local_setting.h"
+#include "stream/row_age.h"
 #include "stream/segment.h"
 #include "stream/stream.h"
 #include "subtransaction.h"
@@ -506,16 +509,11 @@ note_horizon(StreamState *state, const EddyStream *stream, TimestampTz now, Time
 static bool
 is_old(TupleTableSlot *slot, FullTransactionId horizon)
 {
-	bool		isnull;
-	Datum		datum = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
-	TransactionId xmin = DatumGetTransactionId(datum);
-	uint64		distance = U64FromFullTransactionId(ReadNextFullTransactionId()) -
-		U64FromFullTransactionId(horizon);
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, NULL);
 
-	/* a horizon that is half the space of transaction IDs away can no longer be compared */
-	if (!TransactionIdIsNormal(xmin) || distance > PG_INT32_MAX / 2)
-		return true;
-	return TransactionIdPrecedes(xmin, XidFromFullTransactionId(horizon));
+	/* VACUUM can have frozen a row that was written a moment ago */
+	return eddy_stream_row_precedes(HeapTupleHeaderGetRawXmin(tuple->t_data), horizon,
+									ReadNextFullTransactionId());
 }
 
 /*
