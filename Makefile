@@ -150,6 +150,7 @@ OBJS = \
 	src/view/mark_row.o \
 	src/view/merge.o \
 	src/view/merge_rows.o \
+	src/view/name.o \
 	src/view/net_change.o \
 	src/view/objects.o \
 	src/view/old_row.o \

@@ -22,7 +22,6 @@
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "commands/defrem.h"
 #include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "commands/view.h"
@@ -50,6 +49,7 @@
 #include "view/kind.h"
 #include "view/kind_deferred.h"
 #include "view/layer.h"
+#include "view/name.h"
 #include "view/session.h"
 #include "view/state_table.h"
 #include "view/view.h"
@@ -140,8 +140,8 @@ eddy_define_definition(RangeVar *name, const char *query)
 	error_context_stack = callback.previous;
 	CommandCounterIncrement();
 
-	hidden_name = ChooseRelationName(psprintf("_%s", name->relname), NULL, "def",
-									 eddy_catalog_schema(), false);
+	hidden_name = eddy_name_choose(psprintf("_%s", name->relname), NULL, "def",
+								   eddy_catalog_schema());
 	RenameRelationInternal(address.objectId, hidden_name, true, false);
 	CommandCounterIncrement();
 	rel = relation_open(address.objectId, AccessExclusiveLock);
@@ -620,6 +620,12 @@ eddy_view_create(const char *name, const char *query, const EddyViewOptions *opt
 	eddy_view_check_context("create");
 	schema = RangeVarGetCreationNamespace(rangevar);
 	*created = !exists_already(rangevar, schema, options->if_not_exists, &relid);
+	if (*created)
+	{
+		/* another transaction may be creating it */
+		eddy_name_lock(rangevar->relname, schema);
+		*created = !exists_already(rangevar, schema, options->if_not_exists, &relid);
+	}
 	if (!*created)
 		return relid;
 	if (isTempNamespace(schema))

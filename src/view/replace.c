@@ -46,7 +46,6 @@
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "commands/defrem.h"
 #include "commands/tablecmds.h"
 #include "commands/view.h"
 #include "miscadmin.h"
@@ -69,6 +68,7 @@
 #include "view/keep.h"
 #include "view/kind.h"
 #include "view/maintain.h"
+#include "view/name.h"
 #include "view/net_change.h"
 #include "view/old_row.h"
 #include "view/replace_check.h"
@@ -254,7 +254,7 @@ choose_temporary_name(Oid view)
 	Oid			schema = get_rel_namespace(view);
 
 	return makeRangeVar(get_namespace_name(schema),
-						ChooseRelationName(get_rel_name(view), NULL, "new", schema, false), -1);
+						eddy_name_choose(get_rel_name(view), NULL, "new", schema), -1);
 }
 
 /* The reader must be split off a query of its own: it is changed. */
@@ -564,8 +564,8 @@ rename_parts(EddyReplacement *r, const char *definition, const char *main_table)
 		if (list_member_oid(r->old_view->state_tables, table->relid))
 			continue;
 		if (foreach_current_index(lc) > 0)
-			name = ChooseRelationName(psprintf("_%s", view), NULL, table->suffix,
-									  eddy_catalog_schema(), false);
+			name = eddy_name_choose(psprintf("_%s", view), NULL, table->suffix,
+									eddy_catalog_schema());
 		RenameRelationInternal(table->relid, name, true, false);
 		CommandCounterIncrement();
 	}
@@ -646,7 +646,7 @@ create_successor(const EddyView *view, const char *query, const char *start, boo
 		.unlabeled = true,
 		.unlocked = unlocked
 	};
-	char	   *name = ChooseRelationName(get_rel_name(view->relid), NULL, "next", schema, false);
+	char	   *name = eddy_name_choose(get_rel_name(view->relid), NULL, "next", schema);
 	bool		created;
 	Oid			successor;
 

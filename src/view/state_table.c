@@ -3,8 +3,8 @@
  * state_table.c
  *    Creates the state tables of continuous views, with their indexes and triggers.
  *
- * They are created with SQL commands, as the owner of the extension. Locking: of CREATE TABLE; the
- * caller has locked the streams. Memory: the caller's context. After an error nothing remains, as
+ * They are created with SQL commands, as the owner of the extension. Locking: of CREATE TABLE, and
+ * their names (name.c); the caller has locked the streams. Memory: the caller's context. After an error nothing remains, as
  * the transaction is rolled back.
  *
  *-------------------------------------------------------------------------
@@ -14,7 +14,6 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -23,6 +22,7 @@
 
 #include "owner.h"
 #include "view/define.h"
+#include "view/name.h"
 #include "view/state_table.h"
 
 /* By which deleted rows are recorded. */
@@ -63,14 +63,34 @@ is_unsafe_to_analyze(Oid type)
 		(typtype == TYPTYPE_RANGE || typtype == TYPTYPE_MULTIRANGE);
 }
 
+/*
+ * A name for an index, as the server would choose it. The names of two tables can be the same but
+ * for their ends, which the names of their indexes do not have.
+ */
+static const char *
+choose_index_name(const EddyStateTable *table, const char *name, const EddyStateKey *columns,
+				  int ncolumns)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	/* no more than the length of a name is used */
+	for (int i = 0; i < ncolumns && names.len < NAMEDATALEN; i++)
+		appendStringInfo(&names, "%s%s", i > 0 ? "_" : "",
+						 table->columns[columns[i].column - 1].name);
+	return quote_identifier(eddy_name_choose(name, names.data, "idx", eddy_catalog_schema()));
+}
+
 static void
-create_index(const EddyStateTable *table, const char *qualified_name, const char *what,
+create_index(const EddyStateTable *table, const char *name, const char *what,
 			 const EddyStateKey *columns, const char *nulls)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE %s ON %s (", what, qualified_name);
+	appendStringInfo(&sql, "CREATE %s %s ON %s (", what,
+					 choose_index_name(table, name, columns, table->nkeys),
+					 quote_qualified_identifier(EDDY_SCHEMA, name));
 	for (int i = 0; i < table->nkeys; i++)
 		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
 						 eddy_state_table_column_name(table, columns[i].column));
@@ -80,14 +100,18 @@ create_index(const EddyStateTable *table, const char *qualified_name, const char
 }
 
 static void
-create_time_index(const EddyStateTable *table, const char *qualified_name,
-				  const EddyTimeIndex *time)
+create_time_index(const EddyStateTable *table, const char *name, const EddyTimeIndex *time)
 {
+	EddyStateKey key = {.column = time->column};
+
 	if (time->column == 0)
 		return;
-	eddy_define_execute(psprintf("CREATE INDEX ON %s (%s)%s%s", qualified_name, eddy_state_table_column_name(table, time->column),
-					 time->where ? " WHERE " : "",
-					 time->where ? eddy_state_table_column_name(table, time->where) : ""));
+	eddy_define_execute(psprintf("CREATE INDEX %s ON %s (%s)%s%s",
+								 choose_index_name(table, name, &key, 1),
+								 quote_qualified_identifier(EDDY_SCHEMA, name),
+								 eddy_state_table_column_name(table, time->column),
+								 time->where ? " WHERE " : "",
+								 time->where ? eddy_state_table_column_name(table, time->where) : ""));
 }
 
 /*
@@ -172,8 +196,7 @@ static Oid
 create_state_table(const EddyStateTable *table, const char *view_name, AttrNumber id_column)
 {
 	Oid			schema = eddy_catalog_schema();
-	char	   *name = ChooseRelationName(psprintf("_%s", view_name), NULL, table->suffix, schema,
-										  false);
+	char	   *name = eddy_name_choose(psprintf("_%s", view_name), NULL, table->suffix, schema);
 	const char *qualified_name = quote_qualified_identifier(EDDY_SCHEMA, name);
 	EddyOwnerSwitch save;
 	Oid			relid;
@@ -181,9 +204,9 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 	eddy_owner_become(&save, eddy_catalog_extension_owner());
 	SPI_connect();
 	create_table(table, qualified_name);
-	create_index(table, qualified_name, "UNIQUE INDEX", table->keys, "NULLS NOT DISTINCT");
+	create_index(table, name, "UNIQUE INDEX", table->keys, "NULLS NOT DISTINCT");
 	if (table->order)
-		create_index(table, qualified_name, "INDEX", table->order, "");
+		create_index(table, name, "INDEX", table->order, "");
 
 	/*
 	 * Keys can be NULL, so only FULL identifies a deleted group to consumers. Changes of parts of
@@ -192,8 +215,8 @@ create_state_table(const EddyStateTable *table, const char *view_name, AttrNumbe
 	eddy_define_execute(psprintf("ALTER TABLE %s REPLICA IDENTITY %s", qualified_name,
 					 table->parts || table->passing || table->unsent ? "NOTHING" : "FULL"));
 	create_triggers(table, qualified_name, id_column);
-	create_time_index(table, qualified_name, &table->shown);
-	create_time_index(table, qualified_name, &table->touched);
+	create_time_index(table, name, &table->shown);
+	create_time_index(table, name, &table->touched);
 	relid = get_relname_relid(name, schema);
 	SPI_finish();
 	eddy_owner_end(&save);
