@@ -89,6 +89,77 @@ SELECT eddy.watermark('events') = '2026-01-01Z' AS watermark;
 RESET ROLE;
 RESET search_path;
 
+--
+-- Commands of pg_eddy name schemas. If others get these names between the making of a command and its execution, as
+-- a trigger shows here, nothing of it remains, and no object of another role is touched.
+--
+CREATE SCHEMA names_other AUTHORIZATION regress_eddy_other;
+CREATE SCHEMA names_views AUTHORIZATION regress_eddy_owner;
+CREATE FUNCTION names_test.swap() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    -- of the triggers that are created, that on the view
+    IF tg_tag = current_setting('names_test.swap_at', true) AND
+       (tg_tag <> 'CREATE TRIGGER' OR to_regclass('names_test.late') IS NOT NULL) THEN
+        PERFORM set_config('names_test.swap_at', '', false);
+        ALTER SCHEMA names_test RENAME TO names_before;
+        ALTER SCHEMA names_other RENAME TO names_test;
+    END IF;
+END $$;
+SET ROLE regress_eddy_other;
+CREATE UNLOGGED TABLE names_other.events (at timestamptz, page text);
+CREATE TABLE names_other.seen (page text);
+CREATE TYPE names_other.kind AS ENUM ('a');
+RESET ROLE;
+GRANT ALL ON SCHEMA names_other TO regress_eddy_owner;
+SET ROLE regress_eddy_owner;
+CREATE UNLOGGED TABLE names_test.clicks (page text, n int);
+SELECT eddy.create_stream('names_test.clicks');
+CREATE DOMAIN names_test.kind AS int;
+RESET ROLE;
+SET client_min_messages = warning;
+
+-- a view is created in the other schema
+BEGIN;
+CREATE EVENT TRIGGER swap ON ddl_command_start EXECUTE FUNCTION names_test.swap();
+SET LOCAL names_test.swap_at = 'CREATE VIEW';
+SET LOCAL ROLE regress_eddy_owner;
+SELECT eddy.create_continuous_view('names_test.pages', 'SELECT page, count(*) FROM names_test.clicks GROUP BY page');
+ROLLBACK;
+-- the other schema has a relation of that name
+BEGIN;
+CREATE EVENT TRIGGER swap ON ddl_command_start EXECUTE FUNCTION names_test.swap();
+SET LOCAL names_test.swap_at = 'CREATE VIEW';
+SET LOCAL ROLE regress_eddy_owner;
+SELECT eddy.create_continuous_view('names_test.seen', 'SELECT page, count(*) FROM names_test.clicks GROUP BY page');
+ROLLBACK;
+-- a type of the view has another meaning
+BEGIN;
+CREATE EVENT TRIGGER swap ON ddl_command_start EXECUTE FUNCTION names_test.swap();
+SET LOCAL names_test.swap_at = 'CREATE VIEW';
+SET LOCAL ROLE regress_eddy_owner;
+SELECT eddy.create_continuous_view('names_views.kinds', 'SELECT n::names_test.kind AS kind, rank() OVER (ORDER BY count(*)) FROM names_test.clicks GROUP BY 1');
+ROLLBACK;
+-- the trigger that deletes through a view of deferred maintenance
+BEGIN;
+CREATE EVENT TRIGGER swap ON ddl_command_start EXECUTE FUNCTION names_test.swap();
+SET LOCAL names_test.swap_at = 'CREATE TRIGGER';
+SET LOCAL ROLE regress_eddy_other;
+CREATE VIEW names_other.late AS SELECT 1 AS one;
+SET LOCAL ROLE regress_eddy_owner;
+SELECT eddy.create_continuous_view('names_test.late', 'SELECT page, count(*) FROM names_test.clicks GROUP BY page', maintenance => 'deferred');
+ROLLBACK;
+-- DROP TABLE of a table of the same name
+BEGIN;
+CREATE EVENT TRIGGER swap ON ddl_command_start EXECUTE FUNCTION names_test.swap();
+ALTER TABLE names_other.seen OWNER TO regress_eddy_owner;
+ALTER TABLE names_other.seen RENAME TO clicks;
+SET LOCAL names_test.swap_at = 'DROP TABLE';
+SET LOCAL ROLE regress_eddy_owner;
+SELECT eddy.drop_stream('names_test.clicks');
+ROLLBACK;
+SELECT count(*) FROM eddy.streams WHERE stream = 'names_test.clicks'::regclass;
+DROP SCHEMA names_other, names_views CASCADE;
+
 SET client_min_messages = warning;
 DROP SCHEMA names_test CASCADE;
 REVOKE USAGE ON SCHEMA eddy FROM regress_eddy_other;

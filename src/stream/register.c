@@ -347,5 +347,15 @@ void
 eddy_stream_drop(Oid relid)
 {
 	eddy_stream_check_owner(relid);
+	/* so that the table keeps its name; its schema may not */
+	LockRelationOid(relid, AccessExclusiveLock);
+	eddy_stream_check_owner(relid);
 	eddy_stream_execute(psprintf("DROP TABLE %s", qualified_name(relid)));
+	CommandCounterIncrement();
+	if (get_rel_relkind(relid) != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot drop stream \"%s\"", get_rel_name(relid)),
+				 errdetail("Its schema was renamed concurrently."),
+				 errhint("Repeat the command.")));
 }

@@ -25,6 +25,7 @@
 #include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "commands/view.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -282,14 +283,47 @@ eddy_define_empty_query(const Query *reader)
 	return sql.data;
 }
 
+/*
+ * eddy_define_refuse_rename raises the error of a command that another object has got: commands and
+ * queries that are made here name schemas, which no lock keeps from being renamed.
+ */
+void
+eddy_define_refuse_rename(Oid view)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("names in the definition of continuous view \"%s\" were changed concurrently",
+					get_rel_name(view)),
+			 errdetail("A schema or type was renamed or moved."),
+			 errhint("Repeat the command.")));
+}
+
+/* The query of a view has the types of its columns, which were created by their names. */
+static void
+check_types(Oid view, const Query *query)
+{
+	Relation	rel = relation_open(view, NoLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	TupleDesc	result = ExecCleanTypeFromTL(query->targetList);
+	bool		fits = desc->natts == result->natts;
+
+	for (int i = 0; fits && i < desc->natts; i++)
+		fits = TupleDescAttr(desc, i)->atttypid == TupleDescAttr(result, i)->atttypid;
+	relation_close(rel, NoLock);
+	if (!fits)
+		eddy_define_refuse_rename(view);
+}
+
 /* Replaces the query of the view by the reader over the rows of the state table. */
 void
 eddy_define_store_reader(Oid view, EddyLayers *layers, const char *rows_query)
 {
 	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(rows_query));
 	Query	   *rows = parse_analyze_fixedparams(raw, rows_query, NULL, 0, NULL);
+	Query	   *query = eddy_layer_make_view(layers, rows);
 
-	StoreViewQuery(view, eddy_layer_make_view(layers, rows), true);
+	check_types(view, query);
+	StoreViewQuery(view, query, true);
 	CommandCounterIncrement();
 }
 
@@ -318,6 +352,19 @@ eddy_define_set_delete_trigger(Oid view, const EddyViewPlan *plan, const EddyLay
 	SPI_finish();
 	eddy_owner_end(&save);
 	CommandCounterIncrement();
+	if (OidIsValid(get_trigger_oid(view, INSTEAD_OF_DELETE_TRIGGER, true)) != needed)
+		eddy_define_refuse_rename(view);
+}
+
+/* True if a relation was created by the current transaction. */
+static bool
+is_new(Oid relid)
+{
+	Relation	rel = relation_open(relid, AccessShareLock);
+	bool		created = rel->rd_createSubid != InvalidSubTransactionId;
+
+	relation_close(rel, AccessShareLock);
+	return created;
 }
 
 /* A simple view over the main state table, or what the definition does with its rows. */
@@ -334,6 +381,13 @@ create_public_view(const EddyViewPlan *plan, EddyLayers *layers, Oid schema, con
 	SPI_finish();
 	CommandCounterIncrement();
 	relid = get_relname_relid(name, schema);
+	/* the command has named the schema, and another session may have renamed it */
+	if (!OidIsValid(relid) || !is_new(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot create continuous view \"%s\"", name),
+				 errdetail("Its schema was renamed concurrently."),
+				 errhint("Repeat the command.")));
 	if (layers->reader)
 		eddy_define_store_reader(relid, layers, rows_query);
 	eddy_define_set_delete_trigger(relid, plan, layers);

@@ -12,6 +12,8 @@
 
 #include "lib/stringinfo.h"
 #include "nodes/primnodes.h"
+
+#include "compat.h"
 #include "view/layer.h"
 #include "view/plan.h"
 #include "view/view.h"
@@ -25,6 +27,10 @@ extern Oid	eddy_define_definition(RangeVar *name, const char *query);
  */
 extern void eddy_define_set_streams(EddyView *row, Query *definition);
 extern void eddy_define_check_streams(const EddyView *row);
+
+/* Raises the error of a name of a view, or in its query, that means another object meanwhile. */
+eddy_compat_noreturn
+extern void eddy_define_refuse_rename(Oid view);
 
 /* Executes an SQL command; SPI is connected. */
 extern void eddy_define_execute(const char *sql);

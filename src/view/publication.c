@@ -23,6 +23,7 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_publication.h"
 #include "commands/dbcommands.h"
 #include "executor/spi.h"
@@ -549,8 +550,18 @@ eddy_view_republish(const EddyView *old, const EddyView *new)
 	ListCell   *lc;
 
 	foreach(lc, GetRelationPublications(old->state_table))
+	{
 		add_tables(get_publication_name(lfirst_oid(lc), false),
 				   list_make1(unconstify(EddyView *, new)));
+		CommandCounterIncrement();
+		/* the command has named the publication, which can be renamed meanwhile */
+		if (!list_member_oid(GetRelationPublications(new->state_table), lfirst_oid(lc)))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("a publication of continuous view \"%s\" was renamed concurrently",
+							get_rel_name(new->relid)),
+					 errhint("Repeat the command.")));
+	}
 }
 
 /*

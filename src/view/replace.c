@@ -535,7 +535,8 @@ replace_query(EddyReplacement *r)
 	replaced = relid;
 	PG_TRY();
 	{
-		(void) DefineView(stmt, query, raw->stmt_location, raw->stmt_len);
+		if (DefineView(stmt, query, raw->stmt_location, raw->stmt_len).objectId != relid)
+			eddy_define_refuse_rename(relid);
 		CommandCounterIncrement();
 		if (r->layers.reader)
 			eddy_define_store_reader(relid, &r->layers, rows_query);
