@@ -105,3 +105,11 @@ SELECT window_start, zone, orders FROM orders_by_month ORDER BY 1, 2;
 SELECT error, count(*) FROM eddy.dead_letters WHERE stream = 'orders'::regclass GROUP BY 1;
 DROP TABLE orders CASCADE;
 DROP FUNCTION show, outcome;
+
+-- Steps that a row has passed cost nothing, however many they are.
+SET statement_timeout = '10 s';
+SELECT count(*), min(window_end), max(window_end) FROM eddy.cumulate('251969-12-22 12:00Z'::timestamptz, '1 day', '250000 years');
+SELECT count(*), min(window_end), max(window_end) FROM eddy.cumulate('251969-12-22 12:00Z'::timestamptz, '1 day', '250000 years', time_zone => 'Europe/Oslo');
+SELECT count(*), min(window_end), max(window_end) FROM eddy.cumulate('251969-08-01Z'::timestamptz, '1 month', '250000 years');
+SELECT count(*) FROM eddy.cumulate('251900-01-01Z'::timestamptz, '1 day', '250000 years');
+RESET statement_timeout;

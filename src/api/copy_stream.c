@@ -185,6 +185,7 @@ read_rows(CopyTarget *target, CopyFromState cstate)
 	error_context_stack = &callback;
 	while (read_row(target, cstate))
 	{
+		CHECK_FOR_INTERRUPTS();
 		eddy_event_time_note(&target->times, slot->tts_values, slot->tts_isnull);
 		if (eddy_stream_append(target->appender, slot->tts_values, slot->tts_isnull, target->rows))
 			store_chunk(target, cstate);

@@ -189,6 +189,7 @@ write_letters(EddyApply *apply, List *rejections, RowReader *reader)
 
 		if (!OidIsValid(rejection->view) && !count_rejection(apply, &apply->counts[partition]))
 			continue;
+		CHECK_FOR_INTERRUPTS();
 		old_context = MemoryContextSwitchTo(letter_context);
 		letter = make_letter(apply, rejection, reader);
 		eddy_catalog_insert_dead_letter(&letter);

@@ -16,6 +16,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
+#include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -128,6 +129,7 @@ take_store(EddyApply *apply, TimestampTz latest)
 		bool		isnull;
 		Datum		value = slot_getattr(slot, apply->event_time->attnum, &isnull);
 
+		CHECK_FOR_INTERRUPTS();
 		if (isnull)
 			take_null(apply, row);
 		else

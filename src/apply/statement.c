@@ -261,6 +261,7 @@ eddy_statement_add(Relation rel, Tuplestorestate *rows)
 	tuplestore_rescan(rows);
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
+		CHECK_FOR_INTERRUPTS();
 		tuplestore_puttupleslot(entry->store, slot);
 		entry->nrows++;
 	}
@@ -310,7 +311,10 @@ eddy_statement_delete(const EddyView *view, Tuplestorestate *rows, TupleDesc des
 	tuplestore_select_read_pointer(rows, 0);
 	tuplestore_rescan(rows);
 	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
 		eddy_changes_record(entry->deleted, slot, NULL);
+	}
 	ExecDropSingleTupleTableSlot(slot);
 }
 
@@ -334,7 +338,10 @@ append_rows(EddyPending *to, EddyPending *from)
 		refuse_altered(to->stream);
 	slot = MakeSingleTupleTableSlot(from->tupdesc, &TTSOpsMinimalTuple);
 	while (tuplestore_gettupleslot(from->store, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
 		tuplestore_puttupleslot(to->store, slot);
+	}
 	ExecDropSingleTupleTableSlot(slot);
 	to->nrows += from->nrows;
 }

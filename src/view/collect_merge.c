@@ -377,6 +377,7 @@ make_key(const EddyCollector *collector, const CollectorPart *part, const NewVal
 static TupleTableSlot *
 find_value(EddyCollector *collector, CollectorPart *part, const Datum *keys, const bool *nulls)
 {
+	CHECK_FOR_INTERRUPTS();
 	return collector->is_new ? NULL :
 		eddy_merge_find(collector->merge, part->collection->table, keys, nulls);
 }
@@ -497,8 +498,12 @@ put_value(CollectorPart *part, Tuplestorestate *store, const Datum *values, cons
 	row->tts_values[n] = Int64GetDatum(number);
 	row->tts_isnull[n] = false;
 	ExecStoreVirtualTuple(row);
+	/* a value can have been counted any number of times */
 	for (int64 i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		tuplestore_puttupleslot(store, row);
+	}
 }
 
 /* What the batch adds to the number of a kept value, or takes back. */

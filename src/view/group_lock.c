@@ -104,6 +104,7 @@ collect_buckets(const EddyViewPlan *plan, int first, int ncolumns, FmgrInfo **fu
 		{
 			int			bucket = hash_row(plan, first, ncolumns, functions, row) % NBUCKETS;
 
+			CHECK_FOR_INTERRUPTS();
 			if (bms_is_member(bucket, buckets))
 				continue;
 			buckets = bms_add_member(buckets, bucket);

@@ -467,6 +467,7 @@ make_session(EddySessions *s)
 		bool		stored_first = s->has_stored &&
 			(TTS_EMPTY(s->row) || s->stored.start <= row_time(s, EDDY_SESSION_START));
 
+		CHECK_FOR_INTERRUPTS();
 		if (stored_first)
 		{
 			if (!belongs(s, s->stored.start, s->stored.last))

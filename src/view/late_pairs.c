@@ -174,7 +174,10 @@ read_pairs(EddyLateRows *late, Tuplestorestate *store, TupleTableSlot *slot)
 										mul_size(late->count, sizeof(EddyLateRow)));
 	tuplestore_rescan(store);
 	while (tuplestore_gettupleslot(store, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
 		late->rows[n++] = read_pair(slot);
+	}
 	qsort(late->rows, n, sizeof(EddyLateRow), compare_pairs);
 }
 

@@ -102,8 +102,11 @@ sort_deltas(EddyViewPlan *plan, List *deltas, EddyJudgment *judgment, TupleTable
 		Tuplestorestate *store = lfirst(lc);
 
 		while (tuplestore_gettupleslot(store, true, false, slot))
+		{
+			CHECK_FOR_INTERRUPTS();
 			if (!eddy_merge_is_late(plan, judgment, slot))
 				eddy_delta_sort_put(sort, slot);
+		}
 	}
 	eddy_delta_sort_perform(sort);
 	return sort;
@@ -142,6 +145,7 @@ eddy_merge_next(EddyMerge *merge)
 {
 	TupleTableSlot *row = merge->row;
 
+	CHECK_FOR_INTERRUPTS();
 	if (merge->sort)
 	{
 		if (!eddy_delta_sort_next(merge->sort, row))

@@ -554,8 +554,11 @@ remove_stale(EddyNetChange *net)
 {
 	sort_places(&net->stale);
 	for (int64 i = 0; i < net->stale.count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		if (!eddy_upsert_delete(net->copy, &net->stale.items[i]))
 			elog(ERROR, "new state table of continuous view \"%s\" was written by others", net->new->name);
+	}
 }
 
 /* Leaves out what was noted about rows that are taken again. */

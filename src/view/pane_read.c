@@ -364,6 +364,7 @@ select_panes(EddyPaneRead *r, TimestampTz end)
 		const OpenPane *row = &r->rows[i];
 		OpenPane   *sum = r->nsums > 0 ? &r->sums[r->nsums - 1] : NULL;
 
+		CHECK_FOR_INTERRUPTS();
 		if (row->first_end > end &&
 			row->first_end != eddy_panes_first_end(r->panes, row->pane_end))
 		{

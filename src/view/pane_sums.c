@@ -216,8 +216,11 @@ eddy_pane_sums_first(EddyPaneSums *c, RBTreeIterator *walk)
 EddyKeySums *
 eddy_pane_sums_next(RBTreeIterator *walk)
 {
-	KeyNode    *node = (KeyNode *) rbt_iterate(walk);
+	KeyNode    *node;
 
+	/* there can be many keys */
+	CHECK_FOR_INTERRUPTS();
+	node = (KeyNode *) rbt_iterate(walk);
 	return node ? node->sums : NULL;
 }
 

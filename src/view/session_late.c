@@ -63,7 +63,10 @@ sort_rows(const EddyViewPlan *plan, Tuplestorestate *store, TupleTableSlot *slot
 								nulls_first, work_mem, NULL, TUPLESORT_NONE);
 	tuplestore_rescan(store);
 	while (tuplestore_gettupleslot(store, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
 		tuplesort_puttupleslot(sort, slot);
+	}
 	tuplesort_performsort(sort);
 	return sort;
 }

@@ -22,6 +22,7 @@
 #include "common/int.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -487,6 +488,24 @@ eddy_hop(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/*
+ * The number of a step in a cycle that ends after so many microseconds; steps before it do not. Of
+ * months and days, whose lengths differ, it is not the first one: there are few others, however far
+ * the cycle has begun in the past.
+ */
+static int64
+first_step(const EddyLength *step, int64 elapsed)
+{
+	const double longest_month = 31;
+	double		longest;
+
+	if (step->usec > 0)
+		return elapsed / step->usec + 1;
+	longest = (step->months * longest_month + step->days) * USECS_PER_DAY;
+	/* a change of the offset of a time zone can be a day, at either end */
+	return (int64) Max((elapsed - 2.0 * USECS_PER_DAY) / longest, 1);
+}
+
 /* The windows of eddy.cumulate in a cycle of the calendar. */
 static void
 cumulate_by_calendar(ReturnSetInfo *result, Timestamp time, const Grid *size,
@@ -499,8 +518,9 @@ cumulate_by_calendar(ReturnSetInfo *result, Timestamp time, const Grid *size,
 	Timestamp	step_end;
 	int64		nwindows = 0;
 
-	for (int64 n = step->usec > 0 ? (time - start) / step->usec + 1 : 1;; n++)
+	for (int64 n = first_step(step, time - start);; n++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		step_end = Min(eddy_calendar_after(calendar, number, step, n), end);
 		if (step_end <= time)
 			continue;
