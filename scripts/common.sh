@@ -99,3 +99,9 @@ build_and_install() {
         as_root make -C "$project" PG_CONFIG="$pg_config" install >>"$log" 2>&1
     fi || { tail -n 40 "$log" >&2; fail "the installation failed"; }
 }
+
+# server_reports LOG...: prints the failed assertions and reports of UBSan in logs of servers, each with
+# its stack; returns whether there are any.
+server_reports() {
+    grep -hE -A 30 'TRAP:|:[0-9]+:[0-9]+: runtime error: ' "$@" 2>/dev/null
+}
