@@ -25,6 +25,7 @@
  */
 #include "postgres.h"
 
+#include "nodes/bitmapset.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -286,15 +287,111 @@ mark_lateral(Query *sub)
 	}
 }
 
-/* eddy_flatten_pull_up pulls a flat sub-select up into the query, which is returned. */
-Query *
-eddy_flatten_pull_up(Query *query, Index rti)
+static bool
+contains_ref(Node *node, Index rti)
 {
+	ListCell   *lc;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblRef))
+		return ((RangeTblRef *) node)->rtindex == (int) rti;
+	if (IsA(node, JoinExpr))
+		return contains_ref(((JoinExpr *) node)->larg, rti) ||
+			contains_ref(((JoinExpr *) node)->rarg, rti);
+	foreach(lc, castNode(FromExpr, node)->fromlist)
+		if (contains_ref(lfirst(lc), rti))
+			return true;
+	return false;
+}
+
+/*
+ * Removes what a sub-select can refer to from a FROM clause, or a part of it, which is returned:
+ * the relations before the sub-select that are joined with it by inner joins.
+ */
+static Node *
+take_before(Node *node, Index rti, List **before)
+{
+	if (IsA(node, FromExpr))
+	{
+		FromExpr   *from = (FromExpr *) node;
+		ListCell   *lc;
+
+		foreach(lc, from->fromlist)
+		{
+			if (contains_ref(lfirst(lc), rti))
+			{
+				lfirst(lc) = take_before(lfirst(lc), rti, before);
+				break;
+			}
+			*before = lappend(*before, lfirst(lc));
+			from->fromlist = foreach_delete_current(from->fromlist, lc);
+		}
+	}
+	else if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+
+		if (contains_ref(join->larg, rti))
+			join->larg = take_before(join->larg, rti, before);
+		else if (join->jointype == JOIN_INNER)
+		{
+			*before = lappend(*before, join->larg);
+			return (Node *) makeFromExpr(list_make1(take_before(join->rarg, rti, before)),
+										 join->quals);
+		}
+		else
+			join->rarg = take_before(join->rarg, rti, before);
+	}
+	return node;
+}
+
+/*
+ * The conditions of a lateral sub-select can refer to relations before it. In the outer FROM clause
+ * they would be outside of its joins, and the planner would take the condition of an outer join for
+ * one of WHERE. So these relations are joined first with the stream, or what stands for it: neither
+ * is on the nullable side of an outer join, so the result is the same.
+ */
+static void
+join_before(Query *query, Index rti, Query *sub, Index stream_rti)
+{
+	List	   *before = NIL;
+	RangeTblRef *ref = makeNode(RangeTblRef);
+
+	(void) take_before((Node *) query->jointree, rti, &before);
+	if (before == NIL)
+		return;
+	ref->rtindex = stream_rti;
+	eddy_flatten_replace_ref(sub, stream_rti, makeFromExpr(lappend(before, ref), NULL));
+}
+
+/* True if a sub-select, which was pulled up, refers to other relations than one. */
+static bool
+refers_outside(Query *sub, Index first_rti, Index except)
+{
+	Bitmapset  *varnos = bms_join(pull_varnos(NULL, (Node *) sub->jointree),
+								  pull_varnos(NULL, (Node *) sub->targetList));
+	int			first;
+
+	varnos = bms_del_member(varnos, except);
+	first = bms_next_member(varnos, -1);
+	return first >= 0 && first < (int) first_rti;
+}
+
+/*
+ * eddy_flatten_pull_up pulls a flat sub-select up into the query, which is returned. stream_rti:
+ * where the sub-select has the stream, or what stands for it; outer_stream_rti: where the query has
+ * the stream, 0 if it has none.
+ */
+Query *
+eddy_flatten_pull_up(Query *query, Index rti, Index stream_rti, Index outer_stream_rti)
+{
+	Index		offset = list_length(query->rtable);
 	RangeTblEntry *rte = rt_fetch(rti, query->rtable);
 	RangeTblEntry *target = copyObject(rte);
 	Query	   *sub = rte->subquery;
 
-	OffsetVarNodes((Node *) sub, list_length(query->rtable), 0);
+	OffsetVarNodes((Node *) sub, offset, 0);
 	IncrementVarSublevelsUp((Node *) sub, -1, 1);
 	if (rte->lateral)
 		mark_lateral(sub);
@@ -305,10 +402,24 @@ eddy_flatten_pull_up(Query *query, Index rti)
 	rte->subquery = NULL;
 	rte->lateral = false;
 	query = (Query *) eddy_compat_replace_vars((Node *) query, rti, target, sub->targetList);
+	if (refers_outside(sub, offset + 1, outer_stream_rti))
+		join_before(query, rti, sub, offset + stream_rti);
 	eddy_flatten_replace_ref(query, rti, sub->jointree);
 	eddy_compat_append_range_table(query, sub);
 	query->hasSubLinks |= sub->hasSubLinks;
 	return query;
+}
+
+/* The entry of the stream in a flat query. A second one is refused later. */
+static Index
+find_source(const Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+		if (eddy_chain_is_source(lfirst_node(RangeTblEntry, lc)))
+			return foreach_current_index(lc) + 1;
+	return 0;
 }
 
 static Query *
@@ -337,7 +448,7 @@ flatten(Query *query, Oid stream, bool top)
 		eddy_refuse_not_row_wise(rte->subquery);
 		rte->subquery = flatten(rte->subquery, stream, false);
 		eddy_set_returning_to_from(rte->subquery);
-		query = eddy_flatten_pull_up(query, rti);
+		query = eddy_flatten_pull_up(query, rti, find_source(rte->subquery), 0);
 	}
 	return query;
 }

@@ -19,7 +19,8 @@ extern bool eddy_flatten_reads_stream(Query *query);
 extern List *eddy_flatten_list_sources(Query *query);
 extern void eddy_flatten_inline_ctes(Query *query, bool all);
 extern void eddy_flatten_replace_ref(Query *query, Index rti, FromExpr *replacement);
-extern Query *eddy_flatten_pull_up(Query *query, Index rti);
+extern Query *eddy_flatten_pull_up(Query *query, Index rti, Index stream_rti,
+								   Index outer_stream_rti);
 
 /* ---- union.c ---- */
 

@@ -607,6 +607,7 @@ eddy_union_pull_up(Query *query, Index stream_rti)
 		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
 		RangeTblRef *stream_ref;
 		Index		placeholder;
+		Index		offset;
 
 		if (rte->rtekind != RTE_SUBQUERY || !rte->lateral || rte->subquery->setOperations)
 			continue;
@@ -616,9 +617,9 @@ eddy_union_pull_up(Query *query, Index stream_rti)
 		stream_ref = makeNode(RangeTblRef);
 		stream_ref->rtindex = stream_rti;
 		remove_stream((Node *) query->jointree, stream_rti);
-		placeholder += list_length(query->rtable);
-		query = eddy_flatten_pull_up(query, rti);
-		eddy_flatten_replace_ref(query, placeholder, makeFromExpr(list_make1(stream_ref), NULL));
+		offset = list_length(query->rtable);
+		query = eddy_flatten_pull_up(query, rti, placeholder, stream_rti);
+		eddy_flatten_replace_ref(query, offset + placeholder, makeFromExpr(list_make1(stream_ref), NULL));
 	}
 	return query;
 }
