@@ -301,6 +301,18 @@ SELECT kind FROM eddy._view WHERE view = 'p_lists'::regclass;
 INSERT INTO p_values VALUES (1, '[1,3)', '2026-01-01 00:00:01Z'), (1, '[7,9)', '2026-01-01 00:00:12Z'), (2, NULL, '2026-01-01 00:01Z');
 SELECT window_end, list, ranges, n FROM p_lists ORDER BY window_end;
 
+-- What a session keeps for the next windows does not grow with the number of windows that it has closed.
+CREATE UNLOGGED TABLE steady (key text, n numeric, ts timestamptz);
+SELECT eddy.create_stream('steady', event_time => 'ts');
+SELECT eddy.create_continuous_view('steady_hop', $$ SELECT key, w.window_end, sum(n) AS total
+    FROM steady, eddy.hop(ts, '1 s', '16 s') w GROUP BY key, w.window_end $$, emit => 'on_close');
+SELECT eddy.create_continuous_view('steady_cumulate', $$ SELECT key, w.window_end, sum(n) AS total
+    FROM steady, eddy.cumulate(ts, '1 s', '16 s') w GROUP BY key, w.window_end $$, emit => 'on_close');
+\set ECHO none
+SELECT format('INSERT INTO steady VALUES (%L, %s, at(%s))', repeat('k', 200), g, g) FROM generate_series(1, 200) g \gexec
+\set ECHO all
+SELECT max(used_bytes) < 8000 AS steady FROM pg_backend_memory_contexts WHERE name = 'pg_eddy panes';
+
 SET client_min_messages = warning;
 DROP SCHEMA panes CASCADE;
 DROP ROLE panes_reader;

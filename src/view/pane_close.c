@@ -329,7 +329,7 @@ store_block(void *arg)
 					  sums->tail[i].isnull);
 		eddy_upsert_add(upsert, ExecStoreVirtualTuple(row));
 		eddy_pane_add(&c->work, c->mcxt, &sums->middle, sums->tail);
-		sums->tail = NULL;
+		eddy_pane_free(&c->work, &sums->tail);
 		if (sums == c->last)
 			break;
 	}

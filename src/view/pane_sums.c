@@ -137,6 +137,8 @@ remove_key(EddyPaneSums *c, EddyKeySums *sums)
 	for (int i = 0; i < c->nkeys; i++)
 		if (!sums->nulls[i] && !TupleDescAttr(c->desc, PANE_KEY - 1 + i)->attbyval)
 			pfree(DatumGetPointer(sums->keys[i]));
+	eddy_pane_free(&c->work, &sums->middle);
+	eddy_pane_free(&c->work, &sums->tail);
 	pfree(sums);
 }
 
@@ -358,7 +360,7 @@ eddy_pane_sums_open_head_block(void *arg)
 	{
 		sums->heads = NULL;
 		sums->nheads = sums->max_heads = sums->next = 0;
-		sums->middle = NULL;	/* its memory goes with the range */
+		eddy_pane_free(&c->work, &sums->middle);
 	}
 	c->head_end = eddy_panes_next_block(c->panes, c->start);
 	eddy_pane_sums_read_range(c, PANE_PANES, c->start, Min(c->head_end, counted), read_head);
@@ -508,13 +510,15 @@ eddy_pane_sums_remove_empty(EddyPaneSums *c)
 
 /* ---- all sums ---- */
 
-/* eddy_pane_sums_clear leaves no keys; the memory of their sums goes with the range. */
+/* eddy_pane_sums_clear leaves no keys. Their memory is freed: sums can be kept for many ranges. */
 void
 eddy_pane_sums_clear(EddyPaneSums *c)
 {
-	c->tree = make_tree(c);
-	c->nsums = 0;
-	c->greatest = NULL;
+	RBTreeIterator walk;
+	EddyKeySums *sums;
+
+	while ((sums = eddy_pane_sums_first(c, &walk)) != NULL)
+		remove_key(c, sums);
 }
 
 EddyPaneSums *

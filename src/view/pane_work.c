@@ -84,11 +84,17 @@ is_lost(const EddyPaneWork *work, int i, const EddyState *states)
 }
 
 static void
-set_null(const EddyPaneWork *work, int i, EddyState *state)
+free_value(const EddyPaneWork *work, int i, EddyState *state)
 {
 	if (!state->isnull &&
 		!TupleDescAttr(work->desc, work->plan->aggs[i].state_column - 1)->attbyval)
 		pfree(DatumGetPointer(state->value));
+}
+
+static void
+set_null(const EddyPaneWork *work, int i, EddyState *state)
+{
+	free_value(work, i, state);
 	state->value = (Datum) 0;
 	state->isnull = true;
 }
@@ -183,6 +189,17 @@ eddy_pane_add(EddyPaneWork *work, MemoryContext mcxt, EddyState **sum, const Edd
 			add_converted(work, mcxt, i, total, &states[i]);
 	}
 	MemoryContextReset(work->combiner->mcxt);
+}
+
+void
+eddy_pane_free(const EddyPaneWork *work, EddyState **sum)
+{
+	if (*sum == NULL)
+		return;
+	for (int i = 0; i < work->plan->naggs; i++)
+		free_value(work, i, &(*sum)[i]);
+	pfree(*sum);
+	*sum = NULL;
 }
 
 /* ---- rows of windows ---- */

@@ -37,6 +37,9 @@ extern EddyState *eddy_pane_copy(const EddyPaneWork *work, TupleTableSlot *row);
 extern void eddy_pane_add(EddyPaneWork *work, MemoryContext mcxt, EddyState **sum,
 						  const EddyState *states);
 
+/* Frees such a sum, which becomes NULL. */
+extern void eddy_pane_free(const EddyPaneWork *work, EddyState **sum);
+
 /*
  * Computes the row of a key and a window in work->result, from the states of its parts, of which
  * NULL ones are empty. False if HAVING is. The row is valid until the next call.
