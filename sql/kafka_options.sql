@@ -27,6 +27,28 @@ ALTER SERVER kafka_options OPTIONS (DROP "client.rack");
 -- The option "bootstrap.servers" is required.
 CREATE SERVER kafka_none FOREIGN DATA WRAPPER eddy_kafka;
 CREATE SERVER kafka_none FOREIGN DATA WRAPPER eddy_kafka OPTIONS ("bootstrap.servers" ' , ');
+
+-- Its items are addresses of brokers. librdkafka would take port 90921 for 25385, and ignore others.
+CREATE SERVER kafka_none FOREIGN DATA WRAPPER eddy_kafka OPTIONS ("bootstrap.servers" 'kafka:90921');
+CREATE SERVER kafka_none FOREIGN DATA WRAPPER eddy_kafka OPTIONS ("bootstrap.servers" 'kafka-1:9092, kafka://kafka-2:9092');
+\set VERBOSITY terse
+SELECT eddy._kafka_fdw_validator(ARRAY['bootstrap.servers=' || item], 'pg_foreign_server'::regclass) FROM unnest(ARRAY[
+    'kafka', 'a:9092,b:9092', ' a:9092 ,, b ', '127.0.0.1:9092', '[::1]:9092', 'fe80::1', 'SSL://a_b.example:9093', 'plaintext://[::1]']) AS item;
+DO $$
+DECLARE
+    item text;
+BEGIN
+    FOREACH item IN ARRAY ARRAY['a:', 'a:b', ':9092', 'a:0', 'a b', 'a 9092', 'a;9092', 'a:9092;b:9092', '10.0.0.0/8', 'http://a', 'ssl//a',
+        '[::1', '[::1]9092', '1.2.3', 'a:9092,b:65536', '://a', 'a/b'] LOOP
+        BEGIN
+            PERFORM eddy._kafka_fdw_validator(ARRAY['bootstrap.servers=' || item], 'pg_foreign_server'::regclass);
+            RAISE EXCEPTION 'accepted: %', item;
+        EXCEPTION WHEN invalid_parameter_value THEN
+            NULL;
+        END;
+    END LOOP;
+END $$;
+\set VERBOSITY default
 ALTER SERVER kafka_options OPTIONS (DROP "bootstrap.servers");
 
 -- For an unrecognized option, the closest match is suggested.

@@ -25,6 +25,7 @@
 
 #define DEFAULT_PORT "9092"
 #define BROKER_SEPARATORS ", \t\r\n\""
+#define BROKER_BLANKS " \t\r\n"
 
 typedef struct Address
 {
@@ -262,6 +263,53 @@ check_list(const char *allowed, char *item, size_t size)
 		p += len;
 	}
 	return true;
+}
+
+/* The item of a bootstrap list that begins at text, which ends at the next comma. */
+static bool
+check_address(char *text)
+{
+	static const char *const protocols[] = {"plaintext", "ssl", "sasl_plaintext", "sasl_ssl"};
+	char	   *scheme = strstr(text, "://");
+	char	   *host;
+	char	   *port;
+	bool		known = scheme == NULL;
+
+	for (int i = 0; i < (int) lengthof(protocols) && !known; i++)
+		known = strlen(protocols[i]) == (size_t) (scheme - text) &&
+			pg_strncasecmp(text, protocols[i], scheme - text) == 0;
+	if (scheme)
+		text = scheme + 3;
+	if (!known || strchr(text, '/') != NULL ||
+		(text[0] == '[' && (strchr(text, ']') == NULL ||
+							(strchr(text, ']')[1] != '\0' && strchr(text, ']')[1] != ':'))))
+		return false;
+	split_host(text, &host, &port);
+	return is_host(host) && (port == NULL || is_port(port));
+}
+
+/*
+ * eddy_broker_list_check_bootstrap returns the first item that is no address of a broker, or NULL. librdkafka
+ * would ignore it, or connect to another port: it takes ports modulo 65536. The result is palloc'ed.
+ */
+const char *
+eddy_broker_list_check_bootstrap(const char *bootstrap)
+{
+	char	   *rest = pstrdup(bootstrap);
+	char	   *item;
+
+	while ((item = strsep(&rest, ",")) != NULL)
+	{
+		size_t		len;
+
+		item += strspn(item, BROKER_BLANKS);
+		len = strlen(item);
+		while (len > 0 && strchr(BROKER_BLANKS, item[len - 1]) != NULL)
+			item[--len] = '\0';
+		if (len > 0 && !check_address(pstrdup(item)))
+			return item;
+	}
+	return NULL;
 }
 
 /* An item that is misspelt would allow less than was meant, or nothing at all. */

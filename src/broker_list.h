@@ -17,6 +17,7 @@ typedef struct EddyBrokerList EddyBrokerList;
 /* Check hook of the setting: every item must be understood. */
 extern bool eddy_broker_list_check_setting(char **newval, void **extra, GucSource source);
 
+extern const char *eddy_broker_list_check_bootstrap(const char *bootstrap);
 extern EddyBrokerList *eddy_broker_list_parse(const char *allowed);
 extern void eddy_broker_list_free(EddyBrokerList *list);
 extern const char *eddy_broker_list_refused(const EddyBrokerList *list, const char *bootstrap);

@@ -29,6 +29,7 @@
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 
+#include "broker_list.h"
 #include "closest_match.h"
 #include "kafka/properties.h"
 #include "settings.h"
@@ -568,6 +569,17 @@ check_option(Oid catalog, const char *name, const char *value)
 				 errmsg("invalid value for option \"%s\"", name),
 				 errdetail("It names no broker."),
 				 errhint("Give one or more addresses as host:port, separated by commas.")));
+	if (strcmp(name, "bootstrap.servers") == 0)
+	{
+		const char *item = eddy_broker_list_check_bootstrap(value);
+
+		if (item)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid value for option \"%s\"", name),
+					 errdetail("\"%s\" is not the address of a broker.", item),
+					 errhint("Give one or more addresses as host:port, separated by commas.")));
+	}
 
 	if (strcmp(main_name(name), "sasl.mechanisms") == 0 &&
 		!eddy_kafka_mechanism_is_allowed(value))
