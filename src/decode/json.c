@@ -92,6 +92,19 @@ refuse_json(EddyDecodeError *error, EddyJsonStatus status)
 	}
 }
 
+/*
+ * refuse_message fills the error for a message that is not JSON from its beginning. Serializers of
+ * schema registries begin each message with a zero byte and the number of its schema.
+ */
+static bool
+refuse_message(EddyDecodeError *error, EddyJsonStatus status, const char *data, size_t len)
+{
+	if (len > 0 && data[0] == '\0')
+		return eddy_decode_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+								  "message is not valid JSON: it begins with a zero byte, as messages for a schema registry do");
+	return refuse_json(error, status);
+}
+
 /* refuse_escape fills the error for a string that cannot be a value in PostgreSQL. */
 static bool
 refuse_escape(EddyDecodeError *error, const EddyValueColumn *column, EddyJsonEscape escape)
@@ -592,13 +605,13 @@ decode_message(JsonDecoder *decoder, const EddyDecodeMessage *message, EddyDecod
 					(errcode(ERRCODE_OUT_OF_MEMORY),
 					 errmsg("out of memory"),
 					 errdetail("Failed while indexing a JSON message of %zu bytes.", len)));
-		return refuse_json(error, status);
+		return refuse_message(error, status, data, len);
 	}
 
 	if (unlikely(eddy_json_peek(&row.cursor) != '{'))
 	{
 		if (!eddy_json_skip(&row.cursor, 0))
-			return refuse_json(error, row.cursor.status);
+			return refuse_message(error, row.cursor.status, data, len);
 		return eddy_decode_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 								  "message is not a JSON object");
 	}

@@ -292,6 +292,7 @@ EddyValueResult
 eddy_value_from_string(const EddyValueColumn *column, EddyTimeFormat time_format, const char *s,
 					   uint32 len, Datum *value)
 {
+	EddyValueResult result;
 	EddyNumber number;
 	bool		truth;
 
@@ -323,7 +324,11 @@ eddy_value_from_string(const EddyValueColumn *column, EddyTimeFormat time_format
 			if (time_format != EDDY_TIME_ISO &&
 				eddy_decode_scan_number(s, s + len, false, &number) == s + len)
 				return eddy_value_time_from_number(column, time_format, &number, value);
-			return eddy_value_parse_time(column, s, len, value);
+			result = eddy_value_parse_time(column, s, len, value);
+			if (unlikely(result == EDDY_VALUE_INVALID) &&
+				eddy_decode_scan_number(s, s + len, false, &number) == s + len)
+				return EDDY_VALUE_NO_UNIT;
+			return result;
 		case EDDY_VALUE_UUID:
 			return store_uuid(s, len, value);
 		case EDDY_VALUE_BYTEA:
@@ -359,6 +364,10 @@ eddy_value_report(EddyDecodeError *error, const EddyValueColumn *column, EddyVal
 		case EDDY_VALUE_TOO_LONG:
 			error->sqlerrcode = ERRCODE_STRING_DATA_RIGHT_TRUNCATION;
 			format = "value too long for column \"%s\" of type %s";
+			break;
+		case EDDY_VALUE_NO_UNIT:
+			error->sqlerrcode = ERRCODE_INVALID_DATETIME_FORMAT;
+			format = "invalid value for column \"%s\" of type %s: a number requires the option \"timestamps\"";
 			break;
 		default:
 			error->sqlerrcode = is_time ? ERRCODE_INVALID_DATETIME_FORMAT :

@@ -53,7 +53,8 @@ typedef enum EddyValueResult
 	EDDY_VALUE_OK,
 	EDDY_VALUE_INVALID,			/* not in a form of the type */
 	EDDY_VALUE_RANGE,			/* in the right form, but out of range */
-	EDDY_VALUE_TOO_LONG			/* longer than char(n) or varchar(n) */
+	EDDY_VALUE_TOO_LONG,		/* longer than char(n) or varchar(n) */
+	EDDY_VALUE_NO_UNIT			/* a number for a time, without the option that gives its unit */
 } EddyValueResult;
 
 typedef struct EddyValueColumn

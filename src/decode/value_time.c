@@ -326,7 +326,7 @@ eddy_value_time_from_number(const EddyValueColumn *column, EddyTimeFormat time_f
 			shift = 0;
 			break;
 		default:
-			return EDDY_VALUE_INVALID;
+			return EDDY_VALUE_NO_UNIT;
 	}
 	if (number->digits > 19)
 		return number->digits - number->fraction + number->exponent > 18 - shift ?

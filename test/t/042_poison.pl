@@ -124,7 +124,12 @@ my @cases = (
 	[ 'wrong address', '22P02', '{"id": 1, "network": "secret"}' ],
 	[ 'wrong bit string', '22', '{"id": 1, "mask": "secret"}' ],
 	[ 'object for an array', '22', '{"id": 1, "list": {"a": 1}}' ],
-	[ 'ragged array', '22', '{"id": 1, "list": [[1, 2], [3]]}' ],);
+	[ 'ragged array', '22', '{"id": 1, "list": [[1, 2], [3]]}' ],
+	[ 'message for a schema registry', '22P02', "\x00\x00\x00\x00\x01{\"id\": 1}" ],
+	[ 'Avro', '22P02', "\x00\x00\x00\x00\x01\x02\xf6\x0eabc" ],
+	[ 'number for a timestamp', '22007', '{"id": 1, "at": 1767225600000}' ],
+	[ 'digits for a timestamp', '22007', '{"id": 1, "at": "1767225600000"}' ],
+	[ 'number for a date', '22007', '{"id": 1, "day": 20000}' ],);
 
 #
 # dead_letter
@@ -182,6 +187,14 @@ is( sql($node,
 	'a long message is stored completely, and its content is not in the error');
 is(sql($node, q{SELECT count(*) FROM eddy.dead_letters WHERE error ~ 'secret'}),
 	'0', 'no error quotes the content of its message');
+
+# errors that say what to do
+is( sql($node, q{SELECT count(*) FROM eddy.dead_letters
+		WHERE error = 'message is not valid JSON: it begins with a zero byte, as messages for a schema registry do'}),
+	'3', 'messages for a schema registry are recognized');
+is( sql($node, q{SELECT count(*) FROM eddy.dead_letters
+		WHERE error ~ '^invalid value for column "(at|day)" of type .*: a number requires the option "timestamps"$'}),
+	'3', 'numbers for times are recognized');
 
 #
 # skip
