@@ -121,6 +121,9 @@ GRANT SELECT ON eddy._per_kind_def TO regress_eddy_bob;
 \set VERBOSITY default
 RESET ROLE;
 DROP VIEW eddy._per_kind_def;
+-- a superuser, who may do all that the owner of the view may not
+INSERT INTO internal_test.per_kind (kind) VALUES ('c');
+UPDATE internal_test.per_kind SET count = 1;
 
 -- The same commands in a function of the view, which runs with the privileges of its owner during a batch.
 SET ROLE regress_eddy_ann;

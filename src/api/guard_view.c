@@ -51,6 +51,7 @@
 #include "apply/apply.h"
 #include "catalog/eddy_catalog.h"
 #include "compat.h"
+#include "owner.h"
 #include "view/view.h"
 #include "worker/worker.h"
 
@@ -238,8 +239,24 @@ object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg
 /* ---- writing ---- */
 
 /*
- * Checks a statement that writes to a state table, before the server checks its privileges. A
- * missing privilege on the public view is reported by the server.
+ * Refuses to write through a view to its result. A missing privilege on the view is reported by the
+ * server.
+ */
+static void
+refuse_result(const EddyView *view, AclMode through)
+{
+	if (pg_class_aclmask(view->relid, GetUserId(), through, ACLMASK_ALL) != through)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot write to the result of a continuous view"),
+			 errdetail("View \"%s\" shows results computed from the rows of a stream.",
+					   get_rel_name(view->relid)),
+			 errhint("Write to the stream, or use DELETE to remove groups that are no longer needed.")));
+}
+
+/*
+ * Checks a statement that writes to a state table, before the server checks its privileges.
  */
 static void
 check_target(PlannedStmt *stmt, Oid relid)
@@ -259,11 +276,18 @@ check_target(PlannedStmt *stmt, Oid relid)
 			eddy_view_check_delete(view);
 		eddy_view_allow_delete(relid);
 	}
+	direct = eddy_compat_required_privileges(stmt, relid);
+	direct &= ACL_INSERT | ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE;
+	through = view ? eddy_compat_required_privileges(stmt, view->relid) : 0;
+	through &= ACL_INSERT | ACL_UPDATE | ACL_DELETE;
+	/* of the view of another role, the server would report what its owner may not */
+	if ((through & (ACL_INSERT | ACL_UPDATE)) &&
+		eddy_owner_of_relation(view->relid) != GetUserId())
+		refuse_result(view, through);
 	if (eddy_guard_is_trusted())
 	{
 		/* pg_restore of a dump that was made with --inserts */
-		if ((view || relid == eddy_catalog_relid(EDDY_CATALOG_VIEW)) &&
-			(eddy_compat_required_privileges(stmt, relid) & ACL_INSERT))
+		if ((view || relid == eddy_catalog_relid(EDDY_CATALOG_VIEW)) && (direct & ACL_INSERT))
 			eddy_worker_note_restore();
 		if (view == NULL)
 		{
@@ -274,21 +298,10 @@ check_target(PlannedStmt *stmt, Oid relid)
 	}
 	if (view == NULL)
 		return;
-	direct = eddy_compat_required_privileges(stmt, relid);
-	through = eddy_compat_required_privileges(stmt, view->relid);
-	direct &= ACL_INSERT | ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE;
-	through &= ACL_INSERT | ACL_UPDATE | ACL_DELETE;
 	if (through != 0)
 	{
-		if (direct == ACL_DELETE && (through & ACL_DELETE))
-			return;
-		if (pg_class_aclmask(view->relid, GetUserId(), through, ACLMASK_ALL) == through)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("cannot write to the result of a continuous view"),
-					 errdetail("View \"%s\" shows results computed from the rows of a stream.",
-							   get_rel_name(view->relid)),
-					 errhint("Write to the stream, or use DELETE to remove groups that are no longer needed.")));
+		if (direct != ACL_DELETE)
+			refuse_result(view, through);
 		return;
 	}
 	if (direct != 0)
