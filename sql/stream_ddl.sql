@@ -165,6 +165,20 @@ SELECT 900003, 'child_to_be'::regclass, 'kafka', 'topic', 'json', 'earliest', NU
 INSERT INTO eddy._partition VALUES (900003, 0, 10, 0, 10, '4713-01-01 BC', 10, 0, 0, now());
 SELECT watermark, idle FROM eddy.partitions WHERE source = 900003;
 
+-- errors name continuous views, not the objects behind them, whose names are numbered if several views have the same name
+CREATE UNLOGGED TABLE ddl_test.shipments (id int, note text, at timestamptz);
+SELECT eddy.create_stream('ddl_test.shipments', event_time => 'at');
+SELECT eddy.create_continuous_view('ddl_test.per_note', 'SELECT id, count(*) FROM ddl_test.shipments GROUP BY id');
+SELECT eddy.create_continuous_view('ddl_test_two.per_note', 'SELECT note, count(*) FROM ddl_test.shipments GROUP BY note');
+ALTER TABLE ddl_test.shipments ALTER note TYPE varchar(10);
+ALTER TABLE ddl_test.shipments DROP note;
+-- rows that are kept as a whole; other columns can be added
+SELECT eddy.create_continuous_view('ddl_test.all_rows', 'SELECT s AS shipment FROM ddl_test.shipments s');
+ALTER TABLE ddl_test.shipments ADD cost numeric DEFAULT random();
+ALTER TABLE ddl_test.shipments ADD cost numeric;
+INSERT INTO ddl_test.shipments VALUES (1, 'a', '2026-01-01Z', 2);
+TABLE ddl_test.all_rows;
+
 DROP SCHEMA ddl_test, ddl_test_two CASCADE;
 SELECT count(*) FROM eddy._partition WHERE source = 900003;
 DROP ACCESS METHOD heap_twin;

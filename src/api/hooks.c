@@ -467,6 +467,8 @@ run_alter_table(Command *command)
 		FlushErrorState();
 		if (eddy_view_show_names(error, names) && error->hint == NULL)
 			error->hint = pstrdup("Use eddy.replace_continuous_view with a query that does not use the column, or drop the continuous view.");
+		else if (eddy_view_show_row_type(error))
+			error->hint = pstrdup("Drop the continuous view before, and create it again. Its query can convert rows with to_jsonb instead of keeping their type.");
 		ReThrowError(error);
 	}
 	PG_END_TRY();

@@ -21,6 +21,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -29,13 +31,12 @@
 #include "catalog/indexing.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
 #include "commands/tablecmds.h"
+#include "lib/stringinfo.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -233,13 +234,31 @@ eddy_view_bind_definitions(void)
 
 /* ---- dropping ---- */
 
+/* True for a character that continues a name that is not quoted. */
+static bool
+continues_name(char c)
+{
+	return IS_HIGHBIT_SET(c) || isalnum((unsigned char) c) || c == '_' || c == '$';
+}
+
+/* Replaces a description, but not where it is only the beginning of that of another object. */
 static char *
 replace_all(const char *subject, const char *from, const char *to)
 {
-	return TextDatumGetCString(DirectFunctionCall3Coll(replace_text, C_COLLATION_OID,
-													   CStringGetTextDatum(subject),
-													   CStringGetTextDatum(from),
-													   CStringGetTextDatum(to)));
+	StringInfoData result;
+	const char *found;
+
+	initStringInfo(&result);
+	while ((found = strstr(subject, from)) != NULL)
+	{
+		const char *end = found + strlen(from);
+
+		appendBinaryStringInfo(&result, subject, found - subject);
+		appendStringInfoString(&result, continues_name(*end) ? from : to);
+		subject = end;
+	}
+	appendStringInfoString(&result, subject);
+	return result.data;
 }
 
 /* Adds the state tables that still exist to objects. */
@@ -327,6 +346,43 @@ eddy_view_show_names(ErrorData *error, const List *names)
 			error->detail_log = replace_all(error->detail_log, name->hidden, name->shown);
 	}
 	return found;
+}
+
+/*
+ * eddy_view_show_row_type replaces a state table in the error of a command that would rewrite a
+ * stream whose rows are kept as a whole; true if the error is such a one.
+ */
+bool
+eddy_view_show_row_type(ErrorData *error)
+{
+	ListCell   *lv;
+	ListCell   *lt;
+
+	if (error->message_id == NULL ||
+		strcmp(error->message_id, "cannot alter table \"%s\" because column \"%s.%s\" uses its row type") != 0)
+		return false;
+	foreach(lv, eddy_catalog_list_all_views())
+	{
+		const EddyView *view = lfirst(lv);
+		const char *name = get_rel_name(view->relid);
+
+		foreach(lt, view->state_tables)
+		{
+			const char *table = get_rel_name(lfirst_oid(lt));
+			char	   *from = table ? psprintf("\"%s.", table) : NULL;
+			char	   *found = from ? strstr(error->message, from) : NULL;
+			char	   *end = found ? strchr(found + strlen(from), '"') : NULL;
+
+			if (name == NULL || end == NULL)
+				continue;
+			error->message = psprintf("%.*s\"%.*s\" of continuous view \"%s\"%s",
+									  (int) (found - error->message), error->message,
+									  (int) (end - found - strlen(from)), found + strlen(from),
+									  name, end + 1);
+			return true;
+		}
+	}
+	return false;
 }
 
 /* ---- deleting ---- */

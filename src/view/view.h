@@ -218,6 +218,7 @@ extern void eddy_view_cleanup_dropped(DropBehavior behavior,
 extern void eddy_view_sync(Oid part);
 extern List *eddy_view_list_definitions(void);
 extern bool eddy_view_show_names(ErrorData *error, const List *names);
+extern bool eddy_view_show_row_type(ErrorData *error);
 extern void eddy_view_bind_definitions(void);
 
 /* ---- changes that are kept for eddy.changes (change_keep.c, change_read.c) ---- */
