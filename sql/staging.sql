@@ -113,3 +113,18 @@ DROP TABLE events, busy, ticks, "Quoted ""Name", a_table_with_a_name_that_is_as_
 DROP SCHEMA regress_eddy_two;
 SELECT count(*) FROM eddy._segment g WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = g.segment);
 SELECT count(*) FROM pg_class WHERE relnamespace = 'eddy'::regnamespace AND relname ~ '(events|ticks|Name|tabl)_segment';
+
+-- After the clock was set back, segments with times in the future would stay until these have come: they are corrected.
+CREATE UNLOGGED TABLE clocked (id int);
+SELECT eddy.create_stream('clocked');
+UPDATE eddy._segment SET opened_at = '3000-01-01Z', closed_at = '3000-01-02Z' WHERE stream = 'clocked'::regclass;
+DO $$
+BEGIN
+    FOR i IN 1 .. 600 LOOP
+        EXIT WHEN NOT EXISTS (SELECT FROM eddy._segment WHERE stream = 'clocked'::regclass AND greatest(opened_at, closed_at) > now() + interval '1 day');
+        COMMIT;
+        PERFORM pg_sleep(0.05);
+    END LOOP;
+END $$;
+SELECT count(*) FILTER (WHERE greatest(opened_at, closed_at) > now()) AS later FROM eddy._segment WHERE stream = 'clocked'::regclass;
+DROP TABLE clocked;

@@ -79,6 +79,9 @@
 #define LOCK_WAIT_MAX 2000
 #define LOCK_WAIT_INTERVAL (INT64CONST(10) * USECS_PER_SEC)
 
+/* Times that another process has written can be so much later than those of this one. */
+#define CLOCK_TOLERANCE (INT64CONST(10) * USECS_PER_SEC)
+
 /* Notes of horizons per stream: rows are kept for up to a quarter of retention longer. */
 #define NOTES 4
 #define NOTE_SPAN_MIN (INT64CONST(10) * USECS_PER_SEC)
@@ -270,7 +273,8 @@ compute_lock_wait(StreamState *state, int nsegments, TimestampTz now)
 {
 	int			added = nsegments - EDDY_STREAM_SEGMENTS;
 
-	if (added <= 0 || now < state->waited_at + LOCK_WAIT_INTERVAL)
+	if (added <= 0 ||
+		(now >= state->waited_at && now < state->waited_at + LOCK_WAIT_INTERVAL))
 		return 0;
 	state->waited_at = now;
 	return Min(added * LOCK_WAIT_PER_SEGMENT, LOCK_WAIT_MAX);
@@ -387,6 +391,33 @@ adjust_count(const EddyStream *stream, List *segments, EddySegment *empty, int n
 }
 
 /*
+ * The clock may have been set back: a time in the future becomes the present, or a segment would be
+ * kept until it comes, and the current one would be filled until then. True if a segment has changed.
+ */
+static bool
+correct_times(List *segments, TimestampTz now)
+{
+	ListCell   *lc;
+
+	foreach(lc, segments)
+	{
+		EddySegment *segment = lfirst(lc);
+		bool		opened = segment->state != EDDY_SEGMENT_EMPTY &&
+			segment->opened_at > now + CLOCK_TOLERANCE;
+		bool		closed = segment->state == EDDY_SEGMENT_CLOSED &&
+			segment->closed_at > now + CLOCK_TOLERANCE;
+
+		if (opened)
+			segment->opened_at = now;
+		if (closed)
+			segment->closed_at = now;
+		if (opened || closed)
+			return eddy_catalog_update_segment(segment);
+	}
+	return false;
+}
+
+/*
  * maintain_segments performs the first kind of action that is due for the segments of a stream
  * and returns true, to be called again in a new transaction: so no segment is
  * locked while closing the current one waits for a writer's row lock. (The catalog rows
@@ -413,7 +444,8 @@ maintain_segments(StreamState *state, const EddyStream *stream, TimestampTz *nex
 			nempty++;
 		}
 	}
-	return empty_expired(state, stream, segments, now, next) ||
+	return correct_times(segments, now) ||
+		empty_expired(state, stream, segments, now, next) ||
 		close_current(stream, segments, nempty > 0, now, next) ||
 		adjust_count(stream, segments, empty, nempty, now);
 }
@@ -486,6 +518,9 @@ note_horizon(StreamState *state, const EddyStream *stream, TimestampTz now, Time
 
 	if (state->sweeping)
 		return;
+	/* the clock may have been set back */
+	for (int i = 0; i < state->nnotes; i++)
+		state->notes[i].at = Min(state->notes[i].at, now);
 	if (state->nnotes > 0 && now >= state->notes[0].at + age)
 	{
 		state->sweeping = true;

@@ -61,6 +61,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "local_setting.h"
+#include "monotonic.h"
 #include "settings.h"
 #include "subtransaction.h"
 #include "transaction_error.h"
@@ -725,7 +726,7 @@ open_readers(void)
 static void
 wait_after_crash(void)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), crash_delay);
+	int64		end = eddy_monotonic_real() + INT64CONST(1000) * crash_delay;
 	ListCell   *lc;
 
 	foreach(lc, readers)
@@ -736,8 +737,8 @@ wait_after_crash(void)
 			eddy_reader_show_error(worker, eddy_attempt_describe(worker), ERRCODE_CRASH_SHUTDOWN);
 	}
 	crash_delay = 0;
-	while (GetCurrentTimestamp() < end)
-		wait_for(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end) + 1);
+	while (eddy_monotonic_real() < end)
+		wait_for((long) (Max(end - eddy_monotonic_real(), 0) / 1000) + 1);
 }
 
 /* One session. True if the process is to end. */

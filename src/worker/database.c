@@ -46,6 +46,7 @@
 #include "catalog/eddy_catalog.h"
 #include "clock.h"
 #include "compat.h"
+#include "monotonic.h"
 #include "stream/stream.h"
 #include "settings.h"
 #include "subtransaction.h"
@@ -432,26 +433,29 @@ set_commits(void)
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
 }
 
-/* When each part of the work is due again. */
+/*
+ * When each part of the work is due again, on the monotonic clock: nothing must wait until a clock
+ * that was set back has caught up.
+ */
 typedef struct Schedule
 {
-	TimestampTz workers;		/* comparing the workers that should run with those that do */
-	TimestampTz housekeeping;
-	TimestampTz deferred;		/* merging what users' statements have left to this process */
-	TimestampTz tick;
-	TimestampTz view_tick;
+	int64		workers;		/* comparing the workers that should run with those that do */
+	int64		housekeeping;
+	int64		deferred;		/* merging what users' statements have left to this process */
+	int64		tick;
+	int64		view_tick;
 } Schedule;
 
-static TimestampTz
+static int64
 in_msec(long msec)
 {
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), msec);
+	return eddy_monotonic_real() + msec * INT64CONST(1000);
 }
 
 static bool
-is_due(TimestampTz time)
+is_due(int64 time)
 {
-	return GetCurrentTimestamp() >= time;
+	return eddy_monotonic_real() >= time;
 }
 
 /* Starts the workers that should run. False if the database does not have the extension. */
@@ -535,12 +539,12 @@ static bool
 wait_until_due(const Schedule *next)
 {
 	static uint32 wait_event = 0;
-	TimestampTz until = Min(Min(next->workers, next->housekeeping),
+	int64		until = Min(Min(next->workers, next->housekeeping),
 							Min(Min(next->tick, next->view_tick), next->deferred));
 
 	pgstat_report_stat(true);
 	return (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					  TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until) + 1,
+					  (long) (Max(until - eddy_monotonic_real(), 0) / 1000) + 1,
 					  eddy_compat_wait_event(&wait_event, "EddyDatabaseMain")) &
 			WL_LATCH_SET) != 0;
 }

@@ -38,6 +38,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "monotonic.h"
 #include "transaction_error.h"
 #include "view/view.h"
 #include "worker/process.h"
@@ -234,13 +235,13 @@ static EddyOutcome
 wait_after_crash(long delay)
 {
 	static uint32 wait_event = 0;
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
+	int64		end = eddy_monotonic_real() + INT64CONST(1000) * delay;
 	EddyOutcome outcome = EDDY_CONTINUE;
 
-	while (outcome != EDDY_LEAVE && GetCurrentTimestamp() < end)
+	while (outcome != EDDY_LEAVE && eddy_monotonic_real() < end)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end) + 1,
+						 (long) (Max(end - eddy_monotonic_real(), 0) / 1000) + 1,
 						 eddy_compat_wait_event(&wait_event, "EddyBackOff"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
