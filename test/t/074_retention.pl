@@ -5,6 +5,9 @@
 # of the SELECT over the stream, the state table does not grow after its first hours, and consumers of
 # changes receive no deletes for rows that have expired, unless they ask for them, also if they reconnect
 # between two of these transactions.
+#
+# Meanwhile rows of users are stored in another stream, and VACUUM freezes them at once. They are kept for the
+# retention of the stream nevertheless, and are removed then.
 
 use strict;
 use warnings;
@@ -30,6 +33,9 @@ SELECT eddy.create_continuous_view('by_minute', $$
 	SELECT sensor, w.window_start, w.window_end, count(*) AS n, avg(value) AS mean
 	FROM readings, eddy.tumble(at, '1 minute') AS w GROUP BY sensor, w.window_start, w.window_end $$,
 	retention => '2 hours');
+CREATE UNLOGGED TABLE visits (number int);
+SELECT eddy.create_stream('visits', retention => '12 s');
+CREATE TABLE stored_visits (number int, since timestamptz, removed timestamptz);
 SELECT pg_create_logical_replication_slot('silent', 'pg_eddy_cdc');
 SELECT pg_create_logical_replication_slot('asking', 'pg_eddy_cdc');
 });
@@ -66,6 +72,21 @@ WHERE data::json ->> 'op' = 'd' GROUP BY xid});
 	return;
 }
 
+# Adds a row of a user, and notes which of the earlier ones are not stored any more.
+sub store_visit
+{
+	my ($number) = @_;
+
+	sql($node, qq{
+INSERT INTO stored_visits VALUES ($number, clock_timestamp());
+INSERT INTO visits VALUES ($number)});
+	sql($node, 'VACUUM (FREEZE) visits');
+	sql($node, q{
+UPDATE stored_visits s SET removed = clock_timestamp()
+WHERE removed IS NULL AND NOT EXISTS (SELECT FROM visits v WHERE v.number = s.number)});
+	return;
+}
+
 my @early_sizes;
 my @sizes;
 
@@ -84,6 +105,7 @@ SELECT min(window_end) > (SELECT max(at) FROM readings) - interval '2 hours'
 FROM by_minute}, "hour $hour is closed, and rows older than two hours are removed");
 	sql($node, 'VACUUM eddy._by_minute_state');
 	check_changes($hour) if $hour == 4;
+	store_visit($hour);
 	@sizes = sizes();
 	note(sprintf 'hour %d: state table %.1f MB, indexes %.1f MB', $hour, map { $_ / 1e6 } @sizes);
 	@early_sizes = @sizes if $hour == $hours / 2;
@@ -101,5 +123,10 @@ SELECT (SELECT count(*) FROM (TABLE by_minute EXCEPT ALL TABLE expected) d),
 	'0|0|' . 121 * $keys, 'the rows of the last two hours are those of the SELECT');
 cmp_ok($sizes[0], '<=', 1.1 * $early_sizes[0], 'the state table does not grow in the second half of the day');
 cmp_ok($sizes[1], '<=', 1.1 * $early_sizes[1], 'neither do its indexes');
+
+wait_until($node, 'SELECT count(*) = 0 FROM visits WHERE number = 1', 'old rows of users are removed, although they are frozen', 60);
+store_visit($hours + 1);
+is($node->safe_psql('postgres', q{SELECT count(*) FROM stored_visits WHERE removed < since + interval '12 s'}),
+	0, 'not before the retention has passed');
 
 done_testing();
