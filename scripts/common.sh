@@ -101,7 +101,10 @@ build_and_install() {
 }
 
 # server_reports LOG...: prints the failed assertions and reports of UBSan in logs of servers, each with
-# its stack; returns whether there are any.
+# its stack; returns whether there are any. Logs that do not exist are no error.
 server_reports() {
-    grep -hE -A 30 'TRAP:|:[0-9]+:[0-9]+: runtime error: ' "$@" 2>/dev/null
+    local found
+    # the status of grep is that of a failure if a file is missing, whether it has found anything or not
+    found=$(grep -hE -A 30 'TRAP:|:[0-9]+:[0-9]+: runtime error: ' "$@" 2>/dev/null || true)
+    [ -n "$found" ] && printf '%s\n' "$found"
 }
