@@ -46,7 +46,8 @@ eddy_keep_changes(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a continuous view",
-						get_rel_name(relid) ? get_rel_name(relid) : "?")));
+						get_rel_name(relid) ? get_rel_name(relid) : "?"),
+				 errhint("eddy.continuous_views lists the continuous views of this database.")));
 	eddy_worker_wakeup_at_commit(); /* which removes changes */
 	PG_RETURN_VOID();
 }

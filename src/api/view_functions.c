@@ -420,14 +420,18 @@ Datum
 eddy_refuse_state_change(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	EddyView   *view;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" was not called by trigger manager", "eddy._refuse_state_change")));
+	view = eddy_catalog_find_view(RelationGetRelid(trigger->tg_relation));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("cannot write to the result of a continuous view"),
+			 view ? errdetail("View \"%s\" shows results computed from the rows of a stream.",
+							  get_rel_name(view->relid)) :
 			 errdetail("Table \"%s\" contains results computed from the rows of a stream.",
 					   RelationGetRelationName(trigger->tg_relation)),
 			 errhint("Write to the stream, or use DELETE to remove groups that are no longer needed.")));

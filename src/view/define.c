@@ -433,7 +433,9 @@ exists_already(RangeVar *name, Oid schema, bool if_not_exists, Oid *relid)
 	if (!if_not_exists || eddy_catalog_get_view(*relid) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
-				 errmsg("relation \"%s\" already exists", name->relname)));
+				 errmsg("relation \"%s\" already exists", name->relname),
+				 eddy_catalog_get_view(*relid) ?
+				 errhint("Use eddy.replace_continuous_view to replace the query of a continuous view.") : 0));
 	ereport(NOTICE,
 			(errcode(ERRCODE_DUPLICATE_TABLE),
 			 errmsg("continuous view \"%s\" already exists, skipping", name->relname)));

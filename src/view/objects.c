@@ -625,6 +625,7 @@ eddy_view_get(Oid relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a continuous view",
-						get_rel_name(relid) ? get_rel_name(relid) : "?")));
+						get_rel_name(relid) ? get_rel_name(relid) : "?"),
+				 errhint("eddy.continuous_views lists the continuous views of this database.")));
 	return view;
 }

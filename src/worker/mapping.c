@@ -99,6 +99,21 @@ find_column(TupleDesc tupdesc, const char *name)
 	return -1;
 }
 
+/* The JSON pointer for a word that is a path in another notation, such as $.user.id or user.id. */
+static char *
+pointer_for(const char *word)
+{
+	char	   *pointer;
+
+	if (word[0] == '$' && word[1] == '.')
+		word += 2;
+	pointer = psprintf("/%s", word);
+	for (char *c = pointer; *c; c++)
+		if (*c == '.')
+			*c = '/';
+	return pointer;
+}
+
 /* Adds a column that gets metadata of the message. */
 static void
 add_metadata(EddyMapping *mapping, Form_pg_attribute att, const char *word)
@@ -116,6 +131,7 @@ add_metadata(EddyMapping *mapping, Form_pg_attribute att, const char *word)
 						NameStr(att->attname), word),
 				 errdetail("A value is a JSON pointer, which begins with \"/\", or one of the words topic, partition, offset, timestamp, key, headers."),
 				 closest ? errhint("Perhaps you meant \"%s\".", closest) :
+				 strchr(word, '.') ? errhint("Perhaps you meant the field \"%s\".", pointer_for(word)) :
 				 errhint("For a top-level field write \"/%s\".", word)));
 	}
 	for (int i = 0; i < 4 && OidIsValid(metadata_types[what].types[i]); i++)
