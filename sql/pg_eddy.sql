@@ -509,6 +509,12 @@ CREATE FUNCTION eddy.create_stream(relation regclass, event_time name DEFAULT NU
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_create_stream';
 COMMENT ON FUNCTION eddy.create_stream IS 'registers an UNLOGGED table as a stream';
 
+CREATE FUNCTION eddy.alter_stream(stream regclass, delay interval DEFAULT NULL, retention interval DEFAULT NULL,
+    idle_timeout interval DEFAULT NULL, max_future_skew interval DEFAULT NULL, null_event_time text DEFAULT NULL,
+    auto_advance boolean DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_alter_stream';
+COMMENT ON FUNCTION eddy.alter_stream IS 'changes properties of a stream; those that are not specified remain';
+
 CREATE FUNCTION eddy.set_staged_columns(stream regclass, staged_columns name[])
 RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_set_staged_columns';
 COMMENT ON FUNCTION eddy.set_staged_columns IS
@@ -549,6 +555,12 @@ CREATE FUNCTION eddy.attach_kafka(stream regclass, server name, topic text, form
     on_error text DEFAULT 'dead_letter', on_offset_lost text DEFAULT 'stop', options jsonb DEFAULT NULL)
 RETURNS integer LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_attach_kafka';
 COMMENT ON FUNCTION eddy.attach_kafka IS 'attaches a Kafka topic to a stream and returns the number of the source';
+
+CREATE FUNCTION eddy.alter_kafka(stream regclass, topic text, server name DEFAULT NULL, mapping jsonb DEFAULT NULL,
+    on_error text DEFAULT NULL, on_offset_lost text DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eddy_alter_kafka';
+COMMENT ON FUNCTION eddy.alter_kafka IS
+    'changes how a topic is read, and keeps its offsets; what is not specified remains';
 
 CREATE FUNCTION eddy.detach_kafka(stream regclass, topic text)
 RETURNS void LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'eddy_detach_kafka';
@@ -847,7 +859,9 @@ SELECT s.source, s.stream, s.server, s.topic, s.format,
             THEN 'running'
             ELSE 'waiting' END AS state,
        -- an error of a view's expression can quote a row
-       CASE WHEN NOT s.enabled OR NOT has_table_privilege(s.stream, 'SELECT') OR row_security_active(s.stream)
+       CASE WHEN pg_is_in_recovery() AND s.enabled AND t.state IS DISTINCT FROM 'stopped'
+            THEN 'the server is a standby: the source continues after promotion'
+            WHEN NOT s.enabled OR NOT has_table_privilege(s.stream, 'SELECT') OR row_security_active(s.stream)
             THEN NULL
             WHEN s.database <> (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
                  OR s.installation IS DISTINCT FROM (SELECT i.id FROM eddy._installation i)
@@ -1132,7 +1146,8 @@ GRANT EXECUTE ON FUNCTION
     eddy.combine, eddy._combine_refuse, eddy._values, eddy._collect_bytea, eddy._concat_values, eddy._collect_append,
     eddy._collect, eddy._refuse_clock_words, eddy._exact_sum, eddy._exact_sum_add, eddy._exact_sum_combine,
     eddy._exact_sum_numeric, eddy._exact_sum_bigint, eddy._exact_sum_avg,    -- run with the privileges of the owner of a view
-    eddy.create_stream, eddy.set_staged_columns, eddy.drop_stream, eddy.watermark, eddy.advance_watermark, eddy.attach_kafka, eddy.detach_kafka,
+    eddy.create_stream, eddy.alter_stream, eddy.set_staged_columns, eddy.drop_stream, eddy.watermark, eddy.advance_watermark,
+    eddy.attach_kafka, eddy.alter_kafka, eddy.detach_kafka,
     eddy.pause, eddy.resume, eddy.seek, eddy.replay_dead_letters,
     eddy.create_continuous_view, eddy.replace_continuous_view, eddy.drop_continuous_view,
     eddy.create_publication(name, VARIADIC regclass[]), eddy.create_publication(regclass), eddy.changes, eddy.change_token, eddy.keep_changes, eddy.send_snapshot,

@@ -149,6 +149,26 @@ SELECT eddy.detach_kafka('own', 'own');
 DROP TABLE own;
 RESET ROLE;
 
+-- a login is that of the owner of the stream
+CREATE SERVER sources_sasl FOREIGN DATA WRAPPER eddy_kafka
+    OPTIONS ("bootstrap.servers" '127.0.0.1:1', "security.protocol" 'SASL_SSL', "sasl.mechanism" 'SCRAM-SHA-512');
+CREATE UNLOGGED TABLE secured (a integer);
+SELECT eddy.create_stream('secured');
+GRANT USAGE ON FOREIGN SERVER sources_sasl TO regress_eddy_sources;
+ALTER TABLE secured OWNER TO regress_eddy_sources;
+SELECT eddy.attach_kafka('secured', server => 'sources_sasl', topic => 'secured') IS NOT NULL AS attached;
+DO $$
+BEGIN
+    FOR i IN 1 .. 600 LOOP
+        COMMIT;
+        EXIT WHEN (SELECT error IS NOT NULL FROM eddy.sources WHERE stream = 'secured'::regclass);
+        PERFORM pg_sleep(0.05);
+    END LOOP;
+END $$;
+SELECT state, error, sqlstate FROM eddy.sources WHERE stream = 'secured'::regclass;
+DROP TABLE secured;
+DROP SERVER sources_sasl;
+
 -- detach; dropping a stream detaches the remaining sources
 SELECT eddy.detach_kafka('orders', 'ordres');
 SELECT eddy.detach_kafka('orders', 'orders');

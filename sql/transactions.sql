@@ -129,8 +129,10 @@ SELECT eddy.watermark('events') IS NULL AS has_none;
 SELECT message_of('SELECT eddy.' || call) FROM unnest(ARRAY[
     $$create_stream('incoming')$$,
     $$drop_stream('events')$$,
+    $$alter_stream('events', delay => '0')$$,
     $$set_staged_columns('events', '{}')$$,
     $$attach_kafka('events', 'nowhere', 'topic')$$,
+    $$alter_kafka('events', 'topic')$$,
     $$detach_kafka('events', 'topic')$$,
     $$seek('events', 'topic', '"latest"')$$,
     $$pause('events')$$,

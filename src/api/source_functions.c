@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * source_functions.c
- *    SQL-callable functions about sources: attach, detach, pause, resume, seek.
+ *    SQL-callable functions about sources: attach, alter, detach, pause, resume, seek.
  *
  * They check arguments and privileges, change the catalog, and wake the workers when the
  * transaction commits. They never connect to a broker: the worker determines what only a broker
@@ -43,6 +43,7 @@
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(eddy_attach_kafka);
+PG_FUNCTION_INFO_V1(eddy_alter_kafka);
 PG_FUNCTION_INFO_V1(eddy_detach_kafka);
 PG_FUNCTION_INFO_V1(eddy_pause);
 PG_FUNCTION_INFO_V1(eddy_resume);
@@ -167,7 +168,8 @@ check_server(const char *name, Oid owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("server \"%s\" is not a Kafka server", name),
-				 errdetail("Its foreign data wrapper is not \"%s\".", EDDY_FDW)));
+				 errdetail("Its foreign data wrapper is not \"%s\".", EDDY_FDW),
+				 errhint("Create a server with CREATE SERVER ... FOREIGN DATA WRAPPER %s.", EDDY_FDW)));
 	if (eddy_compat_server_aclcheck(server->serverid, GetUserId()) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, name);
 	/* the worker connects as the owner */
@@ -176,7 +178,8 @@ check_server(const char *name, Oid owner)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for foreign server %s", name),
 				 errdetail("The owner of the stream, \"%s\", needs USAGE on it.",
-						   GetUserNameFromId(owner, false))));
+						   GetUserNameFromId(owner, false)),
+				 errhint("Use GRANT USAGE ON FOREIGN SERVER.")));
 }
 
 /* Parses the number of a partition; false if the name is not one. */
@@ -271,7 +274,18 @@ visit_offsets(const char *argument, Jsonb *json, OffsetVisitor visit, void *arg)
 	}
 }
 
-/* ---- attach and detach ---- */
+/* Checks what can be altered of a source. */
+static void
+check_source(Relation stream, const EddySource *source)
+{
+	check_server(source->server, stream->rd_rel->relowner);
+	(void) eddy_argument_choice("argument", "on_error", source->on_error, on_error_values);
+	(void) eddy_argument_choice("argument", "on_offset_lost", source->on_offset_lost,
+								on_offset_lost_values);
+	eddy_kafka_library_load()->check_source(RelationGetDescr(stream), source);
+}
+
+/* ---- attach, alter and detach ---- */
 
 Datum
 eddy_attach_kafka(PG_FUNCTION_ARGS)
@@ -302,21 +316,17 @@ eddy_attach_kafka(PG_FUNCTION_ARGS)
 	source.enabled = true;
 	source.database = MyDatabaseId;
 
-	check_server(source.server, rel->rd_rel->relowner);
 	check_topic(source.topic);
 	source.start = eddy_argument_time_or_word("start", source.start, start_values);
 	if (source.start_offsets)
 		visit_offsets("start_offsets", source.start_offsets, NULL, NULL);
-	(void) eddy_argument_choice("argument", "on_error", source.on_error, on_error_values);
-	(void) eddy_argument_choice("argument", "on_offset_lost", source.on_offset_lost,
-								on_offset_lost_values);
-	eddy_kafka_library_load()->check_source(RelationGetDescr(rel), &source);
+	check_source(rel, &source);
 	if (eddy_catalog_find_source(source.stream, source.topic) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("topic \"%s\" is already attached to stream \"%s\"", source.topic,
 						RelationGetRelationName(rel)),
-				 errhint("Use eddy.detach_kafka first, or eddy.seek to read it again.")));
+				 errhint("Use eddy.alter_kafka to change how it is read, or eddy.seek to read it again.")));
 
 	source.source = eddy_catalog_next_source();
 	eddy_catalog_insert_source(&source);
@@ -366,6 +376,52 @@ lock_source(Oid stream, const char *topic)
 				 closest ? errhint("Perhaps you meant the topic \"%s\".", closest) : 0));
 	}
 	return source;
+}
+
+/* Arguments of eddy.alter_kafka, as in the install script. */
+enum
+{
+	ALTER_STREAM,
+	ALTER_TOPIC,
+	ALTER_SERVER,
+	ALTER_MAPPING,
+	ALTER_ON_ERROR,
+	ALTER_ON_OFFSET_LOST,
+	ALTER_OPTIONS
+};
+
+/*
+ * eddy_alter_kafka changes what the arguments that are not null say, and keeps the offsets. The
+ * worker reads it before its next batch. The state of the source remains, also if it is stopped.
+ */
+Datum
+eddy_alter_kafka(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"stream", "topic"};
+	EddySource *source;
+	Relation	rel;
+
+	PreventCommandIfReadOnly("eddy.alter_kafka()");
+	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
+	source = lock_source(PG_GETARG_OID(ALTER_STREAM),
+						 text_to_cstring(PG_GETARG_TEXT_PP(ALTER_TOPIC)));
+	if (!PG_ARGISNULL(ALTER_SERVER))
+		source->server = pstrdup(NameStr(*PG_GETARG_NAME(ALTER_SERVER)));
+	if (!PG_ARGISNULL(ALTER_MAPPING))
+		source->mapping = PG_GETARG_JSONB_P(ALTER_MAPPING);
+	if (!PG_ARGISNULL(ALTER_ON_ERROR))
+		source->on_error = text_to_cstring(PG_GETARG_TEXT_PP(ALTER_ON_ERROR));
+	if (!PG_ARGISNULL(ALTER_ON_OFFSET_LOST))
+		source->on_offset_lost = text_to_cstring(PG_GETARG_TEXT_PP(ALTER_ON_OFFSET_LOST));
+	if (!PG_ARGISNULL(ALTER_OPTIONS))
+		source->options = PG_GETARG_JSONB_P(ALTER_OPTIONS);
+	rel = table_open(source->stream, NoLock);
+	check_source(rel, source);
+	table_close(rel, NoLock);
+	eddy_catalog_update_source(source);
+	eddy_catalog_forget_source_workers(source);
+	eddy_worker_wakeup_at_commit();
+	PG_RETURN_VOID();
 }
 
 /*

@@ -28,6 +28,7 @@
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(eddy_create_stream);
+PG_FUNCTION_INFO_V1(eddy_alter_stream);
 PG_FUNCTION_INFO_V1(eddy_drop_stream);
 PG_FUNCTION_INFO_V1(eddy_set_staged_columns);
 PG_FUNCTION_INFO_V1(eddy_omitted_columns);
@@ -106,6 +107,49 @@ eddy_create_stream(PG_FUNCTION_ARGS)
 	eddy_stream_create(&stream);
 	/* the table may have been a stream before */
 	eddy_watermark_distrust();
+	eddy_worker_wakeup_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* Arguments of eddy.alter_stream, as in the install script. */
+enum
+{
+	ALTER_STREAM,
+	ALTER_DELAY,
+	ALTER_RETENTION,
+	ALTER_IDLE_TIMEOUT,
+	ALTER_MAX_FUTURE_SKEW,
+	ALTER_NULL_EVENT_TIME,
+	ALTER_AUTO_ADVANCE
+};
+
+/* eddy_alter_stream(regclass, ...) changes the properties whose arguments are not null. */
+Datum
+eddy_alter_stream(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"stream"};
+	EddyStream *stream;
+
+	PreventCommandIfReadOnly("eddy.alter_stream()");
+	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot alter a stream within security-restricted operation")));
+	stream = eddy_stream_lock_to_alter(PG_GETARG_OID(ALTER_STREAM));
+	if (!PG_ARGISNULL(ALTER_DELAY))
+		stream->delay = *PG_GETARG_INTERVAL_P(ALTER_DELAY);
+	if (!PG_ARGISNULL(ALTER_RETENTION))
+		stream->retention = *PG_GETARG_INTERVAL_P(ALTER_RETENTION);
+	if (!PG_ARGISNULL(ALTER_IDLE_TIMEOUT))
+		stream->idle_timeout = *PG_GETARG_INTERVAL_P(ALTER_IDLE_TIMEOUT);
+	if (!PG_ARGISNULL(ALTER_MAX_FUTURE_SKEW))
+		stream->max_future_skew = *PG_GETARG_INTERVAL_P(ALTER_MAX_FUTURE_SKEW);
+	if (!PG_ARGISNULL(ALTER_NULL_EVENT_TIME))
+		stream->null_event_time = text_to_cstring(PG_GETARG_TEXT_PP(ALTER_NULL_EVENT_TIME));
+	if (!PG_ARGISNULL(ALTER_AUTO_ADVANCE))
+		stream->auto_advance = PG_GETARG_BOOL(ALTER_AUTO_ADVANCE);
+	eddy_stream_alter(stream);
 	eddy_worker_wakeup_at_commit();
 	PG_RETURN_VOID();
 }

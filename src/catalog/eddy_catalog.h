@@ -234,6 +234,9 @@ extern EddySourceStatus *eddy_catalog_get_source_status(int32 source, int32 shar
 extern void eddy_catalog_set_source_status(int32 source, int32 shard, const char *state,
 										   const char *error, const char *sqlstate);
 
+/* Removes the states of workers that the source no longer has. */
+extern void eddy_catalog_forget_source_workers(const EddySource *source);
+
 /* A source is stopped if one of its workers is. */
 extern bool eddy_catalog_source_stopped(int32 source);
 extern void eddy_catalog_clear_source_stop(int32 source);

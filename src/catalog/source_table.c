@@ -443,6 +443,28 @@ list_stopped(int32 source)
 	return rows;
 }
 
+void
+eddy_catalog_forget_source_workers(const EddySource *source)
+{
+	Relation	rel = eddy_catalog_open(&eddy_catalog_source_status_table);
+	ScanKeyData key;
+	ListCell   *lc;
+
+	eddy_catalog_key_int4(&key, SOURCE_STATUS_SOURCE, source->source);
+	foreach(lc, eddy_catalog_scan(&eddy_catalog_source_status_table, 1, &key, false))
+	{
+		int32		shard = ((EddySourceStatus *) lfirst(lc))->shard;
+		ScanKeyData keys[2];
+
+		if (shard < eddy_catalog_source_workers(source))
+			continue;
+		make_status_keys(keys, source->source, shard);
+		eddy_catalog_delete(rel, 2, keys);
+	}
+	eddy_catalog_close(rel);
+	CommandCounterIncrement();
+}
+
 bool
 eddy_catalog_source_stopped(int32 source)
 {

@@ -17,7 +17,7 @@
  *
  * Locking: ShareRowExclusiveLock on the table, which CREATE TRIGGER takes as well: no rows
  * are written until the registration has committed. Registration is one transaction, so creation
- * is atomic.
+ * is atomic. AccessExclusiveLock to alter a stream, as for most forms of ALTER TABLE.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +25,7 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
@@ -84,10 +85,17 @@ eddy_stream_check_owner(Oid relid)
 	check_owner(relid);
 	stream = eddy_catalog_get_stream(relid);
 	if (stream == NULL)
+	{
+		bool		is_view = eddy_catalog_get_view(relid) != NULL;
+
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a stream", get_rel_name(relid)),
-				 errhint("Register the table with eddy.create_stream.")));
+				 is_view ? errdetail("It is a continuous view over stream \"%s\".",
+									 get_rel_name(linitial_oid(eddy_catalog_root_streams(relid)))) : 0,
+				 get_rel_relkind(relid) == RELKIND_RELATION ?
+				 errhint("Register the table with eddy.create_stream.") : 0));
+	}
 	return stream;
 }
 
@@ -292,6 +300,33 @@ eddy_stream_bind_event_time(Oid relid, const char *event_time)
 	CommandCounterIncrement();
 }
 
+/* Checks the properties of a stream that do not depend on its table. */
+static void
+check_properties(const EddyStream *stream)
+{
+	eddy_argument_check_interval("delay", &stream->delay);
+	eddy_argument_check_interval("retention", &stream->retention);
+	eddy_argument_check_interval("idle_timeout", &stream->idle_timeout);
+	eddy_argument_check_interval("max_future_skew", &stream->max_future_skew);
+	(void) eddy_argument_choice("argument", "null_event_time", stream->null_event_time,
+								null_policies);
+	if (stream->auto_advance && eddy_interval_usec(&stream->idle_timeout) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("auto_advance requires an \"idle_timeout\" greater than zero"),
+				 errdetail("The watermark follows the clock after there were no rows for this time.")));
+}
+
+/* Adds the segments of a stream that has none, if it stores rows. */
+static void
+add_segments(const EddyStream *stream)
+{
+	if (eddy_interval_usec(&stream->retention) <= 0)
+		return;
+	for (int i = 0; i < EDDY_STREAM_SEGMENTS; i++)
+		eddy_stream_add_segment(stream->relid);
+}
+
 /* eddy_stream_create registers a table with these properties, after checking both. */
 void
 eddy_stream_create(const EddyStream *stream)
@@ -305,24 +340,15 @@ eddy_stream_create(const EddyStream *stream)
 
 	/* before the lock: a role that does not own the table must not be able to block it */
 	check_owner(stream->relid);
-	eddy_argument_check_interval("delay", &stream->delay);
-	eddy_argument_check_interval("retention", &stream->retention);
-	eddy_argument_check_interval("idle_timeout", &stream->idle_timeout);
-	eddy_argument_check_interval("max_future_skew", &stream->max_future_skew);
-	(void) eddy_argument_choice("argument", "null_event_time", stream->null_event_time,
-								null_policies);
-	if (stream->auto_advance && eddy_interval_usec(&stream->idle_timeout) <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("auto_advance requires an \"idle_timeout\" greater than zero"),
-				 errdetail("The watermark follows the clock after there were no rows for this time.")));
+	check_properties(stream);
 
 	rel = relation_open(stream->relid, ShareRowExclusiveLock);
 	check_owner(stream->relid);
 	if (eddy_catalog_get_stream(stream->relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("table \"%s\" is already a stream", RelationGetRelationName(rel))));
+				 errmsg("table \"%s\" is already a stream", RelationGetRelationName(rel)),
+				 errhint("Change its properties with eddy.alter_stream. To change its event time column, drop the stream.")));
 	check_table(rel);
 	if (stream->event_time)
 		check_event_time(rel, stream->event_time);
@@ -335,11 +361,37 @@ eddy_stream_create(const EddyStream *stream)
 	create_triggers(stream->relid, stream->event_time);
 	eddy_catalog_insert_stream(stream);
 	eddy_catalog_raise_watermark(&watermark);
-	if (eddy_interval_usec(&stream->retention) > 0)
-	{
-		for (int i = 0; i < EDDY_STREAM_SEGMENTS; i++)
-			eddy_stream_add_segment(stream->relid);
-	}
+	add_segments(stream);
+}
+
+/* eddy_stream_lock_to_alter returns the properties of a stream, which nothing uses from then on. */
+EddyStream *
+eddy_stream_lock_to_alter(Oid relid)
+{
+	EddyStream *stream;
+	Relation	rel;
+
+	(void) eddy_stream_check_owner(relid);
+	rel = table_open(relid, AccessExclusiveLock);
+	stream = eddy_stream_check_owner(relid);	/* as it is now that the lock is held */
+	CheckTableNotInUse(rel, "eddy.alter_stream");
+	table_close(rel, NoLock);
+	return stream;
+}
+
+/*
+ * eddy_stream_alter stores changed properties of a stream, after eddy_stream_lock_to_alter: a view
+ * that is being filled must find the rows that it expects, and a statement must not judge its rows by
+ * different properties. Segments of a stream that stores no more rows are dropped by housekeeping. The watermark
+ * does not decrease, because that of the last batch is stored.
+ */
+void
+eddy_stream_alter(const EddyStream *stream)
+{
+	check_properties(stream);
+	eddy_catalog_update_stream(stream);
+	if (eddy_catalog_list_segments(stream->relid) == NIL)
+		add_segments(stream);
 }
 
 /* eddy_stream_drop drops the table as DROP TABLE ... RESTRICT does. */

@@ -237,7 +237,7 @@ delete_segment(void *arg)
 }
 
 /*
- * Drops an empty segment that is not needed. If a user's view depends on this segment, it is kept
+ * Drops a segment that is not needed. If a user's view depends on this segment, it is kept
  * and housekeeping continues.
  */
 static bool
@@ -418,6 +418,25 @@ correct_times(List *segments, TimestampTz now)
 }
 
 /*
+ * Drops a segment of a stream whose retention was changed to zero, with its rows; false if there is
+ * none, or if all that remain are in use. Lowers *next then.
+ */
+static bool
+drop_one(const EddyStream *stream, List *segments, TimestampTz *next)
+{
+	ListCell   *lc;
+
+	if (segments == NIL)
+		return false;
+	if (may_empty(stream->relid))
+		foreach(lc, segments)
+			if (drop_segment(lfirst(lc)))
+				return true;
+	reschedule_soon(next);
+	return false;
+}
+
+/*
  * maintain_segments performs the first kind of action that is due for the segments of a stream
  * and returns true, to be called again in a new transaction: so no segment is
  * locked while closing the current one waits for a writer's row lock. (The catalog rows
@@ -433,7 +452,7 @@ maintain_segments(StreamState *state, const EddyStream *stream, TimestampTz *nex
 	ListCell   *lc;
 
 	if (eddy_interval_usec(&stream->retention) <= 0)
-		return false;
+		return drop_one(stream, segments, next);
 	foreach(lc, segments)
 	{
 		EddySegment *segment = lfirst(lc);

@@ -21,6 +21,8 @@
 #define EDDY_STREAM_APPLY_TRIGGER "pg_eddy_refuse_apply"
 
 extern void eddy_stream_create(const EddyStream *stream);
+extern EddyStream *eddy_stream_lock_to_alter(Oid relid);
+extern void eddy_stream_alter(const EddyStream *stream);
 extern void eddy_stream_drop(Oid relid);
 
 /* Raises an error unless relid is a registered stream owned by the current user. */

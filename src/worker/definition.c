@@ -257,6 +257,7 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	EddyStream *row;
 	List	   *types;
 	bool		reopen;
+	bool		reassign;
 	uint64		before;
 	uint64		server_before;
 
@@ -289,6 +290,9 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	reopen = server_before != worker->read_server_changes || worker->definition == NULL ||
 		strcmp(worker->definition->source->server, source->server) != 0 ||
 		worker->definition->owner != definition->owner;
+	/* the partitions are shared differently */
+	reassign = worker->definition != NULL && !OidIsValid(worker->view) &&
+		eddy_catalog_source_workers(worker->definition->source) != eddy_catalog_source_workers(source);
 	eddy_definition_free(worker);
 	worker->definition = definition;
 	/* a process that fills a view has several definitions */
@@ -298,7 +302,9 @@ eddy_definition_read(EddySourceWorker *worker, Relation stream)
 	watched_all_types = OidIsValid(worker->view);
 	worker->read_changes = before;
 	worker->read_server_changes = server_before;
-	return reopen && worker->client ? EDDY_REOPEN : EDDY_CONTINUE;
+	if (reopen && worker->client)
+		return EDDY_REOPEN;
+	return reassign ? EDDY_RESTART : EDDY_CONTINUE;
 }
 
 /*

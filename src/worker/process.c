@@ -112,8 +112,12 @@ eddy_process_set_status(int32 source, int32 shard, const char *state, const char
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (eddy_catalog_installed())
 	{
+		EddySource *row;
+
 		eddy_process_lock_source(source, RowExclusiveLock);
-		if (eddy_catalog_get_source(source) != NULL)
+		row = eddy_catalog_get_source(source);
+		/* it may have been detached, or altered to have fewer workers */
+		if (row != NULL && shard < eddy_catalog_source_workers(row))
 			eddy_catalog_set_source_status(source, shard, state, error, sqlstate);
 	}
 	PopActiveSnapshot();

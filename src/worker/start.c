@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/dbcommands.h"
+#include "commands/defrem.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -87,9 +88,38 @@ connection_options(const EddyDefinition *definition)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for foreign server %s", server->servername),
 				 errdetail("The owner of the stream, \"%s\", needs USAGE on it.",
-						   GetUserNameFromId(definition->owner, true))));
+						   GetUserNameFromId(definition->owner, true)),
+				 errhint("Use GRANT USAGE ON FOREIGN SERVER.")));
 	return list_concat_copy(server->options,
 							user_options(definition->owner, server->serverid));
+}
+
+/* Whether the server needs a login that the user mapping does not have. If so, *error is set. */
+static bool
+lacks_login(const EddyDefinition *definition, List *options, EddyKafkaError *error)
+{
+	bool		needed = false;
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, lc);
+
+		if (strcmp(option->defname, "security.protocol") == 0)
+			needed = pg_strncasecmp(defGetString(option), "sasl", 4) == 0;
+	}
+	foreach(lc, options)
+		if (strcmp(lfirst_node(DefElem, lc)->defname, "sasl.username") == 0)
+			needed = false;
+	if (!needed)
+		return false;
+	error->kind = EDDY_KAFKA_CONFIG;
+	error->sqlerrcode = ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
+	error->partition = -1;
+	snprintf(error->message, sizeof(error->message),
+			 "server \"%s\" requires a user mapping with \"sasl.username\" and \"sasl.password\" for \"%s\", the owner of the stream",
+			 definition->source->server, GetUserNameFromId(definition->owner, false));
+	return true;
 }
 
 /* eddy_start_open opens the client. *error is set if that fails. */
@@ -111,13 +141,15 @@ eddy_start_open(EddySourceWorker *worker, EddyKafkaError *error)
 			.check_crcs = worker->definition->options.check_crcs,
 			.allowed_brokers = eddy_settings_allowed_brokers
 		};
+		List	   *options;
 
 		settings.log_name = psprintf("stream \"%s\", topic \"%s\"", worker->stream_name,
 									 worker->topic_name);
 		settings.client_id = psprintf("pg_eddy/%s/%d", get_database_name(MyDatabaseId),
 									  worker->id.id);
-		worker->client = eddy_kafka_open(connection_options(worker->definition), &settings,
-										 error);
+		options = connection_options(worker->definition);
+		if (!lacks_login(worker->definition, options, error))
+			worker->client = eddy_kafka_open(options, &settings, error);
 		if (worker->client == NULL)
 			outcome = EDDY_REOPEN;
 		PopActiveSnapshot();

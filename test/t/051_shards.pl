@@ -231,6 +231,34 @@ is(sql($node, q{SELECT (SELECT count(*) FROM eddy._attempt a WHERE NOT EXISTS (S
 	(SELECT count(*) FROM eddy._source_status t WHERE NOT EXISTS (SELECT FROM eddy._source s WHERE s.source = t.source))}),
 	'0|0', 'detaching removes what is known of them');
 
+#
+# Another number of workers, while messages arrive
+#
+
+$last = 2000;
+sql($node, q{SELECT eddy.alter_stream('tail', retention => '0')});
+foreach my $workers (1, 5, 2)
+{
+	my $first = $last + 1;
+
+	produce('tail', 9, $first .. $first + 1999);
+	sql($node, qq{SELECT eddy.alter_kafka('tail', 'tail', options => '{"workers": $workers}')});
+	produce('tail', 9, $first + 2000 .. $first + 2999);
+	$last += 3000;
+	all_counted('tail', $last, "each message is counted once with $workers workers");
+	wait_until($node, qq{SELECT cardinality(pids) = $workers AND state = 'running' FROM eddy.sources WHERE topic = 'tail'},
+		"$workers workers run");
+}
+is( sql($node, q{SELECT count(*) FROM eddy._source_status t JOIN eddy.sources s USING (source) WHERE s.topic = 'tail'}),
+	'2', 'nothing remains of the others');
+wait_until($node, q{SELECT segments = 0 FROM eddy.streams WHERE stream = 'tail'::regclass}, 'segments are dropped that the stream no longer needs');
+is(sql($node, q{SELECT count(*) FROM tail}), '0', 'rows are not stored any more');
+sql($node, q{SELECT eddy.alter_stream('tail', retention => '1 hour')});
+produce('tail', 9, $last + 1 .. $last + 1000);
+$last += 1000;
+all_counted('tail', $last, 'each message is counted once while rows are stored again');
+is(sql($node, q{SELECT count(*) FROM tail}), '1000', 'rows are stored again');
+
 $node->stop;
 $broker->stop;
 done_testing();
