@@ -52,6 +52,8 @@ CREATE UNLOGGED TABLE clicks (page text);
 SELECT eddy.create_stream('clicks', retention => '0');
 SELECT eddy.alter_stream('clicks', retention => '1 hour');
 SELECT retention, segments FROM eddy.streams WHERE stream = 'clicks'::regclass;
+-- it has no event time
+SELECT eddy.alter_stream('clicks', delay => '1 minute');
 
 --
 -- Refused values

@@ -388,7 +388,15 @@ eddy_stream_lock_to_alter(Oid relid)
 void
 eddy_stream_alter(const EddyStream *stream)
 {
+	const char *argument = stream->event_time ? NULL : get_event_time_argument(stream);
+
 	check_properties(stream);
+	if (argument)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" requires argument \"event_time\"", argument),
+				 errdetail("It has no effect on a stream without event time."),
+				 errhint("Drop the stream, and create it again with an event time.")));
 	eddy_catalog_update_stream(stream);
 	if (eddy_catalog_list_segments(stream->relid) == NIL)
 		add_segments(stream);
