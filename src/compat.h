@@ -681,6 +681,17 @@ eddy_compat_expanded_view(const RangeTblEntry *rte)
 #endif
 }
 
+/*
+ * The snapshot of the catalogs at the place in the WAL that is decoded. Before 16 the function had
+ * an argument that it did not use.
+ */
+#if PG_VERSION_NUM >= 160000
+#define eddy_compat_decoding_snapshot(builder) SnapBuildGetOrBuildSnapshot(builder)
+#else
+#define eddy_compat_decoding_snapshot(builder) \
+	SnapBuildGetOrBuildSnapshot(builder, InvalidTransactionId)
+#endif
+
 /* The transaction that a transaction or subtransaction of the reorder buffer is part of. */
 #if PG_VERSION_NUM >= 160000
 #define eddy_compat_top_transaction(txn) rbtxn_get_toptxn(txn)

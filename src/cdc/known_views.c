@@ -9,7 +9,9 @@
  * dropped.
  *
  * Views that are listed by name are looked for where the session begins, so that they are followed
- * also if they were renamed before their first change.
+ * also if they were renamed before their first change. The first transaction can have begun long
+ * before: its own catalogs may have names that were changed since. Its early changes, which are
+ * described by these, are changes of the view all the same.
  *
  * A dropped view is detected at the end of the transaction that drops it: the server then has
  * processed the invalidation of its pg_class row. For that, the views that exist when the session
@@ -27,10 +29,14 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_seclabel.h"
 #include "miscadmin.h"
+#include "replication/snapbuild.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -41,6 +47,7 @@
 #include "cdc/relation.h"
 #include "cdc/view_filter.h"
 #include "cdc/view_label.h"
+#include "compat.h"
 
 typedef struct EddyCdcViews
 {
@@ -64,7 +71,7 @@ static void load_view(EddyCdcState *state, const char *id, Oid relid, const char
 					  const char *name, Oid namespace);
 static EddyCdcView *select_view(EddyCdcState *state, const char *id, Oid relid,
 								const char *schema, const char *name);
-static void visit_views(EddyCdcState *state, VisitView visit);
+static void visit_views(EddyCdcState *state, Snapshot snapshot, VisitView visit);
 
 /* Creates the empty list. eddy_cdc_init_cache registers its invalidation. */
 void
@@ -107,22 +114,41 @@ eddy_cdc_suspect_view(Oid relid)
 	}
 }
 
-/* Adds the views that exist, unless that was done; call with the first transaction. */
+/*
+ * Adds the views that exist, unless that was done; call with the first transaction.
+ *
+ * The snapshot of the decoding is that of the place in the WAL where the session begins: no commit
+ * that has changed the catalogs has been processed since. If this transaction itself has, that is
+ * contained, and its own first snapshot is used.
+ */
 void
-eddy_cdc_load_views(EddyCdcState *state)
+eddy_cdc_load_views(LogicalDecodingContext *ctx, const ReorderBufferTXN *txn)
 {
+	EddyCdcState *state = ctx->output_plugin_private;
+
 	if (state->views->loaded)
 		return;
 	state->views->loaded = true;
-	visit_views(state, load_view);
+	visit_views(state, rbtxn_has_catalog_changes(txn) ? NULL :
+				eddy_compat_decoding_snapshot(ctx->snapshot_builder), load_view);
+}
+
+/* True if the client could read a view, as far as the catalogs of the transaction have it. */
+static bool
+is_readable(Oid relid, Oid namespace)
+{
+	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)) &&
+		SearchSysCacheExists1(NAMESPACEOID, ObjectIdGetDatum(namespace)) &&
+		eddy_cdc_may_read(relid, namespace);
 }
 
 static void
 load_view(EddyCdcState *state, const char *id, Oid relid, const char *schema, const char *name,
 		  Oid namespace)
 {
-	if (eddy_cdc_wants_view(&state->options, schema, name) &&
-		(!state->options.check_acl || eddy_cdc_may_read(relid, namespace)))
+	if ((eddy_cdc_wants_view(&state->options, schema, name) ||
+		 eddy_cdc_wants_id(&state->options, id)) &&
+		(!state->options.check_acl || is_readable(relid, namespace)))
 	{
 		EddyCdcView *view = eddy_cdc_find_known_view(state, id, relid);
 
@@ -145,7 +171,7 @@ eddy_cdc_check_views(EddyCdcState *state)
 	if (own)
 		StartTransactionCommand();
 	MemoryContextSwitchTo(old_context);
-	visit_views(state, check_view);
+	visit_views(state, NULL, check_view);
 	eddy_cdc_require_views(&state->options);
 	if (own)
 		CommitTransactionCommand();
@@ -161,12 +187,53 @@ check_view(EddyCdcState *state, const char *id, Oid relid, const char *schema, c
 		eddy_cdc_refuse_view(schema, name);
 }
 
-/* Calls a function for all views that have a label, under the snapshot in effect. */
+/* Returns a copy of a row of a catalog by its OID, without the caches; NULL if there is none. */
+static HeapTuple
+find_row(Oid catalog, Oid index, AttrNumber column, Oid oid, Snapshot snapshot)
+{
+	Relation	rel = table_open(catalog, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
+	scan = systable_beginscan(rel, index, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return tuple;
+}
+
+/* Calls a function for a view, with its names under a snapshot. */
 static void
-visit_views(EddyCdcState *state, VisitView visit)
+visit_view(EddyCdcState *state, const char *id, Oid relid, Snapshot snapshot, VisitView visit)
+{
+	HeapTuple	tuple = find_row(RelationRelationId, ClassOidIndexId, Anum_pg_class_oid, relid,
+								 snapshot);
+	Form_pg_class class;
+	HeapTuple	schema;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	class = (Form_pg_class) GETSTRUCT(tuple);
+	schema = find_row(NamespaceRelationId, NamespaceOidIndexId, Anum_pg_namespace_oid,
+					  class->relnamespace, snapshot);
+	if (HeapTupleIsValid(schema))
+		visit(state, id, relid, NameStr(((Form_pg_namespace) GETSTRUCT(schema))->nspname),
+			  NameStr(class->relname), class->relnamespace);
+}
+
+/*
+ * Calls a function for all views that have a label, under a snapshot; NULL: the one in effect. The
+ * caches have the content of the latter.
+ */
+static void
+visit_views(EddyCdcState *state, Snapshot snapshot, VisitView visit)
 {
 	Relation	labels = table_open(SecLabelRelationId, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(labels, InvalidOid, false, NULL, 0, NULL);
+	SysScanDesc scan = systable_beginscan(labels, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -175,28 +242,16 @@ visit_views(EddyCdcState *state, VisitView visit)
 		bool		null;
 		Datum		provider = heap_getattr(tuple, Anum_pg_seclabel_provider,
 											RelationGetDescr(labels), &null);
-		char	   *label;
 		char		id[EDDY_LABEL_ID_LEN + 1];
-		char	   *schema;
-		HeapTuple	class;
 
 		if (row->classoid != RelationRelationId || row->objsubid != 0 || null ||
 			strcmp(TextDatumGetCString(provider), EDDY_LABEL_PROVIDER) != 0)
 			continue;
-		label = TextDatumGetCString(heap_getattr(tuple, Anum_pg_seclabel_label,
-												 RelationGetDescr(labels), &null));
-		if (!eddy_cdc_parse_view_label(label, id))
-			continue;
-
-		class = SearchSysCache1(RELOID, ObjectIdGetDatum(row->objoid));
-		if (!HeapTupleIsValid(class))
-			continue;
-		schema = get_namespace_name(((Form_pg_class) GETSTRUCT(class))->relnamespace);
-		if (schema != NULL)
-			visit(state, id, row->objoid, schema,
-				  NameStr(((Form_pg_class) GETSTRUCT(class))->relname),
-				  ((Form_pg_class) GETSTRUCT(class))->relnamespace);
-		ReleaseSysCache(class);
+		if (eddy_cdc_parse_view_label(TextDatumGetCString(heap_getattr(tuple,
+																	   Anum_pg_seclabel_label,
+																	   RelationGetDescr(labels),
+																	   &null)), id))
+			visit_view(state, id, row->objoid, snapshot, visit);
 	}
 	systable_endscan(scan);
 	table_close(labels, AccessShareLock);

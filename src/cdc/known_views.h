@@ -43,7 +43,7 @@ typedef struct EddyCdcView
 } EddyCdcView;
 
 extern void eddy_cdc_init_views(EddyCdcState *state);
-extern void eddy_cdc_load_views(EddyCdcState *state);
+extern void eddy_cdc_load_views(LogicalDecodingContext *ctx, const ReorderBufferTXN *txn);
 extern void eddy_cdc_suspect_view(Oid relid);
 extern void eddy_cdc_check_views(EddyCdcState *state);
 

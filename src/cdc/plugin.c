@@ -122,7 +122,7 @@ eddy_cdc_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 		MemoryContext old_context = MemoryContextSwitchTo(state->change_context);
 
 		eddy_cdc_pin_settings(state);
-		eddy_cdc_load_views(state);
+		eddy_cdc_load_views(ctx, txn);
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(state->change_context);
 	}

@@ -341,6 +341,16 @@ my ($first) = grep { $ids{$_} == 1 } keys %ids;
 is(join(' ', map { "$_->{view} $_->{key}->{k}" } records('native', 'views', "$first")),
 	'public.texts n1 later.words n2 later.words n3', 'a view is selected by its ID');
 
+# Names are those of the place where the session begins, also for changes of a transaction that began before.
+my $early = $node->background_psql('postgres');
+$early->query_safe(q{BEGIN; INSERT INTO s VALUES ('n6', 1, 1, 'x')});
+sql($node, 'ALTER VIEW texts RENAME TO latest');
+advance();
+$early->query_safe(q{INSERT INTO s VALUES ('n7', 1, 1, 'x'); COMMIT});
+$early->quit;
+is(join(' ', map { $_->{key}->{k} } records('native', 'views', 'public.latest')), 'n6 n7', 'a view that was renamed during a transaction');
+sql($node, 'ALTER VIEW latest RENAME TO texts');
+
 # A view whose query is replaced keeps its ID, and its columns are sent again.
 advance();
 sql($node, q{
@@ -358,9 +368,12 @@ sql($node, 'DROP TABLE s2 CASCADE');
 
 # A view that is dropped before any of its rows was sent in the session.
 advance();
+my $id = sql($node, q{SELECT split_part(label, ' ', 2) FROM pg_seclabel WHERE objoid = 'hidden'::regclass AND provider = 'pg_eddy'});
 sql($node, 'DROP VIEW hidden');
 is(join(' ', map { "$_->{op} " . ($_->{view} // '') } records('native', 'include-schema', 'on')),
 	'protocol  dropped public.hidden', 'a dropped view without rows');
+is(join(' ', map { "$_->{op} " . ($_->{view} // '') } records('native', 'include-schema', 'on', 'views', $id)),
+	'protocol  dropped public.hidden', '... that is selected by its ID');
 is(scalar(records('native')), 0, '... is reported on request only');
 
 #
