@@ -26,6 +26,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "replication/logical.h"
 #include "replication/origin.h"
 #include "replication/output_plugin.h"
@@ -46,6 +47,14 @@ PG_MODULE_MAGIC;
  * fit into the rest of the largest message.
  */
 #define MAX_DOCUMENT ((int) MaxAllocSize - 64 * 1024 * 1024)
+
+/*
+ * Any role can write messages with a prefix and a content of any length: what exceeds these is cut,
+ * as the text would not fit into a document.
+ */
+#define MAX_ESCAPE 6			/* bytes of text that a byte takes */
+#define MAX_PREFIX (1024 * 1024)
+#define MAX_CONTENT (MAX_DOCUMENT / MAX_ESCAPE)
 
 /* The arguments of describe_table. */
 typedef struct Description
@@ -345,25 +354,35 @@ message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn pg_attribute_unused()
 	EddyCdcState *state = ctx->output_plugin_private;
 	EddyW2jState *w2j = eddy_wal2json_state(state);
 	MemoryContext old_context;
+	Size		prefix_len;
 
 	if (!eddy_wal2json_wants_prefix(&w2j->options, prefix))
 		return;
 	w2j->lsn = message_lsn;
 	old_context = MemoryContextSwitchTo(state->change_context);
 
-	/* an escape takes up to six bytes; the content of a longer message is cut */
-	if (size > (MaxAllocSize - 64 * 1024 * 1024) / 6)
+	prefix_len = strlen(prefix);
+	if (prefix_len > MAX_PREFIX)
 	{
-		size = (MaxAllocSize - 64 * 1024 * 1024) / 6;
+		prefix_len = pg_mbcliplen(prefix, prefix_len, MAX_PREFIX);
+		prefix = pnstrdup(prefix, prefix_len);
 		ereport(WARNING,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("content of a message with prefix \"%s\" is cut to %zu bytes", prefix, size)));
+				 errmsg("prefix of a message is cut to %zu bytes", prefix_len)));
+	}
+	if (size > MAX_CONTENT)
+	{
+		size = MAX_CONTENT;
+		ereport(WARNING,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("content of a message with prefix \"%s\" is cut to %zu bytes",
+						pnstrdup(prefix, pg_mbcliplen(prefix, prefix_len, NAMEDATALEN)), size)));
 	}
 
 	if (transactional)
 	{
 		begin_records(ctx);
-		if (state->records.len >= MAX_DOCUMENT - (int) size * 6)
+		if (state->records.len >= MAX_DOCUMENT - (int) size * MAX_ESCAPE)
 			split_document(ctx);
 		w2j->version->message(state, true, prefix, content, size);
 		finish_record(ctx);

@@ -213,5 +213,12 @@ foreach my $name (sort grep { !defined $values{$_}[0] } keys %values)
 # What is compared is not empty.
 like($results{ours}[ (grep { $cases[ $_ / 2 ][0] eq 'actions' } 0 .. $at - 1)[0] ], qr/^\{"change":\[/, 'there are changes to compare');
 
+# Any role can write messages with a prefix of any length, whose text would not fit into a message of the protocol.
+sql($node, q{SELECT pg_replication_slot_advance('ours', pg_current_wal_insert_lsn());
+SELECT pg_logical_emit_message(true, repeat(E'\x01', 180000000), 'content')});
+is( sql($node, q{SELECT string_agg(right(data, 34), ' ') FROM pg_logical_slot_get_changes('ours', NULL, NULL, 'format-version', '2',
+		'include-transaction', 'off')}),
+	'\\u0001\\u0001","content":"content"}', 'a long prefix is cut');
+
 $node->stop;
 done_testing();
