@@ -216,11 +216,13 @@ KAFKA_OBJS = \
 	src/kafka/errors.o \
 	src/kafka/fetch.o \
 	src/kafka/inquiry.o \
+	src/kafka/probe.o \
 	src/kafka/properties.o \
 	src/kafka/query.o \
 	src/kafka/resolve.o \
 	src/pg_eddy_kafka.o \
 	src/worker/attempt.o \
+	src/worker/bad_message.o \
 	src/worker/batch.o \
 	src/worker/catch_up.o \
 	src/worker/catch_up_batch.o \

@@ -28,7 +28,7 @@ typedef enum EddyKafkaErrorKind
 	EDDY_KAFKA_RETRIABLE,		/* broker unreachable, leader moves: librdkafka retries by itself */
 	EDDY_KAFKA_OFFSET_LOST,		/* the requested offset is no longer in the partition */
 	EDDY_KAFKA_TOPIC_MISSING,	/* topic or partition does not exist, or may not be read */
-	EDDY_KAFKA_BAD_MESSAGE,		/* one message could not be fetched (CRC, decompression) */
+	EDDY_KAFKA_BAD_MESSAGE,		/* messages could not be read (CRC, decompression) */
 	EDDY_KAFKA_CONFIG,			/* the configuration is refused */
 	EDDY_KAFKA_FATAL			/* the client must be destroyed and recreated */
 } EddyKafkaErrorKind;
@@ -38,7 +38,7 @@ typedef struct EddyKafkaError
 	EddyKafkaErrorKind kind;
 	int			sqlerrcode;		/* MAKE_SQLSTATE value: 08xxx, 28xxx, 22023, ... */
 	int			partition;		/* -1 if of the whole source */
-	int64		offset;			/* of the bad message, else -1 */
+	int64		offset;			/* of the first bad message, else -1 */
 	char		message[512];	/* Postgres style: one line, lower case */
 } EddyKafkaError;
 
@@ -96,6 +96,11 @@ extern bool eddy_kafka_partition_count(EddyKafkaClient *client, const char *topi
 extern bool eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic,
 									const int32 *partitions, int count, int64 position,
 									int timeout_ms, int64 *offsets, EddyKafkaError *error);
+
+/* ---- probe.c: the same, for which the assignment has to be made again ---- */
+
+extern bool eddy_kafka_probe(EddyKafkaClient *client, const char *topic, int32 partition,
+							 int64 offset, int timeout_ms, bool *readable);
 
 /* ---- inquiry.c: requests that do not wait ---- */
 

@@ -41,10 +41,14 @@ classify(rd_kafka_resp_err_t err, int *sqlerrcode)
 
 		case RD_KAFKA_RESP_ERR__BAD_MSG:
 		case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
-		case RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED:	/* a format newer than the library */
 		case RD_KAFKA_RESP_ERR_INVALID_MSG:
 		case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
 			*sqlerrcode = ERRCODE_DATA_CORRUPTED;
+			return EDDY_KAFKA_BAD_MESSAGE;
+
+			/* a format newer than the library, or a compression that it was built without */
+		case RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED:
+			*sqlerrcode = ERRCODE_FEATURE_NOT_SUPPORTED;
 			return EDDY_KAFKA_BAD_MESSAGE;
 
 		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:

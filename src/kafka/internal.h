@@ -4,8 +4,9 @@
  *    What the files of src/kafka/ share. Private to src/kafka.
  *
  * connection.c connects, client.c opens and closes consumers, fetch.c assigns and polls, query.c
- * sends requests to the broker, inquiry.c those that a thread waits for, errors.c translates
- * librdkafka's codes, resolve.c keeps it from hosts that are not allowed.
+ * sends requests to the broker, inquiry.c those that a thread waits for, probe.c reads from an
+ * offset to find out whether that is possible, errors.c translates librdkafka's codes, resolve.c
+ * keeps it from hosts that are not allowed.
  *
  *-------------------------------------------------------------------------
  */

@@ -264,7 +264,7 @@ pass_gaps(EddySourceWorker *worker)
 	{
 		EddyPartition *next = &worker->partitions.by_number[worker->bad.partition]->next;
 
-		next->next_offset = Max(next->next_offset, worker->bad.offset + 1);
+		next->next_offset = Max(next->next_offset, worker->bad_next);
 	}
 }
 
@@ -351,7 +351,7 @@ eddy_batch_describe_row(EddyApply *apply, const EddyRejection *rejection, EddyDe
 		letter->error = eddy_clock_describe();
 }
 
-/* Of a message that could not be fetched only its position and the error are known. */
+/* Of messages that could not be read only their positions and the error are known. */
 static void
 write_bad_message(EddySourceWorker *worker)
 {
@@ -375,12 +375,16 @@ write_bad_message(EddySourceWorker *worker)
 	next->skipped += counts.skipped;
 }
 
-/* True if the source stops before a message that could not be fetched. */
+/*
+ * True if the source stops before messages that could not be read. The policy is for messages: what
+ * this version of the client cannot read would be lost, and so would all that follow.
+ */
 static bool
 stops_at_bad(const EddySourceWorker *worker)
 {
 	return worker->has_bad && !worker->apply.stopped &&
-		strcmp(worker->definition->source->on_error, "stop") == 0;
+		(strcmp(worker->definition->source->on_error, "stop") == 0 ||
+		 eddy_bad_message_is_readable(&worker->bad));
 }
 
 /* False if the offsets have been changed by eddy.seek or another worker. */

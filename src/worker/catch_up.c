@@ -594,6 +594,12 @@ advance(EddyReader *reader, bool *idle)
 
 	if (result != STEP_NOTHING)
 		return result;
+	if (eddy_reader_has_bad_message(reader) && !eddy_reader_measure_bad_message(reader))
+	{
+		report_broker_error(reader, &reader->bad);
+		wait_for(RETRY_DELAY);
+		return STEP_REOPEN;
+	}
 	if (eddy_reader_has_work(reader) || eddy_reader_has_bad_message(reader))
 	{
 		int			rows = eddy_reader_take_batch(reader, Min(worker->row_limit,

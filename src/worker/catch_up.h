@@ -28,7 +28,8 @@ typedef struct EddyReader
 	TimestampTz bounds_at;		/* when they were read */
 	EddyRange  *letters;		/* sorted: messages below the bounds that are dead letters */
 	int			nletters;
-	EddyKafkaError bad;			/* a message that could not be fetched; kind: none */
+	EddyKafkaError bad;			/* messages that could not be read; kind: none */
+	int64		bad_next;		/* the offset that follows them; 0: not known yet */
 	long		delay;			/* ms before the first batch, after crashes */
 } EddyReader;
 
@@ -45,6 +46,7 @@ extern int	eddy_reader_take_batch(EddyReader *reader, int limit);
 extern void eddy_reader_return_batch(EddySourceWorker *worker);
 extern bool eddy_reader_has_work(const EddyReader *reader);
 extern bool eddy_reader_has_bad_message(const EddyReader *reader);
+extern bool eddy_reader_measure_bad_message(EddyReader *reader);
 extern bool eddy_reader_has_received_all(EddyReader *reader);
 extern bool eddy_reader_has_received_now(EddyReader *reader);
 extern int	eddy_reader_compare_places(const void *a, const void *b);

@@ -109,8 +109,8 @@ static const EddyInput catch_up_input = {
 };
 
 /*
- * A message that could not be fetched, whose position has been reached, becomes a dead letter of
- * the view. False if there is none.
+ * Messages that could not be read, whose position has been reached, become a dead letter of the
+ * view. False if there are none.
  */
 static bool
 pass_bad_message(EddyReader *reader)
@@ -131,11 +131,13 @@ pass_bad_message(EddyReader *reader)
 	};
 	EddyViewOffset offset;
 
-	if (!eddy_reader_has_bad_message(reader))
+	if (!eddy_reader_has_bad_message(reader) || reader->bad_next == 0)
 		return false;
 	state = eddy_partitions_find(&worker->partitions, reader->bad.partition);
 	if (state->next.next_offset != reader->bad.offset)
 		return false;
+	if (eddy_bad_message_is_readable(&reader->bad))
+		ereport(ERROR, (errcode(reader->bad.sqlerrcode), errmsg_internal("%s", reader->bad.message)));
 	if (!is_letter(reader, &place))
 		eddy_catalog_insert_dead_letter(&letter);
 	offset = (EddyViewOffset) {
@@ -143,7 +145,7 @@ pass_bad_message(EddyReader *reader)
 		.source = worker->id.id,
 		.partition = state->partition,
 		.first_offset = reader->firsts[state->partition],
-		.next_offset = reader->bad.offset + 1,
+		.next_offset = Min(reader->bad_next, reader->bounds[state->partition]),
 		.rows = reader->rows[state->partition] + state->next.rows + 1
 	};
 	CommandCounterIncrement();

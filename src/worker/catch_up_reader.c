@@ -262,11 +262,15 @@ eddy_reader_receive(EddyReader *reader, EddyKafkaError *error)
 		if (!eddy_kafka_poll(worker->client, 0, Min(EDDY_READER_ROWS - before, EDDY_POLL_CHUNK),
 							 reader->pending, &reader->npending, error))
 		{
-			if (error->kind != EDDY_KAFKA_BAD_MESSAGE || error->offset < 0 ||
-				!eddy_partitions_find(&worker->partitions, error->partition))
+			const EddyPartitionState *state =
+				eddy_partitions_find(&worker->partitions, error->partition);
+
+			if (error->kind != EDDY_KAFKA_BAD_MESSAGE || error->offset < 0 || state == NULL)
 				return false;
 			/* those that were received before it come first */
+			error->offset = Max(error->offset, eddy_reader_received_until(reader, state));
 			reader->bad = *error;
+			reader->bad_next = 0;
 			error->kind = EDDY_KAFKA_OK;
 		}
 		if (reader->npending == before)
@@ -348,7 +352,12 @@ eddy_reader_read_bounds(EddyReader *reader)
 		const EddyPartition *partition = lfirst(lc);
 
 		if (eddy_partitions_find(&worker->partitions, partition->partition) == NULL)
+		{
+			/* the topic was recreated without it, see settle_missing in start.c */
+			if (partition->high_offset < 0)
+				continue;
 			return false;
+		}
 		/*
 		 * eddy.seek stores other values than offsets, until the worker of the source has replaced
 		 * them
@@ -414,12 +423,24 @@ eddy_reader_has_work(const EddyReader *reader)
 	return false;
 }
 
-/* eddy_reader_has_bad_message: true if a message that could not be fetched is to be left out. */
+/* eddy_reader_has_bad_message: true if messages that could not be read are to be left out. */
 bool
 eddy_reader_has_bad_message(const EddyReader *reader)
 {
 	return reader->bad.kind != EDDY_KAFKA_OK &&
 		reader->bad.offset < reader->bounds[reader->bad.partition];
+}
+
+/*
+ * eddy_reader_measure_bad_message determines how many they are, outside of transactions; what
+ * follows them is received when the source has been opened again. False if that is not known.
+ */
+bool
+eddy_reader_measure_bad_message(EddyReader *reader)
+{
+	return reader->bad_next > 0 ||
+		eddy_bad_message_measure(&reader->worker, &reader->bad, reader->bad.offset,
+								 &reader->bad_next);
 }
 
 /* eddy_reader_has_received_all: true if all messages below the bounds are applied or in memory. */

@@ -272,7 +272,7 @@ handle_poll_error(const EddyKafkaError *error)
 			report_broker_error(error);
 			return EDDY_RESTART;
 		case EDDY_KAFKA_BAD_MESSAGE:
-			/* handled with the batch unless its position is unknown */
+			/* handled with the batch unless its position or end is unknown */
 			report_broker_error(error);
 			return EDDY_RESTART;
 		case EDDY_KAFKA_CONFIG:
@@ -364,6 +364,26 @@ probe_soon(ConsumeLoop *loop)
 		set_probe_interval(loop, RETRY_INTERVAL_MIN);
 }
 
+/*
+ * Notes messages that cannot be read, after those of the batch, if it can be determined how many
+ * there are. If not, the session is started again.
+ */
+static void
+note_bad_message(const EddyKafkaError *error)
+{
+	const EddyPartitionState *state =
+		eddy_partitions_find(&worker->partitions, error->partition);
+
+	if (error->kind != EDDY_KAFKA_BAD_MESSAGE || error->offset < 0 || state == NULL)
+		return;
+	worker->bad = *error;
+	/* the partitions are not read meanwhile */
+	eddy_idle_doubt(worker);
+	worker->has_bad = eddy_bad_message_measure(worker, &worker->bad,
+											   eddy_progress_position(worker, state),
+											   &worker->bad_next);
+}
+
 /* Collects a batch; false, with *error, if the poll has failed. */
 static bool
 collect_batch(ConsumeLoop *loop, EddyKafkaError *error)
@@ -375,12 +395,8 @@ collect_batch(ConsumeLoop *loop, EddyKafkaError *error)
 		probe_soon(loop);
 	loop->slept = false;
 	ok = eddy_batch_collect(worker, error);
-	if (!ok && error->kind == EDDY_KAFKA_BAD_MESSAGE && error->offset >= 0 &&
-		eddy_partitions_find(&worker->partitions, error->partition))
-	{
-		worker->has_bad = true;
-		worker->bad = *error;
-	}
+	if (!ok)
+		note_bad_message(error);
 	if (worker->nmessages == 0)
 		worker->drained_at = GetCurrentTimestamp();
 	return ok;

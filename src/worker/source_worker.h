@@ -8,6 +8,7 @@
  * partitions.c  the partitions that this worker consumes
  * rows.c        from messages to rows
  * batch.c       one batch: from messages to COMMIT
+ * bad_message.c messages that the Kafka client cannot read
  * pace.c        how many messages a batch takes; pace_rule.c: the rule
  * attempt.c     crashes of the process, and rejecting the message that causes them
  * progress.c    the ends of the partitions, and whether the source makes progress
@@ -161,8 +162,9 @@ struct EddySourceWorker
 	int			room;			/* messages that the array holds */
 	EddyPaceEnd end;			/* why it has no more */
 	bool		quarantined;	/* one of them is rejected for having crashed the worker */
-	bool		has_bad;		/* besides, one message could not be fetched: */
+	bool		has_bad;		/* besides, messages could not be read: */
 	EddyKafkaError bad;
+	int64		bad_next;		/* the offset that follows them */
 
 	/* rows of the current batch; the arrays are reused */
 	MemoryContext batch_context;	/* values by reference, reset after each batch */
@@ -241,6 +243,18 @@ extern void eddy_rows_free(EddySourceWorker *worker);
 
 extern TimestampTz eddy_rows_message_time(const EddyKafkaMessage *message);
 extern void eddy_rows_set_message_time(EddyKafkaMessage *message, TimestampTz time);
+
+/* ---- bad_message.c ---- */
+
+extern bool eddy_bad_message_measure(EddySourceWorker *worker, EddyKafkaError *bad, int64 position,
+									 int64 *next);
+
+/* True if another version of the client could read them: then they must not be skipped. */
+static inline bool
+eddy_bad_message_is_readable(const EddyKafkaError *bad)
+{
+	return bad->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED;
+}
 
 /* ---- batch.c ---- */
 

@@ -1,6 +1,7 @@
 # 047_stalls.pl: a source that does not progress is waiting, and its lag is that of the broker.
 #
-# If messages in the topic cannot be fetched, the state must not be "running" with a lag of 0.
+# If messages in the topic cannot be fetched, the state must not be "running" with a lag of 0. Messages
+# that cannot be read are rejected, and those that follow are consumed.
 
 use strict;
 use warnings;
@@ -125,5 +126,103 @@ $producer->finish;
 wait_until($node, 'SELECT n = 2 AND ids = 3 FROM open_sum', 'the transaction is consumed after its commit');
 wait_until($node, q{SELECT lag = 0 FROM eddy.partitions WHERE topic = 'open'}, 'there is no lag after the commit');
 ok(1, 'the messages of the transaction are counted');
+
+#
+# Batches that cannot be read, because they are too large when they are decompressed. The client
+# reports the offset of the first message of such a batch, whichever is requested.
+#
+
+# Produces lines of partition and value as one batch.
+sub produce_batch
+{
+	my ($topic, $options, @lines) = @_;
+
+	$broker->tool(
+		'produce',
+		[ '-t', $topic, '-f', 'pv', map { ('-c', $_) } 'linger.ms=500', 'batch.size=8000000', 'message.max.bytes=8000000', @$options ],
+		join('', map { "$_->[0]\t$_->[1]\n" } @lines));
+	return;
+}
+
+# Calls a function with each batch in the log of partition 0 of a topic, which may change it.
+sub edit_batches
+{
+	my ($topic, $edit) = @_;
+	my $path = "$broker->{dir}/data/$topic-0/00000000000000000000.log";
+	my $log = slurp_file($path);
+	my $at = 0;
+
+	while ($at < length $log)
+	{
+		# the base offset, and the length of what follows
+		my $length = 12 + unpack 'N', substr($log, $at + 8, 4);
+		my $batch = substr $log, $at, $length;
+		my $changed = $edit->($batch);
+
+		if ($changed ne $batch)
+		{
+			open my $file, '+<:raw', $path or die "$path: $!";
+			seek $file, $at, 0;
+			print $file $changed;
+			close $file;
+		}
+		$at += $length;
+	}
+	return;
+}
+
+sql($node, q{ALTER SERVER kafka OPTIONS (SET "receive.message.max.bytes" '1100000',
+	SET "fetch.max.bytes" '1000000', SET "message.max.bytes" '900000')});
+$broker->create_topic('unread');
+$broker->produce('unread', [ 0, undef, '{"id": 1}' ]);
+foreach my $i (1, 2)
+{
+	produce_batch('unread', ['compression.codec=zstd'], map { [ 0, '{"id": 1000, "pad": "' . 'x' x 600_000 . '"}' ] } 1 .. 2 + $i);
+	$broker->produce('unread', [ 0, undef, "{\"id\": @{[ $i + 1 ]}}" ]);
+}
+new_stream('unread');
+sql($node, q{CREATE UNLOGGED TABLE unread_stops (id bigint);
+SELECT eddy.create_stream('unread_stops');
+SELECT eddy.create_continuous_view('unread_stops_sum', 'SELECT count(*) AS n, sum(id) AS ids FROM unread_stops');
+SELECT eddy.attach_kafka('unread_stops', server => 'kafka', topic => 'unread', on_error => 'stop')});
+wait_until($node, 'SELECT n = 3 AND ids = 6 FROM unread_sum', 'messages around batches that cannot be read are counted');
+is( sql($node, q{SELECT "offset", sqlstate, payload IS NULL, substring(error from 'offsets \d+ to \d+ cannot be read')
+		FROM eddy.dead_letters WHERE topic = 'unread' ORDER BY 1}),
+	"1|XX001|t|offsets 1 to 3 cannot be read\n5|XX001|t|offsets 5 to 8 cannot be read",
+	'each of them is a dead letter with its offsets');
+is( sql($node, q{SELECT next_offset, rejected FROM eddy.partitions WHERE stream = 'unread'::regclass AND partition = 0}),
+	'10|2', '... and is counted');
+
+# as messages that are read for a new view
+sql($node, q{SELECT eddy.create_continuous_view('unread_all', 'SELECT count(*) AS n, sum(id) AS ids FROM unread', start => 'earliest')});
+wait_until($node, q{SELECT count(*) = 0 FROM eddy.view_starts}, 'a view is filled from Kafka');
+is(sql($node, 'TABLE unread_all'), '3|6', '... with the messages that can be read');
+
+wait_until(
+	$node,
+	q{SELECT state = 'stopped' AND error ~ 'offset 1: .*; offsets 1 to 3 cannot be read' FROM eddy.sources
+		WHERE stream = 'unread_stops'::regclass},
+	'with on_error => stop, the source stops before them');
+sql($node, q{SELECT eddy.seek('unread_stops', 'unread', '{"0": 4}')});
+wait_until(
+	$node,
+	q{SELECT state = 'stopped' AND error ~ 'offset 5: .*; offsets 5 to 8 cannot be read' FROM eddy.sources
+		WHERE stream = 'unread_stops'::regclass},
+	'... and again');
+
+# What this version of the client cannot read is not skipped: a codec that does not exist.
+$broker->create_topic('newer');
+produce_batch('newer', [], map { [ 0, "{\"id\": $_}" ] } 1 .. 3);
+edit_batches('newer', sub { substr($_[0], 0, 22) . "\x05" . substr($_[0], 23) });
+sql($node, q{CREATE UNLOGGED TABLE newer (id bigint);
+SELECT eddy.create_stream('newer');
+SELECT eddy.create_continuous_view('newer_sum', 'SELECT count(*) AS n, sum(id) AS ids FROM newer');
+SELECT eddy.attach_kafka('newer', server => 'kafka', topic => 'newer', options => '{"check_crcs": false}')});
+wait_for_state($node, 'newer', 'stopped', 'offset 0: ');
+is(sql($node, q{SELECT sqlstate, (SELECT count(*) FROM eddy.dead_letters WHERE topic = 'newer') FROM eddy.sources WHERE topic = 'newer'}),
+	'0A000|0', 'messages in an unknown format stop the source');
+edit_batches('newer', sub { substr($_[0], 0, 22) . "\x00" . substr($_[0], 23) });
+sql($node, q{SELECT eddy.resume('newer')});
+wait_until($node, 'SELECT n = 3 AND ids = 6 FROM newer_sum', '... until they can be read');
 
 done_testing();
