@@ -285,6 +285,23 @@ stop(EddySourceWorker *worker, const char *message)
 	return EDDY_LEAVE;
 }
 
+/*
+ * True if a loss has been found for the first time: it is checked again, because a leader that has
+ * just been elected may not know its end yet, and a broker may have outdated metadata.
+ */
+static bool
+try_again(EddySourceWorker *worker, const char *loss, EddyKafkaError *error)
+{
+	if (worker->loss_seen)
+		return false;
+	worker->loss_seen = true;
+	error->kind = EDDY_KAFKA_OFFSET_LOST;
+	error->partition = -1;
+	error->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	strlcpy(error->message, loss, sizeof(error->message));
+	return true;
+}
+
 /* Moves a lost offset by the policy of the source; the range becomes a dead letter. */
 static void
 move_offset(EddySourceWorker *worker, EddyPartition *partition, const Watermarks *marks,
@@ -300,6 +317,7 @@ move_offset(EddySourceWorker *worker, EddyPartition *partition, const Watermarks
 		.topic = source->topic,
 		.partition = partition->partition,
 		.offset = lost,
+		.timestamp = DT_NOBEGIN,
 		.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
 	};
 
@@ -351,16 +369,8 @@ settle_partition(EddySourceWorker *worker, EddyPartitionState *state,
 	partition.high_offset = marks->high;
 
 	loss = describe_loss(source, state->partition, partition.next_offset, marks);
-	if (loss && !worker->loss_seen)
-	{
-		/* a leader that has just been elected may not know its end yet: try again */
-		worker->loss_seen = true;
-		error->kind = EDDY_KAFKA_OFFSET_LOST;
-		error->partition = -1;
-		error->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-		strlcpy(error->message, loss, sizeof(error->message));
+	if (loss && try_again(worker, loss, error))
 		return EDDY_RESTART;
-	}
 	if (loss && strcmp(source->on_offset_lost, "stop") == 0)
 		return stop(worker, loss);
 	if (loss)
@@ -380,6 +390,53 @@ settle_partition(EddySourceWorker *worker, EddyPartitionState *state,
 		return EDDY_RESTART;	/* a concurrent eddy.seek got there first */
 	state->stored = state->next = partition;
 	return EDDY_CONTINUE;
+}
+
+/*
+ * Handles a partition that the topic does not have: it was recreated with fewer ones. The row is
+ * kept, because the broker's metadata may be outdated, in which case the partition comes back and
+ * continues. Meanwhile it has no end, and does not hold the watermark.
+ */
+static EddyOutcome
+settle_missing(EddySourceWorker *worker, const EddyPartition *stored, EddyKafkaError *error)
+{
+	const EddySource *source = worker->definition->source;
+	EddyPartition partition = *stored;
+	char	   *message = psprintf("partition %d of topic \"%s\" no longer exists: the topic was recreated with %d partitions",
+								   stored->partition, source->topic,
+								   worker->partitions.topic_partitions);
+
+	if (stored->high_offset < 0 && !TIMESTAMP_IS_NOBEGIN(stored->idle_since))
+		return EDDY_CONTINUE;
+	if (try_again(worker, message, error))
+		return EDDY_RESTART;
+	/* eddy.seek has chosen offsets for the new topic */
+	if (stored->next_offset >= 0 && strcmp(source->on_offset_lost, "stop") == 0)
+		return stop(worker, message);
+	if (!eddy_partitions_owned(worker, stored->partition))
+		return EDDY_CONTINUE;
+	if (stored->next_offset >= 0)
+	{
+		EddyDeadLetter letter = {
+			.stream = source->stream,
+			.source = source->source,
+			.topic = source->topic,
+			.partition = stored->partition,
+			.offset = stored->next_offset,
+			.timestamp = DT_NOBEGIN,
+			.error = message,
+			.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+		};
+
+		ereport(LOG,
+				(errmsg("source of stream \"%s\", topic \"%s\" continues without a partition: %s",
+						worker->stream_name, worker->topic_name, message)));
+		eddy_catalog_insert_dead_letter(&letter);
+	}
+	partition.high_offset = -1;
+	partition.idle_since = GetCurrentTimestamp();
+	return eddy_catalog_advance_partition(&partition, stored->next_offset) ? EDDY_CONTINUE :
+		EDDY_RESTART;
 }
 
 static EddyOutcome
@@ -421,12 +478,8 @@ settle(EddySourceWorker *worker, const Watermarks *marks, char *cluster_id,
 
 		if (row->partition < set->topic_partitions)
 			stored[row->partition] = row;
-		else if (outcome == EDDY_CONTINUE && row->next_offset >= 0 &&	/* not after eddy.seek */
-				 strcmp(worker->definition->source->on_offset_lost, "stop") == 0)
-			outcome = stop(worker,
-						   psprintf("partition %d of topic \"%s\" no longer exists: the topic was recreated with %d partitions",
-									row->partition, worker->definition->source->topic,
-									set->topic_partitions));
+		else if (outcome == EDDY_CONTINUE)
+			outcome = settle_missing(worker, row, error);
 	}
 	for (int i = 0; i < set->count && outcome == EDDY_CONTINUE; i++)
 	{

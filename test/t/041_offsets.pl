@@ -141,9 +141,9 @@ is( sql($node,
 $broker->produce('short', [ 0, undef, '{"id": 10}' ]);
 ids_are('jumping', '0 1 2 3 4 10', 'on_offset_lost => latest continues with later messages');
 is( sql($node,
-		q{SELECT count(*), count(payload) FROM eddy.dead_letters WHERE stream = 'jumping'::regclass}
+		q{SELECT count(*), count(payload), count("timestamp") FROM eddy.dead_letters WHERE stream = 'jumping'::regclass}
 	),
-	'1|0',
+	'1|0|0',
 	'latest: a dead letter names the lost range');
 
 #
@@ -167,6 +167,53 @@ like(wait_for_state($node, 'again', 'stopped'),
 	qr/\b10\b/, 'a recreated topic stops the source');
 sql($node, q{SELECT eddy.seek('again', 'again', '{"0": 0}')});
 ids_are('again', '0 1 2 3 4 5 6 7 8 9 100', 'eddy.seek starts reading the recreated topic');
+
+#
+# A topic that is recreated with fewer partitions
+#
+
+sub read_fewer
+{
+	my ($name, $more) = @_;
+
+	sql($node, qq{
+CREATE UNLOGGED TABLE $name (id bigint, at timestamptz);
+SELECT eddy.create_stream('$name', event_time => 'at');
+SELECT eddy.create_continuous_view('${name}_ids', 'SELECT id, count(*) AS n FROM $name GROUP BY id');
+SELECT eddy.attach_kafka('$name', server => 'kafka', topic => 'fewer', options => '{"workers": 2}'$more)});
+	ids_are($name, '1 2', "$name reads the first topic");
+	return;
+}
+
+$broker->create_topic('fewer', 2);
+$broker->produce('fewer', map { [ $_ - 1, undef, qq({"id": $_, "at": "2026-01-01T00:00:00Z"}) ] } 1, 2);
+read_fewer('sought', '');
+read_fewer('moved', q{, on_offset_lost => 'earliest'});
+my $pids = q{SELECT count(*) = 0 FROM eddy.sources WHERE topic = 'fewer' AND pid IS NOT NULL};
+sql($node, "SELECT eddy.pause('$_')") foreach qw(sought moved);
+wait_until($node, $pids, 'the workers exit');
+$broker->tool('delete-topic', [ '-t', 'fewer' ]);
+wait_until_created('fewer');
+$broker->produce('fewer', map { [ 0, undef, qq({"id": $_, "at": "2026-01-02T00:00:00Z"}) ] } 3, 4, 5);
+sql($node, "SELECT eddy.resume('$_')") foreach qw(sought moved);
+wait_until($node, q{SELECT state = 'stopped' AND error ~ 'partition 1 .* no longer exists' FROM eddy.sources
+	WHERE stream = 'sought'::regclass}, 'the source stops');
+sql($node, q{SELECT eddy.seek('sought', 'fewer', '"earliest"')});
+ids_are('sought', '1 2 3 4 5', 'eddy.seek starts reading the topic with fewer partitions');
+# the offset of its partition 0 exists
+ids_are('moved', '1 2 4 5', 'on_offset_lost continues with the other partition');
+is(sql($node, q{SELECT partition, "offset", error ~ 'no longer exists' FROM eddy.dead_letters WHERE stream = 'moved'::regclass}),
+	'1|1|t', '... and leaves a dead letter');
+foreach my $name (qw(sought moved))
+{
+	wait_until($node, qq{SELECT eddy.watermark('$name') = '2026-01-02 00:00:00+00'},
+		"$name: the missing partition does not hold the watermark");
+	is(sql($node, qq{SELECT lag, idle FROM eddy.partitions WHERE stream = '$name'::regclass AND partition = 1}),
+		'0|t', "$name: it has no lag");
+	sql($node, qq{SELECT eddy.create_continuous_view('${name}_all', 'SELECT count(*) AS n FROM $name', start => 'earliest')});
+	wait_until($node, 'SELECT count(*) = 0 FROM eddy.view_starts', "$name: a view is filled without it");
+	is(sql($node, "TABLE ${name}_all"), 3, "$name: ... with the topic that exists");
+}
 
 # Recreates a topic whose deletion is in progress.
 sub wait_until_created
