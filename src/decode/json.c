@@ -193,7 +193,7 @@ append_array(JsonRow *row, const EddyValueColumn *column, int depth, StringInfo 
 		if (c != ',' && c != ']')
 			return refuse_json(row->error, EDDY_JSON_SYNTAX);
 		cursor->next++;
-		appendStringInfoChar(literal, c == ',' ? ',' : '}');
+		appendStringInfoChar(literal, c == ',' ? column->delimiter : '}');
 		if (c == ']')
 			return true;
 	}

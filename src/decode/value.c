@@ -62,6 +62,14 @@ set_input_kind(EddyValueColumn *column, Oid base)
 
 	if (OidIsValid(element))
 	{
+		int16		len;
+		bool		byval;
+		char		align;
+		Oid			ioparam;
+		Oid			function;
+
+		get_type_io_data(element, IOFunc_input, &len, &byval, &align, &column->delimiter, &ioparam,
+						 &function);
 		element = getBaseType(element);
 		column->kind = EDDY_VALUE_INPUT_ARRAY;
 		column->json_elements = (element == JSONOID || element == JSONBOID);
@@ -88,6 +96,7 @@ eddy_value_init_column(EddyValueColumn *column, Form_pg_attribute att, MemoryCon
 	column->scale = 0;
 	column->check_null = (base != att->atttypid);
 	column->json_elements = false;
+	column->delimiter = ',';
 	column->kind = EDDY_VALUE_INPUT;
 
 	switch (att->atttypid)

@@ -70,6 +70,7 @@ typedef struct EddyValueColumn
 	int			scale;
 	bool		check_null;		/* a domain: NULL goes through the input function as well */
 	bool		json_elements;	/* an array of json or jsonb: elements are JSON texts */
+	char		delimiter;		/* of an array: between elements in its text */
 	Oid			ioparam;
 	FmgrInfo	input;			/* valid for the kinds that convert */
 } EddyValueColumn;
