@@ -126,10 +126,23 @@ INSERT INTO payments VALUES (1, 7, '2026-01-01Z'), (2, 4, NULL);
 SELECT * FROM last_payments ORDER BY k;
 TABLE last_payments EXCEPT TABLE deferred_payments;
 SELECT view, error FROM eddy.dead_letters WHERE stream = 'payments'::regclass;
+-- Nor does the encoding of the client, which can lack characters of the database.
+CREATE DOMAIN label AS text;
+CREATE UNLOGGED TABLE labels (k int, v label, at int);
+SELECT eddy.create_stream('labels');
+SELECT eddy.create_continuous_view('last_labels', 'SELECT k, eddy.last(v, at) AS v, eddy.max_by(k, v) AS by_v, eddy.top_k(v, 3) AS top FROM labels GROUP BY k');
+SET client_encoding = 'LATIN1';
+INSERT INTO labels SELECT 1, chr(233), 1;
+INSERT INTO labels SELECT 1, chr(8364), 3;
+RESET client_encoding;
+INSERT INTO labels SELECT 1, chr(233), 2;
+SELECT k, ascii(v), by_v, top = jsonb_build_array(jsonb_build_object('value', chr(233), 'count', 2, 'error', 0),
+                                                  jsonb_build_object('value', chr(8364), 'count', 1, 'error', 0)) AS top FROM last_labels;
+SELECT view, error FROM eddy.dead_letters WHERE stream = 'labels'::regclass;
 
 SET client_min_messages = warning;
-DROP TABLE ticks, payments CASCADE;
-DROP DOMAIN amount, moment, old_amount, old_moment;
+DROP TABLE ticks, payments, labels CASCADE;
+DROP DOMAIN amount, moment, old_amount, old_moment, label;
 DROP TABLE trades, ticks_log;
 DROP FUNCTION differences;
 DROP PROCEDURE feed;

@@ -82,6 +82,16 @@ pack_image(StringInfo buffer, Oid type, Datum value)
 	}
 }
 
+/*
+ * A string in the encoding of the database: that of the client, into which pq_sendstring converts,
+ * is another one in another session, and may not have all characters.
+ */
+static void
+pack_string(StringInfo buffer, const char *string)
+{
+	appendBinaryStringInfo(buffer, string, strlen(string) + 1);
+}
+
 void
 eddy_pack_value(StringInfo buffer, const EddyValue *value)
 {
@@ -101,8 +111,8 @@ eddy_pack_value(StringInfo buffer, const EddyValue *value)
 			elog(ERROR, "type of a value in the state of an aggregate was not resolved");
 		getTypeOutputInfo(value->type, &output, &isvarlena);
 		pq_sendbyte(buffer, PACK_TEXT);
-		pq_sendstring(buffer, format_type_extended(value->type, -1, FORMAT_TYPE_FORCE_QUALIFY));
-		pq_sendstring(buffer, OidOutputFunctionCall(output, value->value));
+		pack_string(buffer, format_type_extended(value->type, -1, FORMAT_TYPE_FORCE_QUALIFY));
+		pack_string(buffer, OidOutputFunctionCall(output, value->value));
 	}
 }
 
@@ -224,8 +234,8 @@ eddy_unpack_value(StringInfo buffer, EddyValue *value)
 			value->value = unpack_image(buffer, value->type);
 			break;
 		case PACK_TEXT:
-			(void) pq_getmsgstring(buffer);
-			value->text = pstrdup(pq_getmsgstring(buffer));
+			(void) pq_getmsgrawstring(buffer);
+			value->text = pstrdup(pq_getmsgrawstring(buffer));
 			break;
 		default:
 			elog(ERROR, "unexpected form %d of a value in the state of an aggregate", form);
