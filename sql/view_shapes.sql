@@ -88,6 +88,7 @@ INSERT INTO queries (query) VALUES
 ($$SELECT w.window_start, page, lower(page) || '!', GROUPING(page), count(*) FROM hits, eddy.tumble(at, '1 min') w
    GROUP BY w.window_start, GROUPING SETS ((page), (), (page))$$),
 ($$SELECT page, count(*) FROM hits GROUP BY GROUPING SETS ((page)) HAVING GROUPING(page) = 0$$),
+($$SELECT 1 AS one, page, count(*), coalesce(min(id), 1), sum(count(*) * 1) OVER () FROM hits GROUP BY ROLLUP (1, page) HAVING count(*) > 1$$),
 ($$SELECT tag, site, count(*) FROM (SELECT unnest(tags) AS tag, page FROM hits) h LEFT JOIN pages USING (page)
    GROUP BY GROUPING SETS ((tag, site), (tag), (site))$$),
 ($$SELECT q.a, q.b, GROUPING(q.a, q.b), count(*) FROM (SELECT page AS a, page AS b FROM hits) q GROUP BY ROLLUP (q.a, q.b)$$),

@@ -71,6 +71,7 @@ typedef struct SetsContext
 	Var		   *number;			/* of the set */
 	int			nkeys;
 	Node	  **keys;			/* of all sets */
+	Index	   *refs;			/* of the keys */
 	Node	  **replacements;	/* NULL: in all sets */
 } SetsContext;
 
@@ -165,6 +166,21 @@ replace_grouping(SetsContext *context, GroupingFunc *grouping)
 	return result->args ? (Node *) result : (Node *) make_number(0);
 }
 
+/* A column that is a constant. */
+static Node *
+replace_constant(SetsContext *context, TargetEntry *tle)
+{
+	for (int i = 0; i < context->nkeys; i++)
+		if (tle->ressortgroupref == context->refs[i] && context->replacements[i])
+		{
+			TargetEntry *replaced = flatCopyTargetEntry(tle);
+
+			replaced->expr = (Expr *) copyObject(context->replacements[i]);
+			return (Node *) replaced;
+		}
+	return (Node *) tle;
+}
+
 static Node *
 replace_mutator(Node *node, SetsContext *context)
 {
@@ -174,6 +190,11 @@ replace_mutator(Node *node, SetsContext *context)
 		return node;			/* its arguments are those of the rows */
 	if (IsA(node, GroupingFunc))
 		return replace_grouping(context, (GroupingFunc *) node);
+	/* a constant is a key where it is grouped by, and otherwise what it says */
+	if (IsA(node, TargetEntry) && IsA(((TargetEntry *) node)->expr, Const))
+		return replace_constant(context, (TargetEntry *) node);
+	if (IsA(node, Const))
+		return node;
 	for (int i = 0; i < context->nkeys; i++)
 		if (equal(node, context->keys[i]))
 			return context->replacements[i] ? copyObject(context->replacements[i]) : node;
@@ -244,11 +265,13 @@ normalize_sets(Query *query)
 	context.nkeys = list_length(keys);
 	context.keys = palloc(sizeof(Node *) * Max(context.nkeys, 1));
 	context.replacements = palloc(sizeof(Node *) * Max(context.nkeys, 1));
+	context.refs = palloc(sizeof(Index) * Max(context.nkeys, 1));
 	foreach(lc, keys)
 	{
 		SortGroupClause *group = lfirst_node(SortGroupClause, lc);
 		int			i = foreach_current_index(lc);
 
+		context.refs[i] = group->tleSortGroupRef;
 		context.keys[i] = get_sortgroupclause_expr(group, query->targetList);
 		context.replacements[i] = replace_key(&context, group->tleSortGroupRef, context.keys[i]);
 	}

@@ -233,6 +233,9 @@ is_inner(SplitContext *context, Node *node)
 
 	if (IsA(node, Var))
 		return ((Var *) node)->varlevelsup == (Index) context->depth;
+	/* not even if it is grouped by: in other grouping sets, that key is NULL */
+	if (IsA(node, Const))
+		return false;
 	if (IsA(node, Aggref))
 		return ((Aggref *) node)->agglevelsup == (Index) context->depth;
 	if (IsA(node, GroupingFunc))
