@@ -947,19 +947,23 @@ LEFT JOIN LATERAL (
 COMMENT ON VIEW eddy.streams IS
     'streams of this database, their watermarks, and the partition that holds the watermark where it is';
 
--- For each view with windows, the transaction that has added rows to one of its streams first and has not ended: windows stay open until then
+-- For each view with windows, the transaction that has added rows to one of its streams first and has not ended: windows stay open until
+-- then. Found from the locks, which are few: the planner would expect a million of streams that views read, and compile the query.
 CREATE VIEW eddy._writer AS
-WITH RECURSIVE source AS (
-    SELECT v.view, unnest(v.stream || v.more_streams) AS relid FROM eddy._view v WHERE v.final_column <> 0
+WITH RECURSIVE held AS (
+    SELECT l.objid AS relid, l.pid, a.xact_start AS since
+    FROM pg_locks l
+    LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'object' AND l.classid = 'eddy._watermark'::regclass
+      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+      AND l.mode = 'ShareLock' AND l.granted
     UNION
-    SELECT s.view, unnest(p.stream || p.more_streams) FROM source s JOIN eddy._view p ON p.view = s.relid)
-SELECT DISTINCT ON (s.view) s.view, l.pid, a.xact_start AS since
-FROM source s
-JOIN pg_locks l ON l.objid = s.relid AND l.locktype = 'object' AND l.classid = 'eddy._watermark'::regclass
-    AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-    AND l.mode = 'ShareLock' AND l.granted
-LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-ORDER BY s.view, a.xact_start, l.pid;
+    SELECT v.view, h.pid, h.since FROM held h JOIN eddy._view v ON h.relid = ANY ((v.stream || v.more_streams)::oid[]))
+SELECT DISTINCT ON (v.view) v.view, h.pid, h.since
+FROM held h
+JOIN eddy._view v ON v.view = h.relid
+WHERE v.final_column <> 0
+ORDER BY v.view, h.since, h.pid;
 
 CREATE VIEW eddy.continuous_views AS
 SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.late, v.state_tables[1] AS state_table,
@@ -975,11 +979,11 @@ SELECT v.view, v.stream, pg_get_viewdef(v.definition) AS definition, v.emit, v.l
        v.idle_ttl,
        v.changes_retention, v.changes_channel,
        v.stream || v.more_streams AS streams,
-       (SELECT w.pid FROM eddy._writer w WHERE w.view = v.view) AS held_pid,
-       (SELECT w.since FROM eddy._writer w WHERE w.view = v.view) AS held_since
+       w.pid AS held_pid, w.since AS held_since
 FROM eddy._view v
 LEFT JOIN eddy._view_status t ON t.view = v.view
-LEFT JOIN eddy._view_progress p ON p.view = v.view;
+LEFT JOIN eddy._view_progress p ON p.view = v.view
+LEFT JOIN eddy._writer w ON w.view = v.view;
 COMMENT ON VIEW eddy.continuous_views IS 'continuous views of this database';
 
 CREATE VIEW eddy.view_starts AS
