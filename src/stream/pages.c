@@ -14,6 +14,8 @@
  * the ordinary way, so that the next batch continues on their page, and small batches do
  * not take a page each.
  *
+ * Pages that nobody else writes reach the disk when the kernel thinks so, unless backend_flush_after is set.
+ *
  * Locking: the lock for extension of the table, for GROUP_PAGES pages at once; the caller holds
  * RowExclusiveLock. Memory: a buffer in the caller's context. After an error, appended pages
  * contain rows of an aborted transaction. After a crash segments are empty.
@@ -26,6 +28,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/lmgr.h"
 #include "storage/predicate.h"
@@ -50,6 +53,11 @@ struct EddyPages
 	/* change from row to row */
 	int			npages;			/* begun; the last one is being filled */
 	int			nrows;			/* on all pages, for statistics */
+
+	/* appended pages that the kernel was not told to write yet, see write_back */
+	Oid			pending_relid;
+	BlockNumber pending_first;
+	BlockNumber npending;
 };
 
 EddyPages *
@@ -96,6 +104,34 @@ set_places(Page page, BlockNumber block)
 	}
 }
 
+/*
+ * Asks the kernel to begin writing appended pages to the disk, as the server does for shared buffers
+ * with backend_flush_after. Else the kernel collects hundreds of megabytes, and writes them at once:
+ * when a checkpoint calls fsync for the file, or after half a minute. Flushes of WAL wait for that,
+ * and so does who extends the file.
+ */
+static void
+write_back(EddyPages *pages, SMgrRelation smgr, BlockNumber first, int count)
+{
+	if (backend_flush_after == 0)
+		return;
+	if (pages->pending_relid != RelationGetRelid(pages->rel) ||
+		pages->pending_first + pages->npending != first)
+	{
+		/* the rest of another segment, or before a page of someone else, is left to the kernel */
+		pages->pending_relid = RelationGetRelid(pages->rel);
+		pages->pending_first = first;
+		pages->npending = 0;
+	}
+	pages->npending += count;
+	if (pages->npending >= (BlockNumber) backend_flush_after)
+	{
+		smgrwriteback(smgr, MAIN_FORKNUM, pages->pending_first, pages->npending);
+		pages->pending_first += pages->npending;
+		pages->npending = 0;
+	}
+}
+
 /* Appends the first count pages to the table. */
 static void
 append(EddyPages *pages, int count)
@@ -121,6 +157,7 @@ append(EddyPages *pages, int count)
 		smgrextend(smgr, MAIN_FORKNUM, block, (char *) page, false);
 	}
 	UnlockRelationForExtension(pages->rel, ExclusiveLock);
+	write_back(pages, smgr, block - count, count);
 }
 
 /* Begins a page; the others are written if there is no room for it. */

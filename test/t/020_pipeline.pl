@@ -98,7 +98,9 @@ my $node = new_node(
 	'pipeline',
 	"shared_buffers = '256MB'",
 	"max_wal_size = '4GB'",
-	"checkpoint_timeout = '30s'");
+	"checkpoint_timeout = '30s'",
+	# as on a server with a busy disk
+	"backend_flush_after = '128kB'");
 attach_server($node, $broker->address);
 
 my $columns = q{
