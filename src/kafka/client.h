@@ -100,7 +100,7 @@ extern bool eddy_kafka_list_offsets(EddyKafkaClient *client, const char *topic,
 /* ---- probe.c: the same, for which the assignment has to be made again ---- */
 
 extern bool eddy_kafka_probe(EddyKafkaClient *client, const char *topic, int32 partition,
-							 int64 offset, int timeout_ms, bool *readable);
+							 int64 batch, int64 offset, int timeout_ms, bool *follows);
 
 /* ---- inquiry.c: requests that do not wait ---- */
 

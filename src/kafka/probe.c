@@ -21,10 +21,10 @@
 
 /*
  * What an entry of the queue says about reading a partition from an offset on: true if that is known
- * now, and *readable.
+ * now, and *follows.
  */
 static bool
-judge(const rd_kafka_message_t *rkm, int32 partition, int64 offset, bool *readable)
+judge(const rd_kafka_message_t *rkm, int32 partition, int64 batch, bool *follows)
 {
 	EddyKafkaError error;
 
@@ -33,25 +33,24 @@ judge(const rd_kafka_message_t *rkm, int32 partition, int64 offset, bool *readab
 		return false;
 	if (rkm->err == RD_KAFKA_RESP_ERR_NO_ERROR || rkm->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
 	{
-		*readable = true;
+		*follows = true;
 		return true;
 	}
 	eddy_kafka_set_error(&error, NULL, rkm->err, "", NULL);
 	if (error.kind != EDDY_KAFKA_BAD_MESSAGE || rkm->offset < 0)
 		return false;
-	/* the next batch cannot be read either */
-	*readable = rkm->offset >= offset;
+	/* another batch that cannot be read has its own first offset: there can be good messages before it */
+	*follows = rkm->offset > batch;
 	return true;
 }
 
 /*
- * eddy_kafka_probe determines whether the messages of a partition can be read from an offset on, or
- * whether that offset is within a batch of messages that cannot be read. Returns false if this is
- * not known in time.
+ * eddy_kafka_probe determines whether an offset follows a batch that cannot be read, of which an offset
+ * is specified, or is within it. Returns false if this is not known in time.
  */
 bool
-eddy_kafka_probe(EddyKafkaClient *client, const char *topic, int32 partition, int64 offset,
-				 int timeout_ms, bool *readable)
+eddy_kafka_probe(EddyKafkaClient *client, const char *topic, int32 partition, int64 batch,
+				 int64 offset, int timeout_ms, bool *follows)
 {
 	rd_kafka_t *rk = client->connection.rk;
 	rd_kafka_topic_partition_list_t *list =
@@ -69,7 +68,7 @@ eddy_kafka_probe(EddyKafkaClient *client, const char *topic, int32 partition, in
 		if (rest <= 0 ||
 			rd_kafka_consume_batch_queue(client->messages, (int) rest, &rkm, 1) != 1)
 			break;
-		known = judge(rkm, partition, offset, readable);
+		known = judge(rkm, partition, batch, follows);
 		rd_kafka_message_destroy(rkm);
 	}
 	(void) rd_kafka_assign(rk, NULL);

@@ -26,22 +26,26 @@
 
 /* As eddy_kafka_probe, but repeats it. */
 static bool
-probe(EddySourceWorker *worker, int32 partition, int64 offset, bool *readable)
+probe(EddySourceWorker *worker, int32 partition, int64 batch, int64 offset, bool *follows)
 {
 	for (int i = 0; i < PROBE_ATTEMPTS; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (eddy_kafka_probe(worker->client, worker->definition->source->topic, partition, offset,
-							 EDDY_REQUEST_TIMEOUT, readable))
+		if (eddy_kafka_probe(worker->client, worker->definition->source->topic, partition, batch,
+							 offset, EDDY_REQUEST_TIMEOUT, follows))
 			return true;
 	}
 	return false;
 }
 
-/* Finds the first offset after "low" that can be read. False if the broker does not respond. */
+/*
+ * Finds the first offset that follows the batch which contains "low". It may belong to another batch that
+ * cannot be read, which is an error of its own. False if the broker does not respond.
+ */
 static bool
-find_readable(EddySourceWorker *worker, int32 partition, int64 low, int64 *found)
+find_end(EddySourceWorker *worker, int32 partition, int64 low, int64 *found)
 {
+	int64		batch = low;
 	EddyKafkaError error;
 	int64		high;
 	int64		step = 1;
@@ -55,11 +59,11 @@ find_readable(EddySourceWorker *worker, int32 partition, int64 low, int64 *found
 	while (high - low > 1)
 	{
 		int64		middle = low + Min(step, (high - low) / 2);
-		bool		readable;
+		bool		follows;
 
-		if (!probe(worker, partition, middle, &readable))
+		if (!probe(worker, partition, batch, middle, &follows))
 			return false;
-		if (readable)
+		if (follows)
 		{
 			high = middle;
 			step = high - low;
@@ -76,7 +80,7 @@ find_readable(EddySourceWorker *worker, int32 partition, int64 low, int64 *found
 
 /*
  * eddy_bad_message_measure completes the error of a message that cannot be read, of a partition
- * whose messages were received up to position: *next is the first offset after it that can be read.
+ * whose messages were received up to position: *next is the first offset after its batch.
  * False if that cannot be determined now.
  */
 bool
@@ -87,7 +91,7 @@ eddy_bad_message_measure(EddySourceWorker *worker, EddyKafkaError *bad, int64 po
 
 	/* those before it were received */
 	bad->offset = Max(bad->offset, position);
-	if (!find_readable(worker, bad->partition, bad->offset, next))
+	if (!find_end(worker, bad->partition, bad->offset, next))
 		return false;
 	len = strlen(bad->message);
 	if (*next - bad->offset > 1)
