@@ -111,6 +111,16 @@ eddy_create_stream(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* An expression of another role must not change a stream of the owner who evaluates it. */
+static void
+refuse_restricted_alter(void)
+{
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot alter a stream within security-restricted operation")));
+}
+
 /* Arguments of eddy.alter_stream, as in the install script. */
 enum
 {
@@ -132,10 +142,7 @@ eddy_alter_stream(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("eddy.alter_stream()");
 	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
-	if (InSecurityRestrictedOperation())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("cannot alter a stream within security-restricted operation")));
+	refuse_restricted_alter();
 	stream = eddy_stream_lock_to_alter(PG_GETARG_OID(ALTER_STREAM));
 	if (!PG_ARGISNULL(ALTER_DELAY))
 		stream->delay = *PG_GETARG_INTERVAL_P(ALTER_DELAY);
@@ -171,10 +178,7 @@ eddy_set_staged_columns(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("eddy.set_staged_columns()");
 	eddy_argument_check_not_null(fcinfo, names, lengthof(names));
-	if (InSecurityRestrictedOperation())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("cannot alter a stream within security-restricted operation")));
+	refuse_restricted_alter();
 	eddy_stream_stage_columns(PG_GETARG_OID(0), omits,
 							  omits ? get_names(PG_GETARG_ARRAYTYPE_P(1)) : NIL);
 	PG_RETURN_VOID();

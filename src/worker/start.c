@@ -302,6 +302,25 @@ try_again(EddySourceWorker *worker, const char *loss, EddyKafkaError *error)
 	return true;
 }
 
+/* A dead letter for messages of a partition that were lost, of which the first offset is known. */
+static void
+insert_loss(EddySourceWorker *worker, int32 partition, int64 offset, char *error)
+{
+	const EddySource *source = worker->definition->source;
+	EddyDeadLetter letter = {
+		.stream = source->stream,
+		.source = source->source,
+		.topic = source->topic,
+		.partition = partition,
+		.offset = offset,
+		.timestamp = DT_NOBEGIN,
+		.error = error,
+		.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+	};
+
+	eddy_catalog_insert_dead_letter(&letter);
+}
+
 /* Moves a lost offset by the policy of the source; the range becomes a dead letter. */
 static void
 move_offset(EddySourceWorker *worker, EddyPartition *partition, const Watermarks *marks,
@@ -311,26 +330,18 @@ move_offset(EddySourceWorker *worker, EddyPartition *partition, const Watermarks
 	bool		latest = strcmp(source->on_offset_lost, "latest") == 0;
 	int64		lost = partition->next_offset;
 	int64		target = latest ? marks->high : marks->low;
-	EddyDeadLetter letter = {
-		.stream = source->stream,
-		.source = source->source,
-		.topic = source->topic,
-		.partition = partition->partition,
-		.offset = lost,
-		.timestamp = DT_NOBEGIN,
-		.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-	};
+	char	   *error;
 
 	partition->next_offset = target;
 	if (latest && lost < target)
-		letter.error = psprintf("%s; skipped offsets " INT64_FORMAT " to " INT64_FORMAT,
-								message, lost, target - 1);
+		error = psprintf("%s; skipped offsets " INT64_FORMAT " to " INT64_FORMAT,
+						 message, lost, target - 1);
 	else
-		letter.error = psprintf("%s; continuing at " INT64_FORMAT, message, target);
+		error = psprintf("%s; continuing at " INT64_FORMAT, message, target);
 	ereport(LOG,
 			(errmsg("source of stream \"%s\", topic \"%s\" skipped lost offsets: %s", worker->stream_name,
-					worker->topic_name, letter.error)));
-	eddy_catalog_insert_dead_letter(&letter);
+					worker->topic_name, error)));
+	insert_loss(worker, partition->partition, lost, error);
 }
 
 /* ---- offsets to start from ---- */
@@ -417,21 +428,10 @@ settle_missing(EddySourceWorker *worker, const EddyPartition *stored, EddyKafkaE
 		return EDDY_CONTINUE;
 	if (stored->next_offset >= 0)
 	{
-		EddyDeadLetter letter = {
-			.stream = source->stream,
-			.source = source->source,
-			.topic = source->topic,
-			.partition = stored->partition,
-			.offset = stored->next_offset,
-			.timestamp = DT_NOBEGIN,
-			.error = message,
-			.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-		};
-
 		ereport(LOG,
 				(errmsg("source of stream \"%s\", topic \"%s\" continues without a partition: %s",
 						worker->stream_name, worker->topic_name, message)));
-		eddy_catalog_insert_dead_letter(&letter);
+		insert_loss(worker, stored->partition, stored->next_offset, message);
 	}
 	partition.high_offset = -1;
 	partition.idle_since = GetCurrentTimestamp();
